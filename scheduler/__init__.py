@@ -1,0 +1,1 @@
+"""What decides: the command line, the configuration, the local engine, the views of the store."""
