@@ -1,0 +1,97 @@
+"""The contract between whoever starts a run and the run: names of files, variables, ids and exit codes.
+
+Standard library alone, Python 3.9: every image and the tool import it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+SCHEMA = 1
+"""Version of every JSON file that a run leaves in the store."""
+
+ENV_RUN = "CRONSEMBLE_RUN"  # the run's id, which is the Job's name
+ENV_TRY = "CRONSEMBLE_TRY"  # the try's id, which is the pod's UID
+ENV_STORE = "CRONSEMBLE_STORE"  # the store's folder as this process sees it
+ENV_TASK = "CRONSEMBLE_TASK"  # the task's resolved configuration, as JSON
+ENV_KIND = "CRONSEMBLE_KIND"  # scheduled | manual | rerun | backfill
+ENV_INVOCATION = "CRONSEMBLE_INVOCATION"  # ties the runs of one `run` command together
+ENV_FOLDER = "CRONSEMBLE_FOLDER"  # where relative data paths begin
+ENV_CODE = "CRONSEMBLE_CODE"  # hash of the user's code in the store, empty if there is none
+ENV_PYTHON = "CRONSEMBLE_PYTHON"  # the interpreter of the framework
+ENV_IMAGE = "CRONSEMBLE_IMAGE"  # the image's reference, empty outside a container
+ENV_OWNER = "CRONSEMBLE_OWNER"  # JSON identity of the local engine's process
+ENV_TIMEOUT = "CRONSEMBLE_TIMEOUT"  # seconds that this step may take
+ENV_DATE = "CRONSEMBLE_DATE"  # the slot's date in the experiment's zone: images carry no zone data
+ENV_THEANO_WARM = "CRONSEMBLE_THEANO_WARM"  # a baked compile folder, copied before Theano starts
+
+START = "start.json"
+END = "end.json"
+RECORD = "record.json"
+RESULT = "result"
+TRY_PREFIX = "try-"
+LOG = "log.txt"
+PROGRESS = "progress.jsonl"
+DATA = "data.json"
+METRICS = "metrics.json"
+MODEL = "model.json"
+EPOCHS = "epochs.csv"
+CSV = "predictions.csv"
+MEMBERS = "members"
+SELECTION = "selection.json"
+ENSEMBLE = "ensemble.json"
+
+DONE = 0
+FAILED = 1
+WRONG_INPUT = 3
+"""The user's data, model or configuration is wrong: another try would fail in the same way."""
+INTERRUPTED = 143
+
+ENSEMBLE_TASK = "ensemble"
+KINDS = ("scheduled", "manual", "rerun", "backfill")
+
+_RUN = re.compile(
+    r"^(?P<name>[a-z0-9]([-a-z0-9]*[a-z0-9])?)-(?P<minute>[0-9]{1,10})(-r(?P<attempt>[1-9][0-9]*))?$"
+)
+
+
+@dataclass(frozen=True, order=True)
+class RunId:
+    """One attempt at a slot; ordered by slot, then attempt, as "latest" is."""
+
+    minute: int
+    attempt: int
+    experiment: str
+    task: str
+
+    def __str__(self) -> str:
+        tail = f"-r{self.attempt}" if self.attempt > 1 else ""
+        return f"{self.experiment}-{self.task}-{self.minute}{tail}"
+
+    @property
+    def slot(self) -> datetime:
+        """The scheduled UTC minute."""
+        return datetime.fromtimestamp(self.minute * 60, UTC)
+
+    @property
+    def month(self) -> str:
+        return self.slot.strftime("%Y-%m")
+
+    @property
+    def dated_name(self) -> str:
+        """The archive's name for this run, without a suffix: ``2026-11-23T0600Z`` or ``…Z-r2``."""
+        return self.slot.strftime("%Y-%m-%dT%H%MZ") + (f"-r{self.attempt}" if self.attempt > 1 else "")
+
+
+def parse_run_id(text: str, experiment: str, task: str) -> RunId | None:
+    """The id that ``text`` spells for this experiment and task, or None if it spells another's."""
+    match = _RUN.match(text)
+    if match is None or match["name"] != f"{experiment}-{task}":
+        return None
+    return RunId(int(match["minute"]), int(match["attempt"] or 1), experiment, task)
+
+
+def member_task(member: str) -> str:
+    return f"train-{member}"

@@ -1,0 +1,56 @@
+"""Which model is latest: the choice that an ensemble run makes among published trainings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.contract import RunId, member_task
+from jobs.store import Store
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The model taken for one member, or why there is none."""
+
+    member: str
+    run: RunId | None
+    reason: str = ""
+
+
+def is_candidate(record: dict[str, Any], invocation: str) -> bool:
+    """Whether a published training may feed an ensemble run of this invocation.
+
+    Manual runs feed only their own ensemble unless they were published for all; a run made with another
+    configuration feeds none.
+    """
+    if record.get("other_configuration"):
+        return False
+    if record.get("kind") != "manual" or record.get("published"):
+        return True
+    return bool(invocation) and record.get("invocation") == invocation
+
+
+def latest(
+    store: Store, ensemble: RunId, members: Iterable[str], max_age: int | None, invocation: str
+) -> list[Choice]:
+    """For each member its latest model: of the newest slot, then of the newest attempt.
+
+    Only slots at or before the ensemble's own count. ``max_age`` is in seconds, ensemble slot minus
+    member slot.
+    """
+    return [_latest(store, ensemble, member, max_age, invocation) for member in members]
+
+
+def _latest(store: Store, ensemble: RunId, member: str, max_age: int | None, invocation: str) -> Choice:
+    for run in store.run_ids(ensemble.experiment, member_task(member)):
+        if run.minute > ensemble.minute:
+            continue
+        age = (ensemble.minute - run.minute) * 60
+        if max_age is not None and age > max_age:
+            return Choice(member, None, f"its newest candidates are older than {max_age // 3600}h")
+        record = store.result(run)
+        if record is not None and is_candidate(record, invocation):
+            return Choice(member, run)
+    return Choice(member, None, "no published training at or before this slot")
