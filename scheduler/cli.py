@@ -1,0 +1,157 @@
+"""The command line: options and help. Commands hold no logic; heavy modules are imported by the command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="cronsemble",
+    help="Retrain every Keras backend on schedule, combine their predictions, keep them by date.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+File = Annotated[Path, typer.Option("--file", "-f", help="The configuration file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+DEFAULT_FILE = Path("config.yaml")
+
+
+@app.callback()
+def _root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Retrain every Keras backend on schedule, combine their predictions, keep them by date."""
+    if debug:
+        os.environ["CRONSEMBLE_DEBUG"] = "1"
+
+
+@app.command()
+def check(file: File = DEFAULT_FILE) -> None:
+    """Check a configuration: every error in one pass. Example: cronsemble check -f config.yaml"""
+    from scheduler.config import load
+
+    experiment = load(file)
+    ensemble = "an ensemble" if experiment.ensemble else "no ensemble"
+    print(f"{file}: {experiment.name}: {len(experiment.members)} members, {ensemble}: no errors")
+
+
+@app.command()
+def init(file: Annotated[Path, typer.Argument(help="The file to write.")] = DEFAULT_FILE) -> None:
+    """Write a commented starter configuration. Example: cronsemble init config.yaml"""
+    from scheduler.config import starter
+    from scheduler.errors import CronsembleError
+
+    try:
+        with open(file, "x", encoding="utf-8") as out:
+            out.write(starter())
+    except FileExistsError as error:
+        raise CronsembleError(f"{file} exists already: name another file, or remove it first") from error
+    print(f"wrote {file}; next: cronsemble check -f {file}")
+
+
+@app.command()
+def schema() -> None:
+    """Print the configuration's JSON Schema. Example: cronsemble schema > cronsemble.schema.json"""
+    import json
+
+    from scheduler.config import schema as make
+
+    print(json.dumps(make(), indent=2))
+
+
+@app.command()
+def run(
+    file: File = DEFAULT_FILE,
+    member: Annotated[
+        list[str] | None, typer.Option(help="Train this member only (repeat for more).")
+    ] = None,
+    ensemble: Annotated[
+        bool | None, typer.Option(help="Run the ensemble after; the default unless --member is given.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, help="CPUs to use; all by default.")
+    ] = None,
+    publish: Annotated[bool, typer.Option(help="Let scheduled ensembles use these models too.")] = False,
+    skip_unavailable: Annotated[
+        bool, typer.Option(help="Leave out members whose runtime cannot be had here, and say so.")
+    ] = False,
+) -> None:
+    """Run the experiment now, on this machine. Example: cronsemble run --jobs 2"""
+    from scheduler.commands import run_now
+
+    raise typer.Exit(run_now(file, member or [], ensemble, jobs, publish, skip_unavailable))
+
+
+@app.command()
+def history(
+    file: File = DEFAULT_FILE,
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="Rows; 0 for all.")] = 50,
+) -> None:
+    """List the runs, newest first. Example: cronsemble history --json"""
+    from scheduler.commands import print_history
+
+    print_history(file, as_json, as_csv, limit)
+
+
+@app.command()
+def show(
+    run: Annotated[str, typer.Argument(help="A run's id, or a part of it that only one run has.")],
+    file: File = DEFAULT_FILE,
+    as_json: AsJson = False,
+) -> None:
+    """Show one run: record, epochs, members, files. Example: cronsemble show digits-ensemble-29924640"""
+    from scheduler.commands import print_run
+
+    print_run(file, run, as_json)
+
+
+@app.command()
+def logs(
+    run: Annotated[str, typer.Argument(help="A run's id, or a part of it that only one run has.")],
+    file: File = DEFAULT_FILE,
+) -> None:
+    """Print what a run's processes said. Example: cronsemble logs digits-train-theano-29924640"""
+    from scheduler.commands import print_logs
+
+    print_logs(file, run)
+
+
+def main() -> None:
+    """The entry point: errors as one line on stderr, 1 for an error, 64 for wrong usage."""
+    from click.exceptions import ClickException
+
+    try:
+        code = app(standalone_mode=False)
+    except ClickException as error:
+        error.show()
+        sys.exit(64)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        if os.environ.get("CRONSEMBLE_DEBUG"):
+            raise
+        print(_one_line(error), file=sys.stderr)
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _one_line(error: Exception) -> str:
+    from scheduler.config import ConfigErrors
+    from scheduler.errors import CronsembleError
+
+    if isinstance(error, ConfigErrors | CronsembleError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"cronsemble: {error.filename or ''}: {error.strerror or error}"
+    return f"cronsemble: {type(error).__name__}: {error} (a fault of ours: --debug shows where)"
