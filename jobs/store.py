@@ -210,6 +210,16 @@ class Store:
             else:
                 return run
 
+    def begin_try(self, run: RunId, name: str, mark: dict[str, Any]) -> None:
+        """Make a try's folder appear with its start mark inside; later steps of the same try find it."""
+        folder = self.try_folder(run, name)
+        if folder.exists():
+            return
+        hidden = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+        hidden.mkdir(parents=True)
+        write_file(hidden / START, to_json(mark))
+        os.rename(hidden, folder)
+
     def publish(self, run: RunId, name: str) -> bool:
         """Commit a try's folder as the run's result; False if another try was first.
 

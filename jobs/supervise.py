@@ -87,7 +87,8 @@ def main(argv: Sequence[str]) -> int:
         prog="supervise",
         description="Run one step of a run under supervision. The run is described by the environment: "
         f"{c.ENV_RUN} (<experiment>-<task>-<unix minutes>[-rN]), {c.ENV_STORE}, {c.ENV_TASK} (JSON), and "
-        f"optionally {c.ENV_TRY}, {c.ENV_KIND}, {c.ENV_FOLDER}, {c.ENV_CODE}, {c.ENV_PYTHON}, {c.ENV_TIMEOUT}.",
+        f"optionally {c.ENV_TRY}, {c.ENV_KIND}, {c.ENV_FOLDER}, {c.ENV_CODE}, {c.ENV_PYTHON}, "
+        f"{c.ENV_TIMEOUT}.",
     )
     parser.add_argument("step", choices=["prepare", "train", "predict", "combine"])
     parser.add_argument("--member", help="predict: whose model")
@@ -106,7 +107,6 @@ def supervise(context: Context, step: str, member: str | None) -> int:
     if context.store.result(context.run) is not None:
         print("cronsemble: this run has its result already", flush=True)
         return c.DONE
-    context.folder.mkdir(parents=True, exist_ok=True)
     _mark_start(context)
     try:
         _STEPS[step](context, member)
@@ -129,7 +129,7 @@ def _mark_start(context: Context) -> None:
         "kind": context.env.get(c.ENV_KIND, "scheduled"),
         "process": json.loads(owner) if owner else process_identity(),
     }
-    publish_bytes(context.folder / c.START, to_json(mark))
+    context.store.begin_try(context.run, context.name, mark)
 
 
 def _end(context: Context, step: str, error: StepError) -> None:
@@ -205,7 +205,7 @@ def _train(context: Context, _: str | None) -> None:
 
 
 def _predict(context: Context, member: str | None) -> None:
-    """One member's probabilities. A failure is recorded and the step ends well: the next member's turn comes."""
+    """One member's probabilities. A failure is recorded and the step ends well, for the next one's turn."""
     spec = next((each for each in context.task["members"] if each["member"] == member), None)
     if spec is None or member is None:
         raise StepError(f"--member {member}: not a member of this ensemble", c.WRONG_INPUT)
@@ -416,7 +416,7 @@ def _framework_env(spec: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _warm_theano(context: Context, backend: str | None = None) -> None:
-    """Give Theano a private copy of the image's compiled modules: it cannot use a folder that is not writable."""
+    """Give Theano a private copy of the image's compiled modules: it needs a writable folder."""
     warm = context.env.get(c.ENV_THEANO_WARM)
     if not warm or (backend or context.task.get("backend")) != "theano":
         return

@@ -260,9 +260,7 @@ class _Slot:
         }
 
     def _refuse(self, run: c.RunId, folder: Path, name: str, reason: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        mark = {"schema": c.SCHEMA, "run": str(run), "try": name, "time": _now(), "kind": self.engine.kind}
-        publish_bytes(folder / c.START, to_json({**mark, "process": process_identity()}))
+        self._begin(run, name)
         publish_bytes(
             folder / c.END,
             to_json({"schema": c.SCHEMA, "time": _now(), "status": "failed", "reason": reason}),
@@ -274,7 +272,7 @@ class _Slot:
             return
         stopped = self.engine.stop.is_set()
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-        folder.mkdir(parents=True, exist_ok=True)
+        self._begin(run, name)
         mark = {
             "schema": c.SCHEMA,
             "time": _now(),
@@ -283,6 +281,10 @@ class _Slot:
             "reason": "interrupted" if stopped else f"{step}'s supervisor ended with {how}",
         }
         publish_bytes(folder / c.END, to_json(mark))
+
+    def _begin(self, run: c.RunId, name: str) -> None:
+        mark = {"schema": c.SCHEMA, "run": str(run), "try": name, "time": _now(), "kind": self.engine.kind}
+        self.engine.store.begin_try(run, name, {**mark, "process": process_identity()})
 
 
 def _now() -> str:

@@ -1,0 +1,205 @@
+"""The store: publishing is exclusive and whole, statuses come from the tries."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs import contract as c
+from jobs.contract import RunId, parse_run_id
+from jobs.select import latest
+from jobs.store import Store, process_identity, publish_bytes, to_json, write_file
+
+MINUTE = 29_924_640
+
+
+def start(store: Store, run: RunId, name: str) -> None:
+    folder = store.try_folder(run, name)
+    folder.mkdir(parents=True)
+    write_file(
+        folder / c.START, to_json({"time": f"2026-11-23T06:00:0{len(name)}Z", "process": process_identity()})
+    )
+
+
+def succeed(store: Store, run: RunId, name: str = "a", **record: object) -> bool:
+    start(store, run, name)
+    write_file(store.try_folder(run, name) / c.RECORD, to_json({"try": name, "kind": "scheduled", **record}))
+    return store.publish(run, name)
+
+
+@given(
+    st.integers(0, 10**9),
+    st.integers(1, 10**4),
+    st.from_regex(r"\A[a-z][a-z0-9-]{0,9}[a-z0-9]\Z"),
+    st.from_regex(r"\Atrain-[a-z0-9]{1,9}\Z"),
+)
+def test_a_run_id_reads_back(minute: int, attempt: int, experiment: str, task: str) -> None:
+    run = RunId(minute, attempt, experiment, task)
+    assert parse_run_id(str(run), experiment, task) == run
+
+
+def test_latest_is_newest_slot_then_attempt() -> None:
+    runs = [RunId(9, 3, "e", "t"), RunId(10, 1, "e", "t"), RunId(10, 2, "e", "t"), RunId(10, 10, "e", "t")]
+    assert max(runs) == RunId(10, 10, "e", "t")
+
+
+def test_claims_are_exclusive(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    claimed: list[RunId] = []
+    threads = [
+        threading.Thread(target=lambda: claimed.append(store.claim("e", "ensemble", MINUTE)))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(run.attempt for run in claimed) == list(range(1, 9))
+
+
+def test_the_first_try_is_the_result(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    run = store.claim("e", "train-a", MINUTE)
+    assert succeed(store, run, "one")
+    assert not succeed(store, run, "two")
+    assert store.result(run) == {"try": "one", "kind": "scheduled"}
+
+
+def test_a_lost_reply_is_not_a_lost_race(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    run = store.claim("e", "train-a", MINUTE)
+    assert succeed(store, run, "one")
+    # The rename was done, its reply was lost, and it is tried again: the source is gone.
+    assert store.publish(run, "one")
+
+
+def test_status_comes_from_the_tries(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    run = store.claim("e", "train-a", MINUTE)
+    assert store.read(run).status == "died"
+    start(store, run, "a")
+    assert store.read(run).status == "running"
+    publish_bytes(store.try_folder(run, "a") / c.END, to_json({"status": "failed", "reason": "because"}))
+    assert (store.read(run).status, store.read(run).reason) == ("failed", "because")
+    assert succeed(store, run, "bb")
+    assert store.read(run).status == "succeeded"
+
+
+def test_a_dead_process_is_seen(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    run = store.claim("e", "train-a", MINUTE)
+    store.begin_try(run, "a", {"process": {**process_identity(), "start": 1}})
+    assert store.read(run).status == "died"
+
+
+def test_the_archive_is_never_overwritten(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first, second = (store.claim("e", "ensemble", MINUTE) for _ in range(2))
+    for run in (first, second):
+        folder = store.try_folder(run, "a")
+        (folder / c.MEMBERS).mkdir(parents=True)
+        write_file(folder / c.CSV, str(run).encode())
+        write_file(folder / c.MEMBERS / "m.csv", b"m")
+        write_file(folder / c.RECORD, to_json({"try": "a"}))
+        assert store.publish(run, "a")
+    archive = store.archive("e")
+    assert sorted(store.heal_archive("e")) == sorted(
+        archive / f"{run.dated_name}.csv" for run in (first, second)
+    )
+    assert sorted(path.name for path in archive.glob("*.csv")) == [
+        "2026-11-24T0000Z-r2.csv",
+        "2026-11-24T0000Z.csv",
+    ]
+    (archive / "2026-11-24T0000Z.csv").unlink()
+    (archive / "2026-11-24T0000Z.csv").write_text("a stranger's")
+    assert store.publish_archive(first) is None
+    assert (archive / "2026-11-24T0000Z.csv").read_text() == "a stranger's"
+
+
+@pytest.mark.parametrize(
+    ("slots", "max_age", "expected"),
+    [
+        ([(0, 1), (0, 2), (-10, 1)], None, (0, 2)),
+        ([(1, 1), (-10, 1)], None, (-10, 1)),
+        ([(-10, 1)], 600, (-10, 1)),
+        ([(-11, 1)], 600, None),
+        ([], None, None),
+    ],
+)
+def test_which_model_is_latest(
+    tmp_path: Path, slots: list[tuple[int, int]], max_age: int | None, expected: tuple[int, int] | None
+) -> None:
+    store = Store(tmp_path)
+    for offset, attempt in slots:
+        assert succeed(store, RunId(MINUTE + offset, attempt, "e", "train-m"))
+    (choice,) = latest(store, RunId(MINUTE, 1, "e", "ensemble"), ["m"], max_age, "")
+    found = (choice.run.minute - MINUTE, choice.run.attempt) if choice.run else None
+    assert found == expected
+
+
+def test_manual_runs_feed_only_their_own_ensemble(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert succeed(store, RunId(MINUTE, 1, "e", "train-m"), kind="manual", invocation="mine")
+    ensemble = RunId(MINUTE, 1, "e", "ensemble")
+    assert latest(store, ensemble, ["m"], None, "mine")[0].run is not None
+    assert latest(store, ensemble, ["m"], None, "other")[0].run is None
+    assert latest(store, ensemble, ["m"], None, "")[0].run is None
+
+
+_PUBLISHER = """
+import sys
+from pathlib import Path
+from jobs import contract as c
+from jobs.contract import RunId
+from jobs.store import Store, process_identity, to_json, write_file
+store = Store(Path(sys.argv[1]))
+print("ready", flush=True)
+while True:
+    run = store.claim("e", "ensemble", 1)
+    folder = store.try_folder(run, "a")
+    store.begin_try(run, "a", {"process": process_identity()})
+    (folder / c.MEMBERS).mkdir()
+    write_file(folder / c.CSV, b"x" * 50_000)
+    write_file(folder / c.MEMBERS / "m.csv", b"y" * 50_000)
+    write_file(folder / c.RECORD, to_json({"try": "a"}))
+    store.publish(run, "a")
+    store.publish_archive(run)
+    print(run, flush=True)
+"""
+
+
+def test_killed_at_random_points_nothing_is_half_visible(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    acknowledged = 0
+    for number in range(100):
+        child = subprocess.Popen([sys.executable, "-c", _PUBLISHER, str(tmp_path)], stdout=subprocess.PIPE)
+        assert child.stdout is not None
+        with child.stdout as lines:
+            lines.readline()
+            # Killed somewhere in the work after the n-th acknowledged run, a little further each time.
+            for _ in range(number % 3):
+                assert lines.readline()
+                acknowledged += 1
+            timer = threading.Timer((number % 17) / 4000, os.kill, (child.pid, signal.SIGKILL))
+            timer.start()
+            acknowledged += sum(1 for _ in lines)
+            timer.join()
+        child.wait()
+    runs = list(store.runs("e", "ensemble"))
+    assert {run.status for run in runs} <= {"succeeded", "died"}
+    succeeded = [run for run in runs if run.status == "succeeded"]
+    assert len(succeeded) >= acknowledged > 0
+    store.heal_archive("e")
+    for run in succeeded:
+        assert (store.archive("e") / f"{run.id.dated_name}.csv").read_bytes() == b"x" * 50_000
+        assert (run.folder / c.RESULT / c.MEMBERS / "m.csv").stat().st_size == 50_000
+    assert len(list(store.archive("e").glob("*.csv"))) == len(succeeded)
+    assert succeed(store, store.claim("e", "ensemble", 1))
