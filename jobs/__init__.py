@@ -1,0 +1,1 @@
+"""What runs inside a runtime: supervise, prepare, train, predict, combine, and the store they share."""

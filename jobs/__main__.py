@@ -1,0 +1,31 @@
+"""The entry point of the job program: names a step and hands over to it. Python 2.7 and 3."""
+
+from __future__ import print_function
+
+import sys
+
+STEPS = {
+    "supervise": "jobs.supervise",
+    "prepare": "jobs.prepare",
+    "train": "jobs.portable.train",
+    "predict": "jobs.portable.predict",
+    "combine": "jobs.combine",
+}
+
+
+def main(argv):  # type: ignore[no-untyped-def]
+    """Run the step that the first argument names; returns its exit status."""
+    if not argv or argv[0] not in STEPS:
+        wanted = bool(argv) and argv[0] in ("-h", "--help")
+        print(
+            "usage: jobs STEP [OPTIONS]\n\nsteps: %s\n`jobs STEP --help` tells a step's options."
+            % ", ".join(sorted(STEPS)),
+            file=sys.stdout if wanted else sys.stderr,
+        )
+        return 0 if wanted else 64
+    module = __import__(STEPS[argv[0]], fromlist=["main"])
+    return module.main(argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,159 @@
+"""The combine step: weighs the members' probabilities and writes the CSVs, in bounded memory."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jobs.portable.inputs import WrongInput, guarded
+
+ROWS = 65_536
+"""Rows that are combined and written at a time."""
+
+
+def main(argv: Sequence[str]) -> int:
+    return int(guarded(_combine, argv))
+
+
+def weights(method: str, accuracies: Sequence[float]) -> Any:
+    """The members' weights, float64, summing to 1: by accuracy or all the same.
+
+    All accuracies zero weigh nothing, so the weights are then uniform.
+    """
+    given = np.asarray(accuracies, dtype="float64")
+    if method == "uniform" or not given.any():
+        return np.full(len(given), 1.0 / len(given))
+    if method != "accuracy":
+        raise WrongInput(f"ensemble.method: {method}: give accuracy or uniform")
+    if not np.isfinite(given).all() or (given < 0).any():
+        raise WrongInput(f"the accuracies {list(accuracies)} are not all numbers of at least 0")
+    return given / given.sum()
+
+
+def combine(members: Sequence[Any], weight: Any) -> Any:
+    """Σ pᵢ·wᵢ / Σ wᵢ over members of shape (items, classes), summed in float64, returned as float32."""
+    total = np.zeros(np.shape(members[0]), dtype="float64")
+    for probabilities, factor in zip(members, weight, strict=True):
+        total += np.asarray(probabilities, dtype="float64") * factor
+    result: Any = (total / np.sum(weight)).astype("float32")
+    return result
+
+
+def _combine(argv: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="combine", description="Combine the members' probabilities.")
+    parser.add_argument("--plan", required=True, help="method, members and data, JSON")
+    parser.add_argument("--out", required=True, help="the folder for the CSVs and ensemble.json")
+    options = parser.parse_args(argv)
+    plan, out = json.loads(Path(options.plan).read_text(encoding="utf-8")), Path(options.out)
+    members = plan["members"]
+    if not members:
+        raise WrongInput("there is nothing to combine")
+    names = members[0]["class_names"]
+    for each in members:
+        if each["class_names"] != names:
+            raise WrongInput(
+                f"{each['member']}'s classes {each['class_names']} differ from {members[0]['member']}'s"
+            )
+    arrays = [np.load(each["probabilities"], mmap_mode="r", allow_pickle=False) for each in members]
+    for each, array in zip(members, arrays, strict=True):
+        if array.shape != arrays[0].shape or array.ndim != 2 or array.shape[1] != len(names):
+            raise WrongInput(
+                f"{each['member']}'s probabilities have shape {array.shape}, not {arrays[0].shape}"
+            )
+    ids, labels = _data(plan.get("data"), len(arrays[0]))
+    weight = weights(plan["method"], [each["accuracy"] for each in members])
+    (out / "members").mkdir(parents=True, exist_ok=True)
+    judged = write_all(out, [each["member"] for each in members], arrays, weight, ids, names, labels)
+    told = {
+        "method": plan["method"],
+        "members": {
+            each["member"]: {"weight": float(w), "accuracy": each["accuracy"], **judged[each["member"]]}
+            for each, w in zip(members, weight, strict=True)
+        },
+        "items": len(arrays[0]),
+        "classes": names,
+        **judged[""],
+    }
+    (out / "ensemble.json").write_text(json.dumps(told, indent=1, sort_keys=True), encoding="utf-8")
+    print(f"combined {len(members)} members, {told['items']} items")
+
+
+def _data(path: str | None, items: int) -> tuple[Any, Any]:
+    if path is None:
+        return np.arange(items).astype(str), None
+    with np.load(path, allow_pickle=False) as data:
+        ids = data["ids"]
+        labels = data["y_predict"].astype("int64") if "y_predict" in data.files else None
+    if len(ids) != items:
+        raise WrongInput(f"there are {items} rows of probabilities for {len(ids)} items")
+    return ids, labels
+
+
+def write_all(
+    out: Path,
+    names: Sequence[str],
+    arrays: Sequence[Any],
+    weight: Any,
+    ids: Any,
+    classes: Sequence[str],
+    labels: Any,
+) -> dict[str, dict[str, float]]:
+    """Write predictions.csv and members/<name>.csv; returns accuracy and loss by name, "" the ensemble's."""
+    paths = {"": out / "predictions.csv", **{name: out / "members" / f"{name}.csv" for name in names}}
+    writers = {name: Writer(path, classes) for name, path in paths.items()}
+    sums = {name: [0.0, 0.0] for name in paths}
+    for start in range(0, len(ids), ROWS):
+        rows = slice(start, start + ROWS)
+        chunk = {name: np.asarray(array[rows]) for name, array in zip(names, arrays, strict=True)}
+        chunk[""] = combine([chunk[name] for name in names], weight)
+        for name, probabilities in chunk.items():
+            best = writers[name].write(ids[rows], probabilities)
+            if labels is not None:
+                own = probabilities[np.arange(len(best)), labels[rows]].astype("float64")
+                sums[name][0] += float((best == labels[rows]).sum())
+                sums[name][1] -= float(np.log(np.clip(own, 1e-15, 1.0)).sum())
+    for writer in writers.values():
+        writer.close()
+    if labels is None:
+        return {name: {} for name in paths}
+    return {
+        name: {"accuracy" if not name else "accuracy_here": hits / len(ids), "loss": loss / len(ids)}
+        for name, (hits, loss) in sums.items()
+    }
+
+
+class Writer:
+    """Writes `item,prediction,rate,<class>…`; float32 in the shortest form that reads back to the same bits."""
+
+    def __init__(self, path: Path, classes: Sequence[str]) -> None:
+        import pyarrow as pa
+        import pyarrow.csv as pa_csv
+
+        self._pa, self._classes = pa, pa.array(list(classes), pa.string())
+        columns = [("item", pa.string()), ("prediction", pa.string()), ("rate", pa.float32())]
+        # Class names may repeat a column's own name; Arrow allows it, and the order is fixed.
+        self._schema = pa.schema([*columns, *((str(name), pa.float32()) for name in classes)])
+        self._writer = pa_csv.CSVWriter(
+            str(path), self._schema, write_options=pa_csv.WriteOptions(quoting_style="needed")
+        )
+
+    def write(self, ids: Any, probabilities: Any) -> Any:
+        """Write rows; returns the predicted class numbers."""
+        pa = self._pa
+        best = probabilities.argmax(axis=1)
+        columns = [
+            pa.array(ids.tolist(), pa.string()),
+            self._classes.take(pa.array(best)),
+            pa.array(probabilities[np.arange(len(best)), best]),
+            *(pa.array(np.ascontiguousarray(probabilities[:, n])) for n in range(probabilities.shape[1])),
+        ]
+        self._writer.write(pa.record_batch(columns, schema=self._schema))
+        return best
+
+    def close(self) -> None:
+        self._writer.close()

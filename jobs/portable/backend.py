@@ -1,0 +1,56 @@
+"""The backend: checks that the right one loaded, seeds it, fixes its threads. Python 2.7 and 3."""
+
+from __future__ import print_function
+
+import os
+import random
+import sys
+
+
+def load(backend, threads, seed, data_format):
+    """Import keras on the backend of KERAS_BACKEND and return it; raises RuntimeError on any other.
+
+    The variable must be set before this process starts: after an import of keras it has no effect.
+    """
+    if os.environ.get("KERAS_BACKEND") != backend:
+        raise RuntimeError("KERAS_BACKEND is %r, not %r" % (os.environ.get("KERAS_BACKEND"), backend))
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+    elif backend == "torch":
+        import torch
+
+        torch.set_num_threads(threads)
+    elif backend == "cntk":
+        import cntk
+
+        cntk.cntk_py.set_max_num_cputhreads(threads)
+    import keras
+
+    if keras.backend.backend() != backend:
+        raise RuntimeError("keras loaded %s, not %s" % (keras.backend.backend(), backend))
+    keras.backend.set_image_data_format(data_format)
+    seed_all(keras, seed)
+    return keras
+
+
+def seed_all(keras, seed):
+    import numpy
+
+    random.seed(seed)
+    numpy.random.seed(seed)
+    if hasattr(keras.utils, "set_random_seed"):
+        keras.utils.set_random_seed(seed)
+
+
+def versions(keras, backend):
+    """The versions that a record keeps: interpreter, keras, numpy and the backend's package."""
+    import numpy
+
+    found = {"python": sys.version.split()[0], "keras": keras.__version__, "numpy": numpy.__version__}
+    module = sys.modules.get(backend)
+    if module is not None:
+        found[backend] = module.__version__
+    return found

@@ -1,0 +1,62 @@
+"""The predicting program: a published model's probabilities, in the runtime that trained it. Python 2.7, 3."""
+
+from __future__ import print_function
+
+import argparse
+import os
+import time
+
+from jobs.portable.inputs import WrongInput, guarded, read_json, scaled, sha256, write_json
+
+
+def main(argv):
+    return guarded(predict, argv)
+
+
+def predict(argv):
+    parser = argparse.ArgumentParser(prog="predict", description="Write one member's probabilities.")
+    parser.add_argument("--model", required=True, help="the folder of the model and model.json")
+    parser.add_argument("--data", required=True, help="the prepared data, .npz")
+    parser.add_argument("--out", required=True, help="the .npy file to write")
+    parser.add_argument("--code", default="", help="the folder of the user's code")
+    options = parser.parse_args(argv)
+    described = read_json(os.path.join(options.model, "model.json"))
+    path = os.path.join(options.model, os.path.basename(described["file"]))
+    # Loading a model can run code: only the file that the run recorded is loaded.
+    if sha256(path) != described["sha256"]:
+        raise WrongInput("%s: the file is not the one that was recorded (its sha256 differs)" % path)
+
+    from jobs.portable import backend
+
+    keras = backend.load(
+        described["backend"], described["threads"], described["seed"], described["data_format"]
+    )
+    import numpy
+
+    data = numpy.load(options.data, allow_pickle=False)
+    names = [str(name) for name in data["class_names"]]
+    if names != described["class_names"]:
+        raise WrongInput("the data's classes %s are not the model's %s" % (names, described["class_names"]))
+    if list(data["x_predict"].shape[1:]) != described["input_shape"]:
+        told = (list(data["x_predict"].shape[1:]), described["input_shape"])
+        raise WrongInput("the inputs to predict have shape %s, the model takes %s" % told)
+    if options.code:
+        import sys
+
+        sys.path.insert(0, options.code)
+    began = time.time()
+    model = keras.models.load_model(path)
+    x = scaled(data["x_predict"], described["scale"], described["data_format"])
+    probabilities = model.predict(x, batch_size=256, verbose=0).astype("float32")
+    if not numpy.isfinite(probabilities).all():
+        raise WrongInput("the model's probabilities are not all numbers")
+    numpy.save(options.out, probabilities)
+    told = {
+        "sha256": sha256(options.out),
+        "class_names": names,
+        "backend": keras.backend.backend(),
+        "items": int(len(probabilities)),
+        "seconds": round(time.time() - began, 3),
+    }
+    write_json(os.path.splitext(options.out)[0] + ".json", told)
+    print("predicted %d items" % len(probabilities))

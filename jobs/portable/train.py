@@ -1,0 +1,161 @@
+"""The training program: one for all backends, in both Keras families. Python 2.7 and 3."""
+
+from __future__ import print_function
+
+import argparse
+import io
+import json
+import os
+import time
+
+from jobs.portable.inputs import WrongInput, guarded, read_json, scale_of, scaled, sha256, write_json
+
+COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds")
+
+
+def main(argv):
+    return guarded(train, argv)
+
+
+def train(argv):
+    parser = argparse.ArgumentParser(prog="train", description="Train one member's model.")
+    parser.add_argument("--task", required=True, help="the task's resolved configuration, JSON")
+    parser.add_argument("--data", required=True, help="the prepared data, .npz")
+    parser.add_argument("--out", required=True, help="the folder for model, metrics and epochs")
+    parser.add_argument("--progress", required=True, help="the file that gets a JSON line an epoch")
+    parser.add_argument("--code", default="", help="the folder of the user's code")
+    options = parser.parse_args(argv)
+    task = read_json(options.task)
+    values = task["hyperparameters"]
+
+    began = time.time()
+    from jobs.portable import backend, models
+
+    keras = backend.load(task["backend"], task["threads"], task["seed"], task["data_format"])
+    import numpy
+
+    imported = time.time()
+    data = numpy.load(options.data, allow_pickle=False)
+    names = [str(name) for name in data["class_names"]]
+    scale = scale_of(data["x_train"])
+    x_train = scaled(data["x_train"], scale, task["data_format"])
+    x_val = scaled(data["x_val"], scale, task["data_format"])
+    y_train, y_val = data["y_train"].astype("int64"), data["y_val"].astype("int64")
+    model = models.build(keras, task["model"], x_train.shape[1:], len(names), values, options.code)
+    targets = y_train if _sparse(model) else numpy.eye(len(names), dtype="float32")[y_train]
+
+    fit_began = time.time()
+    best = _best(keras, x_val, y_val, values, options.progress)
+    model.fit(
+        x_train,
+        targets,
+        batch_size=values["batch_size"],
+        epochs=values["epochs"],
+        verbose=0,
+        shuffle=True,
+        callbacks=[best],
+    )
+    model.set_weights(best.weights)
+    trained = time.time()
+
+    # Keras 2.3.1 writes HDF5 whatever the name says.
+    name = "model.h5" if keras.__version__.startswith("2.") else "model.keras"
+    path = os.path.join(options.out, name)
+    model.save(path)
+    _check_mark(path, task["backend"])
+    loss, accuracy = judge(model.predict(x_val, batch_size=256, verbose=0), y_val)
+    _write_epochs(os.path.join(options.out, "epochs.csv"), best.rows)
+    described = {
+        "file": name,
+        "sha256": sha256(path),
+        "backend": keras.backend.backend(),
+        "versions": backend.versions(keras, task["backend"]),
+        "scale": scale,
+        "data_format": task["data_format"],
+        "input_shape": [int(size) for size in data["x_train"].shape[1:]],
+        "classes": len(names),
+        "class_names": names,
+        "threads": task["threads"],
+        "seed": task["seed"],
+    }
+    write_json(os.path.join(options.out, "model.json"), described)
+    metrics = {
+        "accuracy": accuracy,
+        "loss": loss,
+        "epochs": len(best.rows),
+        "best_epoch": best.epoch,
+        "train_seconds": round(trained - fit_began, 3),
+        "import_seconds": round(imported - began, 3),
+    }
+    write_json(os.path.join(options.out, "metrics.json"), metrics)
+    print("accuracy %.4f, loss %.4f after %d epochs" % (accuracy, loss, len(best.rows)))
+
+
+def judge(probabilities, labels):
+    """(log loss, accuracy) of probabilities (n, classes) against integer labels (n,)."""
+    import numpy
+
+    own = numpy.clip(probabilities[numpy.arange(len(labels)), labels].astype("float64"), 1e-15, 1.0)
+    accuracy = float((probabilities.argmax(axis=1) == labels).mean())
+    return float(-numpy.log(own).mean()), accuracy
+
+
+def _sparse(model):
+    loss = getattr(model, "loss", "")
+    return "sparse" in str(getattr(loss, "name", None) or getattr(loss, "__name__", None) or loss)
+
+
+def _best(keras, x_val, y_val, values, progress):
+    """The callback that judges each epoch by predict, keeps the best weights and stops early."""
+
+    class Best(keras.callbacks.Callback):
+        def __init__(self):
+            super(Best, self).__init__()
+            self.rows, self.weights, self.epoch, self.loss = [], None, 0, float("inf")
+
+        def on_epoch_begin(self, epoch, logs=None):
+            self.began = time.time()
+
+        def on_epoch_end(self, epoch, logs=None):
+            loss, accuracy = judge(self.model.predict(x_val, batch_size=256, verbose=0), y_val)
+            logs = logs or {}
+            row = {
+                "epoch": epoch + 1,
+                "loss": float(logs.get("loss", float("nan"))),
+                "accuracy": float(logs.get("accuracy", logs.get("acc", float("nan")))),
+                "val_loss": loss,
+                "val_accuracy": accuracy,
+                "seconds": round(time.time() - self.began, 3),
+            }
+            self.rows.append(row)
+            with io.open(progress, "ab") as file:
+                line = dict(row, event="epoch", epochs=values["epochs"])
+                file.write((json.dumps(line, sort_keys=True) + "\n").encode("utf-8"))
+            print("epoch %d/%d: loss %.4f, accuracy %.4f" % (epoch + 1, values["epochs"], loss, accuracy))
+            if loss != loss:
+                raise WrongInput("training: the loss is not a number after epoch %d" % (epoch + 1))
+            if loss < self.loss:
+                self.loss, self.epoch, self.weights = loss, epoch + 1, self.model.get_weights()
+            elif epoch + 1 - self.epoch >= max(1, values["patience"]):
+                self.model.stop_training = True
+
+    return Best()
+
+
+def _check_mark(path, backend):
+    """An HDF5 model names the backend that wrote it: trust the file, not the variable."""
+    if not path.endswith(".h5"):
+        return
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        mark = file.attrs["backend"]
+    mark = mark.decode() if isinstance(mark, bytes) else mark
+    if mark != backend:
+        raise RuntimeError("the model file was written by %s, not by %s" % (mark, backend))
+
+
+def _write_epochs(path, rows):
+    lines = [",".join(COLUMNS)] + [",".join(repr(row[name]) for name in COLUMNS) for row in rows]
+    with io.open(path, "wb") as file:
+        file.write(("\n".join(lines) + "\n").encode("utf-8"))
