@@ -1,0 +1,329 @@
+"""The checks of a parsed file: keys and types by the model, then what a type cannot say."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+from zoneinfo import available_timezones
+
+from pydantic import ValidationError
+
+from jobs.contract import ENSEMBLE_TASK, member_task
+from scheduler.config.document import Document
+from scheduler.config.errors import nearest
+from scheduler.config.keys import BACKENDS, Backend, DataKeys, EnsembleKeys, File, Nfs, Resources, Task
+
+OURS: dict[str, Any] = {
+    "epochs": 50,
+    "batch_size": 32,
+    "patience": 1,
+    "optimizer": "adam",
+    "learning_rate": 0.001,
+    "seed": None,
+}
+MODELS = {"cnn": ("filters", "dense", "dropout", "dense_dropout"), "mlp": ("hidden", "dropout")}
+OPTIMIZERS = ("adam", "sgd", "rmsprop", "adagrad", "adadelta")
+LONGEST = 48
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_KEYS: dict[str, Any] = {"data": DataKeys, "ensemble": EnsembleKeys, "resources": Resources, "nfs": Nfs}
+_TYPES = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "bool_type": "true or false",
+    "dict_type": "keys",
+}
+
+
+def validate(document: Document, folder: Path) -> File | None:
+    """Add every problem to the document; the keys as a model if their types are right."""
+    value = document.value
+    if not isinstance(value, dict):
+        document.problem((), f"the file holds {_shown(value)}, not keys: `cronsemble init` writes a starter")
+        return None
+    _apply_defaults(document, value)
+    try:
+        keys = File.model_validate(value)
+    except ValidationError as error:
+        for each in error.errors(include_url=False):
+            _translate(document, each)
+        keys = None
+    _names(document, value)
+    _zones(document, value)
+    _schedules(document, value)
+    if keys is not None:
+        keys.backends = {name: member or Backend() for name, member in keys.backends.items()}
+        _members(document, keys, folder)
+        _files(document, keys, folder)
+    return keys
+
+
+def _apply_defaults(document: Document, value: dict[str, Any]) -> None:
+    defaults = value.get("defaults")
+    if not isinstance(defaults, dict):
+        return
+    for name in defaults:
+        if name not in Task.model_fields:
+            hint = nearest(name, Task.model_fields)
+            document.problem(("defaults", name), f"unknown key: {hint}", at_key=True)
+    known = {name: given for name, given in defaults.items() if name in Task.model_fields}
+    backends = value.get("backends")
+    for name, member in list(backends.items()) if isinstance(backends, dict) else []:
+        if member is None or isinstance(member, dict):
+            backends[name] = {**known, **(member or {})}
+    if isinstance(value.get("ensemble"), dict):
+        value["ensemble"] = {**known, **value["ensemble"]}
+
+
+def _shown(value: Any) -> str:
+    text = (
+        repr(value)
+        if isinstance(value, str)
+        else str(value).lower()
+        if isinstance(value, bool)
+        else str(value)
+    )
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _translate(document: Document, error: Any) -> None:
+    path = tuple(
+        part for part in error["loc"] if (part in ("", 0) or not _is_union_tag(document, error["loc"], part))
+    )
+    given, kind = error["input"], error["type"]
+    if path in document.traps and kind != "string_type":
+        return
+    if kind == "extra_forbidden":
+        document.problem(path, f"unknown key: {nearest(str(path[-1]), _known(path))}", at_key=True)
+    elif kind == "missing":
+        document.problem(path, "this key is missing: add it")
+    elif kind == "string_type" and isinstance(given, bool):
+        message = f"YAML reads this as {_shown(given)}, a truth value, and it must be text: quote it"
+        document.problem(path, message)
+    elif kind in _TYPES:
+        document.problem(path, f"{_shown(given)} is given: it must be {_TYPES[kind]}")
+    else:
+        message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+        prefix = "" if message.startswith("must") else "it must be "
+        document.problem(path, f"{_shown(given)} is given: {prefix}{message}")
+
+
+def _is_union_tag(document: Document, loc: tuple[Any, ...], part: Any) -> bool:
+    """Whether this part of a location names a branch of a union rather than a key of the file."""
+    at = loc.index(part)
+    return (
+        (*_clean(document, loc[:at]), part) not in document.places
+        and at < len(loc) - 1
+        or (
+            isinstance(part, str)
+            and (part.startswith("literal[") or part in ("str", "StoreKeys", "RuntimeKeys", "float"))
+        )
+    )
+
+
+def _clean(document: Document, loc: tuple[Any, ...]) -> tuple[Any, ...]:
+    found: tuple[Any, ...] = ()
+    for part in loc:
+        if (*found, part) in document.places:
+            found = (*found, part)
+    return found
+
+
+def _known(path: tuple[Any, ...]) -> list[str]:
+    from scheduler.config.keys import Cluster, Runtimes, StoreKeys
+
+    model: Any = File
+    if len(path) > 1:
+        parents = {"backends": Backend, "cluster": Cluster, "runtimes": Runtimes, "store": StoreKeys}
+        model = _KEYS.get(str(path[-2])) or parents.get(str(path[0]), File)
+    return list(model.model_fields)
+
+
+def _names(document: Document, value: dict[str, Any]) -> None:
+    experiment = value.get("experiment")
+    if not isinstance(experiment, str):
+        return
+    if not _LABEL.fullmatch(experiment):
+        message = f"{_shown(experiment)} is given: use lower-case letters, digits and -, e.g. my-experiment"
+        document.problem(("experiment",), message)
+    backends = value.get("backends")
+    names = list(backends) if isinstance(backends, dict) else []
+    for name in names:
+        path = ("backends", name)
+        if not _LABEL.fullmatch(name):
+            document.problem(path, f"{_shown(name)}: use lower-case letters, digits and -", at_key=True)
+    tasks = [(("backends", name), member_task(name)) for name in names]
+    if value.get("ensemble") is not None:
+        tasks.append((("ensemble",), ENSEMBLE_TASK))
+    for path, task in tasks:
+        whole = f"{experiment}-{task}"
+        if len(whole) > LONGEST:
+            message = f"{whole} has {len(whole)} characters, at most {LONGEST} fit: shorten the names"
+            document.problem(path, message, at_key=True)
+
+
+def _zones(document: Document, value: dict[str, Any]) -> None:
+    zones = available_timezones()
+    for path, given in _everywhere(value, "timezone"):
+        if isinstance(given, str) and given not in zones:
+            document.problem(path, f"{_shown(given)} is not a time zone: {nearest(given, sorted(zones))}")
+
+
+def _schedules(document: Document, value: dict[str, Any]) -> None:
+    from cronjobs.schedule import ScheduleError, parse
+
+    for path, given in _everywhere(value, "schedule"):
+        if isinstance(given, str):
+            try:
+                parse(given)
+            except ScheduleError as error:
+                document.problem(path, f"{_shown(given)}: {error}")
+
+
+def _everywhere(value: dict[str, Any], key: str) -> list[tuple[tuple[Any, ...], Any]]:
+    backends = value.get("backends")
+    groups: list[tuple[tuple[Any, ...], Any]] = [((), value), (("ensemble",), value.get("ensemble"))]
+    groups += (
+        [(("backends", name), each) for name, each in backends.items()] if isinstance(backends, dict) else []
+    )
+    return [((*path, key), group[key]) for path, group in groups if isinstance(group, dict) and key in group]
+
+
+def hyperparameters_of(keys: File, member: Backend) -> dict[str, Any]:
+    return {**OURS, **keys.hyperparameters, **member.hyperparameters}
+
+
+def _members(document: Document, keys: File, folder: Path) -> None:
+    for name, member in keys.backends.items():
+        assert member is not None
+        path = ("backends", name)
+        if member.backend is None and name not in BACKENDS:
+            message = f"{name} is no backend ({nearest(name, BACKENDS)}): name one, e.g. backend: tensorflow"
+            document.problem(path, message, at_key=True)
+            continue
+        backend = member.backend or name
+        if member.data_format == "channels_first" and backend == "tensorflow":
+            message = "channels_first is given: tensorflow cannot do it on a CPU, type channels_last"
+            document.problem((*path, "data_format"), message)
+        taken = _taken(document, keys, member, path, folder)
+        for place, group in (
+            ((*path, "hyperparameters"), member.hyperparameters),
+            (("hyperparameters",), keys.hyperparameters),
+        ):
+            for key, given in group.items():
+                _hyperparameter(document, (*place, key), key, given, taken, member.model or keys.model)
+    if keys.ensemble is not None and keys.ensemble.quorum > len(keys.backends):
+        message = f"{keys.ensemble.quorum} is given, but there are {len(keys.backends)} members"
+        document.problem(("ensemble", "quorum"), message)
+
+
+def _hyperparameter(
+    document: Document, path: tuple[Any, ...], key: str, given: Any, taken: list[str] | None, model: str
+) -> None:
+    positive = (
+        isinstance(given, int)
+        and not isinstance(given, bool)
+        and given >= (0 if key in ("patience", "seed") else 1)
+    )
+    if key in ("epochs", "batch_size", "patience", "seed") and not positive:
+        message = f"{_shown(given)} is given: it must be a whole number of at least {0 if key in ('patience', 'seed') else 1}"
+    elif key == "learning_rate" and not (isinstance(given, int | float) and given > 0):
+        message = f"{_shown(given)} is given: it must be a number above 0, e.g. 0.001"
+    elif key == "optimizer" and given not in OPTIMIZERS:
+        message = f"{_shown(given)} is given: {nearest(str(given), OPTIMIZERS)}"
+    elif key not in OURS and taken is not None and key not in taken:
+        message = f"the model {model} does not take it: {nearest(key, [*OURS, *taken])}"
+    else:
+        return
+    problem = (path, message)
+    if not any(
+        each.key == ".".join(map(str, path)) and each.message == message for each in document.problems
+    ):
+        document.problem(*problem)
+
+
+def _taken(
+    document: Document, keys: File, member: Backend, path: tuple[Any, ...], folder: Path
+) -> list[str] | None:
+    """The hyperparameters that the member's model takes; None where that cannot be told without running it."""
+    model = member.model or keys.model
+    if model in MODELS:
+        return list(MODELS[model])
+    where = (*path, "model") if member.model else ("model",)
+    function = _function(document, where, model, folder, (*MODELS,))
+    if function is None or len(function.args.args) < 3:
+        if function is not None:
+            message = f"{model} takes {len(function.args.args)} arguments: it must be (input_shape, classes, hyperparameters)"
+            document.problem(where, message)
+        return None
+    return _keys_read(function, function.args.args[2].arg)
+
+
+def _keys_read(function: ast.FunctionDef, name: str) -> list[str] | None:
+    """The constant keys that a function reads of its parameter; None if it uses it in any other way."""
+    keys, uses = [], 0
+    for node in ast.walk(function):
+        if isinstance(node, ast.Name) and node.id == name:
+            uses += 1
+        key: ast.expr | None = None
+        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == name:
+            key = node.slice
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get":
+            owner = node.func.value
+            key = node.args[0] if isinstance(owner, ast.Name) and owner.id == name and node.args else None
+        if isinstance(key, ast.Constant) and isinstance(key.value, str):
+            keys.append(key.value)
+            uses -= 1
+    return keys if uses == 0 else None
+
+
+def _function(
+    document: Document, where: tuple[Any, ...], reference: str, folder: Path, built_in: tuple[str, ...]
+) -> ast.FunctionDef | None:
+    source, _, name = reference.rpartition(":")
+    if not source.endswith(".py") or not name:
+        message = f"{_shown(reference)} is given: type {', '.join(built_in)} or file.py:function"
+        return document.problem(where, message)
+    path = folder / source
+    if not _inside(path, folder):
+        return document.problem(where, f"{source} is outside the configuration's folder: move it inside")
+    try:
+        tree = ast.parse(path.read_bytes(), str(path))
+    except OSError as error:
+        return document.problem(where, f"{source} cannot be read: {error.strerror}")
+    except (SyntaxError, ValueError) as error:
+        return document.problem(where, f"{source} is not Python: {error}")
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            return node
+    names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    return document.problem(where, f"{source} has no function {name}: {nearest(name, names)}")
+
+
+def _inside(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder)
+
+
+def _files(document: Document, keys: File, folder: Path) -> None:
+    sets = ("digits", "cifar10", "mnist")
+    for key, given in (("dataset", keys.data.dataset), ("predict", keys.data.predict)):
+        where = ("data", key)
+        if given in sets and key == "dataset" or given == "holdout" and key == "predict":
+            continue
+        if given.rpartition(":")[0].endswith(".py") and key == "dataset":
+            _function(document, where, given, folder, sets)
+        elif not given.endswith(".npz"):
+            known = (
+                f"{', '.join(sets)}, FILE.npz or file.py:function"
+                if key == "dataset"
+                else "holdout or FILE.npz"
+            )
+            document.problem(where, f"{_shown(given)} is given: type {known}")
+        elif not _inside(folder / given, folder):
+            document.problem(where, f"{given} is outside the configuration's folder: move it inside")
+        elif "{date}" not in given and not (folder / given).is_file():
+            document.problem(where, f"{given} is not there (looked in {folder})")
+    for n, item in enumerate(keys.code):
+        if not _inside(folder / item, folder) or not (folder / item).exists():
+            document.problem(("code", n), f"{item} is not in the configuration's folder")

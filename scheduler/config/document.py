@@ -1,0 +1,132 @@
+"""A YAML document as values with their places, and YAML's traps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from scheduler.config.errors import ConfigErrors, Problem
+
+LARGEST = 1_000_000
+MOST_NODES = 50_000
+Place = tuple[int, int]
+Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass
+class Document:
+    """``places`` and ``key_places`` hold (line, column), from 1, by the path of keys."""
+
+    file: str
+    value: Any = None
+    places: dict[tuple[Any, ...], Place] = field(default_factory=dict)
+    key_places: dict[tuple[Any, ...], Place] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    traps: set[tuple[Any, ...]] = field(default_factory=set)
+    nodes: int = 0
+
+    def problem(self, path: tuple[Any, ...], message: str, at_key: bool = False) -> None:
+        shown = ".".join(map(str, path))
+        while path not in (self.key_places if at_key else self.places) and path:
+            path, at_key = path[:-1], False
+        line, column = (self.key_places if at_key else self.places).get(path, (1, 1))
+        self.problems.append(Problem(self.file, line, column, shown, message))
+
+
+def parse(file: str, data: bytes) -> Document:
+    """The document; raises ConfigErrors where the text is not YAML at all."""
+
+    def refuse(message: str, line: int = 0, column: int = 0) -> ConfigErrors:
+        return ConfigErrors([Problem(file, line, column, "", message)])
+
+    if len(data) > LARGEST:
+        raise refuse(f"{len(data) / 1e6:.1f} MB: a configuration has at most {LARGEST / 1e6:.0f} MB")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise refuse(f"byte {error.start} is not UTF-8 text: is this a configuration file?") from error
+    for number, line in enumerate(text.split("\n"), 1):
+        indent = line[: len(line) - len(line.lstrip(" \t"))]
+        if "\t" in indent:
+            raise refuse("a tab in the indentation: type spaces", number, indent.index("\t") + 1)
+    try:
+        node = yaml.compose(text, Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        source = text.split("\n")[line - 1] if line <= text.count("\n") + 1 else ""
+        # The parser stops behind the star or at it.
+        if "*" in source[max(0, column - 3) : column + 1] or "alias" in f"{error.context} {error.problem}":
+            raise refuse('an unquoted *: quote the text, e.g. schedule: "0 1 * * *"', line, column) from error
+        raise refuse(f"not YAML: {error.problem}", line, column) from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise refuse(f"not YAML: {' '.join(str(error).split())[:200]}", 1, 1) from error
+    document = Document(file)
+    if node is None:
+        raise refuse("the file is empty: `cronsemble init` writes a starter", 1, 1)
+    try:
+        document.value = _value(document, node, (), ())
+    except RecursionError as error:
+        raise refuse("nested too deeply, or an alias of itself", 1, 1) from error
+    return document
+
+
+def _place(node: Any) -> Place:
+    return node.start_mark.line + 1, node.start_mark.column + 1
+
+
+def _value(document: Document, node: Any, path: tuple[Any, ...], above: tuple[int, ...]) -> Any:
+    document.nodes += 1
+    if document.nodes > MOST_NODES or id(node) in above:
+        message = "too many values, or an alias of itself"
+        raise ConfigErrors([Problem(document.file, *_place(node), ".".join(map(str, path)), message)])
+    document.places[path] = _place(node)
+    above = (*above, id(node))
+    if isinstance(node, yaml.MappingNode):
+        found: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                document.problem(path, "a key must be text")
+                continue
+            key = str(key_node.value)
+            document.key_places[(*path, key)] = _place(key_node)
+            if key_node.tag != "tag:yaml.org,2002:str":
+                read = key_node.tag.rpartition(":")[2]
+                hint = f'YAML reads the key {key} as {read}: quote it, "{key}"'
+                document.problem((*path, key), hint, at_key=True)
+            if key in found:
+                document.problem((*path, key), "this key stands here twice: remove one", at_key=True)
+                continue
+            found[key] = _value(document, value_node, (*path, key), above)
+        return found
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(document, each, (*path, n), above) for n, each in enumerate(node.value)]
+    return _scalar(document, node, path)
+
+
+def _scalar(document: Document, node: Any, path: tuple[Any, ...]) -> Any:
+    kind = node.tag.rpartition(":")[2]
+    text = node.value
+    try:
+        if kind == "null":
+            return None
+        if kind == "bool":
+            if text.lower() not in ("true", "false"):
+                document.traps.add(path)
+            return text.lower() in ("true", "yes", "on", "y")
+        if kind == "int":
+            if ":" in text:
+                message = f'YAML reads {text} as a number in base 60: quote it, "{text}"'
+                document.problem(path, message)
+                document.traps.add(path)
+                return text
+            return int(text.replace("_", ""), 0 if not text.lstrip("+-").startswith("0") else 10)
+        if kind == "float":
+            return float(text.replace("_", "").replace(".inf", "inf").replace(".nan", "nan").lower())
+    except ValueError:
+        return text
+    if kind not in ("str", "timestamp"):
+        document.problem(path, f"the tag {node.tag} is not taken: type plain text")
+    return text

@@ -1,0 +1,39 @@
+"""What is wrong in a configuration: problems with their places."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One error: line and column count from 1, 0 where there is no place; key is dotted."""
+
+    file: str
+    line: int
+    column: int
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return f"{place} {self.key}: {self.message}" if self.key else f"{place}: {self.message}"
+
+
+class ConfigErrors(Exception):
+    """Every problem of a file, in the order of its lines."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = sorted(problems, key=lambda each: (each.line, each.column, each.key))
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The hint "did you mean …" with the nearest known name, else the list of names."""
+    names = list(known)
+    found = difflib.get_close_matches(name, names, 1, 0.6)
+    if found:
+        return f"did you mean {found[0]}?"
+    return "there are " + ", ".join(names[:20]) if names else "there are none"

@@ -1,0 +1,103 @@
+"""Container engines: finds one that works here, and says how a step is started in an image."""
+
+from __future__ import annotations
+
+import functools
+import resource
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Engine:
+    """podman or docker; ``prefix`` begins every command line."""
+
+    name: str
+    prefix: tuple[str, ...]
+
+
+class NoEngine(Exception):
+    """Neither podman nor docker works here."""
+
+
+@functools.cache
+def find_engine() -> Engine:
+    """The first engine that answers; a docker client without its engine is passed over."""
+    candidates = (
+        # cgroupfs: there may be no systemd to ask.
+        Engine("podman", ("podman", "--cgroup-manager", "cgroupfs")),
+        Engine("docker", ("docker",)),
+    )
+    reasons = []
+    for engine in candidates:
+        if shutil.which(engine.name) is None:
+            reasons.append(f"{engine.name} is not installed")
+        elif _quiet([*engine.prefix, "info"]).returncode == 0:
+            return engine
+        else:
+            reasons.append(f"{engine.name} does not answer")
+    raise NoEngine("; ".join(reasons))
+
+
+def image_id(engine: Engine, reference: str) -> str | None:
+    """The id of an image that is on this machine, or None."""
+    done = _quiet([*engine.prefix, "image", "inspect", "--format", "{{.Id}}", reference])
+    return done.stdout.strip() or None if done.returncode == 0 else None
+
+
+def run_command(
+    engine: Engine,
+    image: str,
+    name: str,
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    mounts: Sequence[tuple[str, str, bool]],
+    user: str,
+) -> list[str]:
+    """The command line that runs ``argv`` in an image: read-only root, no network, no capability.
+
+    ``mounts`` are (folder here, folder inside, read only). Signals reach the container's first process.
+    """
+    command = [
+        *engine.prefix,
+        "run",
+        "--rm",
+        "--name",
+        name,
+        "--user",
+        user,
+        "--read-only",
+        "--network",
+        "none",
+    ]
+    command += [
+        "--tmpfs",
+        "/tmp:rw,exec,mode=1777",
+        "--cap-drop",
+        "all",
+        "--security-opt",
+        "no-new-privileges",
+    ]
+    if engine.name == "podman":
+        # podman asks for more than an unprivileged parent may give: cap it to what this process has.
+        for limit, number in (("nofile", resource.RLIMIT_NOFILE), ("nproc", resource.RLIMIT_NPROC)):
+            hard = resource.getrlimit(number)[1]
+            if hard != resource.RLIM_INFINITY:
+                command += ["--ulimit", f"{limit}={hard}:{hard}"]
+        command += ["--cgroups", "disabled", "--pull", "never"]
+    for key, value in env.items():
+        command += ["--env", f"{key}={value}"]
+    for here, inside, read_only in mounts:
+        command += ["--volume", f"{here}:{inside}:{'ro' if read_only else 'rw'}"]
+    return [*command, image, *argv]
+
+
+def kill(engine: Engine, name: str) -> None:
+    """End a container if it runs."""
+    _quiet([*engine.prefix, "kill", name])
+
+
+def _quiet(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
