@@ -31,9 +31,7 @@ def fail(text: str) -> None:
 
 def run(*command: str, quiet: bool = False, cwd: Path | None = None) -> int:
     output = subprocess.DEVNULL if quiet else None
-    return subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=cwd, check=False
-    ).returncode
+    return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=cwd, check=False).returncode
 
 
 def need(*command: str, why: str, cwd: Path | None = None) -> None:
@@ -195,9 +193,7 @@ def build(prefix: list[str], name: str, mirror: str | None) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("image", nargs="?", default="all", choices=[*SUITES, "all"])
-    parser.add_argument(
-        "--install", action="store_true", help="install podman and debootstrap (as root, with apt)"
-    )
+    parser.add_argument("--install", action="store_true", help="install podman and debootstrap (as root, with apt)")
     parser.add_argument("--mirror", help="the Debian mirror for debootstrap")
     options = parser.parse_args()
     if options.install:

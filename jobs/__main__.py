@@ -18,8 +18,7 @@ def main(argv):  # type: ignore[no-untyped-def]
     if not argv or argv[0] not in STEPS:
         wanted = bool(argv) and argv[0] in ("-h", "--help")
         print(
-            "usage: jobs STEP [OPTIONS]\n\nsteps: %s\n`jobs STEP --help` tells a step's options."
-            % ", ".join(sorted(STEPS)),
+            "usage: jobs STEP [OPTIONS]\n\nsteps: %s\n`jobs STEP --help` tells a step's options." % ", ".join(sorted(STEPS)),
             file=sys.stdout if wanted else sys.stderr,
         )
         return 0 if wanted else 64

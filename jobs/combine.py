@@ -56,15 +56,11 @@ def _combine(argv: Sequence[str]) -> None:
     names = members[0]["class_names"]
     for each in members:
         if each["class_names"] != names:
-            raise WrongInput(
-                f"{each['member']}'s classes {each['class_names']} differ from {members[0]['member']}'s"
-            )
+            raise WrongInput(f"{each['member']}'s classes {each['class_names']} differ from {members[0]['member']}'s")
     arrays = [np.load(each["probabilities"], mmap_mode="r", allow_pickle=False) for each in members]
     for each, array in zip(members, arrays, strict=True):
         if array.shape != arrays[0].shape or array.ndim != 2 or array.shape[1] != len(names):
-            raise WrongInput(
-                f"{each['member']}'s probabilities have shape {array.shape}, not {arrays[0].shape}"
-            )
+            raise WrongInput(f"{each['member']}'s probabilities have shape {array.shape}, not {arrays[0].shape}")
     ids, labels = _data(plan.get("data"), len(arrays[0]))
     weight = weights(plan["method"], [each["accuracy"] for each in members])
     (out / "members").mkdir(parents=True, exist_ok=True)
@@ -105,7 +101,8 @@ def write_all(
 ) -> dict[str, dict[str, float]]:
     """Write predictions.csv and members/<name>.csv; returns accuracy and loss by name, "" the ensemble's."""
     paths = {"": out / "predictions.csv", **{name: out / "members" / f"{name}.csv" for name in names}}
-    writers = {name: Writer(path, classes) for name, path in paths.items()}
+    quoted = any(set(str(text)) & set(',"\r\n') for text in classes) or _needs_quotes(ids)
+    writers = {name: Writer(path, classes, quoted) for name, path in paths.items()}
     sums = {name: [0.0, 0.0] for name in paths}
     for start in range(0, len(ids), ROWS):
         rows = slice(start, start + ROWS)
@@ -127,10 +124,14 @@ def write_all(
     }
 
 
+def _needs_quotes(ids: Any) -> bool:
+    return any(bool((np.char.find(ids, mark) >= 0).any()) for mark in ',"\r\n')
+
+
 class Writer:
     """Writes `item,prediction,rate,<class>…`; float32 in the shortest form that reads back to the same bits."""
 
-    def __init__(self, path: Path, classes: Sequence[str]) -> None:
+    def __init__(self, path: Path, classes: Sequence[str], quoted: bool) -> None:
         import pyarrow as pa
         import pyarrow.csv as pa_csv
 
@@ -138,8 +139,10 @@ class Writer:
         columns = [("item", pa.string()), ("prediction", pa.string()), ("rate", pa.float32())]
         # Class names may repeat a column's own name; Arrow allows it, and the order is fixed.
         self._schema = pa.schema([*columns, *((str(name), pa.float32()) for name in classes)])
+        # Arrow quotes every text or none.
+        style = "needed" if quoted else "none"
         self._writer = pa_csv.CSVWriter(
-            str(path), self._schema, write_options=pa_csv.WriteOptions(quoting_style="needed")
+            str(path), self._schema, write_options=pa_csv.WriteOptions(quoting_style=style, quoting_header=style)
         )
 
     def write(self, ids: Any, probabilities: Any) -> Any:

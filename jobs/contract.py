@@ -52,9 +52,7 @@ INTERRUPTED = 143
 ENSEMBLE_TASK = "ensemble"
 KINDS = ("scheduled", "manual", "rerun", "backfill")
 
-_RUN = re.compile(
-    r"^(?P<name>[a-z0-9]([-a-z0-9]*[a-z0-9])?)-(?P<minute>[0-9]{1,10})(-r(?P<attempt>[1-9][0-9]*))?$"
-)
+_RUN = re.compile(r"^(?P<name>[a-z0-9]([-a-z0-9]*[a-z0-9])?)-(?P<minute>[0-9]{1,10})(-r(?P<attempt>[1-9][0-9]*))?$")
 
 
 @dataclass(frozen=True, order=True)

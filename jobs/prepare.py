@@ -91,9 +91,7 @@ def read_npz(path: Path, key: str) -> Arrays:
         raise WrongInput(f"{key}: {path} is not there") from error
     except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         if "allow_pickle" in str(error) or "pickle" in str(error):
-            raise WrongInput(
-                f"{key}: {path} holds pickled objects, which are never loaded: save plain arrays"
-            ) from error
+            raise WrongInput(f"{key}: {path} holds pickled objects, which are never loaded: save plain arrays") from error
         raise WrongInput(f"{key}: {path} is not an .npz of arrays: {error}") from error
 
 
@@ -159,9 +157,7 @@ def _pair(raw: Arrays, x_name: str, y_name: str, needs_images: bool) -> tuple[An
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1:
-        raise WrongInput(
-            f"data: {y_name} has shape {y.shape}: give one class number an item (argmax of one-hot rows)"
-        )
+        raise WrongInput(f"data: {y_name} has shape {y.shape}: give one class number an item (argmax of one-hot rows)")
     if len(x) != len(y):
         raise WrongInput(f"data: {x_name} has {len(x)} items, {y_name} {len(y)}")
     if not len(x):
@@ -198,9 +194,7 @@ def _class_names(raw: Arrays, y_train: Any, y_test: Any) -> Any:
         raise WrongInput("data: class_names holds a name twice")
     for name, y in (("y_train", y_train), ("y_test", y_test)):
         if len(y) and int(y.max()) >= len(names):
-            raise WrongInput(
-                f"data: {name} holds {int(y.max())}, out of range: there are {len(names)} classes"
-            )
+            raise WrongInput(f"data: {name} holds {int(y.max())}, out of range: there are {len(names)} classes")
     if len(names) < 2:
         raise WrongInput("data: there is one class only: at least two are needed")
     return np.asarray(names)
@@ -217,9 +211,7 @@ def _inputs(inputs: Arrays, shape: tuple[int, ...], names: Any, needs_images: bo
         raise WrongInput("data.predict: there is nothing to predict")
     given = inputs.get("class_names")
     if given is not None and [str(n) for n in given] != [str(n) for n in names]:
-        raise WrongInput(
-            f"data.predict: its classes {list(map(str, given))} differ from {list(map(str, names))}"
-        )
+        raise WrongInput(f"data.predict: its classes {list(map(str, given))} differ from {list(map(str, names))}")
     held: Arrays = {"x_predict": x, "ids": inputs.get("ids", np.arange(len(x)))}
     if len(held["ids"]) != len(x):
         raise WrongInput(f"data.predict: ids has {len(held['ids'])} entries, {key} {len(x)}")
@@ -227,9 +219,7 @@ def _inputs(inputs: Arrays, shape: tuple[int, ...], names: Any, needs_images: bo
     if labels is not None:
         _, held["y_predict"] = _pair({"x": x, "y": labels}, "x", "y", needs_images)
         if int(held["y_predict"].max()) >= len(names):
-            raise WrongInput(
-                f"data.predict: y holds {int(held['y_predict'].max())}: there are {len(names)} classes"
-            )
+            raise WrongInput(f"data.predict: y holds {int(held['y_predict'].max())}: there are {len(names)} classes")
     return held
 
 

@@ -32,9 +32,7 @@ def is_candidate(record: dict[str, Any], invocation: str) -> bool:
     return bool(invocation) and record.get("invocation") == invocation
 
 
-def latest(
-    store: Store, ensemble: RunId, members: Iterable[str], max_age: int | None, invocation: str
-) -> list[Choice]:
+def latest(store: Store, ensemble: RunId, members: Iterable[str], max_age: int | None, invocation: str) -> list[Choice]:
     """For each member its latest model: of the newest slot, then of the newest attempt.
 
     Only slots at or before the ensemble's own count. ``max_age`` is in seconds, ensemble slot minus

@@ -235,9 +235,7 @@ def _predict(context: Context, member: str | None) -> None:
                 "--out",
                 str(out / "probabilities.npy"),
             ]
-            _child(
-                context, "predict", [*arguments, "--code", code], _framework_env(spec), spec.get("timeout")
-            )
+            _child(context, "predict", [*arguments, "--code", code], _framework_env(spec), spec.get("timeout"))
         told["probabilities"] = f"probabilities/{member}/probabilities.npy"
     except StepError as error:
         if error.status == "interrupted":
@@ -258,9 +256,7 @@ def _combine(context: Context, _: str | None) -> None:
     write_file(context.folder / c.SELECTION, to_json({"members": told}))
     if len(taken) < task["quorum"] or not taken:
         lines = "; ".join(f"{each['member']}: {each['left_out']}" for each in told if "left_out" in each)
-        raise StepError(
-            f"no quorum: {len(taken)} of the {task['quorum']} members it needs ({lines})", c.WRONG_INPUT
-        )
+        raise StepError(f"no quorum: {len(taken)} of the {task['quorum']} members it needs ({lines})", c.WRONG_INPUT)
     with tempfile.TemporaryDirectory(prefix="cronsemble-") as scratch:
         plan = Path(scratch) / "plan.json"
         members = [{**each, "probabilities": str(context.folder / each["probabilities"])} for each in taken]
@@ -346,9 +342,7 @@ def _child(
             preexec_fn=_die_with_parent,
         )
     except OSError as error:
-        raise StepError(
-            f"the interpreter {interpreter} cannot be started: {error.strerror}", c.WRONG_INPUT
-        ) from error
+        raise StepError(f"the interpreter {interpreter} cannot be started: {error.strerror}", c.WRONG_INPUT) from error
     context.child = child
     late = threading.Event()
 
@@ -379,14 +373,10 @@ def _child(
     if late.is_set():
         raise StepError(f"not done within its deadline of {timeout:g} s", exit_code=code)
     if code == c.WRONG_INPUT:
-        raise StepError(
-            last.decode(errors="replace").strip() or f"{program}: wrong input", c.WRONG_INPUT, exit_code=code
-        )
+        raise StepError(last.decode(errors="replace").strip() or f"{program}: wrong input", c.WRONG_INPUT, exit_code=code)
     if code:
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-        raise StepError(
-            f"{program} ended with {how}: {last.decode(errors='replace').strip()[:300]}", exit_code=code
-        )
+        raise StepError(f"{program} ended with {how}: {last.decode(errors='replace').strip()[:300]}", exit_code=code)
 
 
 def _stop(context: Context) -> None:
@@ -481,11 +471,7 @@ def _local_date(context: Context) -> str:
 
 def _image(context: Context) -> dict[str, Any] | None:
     reference = context.env.get(c.ENV_IMAGE)
-    return (
-        {"reference": reference, "identity": read_json(Path("/etc/cronsemble-image.json"))}
-        if reference
-        else None
-    )
+    return {"reference": reference, "identity": read_json(Path("/etc/cronsemble-image.json"))} if reference else None
 
 
 def _processor() -> str:

@@ -68,15 +68,9 @@ def schema() -> None:
 @app.command()
 def run(
     file: File = DEFAULT_FILE,
-    member: Annotated[
-        list[str] | None, typer.Option(help="Train this member only (repeat for more).")
-    ] = None,
-    ensemble: Annotated[
-        bool | None, typer.Option(help="Run the ensemble after; the default unless --member is given.")
-    ] = None,
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", min=1, help="CPUs to use; all by default.")
-    ] = None,
+    member: Annotated[list[str] | None, typer.Option(help="Train this member only (repeat for more).")] = None,
+    ensemble: Annotated[bool | None, typer.Option(help="Run the ensemble after; the default unless --member is given.")] = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="CPUs to use; all by default.")] = None,
     publish: Annotated[bool, typer.Option(help="Let scheduled ensembles use these models too.")] = False,
     skip_unavailable: Annotated[
         bool, typer.Option(help="Leave out members whose runtime cannot be had here, and say so.")

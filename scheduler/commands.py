@@ -20,9 +20,7 @@ from scheduler.errors import CronsembleError, RuntimeUnavailable
 def local_store(experiment: Experiment) -> Store:
     """The store's folder on this machine; relative to the configuration's folder."""
     if not isinstance(experiment.store, str | Path):
-        raise CronsembleError(
-            f"{experiment.path}: store: only a folder can be used on this machine, e.g. store: ./store"
-        )
+        raise CronsembleError(f"{experiment.path}: store: only a folder can be used on this machine, e.g. store: ./store")
     return Store((experiment.folder / experiment.store).resolve())
 
 
@@ -107,10 +105,7 @@ def print_run(file: Path, name: str, as_json: bool) -> None:
         if run.record.get(key):
             print(f"{key:<12}{json.dumps(run.record[key])}")
     for member in run.record.get("members", []):
-        told = (
-            member.get("left_out")
-            or f"{member.get('run')}, accuracy {terminal.number(member.get('accuracy'))}"
-        )
+        told = member.get("left_out") or f"{member.get('run')}, accuracy {terminal.number(member.get('accuracy'))}"
         print(f"{'member':<12}{member['member']}: {told}")
     _print_epochs(run)
     for folder in views.folder_of(run):
@@ -127,9 +122,7 @@ def _print_epochs(run: Run) -> None:
         epochs = list(csv.DictReader(file))
     for name in ("val_loss", "val_accuracy"):
         values = [float(each[name]) for each in epochs]
-        print(
-            f"{name:<12} {terminal.chart(values)}  {values[0]:.4f} → {values[-1]:.4f}, {len(values)} epochs"
-        )
+        print(f"{name:<12} {terminal.chart(values)}  {values[0]:.4f} → {values[-1]:.4f}, {len(values)} epochs")
 
 
 def print_logs(file: Path, name: str) -> None:

@@ -95,9 +95,7 @@ class LocalEngine:
             done.append(slot.ensemble(runtimes))
         return done
 
-    def _runtimes(
-        self, members: Iterable[Member], with_ensemble: bool
-    ) -> dict[str, Runtime | RuntimeUnavailable]:
+    def _runtimes(self, members: Iterable[Member], with_ensemble: bool) -> dict[str, Runtime | RuntimeUnavailable]:
         names = {member.runtime for member in members} | {"keras3"}
         if with_ensemble:
             names |= {member.runtime for member in self.experiment.members.values()}
@@ -163,9 +161,7 @@ class _Slot:
     invocation: str
     _preparing: threading.Lock = field(default_factory=threading.Lock)
 
-    def train(
-        self, member: Member, runtimes: dict[str, Runtime | RuntimeUnavailable], budget: Budget
-    ) -> Run | None:
+    def train(self, member: Member, runtimes: dict[str, Runtime | RuntimeUnavailable], budget: Budget) -> Run | None:
         """The run, or None if the engine was stopped before its turn came."""
         task = train_task(self.context, member, self.minute)
         self.engine.watcher.stage(task["task"], "waiting")
@@ -231,9 +227,7 @@ class _Slot:
             container = f"cronsemble-{name}-{step[-1]}"
             env = self._env(run, task, name, max(1.0, ends - time.monotonic()))
             program = store.snapshot("program", self.context.program)
-            command, env = runtime.command(
-                program, store.root, engine.experiment.folder, step, env, container
-            )
+            command, env = runtime.command(program, store.root, engine.experiment.folder, step, env, container)
             if step[0] == "prepare":
                 # One at a time: the first pins the data, the others find it.
                 with self._preparing:

@@ -41,9 +41,7 @@ class Runtime:
         argv = ["python3", f"/store/{program.relative_to(store).as_posix()}", "supervise", *step]
         mounts = [(str(store), "/store", False), (str(folder), "/folder", True)]
         user = f"{os.getuid()}:{os.getgid()}"
-        return containers.run_command(self.engine, self.image, name, argv, inside, mounts, user), dict(
-            os.environ
-        )
+        return containers.run_command(self.engine, self.image, name, argv, inside, mounts, user), dict(os.environ)
 
     def kill(self, name: str) -> None:
         if self.engine is not None:
@@ -58,9 +56,7 @@ def find_runtime(experiment: Experiment, name: str, say: Say) -> Runtime:
     if isinstance(wanted, Mapping) and "python" in wanted:
         path = shutil.which(str(wanted["python"]))
         if path is None:
-            raise RuntimeUnavailable(
-                f"runtimes.{name}: {wanted['python']} is not an interpreter on this machine"
-            )
+            raise RuntimeUnavailable(f"runtimes.{name}: {wanted['python']} is not an interpreter on this machine")
         return Runtime(name, python=path)
     if isinstance(wanted, Mapping) and "image" in wanted:
         image = str(wanted["image"])
@@ -69,9 +65,7 @@ def find_runtime(experiment: Experiment, name: str, say: Say) -> Runtime:
         except containers.NoEngine as error:
             raise RuntimeUnavailable(f"runtimes.{name}: {image} needs podman or docker: {error}") from error
         if containers.image_id(engine, image) is None:
-            raise RuntimeUnavailable(
-                f"runtimes.{name}: there is no image {image} here: `make images` builds it"
-            )
+            raise RuntimeUnavailable(f"runtimes.{name}: there is no image {image} here: `make images` builds it")
         return Runtime(name, image=image, engine=engine)
     raise RuntimeUnavailable(f"runtimes.{name} is not configured: give `image: REF` or `python: PATH`")
 

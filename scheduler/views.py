@@ -30,16 +30,17 @@ def row(run: Run) -> dict[str, Any]:
     """One run; duration in seconds, loss and accuracy on the data that the run was judged by."""
     record = run.record
     judged = record.get("metrics") or record.get("ensemble") or {}
-    start = run.tries[0]["start"] if run.tries else {}
+    began = record.get("started") or (run.tries[0]["start"].get("time") if run.tries else None)
+    kinds = [each["start"].get("kind") for each in run.tries]
     return {
         "slot": run.id.slot.strftime("%Y-%m-%dT%H:%MZ"),
         "task": run.id.task,
         "status": run.status,
         "accuracy": record.get("accuracy"),
         "loss": judged.get("loss"),
-        "duration": _seconds(start.get("time"), record.get("finished") or _last_end(run)),
+        "duration": _seconds(began, record.get("finished") or _last_end(run)),
         "attempt": run.id.attempt,
-        "kind": start.get("kind"),
+        "kind": record.get("kind") or next(iter(kinds), None),
         "run": str(run.id),
         "reason": run.reason,
     }

@@ -1,4 +1,4 @@
-"""The predicting program: a published model's probabilities, in the runtime that trained it. Python 2.7, 3."""
+"""The predicting program: a published model's probabilities, by the runtime that trained it. Python 2.7, 3."""
 
 from __future__ import print_function
 
@@ -28,9 +28,7 @@ def predict(argv):
 
     from jobs.portable import backend
 
-    keras = backend.load(
-        described["backend"], described["threads"], described["seed"], described["data_format"]
-    )
+    keras = backend.load(described["backend"], described["threads"], described["seed"], described["data_format"])
     import numpy
 
     data = numpy.load(options.data, allow_pickle=False)

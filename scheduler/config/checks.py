@@ -77,20 +77,12 @@ def _apply_defaults(document: Document, value: dict[str, Any]) -> None:
 
 
 def _shown(value: Any) -> str:
-    text = (
-        repr(value)
-        if isinstance(value, str)
-        else str(value).lower()
-        if isinstance(value, bool)
-        else str(value)
-    )
+    text = repr(value) if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
     return text if len(text) <= 60 else text[:57] + "…"
 
 
 def _translate(document: Document, error: Any) -> None:
-    path = tuple(
-        part for part in error["loc"] if (part in ("", 0) or not _is_union_tag(document, error["loc"], part))
-    )
+    path = tuple(part for part in error["loc"] if (part in ("", 0) or not _is_union_tag(document, error["loc"], part)))
     given, kind = error["input"], error["type"]
     if path in document.traps and kind != "string_type":
         return
@@ -115,10 +107,7 @@ def _is_union_tag(document: Document, loc: tuple[Any, ...], part: Any) -> bool:
     return (
         (*_clean(document, loc[:at]), part) not in document.places
         and at < len(loc) - 1
-        or (
-            isinstance(part, str)
-            and (part.startswith("literal[") or part in ("str", "StoreKeys", "RuntimeKeys", "float"))
-        )
+        or (isinstance(part, str) and (part.startswith("literal[") or part in ("str", "StoreKeys", "RuntimeKeys", "float")))
     )
 
 
@@ -184,9 +173,7 @@ def _schedules(document: Document, value: dict[str, Any]) -> None:
 def _everywhere(value: dict[str, Any], key: str) -> list[tuple[tuple[Any, ...], Any]]:
     backends = value.get("backends")
     groups: list[tuple[tuple[Any, ...], Any]] = [((), value), (("ensemble",), value.get("ensemble"))]
-    groups += (
-        [(("backends", name), each) for name, each in backends.items()] if isinstance(backends, dict) else []
-    )
+    groups += [(("backends", name), each) for name, each in backends.items()] if isinstance(backends, dict) else []
     return [((*path, key), group[key]) for path, group in groups if isinstance(group, dict) and key in group]
 
 
@@ -218,14 +205,8 @@ def _members(document: Document, keys: File, folder: Path) -> None:
         document.problem(("ensemble", "quorum"), message)
 
 
-def _hyperparameter(
-    document: Document, path: tuple[Any, ...], key: str, given: Any, taken: list[str] | None, model: str
-) -> None:
-    positive = (
-        isinstance(given, int)
-        and not isinstance(given, bool)
-        and given >= (0 if key in ("patience", "seed") else 1)
-    )
+def _hyperparameter(document: Document, path: tuple[Any, ...], key: str, given: Any, taken: list[str] | None, model: str) -> None:
+    positive = isinstance(given, int) and not isinstance(given, bool) and given >= (0 if key in ("patience", "seed") else 1)
     if key in ("epochs", "batch_size", "patience", "seed") and not positive:
         message = f"{_shown(given)} is given: it must be a whole number of at least {0 if key in ('patience', 'seed') else 1}"
     elif key == "learning_rate" and not (isinstance(given, int | float) and given > 0):
@@ -237,15 +218,11 @@ def _hyperparameter(
     else:
         return
     problem = (path, message)
-    if not any(
-        each.key == ".".join(map(str, path)) and each.message == message for each in document.problems
-    ):
+    if not any(each.key == ".".join(map(str, path)) and each.message == message for each in document.problems):
         document.problem(*problem)
 
 
-def _taken(
-    document: Document, keys: File, member: Backend, path: tuple[Any, ...], folder: Path
-) -> list[str] | None:
+def _taken(document: Document, keys: File, member: Backend, path: tuple[Any, ...], folder: Path) -> list[str] | None:
     """The hyperparameters that the member's model takes; None where that cannot be told without running it."""
     model = member.model or keys.model
     if model in MODELS:
@@ -314,11 +291,7 @@ def _files(document: Document, keys: File, folder: Path) -> None:
         if given.rpartition(":")[0].endswith(".py") and key == "dataset":
             _function(document, where, given, folder, sets)
         elif not given.endswith(".npz"):
-            known = (
-                f"{', '.join(sets)}, FILE.npz or file.py:function"
-                if key == "dataset"
-                else "holdout or FILE.npz"
-            )
+            known = f"{', '.join(sets)}, FILE.npz or file.py:function" if key == "dataset" else "holdout or FILE.npz"
             document.problem(where, f"{_shown(given)} is given: type {known}")
         elif not _inside(folder / given, folder):
             document.problem(where, f"{given} is outside the configuration's folder: move it inside")

@@ -35,14 +35,10 @@ class Resources(Keys):
 class Task(Keys):
     """What every task may say."""
 
-    schedule: str | None = Field(
-        None, description="when it fires: five cron fields, as Kubernetes reads them"
-    )
+    schedule: str | None = Field(None, description="when it fires: five cron fields, as Kubernetes reads them")
     timezone: str | None = Field(None, description="the schedule's zone; the experiment's by default")
     suspend: bool | None = Field(None, description="whether the schedule rests")
-    concurrency: Literal["forbid", "allow", "replace"] = Field(
-        "forbid", description="while the last still runs"
-    )
+    concurrency: Literal["forbid", "allow", "replace"] = Field("forbid", description="while the last still runs")
     starting_deadline: Duration = Field(3600, description="how late a run may still start")
     retries: int = Field(1, ge=0, le=20, description="tries after the first")
     deadline: Duration = Field(21600, description="how long a run may take, tries included")
@@ -75,9 +71,7 @@ class EnsembleKeys(Task):
 
 class DataKeys(Keys):
     dataset: str = Field("digits", description="digits, cifar10, mnist, FILE.npz or file.py:function")
-    predict: str = Field(
-        "holdout", description="holdout (the first 100 test items) or FILE.npz, {date} allowed"
-    )
+    predict: str = Field("holdout", description="holdout (the first 100 test items) or FILE.npz, {date} allowed")
     refresh: Literal["daily", "each_run"] = Field("daily", description="how often the data is read anew")
 
 
@@ -98,9 +92,7 @@ class RuntimeKeys(Keys):
 
 
 class Runtimes(Keys):
-    keras3: Literal["venv"] | RuntimeKeys = Field(
-        "venv", description="tensorflow, jax, torch: venv, python or image"
-    )
+    keras3: Literal["venv"] | RuntimeKeys = Field("venv", description="tensorflow, jax, torch: venv, python or image")
     legacy: RuntimeKeys = Field(
         default_factory=lambda: RuntimeKeys(image="localhost/cronsemble-legacy"),
         description="theano, cntk: an image or an interpreter",
@@ -118,9 +110,7 @@ class File(Keys):
     timezone: str = Field("UTC", description="an IANA zone")
     store: str | StoreKeys = Field("./store", description="the folder that keeps everything, or a volume")
     data: DataKeys = Field(default_factory=DataKeys, description="what is learnt and predicted")
-    code: list[str] = Field(
-        [], description="files and folders of a snapshot; the functions' folders by default"
-    )
+    code: list[str] = Field([], description="files and folders of a snapshot; the functions' folders by default")
     model: str = Field("cnn", description="cnn, mlp or file.py:function")
     hyperparameters: dict[str, Any] = Field({}, description="for all members")
     defaults: dict[str, Any] = Field({}, description="task keys for all tasks")

@@ -24,9 +24,7 @@ MINUTE = 29_924_640
 def start(store: Store, run: RunId, name: str) -> None:
     folder = store.try_folder(run, name)
     folder.mkdir(parents=True)
-    write_file(
-        folder / c.START, to_json({"time": f"2026-11-23T06:00:0{len(name)}Z", "process": process_identity()})
-    )
+    write_file(folder / c.START, to_json({"time": f"2026-11-23T06:00:0{len(name)}Z", "process": process_identity()}))
 
 
 def succeed(store: Store, run: RunId, name: str = "a", **record: object) -> bool:
@@ -54,10 +52,7 @@ def test_latest_is_newest_slot_then_attempt() -> None:
 def test_claims_are_exclusive(tmp_path: Path) -> None:
     store = Store(tmp_path)
     claimed: list[RunId] = []
-    threads = [
-        threading.Thread(target=lambda: claimed.append(store.claim("e", "ensemble", MINUTE)))
-        for _ in range(8)
-    ]
+    threads = [threading.Thread(target=lambda: claimed.append(store.claim("e", "ensemble", MINUTE))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -111,9 +106,7 @@ def test_the_archive_is_never_overwritten(tmp_path: Path) -> None:
         write_file(folder / c.RECORD, to_json({"try": "a"}))
         assert store.publish(run, "a")
     archive = store.archive("e")
-    assert sorted(store.heal_archive("e")) == sorted(
-        archive / f"{run.dated_name}.csv" for run in (first, second)
-    )
+    assert sorted(store.heal_archive("e")) == sorted(archive / f"{run.dated_name}.csv" for run in (first, second))
     assert sorted(path.name for path in archive.glob("*.csv")) == [
         "2026-11-24T0000Z-r2.csv",
         "2026-11-24T0000Z.csv",

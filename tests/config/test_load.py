@@ -1,0 +1,131 @@
+"""Configurations: values of good ones, the exact lines for bad ones, and nothing but ConfigErrors for any bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from scheduler.config import ConfigErrors, load, schema, starter
+from scheduler.config.keys import EnsembleKeys
+
+ROOT = Path(__file__).parents[2]
+GOOD = "experiment: e\nbackends:\n  jax: {}\n"
+
+
+def problems(tmp_path: Path, text: str | bytes) -> list[str]:
+    file = tmp_path / "config.yaml"
+    file.write_bytes(text.encode() if isinstance(text, str) else text)
+    with pytest.raises(ConfigErrors) as caught:
+        load(file)
+    return [str(each).removeprefix(str(file)) for each in caught.value.problems]
+
+
+def test_the_default_file() -> None:
+    experiment = load(ROOT / "config.yaml")
+    assert list(experiment.members) == ["tensorflow", "theano", "cntk", "jax"]
+    assert experiment.members["theano"].runtime == "legacy"
+    assert experiment.members["theano"].data_format == "channels_first"
+    assert experiment.members["jax"].hyperparameters["learning_rate"] == 0.002
+    assert experiment.ensemble is not None and experiment.ensemble.max_age == 36 * 3600
+
+
+def test_the_starter_loads(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(starter())
+    assert load(tmp_path / "config.yaml").name == "digits"
+
+
+def test_defaults_hold_for_all_tasks(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(GOOD + "defaults: {retries: 3}\nensemble: {retries: 0}\n")
+    experiment = load(file)
+    assert experiment.members["jax"].retries == 3
+    assert experiment.ensemble is not None and experiment.ensemble.retries == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ":1:1: the file is empty: `cronsemble init` writes a starter"),
+        (b"\x00\xff\xfe", ": byte 1 is not UTF-8 text: is this a configuration file?"),
+        ("a:\n\tb: 1\n", ":2:1: a tab in the indentation: type spaces"),
+        (
+            "experiment: e\nbackends:\n  jax: {schedule: * * * * *}\n",
+            ':3:19: an unquoted *: quote the text, e.g. schedule: "0 1 * * *"',
+        ),
+        ("- 1\n", ":1:1: the file holds [1], not keys: `cronsemble init` writes a starter"),
+        (GOOD + "stor: x\n", ":4:1 stor: unknown key: did you mean store?"),
+        (GOOD + "experiment: f\n", ":4:1 experiment: this key stands here twice: remove one"),
+        (
+            "experiment: e\nbackends: {jax: {retries: two}}\n",
+            ":2:27 backends.jax.retries: 'two' is given: it must be a whole number",
+        ),
+        (
+            "experiment: e\nbackends: {jax: {timezone: no}}\n",
+            ":2:28 backends.jax.timezone: YAML reads this as false, a truth value, and it must be text: quote it",
+        ),
+        (GOOD + "timezone: Europe/Berln\n", ":4:11 timezone: 'Europe/Berln' is not a time zone: did you mean Europe/Berlin?"),
+        (
+            "experiment: e\nbackends: {jax: {hyperparameters: {dens: 3}}}\n",
+            ":2:42 backends.jax.hyperparameters.dens: the model cnn does not take it: did you mean dense?",
+        ),
+        (
+            'experiment: e\nbackends: {jax: {schedule: "0 1 * * 7"}}\n',
+            ":2:28 backends.jax.schedule: '0 1 * * 7': day of week: 7 is outside 0-6: type 0 for Sunday",
+        ),
+        (GOOD + "ensemble: {quorum: 2}\n", ":4:20 ensemble.quorum: 2 is given, but there are 1 members"),
+        (
+            GOOD + "data: {dataset: ../x.npz}\n",
+            ":4:17 data.dataset: ../x.npz is outside the configuration's folder: move it inside",
+        ),
+    ],
+)
+def test_one_line_for_each_fault(tmp_path: Path, text: str | bytes, expected: str) -> None:
+    assert problems(tmp_path, text) == [expected]
+
+
+def test_every_fault_in_one_pass(tmp_path: Path) -> None:
+    text = "experiment: E\nzone: x\nbackends:\n  jax: {retries: a}\n  foo: {}\nensemble: {max_age: 36}\n"
+    assert [line.split(" ")[0] for line in problems(tmp_path, text)] == [":1:13", ":2:1", ":4:18", ":6:21"]
+
+
+def test_a_huge_file_is_one_line(tmp_path: Path) -> None:
+    assert problems(tmp_path, b"a: 1\n" * 2_000_000) == [": 10.0 MB: a configuration has at most 1 MB"]
+
+
+def test_an_absent_file_says_how_to_begin(tmp_path: Path) -> None:
+    with pytest.raises(ConfigErrors, match="No such file or directory: `cronsemble init` writes a starter"):
+        load(tmp_path / "none.yaml")
+
+
+def test_a_model_functions_hyperparameters_are_read_without_running_it(tmp_path: Path) -> None:
+    (tmp_path / "m.py").write_text(
+        "raise SystemExit\ndef f(input_shape, classes, hyperparameters):\n    return hyperparameters['wide']\n"
+    )
+    text = "experiment: e\nmodel: m.py:f\nbackends: {jax: {hyperparameters: {wode: 3}}}\n"
+    assert problems(tmp_path, text) == [
+        ":3:42 backends.jax.hyperparameters.wode: the model m.py:f does not take it: did you mean wide?"
+    ]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.one_of(st.binary(max_size=60), st.text(max_size=60).map(lambda text: (GOOD + text).encode())))
+def test_no_bytes_raise_anything_else(tmp_path: Path, data: bytes) -> None:
+    file = tmp_path / "any.yaml"
+    file.write_bytes(data)
+    try:
+        load(file)
+    except ConfigErrors as error:
+        assert "\n" not in str(error.problems[0])
+
+
+def test_every_key_is_documented() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    definitions = schema()
+    found = set(definitions["properties"])  # type: ignore[call-overload]
+    for each in definitions["$defs"].values():  # type: ignore[attr-defined]
+        found |= set(each.get("properties", {}))
+    assert found >= set(EnsembleKeys.model_fields)
+    assert {key for key in found if f"`{key}`" not in text} == set()

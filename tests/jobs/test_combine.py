@@ -1,0 +1,57 @@
+"""Combining: values by hand, float32 that reads back to the same bits, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jobs.combine import combine, main, weights
+
+
+def test_the_articles_formula() -> None:
+    # (0.9·0.8 + 0.5·0.2) / (0.8 + 0.2) = 0.82
+    members = [np.array([[0.9, 0.1]]), np.array([[0.5, 0.5]])]
+    assert combine(members, [0.8, 0.2]).tolist() == [[np.float32(0.82), np.float32(0.18)]]
+    assert combine(members, weights("accuracy", [0.4, 0.1])).tolist() == [[np.float32(0.82), np.float32(0.18)]]
+
+
+def test_uniform_and_useless_accuracies_weigh_all_the_same() -> None:
+    assert weights("uniform", [0.9, 0.1]).tolist() == [0.5, 0.5]
+    assert weights("accuracy", [0.0, 0.0]).tolist() == [0.5, 0.5]
+
+
+def run(tmp_path: Path, names: list[list[str]]) -> int:
+    generator = np.random.default_rng(1)
+    members = []
+    for number, classes in enumerate(names):
+        path = tmp_path / f"{number}.npy"
+        np.save(path, generator.dirichlet(np.ones(len(classes)), 70_000).astype("float32"))
+        members.append({"member": f"m{number}", "accuracy": 0.5, "probabilities": str(path), "class_names": classes})
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps({"method": "accuracy", "members": members, "data": None}))
+    return main(["--plan", str(plan), "--out", str(tmp_path)])
+
+
+def test_the_csv_reads_back_to_the_same_bits(tmp_path: Path) -> None:
+    assert run(tmp_path, [["a", "b"], ["a", "b"]]) == 0
+    for name, path in (("0", "members/m0.csv"), ("1", "members/m1.csv")):
+        with open(tmp_path / path, newline="") as file:
+            rows = list(csv.reader(file))
+        assert rows[0] == ["item", "prediction", "rate", "a", "b"]
+        read = np.array([row[3:] for row in rows[1:]], dtype="float32")
+        assert read.tobytes() == np.load(tmp_path / f"{name}.npy").tobytes()
+
+
+def test_names_with_commas_are_quoted(tmp_path: Path) -> None:
+    assert run(tmp_path, [["a,b", 'c"d']]) == 0
+    with open(tmp_path / "predictions.csv", newline="") as file:
+        assert next(csv.reader(file)) == ["item", "prediction", "rate", "a,b", 'c"d']
+
+
+def test_other_classes_are_never_combined(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, [["a", "b"], ["b", "a"]]) == 3
+    assert capsys.readouterr().err == "m1's classes ['b', 'a'] differ from m0's\n"

@@ -1,0 +1,131 @@
+"""The whole thing on this machine: real backends train, the ensemble combines, the CSV is archived."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from scheduler.program import build_program
+
+EXPERIMENT = """
+experiment: small
+store: ./store
+runtimes: {{keras3: {{python: {keras3}}}, legacy: {{image: localhost/cronsemble-legacy}}}}
+hyperparameters: {{epochs: {epochs}, patience: 9, filters: [8], dense: 16, seed: 7}}
+backends: {{{members}}}
+ensemble: {{quorum: {quorum}}}
+"""
+CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
+
+
+def write(folder: Path, keras3: Path, members: str, quorum: int = 1, epochs: int = 2) -> None:
+    text = EXPERIMENT.format(keras3=keras3, members=members, quorum=quorum, epochs=epochs)
+    (folder / "config.yaml").write_text(text)
+
+
+def cronsemble(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*CLI, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+
+
+def history(folder: Path) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = json.loads(cronsemble(folder, "history", "--json").stdout)
+    return rows
+
+
+def probabilities(folder: Path, member: str) -> list[bytes]:
+    return [path.read_bytes() for path in sorted(folder.glob(f"store/predictions/small/*.members/{member}.csv"))]
+
+
+def check_repeats(folder: Path, members: list[str]) -> None:
+    for _ in range(2):
+        done = cronsemble(folder, "run")
+        assert done.returncode == 0, done.stdout + done.stderr
+    archived = sorted(folder.glob("store/predictions/small/*.csv"))
+    assert len(archived) == 2
+    assert archived[0].read_bytes() == archived[1].read_bytes()
+    for member in members:
+        first, second = probabilities(folder, member)
+        assert first == second
+    with open(archived[0], newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 100
+    assert list(rows[0]) == ["item", "prediction", "rate", *map(str, range(10))]
+    for row in rows:
+        assert row["rate"] == row[row["prediction"]]
+        assert abs(sum(float(row[str(n)]) for n in range(10)) - 1) < 1e-5
+    assert {row["status"] for row in history(folder)} == {"succeeded"}
+
+
+def test_todays_backends_twice_bit_by_bit(tmp_path: Path, keras3: Path) -> None:
+    write(tmp_path, keras3, "tensorflow: {}, jax: {}", 2)
+    check_repeats(tmp_path, ["tensorflow", "jax"])
+
+
+def test_the_dead_backends_twice_bit_by_bit(tmp_path: Path, keras3: Path, legacy: str) -> None:
+    write(tmp_path, keras3, "theano: {}, cntk: {}", 2)
+    check_repeats(tmp_path, ["theano", "cntk"])
+    for member in ("theano", "cntk"):
+        for path in tmp_path.glob(f"store/runs/small/train-{member}/*/*/result/model.json"):
+            assert json.loads(path.read_text())["backend"] == member
+
+
+def test_a_failing_member_takes_down_no_other(tmp_path: Path, keras3: Path) -> None:
+    (tmp_path / "m.py").write_text("def f(input_shape, classes, hyperparameters):\n    raise RuntimeError('broken on purpose')\n")
+    write(tmp_path, keras3, "tensorflow: {}, bad: {backend: jax, model: 'm.py:f', retries: 0}")
+    done = cronsemble(tmp_path, "run")
+    assert done.returncode == 1
+    by_task = {str(row["task"]): row for row in history(tmp_path)}
+    assert by_task["train-tensorflow"]["status"] == by_task["ensemble"]["status"] == "succeeded"
+    assert by_task["train-bad"]["status"] == "failed"
+    assert "broken on purpose" in str(by_task["train-bad"]["reason"])
+    assert "broken on purpose" in cronsemble(tmp_path, "logs", str(by_task["train-bad"]["run"])).stdout
+
+
+def test_no_quorum_archives_nothing(tmp_path: Path, keras3: Path) -> None:
+    write(tmp_path, keras3, "tensorflow: {}, jax: {}", 2)
+    done = cronsemble(tmp_path, "run", "--member", "tensorflow", "--ensemble")
+    assert done.returncode == 1
+    assert "no quorum: 1 of the 2 members it needs (jax: " in done.stderr
+    assert list(tmp_path.glob("store/predictions/small/*.csv")) == []
+
+
+def test_an_interrupt_is_recorded_and_the_next_run_works(tmp_path: Path, keras3: Path) -> None:
+    write(tmp_path, keras3, "tensorflow: {}", epochs=5000)
+    process = subprocess.Popen([*CLI, "run"], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    with process.stdout as lines:
+        assert any("epoch 1/" in line for line in lines)
+        process.send_signal(signal.SIGINT)
+        lines.read()
+    assert process.wait(timeout=6) == 130
+    (row,) = history(tmp_path)
+    assert row["status"] == "interrupted"
+    write(tmp_path, keras3, "tensorflow: {}", epochs=1)
+    assert cronsemble(tmp_path, "run").returncode == 0
+
+
+def test_the_program_is_reproducible_and_explains_itself(tmp_path: Path) -> None:
+    program = build_program()
+    assert program == build_program()
+    path = tmp_path / "program.pyz"
+    path.write_bytes(program)
+    assert zipfile.ZipFile(path).testzip() is None
+    for step in ("supervise", "train", "predict"):
+        done = subprocess.run([sys.executable, str(path), step, "--help"], capture_output=True, text=True, check=True)
+        assert done.stdout.startswith(f"usage: {step}")
+
+
+@pytest.mark.parametrize("command", ["check", "init", "schema", "run", "history", "show", "logs"])
+def test_every_command_is_documented(command: str) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "commands.md").read_text()
+    assert f"## cronsemble {command}" in text
+    done = subprocess.run([*CLI, command, "--help"], capture_output=True, text=True, check=True, env={**os.environ})
+    assert "Example: cronsemble" in " ".join(done.stdout.split())
