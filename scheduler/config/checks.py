@@ -259,23 +259,27 @@ def _function(
     document: Document, where: tuple[Any, ...], reference: str, folder: Path, built_in: tuple[str, ...]
 ) -> ast.FunctionDef | None:
     source, _, name = reference.rpartition(":")
+
+    def refuse(message: str) -> None:
+        document.problem(where, message)
+
     if not source.endswith(".py") or not name:
         message = f"{_shown(reference)} is given: type {', '.join(built_in)} or file.py:function"
-        return document.problem(where, message)
+        return refuse(message)
     path = folder / source
     if not _inside(path, folder):
-        return document.problem(where, f"{source} is outside the configuration's folder: move it inside")
+        return refuse(f"{source} is outside the configuration's folder: move it inside")
     try:
         tree = ast.parse(path.read_bytes(), str(path))
     except OSError as error:
-        return document.problem(where, f"{source} cannot be read: {error.strerror}")
+        return refuse(f"{source} cannot be read: {error.strerror}")
     except (SyntaxError, ValueError) as error:
-        return document.problem(where, f"{source} is not Python: {error}")
+        return refuse(f"{source} is not Python: {error}")
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name == name:
             return node
     names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
-    return document.problem(where, f"{source} has no function {name}: {nearest(name, names)}")
+    return refuse(f"{source} has no function {name}: {nearest(name, names)}")
 
 
 def _inside(path: Path, folder: Path) -> bool:

@@ -59,6 +59,7 @@ def parse(file: str, data: bytes) -> Document:
         source = text.split("\n")[line - 1] if line <= text.count("\n") + 1 else ""
         # The parser stops behind the star or at it.
         if "*" in source[max(0, column - 3) : column + 1] or "alias" in f"{error.context} {error.problem}":
+            column = source.rfind("*", 0, column) + 1 or column
             raise refuse('an unquoted *: quote the text, e.g. schedule: "0 1 * * *"', line, column) from error
         raise refuse(f"not YAML: {error.problem}", line, column) from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
