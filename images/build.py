@@ -49,7 +49,7 @@ def engine() -> list[str]:
 
 
 def install() -> None:
-    wanted = [name for name in ("podman", "debootstrap", "crun") if not shutil.which(name)]
+    wanted = [name for name in ("podman", "debootstrap", "runc") if not shutil.which(name)]
     if wanted and os.getuid() == 0 and shutil.which("apt-get"):
         run("apt-get", "update", "-q", quiet=True)
         need("apt-get", "install", "-y", "-q", "--no-install-recommends", *wanted, why="installing tools")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 SCHEMA = 1
 """Version of every JSON file that a run leaves in the store."""
@@ -71,7 +71,7 @@ class RunId:
     @property
     def slot(self) -> datetime:
         """The scheduled UTC minute."""
-        return datetime.fromtimestamp(self.minute * 60, UTC)
+        return datetime.fromtimestamp(self.minute * 60, timezone.utc)
 
     @property
     def month(self) -> str:

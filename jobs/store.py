@@ -304,7 +304,7 @@ class Store:
 
     def read(self, run: RunId) -> Run:
         folder = self.run_folder(run)
-        tries = []
+        tries: list[dict[str, Any]] = []
         for name in _names(folder):
             if name.startswith(TRY_PREFIX):
                 start, end = read_json(folder / name / START), read_json(folder / name / END)

@@ -25,9 +25,11 @@ class NoEngine(Exception):
 @functools.cache
 def find_engine() -> Engine:
     """The first engine that answers; a docker client without its engine is passed over."""
+    podman = ("podman", "--cgroup-manager", "cgroupfs")
     candidates = (
-        # cgroupfs: there may be no systemd to ask.
-        Engine("podman", ("podman", "--cgroup-manager", "cgroupfs")),
+        # cgroupfs: there may be no systemd to ask. runc first: crun refuses machines with both cgroup versions.
+        *([Engine("podman", (*podman, "--runtime", "runc"))] if shutil.which("runc") else []),
+        Engine("podman", podman),
         Engine("docker", ("docker",)),
     )
     reasons = []
@@ -81,12 +83,13 @@ def run_command(
         "no-new-privileges",
     ]
     if engine.name == "podman":
-        # podman asks for more than an unprivileged parent may give: cap it to what this process has.
-        for limit, number in (("nofile", resource.RLIMIT_NOFILE), ("nproc", resource.RLIMIT_NPROC)):
+        # podman asks for more than a parent without CAP_SYS_RESOURCE may give, and an engine inside a
+        # container has less than the shell: ask for what a training needs.
+        for limit, number, enough in (("nofile", resource.RLIMIT_NOFILE, 16384), ("nproc", resource.RLIMIT_NPROC, 4096)):
             hard = resource.getrlimit(number)[1]
-            if hard != resource.RLIM_INFINITY:
-                command += ["--ulimit", f"{limit}={hard}:{hard}"]
-        command += ["--cgroups", "disabled", "--pull", "never"]
+            most = enough if hard == resource.RLIM_INFINITY else min(enough, hard)
+            command += ["--ulimit", f"{limit}={most}:{most}"]
+        command += ["--pull", "never"]
     for key, value in env.items():
         command += ["--env", f"{key}={value}"]
     for here, inside, read_only in mounts:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 import uuid
@@ -14,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 from zoneinfo import ZoneInfo
 
 from jobs import contract as c
@@ -122,8 +123,15 @@ class LocalEngine:
                 runtime.kill(name)
                 process.kill()
 
-    def start(self, runtime: Runtime, command: list[str], env: dict[str, str], name: str) -> int:
-        """Start a supervised step and wait for it; returns its exit status."""
+    def start(self, runtime: Runtime, command: list[str], env: dict[str, str], name: str) -> tuple[int, str]:
+        """Start a supervised step and wait for it; returns its exit status and the last line of its stderr."""
+        with tempfile.TemporaryFile() as errors:
+            code = self._start(runtime, command, env, name, errors)
+            errors.seek(0)
+            lines = errors.read()[-10_000:].decode(errors="replace").split("\n")
+        return code, next((line for line in reversed(lines) if line.strip()), "")
+
+    def _start(self, runtime: Runtime, command: list[str], env: dict[str, str], name: str, errors: IO[bytes]) -> int:
         with self._lock:
             if self.stop.is_set():
                 return c.INTERRUPTED
@@ -132,7 +140,7 @@ class LocalEngine:
                 env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stderr=errors,
                 # A terminal's Ctrl-C reaches the whole foreground group: ours to pass on, once.
                 start_new_session=True,
                 preexec_fn=_stop_with_parent,
@@ -231,11 +239,11 @@ class _Slot:
             if step[0] == "prepare":
                 # One at a time: the first pins the data, the others find it.
                 with self._preparing:
-                    code = engine.start(runtime, command, env, container)
+                    code, said = engine.start(runtime, command, env, container)
             else:
-                code = engine.start(runtime, command, env, container)
+                code, said = engine.start(runtime, command, env, container)
             if code != c.DONE:
-                self._end(run, folder, name, step[0], code)
+                self._end(run, folder, name, step[0], code, said)
                 return code
         return c.DONE
 
@@ -260,7 +268,7 @@ class _Slot:
             to_json({"schema": c.SCHEMA, "time": _now(), "status": "failed", "reason": reason}),
         )
 
-    def _end(self, run: c.RunId, folder: Path, name: str, step: str, code: int) -> None:
+    def _end(self, run: c.RunId, folder: Path, name: str, step: str, code: int, said: str) -> None:
         """Say what the supervisor could not, if it was killed or never began."""
         if self.engine.store.result(run) is not None or (folder / c.END).exists():
             return
@@ -272,7 +280,7 @@ class _Slot:
             "time": _now(),
             "step": step,
             "status": "interrupted" if stopped else "failed",
-            "reason": "interrupted" if stopped else f"{step}'s supervisor ended with {how}",
+            "reason": "interrupted" if stopped else f"{step} could not be supervised ({how}): {said}",
         }
         publish_bytes(folder / c.END, to_json(mark))
 

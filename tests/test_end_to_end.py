@@ -78,7 +78,9 @@ def test_the_dead_backends_twice_bit_by_bit(tmp_path: Path, keras3: Path, legacy
 
 
 def test_a_failing_member_takes_down_no_other(tmp_path: Path, keras3: Path) -> None:
-    (tmp_path / "m.py").write_text("def f(input_shape, classes, hyperparameters):\n    raise RuntimeError('broken on purpose')\n")
+    (tmp_path / "m.py").write_text(
+        "def f(input_shape, classes, hyperparameters):\n    raise RuntimeError('broken on purpose %r' % dict(hyperparameters))\n"
+    )
     write(tmp_path, keras3, "tensorflow: {}, bad: {backend: jax, model: 'm.py:f', retries: 0}")
     done = cronsemble(tmp_path, "run")
     assert done.returncode == 1

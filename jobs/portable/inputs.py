@@ -34,8 +34,8 @@ def read_json(path):
 
 def write_json(path, value):
     text = json.dumps(value, indent=1, sort_keys=True)
-    with io.open(path, "w", encoding="utf-8") as file:
-        file.write(text if isinstance(text, type("")) else text.decode("utf-8"))
+    with open(path, "wb") as file:
+        file.write(text if isinstance(text, bytes) else text.encode("utf-8"))
 
 
 def sha256(path):

@@ -69,9 +69,10 @@ def _apply_defaults(document: Document, value: dict[str, Any]) -> None:
             document.problem(("defaults", name), f"unknown key: {hint}", at_key=True)
     known = {name: given for name, given in defaults.items() if name in Task.model_fields}
     backends = value.get("backends")
-    for name, member in list(backends.items()) if isinstance(backends, dict) else []:
+    members = backends if isinstance(backends, dict) else {}
+    for name, member in list(members.items()):
         if member is None or isinstance(member, dict):
-            backends[name] = {**known, **(member or {})}
+            members[name] = {**known, **(member or {})}
     if isinstance(value.get("ensemble"), dict):
         value["ensemble"] = {**known, **value["ensemble"]}
 
@@ -142,7 +143,7 @@ def _names(document: Document, value: dict[str, Any]) -> None:
         path = ("backends", name)
         if not _LABEL.fullmatch(name):
             document.problem(path, f"{_shown(name)}: use lower-case letters, digits and -", at_key=True)
-    tasks = [(("backends", name), member_task(name)) for name in names]
+    tasks: list[tuple[tuple[Any, ...], str]] = [(("backends", name), member_task(name)) for name in names]
     if value.get("ensemble") is not None:
         tasks.append((("ensemble",), ENSEMBLE_TASK))
     for path, task in tasks:
@@ -260,8 +261,9 @@ def _function(
 ) -> ast.FunctionDef | None:
     source, _, name = reference.rpartition(":")
 
-    def refuse(message: str) -> None:
+    def refuse(message: str) -> ast.FunctionDef | None:
         document.problem(where, message)
+        return None
 
     if not source.endswith(".py") or not name:
         message = f"{_shown(reference)} is given: type {', '.join(built_in)} or file.py:function"

@@ -47,8 +47,8 @@ def parse(file: str, data: bytes) -> Document:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise refuse(f"byte {error.start} is not UTF-8 text: is this a configuration file?") from error
-    for number, line in enumerate(text.split("\n"), 1):
-        indent = line[: len(line) - len(line.lstrip(" \t"))]
+    for number, written in enumerate(text.split("\n"), 1):
+        indent = written[: len(written) - len(written.lstrip(" \t"))]
         if "\t" in indent:
             raise refuse("a tab in the indentation: type spaces", number, indent.index("\t") + 1)
     try:
