@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CACHE ?= $(or $(CRONSEMBLE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cronsemble)
 
-.PHONY: demo test check format lint types imports images keras3 clean
+.PHONY: demo test bench check format images keras3 clean
 
 demo: $(READY)
 	-$(PYTHON) images/build.py legacy --install
@@ -41,3 +41,7 @@ $(READY): pyproject.toml requirements/dev.txt
 
 clean:
 	rm -rf $(VENV) build *.egg-info
+
+bench: $(READY)
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/combine.py
