@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import csv
+import io
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -101,16 +103,13 @@ def write_all(
     labels: Any,
 ) -> dict[str, dict[str, float]]:
     """Write predictions.csv and members/<name>.csv; returns accuracy and loss by name, "" the ensemble's."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
+    import polars
 
     paths = {"": out / "predictions.csv", **{name: out / "members" / f"{name}.csv" for name in names}}
-    items = pa.array(ids.tolist(), pa.string())
-    special = pc.any(pc.match_substring_regex(items, '[,"\r\n]')).as_py()
-    quoted = bool(special) or any(set(str(text)) & set(',"\r\n') for text in classes)
-    writers = {name: Writer(path, classes, quoted) for name, path in paths.items()}
+    items = polars.Series(ids.tolist(), dtype=polars.String)
+    writers = {name: Writer(path, classes) for name, path in paths.items()}
     sums = {name: [0.0, 0.0] for name in paths}
-    # Arrow formats numbers outside the interpreter's lock: a thread a file.
+    # Numbers are formatted outside the interpreter's lock: a thread a file.
     with ThreadPoolExecutor(len(paths)) as pool:
         for start in range(0, len(ids), ROWS):
             rows = slice(start, start + ROWS)
@@ -141,32 +140,28 @@ def write_all(
 class Writer:
     """Writes `item,prediction,rate,<class>…`; float32 in the shortest form that reads back to the same bits."""
 
-    def __init__(self, path: Path, classes: Sequence[str], quoted: bool) -> None:
-        import pyarrow as pa
-        import pyarrow.csv as pa_csv
+    def __init__(self, path: Path, classes: Sequence[str]) -> None:
+        import polars
 
-        self._pa, self._classes = pa, pa.array(list(classes), pa.string())
-        columns = [("item", pa.string()), ("prediction", pa.string()), ("rate", pa.float32())]
-        # Class names may repeat a column's own name; Arrow allows it, and the order is fixed.
-        self._schema = pa.schema([*columns, *((str(name), pa.float32()) for name in classes)])
-        # Arrow quotes every text or none.
-        style = "needed" if quoted else "none"
-        self._writer = pa_csv.CSVWriter(
-            str(path), self._schema, write_options=pa_csv.WriteOptions(quoting_style=style, quoting_header=style)
-        )
+        self._polars = polars
+        self._classes = polars.Series([str(name) for name in classes], dtype=polars.String)
+        self._file = open(path, "wb")
+        # The header is written apart: a class may be called like a column.
+        header = io.StringIO()
+        csv.writer(header, lineterminator="\n").writerow(["item", "prediction", "rate", *classes])
+        self._file.write(header.getvalue().encode())
 
     def write(self, items: Any, probabilities: Any) -> Any:
         """Write rows; returns the predicted class numbers."""
-        pa = self._pa
         best = probabilities.argmax(axis=1)
-        columns = [
-            items,
-            self._classes.take(pa.array(best)),
-            pa.array(probabilities[np.arange(len(best)), best]),
-            *(pa.array(np.ascontiguousarray(probabilities[:, n])) for n in range(probabilities.shape[1])),
-        ]
-        self._writer.write(pa.record_batch(columns, schema=self._schema))
+        columns = {
+            "item": items,
+            "prediction": self._classes.gather(best),
+            "rate": probabilities[np.arange(len(best)), best],
+            **{f"class {n}": np.ascontiguousarray(probabilities[:, n]) for n in range(probabilities.shape[1])},
+        }
+        self._polars.DataFrame(columns).write_csv(self._file, include_header=False)
         return best
 
     def close(self) -> None:
-        self._writer.close()
+        self._file.close()
