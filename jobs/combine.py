@@ -8,8 +8,9 @@ import io
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -107,10 +108,11 @@ def write_all(
 
     paths = {"": out / "predictions.csv", **{name: out / "members" / f"{name}.csv" for name in names}}
     items = polars.Series(ids.tolist(), dtype=polars.String)
-    writers = {name: Writer(path, classes) for name, path in paths.items()}
     sums = {name: [0.0, 0.0] for name in paths}
     # Numbers are formatted outside the interpreter's lock: a thread a file.
-    with ThreadPoolExecutor(len(paths)) as pool:
+    with ExitStack() as stack:
+        writers = {name: Writer(stack.enter_context(open(path, "wb")), classes) for name, path in paths.items()}
+        pool = stack.enter_context(ThreadPoolExecutor(len(paths)))
         for start in range(0, len(ids), ROWS):
             rows = slice(start, start + ROWS)
             chunk = {name: np.asarray(array[rows]) for name, array in zip(names, arrays, strict=True)}
@@ -127,8 +129,6 @@ def write_all(
                 own = probabilities[np.arange(len(best)), labels[rows]].astype("float64")
                 sums[name][0] += float((best == labels[rows]).sum())
                 sums[name][1] -= float(np.log(np.clip(own, 1e-15, 1.0)).sum())
-    for writer in writers.values():
-        writer.close()
     if labels is None:
         return {name: {} for name in paths}
     return {
@@ -140,12 +140,12 @@ def write_all(
 class Writer:
     """Writes `item,prediction,rate,<class>…`; float32 in the shortest form that reads back to the same bits."""
 
-    def __init__(self, path: Path, classes: Sequence[str]) -> None:
+    def __init__(self, file: IO[bytes], classes: Sequence[str]) -> None:
         import polars
 
         self._polars = polars
         self._classes = polars.Series([str(name) for name in classes], dtype=polars.String)
-        self._file = open(path, "wb")
+        self._file = file
         # The header is written apart: a class may be called like a column.
         header = io.StringIO()
         csv.writer(header, lineterminator="\n").writerow(["item", "prediction", "rate", *classes])
@@ -162,6 +162,3 @@ class Writer:
         }
         self._polars.DataFrame(columns).write_csv(self._file, include_header=False)
         return best
-
-    def close(self) -> None:
-        self._file.close()

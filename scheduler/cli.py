@@ -120,14 +120,16 @@ def logs(
 
 def main() -> None:
     """The entry point: errors as one line on stderr, 1 for an error, 64 for wrong usage."""
-    from click.exceptions import ClickException
-
     try:
         code = app(standalone_mode=False)
-    except ClickException as error:
-        error.show()
+    except typer.TyperException as error:
+        # Only the subclasses that are not exported know how to show themselves.
+        if hasattr(error, "show"):
+            error.show()
+        else:
+            print(error, file=sys.stderr)
         sys.exit(64)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -12,6 +12,15 @@ __all__ = ["ConfigErrors", "Data", "Ensemble", "Experiment", "Member", "Problem"
 
 def schema() -> dict[str, object]:
     """The configuration's JSON Schema."""
-    from scheduler.config.keys import File
+    import msgspec
 
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **File.model_json_schema()}
+    from scheduler.config.keys import Duration, File
+
+    def hook(kind: type) -> dict[str, object]:
+        if kind is not Duration:
+            raise NotImplementedError
+        return {"type": "string", "pattern": f"^{Duration.PATTERN}$"}
+
+    (_,), definitions = msgspec.json.schema_components([File], schema_hook=hook, ref_template="#/$defs/{name}")
+    top = definitions.pop("File")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **top, "$defs": definitions}

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from pydantic import ValidationError
-
 from jobs.contract import ENSEMBLE_TASK, member_task
+from scheduler.config.convert import INVALID, convert, fields_of, shown
 from scheduler.config.document import Document
 from scheduler.config.errors import nearest
-from scheduler.config.keys import BACKENDS, Backend, DataKeys, EnsembleKeys, File, Nfs, Resources, Task
+from scheduler.config.keys import BACKENDS, Backend, File, Task
 
 OURS: dict[str, Any] = {
     "epochs": 50,
@@ -27,36 +26,24 @@ MODELS = {"cnn": ("filters", "dense", "dropout", "dense_dropout"), "mlp": ("hidd
 OPTIMIZERS = ("adam", "sgd", "rmsprop", "adagrad", "adadelta")
 LONGEST = 48
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
-_KEYS: dict[str, Any] = {"data": DataKeys, "ensemble": EnsembleKeys, "resources": Resources, "nfs": Nfs}
-_TYPES = {
-    "string_type": "text",
-    "int_type": "a whole number",
-    "bool_type": "true or false",
-    "dict_type": "keys",
-}
 
 
 def validate(document: Document, folder: Path) -> File | None:
     """Add every problem to the document; the keys as a model if their types are right."""
     value = document.value
     if not isinstance(value, dict):
-        document.problem((), f"the file holds {_shown(value)}, not keys: `cronsemble init` writes a starter")
+        document.problem((), f"the file holds {shown(value)}, not keys: `cronsemble init` writes a starter")
         return None
     _apply_defaults(document, value)
-    try:
-        keys = File.model_validate(value)
-    except ValidationError as error:
-        for each in error.errors(include_url=False):
-            _translate(document, each)
-        keys = None
+    keys = convert(document, File, value)
     _names(document, value)
     _zones(document, value)
     _schedules(document, value)
-    if keys is not None:
+    if keys is not INVALID:
         keys.backends = {name: member or Backend() for name, member in keys.backends.items()}
         _members(document, keys, folder)
         _files(document, keys, folder)
-    return keys
+    return None if keys is INVALID else keys
 
 
 def _apply_defaults(document: Document, value: dict[str, Any]) -> None:
@@ -64,10 +51,10 @@ def _apply_defaults(document: Document, value: dict[str, Any]) -> None:
     if not isinstance(defaults, dict):
         return
     for name in defaults:
-        if name not in Task.model_fields:
-            hint = nearest(name, Task.model_fields)
+        if name not in fields_of(Task):
+            hint = nearest(name, fields_of(Task))
             document.problem(("defaults", name), f"unknown key: {hint}", at_key=True)
-    known = {name: given for name, given in defaults.items() if name in Task.model_fields}
+    known = {name: given for name, given in defaults.items() if name in fields_of(Task)}
     backends = value.get("backends")
     members = backends if isinstance(backends, dict) else {}
     for name, member in list(members.items()):
@@ -77,72 +64,19 @@ def _apply_defaults(document: Document, value: dict[str, Any]) -> None:
         value["ensemble"] = {**known, **value["ensemble"]}
 
 
-def _shown(value: Any) -> str:
-    text = repr(value) if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
-    return text if len(text) <= 60 else text[:57] + "…"
-
-
-def _translate(document: Document, error: Any) -> None:
-    path = tuple(part for part in error["loc"] if (part in ("", 0) or not _is_union_tag(document, error["loc"], part)))
-    given, kind = error["input"], error["type"]
-    if path in document.traps and kind != "string_type":
-        return
-    if kind == "extra_forbidden":
-        document.problem(path, f"unknown key: {nearest(str(path[-1]), _known(path))}", at_key=True)
-    elif kind == "missing":
-        document.problem(path, "this key is missing: add it")
-    elif kind == "string_type" and isinstance(given, bool):
-        message = f"YAML reads this as {_shown(given)}, a truth value, and it must be text: quote it"
-        document.problem(path, message)
-    elif kind in _TYPES:
-        document.problem(path, f"{_shown(given)} is given: it must be {_TYPES[kind]}")
-    else:
-        message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
-        prefix = "" if message.startswith("must") else "it must be "
-        document.problem(path, f"{_shown(given)} is given: {prefix}{message}")
-
-
-def _is_union_tag(document: Document, loc: tuple[Any, ...], part: Any) -> bool:
-    """Whether this part of a location names a branch of a union rather than a key of the file."""
-    at = loc.index(part)
-    return (
-        (*_clean(document, loc[:at]), part) not in document.places
-        and at < len(loc) - 1
-        or (isinstance(part, str) and (part.startswith("literal[") or part in ("str", "StoreKeys", "RuntimeKeys", "float")))
-    )
-
-
-def _clean(document: Document, loc: tuple[Any, ...]) -> tuple[Any, ...]:
-    found: tuple[Any, ...] = ()
-    for part in loc:
-        if (*found, part) in document.places:
-            found = (*found, part)
-    return found
-
-
-def _known(path: tuple[Any, ...]) -> list[str]:
-    from scheduler.config.keys import Cluster, Runtimes, StoreKeys
-
-    model: Any = File
-    if len(path) > 1:
-        parents = {"backends": Backend, "cluster": Cluster, "runtimes": Runtimes, "store": StoreKeys}
-        model = _KEYS.get(str(path[-2])) or parents.get(str(path[0]), File)
-    return list(model.model_fields)
-
-
 def _names(document: Document, value: dict[str, Any]) -> None:
     experiment = value.get("experiment")
     if not isinstance(experiment, str):
         return
     if not _LABEL.fullmatch(experiment):
-        message = f"{_shown(experiment)} is given: use lower-case letters, digits and -, e.g. my-experiment"
+        message = f"{shown(experiment)} is given: use lower-case letters, digits and -, e.g. my-experiment"
         document.problem(("experiment",), message)
     backends = value.get("backends")
     names = list(backends) if isinstance(backends, dict) else []
     for name in names:
         path = ("backends", name)
         if not _LABEL.fullmatch(name):
-            document.problem(path, f"{_shown(name)}: use lower-case letters, digits and -", at_key=True)
+            document.problem(path, f"{shown(name)}: use lower-case letters, digits and -", at_key=True)
     tasks: list[tuple[tuple[Any, ...], str]] = [(("backends", name), member_task(name)) for name in names]
     if value.get("ensemble") is not None:
         tasks.append((("ensemble",), ENSEMBLE_TASK))
@@ -157,7 +91,7 @@ def _zones(document: Document, value: dict[str, Any]) -> None:
     for path, given in _everywhere(value, "timezone"):
         if isinstance(given, str) and not is_zone(given):
             hint = nearest(given, sorted(available_timezones()))
-            document.problem(path, f"{_shown(given)} is not a time zone: {hint}")
+            document.problem(path, f"{shown(given)} is not a time zone: {hint}")
 
 
 def is_zone(name: str) -> bool:
@@ -179,7 +113,7 @@ def _schedules(document: Document, value: dict[str, Any]) -> None:
             try:
                 parse(given)
             except ScheduleError as error:
-                document.problem(path, f"{_shown(given)}: {error}")
+                document.problem(path, f"{shown(given)}: {error}")
 
 
 def _everywhere(value: dict[str, Any], key: str) -> list[tuple[tuple[Any, ...], Any]]:
@@ -220,11 +154,11 @@ def _members(document: Document, keys: File, folder: Path) -> None:
 def _hyperparameter(document: Document, path: tuple[Any, ...], key: str, given: Any, taken: list[str] | None, model: str) -> None:
     positive = isinstance(given, int) and not isinstance(given, bool) and given >= (0 if key in ("patience", "seed") else 1)
     if key in ("epochs", "batch_size", "patience", "seed") and not positive:
-        message = f"{_shown(given)} is given: it must be a whole number of at least {0 if key in ('patience', 'seed') else 1}"
+        message = f"{shown(given)} is given: it must be a whole number of at least {0 if key in ('patience', 'seed') else 1}"
     elif key == "learning_rate" and not (isinstance(given, int | float) and given > 0):
-        message = f"{_shown(given)} is given: it must be a number above 0, e.g. 0.001"
+        message = f"{shown(given)} is given: it must be a number above 0, e.g. 0.001"
     elif key == "optimizer" and given not in OPTIMIZERS:
-        message = f"{_shown(given)} is given: {nearest(str(given), OPTIMIZERS)}"
+        message = f"{shown(given)} is given: {nearest(str(given), OPTIMIZERS)}"
     elif key not in OURS and taken is not None and key not in taken:
         message = f"the model {model} does not take it: {nearest(key, [*OURS, *taken])}"
     else:
@@ -277,7 +211,7 @@ def _function(
         return None
 
     if not source.endswith(".py") or not name:
-        message = f"{_shown(reference)} is given: type {', '.join(built_in)} or file.py:function"
+        message = f"{shown(reference)} is given: type {', '.join(built_in)} or file.py:function"
         return refuse(message)
     path = folder / source
     if not _inside(path, folder):
@@ -309,7 +243,7 @@ def _files(document: Document, keys: File, folder: Path) -> None:
             _function(document, where, given, folder, sets)
         elif not given.endswith(".npz"):
             known = f"{', '.join(sets)}, FILE.npz or file.py:function" if key == "dataset" else "holdout or FILE.npz"
-            document.problem(where, f"{_shown(given)} is given: type {known}")
+            document.problem(where, f"{shown(given)} is given: type {known}")
         elif not _inside(folder / given, folder):
             document.problem(where, f"{given} is outside the configuration's folder: move it inside")
         elif "{date}" not in given and not (folder / given).is_file():

@@ -55,7 +55,7 @@ def _resolve(keys: Any, path: Path, folder: Path) -> Experiment:
     if keys.ensemble is not None:
         own = {name: getattr(keys.ensemble, name) for name in ("method", "quorum", "max_age", "timeout")}
         ensemble = Ensemble(**_task(keys.ensemble, keys), **own)
-    store = keys.store if isinstance(keys.store, str) else keys.store.model_dump(exclude_none=True)
+    store = keys.store if isinstance(keys.store, str) else _plain(keys.store)
     return Experiment(
         name=keys.experiment,
         timezone=keys.timezone,
@@ -66,19 +66,28 @@ def _resolve(keys: Any, path: Path, folder: Path) -> Experiment:
         code=keys.code,
         members=members,
         ensemble=ensemble,
-        runtimes=keys.runtimes.model_dump(exclude_none=True),
-        cluster=keys.cluster.model_dump(),
+        runtimes=_plain(keys.runtimes),
+        cluster=_plain(keys.cluster),
     )
 
 
 def _task(task: Any, keys: Any) -> dict[str, Any]:
     from scheduler.config.keys import Task
 
-    values = {name: getattr(task, name) for name in Task.model_fields}
+    values = {name: getattr(task, name) for name in Task.__struct_fields__}
     values["timezone"] = task.timezone or keys.timezone
     values["threads"] = task.threads or max(1, math.ceil(cpus(task.resources.cpu)))
-    values["resources"] = task.resources.model_dump(exclude_none=True)
+    values["resources"] = _plain(task.resources)
     return values
+
+
+def _plain(keys: Any) -> Any:
+    """A struct as a dictionary, without the keys that are not given."""
+    import msgspec
+
+    if not isinstance(keys, msgspec.Struct):
+        return keys
+    return {name: _plain(value) for name, value in msgspec.structs.asdict(keys).items() if value is not None}
 
 
 def cpus(value: float | str) -> float:

@@ -1,0 +1,135 @@
+"""Reads a document's plain values into the keys' structs: every fault at its own place, in one pass."""
+
+from __future__ import annotations
+
+import functools
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from scheduler.config.document import Document
+from scheduler.config.errors import nearest
+from scheduler.config.keys import Duration, Keys
+
+Path = tuple[Any, ...]
+_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+INVALID: Any = object()
+"""What stands for a value whose fault is in the document's problems."""
+
+
+def shown(value: Any) -> str:
+    """A given value as a message quotes it."""
+    text = repr(value) if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+@functools.cache
+def fields_of(kind: type[Keys]) -> dict[str, Any]:
+    """The types of a struct's keys, by name."""
+    return get_type_hints(kind, include_extras=True)
+
+
+def convert(document: Document, kind: Any, value: Any, path: Path = ()) -> Any:
+    """The value as ``kind``, or INVALID with the faults added to the document."""
+    meta: tuple[Any, ...] = ()
+    if get_origin(kind) is Annotated:
+        kind, *annotations = get_args(kind)
+        meta = tuple(annotations)
+    branches = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    if value is None and type(None) in branches:
+        return None
+    branches = tuple(each for each in branches if each is not type(None))
+    group = next((each for each in branches if _is_group(each)), None)
+    if kind is Any:
+        return value
+    if group is not None and (isinstance(value, dict | list) or len(branches) == 1):
+        return _group(document, group, meta, value, path)
+    if meta and len(branches) == 1 and branches != (Duration,):
+        # A union's limits stand at its branches, a plain type's at itself.
+        branches = (Annotated[branches[0], *meta],)
+    return _scalar(document, branches, value, path)
+
+
+def _is_group(kind: Any) -> bool:
+    return get_origin(kind) in (dict, list) or (isinstance(kind, type) and issubclass(kind, Keys))
+
+
+def _group(document: Document, kind: Any, meta: tuple[Any, ...], value: Any, path: Path) -> Any:
+    wanted: Any
+    wanted, word = (list, "a list") if get_origin(kind) is list else (dict, "keys")
+    if not isinstance(value, wanted):
+        return _refuse(document, path, value, f"it must be {word}")
+    if any(len(value) < (each.min_length or 0) for each in meta):
+        return _refuse(document, path, value, f"at least {max(each.min_length or 0 for each in meta)} must be named")
+    if wanted is list:
+        (inner,) = get_args(kind)
+        found: Any = [convert(document, inner, each, (*path, n)) for n, each in enumerate(value)]
+        return INVALID if INVALID in found else found
+    if get_origin(kind) is dict:
+        inner = get_args(kind)[1]
+        found = {key: convert(document, inner, each, (*path, key)) for key, each in value.items()}
+        return INVALID if any(each is INVALID for each in found.values()) else found
+    return _struct(document, kind, value, path)
+
+
+def _struct(document: Document, kind: type[Keys], value: dict[str, Any], path: Path) -> Any:
+    types, found, good = fields_of(kind), {}, True
+    for name, given in value.items():
+        if name in types:
+            found[name] = convert(document, types[name], given, (*path, name))
+            good = good and found[name] is not INVALID
+        else:
+            document.problem((*path, name), f"unknown key: {nearest(name, types)}", at_key=True)
+            good = False
+    for each in msgspec.structs.fields(kind):
+        if each.required and each.name not in value:
+            document.problem((*path, each.name), "this key is missing: add it")
+            good = False
+    return kind(**found) if good else INVALID
+
+
+def _scalar(document: Document, branches: tuple[Any, ...], value: Any, path: Path) -> Any:
+    if branches == (Duration,):
+        try:
+            return Duration.read(value)
+        except ValueError as error:
+            return _refuse(document, path, value, str(error))
+    plain = tuple(each for each in branches if not _is_group(each))
+    try:
+        # The branches are values, not a type that a checker could read.
+        return msgspec.convert(value, Union[plain], strict=True)  # noqa: UP007
+    except msgspec.ValidationError:
+        if isinstance(value, bool) and _takes_text(plain):
+            document.problem(path, f"YAML reads this as {shown(value)}, a truth value, and it must be text: quote it")
+            return INVALID
+        return _refuse(document, path, value, "it must be " + _expected(branches))
+
+
+def _takes_text(branches: tuple[Any, ...]) -> bool:
+    return any(each is str or get_origin(each) is Annotated and get_args(each)[0] is str for each in branches)
+
+
+def _refuse(document: Document, path: Path, value: Any, message: str) -> Any:
+    # The document has told of a value that YAML read otherwise than it looks.
+    if path not in document.traps:
+        document.problem(path, f"{shown(value)} is given: {message}")
+    return INVALID
+
+
+def _expected(branches: tuple[Any, ...]) -> str:
+    return " or ".join(map(_word, branches))
+
+
+def _word(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        choices = [repr(choice) for choice in get_args(kind)]
+        return ", ".join(choices[:-1]) + " or " + choices[-1] if len(choices) > 1 else choices[0]
+    if get_origin(kind) is Annotated:
+        inner, *meta = get_args(kind)
+        text = _word(inner)
+        for each in meta:
+            text += "" if each.ge is None else f" of at least {each.ge}"
+            text += "" if each.le is None else f" and at most {each.le}"
+        return text
+    return "keys" if _is_group(kind) else _WORDS[kind]
