@@ -69,6 +69,10 @@ def load(reference: str, folder: Path, code: str, hyperparameters: Mapping[str, 
     return read_npz(folder / reference, "data.dataset")
 
 
+_CACHED = {"cifar10": "cifar-10-batches-py-target_archive", "mnist": "mnist.npz"}
+"""The names under which Keras 3 keeps what it downloads."""
+
+
 def _keras_set(name: str) -> Arrays:
     os.environ.setdefault("KERAS_BACKEND", "numpy")
     import keras
@@ -77,7 +81,7 @@ def _keras_set(name: str) -> Arrays:
         (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
     except Exception as error:  # the loaders raise bare Exception when the download fails
         raise WrongInput(
-            f"data.dataset: {name} cannot be loaded: {error}: put its file into ~/.keras/datasets, or give an .npz"
+            f"data.dataset: {name} cannot be loaded: {error}: download it to ~/.keras/datasets/{_CACHED[name]}, or give an .npz"
         ) from error
     return {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
 

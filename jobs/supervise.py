@@ -107,8 +107,8 @@ def supervise(context: Context, step: str, member: str | None) -> int:
     if context.store.result(context.run) is not None:
         print("cronsemble: this run has its result already", flush=True)
         return c.DONE
-    _mark_start(context)
     try:
+        _mark_start(context)
         _STEPS[step](context, member)
     except StepError as error:
         _end(context, step, error)
@@ -398,7 +398,9 @@ def _framework_env(spec: Mapping[str, Any]) -> dict[str, str]:
     threads = str(spec["threads"])
     env = {name: threads for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC")}
     return {
+        **spec.get("env", {}),
         **env,
+        "PYTHONIOENCODING": "utf-8",
         "KERAS_BACKEND": spec["backend"],
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "CUDA_VISIBLE_DEVICES": "-1",

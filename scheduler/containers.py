@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import os
 import resource
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,7 @@ class Engine:
 
     name: str
     prefix: tuple[str, ...]
+    rootless: bool = False
 
 
 class NoEngine(Exception):
@@ -37,7 +39,7 @@ def find_engine() -> Engine:
         if shutil.which(engine.name) is None:
             reasons.append(f"{engine.name} is not installed")
         elif _quiet([*engine.prefix, "info"]).returncode == 0:
-            return engine
+            return replace(engine, rootless=engine.name == "podman" and os.getuid() != 0)
         else:
             reasons.append(f"{engine.name} does not answer")
     raise NoEngine("; ".join(reasons))
@@ -81,6 +83,9 @@ def run_command(
         "all",
         "--security-opt",
         "no-new-privileges",
+        "--security-opt",
+        # Where SELinux rules, a mounted folder of the user's must not be relabelled.
+        "label=disable",
     ]
     if engine.name == "podman":
         # podman asks for more than a parent without CAP_SYS_RESOURCE may give, and an engine inside a
@@ -90,6 +95,9 @@ def run_command(
             most = enough if hard == resource.RLIM_INFINITY else min(enough, hard)
             command += ["--ulimit", f"{limit}={most}:{most}"]
         command += ["--pull", "never"]
+    if engine.rootless:
+        # Else our own uid inside the container would be a stranger's outside, and could not write the store.
+        command += ["--userns", "keep-id"]
     for key, value in env.items():
         command += ["--env", f"{key}={value}"]
     for here, inside, read_only in mounts:

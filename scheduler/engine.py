@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -205,11 +205,17 @@ class _Slot:
         text = to_json(task)
         task["snapshot"] = {**task["snapshot"], "task": store.put_snapshot("task", text)}
         ends = time.monotonic() + deadline
+        problem = ""
         for _ in range(retries + 1):
-            code = self._try(run, task, steps, runtimes, ends)
+            try:
+                code = self._try(run, task, steps, runtimes, ends)
+            except OSError as error:  # a full disk, or a store that went away
+                code, problem = c.FAILED, f"{error.filename or store.root}: {error.strerror}"
             if code in (c.DONE, c.WRONG_INPUT) or self.engine.stop.is_set() or time.monotonic() >= ends:
                 break
         result = store.read(run)
+        if problem and result.status in ("running", "died"):
+            result = replace(result, status="failed", reason=problem)
         watcher.done(task["task"], result)
         return result
 

@@ -113,4 +113,5 @@ def _model(member: Member) -> dict[str, Any]:
         "model": member.model,
         "threads": member.threads,
         "data_format": member.data_format,
+        "env": {name: value for name, value in member.env.items() if isinstance(value, str)},
     }

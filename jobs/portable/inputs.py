@@ -22,7 +22,7 @@ def guarded(program, argv):
         program(argv)
     except WrongInput as error:
         sys.stdout.flush()
-        print(str(error), file=sys.stderr)
+        print(error.args[0], file=sys.stderr)
         return WRONG_INPUT
     return 0
 
@@ -44,6 +44,11 @@ def sha256(path):
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
+
+
+def class_names(data):
+    """The prepared data's class names as text, unicode on Python 2 as well."""
+    return ["%s" % name for name in data["class_names"].tolist()]
 
 
 def scale_of(x):

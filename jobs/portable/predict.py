@@ -6,7 +6,7 @@ import argparse
 import os
 import time
 
-from jobs.portable.inputs import WrongInput, guarded, read_json, scaled, sha256, write_json
+from jobs.portable.inputs import WrongInput, class_names, guarded, read_json, scaled, sha256, write_json
 
 
 def main(argv):
@@ -32,7 +32,7 @@ def predict(argv):
     import numpy
 
     data = numpy.load(options.data, allow_pickle=False)
-    names = [str(name) for name in data["class_names"]]
+    names = class_names(data)
     if names != described["class_names"]:
         raise WrongInput("the data's classes %s are not the model's %s" % (names, described["class_names"]))
     if list(data["x_predict"].shape[1:]) != described["input_shape"]:

@@ -8,7 +8,7 @@ import json
 import os
 import time
 
-from jobs.portable.inputs import WrongInput, guarded, read_json, scale_of, scaled, sha256, write_json
+from jobs.portable.inputs import WrongInput, class_names, guarded, read_json, scale_of, scaled, sha256, write_json
 
 COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds")
 
@@ -36,7 +36,7 @@ def train(argv):
 
     imported = time.time()
     data = numpy.load(options.data, allow_pickle=False)
-    names = [str(name) for name in data["class_names"]]
+    names = class_names(data)
     scale = scale_of(data["x_train"])
     x_train = scaled(data["x_train"], scale, task["data_format"])
     x_val = scaled(data["x_val"], scale, task["data_format"])

@@ -24,7 +24,9 @@ OURS: dict[str, Any] = {
 }
 MODELS = {"cnn": ("filters", "dense", "dropout", "dense_dropout"), "mlp": ("hidden", "dropout")}
 OPTIMIZERS = ("adam", "sgd", "rmsprop", "adagrad", "adadelta")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC")
 LONGEST = 48
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
 
@@ -39,6 +41,7 @@ def validate(document: Document, folder: Path) -> File | None:
     _names(document, value)
     _zones(document, value)
     _schedules(document, value)
+    _environment(document, value)
     if keys is not INVALID:
         keys.backends = {name: member or Backend() for name, member in keys.backends.items()}
         _members(document, keys, folder)
@@ -114,6 +117,15 @@ def _schedules(document: Document, value: dict[str, Any]) -> None:
                 parse(given)
             except ScheduleError as error:
                 document.problem(path, f"{shown(given)}: {error}")
+
+
+def _environment(document: Document, value: dict[str, Any]) -> None:
+    for path, given in _everywhere(value, "env"):
+        for name in given if isinstance(given, dict) else ():
+            if not _VARIABLE.fullmatch(name):
+                document.problem((*path, name), "not a variable's name: use letters, digits and _", at_key=True)
+            elif name.startswith(("CRONSEMBLE_", "KERAS_BACKEND")) or name in THREAD_VARIABLES:
+                document.problem((*path, name), "cronsemble sets this one itself: remove it", at_key=True)
 
 
 def _everywhere(value: dict[str, Any], key: str) -> list[tuple[tuple[Any, ...], Any]]:

@@ -39,6 +39,11 @@ class Resources(Keys):
     gpu: Annotated[Annotated[int, Meta(ge=0)] | None, Meta(description="GPUs (on a cluster)")] = None
 
 
+class SecretKey(Keys):
+    secret: Annotated[str, Meta(description="the Secret's name (on a cluster; on one machine your own environment's)")]
+    key: Annotated[str, Meta(description="the key inside the Secret")]
+
+
 class Task(Keys):
     """What every task may say."""
 
@@ -56,7 +61,7 @@ class Task(Keys):
     node_selector: Annotated[dict[str, str], Meta(description="labels a node must have (on a cluster)")] = {}
     tolerations: Annotated[list[dict[str, Any]], Meta(description="taints a pod tolerates (on a cluster)")] = []
     priority_class: Annotated[str | None, Meta(description="the pods' priority class (on a cluster)")] = None
-    env: Annotated[dict[str, Any], Meta(description="more environment variables")] = {}
+    env: Annotated[dict[str, str | SecretKey], Meta(description="more environment variables: text or a secret")] = {}
     labels: Annotated[dict[str, str], Meta(description="more labels (on a cluster)")] = {}
 
 

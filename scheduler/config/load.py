@@ -78,6 +78,7 @@ def _task(task: Any, keys: Any) -> dict[str, Any]:
     values["timezone"] = task.timezone or keys.timezone
     values["threads"] = task.threads or max(1, math.ceil(cpus(task.resources.cpu)))
     values["resources"] = _plain(task.resources)
+    values["env"] = {name: _plain(value) for name, value in task.env.items()}
     return values
 
 
