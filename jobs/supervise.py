@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import hashlib
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from jobs import contract as c
 from jobs.select import latest
@@ -48,7 +50,8 @@ class Context:
     store: Store
     run: c.RunId
     name: str  # the try's
-    task: dict[str, Any]
+    task: dict[str, Any]  # with this run's seed filled in
+    task_bytes: bytes  # as its snapshot keeps it
     env: Mapping[str, str]
     stopped: threading.Event = field(default_factory=threading.Event)
     child: subprocess.Popen[bytes] | None = None
@@ -77,8 +80,11 @@ def read_context(env: Mapping[str, str]) -> Context:
             f"{c.ENV_RUN}={env[c.ENV_RUN]} is not a run of {task['experiment']}'s {task['task']}",
             c.WRONG_INPUT,
         )
+    kept = to_json(task)
+    if "seed" in task and task["seed"] is None:
+        task["seed"] = c.seed_of(run.experiment, run.task, run.minute)
     store = Store(Path(env[c.ENV_STORE]))
-    return Context(store, run, env.get(c.ENV_TRY) or uuid.uuid4().hex[:12], task, env)
+    return Context(store, run, env.get(c.ENV_TRY) or uuid.uuid4().hex[:12], task, kept, env)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -87,7 +93,7 @@ def main(argv: Sequence[str]) -> int:
         prog="supervise",
         description="Run one step of a run under supervision. The run is described by the environment: "
         f"{c.ENV_RUN} (<experiment>-<task>-<unix minutes>[-rN]), {c.ENV_STORE}, {c.ENV_TASK} (JSON), and "
-        f"optionally {c.ENV_TRY}, {c.ENV_KIND}, {c.ENV_FOLDER}, {c.ENV_CODE}, {c.ENV_PYTHON}, "
+        f"optionally {c.ENV_TRY}, {c.ENV_KIND}, {c.ENV_FOLDER}, {c.ENV_SNAPSHOT}, {c.ENV_PYTHON}, "
         f"{c.ENV_TIMEOUT}.",
     )
     parser.add_argument("step", choices=["prepare", "train", "predict", "combine"])
@@ -153,16 +159,18 @@ def _end(context: Context, step: str, error: StepError) -> None:
 
 
 def _prepare(context: Context, _: str | None) -> None:
-    """Pin the bytes that the tasks of this experiment and local date use."""
+    """Keep the snapshot, and pin the bytes that the tasks of this experiment and local date use."""
     task, store = context.task, context.store
+    _keep_snapshot(context)
     key = str(task["data"]["key"])
     if task["data"].get("refresh") == "each_run":
         key += "-" + (context.invocation or str(context.run))
-    pin = store.pin(context.run.experiment, _local_date(context), key)
+    date = _local_date(context)
+    pin = store.pin(context.run.experiment, date, key)
     known = read_json(pin)
     if known is None or not store.dataset(known["fingerprint"]).exists():
         with (
-            _code(context) as code,
+            _code(context, task["snapshot"]["code"]) as code,
             tempfile.TemporaryDirectory(dir=context.folder, prefix=".prepare-") as scratch,
         ):
             out = Path(scratch)
@@ -172,7 +180,7 @@ def _prepare(context: Context, _: str | None) -> None:
                 "--folder",
                 context.env.get(c.ENV_FOLDER, "."),
             ]
-            arguments += ["--code", code, "--date", _local_date(context), "--out", scratch]
+            arguments += ["--code", code, "--date", date, "--out", scratch]
             _child(context, "prepare", arguments, {"KERAS_BACKEND": "numpy"})
             made = json.loads((out / c.DATA).read_text(encoding="utf-8"))
             publish_file(store.dataset(made["fingerprint"]), out / "data.npz")
@@ -188,7 +196,7 @@ def _train(context: Context, _: str | None) -> None:
     began = _now()
     data = _data(context)
     _warm_theano(context)
-    with _code(context) as code, tempfile.TemporaryDirectory(prefix="cronsemble-") as scratch:
+    with _code(context, task["snapshot"]["code"]) as code, tempfile.TemporaryDirectory(prefix="cronsemble-") as scratch:
         arguments = [
             "--task",
             str(_task_file(context, Path(scratch))),
@@ -226,7 +234,7 @@ def _predict(context: Context, member: str | None) -> None:
         told["accuracy"] = record.get("accuracy")
         told["class_names"] = record.get("model", {}).get("class_names")
         _warm_theano(context, spec["backend"])
-        with _code(context, record.get("snapshot", {}).get("code")) as code:
+        with _code(context, record.get("snapshot", {}).get("code", "")) as code:
             arguments = [
                 "--model",
                 str(result),
@@ -294,7 +302,7 @@ def _commit(context: Context, began: str, result: dict[str, Any]) -> None:
         "started": start.get("time"),
         "step_started": began,
         "finished": _now(),
-        "snapshot": task.get("snapshot", {}),
+        "snapshot": {**task["snapshot"], "task": hashlib.sha256(context.task_bytes).hexdigest()},
         "hyperparameters": task.get("hyperparameters"),
         "seed": task.get("seed"),
         "threads": task.get("threads"),
@@ -425,9 +433,9 @@ def _warm_theano(context: Context, backend: str | None = None) -> None:
 class _code:
     """The user's code unpacked in a folder of its own for as long as a child needs it; empty without any."""
 
-    def __init__(self, context: Context, digest: str | None = None) -> None:
+    def __init__(self, context: Context, digest: str) -> None:
         self.context = context
-        self.digest = digest or context.env.get(c.ENV_CODE) or ""
+        self.digest = digest
         self.scratch: tempfile.TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> str:
@@ -468,7 +476,25 @@ def _started_before(context: Context, member: str) -> bool:
 
 
 def _local_date(context: Context) -> str:
-    return str(context.env.get(c.ENV_DATE) or context.run.slot.strftime("%Y-%m-%d"))
+    """The slot's date in the experiment's zone; only prepare asks, whose runtime has zone data."""
+    zone = str(context.task["timezone"])
+    try:
+        return context.run.slot.astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d")
+    except ZoneInfoNotFoundError as error:
+        raise StepError(f"timezone {zone}: this runtime has no data of it: install tzdata there", c.WRONG_INPUT) from error
+
+
+def _keep_snapshot(context: Context) -> None:
+    """Put into the store what a rerun needs and the store lacks: program, user code, the task's configuration."""
+    store, known = context.store, context.task["snapshot"]
+    store.put_snapshot("task", context.task_bytes)
+    mounted = context.env.get(c.ENV_SNAPSHOT)
+    for kind, name in (("program", c.PROGRAM_FILE), ("code", c.CODE_FILE)):
+        digest = known[kind]
+        if mounted and digest and not store.snapshot(kind, digest).exists():
+            found = store.put_snapshot(kind, (Path(mounted) / name).read_bytes())
+            if found != digest:
+                raise StepError(f"{Path(mounted) / name} is {found[:12]}, not the {digest[:12]} of this task", c.WRONG_INPUT)
 
 
 def _image(context: Context) -> dict[str, Any] | None:

@@ -120,7 +120,7 @@ def test_the_program_is_reproducible_and_explains_itself(tmp_path: Path) -> None
     path = tmp_path / "program.pyz"
     path.write_bytes(program)
     assert zipfile.ZipFile(path).testzip() is None
-    for step in ("supervise", "train", "predict"):
+    for step in ("supervise", "prepare", "train", "predict", "combine"):
         done = subprocess.run([sys.executable, str(path), step, "--help"], capture_output=True, text=True, check=True)
         assert done.stdout.startswith(f"usage: {step}")
 

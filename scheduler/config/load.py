@@ -6,9 +6,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+from cronjobs.resolved import Data, Ensemble, Experiment, Member
 from scheduler.config.document import Document, parse
 from scheduler.config.errors import ConfigErrors, Problem
-from scheduler.config.resolved import Data, Ensemble, Experiment, Member
 
 
 def load(path: Path) -> Experiment:

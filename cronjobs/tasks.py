@@ -1,41 +1,14 @@
-"""From the resolved configuration to tasks: what one run of each needs to know, and the user's code."""
+"""From the resolved configuration to tasks: what every run of each needs to know, as JSON values."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from jobs.contract import ENSEMBLE_TASK, member_task
-from scheduler.config import Ensemble, Experiment, Member
-from scheduler.errors import CronsembleError
-from scheduler.program import deterministic_zip
-
-
-def user_code(experiment: Experiment) -> bytes | None:
-    """A deterministic zip of the user's code, named as in the configuration's folder; None without any."""
-    paths: set[Path] = set()
-    for item in experiment.code:
-        named = experiment.folder / item
-        paths.update(_files(named) if named.is_dir() else [named])
-    if not experiment.code:
-        for reference in (experiment.data.dataset, *(member.model for member in experiment.members.values())):
-            source = reference.rpartition(":")[0]
-            if source.endswith(".py"):
-                paths.update((experiment.folder / source).parent.glob("*.py"))
-    if not paths:
-        return None
-    try:
-        files = [(path.relative_to(experiment.folder).as_posix(), path.read_bytes()) for path in paths]
-    except OSError as error:
-        raise CronsembleError(f"{error.filename}: the code cannot be read: {error.strerror}") from error
-    return deterministic_zip(files)
-
-
-def _files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+from cronjobs.resolved import Ensemble, Experiment, Member
+from jobs.contract import ENSEMBLE_TASK, member_task, seed_of
 
 
 @dataclass(frozen=True)
@@ -48,12 +21,6 @@ class Context:
     published: bool = False
 
 
-def seed_of(*parts: object) -> int:
-    """A 31-bit seed from names and slot: SHA-256 of the parts."""
-    digest = hashlib.sha256("\n".join(map(str, parts)).encode()).digest()
-    return int.from_bytes(digest[:4], "big") & 0x7FFFFFFF
-
-
 def data_config(experiment: Experiment, code: str) -> dict[str, Any]:
     """Where the data comes from; its ``key`` differs when anything that makes the data does."""
     data = experiment.data
@@ -63,15 +30,13 @@ def data_config(experiment: Experiment, code: str) -> dict[str, Any]:
     return {**told, "key": hashlib.sha256(key.encode()).hexdigest()[:8]}
 
 
-def train_task(context: Context, member: Member, minute: int) -> dict[str, Any]:
-    """The resolved configuration of one training, for the slot ``minute`` (Unix minutes)."""
-    experiment, task = context.experiment, member_task(member.name)
-    seed = member.seed if member.seed is not None else seed_of(experiment.name, task, minute)
+def train_task(context: Context, member: Member) -> dict[str, Any]:
+    """The resolved configuration of a member's trainings; without a seed given, a run's own is from its slot."""
     return {
-        **_shared(context, task),
+        **_shared(context, member_task(member.name)),
         **_model(member),
         "hyperparameters": dict(member.hyperparameters),
-        "seed": seed,
+        "seed": member.seed,
         "published": context.published,
     }
 
