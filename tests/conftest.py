@@ -7,16 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from needs import missing
 from scheduler import containers
 
+pytest_plugins = ["cluster.fixtures"]
+
 LEGACY = "localhost/cronsemble-legacy"
-
-
-def missing(reason: str) -> None:
-    """Skip with the reason; in CI nothing is skipped."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")
