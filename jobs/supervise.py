@@ -393,7 +393,7 @@ def _child(
     if context.stopped.is_set():
         raise StepError("interrupted", c.INTERRUPTED, "interrupted", exit_code=code)
     if late.is_set():
-        raise StepError(f"not done within its deadline of {timeout:g} s", exit_code=code)
+        raise StepError(f"{program}: not done within its deadline of {timeout:g} s", exit_code=code)
     if code == c.WRONG_INPUT:
         raise StepError(last.decode(errors="replace").strip() or f"{program}: wrong input", c.WRONG_INPUT, exit_code=code)
     if code:

@@ -210,7 +210,7 @@ def test_a_step_out_of_time_says_so(tmp_path: Path, program: Path) -> None:
     process = supervise(program, store, run, "prepare", sleeper(store), CRONSEMBLE_TIMEOUT="1")
     said, _ = process.communicate()
     assert process.returncode == c.FAILED, said
-    assert (store.read(run).status, store.read(run).reason) == ("failed", "not done within its deadline of 1 s")
+    assert (store.read(run).status, store.read(run).reason) == ("failed", "prepare: not done within its deadline of 1 s")
 
 
 def test_told_to_stop_it_records_the_interrupt(tmp_path: Path, program: Path) -> None:
