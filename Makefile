@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CACHE ?= $(or $(CRONSEMBLE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cronsemble)
 
-.PHONY: demo test bench check format images keras3 hyperkube clean
+.PHONY: demo test bench check format images keras3 hyperkube golden clean
 
 demo: $(READY)
 	-$(PYTHON) images/build.py legacy --install
@@ -26,6 +26,10 @@ check: $(READY)
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The golden files of the cluster's objects, written anew: read the diff before you commit it.
+golden: $(READY)
+	CRONSEMBLE_GOLDEN=write $(BIN)/pytest tests/cronjobs/test_golden.py
 
 images:
 	$(PYTHON) images/build.py all --install

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from cronjobs.resolved import Ensemble, Experiment, Member
+from cronjobs.resolved import Ensemble, Experiment, Member, Task
 from jobs.contract import ENSEMBLE_TASK, member_task, seed_of
 
 
@@ -34,7 +34,10 @@ def train_task(context: Context, member: Member) -> dict[str, Any]:
     """The resolved configuration of a member's trainings; without a seed given, a run's own is from its slot."""
     return {
         **_shared(context, member_task(member.name)),
-        **_model(member),
+        **_process(member),
+        "model": member.model,
+        "data_format": member.data_format,
+        "gpus": member.resources["gpu"],
         "hyperparameters": dict(member.hyperparameters),
         "seed": member.seed,
         "published": context.published,
@@ -46,13 +49,13 @@ def ensemble_task(context: Context, ensemble: Ensemble) -> dict[str, Any]:
     members = list(context.experiment.members.values())
     return {
         **_shared(context, ENSEMBLE_TASK),
-        # What prepare checks the data against: any member's model stands for all.
-        "model": members[0].model,
-        "hyperparameters": dict(members[0].hyperparameters),
+        # For the data function. What a member alone trains by does not stand here: its edit changes its own task only.
+        "hyperparameters": dict(context.experiment.hyperparameters),
         "method": ensemble.method,
         "quorum": ensemble.quorum,
         "max_age": ensemble.max_age,
-        "members": [{**_model(member), "timeout": ensemble.timeout} for member in members],
+        "members": [{**_process(member), "timeout": ensemble.timeout} for member in members],
+        "env": _texts(ensemble),
         "published": context.published,
     }
 
@@ -70,13 +73,17 @@ def _shared(context: Context, task: str) -> dict[str, Any]:
     }
 
 
-def _model(member: Member) -> dict[str, Any]:
+def _process(member: Member) -> dict[str, Any]:
+    """What starts a member's framework."""
     return {
         "member": member.name,
         "backend": member.backend,
         "runtime": member.runtime,
-        "model": member.model,
         "threads": member.threads,
-        "data_format": member.data_format,
-        "env": {name: value for name, value in member.env.items() if isinstance(value, str)},
+        "env": _texts(member),
     }
+
+
+def _texts(task: Task) -> dict[str, str]:
+    """The plain environment; what comes from a secret never enters a task's configuration."""
+    return {name: value for name, value in task.env.items() if isinstance(value, str)}

@@ -39,7 +39,7 @@ def _prepare(argv: Sequence[str]) -> None:
     raw = load(reference, Path(options.folder), options.code, task["hyperparameters"])
     wanted = task["data"]["predict"].replace("{date}", options.date)
     inputs = None if wanted == "holdout" else read_npz(Path(options.folder) / wanted, "data.predict")
-    arrays = resolve(raw, task["data_seed"], inputs, needs_images=task["model"] == "cnn")
+    arrays = resolve(raw, task["data_seed"], inputs, needs_images=task.get("model") == "cnn")
     write_npz(Path(options.out) / "data.npz", arrays)
     told = {
         "fingerprint": fingerprint(arrays),

@@ -181,7 +181,7 @@ def _prepare(context: Context, _: str | None) -> None:
                 context.env.get(c.ENV_FOLDER, "."),
             ]
             arguments += ["--code", code, "--date", date, "--out", scratch]
-            _child(context, "prepare", arguments, {"KERAS_BACKEND": "numpy"})
+            _child(context, "prepare", arguments, {**task.get("env", {}), "KERAS_BACKEND": "numpy"})
             made = json.loads((out / c.DATA).read_text(encoding="utf-8"))
             publish_file(store.dataset(made["fingerprint"]), out / "data.npz")
             publish_bytes(pin, to_json({**made, "time": _now(), "run": str(context.run)}))
@@ -286,7 +286,7 @@ def _combine(context: Context, _: str | None) -> None:
         plan = Path(scratch) / "plan.json"
         members = [{**each, "probabilities": str(context.folder / each["probabilities"])} for each in taken]
         plan.write_bytes(to_json({"method": task["method"], "members": members, "data": str(_data(context))}))
-        _child(context, "combine", ["--plan", str(plan), "--out", str(context.folder)], {})
+        _child(context, "combine", ["--plan", str(plan), "--out", str(context.folder)], task.get("env", {}))
     ensemble = _require(context, c.ENSEMBLE)
     _commit(context, began, {"ensemble": ensemble, "members": told, "accuracy": ensemble.get("accuracy")})
     path = context.store.publish_archive(context.run)
@@ -425,7 +425,8 @@ def _framework_env(spec: Mapping[str, Any]) -> dict[str, str]:
         "PYTHONIOENCODING": "utf-8",
         "KERAS_BACKEND": spec["backend"],
         "TF_CPP_MIN_LOG_LEVEL": "3",
-        "CUDA_VISIBLE_DEVICES": "-1",
+        # Without a GPU asked for, one that happens to be there would change the bits.
+        **({} if spec.get("gpus") else {"CUDA_VISIBLE_DEVICES": "-1"}),
     }
 
 
