@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CACHE ?= $(or $(CRONSEMBLE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cronsemble)
 
-.PHONY: demo test bench check format images keras3 hyperkube clean
+.PHONY: demo test bench check format images keras3 hyperkube golden clean
 
 demo: $(READY)
 	-$(PYTHON) images/build.py legacy --install
@@ -27,11 +27,15 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# The golden files of the cluster's objects, written anew: read the diff before you commit it.
+golden: $(READY)
+	CRONSEMBLE_GOLDEN=write $(BIN)/pytest tests/cronjobs/test_golden.py
+
 images:
 	$(PYTHON) images/build.py all --install
 
 keras3: $(READY)
-	$(BIN)/python -c "from scheduler.runtimes import make_venv; print(make_venv(lambda text: __import__('sys').stderr.write(text + '\n')))" > $(VENV)/keras3
+	$(BIN)/python -c "from scheduler.venvs import make_venv; print(make_venv(lambda text: __import__('sys').stderr.write(text + '\n')))" > $(VENV)/keras3
 
 # The Kubernetes of the tests, built once into the cache, unless the tests are pointed at another one.
 hyperkube:
@@ -49,3 +53,4 @@ clean:
 bench: $(READY)
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/combine.py
+	$(BIN)/python benchmarks/image_start.py
