@@ -95,7 +95,9 @@ class Api:
         query = {} if kind in (ACCESS_REVIEW, SUBJECT_REVIEW) else {"fieldManager": manager}
         return self._object("POST", kind, namespace, None, query, body)
 
-    def replace(self, kind: Kind, namespace: str, name: str, body: Mapping[str, Any], manager: str = "cronsemble") -> dict[str, Any]:
+    def replace(
+        self, kind: Kind, namespace: str, name: str, body: Mapping[str, Any], manager: str = "cronsemble"
+    ) -> dict[str, Any]:
         return self._object("PUT", kind, namespace, name, {"fieldManager": manager}, body)
 
     def apply(
@@ -187,7 +189,11 @@ class Api:
             except _BROKEN as error:
                 self.close()
                 self._shaken = time.monotonic()
-                if not self._answered or time.monotonic() - began > self._patience or isinstance(error, ssl.SSLCertVerificationError):
+                if (
+                    not self._answered
+                    or time.monotonic() - began > self._patience
+                    or isinstance(error, ssl.SSLCertVerificationError)
+                ):
                     raise self._unreachable(error) from error
             else:
                 if status < 400:
@@ -227,7 +233,9 @@ class Api:
         answer = self.request(method, kind.path(namespace, name), query, body, content, accept, what=what, where=where)
         return dict(msgspec.json.decode(answer))
 
-    def _once(self, method: str, target: str, data: bytes | None, headers: dict[str, str]) -> tuple[int, http.client.HTTPMessage, bytes]:
+    def _once(
+        self, method: str, target: str, data: bytes | None, headers: dict[str, str]
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
         login = self._login.header()
         connection = getattr(self._local, "connection", None)
         if connection is None or self._local.generation != self._login.generation:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC
@@ -16,7 +17,7 @@ from scheduler.cluster.api import Api
 from scheduler.cluster.failures import ClusterError, Conflict, Forbidden, NotFound, Refused
 from scheduler.cluster.fields import OURS, SUSPEND
 from scheduler.cluster.lease import Lease, who
-from scheduler.cluster.plan import CREATE, PRUNE, RECORD, Action, Plan
+from scheduler.cluster.plan import PRUNE, RECORD, Action, Plan
 
 AT_ONCE = 8
 BATCH = 96
@@ -128,10 +129,8 @@ def delete(api: Api, kind: kube.Kind, action: Action) -> None:
 
 def _create_namespace(api: Api, name: str) -> None:
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-    try:
+    with contextlib.suppress(Conflict):  # Made by another meanwhile.
         api.create(kube.NAMESPACE, None, body)
-    except Conflict:
-        pass  # Made by another meanwhile.
 
 
 def take_over(api: Api, kind: kube.Kind, namespace: str, name: str) -> None:
@@ -151,7 +150,13 @@ def take_over(api: Api, kind: kube.Kind, namespace: str, name: str) -> None:
                     continue
             kept.append(entry)
         version = f"{kind.version}"
-        ours = {"manager": OURS, "operation": "Apply", "apiVersion": version, "fieldsType": "FieldsV1", "fieldsV1": fields.merged(trees)}
+        ours = {
+            "manager": OURS,
+            "operation": "Apply",
+            "apiVersion": version,
+            "fieldsType": "FieldsV1",
+            "fieldsV1": fields.merged(trees),
+        }
         patch = [
             {"op": "replace", "path": "/metadata/managedFields", "value": [*kept, ours]},
             {"op": "replace", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]},
@@ -247,5 +252,3 @@ def _user(api: Api) -> str:
     except (NotFound, Forbidden, Refused, KeyError):
         return who()
 
-
-__all__ = ["CREATE", "Callable", "execute"]

@@ -119,10 +119,14 @@ def run_plugin(access: Access, environ: Mapping[str, str] = os.environ) -> dict[
     own = {str(each["name"]): str(each["value"]) for each in plugin.get("env") or []}
     env = {**environ, **own, "KUBERNETES_EXEC_INFO": json.dumps(info)}
     try:
-        done = subprocess.run(command, env=env, stdin=None if interactive else subprocess.DEVNULL, stdout=subprocess.PIPE, check=False)
+        done = subprocess.run(
+            command, env=env, stdin=None if interactive else subprocess.DEVNULL, stdout=subprocess.PIPE, check=False
+        )
     except OSError as error:
         hint = plugin.get("installHint")
-        raise ClusterError(f"the credential plugin {command[0]} cannot start: {error.strerror}" + (f": {hint}" if hint else "")) from error
+        raise ClusterError(
+            f"the credential plugin {command[0]} cannot start: {error.strerror}" + (f": {hint}" if hint else "")
+        ) from error
     if done.returncode:
         raise ClusterError(f"the credential plugin {' '.join(command)} ended with {done.returncode}")
     try:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import msgspec
 
+from cronjobs import quantities
 from scheduler.cluster.fields import Path, Step, Tree, item_key, shown
 
 ABSENT: Any = None
@@ -41,8 +41,6 @@ _ATOMIC = {"nodeSelector"}
 _ZERO_IS_ABSENT = {"readOnly", "hostNetwork", "hostPID", "hostIPC", "stdin", "stdinOnce", "tty"}
 """Not pointers: the server drops them when they are false."""
 _QUANTITIES = {"limits", "requests"}
-_SUFFIXES = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
-_BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
 _COMPARED = ("labels", "annotations")
 _LEFT_ALONE = ("apiVersion", "kind", "metadata", "status")
 
@@ -211,19 +209,9 @@ def _is_quantity(path: Path) -> bool:
 def same_quantity(left: Any, right: Any) -> bool:
     """Whether two quantities are the same amount: ``1`` and ``1000m``, ``1Gi`` and ``1024Mi``."""
     try:
-        return amount(left) == amount(right)
-    except (ValueError, InvalidOperation):
+        return quantities.parse(left) == quantities.parse(right)
+    except quantities.QuantityError:
         return False
-
-
-def amount(quantity: Any) -> Decimal:
-    """A Kubernetes quantity as a number; raises ValueError or InvalidOperation for what is none."""
-    text = str(quantity).strip()
-    if text[-2:] in _BINARY:
-        return Decimal(text[:-2]) * 1024 ** _BINARY[text[-2:]]
-    if text[-1:] in _SUFFIXES and not text[-1:].isdigit():
-        return Decimal(text[:-1]).scaleb(_SUFFIXES[text[-1:]])
-    return Decimal(text)
 
 
 def _add(found: list[Change], path: Path, old: Any, new: Any) -> None:

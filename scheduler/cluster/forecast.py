@@ -2,29 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from cronjobs import fires, schedule
 from scheduler.cluster.plan import Fires
 
 
-def forecast(live: dict[str, Any] | None, body: dict[str, Any], now: datetime) -> Fires:
-    """``live`` is None for a new CronJob. The latent slot: facts of the controller are told in docs/kubernetes.md."""
-    before = next_fire(live["spec"], now) if live else None
-    return Fires(before, next_fire(body["spec"], now), _latent(live, body["spec"], now) if live else None)
+def forecast(live: Mapping[str, Any] | None, spec: Mapping[str, Any], now: datetime) -> Fires:
+    """Of a CronJob that gets this spec; ``live`` is None for a new one."""
+    if live is None:
+        return Fires(None, next_fire(spec, now, now))
+    return Fires(next_fire(live["spec"], now, last(live)), next_fire(spec, now, last(live)), _latent(live, spec, now))
 
 
-def next_fire(spec: dict[str, Any], now: datetime) -> str | None:
-    """The next fire time after ``now``, or None for never."""
-    return None
+def next_fire(spec: Mapping[str, Any], now: datetime, anchor: datetime) -> str | None:
+    """The next fire time after ``now`` as ISO 8601, whether or not it is suspended; None for never or for a wrong schedule."""
+    try:
+        found = schedule.parse(spec["schedule"])
+    except schedule.ScheduleError:
+        return None
+    times = fires.fires(found, spec.get("timeZone") or "UTC", now)
+    if found.every is not None:
+        times = (each for each in fires.fires(found, "UTC", anchor) if each > now)
+    return next((iso(each) for each in times), None)
 
 
-def _latent(live: dict[str, Any], spec: dict[str, Any], now: datetime) -> str | None:
-    return None
+def last(live: Mapping[str, Any]) -> datetime:
+    """The last scheduled time of a CronJob, or its creation."""
+    told = (live.get("status") or {}).get("lastScheduleTime") or live["metadata"]["creationTimestamp"]
+    return datetime.fromisoformat(told)
+
+
+def _latent(live: Mapping[str, Any], spec: Mapping[str, Any], now: datetime) -> str | None:
+    # An edit only asks for the next time; what the new schedule has passed since the last scheduled time waits for
+    # another event of the CronJob. Only the latest is run, and none that is older than the starting deadline.
+    if spec.get("suspend", live["spec"].get("suspend")):
+        return None
+    since = last(live)
+    if (deadline := spec.get("startingDeadlineSeconds")) is not None:
+        since = max(since, now - timedelta(seconds=deadline))
+    try:
+        passed = fires.between(schedule.parse(spec["schedule"]), spec.get("timeZone") or "UTC", since, now)
+    except schedule.ScheduleError:
+        return None
+    return iso(passed[-1]) if passed else None
 
 
 def iso(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-__all__ = ["UTC", "forecast", "next_fire", "timedelta"]

@@ -51,9 +51,7 @@ def find_access(kubeconfig: Path | None, context: str | None, environ: Mapping[s
     if not present:
         if "KUBERNETES_SERVICE_HOST" in environ and (ACCOUNT / "token").exists():
             return in_cluster(environ)
-        raise ClusterError(
-            f"no cluster: {', '.join(map(str, paths))} not found: name a kubeconfig by --kubeconfig or KUBECONFIG"
-        )
+        raise ClusterError(f"no cluster: {', '.join(map(str, paths))} not found: name a kubeconfig by --kubeconfig or KUBECONFIG")
     return select(merge(present), context, ", ".join(map(str, present)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import socket
@@ -81,10 +82,8 @@ class Lease:
         """Give it back; a Lease that is not ours any more is left alone."""
         if self._lease is None:
             return
-        try:
+        with contextlib.suppress(ClusterError, KeyboardInterrupt):  # It runs out by itself.
             self._write(self._lease, holder="")
-        except (ClusterError, KeyboardInterrupt):
-            pass  # It runs out by itself.
         self._lease = None
 
     def _try(self) -> None:

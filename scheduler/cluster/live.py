@@ -108,7 +108,9 @@ def _elsewhere(api: Api, namespace: str, experiments: list[str]) -> dict[str, tu
     chosen = f"{labels.SELECTOR},{labels.INSTANCE} in ({','.join(experiments)})"
     found: dict[str, set[str]] = {}
     try:
-        for item in api.list(kube.CRONJOB, None, chosen, f"metadata.namespace!={namespace}", metadata_only=True, decoder=decoder()):
+        for item in api.list(
+            kube.CRONJOB, None, chosen, f"metadata.namespace!={namespace}", metadata_only=True, decoder=decoder()
+        ):
             found.setdefault(item.metadata.labels[labels.INSTANCE], set()).add(item.metadata.namespace)
     except Forbidden:
         return None

@@ -128,7 +128,7 @@ def _create(body: Object, around: Surroundings, draft: Draft) -> None:
             "rename the experiment, or remove that object yourself"
         )
         return
-    action = _action(CREATE, body, body=body)
+    action = _action(CREATE, body)
     draft.actions.append(_with_fires(action, None, body, draft))
 
 
@@ -140,7 +140,9 @@ def _compare(body: Object, live: Object, draft: Draft) -> None:
         draft.refuse(f"{kind} {name} in namespace {live['metadata']['namespace']} belongs to the experiment {theirs}: rename one")
         return
     owned = fields.owned_by(live["metadata"], OURS)
-    kubectl = fields.merged(fields.adoptable(each.tree) for each in owners if fields.is_kubectl(each.manager) and not each.subresource)
+    kubectl = fields.merged(
+        fields.adoptable(each.tree) for each in owners if fields.is_kubectl(each.manager) and not each.subresource
+    )
     if kind == "ConfigMap":
         changes = _compare_map(body, live, owners)
         if changes is None:
@@ -164,7 +166,6 @@ def _compare(body: Object, live: Object, draft: Draft) -> None:
     action = _action(
         CHANGE,
         body,
-        body=body,
         changes=tuple(changes),
         force=draft.force or any(SUSPEND in change.owners for change in changes),
         take_over=draft.force and bool(kubectl),
@@ -213,7 +214,9 @@ def _prune_cronjobs(
     ]
     emptied = {each["metadata"]["labels"][labels.INSTANCE] for each in gone} - {one.experiment for one in wanted if one.cronjobs}
     for experiment in sorted(emptied):
-        draft.refuse(f"experiment {experiment} declares no task with a schedule, and all its CronJobs would be removed", ALLOW_EMPTY)
+        draft.refuse(
+            f"experiment {experiment} declares no task with a schedule, and all its CronJobs would be removed", ALLOW_EMPTY
+        )
     if gone:
         draft.actions += prune_cronjobs(gone, around.unfinished(), draft.refusals)
 
@@ -302,7 +305,9 @@ def _record(one: Wanted, live: Live, draft: Draft) -> None:
         number = int(annotations.get(revisions.NUMBER, "0")) + 1
         body = {"number": number, "tasks": tasks, "digest": digest, **revisions.snapshot(one.objects)}
         draft.actions.append(
-            Action(RECORD, "ConfigMap", one.namespace, name, one.experiment, body=body, seen=annotations.get(revisions.DIGEST, ""))
+            Action(
+                RECORD, "ConfigMap", one.namespace, name, one.experiment, body=body, seen=annotations.get(revisions.DIGEST, "")
+            )
         )
 
 
@@ -351,13 +356,13 @@ def _with_fires(action: Action, live: Object | None, body: Object, draft: Draft)
         return action
     import msgspec
 
-    return msgspec.structs.replace(action, fires=forecast(live, body, draft.now))
+    return msgspec.structs.replace(action, fires=forecast(live, body["spec"], draft.now))
 
 
 def _action(verb: str, body: Object, **more: Any) -> Action:
     metadata = body["metadata"]
     experiment, task = metadata["labels"].get(labels.INSTANCE, ""), metadata["labels"].get(labels.TASK, "")
-    return Action(verb, body["kind"], metadata["namespace"], metadata["name"], experiment, task, **more)
+    return Action(verb, body["kind"], metadata["namespace"], metadata["name"], experiment, task, body=body, **more)
 
 
 def _short(change: Change) -> str:

@@ -1,0 +1,71 @@
+"""The commands that need a cluster: options and help alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scheduler.options import DEFAULT_FILES, AsJson, Files
+
+Context = Annotated[str | None, typer.Option("--context", help="The kubeconfig's context; its current one by default.")]
+Kubeconfig = Annotated[Path | None, typer.Option("--kubeconfig", help="The kubeconfig; KUBECONFIG or ~/.kube/config by default.")]
+Namespace = Annotated[
+    str | None, typer.Option("--namespace", "-n", help="The namespace; the configuration's cluster.namespace by default.")
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before objects are removed.")]
+Force = Annotated[bool, typer.Option("--force-conflicts", help="Take fields that others own, and what kubectl applied.")]
+Wait = Annotated[str, typer.Option("--wait", help="How long to wait for another sync to end, e.g. 2m.")]
+Kill = Annotated[bool, typer.Option("--kill-running", help="Remove CronJobs whose Jobs are running, and so end these.")]
+
+
+def plan(
+    file: Files = DEFAULT_FILES,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Save the plan, for `sync --plan`.")] = None,
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="Exit with 2 where there is something to do.")
+    ] = False,
+    force_conflicts: Force = False,
+    as_json: AsJson = False,
+    context: Context = None,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """Show what `sync` would change on the cluster. Example: cronsemble plan -f config.yaml"""
+    from scheduler.cluster.commands import show_plan
+    from scheduler.cluster.reconcile import Target
+
+    target = Target(kubeconfig, context, namespace)
+    raise typer.Exit(show_plan(file, target, force_conflicts, as_json, detailed_exitcode, out))
+
+
+def sync(
+    file: Files = DEFAULT_FILES,
+    saved: Annotated[Path | None, typer.Option("--plan", help="Execute this saved plan, and refuse if it is stale.")] = None,
+    yes: Yes = False,
+    force_conflicts: Force = False,
+    allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Remove the last CronJob of an experiment too.")] = False,
+    kill_running: Kill = False,
+    create_namespace: Annotated[bool, typer.Option("--create-namespace", help="Make the namespace if it is not there.")] = False,
+    downgrade: Annotated[bool, typer.Option("--downgrade", help="Sync what a newer cronsemble has synced.")] = False,
+    wait: Wait = "0s",
+    context: Context = None,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """Make the cluster what the configuration says. Example: cronsemble sync -f config.yaml"""
+    from scheduler.cluster.commands import Flags, sync_saved
+    from scheduler.cluster.commands import sync as run
+    from scheduler.cluster.reconcile import Target
+    from scheduler.config.keys import Duration
+
+    flags = Flags(yes, allow_empty, kill_running, force_conflicts, downgrade, create_namespace, Duration.read(wait))
+    target = Target(kubeconfig, context, namespace)
+    raise typer.Exit(sync_saved(saved, target, flags) if saved else run(file, target, flags))
+
+
+def add_to(app: typer.Typer) -> None:
+    """Make these commands the app's."""
+    for command in (plan, sync):
+        app.command()(command)
