@@ -98,11 +98,9 @@ def main() -> None:
                 configuration(folder, threads)
                 times.append(ours(folder, "--no-ensemble", "--jobs", "2")[0])
         for name, times in sides.items():
-            ratio = statistics.median(times) / statistics.median(row)
             print(f"four members, {name}: {statistics.median(times):.1f} s")
-            print(
-                f"  against four scripts in a row, {statistics.median(row):.1f} s: {statistics.median(times) / statistics.median(row):.2f}"
-            )
+            in_a_row = statistics.median(row)
+            print(f"  against four scripts in a row, {in_a_row:.1f} s: {statistics.median(times) / in_a_row:.2f}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 SCHEMA_FILE = "cronsemble.schema.json"
 
 
