@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
+
+import msgspec
 
 from cronjobs import labels
 from cronjobs.config_maps import LARGEST, code_map, mounted, program_map, revisions_name
@@ -90,7 +91,7 @@ def _cron_job(experiment: Experiment, name: str, component: str, task: Task, pod
             "jobTemplate": {"metadata": {"labels": {**own, **queue}}, "spec": job},
         },
     }
-    size = len(json.dumps(made))
+    size = len(msgspec.json.encode(made))
     if size > LARGEST:
         raise Unbuildable(f"{name}: its CronJob has {size:,} bytes, at most {LARGEST:,} fit: split the experiment")
     return made

@@ -9,6 +9,9 @@ from typing import Annotated
 
 import typer
 
+from scheduler.cli_cluster import add_to as add_cluster_commands
+from scheduler.options import DEFAULT_FILE, DEFAULT_FILES, AsJson, File, Files
+
 app = typer.Typer(
     name="cronsemble",
     help="Retrain every Keras backend on schedule, combine their predictions, keep them by date.",
@@ -17,11 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-File = Annotated[Path, typer.Option("--file", "-f", help="The configuration file.")]
-Files = Annotated[list[Path], typer.Option("--file", "-f", help="A configuration file, or a folder of them (repeat for more).")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-DEFAULT_FILE = Path("config.yaml")
-DEFAULT_FILES = [DEFAULT_FILE]
+add_cluster_commands(app)
 
 
 @app.callback()

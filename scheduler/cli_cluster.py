@@ -16,7 +16,7 @@ Namespace = Annotated[
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before objects are removed.")]
 Force = Annotated[bool, typer.Option("--force-conflicts", help="Take fields that others own, and what kubectl applied.")]
-Wait = Annotated[str, typer.Option("--wait", help="How long to wait for another sync to end, e.g. 2m.")]
+Wait = Annotated[str | None, typer.Option("--wait", help="How long to wait for another sync to end, e.g. 2m.")]
 Kill = Annotated[bool, typer.Option("--kill-running", help="Remove CronJobs whose Jobs are running, and so end these.")]
 
 
@@ -49,7 +49,7 @@ def sync(
     kill_running: Kill = False,
     create_namespace: Annotated[bool, typer.Option("--create-namespace", help="Make the namespace if it is not there.")] = False,
     downgrade: Annotated[bool, typer.Option("--downgrade", help="Sync what a newer cronsemble has synced.")] = False,
-    wait: Wait = "0s",
+    wait: Wait = None,
     context: Context = None,
     namespace: Namespace = None,
     kubeconfig: Kubeconfig = None,
@@ -58,11 +58,19 @@ def sync(
     from scheduler.cluster.commands import Flags, sync_saved
     from scheduler.cluster.commands import sync as run
     from scheduler.cluster.reconcile import Target
-    from scheduler.config.keys import Duration
 
-    flags = Flags(yes, allow_empty, kill_running, force_conflicts, downgrade, create_namespace, Duration.read(wait))
+    flags = Flags(yes, allow_empty, kill_running, force_conflicts, downgrade, create_namespace, _seconds(wait))
     target = Target(kubeconfig, context, namespace)
     raise typer.Exit(sync_saved(saved, target, flags) if saved else run(file, target, flags))
+
+
+def _seconds(duration: str | None) -> float:
+    from scheduler.config.keys import Duration
+
+    try:
+        return Duration.read(duration) if duration else 0
+    except ValueError as error:
+        raise typer.BadParameter(f"{duration!r} {error}", param_hint="--wait") from error
 
 
 def add_to(app: typer.Typer) -> None:

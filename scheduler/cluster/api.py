@@ -147,7 +147,7 @@ class Api:
                     ask = {**query, "continue": more} if more else query
                     answer = self.request("GET", kind.path(namespace), ask, accept=accept, verb="list", what=kind.resource)
                     page = decode(answer)
-                    found += page["items"] if isinstance(page, dict) else page.items
+                    found += (page["items"] if isinstance(page, dict) else page.items) or []
                     more = page["metadata"].get("continue", "") if isinstance(page, dict) else page.metadata.next
                     if not more:
                         yield from found

@@ -251,4 +251,3 @@ def _user(api: Api) -> str:
         return f"{answer['status']['userInfo']['username']} ({who()})"
     except (NotFound, Forbidden, Refused, KeyError):
         return who()
-

@@ -68,7 +68,7 @@ def sync(files: list[Path], target: Target, flags: Flags) -> int:
     """`sync`: 0 when the cluster is as the configuration says, 1 otherwise."""
     session = open_session(files, target, flags.force_conflicts)
     plan = session.plan()
-    _print(plan)
+    _print(plan, flags)
     _refuse(plan, flags)
     if not plan.actions:
         return 0
@@ -85,7 +85,7 @@ def _sync(session: Session, shown: Plan, flags: Flags) -> int:
         plan = session.plan()
         if not plan.same_work(rest):
             print("the cluster has changed meanwhile; this is the plan now:")
-            _print(plan)
+            _print(plan, flags)
             _refuse(plan, flags)
             if not reconcile.touched(plan) <= set(held):
                 raise Stale("a namespace has to be changed whose Lease is not held: sync again")
@@ -100,9 +100,9 @@ def sync_saved(path: Path, target: Target, flags: Flags) -> int:
     api = Api(target.access())
     api.version()
     if not plan.actions:
-        _print(plan)
+        _print(plan, flags)
         return 0
-    _print(plan)
+    _print(plan, flags)
     _refuse(plan, flags)
     reconcile.check_saved(api, plan, flags.force_conflicts)
     _confirm(plan, flags)
@@ -133,8 +133,8 @@ def _finish(outcome: Outcome) -> int:
     return 0
 
 
-def _print(plan: Plan) -> None:
-    sys.stdout.write("".join(f"{line}\n" for line in explain.lines(plan)))
+def _print(plan: Plan, flags: Flags | None = None) -> None:
+    sys.stdout.write("".join(f"{line}\n" for line in explain.lines(plan, flags.allowed if flags else frozenset())))
     sys.stdout.flush()
 
 

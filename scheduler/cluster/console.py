@@ -34,10 +34,12 @@ class Bar:
     def __enter__(self) -> Bar:
         if self._total > FEW and sys.stderr.isatty():
             from rich.console import Console
-            from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
             from rich.progress import BarColumn as Filled
+            from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
-            self._bar = Progress(Filled(), MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+            self._bar = Progress(
+                Filled(), MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True
+            )
             self._bar.start()
             self._task = self._bar.add_task("", total=self._total)
         return self

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from cronjobs import quantities
-from scheduler.cluster.fields import Path, Step, Tree, item_key, shown
+from scheduler.cluster.fields import Path, Tree, item_key, shown
 
 ABSENT: Any = None
 """The value of a field that is not there; null is never a value of ours."""
@@ -59,21 +59,13 @@ class Change(msgspec.Struct, frozen=True):
 def compare(desired: Mapping[str, Any], live: Mapping[str, Any], owned: Tree) -> list[Change]:
     """What applying ``desired`` would change in ``live``, ``owned`` being the fields that we applied before."""
     found: list[Change] = []
-    _metadata(desired, live, found)
-    for key, wanted in desired.items():
-        if key not in _LEFT_ALONE:
-            _value(wanted, live.get(key, ABSENT), (key,), found)
+    told, have = desired.get("metadata", {}), live.get("metadata", {})
+    tree = owned.get("f:metadata", {})
     for part in _COMPARED:
-        tree = owned.get("f:metadata", {}).get(f"f:{part}", {})
-        _dropped(
-            tree,
-            desired["metadata"].get(part) or {},
-            live["metadata"].get(part) or {},
-            ("metadata", part),
-            found,
-        )
-    rest = {key: sub for key, sub in owned.items() if key[2:] not in _LEFT_ALONE}
-    _dropped(rest, desired, live, (), found)
+        _value(told.get(part) or {}, have.get(part) or {}, tree.get(f"f:{part}", {}), ("metadata", part), found)
+    for key in desired.keys() | {each[2:] for each in owned}:
+        if key not in _LEFT_ALONE:
+            _value(desired.get(key, ABSENT), live.get(key, ABSENT), owned.get(f"f:{key}"), (key,), found)
     return found
 
 
@@ -85,46 +77,50 @@ def fingerprint(desired: Mapping[str, Any], live: Mapping[str, Any], owned: Tree
     for key, wanted in desired.items():
         if key not in _LEFT_ALONE:
             _project(wanted, live.get(key, ABSENT), (key,), seen)
-    dropped: list[Change] = []
-    _dropped({k: s for k, s in owned.items() if k[2:] not in _LEFT_ALONE}, desired, live, (), dropped)
-    seen += [(change.field, change.old) for change in dropped]
+    seen += [(change.field, change.old) for change in compare(desired, live, owned) if change.new is ABSENT]
     return hashlib.sha256(msgspec.json.encode(sorted(seen, key=lambda pair: pair[0]), order="sorted")).hexdigest()
 
 
-def _metadata(desired: Mapping[str, Any], live: Mapping[str, Any], found: list[Change]) -> None:
-    for part in _COMPARED:
-        have = live["metadata"].get(part) or {}
-        for key, wanted in (desired["metadata"].get(part) or {}).items():
-            if have.get(key) != wanted:
-                _add(found, ("metadata", part, key), have.get(key, ABSENT), wanted)
-
-
-def _value(wanted: Any, have: Any, path: Path, found: list[Change]) -> None:
+def _value(wanted: Any, have: Any, tree: Tree | None, path: Path, found: list[Change]) -> None:
+    """``tree`` is what we own of this value: None for nothing, empty for all of it."""
+    # Where both are equal there is nothing that we could have dropped: most of an object is never looked into.
     if wanted == have:
         return
     if have is ABSENT:
         if not _empty(wanted, path):
             _add(found, path, ABSENT, wanted)
+    elif wanted is ABSENT:
+        if tree is not None:
+            _dropped(have, tree, path, found)
     elif isinstance(wanted, dict) and isinstance(have, dict):
-        if path[-1] in _ATOMIC:
-            _add(found, path, have, wanted)
-            return
-        for key, value in wanted.items():
-            if key not in have or have[key] != value:
-                _value(value, have.get(key, ABSENT), (*path, key), found)
+        _map(wanted, have, tree, path, found)
     elif isinstance(wanted, list) and isinstance(have, list):
-        _list(wanted, have, path, found)
+        _list(wanted, have, tree, path, found)
     elif not (_is_quantity(path) and same_quantity(wanted, have)):
         _add(found, path, have, wanted)
 
 
-def _list(wanted: list[Any], have: list[Any], path: Path, found: list[Change]) -> None:
+def _map(wanted: dict[str, Any], have: dict[str, Any], tree: Tree | None, path: Path, found: list[Change]) -> None:
+    if path[-1] in _ATOMIC:
+        _add(found, path, have, wanted)
+        return
+    for key, value in wanted.items():
+        there = have.get(key, ABSENT)
+        if there != value:
+            _value(value, there, tree.get(f"f:{key}") if tree else None, (*path, key), found)
+    if tree:
+        for key, there in have.items():
+            if key not in wanted and (owned := tree.get(f"f:{key}")) is not None:
+                _dropped(there, owned, (*path, key), found)
+
+
+def _list(wanted: list[Any], have: list[Any], tree: Tree | None, path: Path, found: list[Change]) -> None:
     keys = _KEYS.get(path[-1]) if isinstance(path[-1], str) else None
     if keys is None or not all(isinstance(item, dict) for item in wanted):
         inner: list[Change] = []
         if len(wanted) == len(have):
             for left, right in zip(wanted, have, strict=True):
-                _value(left, right, (*path, ""), inner)
+                _value(left, right, None, (*path, ""), inner)
         if len(wanted) != len(have) or inner:
             _add(found, path, have, wanted)
         return
@@ -132,44 +128,51 @@ def _list(wanted: list[Any], have: list[Any], path: Path, found: list[Change]) -
     order = []
     for item in wanted:
         key = _key(item, keys)
-        if key in there:
-            order.append(key)
-            _value(item, there[key], (*path, key), found)
-        else:
+        if key not in there:
             _add(found, (*path, key), ABSENT, item)
-    wanted_keys = set(order)
-    if [key for key in there if key in wanted_keys] != order:
-        names = [",".join(str(value) for _, value in key) for key in there if key in wanted_keys]
-        _add(found, path, names, [",".join(str(value) for _, value in key) for key in order])
-
-
-def _dropped(tree: Tree, desired: Any, live: Any, path: Path, found: list[Change]) -> None:
-    """What we own, do not want any more, and is still there."""
-    for key, sub in tree.items():
-        if key == "." or live is ABSENT:
             continue
-        step, have, want = _at(key, live, desired)
-        if have is ABSENT:
-            continue
-        whole = not sub or (key[0] == "k" and "." in sub)
-        if want is ABSENT and whole:
-            if not _empty(have, (*path, step)):
-                _add(found, (*path, step), have, ABSENT)
-        elif sub:
-            _dropped(sub, want, have, (*path, step), found)
+        order.append(key)
+        if there[key] != item:
+            _value(item, there[key], _of_item(tree, key), (*path, key), found)
+    known = set(order)
+    for key in there.keys() - {_key(item, keys) for item in wanted}:
+        owned = _of_item(tree, key)
+        if owned is not None:
+            _dropped(there[key], owned, (*path, key), found)
+    now = [key for key in there if key in known]
+    if now != order:
+        _add(found, path, list(map(_name, now)), list(map(_name, order)))
 
 
-def _at(key: str, live: Any, desired: Any) -> tuple[Step, Any, Any]:
-    kind, name = key[0], key[2:]
-    if kind == "f":
-        have = live.get(name, ABSENT) if isinstance(live, dict) else ABSENT
-        return name, have, desired.get(name, ABSENT) if isinstance(desired, dict) else ABSENT
-    if kind == "k":
-        step = item_key(key)
-        return step, _item(live, step), _item(desired, step)
-    value = msgspec.json.decode(name) if kind == "v" else None
-    have = value if isinstance(live, list) and value in live else ABSENT
-    return name, have, value if isinstance(desired, list) and value in desired else ABSENT
+def _dropped(have: Any, tree: Tree, path: Path, found: list[Change]) -> None:
+    """What we own of a value that we do not want any more."""
+    if _empty(have, path):
+        return
+    if not tree or ("." in tree and not isinstance(path[-1], str)):
+        _add(found, path, have, ABSENT)
+    elif isinstance(have, dict):
+        for key, there in have.items():
+            if (owned := tree.get(f"f:{key}")) is not None:
+                _dropped(there, owned, (*path, key), found)
+    elif isinstance(have, list):
+        keys = _KEYS.get(path[-1], ()) if isinstance(path[-1], str) else ()
+        for item in have if keys else ():
+            if (owned := _of_item(tree, _key(item, keys))) is not None:
+                _dropped(item, owned, (*path, _key(item, keys)), found)
+
+
+def _of_item(tree: Tree | None, key: tuple[tuple[str, Any], ...]) -> Tree | None:
+    """What we own of a list's item; None for nothing."""
+    if not tree:
+        return None
+    exact = "k:" + msgspec.json.encode(dict(key)).decode()
+    if exact in tree:
+        return dict(tree[exact])
+    return next((sub for each, sub in tree.items() if each.startswith("k:") and item_key(each) == key), None)
+
+
+def _name(key: tuple[tuple[str, Any], ...]) -> str:
+    return ",".join(str(value) for _, value in key)
 
 
 def _project(wanted: Any, have: Any, path: Path, seen: list[tuple[str, Any]]) -> None:
@@ -189,12 +192,6 @@ def _key(item: Mapping[str, Any], keys: Sequence[str]) -> tuple[tuple[str, Any],
     if len(keys) == 1:
         return ((keys[0], item.get(keys[0])),)
     return tuple(sorted((key, item.get(key, _FILLED.get(key))) for key in keys))
-
-
-def _item(items: Any, step: tuple[tuple[str, Any], ...]) -> Any:
-    if not isinstance(items, list):
-        return ABSENT
-    return next((item for item in items if all(item.get(key, _FILLED.get(key)) == value for key, value in step)), ABSENT)
 
 
 def _empty(value: Any, path: Path) -> bool:

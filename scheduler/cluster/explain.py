@@ -15,14 +15,14 @@ _SIGNS = {CREATE: "+", CHANGE: "~", PRUNE: "-", RECORD: "*"}
 _LONGEST = 100
 
 
-def lines(plan: Plan) -> Iterator[str]:
-    """The plan for people."""
+def lines(plan: Plan, allowed: frozenset[str] = frozenset()) -> Iterator[str]:
+    """The plan for people; what the flags ``allowed`` lift is not refused."""
     for action in plan.actions:
         yield f"{_SIGNS[action.verb]} {title(action, many=len(plan.namespaces) > 1)}"
         yield from (f"    {each}" for each in details(action))
     for note in plan.notes:
         yield f"note: {note}"
-    for refusal in plan.refusals:
+    for refusal in plan.refused(allowed):
         yield f"refused: {refusal.text}" + (f" ({refusal.flag} allows it)" if refusal.flag else "")
     yield summary(plan)
 
@@ -35,9 +35,8 @@ def title(action: Action, many: bool = False) -> str:
     if action.verb == CREATE and action.kind == "CronJob":
         spec = action.body["spec"]
         rests = "; suspended" if spec.get("suspend") else ""
-        return (
-            f'{name}: "{spec["schedule"]}" {spec.get("timeZone", "")}; next {_fire(action.fires.after if action.fires else None)}{rests}'
-        )
+        fires = _fire(action.fires.after if action.fires else None)
+        return f'{name}: "{spec["schedule"]}" {spec.get("timeZone", "")}; next {fires}{rests}'
     return name
 
 

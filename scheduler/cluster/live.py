@@ -147,7 +147,7 @@ class _ListMetadata(msgspec.Struct):
 
 
 class _List(msgspec.Struct):
-    items: list[_Item]
+    items: list[_Item] | None
     metadata: _ListMetadata
 
 

@@ -84,7 +84,9 @@ def check_version(api: Api) -> None:
     major, minor = found = api.version()
     if found < OLDEST:
         needed = ".".join(map(str, OLDEST))
-        raise ClusterError(f"{api.access.server} is Kubernetes {major}.{minor}, whose CronJobs have no time zone: {needed} is needed")
+        raise ClusterError(
+            f"{api.access.server} is Kubernetes {major}.{minor}, whose CronJobs have no time zone: {needed} is needed"
+        )
 
 
 def surroundings(api: Api, namespace: str) -> Surroundings:
