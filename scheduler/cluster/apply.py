@@ -206,7 +206,7 @@ def record(api: Api, namespace: str, name: str, experiment: str, told: Mapping[s
             "by": _user(api),
             "tool": tool,
             "what": what,
-            **revisions.delta(before, told["tasks"], held),
+            **revisions.delta(before, told["tasks"], held, partial=bool(told.get("partial"))),
         }
         kept = [*old, revision]
         if sum(map(len, data.values())) + len(str(revision)) > revisions.FULL:

@@ -58,7 +58,7 @@ def show_plan(files: list[Path], target: Target, force: bool, as_json: bool, det
     if as_json:
         print(explain.as_json(plan))
     else:
-        _print(plan)
+        print_plan(plan)
         if out is not None:
             print(f"saved; next: cronsemble sync --plan {out}")
     return 2 if detailed and plan.actions else 0
@@ -68,30 +68,30 @@ def sync(files: list[Path], target: Target, flags: Flags) -> int:
     """`sync`: 0 when the cluster is as the configuration says, 1 otherwise."""
     session = open_session(files, target, flags.force_conflicts)
     plan = session.plan()
-    _print(plan, flags)
-    _refuse(plan, flags)
+    print_plan(plan, flags)
+    refuse(plan, flags)
     if not plan.actions:
         return 0
     _confirm(plan, flags)
-    with _stopped_by_terminate():
+    with stopped_by_terminate():
         return _sync(session, plan, flags)
 
 
 def _sync(session: Session, shown: Plan, flags: Flags) -> int:
     namespaces, rest = reconcile.without_namespaces(shown)
     if namespaces:
-        _execute(session.api, Plan(**{**_fields(shown), "actions": tuple(namespaces)}), {})
-    with reconcile.leases(session.api, reconcile.touched(rest), flags.wait, _say) as held:
+        run_plan(session.api, Plan(**{**_fields(shown), "actions": tuple(namespaces)}), {})
+    with reconcile.leases(session.api, reconcile.touched(rest), flags.wait, say) as held:
         plan = session.plan()
         if not plan.same_work(rest):
             print("the cluster has changed meanwhile; this is the plan now:")
-            _print(plan, flags)
-            _refuse(plan, flags)
+            print_plan(plan, flags)
+            refuse(plan, flags)
             if not reconcile.touched(plan) <= set(held):
                 raise Stale("a namespace has to be changed whose Lease is not held: sync again")
             if any(action.verb == PRUNE for action in plan.actions):
                 _confirm(plan, flags)
-        return _finish(_execute(session.api, plan, held))
+        return finish(run_plan(session.api, plan, held))
 
 
 def sync_saved(path: Path, target: Target, flags: Flags) -> int:
@@ -100,27 +100,27 @@ def sync_saved(path: Path, target: Target, flags: Flags) -> int:
     api = Api(target.access())
     api.version()
     if not plan.actions:
-        _print(plan, flags)
+        print_plan(plan, flags)
         return 0
-    _print(plan, flags)
-    _refuse(plan, flags)
+    print_plan(plan, flags)
+    refuse(plan, flags)
     reconcile.check_saved(api, plan, flags.force_conflicts)
     _confirm(plan, flags)
     namespaces, rest = reconcile.without_namespaces(plan)
-    with _stopped_by_terminate():
+    with stopped_by_terminate():
         if namespaces:
-            _execute(api, Plan(**{**_fields(plan), "actions": tuple(namespaces)}), {})
-        with reconcile.leases(api, reconcile.touched(rest), flags.wait, _say) as held:
+            run_plan(api, Plan(**{**_fields(plan), "actions": tuple(namespaces)}), {})
+        with reconcile.leases(api, reconcile.touched(rest), flags.wait, say) as held:
             reconcile.check_saved(api, rest, flags.force_conflicts)
-            return _finish(_execute(api, rest, held))
+            return finish(run_plan(api, rest, held))
 
 
-def _execute(api: Api, plan: Plan, held: dict[str, Any], what: str = "sync") -> Outcome:
+def run_plan(api: Api, plan: Plan, held: dict[str, Any], what: str = "sync") -> Outcome:
     with Bar(len(plan.actions)) as bar:
         return reconcile.run(api, plan, held, bar, what)
 
 
-def _finish(outcome: Outcome) -> int:
+def finish(outcome: Outcome) -> int:
     if outcome.failed:
         texts = [str(error) for _, error in outcome.failed]
         for text in list(dict.fromkeys(texts))[:10]:
@@ -133,12 +133,12 @@ def _finish(outcome: Outcome) -> int:
     return 0
 
 
-def _print(plan: Plan, flags: Flags | None = None) -> None:
+def print_plan(plan: Plan, flags: Flags | None = None) -> None:
     sys.stdout.write("".join(f"{line}\n" for line in explain.lines(plan, flags.allowed if flags else frozenset())))
     sys.stdout.flush()
 
 
-def _refuse(plan: Plan, flags: Flags) -> None:
+def refuse(plan: Plan, flags: Flags) -> None:
     refused = plan.refused(flags.allowed)
     if refused:
         hints = [each.text + (f": {each.flag} allows it" if each.flag else "") for each in refused]
@@ -152,7 +152,7 @@ def _confirm(plan: Plan, flags: Flags) -> None:
         confirm(f"This removes {len(removed)} objects: {names}.", flags.yes)
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
@@ -161,7 +161,7 @@ def _fields(plan: Plan) -> dict[str, Any]:
 
 
 @contextmanager
-def _stopped_by_terminate() -> Iterator[None]:
+def stopped_by_terminate() -> Iterator[None]:
     """SIGTERM ends a sync as Ctrl-C does: what was begun is finished, and the Lease given back."""
 
     def stop(*_: object) -> None:

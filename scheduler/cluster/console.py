@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -54,3 +55,17 @@ class Bar:
             self._bar.advance(self._task)
         elif self._total > FEW and (self._done % 100 == 0 or self._done == self._total):
             print(f"{self._done} of {self._total} done", file=sys.stderr, flush=True)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Rows as a table: lists joined, nothing for what is not there."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for name in columns:
+        table.add_column(name, no_wrap=True)
+    for row in rows:
+        cells = (", ".join(value) if isinstance(value, list) else str(value or "") for value in (row[name] for name in columns))
+        table.add_row(*cells)
+    Console(width=None if sys.stdout.isatty() else 400, markup=False, highlight=False).print(table)

@@ -84,6 +84,8 @@ def inner(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
 
 def summary(plan: Plan) -> str:
     counts = {verb: sum(1 for action in plan.actions if action.verb == verb) for verb in (CREATE, CHANGE, PRUNE)}
+    if not plan.actions and not plan.unchanged:
+        return "nothing to do"
     if not plan.actions:
         return f"nothing to do: {plan.unchanged} objects are as the configuration says"
     told = f"{counts[CREATE]} to create, {counts[CHANGE]} to change, {counts[PRUNE]} to remove, {plan.unchanged} unchanged"

@@ -302,13 +302,18 @@ def _record(one: Wanted, live: Live, draft: Draft) -> None:
         if each["metadata"]["labels"].get(labels.INSTANCE) == one.experiment
     )
     if annotations.get(revisions.DIGEST) != digest and (touched or (known and annotations) or ours):
-        number = int(annotations.get(revisions.NUMBER, "0")) + 1
-        body = {"number": number, "tasks": tasks, "digest": digest, **revisions.snapshot(one.objects)}
+        body = {"number": next_revision(known), "tasks": tasks, "digest": digest, **revisions.snapshot(one.objects)}
         draft.actions.append(
             Action(
                 RECORD, "ConfigMap", one.namespace, name, one.experiment, body=body, seen=annotations.get(revisions.DIGEST, "")
             )
         )
+
+
+def next_revision(known: Object | None) -> int:
+    """The number of the next revision, by the metadata of the ConfigMap."""
+    annotations = known["metadata"]["annotations"] if known else {}
+    return int(annotations.get(revisions.NUMBER, "0")) + 1
 
 
 def _name_others(wanted: list[Wanted], live: Live, draft: Draft) -> None:

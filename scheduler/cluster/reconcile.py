@@ -53,15 +53,17 @@ class Session:
     api: Api
     wanted: list[Wanted]
     force: bool = False
+    lives: dict[str, Live] = field(default_factory=dict, init=False)
+    """What the latest plan was made of."""
     _checked: bool = field(default=False, init=False)
 
     def plan(self) -> Plan:
         """Read the cluster and plan; nothing is changed."""
-        lives = {name: live.read(self.api, name, experiments) for name, experiments in self._namespaces().items()}
+        self.lives = {name: live.read(self.api, name, experiments) for name, experiments in self._namespaces().items()}
         plan = planning.make_plan(
             self.wanted,
-            lives,
-            {name: surroundings(self.api, name) for name in lives},
+            self.lives,
+            {name: surroundings(self.api, name) for name in self.lives},
             tool=VERSION,
             server=self.api.access.server,
             context=self.api.access.context,
