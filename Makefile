@@ -35,7 +35,7 @@ images:
 	$(PYTHON) images/build.py all --install
 
 keras3: $(READY)
-	$(BIN)/python -c "from scheduler.runtimes import make_venv; print(make_venv(lambda text: __import__('sys').stderr.write(text + '\n')))" > $(VENV)/keras3
+	$(BIN)/python -c "from scheduler.venvs import make_venv; print(make_venv(lambda text: __import__('sys').stderr.write(text + '\n')))" > $(VENV)/keras3
 
 # The Kubernetes of the tests, built once into the cache, unless the tests are pointed at another one.
 hyperkube:
@@ -53,3 +53,4 @@ clean:
 bench: $(READY)
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/combine.py
+	$(BIN)/python benchmarks/image_start.py

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from jobs.portable.inputs import WrongInput, guarded, user_function
+from jobs.portable.inputs import WrongInput, guarded, sha256, user_function
 
 Arrays = dict[str, Any]
 HELD_OUT = 100
@@ -45,6 +45,7 @@ def _prepare(argv: Sequence[str]) -> None:
         "fingerprint": fingerprint(arrays),
         "source": reference,
         "predict": wanted,
+        "files": {name: sha256(Path(options.folder) / name) for name in (reference, wanted) if name.endswith(".npz")},
         "shapes": {name: list(array.shape) for name, array in arrays.items()},
         "class_names": [str(name) for name in arrays["class_names"]],
     }

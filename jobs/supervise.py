@@ -188,7 +188,24 @@ def _prepare(context: Context, _: str | None) -> None:
         known = read_json(pin)
         if known is None:
             raise StepError(f"{pin} cannot be read back")
+    else:
+        _tell_of_changes(context, known)
     write_file(context.folder / c.DATA, to_json(known))
+
+
+def _tell_of_changes(context: Context, pinned: Mapping[str, Any]) -> None:
+    """Say so if a file has changed since its data was pinned: the pinned bytes are used all the same."""
+    for name, digest in pinned.get("files", {}).items():
+        try:
+            same = _sha256(Path(context.env.get(c.ENV_FOLDER, ".")) / name) == digest
+        except OSError:
+            continue
+        if not same:
+            _notice(
+                context,
+                f"{name} has changed since {pinned['run']} fixed this date's data; "
+                "what it fixed is used (`refresh: each_run` under data: reads the file anew)",
+            )
 
 
 def _train(context: Context, _: str | None) -> None:
@@ -249,7 +266,7 @@ def _predict(context: Context, member: str | None) -> None:
         if error.status == "interrupted":
             raise
         told["left_out"] = str(error)
-        print(f"cronsemble: {member} is left out: {error}", flush=True)
+        _notice(context, f"{member} is left out: {error}")
     publish_bytes(out / c.END, to_json(told))
 
 
@@ -274,10 +291,7 @@ def _combine(context: Context, _: str | None) -> None:
     _commit(context, began, {"ensemble": ensemble, "members": told, "accuracy": ensemble.get("accuracy")})
     path = context.store.publish_archive(context.run)
     if path is None:
-        print(
-            "cronsemble: a foreign file has this run's name in the archive; the CSV is in the run's result",
-            flush=True,
-        )
+        print("cronsemble: a foreign file has this run's name in the archive; the CSV is in the run's result", flush=True)
     else:
         print(f"cronsemble: archived {path}", flush=True)
 
@@ -379,7 +393,7 @@ def _child(
     if context.stopped.is_set():
         raise StepError("interrupted", c.INTERRUPTED, "interrupted", exit_code=code)
     if late.is_set():
-        raise StepError(f"not done within its deadline of {timeout:g} s", exit_code=code)
+        raise StepError(f"{program}: not done within its deadline of {timeout:g} s", exit_code=code)
     if code == c.WRONG_INPUT:
         raise StepError(last.decode(errors="replace").strip() or f"{program}: wrong input", c.WRONG_INPUT, exit_code=code)
     if code:
@@ -442,8 +456,13 @@ class _code:
     def __enter__(self) -> str:
         self.scratch = tempfile.TemporaryDirectory(prefix="cronsemble-code-")
         if self.digest:
-            with zipfile.ZipFile(self.context.store.snapshot("code", self.digest)) as archive:
-                archive.extractall(self.scratch.name)
+            path = self.context.store.snapshot("code", self.digest)
+            try:
+                with zipfile.ZipFile(path) as archive:
+                    archive.extractall(self.scratch.name)
+            except (FileNotFoundError, zipfile.BadZipFile) as error:
+                self.scratch.cleanup()
+                raise StepError(f"{path}: this snapshot of the user's code is missing or damaged", c.WRONG_INPUT) from error
         return self.scratch.name
 
     def __exit__(self, *_: object) -> None:
@@ -509,6 +528,23 @@ def _processor() -> str:
     except OSError:
         return ""
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _notice(context: Context, text: str) -> None:
+    """Tell whoever watches, and the log, what the user should know of a step that goes on."""
+    print(f"cronsemble: {text}", flush=True)
+    with open(context.folder / c.LOG, "a", encoding="utf-8") as log:
+        log.write(f"cronsemble: {text}\n")
+    with open(context.folder / c.PROGRESS, "a", encoding="utf-8") as progress:
+        progress.write(json.dumps({"event": "notice", "text": text}) + "\n")
 
 
 def _tail(path: Path) -> list[str]:

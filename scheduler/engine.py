@@ -89,7 +89,7 @@ class LocalEngine:
         budget = Budget(self.cpus)
         chosen = list(members)
         with ThreadPoolExecutor(max(1, len(chosen))) as pool:
-            # The longest-named order is the file's: what the user wrote first starts first.
+            # In the file's order: what the user wrote first starts first.
             futures = [pool.submit(slot.train, member, runtimes, budget) for member in chosen]
             done = [run for future in futures if (run := future.result()) is not None]
         if with_ensemble and not self.stop.is_set():

@@ -1,0 +1,206 @@
+"""Schedules and fire times against the Go library that Kubernetes uses, both reading the same zone files."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import string
+import subprocess
+import zoneinfo
+from collections.abc import Iterator
+from importlib.resources import files
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cronjobs.fires import EndlessSearch, instants
+from cronjobs.schedule import ScheduleError, parse
+from cronjobs.zones import STEP, Zone
+
+SEED = int(os.environ.get("CRONSEMBLE_TEST_SEED", "20261124"))
+EXPRESSIONS, FIRES, MALFORMED = 10_000, 60, 60_000
+LAST = 4_102_444_800  # 2100
+ZONES = [
+    "America/New_York",
+    "America/Santiago",  # midnights that do not exist
+    "America/Havana",
+    "Africa/Cairo",
+    "Asia/Beirut",
+    "Africa/Casablanca",  # four shifts a year
+    "Antarctica/Troll",  # two hours
+    "Australia/Lord_Howe",  # half an hour
+    "Pacific/Apia",  # a day left out
+    "Pacific/Chatham",  # 12:45
+    "Africa/Monrovia",  # 44 minutes and 30 seconds until 1972
+    "Europe/Dublin",  # winter is the exception
+    "America/Scoresbysund",  # the day before, by its rule
+    "UTC",
+]
+
+
+@pytest.fixture(scope="module")
+def zone_files() -> Iterator[Path]:
+    """The folder of the package's zone files, and nothing else, for Python too."""
+    folder = Path(str(files("tzdata") / "zoneinfo"))
+    before = zoneinfo.TZPATH
+    zoneinfo.reset_tzpath([str(folder)])
+    yield folder
+    zoneinfo.reset_tzpath(before)
+
+
+def ask(program: Path, zone_files: Path, questions: list[dict[str, Any]]) -> subprocess.Popen[str]:
+    """The library at work on questions; read its answers with ``answers``."""
+    environment = {**os.environ, "ZONEINFO": str(zone_files)}
+    process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stdin is not None
+    process.stdin.write("".join(json.dumps(each) + "\n" for each in questions))
+    process.stdin.close()
+    return process
+
+
+def answers(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
+    assert process.stdout is not None
+    with process.stdout:
+        found = [json.loads(line) for line in process.stdout]
+    assert process.wait() == 0
+    return found
+
+
+def expression(chance: random.Random) -> str:
+    if chance.random() < 0.02:
+        return "@every " + chance.choice(["1h", "1h30m", "90s", "1m", "7h0.5s", "36h", "500ms", "-1h", "1000h", "1.5h"])
+    if chance.random() < 0.02:
+        return chance.choice(["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"])
+    bounds = [(0, 59, 0.1), (0, 23, 0.2), (1, 31, 0.45), (1, 12, 0.6), (0, 6, 0.5)]
+    return " ".join(field(chance, *each) for each in bounds)
+
+
+def field(chance: random.Random, low: int, high: int, free: float) -> str:
+    if chance.random() < free:
+        return chance.choice(["*", "*", "*", "?", "*/1"])
+    parts = []
+    for _ in range(chance.choice([1, 1, 1, 2, 3])):
+        first = chance.randint(low, high)
+        last = chance.randint(first, high)
+        step = chance.randint(1, 2 * (high - low))
+        kinds = [f"{first}", f"{first}", f"{first}-{last}", f"{first}-{last}/{step}", f"*/{step}", f"{first}/{step}", ""]
+        parts.append(chance.choice(kinds))
+    return ",".join(parts) or ","
+
+
+def moment(chance: random.Random, shifts: list[tuple[int, int, int]]) -> int:
+    """Anywhere, near a shift, or some months before one."""
+    kind = chance.random()
+    if kind < 0.3 or not shifts:
+        return chance.randrange(LAST)
+    shift = chance.choice(shifts)[0]
+    if kind < 0.6:
+        return shift - chance.randrange(-7200, 90_000)
+    return max(shift - chance.randrange(0, 60 * 86_400) // 60 * 60, 0)
+
+
+@pytest.mark.parametrize("name", ZONES)
+def test_no_fire_time_differs(cron_reference: Path, zone_files: Path, name: str) -> None:
+    chance = random.Random(f"{SEED} {name}")
+    area = Zone(zoneinfo.ZoneInfo.no_cache(name))
+    shifts = area.shifts(0, LAST)
+    questions, endless = [], []
+    for _ in range(EXPRESSIONS):
+        each = {"expression": expression(chance), "zone": name, "after": moment(chance, shifts), "count": FIRES}
+        questions.append(each)
+    ours: list[list[int]] = []
+    for each in questions:
+        try:
+            ours.append(list(islice(instants(parse(each["expression"]), area, each["after"], strict=True), FIRES)))
+        except EndlessSearch:
+            ours.append([])
+            endless.append(each)
+    assert not endless or name == "Pacific/Apia"
+    asked = [each for each in questions if each not in endless] if endless else questions
+    mine = [found for each, found in zip(questions, ours, strict=True) if not endless or each not in endless]
+    theirs = answers(ask(cron_reference, zone_files, asked))
+    differing = [
+        f"{each['expression']} from {each['after']}: ours {sorted(set(a) - set(b))[:3]}, theirs {sorted(set(b) - set(a))[:3]}"
+        for each, a, answer in zip(asked, mine, theirs, strict=True)
+        if a != (b := answer.get("fires", []))
+    ]
+    assert differing[:5] == []
+    assert sum(map(len, mine)) > EXPRESSIONS * FIRES * 0.5
+
+
+def test_where_the_library_hangs_we_step_over(cron_reference: Path, zone_files: Path) -> None:
+    area = Zone(zoneinfo.ZoneInfo.no_cache("Pacific/Apia"))
+    after = 1_325_100_000  # two days before the day that Samoa left out, 30 December 2011
+    question = {"expression": "0 0 31 * *", "zone": "Pacific/Apia", "after": after, "count": 1}
+    assert answers(ask(cron_reference, zone_files, [question])) == [{"endless": True}]
+    assert next(instants(parse("0 0 31 * *"), area, after)) == 1_325_239_200  # 2011-12-31 00:00+14:00
+
+
+def malformed(chance: random.Random) -> str:
+    kind = chance.random()
+    if kind < 0.2:
+        units = ["h", "m", "s", "ms", "us", "\u00b5s", "\u03bcs", "ns", "d", "", "H", " "]
+        numbers = [
+            "1",
+            "0",
+            "1.5",
+            ".5",
+            "1.",
+            ".",
+            "",
+            "9223372036854775807",
+            "9223372036854775808",
+            "2562047",
+            "00",
+            "-1",
+            "1.99999999999999999999",
+        ]
+        text = "".join(chance.choice(numbers) + chance.choice(units) for _ in range(chance.randint(1, 3)))
+        return chance.choice(["@every ", "@every ", "@every  ", "@every"]) + chance.choice(["", "", "-", "+"]) + text
+    if kind < 0.25:
+        return chance.choice(
+            ["@Daily", "@reboot", " @daily", "@daily ", "@", "", " ", "\t", "TZ=UTC 0 0 * * *", "@every", "* * * *"]
+        )
+    text = list(expression(chance))
+    letters = string.digits + "*?,-/+ LW#@.\t\x0b\x1c\x85\xa0\u2003\u3000_" + "sunMONjan\u0130\u212a\u017f\u0661"
+    for _ in range(chance.randint(1, 4)):
+        at = chance.randrange(len(text) + 1)
+        text[at : at + chance.randint(0, 2)] = chance.choice(
+            [
+                chance.choice(letters),
+                chance.choice(["sun", "Fri", "JAN", "fr\u0130", "99999999999999999999", "9223372036854775807"]),
+            ]
+        )
+    return "".join(text)
+
+
+def test_what_is_refused_and_how_it_is_said(cron_reference: Path, zone_files: Path) -> None:
+    chance = random.Random(SEED)
+    texts = [malformed(chance) for _ in range(MALFORMED)]
+    theirs = answers(ask(cron_reference, zone_files, [{"expression": text} for text in texts]))
+    refused = 0
+    for text, answer in zip(texts, theirs, strict=True):
+        said = answer.get("error")
+        try:
+            parse(text)
+            ours = None
+        except ScheduleError as error:
+            ours = error.kubernetes
+        assert (ours is None) == (said is None), (text, ours, said)
+        if text.isascii() and text.isprintable():
+            assert ours == said, text
+        refused += said is not None
+    assert 0.2 < refused / MALFORMED < 0.95
+
+
+def test_no_zone_returns_to_an_offset_within_a_step(zone_files: Path) -> None:
+    """Zone asks for offsets STEP apart; asked ten times as often, no zone shows more shifts."""
+    names = sorted(zoneinfo.available_timezones())
+    assert len(names) > 500
+    for name in names:
+        rules = zoneinfo.ZoneInfo.no_cache(name)
+        fine = Zone(rules, STEP // 10)
+        assert Zone(rules).shifts(0, LAST // 2) == fine.shifts(0, LAST // 2), name
