@@ -73,9 +73,8 @@ def persistent_volume(experiment: Experiment) -> list[dict[str, Any]]:
     """
     source = store_volume(experiment)
     if "persistentVolumeClaim" in source:
-        raise Unbuildable(
-            f"store.claim: {source['persistentVolumeClaim']['claimName']} is a claim already: --volume makes one for nfs or host_path"
-        )
+        claim = source["persistentVolumeClaim"]["claimName"]
+        raise Unbuildable(f"store.claim: {claim} is a claim already: --volume makes one for nfs or host_path")
     namespace, claim = experiment.cluster["namespace"], claim_name(experiment)
     volume = f"{namespace}-{claim}"
     named = {"labels": {labels.NAME: labels.OURS}}
