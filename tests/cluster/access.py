@@ -10,6 +10,7 @@ Tests get a ``Cluster`` from the fixture ``cluster`` (see ``cluster.fixtures``):
     cluster.apply(object, ns)                                    # kubectl apply --server-side, strict validation
     cluster.client(kubeconfig=None)          # kubernetes.client.ApiClient
     cluster.new_namespace("restricted")      # str: a fresh namespace that enforces this Pod Security level
+    cluster.make_due("digits-ensemble", ns)  # its CronJob starts a Job for the last slot now, not at the next one
     cluster.limited_user(ns, rules)          # Path: kubeconfig of a service account with just these Role rules
     cluster.requests()                       # Counter: (verb, resource) -> requests since the server's start
     cluster.metrics()                        # str: the server's /metrics
@@ -27,6 +28,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -81,13 +83,18 @@ class Cluster:
         return made
 
     def new_namespace(self, level: str = "restricted") -> str:
-        """``level``: restricted, baseline or privileged. Deleted at the session's end, or with the control plane."""
+        """``level``: restricted, baseline or privileged. On a given cluster it is deleted at the session's end."""
         name = f"cronsemble-test-{secrets.token_hex(4)}"
         labels = {"pod-security.kubernetes.io/enforce": level}
         body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
         self.kubectl("create", "-f", "-", stdin=json.dumps(body))
         self.namespaces.append(name)
+        if self.plane is None or self.plane.has_controllers:  # no pod is admitted before its service account is there
+            self.wait_for(lambda: self._there("serviceaccount", "default", name), 30, "the namespace's service account")
         return name
+
+    def _there(self, kind: str, name: str, namespace: str) -> bool:
+        return self.kubectl("get", kind, name, "-n", namespace, "--ignore-not-found", "-o", "name") != ""
 
     def forget(self, namespace: str) -> None:
         """Deletes it without waiting for the end."""
@@ -117,6 +124,15 @@ class Cluster:
         content["clusters"][0]["cluster"] = server
         path.write_text(json.dumps(content, indent=1) + "\n")
         return path
+
+    def make_due(self, cronjob: str, namespace: str, since: timedelta = timedelta(minutes=1)) -> None:
+        """The controller believes that it last started a Job ``since`` ago, and starts one for the newest slot after that.
+
+        Needs a starting deadline that reaches back to that slot, or none.
+        """
+        last = (datetime.now(UTC) - since).replace(second=0)
+        patch = json.dumps({"status": {"lastScheduleTime": f"{last:%Y-%m-%dT%H:%M:%SZ}"}})
+        self.kubectl("patch", "cronjob", cronjob, "-n", namespace, "--subresource=status", "--type=merge", "-p", patch)
 
     def metrics(self) -> str:
         return self.kubectl("get", "--raw", "/metrics")
