@@ -6,6 +6,7 @@
         plane.kill_api_server()              # SIGKILL; etcd and the controllers stay
         plane.start_api_server()             # same port, same state; returns when it is ready
         plane.logs                           # Path: a file per process
+        plane.audit                          # Path: a JSON line per request, but for those of Kubernetes itself
 
 `python -m cluster.control_plane [FOLDER]` (in ``tests/``) keeps one running until Ctrl-C.
 """
@@ -13,6 +14,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import signal
 import socket
@@ -39,6 +41,19 @@ CONTROLLERS = (
     "clusterrole-aggregation-controller",
 )  # fmt: skip
 
+# Who asked for what, without the components' own traffic.
+AUDIT_POLICY = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [
+        {"level": "None", "userGroups": ["system:nodes", "system:serviceaccounts:kube-system"]},
+        {"level": "None", "users": ["system:apiserver", "system:kube-controller-manager", "system:kube-scheduler"]},
+        {"level": "None", "nonResourceURLs": ["/readyz"]},
+        {"level": "Metadata"},
+    ],
+}
+
 
 class ControlPlane:
     """Started by ``with``. ``address`` is where the API server listens (and must already be on an interface).
@@ -58,6 +73,7 @@ class ControlPlane:
         self.folder, self.address, self.advertise, self.services = folder.resolve(), address, advertise, services
         self.binaries = binaries.find()
         self.logs = self.folder / "logs"
+        self.audit = self.folder / "audit.jsonl"
         self.kubeconfig = self.folder / "admin.kubeconfig"
         self.with_scheduler = scheduler
         self.has_controllers = (self.binaries / "kube-controller-manager").exists()
@@ -155,6 +171,8 @@ class ControlPlane:
 
     def _api_server(self, etcd_port: int) -> list[str]:
         pki = self.authority.folder
+        policy = self.folder / "audit-policy.json"
+        policy.write_text(json.dumps(AUDIT_POLICY))
         return [
             f"--etcd-servers=http://127.0.0.1:{etcd_port}",
             f"--bind-address={self.address}", f"--secure-port={self._port}", f"--advertise-address={self.advertise}",
@@ -168,6 +186,7 @@ class ControlPlane:
             f"--kubelet-client-certificate={pki / 'kubelet-client.crt'}", f"--kubelet-client-key={pki / 'kubelet-client.key'}",
             # by default a node is asked by its name, which no DNS knows
             "--kubelet-preferred-address-types=InternalIP", f"--kubelet-certificate-authority={self.authority.file}",
+            f"--audit-policy-file={policy}", f"--audit-log-path={self.audit}",
             # without controllers nobody makes the accounts that pods must have
             f"--disable-admission-plugins={'' if self.has_controllers else 'ServiceAccount'}",
             "--service-account-issuer=https://kubernetes.default.svc",
