@@ -184,9 +184,11 @@ def _span(first: str, last: str, single: bool) -> str:
 
 def _number(text: str, name: str, names: dict[str, int]) -> int:
     # Go folds the dotted capital I to i, Python to two characters.
-    named = names.get(text.replace("\u0130", "i").lower())
+    named = names.get(text.replace("\u0130", "i").lower()) if names else None
     if named is not None:
         return named
+    if text.isascii() and text.isdigit() and len(text) < 19:
+        return int(text)
     quoted = text.replace("\\", "\\\\").replace('"', '\\"')
     said = f'failed to parse int from {text}: strconv.Atoi: parsing "{quoted}": '
     if not re.fullmatch(r"[+-]?[0-9]+", text):

@@ -33,9 +33,9 @@ class Zone:
         self._step = step
         self._rules = rules
         self._lock = threading.Lock()
-        self._low = self._high = 0
+        self._low = self._high = 0  # known from the first to before the second; nothing yet
         # Each shift's first second, in order; and the offsets, seconds east: before the first shift, and from each on.
-        self._known: tuple[list[int], list[int]] = ([], [self._ask(0)])
+        self._known: tuple[list[int], list[int]] = ([], [])
         self._no_midnight: list[int] = []  # local days since 1970-01-01 whose 00:00 does not exist
 
     def offset(self, instant: int) -> int:
@@ -82,6 +82,10 @@ class Zone:
         if not FIRST < low <= high < LAST:
             raise OverflowError("only the years 5 to 9998 can be counted in")
         with self._lock:
+            if self._low == self._high:
+                begin = low - low % _BLOCK
+                self._known = ([], [self._ask(begin)])
+                self._low = self._high = begin
             while self._high <= high:
                 self._learn(self._high, after=True)
                 self._high += _BLOCK

@@ -79,6 +79,8 @@ def expression(chance: random.Random) -> str:
 
 
 def field(chance: random.Random, low: int, high: int, free: float) -> str:
+    if chance.random() < 0.001 and high != 59:
+        return ","  # never; in the field of minutes the library looks at each one of five years
     if chance.random() < free:
         return chance.choice(["*", "*", "*", "?", "*/1"])
     parts = []
@@ -86,9 +88,9 @@ def field(chance: random.Random, low: int, high: int, free: float) -> str:
         first = chance.randint(low, high)
         last = chance.randint(first, high)
         step = chance.randint(1, 2 * (high - low))
-        kinds = [f"{first}", f"{first}", f"{first}-{last}", f"{first}-{last}/{step}", f"*/{step}", f"{first}/{step}", ""]
+        kinds = [f"{first}", f"{first}", f"{first}-{last}", f"{first}-{last}/{step}", f"*/{step}", f"{first}/{step}"]
         parts.append(chance.choice(kinds))
-    return ",".join(parts) or ","
+    return chance.choice([",", ",", ",", ",,"]).join(parts)
 
 
 def moment(chance: random.Random, shifts: list[tuple[int, int, int]]) -> int:
@@ -102,29 +104,34 @@ def moment(chance: random.Random, shifts: list[tuple[int, int, int]]) -> int:
     return max(shift - chance.randrange(0, 60 * 86_400) // 60 * 60, 0)
 
 
+def find(area: Zone, question: dict[str, Any], strict: bool = False) -> list[int] | None:
+    try:
+        return list(islice(instants(parse(question["expression"]), area, question["after"], strict=strict), FIRES))
+    except EndlessSearch:
+        return None
+
+
 @pytest.mark.parametrize("name", ZONES)
 def test_no_fire_time_differs(cron_reference: Path, zone_files: Path, name: str) -> None:
     chance = random.Random(f"{SEED} {name}")
     area = Zone(zoneinfo.ZoneInfo.no_cache(name))
     shifts = area.shifts(0, LAST)
-    questions, endless = [], []
-    for _ in range(EXPRESSIONS):
-        each = {"expression": expression(chance), "zone": name, "after": moment(chance, shifts), "count": FIRES}
-        questions.append(each)
-    ours: list[list[int]] = []
-    for each in questions:
-        try:
-            ours.append(list(islice(instants(parse(each["expression"]), area, each["after"], strict=True), FIRES)))
-        except EndlessSearch:
-            ours.append([])
-            endless.append(each)
-    assert not endless or name == "Pacific/Apia"
-    asked = [each for each in questions if each not in endless] if endless else questions
-    mine = [found for each, found in zip(questions, ours, strict=True) if not endless or each not in endless]
-    theirs = answers(ask(cron_reference, zone_files, asked))
+    questions = [
+        {"expression": expression(chance), "zone": name, "after": moment(chance, shifts), "count": FIRES}
+        for _ in range(EXPRESSIONS)
+    ]
+    if name == "Pacific/Apia":
+        ours = [find(area, each, strict=True) for each in questions]
+        questions = [each for each, found in zip(questions, ours, strict=True) if found is not None]
+        at_work = ask(cron_reference, zone_files, questions)
+    else:
+        at_work = ask(cron_reference, zone_files, questions)
+        ours = [find(area, each) for each in questions]
+    mine = [found for found in ours if found is not None]
+    theirs = answers(at_work)
     differing = [
         f"{each['expression']} from {each['after']}: ours {sorted(set(a) - set(b))[:3]}, theirs {sorted(set(b) - set(a))[:3]}"
-        for each, a, answer in zip(asked, mine, theirs, strict=True)
+        for each, a, answer in zip(questions, mine, theirs, strict=True)
         if a != (b := answer.get("fires", []))
     ]
     assert differing[:5] == []
