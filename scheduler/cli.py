@@ -18,8 +18,10 @@ app = typer.Typer(
 )
 
 File = Annotated[Path, typer.Option("--file", "-f", help="The configuration file.")]
+Files = Annotated[list[Path], typer.Option("--file", "-f", help="A configuration file, or a folder of them (repeat for more).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DEFAULT_FILE = Path("config.yaml")
+DEFAULT_FILES = [DEFAULT_FILE]
 
 
 @app.callback()
@@ -32,13 +34,24 @@ def _root(
 
 
 @app.command()
-def check(file: File = DEFAULT_FILE) -> None:
-    """Check a configuration: every error in one pass. Example: cronsemble check -f config.yaml"""
-    from scheduler.config import load
+def check(file: Files = DEFAULT_FILES) -> None:
+    """Check configurations: every error in one pass. Example: cronsemble check -f config.yaml"""
+    from scheduler.config import load_all
 
-    experiment = load(file)
-    ensemble = "an ensemble" if experiment.ensemble else "no ensemble"
-    print(f"{file}: {experiment.name}: {len(experiment.members)} members, {ensemble}: no errors")
+    for experiment in load_all(file):
+        ensemble = "an ensemble" if experiment.ensemble else "no ensemble"
+        print(f"{experiment.path}: {experiment.name}: {len(experiment.members)} members, {ensemble}: no errors")
+
+
+@app.command()
+def render(
+    file: Files = DEFAULT_FILES,
+    volume: Annotated[bool, typer.Option("--volume", help="Print a PersistentVolume and a claim for the store instead.")] = False,
+) -> None:
+    """Print the cluster's objects as YAML. Example: cronsemble render | kubectl apply --server-side -f -"""
+    from scheduler.commands import print_objects
+
+    print_objects(file, volume)
 
 
 @app.command()

@@ -13,7 +13,7 @@ from types import FrameType
 from jobs import contract as c
 from jobs.store import Run, Store
 from scheduler import terminal, views
-from scheduler.config import Experiment, load
+from scheduler.config import Experiment, load, load_all
 from scheduler.errors import CronsembleError, RuntimeUnavailable
 
 
@@ -134,3 +134,19 @@ def print_logs(file: Path, name: str) -> None:
             sys.stdout.write(path.read_text(encoding="utf-8", errors="replace"))
     if run.reason:
         print(f"{run.status}: {run.reason}")
+
+
+def print_objects(files: list[Path], volume: bool) -> None:
+    """The objects as YAML on stdout; on stderr what they do not say."""
+    from cronjobs.volumes import claim_name
+    from scheduler import manifests
+
+    experiments = load_all(files)
+    found = manifests.store_volumes(experiments) if volume else manifests.desired(experiments)
+    said = [] if volume else manifests.notes(experiments)
+    if volume:
+        said = [f"{each.path}: once these are applied, type store: {{claim: {claim_name(each)}}}" for each in experiments]
+    sys.stdout.write(manifests.to_yaml(found))
+    sys.stdout.flush()
+    for line in said:
+        print(line, file=sys.stderr)

@@ -11,16 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from needs import missing
 from scheduler import containers
 
-LEGACY = "localhost/cronsemble-legacy"
+pytest_plugins = ["cluster.fixtures"]
 
-
-def missing(reason: str) -> None:
-    """Skip with the reason; in CI nothing is skipped."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
+LEGACY, KERAS3 = "localhost/cronsemble-legacy", "localhost/cronsemble-keras3"
 
 
 @pytest.fixture(scope="session")
@@ -32,16 +28,26 @@ def keras3() -> Path:
     return Path(path)
 
 
-@pytest.fixture(scope="session")
-def legacy() -> str:
-    """The image of theano and cntk."""
+def _image(reference: str) -> str:
     try:
         engine = containers.find_engine()
     except containers.NoEngine as error:
         missing(f"no container engine: {error}")
-    if containers.image_id(engine, LEGACY) is None:
-        missing(f"there is no image {LEGACY}: run `make images`")
-    return LEGACY
+    if containers.image_id(engine, reference) is None:
+        missing(f"there is no image {reference}: run `make images`")
+    return reference
+
+
+@pytest.fixture(scope="session")
+def legacy() -> str:
+    """The image of theano and cntk."""
+    return _image(LEGACY)
+
+
+@pytest.fixture(scope="session")
+def keras3_image() -> str:
+    """The image of tensorflow and jax."""
+    return _image(KERAS3)
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from cronjobs.resolved import Data, Ensemble, Experiment, Member
 from scheduler.config.errors import ConfigErrors, Problem
-from scheduler.config.load import load
-from scheduler.config.resolved import Data, Ensemble, Experiment, Member
+from scheduler.config.load import load, load_all
 from scheduler.config.starter import starter
 
-__all__ = ["ConfigErrors", "Data", "Ensemble", "Experiment", "Member", "Problem", "load", "schema", "starter"]
+__all__ = ["ConfigErrors", "Data", "Ensemble", "Experiment", "Member", "Problem", "load", "load_all", "schema", "starter"]
 
 
 def schema() -> dict[str, object]:

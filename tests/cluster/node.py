@@ -1,0 +1,206 @@
+"""A node of our own: containerd and a kubelet beside a control plane, inside ``cluster.sandbox``.
+
+    add_address()
+    with ControlPlane(folder, address=ADDRESS, scheduler=True) as plane, Node(plane, folder, cgroup) as node:
+        node.data                    # Path: for volumes of kind hostPath
+        node.export("nas", "/share") # Path: what `nfs: {server: nas, path: /share}` mounts (a bind mount stands in for NFS)
+        node.import_image(archive)   # a docker-archive or oci-archive
+        node.kill_kubelet(), node.start_kubelet()    # containers go on meanwhile; start returns when the node is ready
+        node.containers()            # {container id: {"pid":, "name":, "pod":, "namespace":}} that run, by containerd
+
+Pods reach each other and the node, nothing else: they have no default route, and there is no cluster DNS.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from cluster import binaries, images, sandbox
+from cluster.access import Cluster
+from cluster.control_plane import ControlPlane
+from cluster.processes import Process
+
+NAME = "node"
+# The kubelet refuses a loopback address; this one is added to the sandbox's own "lo".
+ADDRESS = "10.250.0.1"
+PODS = "10.252.0.0/24"
+CNI = Path("/usr/lib/cni")
+NODE_PATH = Path(__file__).resolve().parent / "node-path"
+
+
+def add_address() -> None:
+    """To the sandbox's own interface: the API server and the kubelet listen there."""
+    subprocess.run(["ip", "address", "replace", f"{ADDRESS}/32", "dev", "lo"], check=True)
+
+
+class Node:
+    def __init__(self, plane: ControlPlane, folder: Path, cgroup: str) -> None:
+        self.plane, self.folder, self.cgroup = plane, folder.resolve() / "node", cgroup
+        self.socket = self.folder / "containerd.sock"
+        self.data, self._exports = self.folder / "data", self.folder / "exports"
+        self._cluster = Cluster(plane.kubeconfig, folder, plane)
+        environment = {**os.environ, "PATH": f"{NODE_PATH}:{os.environ['PATH']}", "NFS_ROOT": str(self._exports)}
+        containerd = ["containerd", f"--config={self.folder / 'containerd.toml'}"]
+        kubelet = [
+            str(plane.binaries / "kubelet"), f"--config={self.folder / 'kubelet.json'}", f"--hostname-override={NAME}",
+            f"--kubeconfig={plane.folder / 'kubelet.kubeconfig'}", f"--root-dir={self.folder / 'kubelet'}",
+            f"--node-ip={ADDRESS}",
+        ]  # fmt: skip
+        self.containerd = Process("containerd", containerd, plane.logs / "containerd.log")
+        self.kubelet = Process("kubelet", kubelet, plane.logs / "kubelet.log", environment)
+
+    def __enter__(self) -> Node:
+        try:
+            self._configure()
+            self.containerd.start()
+            self.containerd.wait_until(lambda: self._ctr("version", check=False) != "", 30)
+            pause, busybox = self.folder / "pause.tar", self.folder / "busybox.tar"
+            images.make_pause(pause, binaries.cached() / "pause")
+            found = sandbox.busybox()
+            assert found is not None
+            images.make_busybox(busybox, found)
+            self.import_image(pause)
+            self.import_image(busybox)
+            self.start_kubelet()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """The sandbox takes containers and mounts with it: only the two that would start more of them are ended."""
+        self.kubelet.kill()
+        self.containerd.kill()
+
+    def kill_kubelet(self) -> None:
+        self.kubelet.kill()
+
+    def start_kubelet(self) -> None:
+        self.kubelet.start()
+        self.kubelet.wait_until(self._ready, 60)
+
+    def import_image(self, archive: Path) -> None:
+        self._ctr("images", "import", "--snapshotter=overlayfs", str(archive))
+
+    def export(self, server: str, path: str) -> Path:
+        """Made if need be, and writable by everybody, as an export would be."""
+        folder = self._exports / server / path.strip("/")
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o777)
+        return folder
+
+    def containers(self) -> dict[str, dict[str, Any]]:
+        """Those that run, without the pods' pause containers."""
+        running = {}
+        for line in self._ctr("tasks", "ls").splitlines()[1:]:
+            identity, pid, status = line.split()
+            if status != "RUNNING":
+                continue
+            labels = json.loads(self._ctr("containers", "info", identity))["Labels"]
+            if labels.get("io.cri-containerd.kind") == "container":
+                running[identity] = {
+                    "pid": int(pid),
+                    "name": labels["io.kubernetes.container.name"],
+                    "pod": labels["io.kubernetes.pod.name"],
+                    "namespace": labels["io.kubernetes.pod.namespace"],
+                }
+        return running
+
+    def _ready(self) -> bool:
+        nodes = json.loads(self._cluster.kubectl("get", "nodes", "-o", "json"))["items"]
+        alive = self.plane.processes["kube-controller-manager"].alive()
+        return alive and any(
+            condition["type"] == "Ready" and condition["status"] == "True" and not node["spec"].get("taints")
+            for node in nodes
+            for condition in node["status"].get("conditions", [])
+        )
+
+    def _ctr(self, *arguments: str, check: bool = True) -> str:
+        command = ["ctr", f"--address={self.socket}", "--namespace=k8s.io", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=check).stdout
+
+    def _configure(self) -> None:
+        for folder in (self.folder, self.data, self._exports, self.folder / "cni"):
+            folder.mkdir(parents=True, exist_ok=True)
+        # every folder above the data must let the pods' users through
+        self.folder.chmod(0o755)
+        self.folder.parent.chmod(0o755)
+        authority = self.plane.authority
+        certificate, key = authority.issue("kubelet", ADDRESS, NAME, common_name=f"system:node:{NAME}", group="system:nodes")
+        self.plane.write_client("kubelet", certificate, key)
+        (self.folder / "resolv.conf").write_text("nameserver 127.0.0.1\n")
+        (self.folder / "containerd.toml").write_text(self._containerd_settings())
+        network = {
+            "type": "bridge", "bridge": "cni0", "isGateway": True, "ipMasq": False, "hairpinMode": True,
+            "ipam": {"type": "host-local", "ranges": [[{"subnet": PODS}]], "routes": [{"dst": f"{ADDRESS}/32"}]},
+        }  # fmt: skip
+        networks = {"cniVersion": "1.0.0", "name": "test", "plugins": [network]}
+        (self.folder / "cni" / "10-test.conflist").write_text(json.dumps(networks))
+        settings = self._kubelet_settings(str(authority.file), str(certificate), str(key))
+        (self.folder / "kubelet.json").write_text(json.dumps(settings))
+
+    def _containerd_settings(self) -> str:
+        return f"""
+version = 2
+root = "{self.folder}/containerd"
+state = "{self.folder}/containerd-state"
+[grpc]
+  address = "{self.socket}"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{images.PAUSE}"
+  # without CAP_SYS_RESOURCE runc cannot go below its own score, and no sandbox would start
+  restrict_oom_score_adj = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "{CNI}"
+    conf_dir = "{self.folder}/cni"
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    snapshotter = "overlayfs"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+        SystemdCgroup = false
+"""
+
+    def _kubelet_settings(self, authority: str, certificate: str, key: str) -> dict[str, Any]:
+        return {
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "kind": "KubeletConfiguration",
+            "address": ADDRESS,
+            "healthzBindAddress": "127.0.0.1",
+            "authentication": {
+                "anonymous": {"enabled": False},
+                "webhook": {"enabled": True},
+                "x509": {"clientCAFile": authority},
+            },
+            "authorization": {"mode": "Webhook"},
+            "tlsCertFile": certificate,
+            "tlsPrivateKeyFile": key,
+            "containerRuntimeEndpoint": f"unix://{self.socket}",
+            "cgroupDriver": "cgroupfs",
+            "cgroupRoot": self.cgroup,
+            "failCgroupV1": False,
+            "failSwapOn": False,
+            "enforceNodeAllocatable": [],
+            "makeIPTablesUtilChains": False,
+            "resolvConf": str(self.folder / "resolv.conf"),
+            "podLogsDir": str(self.folder / "pod-logs"),
+            "volumePluginDir": str(self.folder / "volume-plugins"),
+            # imported images cannot be pulled again
+            "imageGCHighThresholdPercent": 100,
+            "evictionHard": {
+                "memory.available": "100Mi",
+                "nodefs.available": "1%",
+                "imagefs.available": "1%",
+                "nodefs.inodesFree": "1%",
+            },
+            "syncFrequency": "10s",
+            "nodeStatusUpdateFrequency": "5s",
+        }
