@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CACHE ?= $(or $(CRONSEMBLE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cronsemble)
 
-.PHONY: demo test bench check format images keras3 hyperkube golden clean
+.PHONY: demo test test-node cluster node bench check format images keras3 hyperkube golden clean
 
 demo: $(READY)
 	-$(PYTHON) images/build.py legacy --install
@@ -14,7 +14,18 @@ demo: $(READY)
 	@echo; $(BIN)/cronsemble history
 
 test: $(READY) keras3 hyperkube
-	CRONSEMBLE_TEST_KERAS3=$$(cat $(VENV)/keras3) $(BIN)/pytest
+	CRONSEMBLE_TEST_KERAS3=$$(cat $(VENV)/keras3) $(BIN)/pytest --ignore tests/node
+
+# Needs root, containerd, runc and the CNI plugins; see docs/development.md.
+test-node: $(READY) hyperkube
+	PYTHONPATH=tests $(BIN)/python -m cluster.sandbox $(BIN)/pytest tests/node
+
+# The same control plane, and the same node, by hand.
+cluster: $(READY) hyperkube
+	PYTHONPATH=tests $(BIN)/python -m cluster.control_plane
+
+node: $(READY) hyperkube
+	PYTHONPATH=tests $(BIN)/python -m cluster.sandbox $(BIN)/python -m cluster.node
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from cronjobs import fires, schedule
+from cronjobs.missed import due
 from scheduler.cluster.plan import Fires
 
 
@@ -40,14 +41,12 @@ def _latent(live: Mapping[str, Any], spec: Mapping[str, Any], now: datetime) -> 
     # another event of the CronJob. Only the latest is run, and none that is older than the starting deadline.
     if spec.get("suspend", live["spec"].get("suspend")):
         return None
-    since = last(live)
-    if (deadline := spec.get("startingDeadlineSeconds")) is not None:
-        since = max(since, now - timedelta(seconds=deadline))
+    zone, deadline = spec.get("timeZone") or "UTC", spec.get("startingDeadlineSeconds")
     try:
-        passed = fires.between(schedule.parse(spec["schedule"]), spec.get("timeZone") or "UTC", since, now)
+        found = due(schedule.parse(spec["schedule"]), zone, last(live), now, deadline)
     except schedule.ScheduleError:
         return None
-    return iso(passed[-1]) if passed else None
+    return iso(found.time) if found.time else None
 
 
 def iso(moment: datetime) -> str:
