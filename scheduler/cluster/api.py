@@ -24,6 +24,8 @@ from scheduler.cluster.kubeconfig import Access
 PAGE = 500
 PATIENCE = 60.0
 """Seconds for which a request is tried again once the server has answered before."""
+_FIRST = 3.0
+"""The same before the first answer."""
 TIMEOUT = 60.0
 _AGAIN = (429, 500, 502, 503, 504)
 _BROKEN = (OSError, http.client.HTTPException)
@@ -189,11 +191,10 @@ class Api:
             except _BROKEN as error:
                 self.close()
                 self._shaken = time.monotonic()
-                if (
-                    not self._answered
-                    or time.monotonic() - began > self._patience
-                    or isinstance(error, ssl.SSLCertVerificationError)
-                ):
+                # Nothing is there: no patience before the first answer.
+                hopeless = not self._answered and isinstance(error, ConnectionRefusedError | socket.gaierror | ssl.SSLError)
+                wrong = isinstance(error, ssl.SSLCertVerificationError)
+                if hopeless or wrong or time.monotonic() - began > (self._patience if self._answered else _FIRST):
                     raise self._unreachable(error) from error
             else:
                 if status < 400:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC
 from typing import Any, Protocol
 
+import msgspec
+
 from cronjobs import labels
 from scheduler.cluster import api as kube
 from scheduler.cluster import fields, revisions
@@ -190,6 +192,7 @@ def suspend(api: Api, namespace: str, name: str, uid: str, value: bool, force: b
 
 def record(api: Api, namespace: str, name: str, experiment: str, told: Mapping[str, Any], tool: str, what: str) -> None:
     """Append a revision; one that another wrote meanwhile comes before it."""
+    tried: dict[str, Any] | None = None
     for _ in range(8):
         try:
             known: dict[str, Any] | None = api.get(kube.CONFIGMAP, namespace, name)
@@ -197,6 +200,8 @@ def record(api: Api, namespace: str, name: str, experiment: str, told: Mapping[s
             known = None
         data = (known or {}).get("data") or {}
         old = revisions.read(data)
+        if tried in old:
+            return  # It was written, and only the answer lost.
         before = next(reversed([after for _, _, after in revisions.states(old)]), {})
         number = max([each["revision"] for each in old], default=0) + 1
         held = {key: told[key] for key in ("program", "code") if key in told}
@@ -208,6 +213,7 @@ def record(api: Api, namespace: str, name: str, experiment: str, told: Mapping[s
             "what": what,
             **revisions.delta(before, told["tasks"], held, partial=bool(told.get("partial"))),
         }
+        tried = msgspec.json.decode(msgspec.json.encode(revision))
         kept = [*old, revision]
         if sum(map(len, data.values())) + len(str(revision)) > revisions.FULL:
             kept = revisions.fold(kept, revisions.AFTER_FOLDING, told.get("recorded_until"))

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scheduler.cluster import explain, planning, reconcile
+import msgspec
+
+from scheduler.cluster import explain, planning, reconcile, rights
 from scheduler.cluster import plan as plans
 from scheduler.cluster.api import Api
 from scheduler.cluster.apply import Outcome
@@ -52,7 +54,9 @@ def open_session(files: list[Path], target: Target, force: bool) -> Session:
 
 def show_plan(files: list[Path], target: Target, force: bool, as_json: bool, detailed: bool, out: Path | None) -> int:
     """`plan`: 0, or with ``detailed`` 2 where there is something to do."""
-    plan = open_session(files, target, force).plan()
+    session = open_session(files, target, force)
+    with rights.explained(session.api, session.namespaces, reading=True):
+        plan = session.plan()
     if out is not None:
         plans.save(plan, out)
     if as_json:
@@ -67,20 +71,19 @@ def show_plan(files: list[Path], target: Target, force: bool, as_json: bool, det
 def sync(files: list[Path], target: Target, flags: Flags) -> int:
     """`sync`: 0 when the cluster is as the configuration says, 1 otherwise."""
     session = open_session(files, target, flags.force_conflicts)
-    plan = session.plan()
-    print_plan(plan, flags)
-    refuse(plan, flags)
-    if not plan.actions:
-        return 0
-    _confirm(plan, flags)
-    with stopped_by_terminate():
-        return _sync(session, plan, flags)
+    with rights.explained(session.api, session.namespaces):
+        plan = session.plan()
+        print_plan(plan, flags)
+        refuse(plan, flags)
+        if not plan.actions:
+            return 0
+        _confirm(plan, flags)
+        with stopped_by_terminate():
+            return _sync(session, plan, flags)
 
 
 def _sync(session: Session, shown: Plan, flags: Flags) -> int:
-    namespaces, rest = reconcile.without_namespaces(shown)
-    if namespaces:
-        run_plan(session.api, Plan(**{**_fields(shown), "actions": tuple(namespaces)}), {})
+    rest = _make_namespaces(session.api, shown)
     with reconcile.leases(session.api, reconcile.touched(rest), flags.wait, say) as held:
         plan = session.plan()
         if not plan.same_work(rest):
@@ -89,8 +92,7 @@ def _sync(session: Session, shown: Plan, flags: Flags) -> int:
             refuse(plan, flags)
             if not reconcile.touched(plan) <= set(held):
                 raise Stale("a namespace has to be changed whose Lease is not held: sync again")
-            if any(action.verb == PRUNE for action in plan.actions):
-                _confirm(plan, flags)
+            _confirm(plan, flags)
         return finish(run_plan(session.api, plan, held))
 
 
@@ -98,21 +100,26 @@ def sync_saved(path: Path, target: Target, flags: Flags) -> int:
     """`sync --plan`: exactly that plan, or nothing."""
     plan = plans.load(path)
     api = Api(target.access())
-    api.version()
-    if not plan.actions:
-        print_plan(plan, flags)
-        return 0
     print_plan(plan, flags)
     refuse(plan, flags)
-    reconcile.check_saved(api, plan, flags.force_conflicts)
-    _confirm(plan, flags)
-    namespaces, rest = reconcile.without_namespaces(plan)
-    with stopped_by_terminate():
-        if namespaces:
-            run_plan(api, Plan(**{**_fields(plan), "actions": tuple(namespaces)}), {})
+    if not plan.actions:
+        return 0
+    with rights.explained(api, plan.namespaces), stopped_by_terminate():
+        reconcile.check_saved(api, plan)
+        _confirm(plan, flags)
+        rest = _make_namespaces(api, plan)
         with reconcile.leases(api, reconcile.touched(rest), flags.wait, say) as held:
-            reconcile.check_saved(api, rest, flags.force_conflicts)
+            reconcile.check_saved(api, rest)
             return finish(run_plan(api, rest, held))
+
+
+def _make_namespaces(api: Api, plan: Plan) -> Plan:
+    """Make what a Lease can be in; the rest of the plan."""
+    namespaces, rest = reconcile.without_namespaces(plan)
+    outcome = run_plan(api, msgspec.structs.replace(plan, actions=tuple(namespaces)), {})
+    if outcome.failed:
+        finish(outcome)
+    return rest
 
 
 def run_plan(api: Api, plan: Plan, held: dict[str, Any], what: str = "sync") -> Outcome:
@@ -146,18 +153,15 @@ def refuse(plan: Plan, flags: Flags) -> None:
 
 
 def _confirm(plan: Plan, flags: Flags) -> None:
-    removed = [action for action in plan.actions if action.verb == PRUNE]
+    # Snapshots that nothing names are no loss: the store has those that ran, and sync makes the others again.
+    removed = [action for action in plan.actions if action.verb == PRUNE and action.kind != "ConfigMap"]
     if removed:
         names = ", ".join(action.name for action in removed[:5]) + (f" and {len(removed) - 5} more" if len(removed) > 5 else "")
-        confirm(f"This removes {len(removed)} objects: {names}.", flags.yes)
+        confirm(f"This removes {len(removed)} CronJobs: {names}.", flags.yes)
 
 
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-def _fields(plan: Plan) -> dict[str, Any]:
-    return {name: getattr(plan, name) for name in plan.__struct_fields__}
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from scheduler.cluster.plan import CHANGE, CREATE, PRUNE, RECORD, Action, Plan
 
 _SIGNS = {CREATE: "+", CHANGE: "~", PRUNE: "-", RECORD: "*"}
 _LONGEST = 100
+_HASH = re.compile("[0-9a-f]{64}")
 
 
 def lines(plan: Plan, allowed: frozenset[str] = frozenset()) -> Iterator[str]:
@@ -43,7 +45,9 @@ def title(action: Action, many: bool = False) -> str:
 def details(action: Action) -> Iterator[str]:
     """What changes, field by field, and what that does."""
     for change in action.changes:
-        yield from field_lines(change)
+        # The snapshot's ConfigMaps follow from its hashes, which the configuration shows.
+        if change.field != "volumes[snapshot].projected.sources" or change.owners:
+            yield from field_lines(change)
     if action.verb == CHANGE and action.fires:
         yield f"next fire: {_fire(action.fires.before)} → {_fire(action.fires.after)}"
         if action.fires.latent:
@@ -96,6 +100,8 @@ def value(found: Any) -> str:
     """A value on one line, not too long."""
     if found is ABSENT:
         return "(none)"
+    if isinstance(found, str) and _HASH.fullmatch(found):
+        return found[:12]
     text = msgspec.json.encode(found).decode()
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 

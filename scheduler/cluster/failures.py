@@ -5,10 +5,13 @@ Only what someone handles has a class; the server's own words are kept where the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from scheduler.errors import CronsembleError
+
+_DENIED = re.compile(r'cannot (?P<verb>[a-z]+) resource "(?P<resource>[^"/]+)[^"]*" in API group "(?P<group>[^"]*)"')
 
 
 class ClusterError(CronsembleError):
@@ -76,8 +79,10 @@ def translate(method: str, what: str, verb: str, where: str, status: int, answer
         return Refused("the server does not accept this login: its token or certificate is wrong or has expired", status, answer)
     if status == 403 and "exceeded quota" in message:
         return Refused(f"{what}{where}: {_after(message, 'is forbidden: ')}: raise the quota, or declare less", status, answer)
-    if status == 403 and "cannot " in message and "cannot be" not in message:
-        return Forbidden(right_missing(what, verb, where), status, answer)
+    if status == 403 and (said := _DENIED.search(message)):
+        resource = f"{said['resource']}.{said['group']}" if said["group"] else said["resource"]
+        # Applying what is not there needs two rights, and the server knows which one is missing.
+        return Forbidden(right_missing(resource, said["verb"], where), status, answer)
     if status == 403:
         return Refused(f"{what}{where}: refused by admission: {_after(message, 'is forbidden: ')}", status, answer)
     if status in (400, 422) and "admission webhook" in message:
@@ -91,6 +96,9 @@ def right_missing(what: str, verb: str, where: str) -> str:
     """One line: the verb and resource, and the rule that gives the right."""
     resource, _, _ = what.partition("/")
     plural, _, group = resource.partition(".")
+    if not where:
+        rule = f'{{apiGroups: ["{group}"], resources: ["{plural}"], verbs: ["{verb}"]}}'
+        return f"no right to {verb} {resource} in the whole cluster: add to a ClusterRole: {rule}"
     rule = f'{{apiGroups: ["{group}"], resources: ["{plural}"], verbs: ["{verb}"]}}'
     return f"no right to {verb} {resource}{where}: add to the Role: {rule}"
 

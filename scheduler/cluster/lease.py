@@ -116,6 +116,10 @@ class Lease:
         try:
             self._write(found, taken=True)
         except Conflict as error:
+            again = self._read()
+            if again is not None and again["spec"].get("holderIdentity") == self._holder:
+                self._lease = again
+                return  # It was written, and only the answer lost.
             raise Held(f"namespace {self.namespace}: another sync has just begun: try again") from error
 
     def _read(self) -> dict[str, Any] | None:

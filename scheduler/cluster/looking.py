@@ -11,7 +11,7 @@ from typing import Any
 from cronjobs.config_maps import revisions_name
 from cronjobs.resolved import Experiment
 from scheduler.cluster import api as kube
-from scheduler.cluster import explain, live, reconcile, removal, revisions, status, suspension
+from scheduler.cluster import explain, live, reconcile, removal, revisions, rights, status, suspension
 from scheduler.cluster.api import Api
 from scheduler.cluster.commands import Flags, finish, open_session, print_plan, refuse, run_plan, say, stopped_by_terminate
 from scheduler.cluster.console import confirm, print_table
@@ -23,8 +23,9 @@ from scheduler.errors import CronsembleError
 
 def show_status(files: list[Path], target: Target, as_json: bool) -> int:
     session = open_session(files, target, False)
-    plan = session.plan()
-    jobs = [job for namespace in session.lives for job in live.jobs(session.api, namespace)]
+    with rights.explained(session.api, session.namespaces, reading=True):
+        plan = session.plan()
+        jobs = [job for namespace in session.lives for job in live.jobs(session.api, namespace)]
     rows = status.rows(plan, session.lives, jobs, session.api.now())
     if as_json:
         print(json.dumps(rows, indent=1))
@@ -36,13 +37,15 @@ def show_status(files: list[Path], target: Target, as_json: bool) -> int:
 def set_suspended(file: Path, names: list[str], value: bool, target: Target, force: bool, wait: float) -> int:
     experiment = _placed(load(file), target)
     api = Api(target.access())
-    chosen = suspension.choose(api, experiment, names, value)
+    namespace = experiment.cluster["namespace"]
     word = "suspended" if value else "resumed"
-    if not chosen:
-        print(f"nothing to do: {'all' if not names else ', '.join(names)} {word} already")
-        return 0
-    with stopped_by_terminate(), reconcile.leases(api, [experiment.cluster["namespace"]], wait, say):
-        suspension.change(api, experiment, suspension.choose(api, experiment, names, value), value, force)
+    with rights.explained(api, [namespace]), stopped_by_terminate():
+        if not suspension.choose(api, experiment, names, value):
+            print(f"nothing to do: {', '.join(names) or 'all'} {word} already")
+            return 0
+        with reconcile.leases(api, [namespace], wait, say):
+            chosen = suspension.choose(api, experiment, names, value)
+            suspension.change(api, experiment, chosen, value, force)
     for each in chosen:
         print(f"{word}: {each['metadata']['name']}")
     return 0
@@ -58,18 +61,19 @@ def delete(name: str | None, file: Path, target: Target, purge: bool, flags: Fla
     else:
         namespace = target.namespace
     api = Api(target.access())
-    plan = removal.plan_removal(api, namespace, name, purge)
-    print_plan(plan, flags)
-    if not plan.actions:
-        return 0
-    refuse(plan, flags)
-    confirm(f"This removes experiment {name} from namespace {namespace}; its store stays.", flags.yes)
-    with stopped_by_terminate(), reconcile.leases(api, [namespace], flags.wait, say) as held:
-        again = removal.plan_removal(api, namespace, name, purge)
-        refuse(again, flags)
-        if not {action.key for action in again.actions} <= {action.key for action in plan.actions}:
-            raise reconcile.Stale("the cluster has changed meanwhile: delete again")
-        return finish(run_plan(api, again, held, "delete"))
+    with rights.explained(api, [namespace]), stopped_by_terminate():
+        plan = removal.plan_removal(api, namespace, name, purge)
+        print_plan(plan, flags)
+        if not plan.actions:
+            return 0
+        refuse(plan, flags)
+        confirm(f"This removes experiment {name} from namespace {namespace}; its store stays.", flags.yes)
+        with reconcile.leases(api, [namespace], flags.wait, say) as held:
+            again = removal.plan_removal(api, namespace, name, purge)
+            refuse(again, flags)
+            if not {action.key for action in again.actions} <= {action.key for action in plan.actions}:
+                raise reconcile.Stale("the cluster has changed meanwhile: delete again")
+            return finish(run_plan(api, again, held, "delete"))
 
 
 def print_revisions(file: Path, target: Target, as_json: bool) -> int:
@@ -101,15 +105,11 @@ def revision_lines(found: list[dict[str, Any]]) -> list[str]:
                 lines.append(f"    {name}: removed")
                 continue
             changes = explain.inner(before.get(name, {}), after[name])
-            lines += [f"    {name}{path}: {_short(old)} → {_short(new)}" for path, old, new in changes if old or new]
+            lines += [
+                f"    {name}{path}: {explain.value(old)} → {explain.value(new)}" for path, old, new in changes if old or new
+            ]
         told.append(lines)
     return [line for lines in reversed(told) for line in lines]
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, str) and len(value) == 64:
-        return value[:12]
-    return explain.value(value)
 
 
 def _placed(experiment: Experiment, target: Target) -> Experiment:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from cronjobs import labels
 from cronjobs.config_maps import mounted, revisions_name
 from scheduler.cluster import fields, revisions
 from scheduler.cluster.diff import Change, compare, fingerprint
 from scheduler.cluster.fields import OURS, SUSPEND
-from scheduler.cluster.forecast import forecast
 from scheduler.cluster.live import Live, Namespace, Object
 from scheduler.cluster.plan import CHANGE, CREATE, PRUNE, RECORD, Action, Plan, Refusal
 
@@ -359,7 +360,8 @@ def _with_fires(action: Action, live: Object | None, body: Object, draft: Draft)
     timed = any(change.path in (("spec", "schedule"), ("spec", "timeZone")) for change in action.changes)
     if live is not None and not timed:
         return action
-    import msgspec
+    # With nothing to do nobody needs fire times: their import takes as long as a page of the list.
+    from scheduler.cluster.forecast import forecast
 
     return msgspec.structs.replace(action, fires=forecast(live, body["spec"], draft.now))
 
@@ -375,7 +377,5 @@ def _short(change: Change) -> str:
 
 
 def _value(value: Any) -> str:
-    import msgspec
-
     text = msgspec.json.encode(value).decode() if value is not None else "absent"
     return text if len(text) <= 60 else text[:57] + "…"

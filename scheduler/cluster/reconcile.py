@@ -9,12 +9,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from cronjobs import labels, volumes
 from cronjobs.config_maps import mounted
 from cronjobs.resolved import Experiment
 from scheduler import VERSION, manifests
 from scheduler.cluster import api as kube
-from scheduler.cluster import fields, live, planning
+from scheduler.cluster import fields, live, planning, revisions
 from scheduler.cluster.api import Api
 from scheduler.cluster.apply import Outcome, Progress, execute
 from scheduler.cluster.diff import fingerprint
@@ -59,7 +61,7 @@ class Session:
 
     def plan(self) -> Plan:
         """Read the cluster and plan; nothing is changed."""
-        self.lives = {name: live.read(self.api, name, experiments) for name, experiments in self._namespaces().items()}
+        self.lives = {name: live.read(self.api, name, experiments) for name, experiments in self.namespaces.items()}
         plan = planning.make_plan(
             self.wanted,
             self.lives,
@@ -75,7 +77,9 @@ class Session:
             self._checked = True
         return plan
 
-    def _namespaces(self) -> dict[str, list[str]]:
+    @property
+    def namespaces(self) -> dict[str, list[str]]:
+        """The experiments by namespace."""
         found: dict[str, list[str]] = {}
         for one in self.wanted:
             found.setdefault(one.namespace, []).append(one.experiment)
@@ -160,8 +164,6 @@ def touched(plan: Plan) -> set[str]:
 
 def without_namespaces(plan: Plan) -> tuple[list[Action], Plan]:
     """A plan's namespaces, which must be there before a Lease can be, and the rest of it."""
-    import msgspec
-
     first = [action for action in plan.actions if action.kind == "Namespace"]
     return first, msgspec.structs.replace(plan, actions=tuple(action for action in plan.actions if action.kind != "Namespace"))
 
@@ -170,7 +172,7 @@ def run(api: Api, plan: Plan, held: dict[str, Lease], progress: Progress, what: 
     return execute(api, plan, held, progress, what)
 
 
-def check_saved(api: Api, plan: Plan, force: bool) -> None:
+def check_saved(api: Api, plan: Plan) -> None:
     """Raise Stale if anything that a saved plan touches is not as it was seen."""
     if plan.server != api.access.server:
         raise Stale(f"the plan is for {plan.server}, this is {api.access.server}: use the context that it was made with")
@@ -195,8 +197,6 @@ def _moved(action: Action, found: Live, around: Surroundings) -> bool:
         return False
     if action.verb == RECORD:
         known = found.configmaps.get(action.name)
-        from scheduler.cluster import revisions
-
         return (known["metadata"]["annotations"].get(revisions.DIGEST, "") if known else "") != action.seen
     there = found.of_kind(action.kind).get(action.name)
     if action.verb == CREATE:
