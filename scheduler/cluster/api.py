@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from types import TracebackType
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -64,13 +65,13 @@ KINDS = {kind.kind: kind for kind in (CRONJOB, JOB, CONFIGMAP, LEASE, NAMESPACE)
 
 
 class Api:
-    """One server. Safe to use from several threads: each has its own connection."""
+    """One server, over connections that are kept while the block runs. Safe to use from several threads."""
 
     def __init__(self, access: Access, patience: float = PATIENCE) -> None:
         self.access = access
         self._login = Login(access)
         self._patience = patience
-        self._local = threading.local()
+        self._idle: list[tuple[int, http.client.HTTPConnection]] = []
         self._answered = False
         self._shaken = -1e9  # when a connection last broke: a server that starts refuses what it will allow
         self._clock: tuple[datetime, float] | None = None
@@ -81,6 +82,12 @@ class Api:
         self._host, self._port, self._prefix = url.hostname, url.port or (443 if self._secure else 80), url.path.rstrip("/")
         self._tls: tuple[int, ssl.SSLContext] | None = None
         self._lock = threading.Lock()
+
+    def __enter__(self) -> Api:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
 
     def now(self) -> datetime:
         """The server's clock, by the Date of its latest answer."""
@@ -140,6 +147,7 @@ class Api:
         query = {"limit": str(PAGE), "labelSelector": selector, "fieldSelector": fields}
         query = {key: value for key, value in query.items() if value}
         accept = METADATA_LIST if metadata_only else "application/json"
+        where = f" in namespace {namespace}" if namespace else ""
         decode = decoder.decode if decoder else msgspec.json.decode
         for _ in range(4):
             found: list[Any] = []
@@ -147,7 +155,9 @@ class Api:
             try:
                 while True:
                     ask = {**query, "continue": more} if more else query
-                    answer = self.request("GET", kind.path(namespace), ask, accept=accept, verb="list", what=kind.resource)
+                    answer = self.request(
+                        "GET", kind.path(namespace), ask, accept=accept, verb="list", what=kind.resource, where=where
+                    )
                     page = decode(answer)
                     found += (page["items"] if isinstance(page, dict) else page.items) or []
                     more = page["metadata"].get("continue", "") if isinstance(page, dict) else page.metadata.next
@@ -212,11 +222,11 @@ class Api:
             pause = min(pause * 2, 2.0)
 
     def close(self) -> None:
-        """Close this thread's connection."""
-        connection = getattr(self._local, "connection", None)
-        if connection is not None:
+        """Close the connections that nobody uses now."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for _, connection in idle:
             connection.close()
-        self._local.connection = None
 
     def _object(
         self,
@@ -238,19 +248,33 @@ class Api:
         self, method: str, target: str, data: bytes | None, headers: dict[str, str]
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
         login = self._login.header()
-        connection = getattr(self._local, "connection", None)
-        if connection is None or self._local.generation != self._login.generation:
-            self.close()
-            connection = self._connect()
-            self._local.connection, self._local.generation = connection, self._login.generation
-        connection.request(method, target, data, {**headers, **login})
-        answer = connection.getresponse()
-        text = answer.read()
+        generation, connection = self._take()
+        try:
+            connection.request(method, target, data, {**headers, **login})
+            answer = connection.getresponse()
+            text = answer.read()
+        except BaseException:
+            connection.close()
+            raise
+        with self._lock:
+            self._idle.append((generation, connection))
         seen = time.monotonic()
         if date := answer.headers.get("Date"):
             self._clock = (parsedate_to_datetime(date).astimezone(UTC), seen)
         self._answered = True
         return answer.status, answer.headers, text
+
+    def _take(self) -> tuple[int, http.client.HTTPConnection]:
+        """A connection that was made with the login of now."""
+        generation = self._login.generation
+        while True:
+            with self._lock:
+                made, connection = self._idle.pop() if self._idle else (-1, None)
+            if connection is None:
+                return generation, self._connect()
+            if made == generation:
+                return generation, connection
+            connection.close()
 
     def _connect(self) -> http.client.HTTPConnection:
         host, port, proxy = self._host, self._port, self.access.proxy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from collections.abc import Iterator
@@ -48,6 +49,8 @@ class Flags:
 
 
 def open_session(files: list[Path], target: Target, force: bool) -> Session:
+    # Thousands of objects without a cycle: looking for cycles would take a fifth of the time.
+    gc.disable()
     wanted = reconcile.wanted(load_all(files), target.namespace)
     return Session(Api(target.access()), wanted, force)
 
@@ -55,7 +58,7 @@ def open_session(files: list[Path], target: Target, force: bool) -> Session:
 def show_plan(files: list[Path], target: Target, force: bool, as_json: bool, detailed: bool, out: Path | None) -> int:
     """`plan`: 0, or with ``detailed`` 2 where there is something to do."""
     session = open_session(files, target, force)
-    with rights.explained(session.api, session.namespaces, reading=True):
+    with session.api, rights.explained(session.api, session.namespaces, reading=True):
         plan = session.plan()
     if out is not None:
         plans.save(plan, out)
@@ -71,7 +74,7 @@ def show_plan(files: list[Path], target: Target, force: bool, as_json: bool, det
 def sync(files: list[Path], target: Target, flags: Flags) -> int:
     """`sync`: 0 when the cluster is as the configuration says, 1 otherwise."""
     session = open_session(files, target, flags.force_conflicts)
-    with rights.explained(session.api, session.namespaces):
+    with session.api, rights.explained(session.api, session.namespaces):
         plan = session.plan()
         print_plan(plan, flags)
         refuse(plan, flags)
@@ -104,7 +107,7 @@ def sync_saved(path: Path, target: Target, flags: Flags) -> int:
     refuse(plan, flags)
     if not plan.actions:
         return 0
-    with rights.explained(api, plan.namespaces), stopped_by_terminate():
+    with api, rights.explained(api, plan.namespaces), stopped_by_terminate():
         reconcile.check_saved(api, plan)
         _confirm(plan, flags)
         rest = _make_namespaces(api, plan)

@@ -41,6 +41,10 @@ _ATOMIC = {"nodeSelector"}
 _ZERO_IS_ABSENT = {"readOnly", "hostNetwork", "hostPID", "hostIPC", "stdin", "stdinOnce", "tty"}
 """Not pointers: the server drops them when they are false."""
 _QUANTITIES = {"limits", "requests"}
+_POD: Path = ("spec", "jobTemplate", "spec", "template", "spec")
+_MOST_ALIKE = 1024
+_alike: dict[tuple[bytes, bytes, int], Tree | None] = {}
+"""Pairs without a difference; the tree is kept, so that its identity stays its own."""
 _COMPARED = ("labels", "annotations")
 _LEFT_ALONE = ("apiVersion", "kind", "metadata", "status")
 
@@ -93,11 +97,28 @@ def _value(wanted: Any, have: Any, tree: Tree | None, path: Path, found: list[Ch
         if tree is not None:
             _dropped(have, tree, path, found)
     elif isinstance(wanted, dict) and isinstance(have, dict):
-        _map(wanted, have, tree, path, found)
+        if path == _POD:
+            _pod(wanted, have, tree, found)
+        else:
+            _map(wanted, have, tree, path, found)
     elif isinstance(wanted, list) and isinstance(have, list):
         _list(wanted, have, tree, path, found)
     elif not (_is_quantity(path) and same_quantity(wanted, have)):
         _add(found, path, have, wanted)
+
+
+def _pod(wanted: dict[str, Any], have: dict[str, Any], tree: Tree | None, found: list[Change]) -> None:
+    # The pods of a thousand members are a few different ones: each pair is looked into once. Their bytes are compared,
+    # and the owned fields by identity, for a set of fields is read once.
+    key = (msgspec.json.encode(wanted), msgspec.json.encode(have), id(tree))
+    if key in _alike:
+        return
+    inner: list[Change] = []
+    _map(wanted, have, tree, _POD, inner)
+    if inner:
+        found += inner
+    elif len(_alike) < _MOST_ALIKE:
+        _alike[key] = tree
 
 
 def _map(wanted: dict[str, Any], have: dict[str, Any], tree: Tree | None, path: Path, found: list[Change]) -> None:

@@ -85,7 +85,7 @@ def translate(method: str, what: str, verb: str, where: str, status: int, answer
         return Forbidden(right_missing(resource, said["verb"], where), status, answer)
     if status == 403:
         return Refused(f"{what}{where}: refused by admission: {_after(message, 'is forbidden: ')}", status, answer)
-    if status in (400, 422) and "admission webhook" in message:
+    if status in (400, 422) and ("admission webhook" in message or "denied request" in message):
         return Refused(f"{what}{where}: refused by admission: {message}", status, answer)
     if status == 413 or "Too long" in message or "request is too large" in message:
         return Refused(f"{what}{where}: too large for the server: {message}", status, answer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -15,7 +15,6 @@ from scheduler.cluster.api import Api, Kind
 from scheduler.cluster.failures import Forbidden, NotFound
 
 Object = dict[str, Any]
-T = TypeVar("T")
 
 ENFORCE = "pod-security.kubernetes.io/enforce"
 
@@ -47,7 +46,6 @@ def read(api: Api, namespace: str, experiments: Iterable[str]) -> Live:
     """Our CronJobs, our ConfigMaps' metadata, and the other namespaces that hold CronJobs of these experiments."""
     names = sorted(experiments)
     cronjobs, maps, elsewhere = in_parallel(
-        api,
         lambda: by_name(api.list(kube.CRONJOB, namespace, labels.SELECTOR, decoder=decoder())),
         lambda: by_name(api.list(kube.CONFIGMAP, namespace, labels.SELECTOR, metadata_only=True, decoder=decoder())),
         lambda: _elsewhere(api, namespace, names) if names else {},
@@ -91,17 +89,10 @@ def read_namespace(api: Api, name: str) -> Namespace:
     return Namespace(enforced=(metadata.get("labels") or {}).get(ENFORCE))
 
 
-def in_parallel(api: Api, *work: Callable[[], Any]) -> list[Any]:
-    """The results of all, each on a connection of its own that is closed after."""
-
-    def closing(one: Callable[[], T]) -> T:
-        try:
-            return one()
-        finally:
-            api.close()
-
+def in_parallel(*work: Callable[[], Any]) -> list[Any]:
+    """The results of all."""
     with ThreadPoolExecutor(len(work)) as pool:
-        return [future.result() for future in [pool.submit(closing, one) for one in work]]
+        return [future.result() for future in [pool.submit(one) for one in work]]
 
 
 def _elsewhere(api: Api, namespace: str, experiments: list[str]) -> dict[str, tuple[str, ...]] | None:

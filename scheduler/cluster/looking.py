@@ -23,7 +23,7 @@ from scheduler.errors import CronsembleError
 
 def show_status(files: list[Path], target: Target, as_json: bool) -> int:
     session = open_session(files, target, False)
-    with rights.explained(session.api, session.namespaces, reading=True):
+    with session.api, rights.explained(session.api, session.namespaces, reading=True):
         plan = session.plan()
         jobs = [job for namespace in session.lives for job in live.jobs(session.api, namespace)]
     rows = status.rows(plan, session.lives, jobs, session.api.now())
@@ -39,7 +39,7 @@ def set_suspended(file: Path, names: list[str], value: bool, target: Target, for
     api = Api(target.access())
     namespace = experiment.cluster["namespace"]
     word = "suspended" if value else "resumed"
-    with rights.explained(api, [namespace]), stopped_by_terminate():
+    with api, rights.explained(api, [namespace]), stopped_by_terminate():
         if not suspension.choose(api, experiment, names, value):
             print(f"nothing to do: {', '.join(names) or 'all'} {word} already")
             return 0
@@ -61,7 +61,7 @@ def delete(name: str | None, file: Path, target: Target, purge: bool, flags: Fla
     else:
         namespace = target.namespace
     api = Api(target.access())
-    with rights.explained(api, [namespace]), stopped_by_terminate():
+    with api, rights.explained(api, [namespace]), stopped_by_terminate():
         plan = removal.plan_removal(api, namespace, name, purge)
         print_plan(plan, flags)
         if not plan.actions:
@@ -78,12 +78,12 @@ def delete(name: str | None, file: Path, target: Target, purge: bool, flags: Fla
 
 def print_revisions(file: Path, target: Target, as_json: bool) -> int:
     experiment = _placed(load(file), target)
-    api = Api(target.access())
     namespace = experiment.cluster["namespace"]
-    try:
-        data = api.get(kube.CONFIGMAP, namespace, revisions_name(experiment.name)).get("data") or {}
-    except NotFound:
-        data = {}
+    with Api(target.access()) as api, rights.explained(api, [namespace], reading=True):
+        try:
+            data = api.get(kube.CONFIGMAP, namespace, revisions_name(experiment.name)).get("data") or {}
+        except NotFound:
+            data = {}
     found = revisions.read(data)
     if as_json:
         print(json.dumps(found, indent=1))

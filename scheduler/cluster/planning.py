@@ -49,6 +49,7 @@ class Surroundings:
     namespace: Callable[[], Namespace] = Namespace
     unfinished: Callable[[], list[Object]] = list
     strangers: Callable[[str], Mapping[str, str]] = lambda kind: {}
+    configmap: Callable[[str], Mapping[str, Any]] = lambda name: {}
 
 
 @dataclass
@@ -110,7 +111,7 @@ def _namespace(wanted: list[Wanted], live: Live, around: Surroundings, draft: Dr
         if found is None:
             _create(body, around, draft)
         else:
-            _compare(body, found, draft)
+            _compare(body, found, around, draft)
     _prune_cronjobs(wanted, live, desired, around, draft)
     _prune_maps(live, desired, around, draft)
     for one in wanted:
@@ -133,7 +134,7 @@ def _create(body: Object, around: Surroundings, draft: Draft) -> None:
     draft.actions.append(_with_fires(action, None, body, draft))
 
 
-def _compare(body: Object, live: Object, draft: Draft) -> None:
+def _compare(body: Object, live: Object, around: Surroundings, draft: Draft) -> None:
     kind, name = body["kind"], body["metadata"]["name"]
     owners = fields.ownerships(live["metadata"])
     theirs = live["metadata"]["labels"].get(labels.INSTANCE)
@@ -145,7 +146,7 @@ def _compare(body: Object, live: Object, draft: Draft) -> None:
         fields.adoptable(each.tree) for each in owners if fields.is_kubectl(each.manager) and not each.subresource
     )
     if kind == "ConfigMap":
-        changes = _compare_map(body, live, owners)
+        changes = _compare_map(body, live, around)
         if changes is None:
             draft.refuse(
                 f"ConfigMap {name} in namespace {live['metadata']['namespace']} is not as we made it "
@@ -177,15 +178,16 @@ def _compare(body: Object, live: Object, draft: Draft) -> None:
     draft.actions.append(_with_fires(action, live, body, draft))
 
 
-def _compare_map(body: Object, live: Object, owners: list[fields.Ownership]) -> list[Change] | None:
-    """The changes of a snapshot's ConfigMap by its metadata; None where its content may be another's."""
+def _compare_map(body: Object, live: Object, around: Surroundings) -> list[Change] | None:
+    """The changes of a snapshot's ConfigMap; None where its content is another's."""
     (key,) = body["binaryData"]
-    held = any(fields.owners_of([each], ("binaryData", key)) and fields.owners_of([each], ("immutable",)) for each in owners)
-    trusted = live["metadata"]["annotations"].get(labels.SHA256) == body["metadata"]["annotations"][labels.SHA256]
-    if not (held and trusted):
-        return None
-    named = {"metadata": body["metadata"]}
-    return compare(named, live, {"f:metadata": fields.owned_by(live["metadata"], OURS).get("f:metadata", {})})
+    owned = fields.owned_by(live["metadata"], OURS)
+    # Immutable since we applied it, so its metadata is enough; what another client made is read whole.
+    if "f:immutable" not in owned or f"f:{key}" not in owned.get("f:binaryData", {}):
+        whole = around.configmap(body["metadata"]["name"])
+        if whole.get("binaryData") != body["binaryData"] or whole.get("immutable") is not True:
+            return None
+    return compare({"metadata": body["metadata"]}, live, {"f:metadata": owned.get("f:metadata", {})})
 
 
 def _say_left(body: Object, live: Object, owners: list[fields.Ownership], kubectl: fields.Tree, draft: Draft) -> None:

@@ -101,6 +101,7 @@ def surroundings(api: Api, namespace: str) -> Surroundings:
         functools.cache(lambda: live.read_namespace(api, namespace)),
         functools.cache(lambda: live.unfinished_jobs(api, namespace)),
         functools.cache(lambda kind: live.strangers(api, kube.KINDS[kind], namespace)),
+        lambda name: api.get(kube.CONFIGMAP, namespace, name),
     )
 
 

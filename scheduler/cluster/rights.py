@@ -25,7 +25,7 @@ def missing(api: Api, namespace: str, reading: bool) -> list[str]:
     wanted = [(kind, verb) for kind, verbs in NEEDED for verb in verbs]
     if reading:
         wanted = [(kind, verb) for kind, verb in wanted if verb == "list"]
-    answers = in_parallel(api, *(lambda kind=kind, verb=verb: _allowed(api, namespace, kind, verb) for kind, verb in wanted))
+    answers = in_parallel(*(lambda kind=kind, verb=verb: _allowed(api, namespace, kind, verb) for kind, verb in wanted))
     where = f" in namespace {namespace}"
     return [right_missing(kind.resource, verb, where) for (kind, verb), good in zip(wanted, answers, strict=True) if not good]
 

@@ -111,17 +111,18 @@ def test_a_credential_plugin_is_asked_once_and_again_when_its_token_has_ended(
         "interactiveMode": "Never",
         "provideClusterInfo": True,
     }
-    api = Api(find_access(logins(cluster, tmp_path, {"exec": plugin}), None, {}))
-    for _ in range(2):
-        assert read(api, namespace, []).cronjobs == {}
+    with Api(find_access(logins(cluster, tmp_path, {"exec": plugin}), None, {})) as api:
+        for _ in range(2):
+            assert read(api, namespace, []).cronjobs == {}
     assert len((tmp_path / "calls").read_text()) == (2 if ended else 1)
 
 
 def test_a_plugin_that_fails_or_is_not_there(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
     def said(**plugin: Any) -> str:
         plugin = {"apiVersion": "client.authentication.k8s.io/v1", **plugin}
-        with pytest.raises(ClusterError) as caught:
-            read(Api(find_access(logins(cluster, tmp_path, {"exec": plugin}), None, {})), namespace, [])
+        access = find_access(logins(cluster, tmp_path, {"exec": plugin}), None, {})
+        with pytest.raises(ClusterError) as caught, Api(access) as api:
+            read(api, namespace, [])
         return str(caught.value)
 
     assert said(command="no-such-plugin", installHint="get it there").endswith(
@@ -134,11 +135,11 @@ def test_a_plugin_that_fails_or_is_not_there(cluster: Cluster, namespace: str, t
 def test_a_token_in_a_file_may_change_while_we_run(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("ended")
-    api = Api(find_access(logins(cluster, tmp_path, {"tokenFile": str(file)}), None, {}))
-    with pytest.raises(ClusterError, match="does not accept this login"):
-        read(api, namespace, [])
-    file.write_text(token_of(cluster, namespace))
-    assert read(api, namespace, []).cronjobs == {}
+    with Api(find_access(logins(cluster, tmp_path, {"tokenFile": str(file)}), None, {})) as api:
+        with pytest.raises(ClusterError, match="does not accept this login"):
+            read(api, namespace, [])
+        file.write_text(token_of(cluster, namespace))
+        assert read(api, namespace, []).cronjobs == {}
 
 
 def test_a_pods_own_account(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
@@ -152,4 +153,5 @@ def test_a_pods_own_account(cluster: Cluster, namespace: str, tmp_path: Path) ->
     (tmp_path / "namespace").write_text(namespace)
     access = in_cluster({"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port}, tmp_path)
     assert access.namespace == namespace
-    assert read(Api(access), namespace, []).cronjobs == {}
+    with Api(access) as api:
+        assert read(api, namespace, []).cronjobs == {}
