@@ -71,4 +71,5 @@ clean:
 bench: $(READY)
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/combine.py
+	$(BIN)/python benchmarks/fires.py
 	$(BIN)/python benchmarks/image_start.py
