@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CACHE ?= $(or $(CRONSEMBLE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cronsemble)
 
-.PHONY: demo test bench check format images keras3 clean
+MAKE_VENV := import sys; from scheduler.venvs import make_venv; print(make_venv(lambda text: print(text, file=sys.stderr), sys.argv[1]))
+
+.PHONY: demo test test-torch bench check format images keras3 clean
 
 demo: $(READY)
 	-$(PYTHON) images/build.py legacy --install
@@ -31,7 +33,12 @@ images:
 	$(PYTHON) images/build.py all --install
 
 keras3: $(READY)
-	$(BIN)/python -c "from scheduler.venvs import make_venv; print(make_venv(lambda text: __import__('sys').stderr.write(text + '\n')))" > $(VENV)/keras3
+	$(BIN)/python -c "$(MAKE_VENV)" keras3.txt > $(VENV)/keras3
+
+# Downloads 3 GB; no part of `make test`.
+test-torch: $(READY)
+	$(BIN)/python -c "$(MAKE_VENV)" keras3-torch.txt > $(VENV)/keras3-torch
+	CRONSEMBLE_TEST_TORCH=$$(cat $(VENV)/keras3-torch) $(BIN)/pytest tests/test_torch.py
 
 $(READY): pyproject.toml requirements/dev.txt
 	$(PYTHON) -m venv $(VENV)
