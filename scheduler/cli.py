@@ -58,26 +58,18 @@ def render(
 
 @app.command()
 def init(file: Annotated[Path, typer.Argument(help="The file to write.")] = DEFAULT_FILE) -> None:
-    """Write a commented starter configuration. Example: cronsemble init config.yaml"""
-    from scheduler.config import starter
-    from scheduler.errors import CronsembleError
+    """Write a commented starter configuration, and beside it its schema for editors. Example: cronsemble init config.yaml"""
+    from scheduler.commands import write_starter
 
-    try:
-        with open(file, "x", encoding="utf-8") as out:
-            out.write(starter())
-    except FileExistsError as error:
-        raise CronsembleError(f"{file} exists already: name another file, or remove it first") from error
-    print(f"wrote {file}; next: cronsemble check -f {file}")
+    write_starter(file)
 
 
 @app.command()
 def schema() -> None:
     """Print the configuration's JSON Schema. Example: cronsemble schema > cronsemble.schema.json"""
-    import json
+    from scheduler.config import schema_text
 
-    from scheduler.config import schema as make
-
-    print(json.dumps(make(), indent=2))
+    print(schema_text(), end="")
 
 
 @app.command()

@@ -21,7 +21,7 @@ from pathlib import Path
 SOURCE = Path(__file__).resolve().parent / "hyperkube"
 GO_REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements" / "go.txt"
 COMPONENTS = (
-    "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "kubectl"
+    "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl"
 )  # fmt: skip
 CONTROL_PLANE = ("etcd", "kube-apiserver")
 
