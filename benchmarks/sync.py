@@ -71,7 +71,7 @@ class Bench:
         if changed:
             members["m0000"]["schedule"] = "59 23 31 12 *"
         content = {
-            "experiment": "bench",
+            "experiment": f"b{namespace.rpartition('-')[2]}",
             "store": {"claim": "store"},
             "cluster": {"namespace": namespace, "images": {"keras3": "registry.example/keras3:1"}},
             "backends": members,
@@ -179,14 +179,14 @@ def main() -> None:
         median("python, nothing else", lambda: bench.run(sys.executable, "-c", "pass"))
         median("cronsemble --help", lambda: bench.run(*CLI, "--help"))
         small_plan(bench)
+        nothing_to_do(bench, count)
+        first_sync(bench, count)
+        one_change(bench, count)
         for size in SIZES:
             if size != count:
                 file = bench.write(bench.cluster.new_namespace(), size)
                 bench.sync(file)
                 median(f"sync, nothing to do, {size}", lambda file=file: bench.sync(file))
-        nothing_to_do(bench, count)
-        one_change(bench, count)
-        first_sync(bench, count)
 
 
 if __name__ == "__main__":

@@ -112,9 +112,10 @@ class Api:
         selector: str = "",
         fields: str = "",
         metadata_only: bool = False,
+        first_page: bool = False,
         decoder: msgspec.json.Decoder[Any] | None = None,
     ) -> Iterator[Any]:
-        """Every object that matches, in pages; begins anew when the server has forgotten where we were."""
+        """Every object that matches, in pages, or only the first; begins anew when the server has forgotten where we were."""
         query = {"limit": str(PAGE), "labelSelector": selector, "fieldSelector": fields}
         query = {key: value for key, value in query.items() if value}
         accept = METADATA_LIST if metadata_only else "application/json"
@@ -132,7 +133,7 @@ class Api:
                     page = decode(answer)
                     found += (page["items"] if isinstance(page, dict) else page.items) or []
                     more = page["metadata"].get("continue", "") if isinstance(page, dict) else page.metadata.next
-                    if not more:
+                    if not more or first_page:
                         yield from found
                         return
             except Expired:

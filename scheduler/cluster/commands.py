@@ -53,8 +53,8 @@ class Flags:
 def open_session(files: list[Path], target: Target, force: bool) -> Session:
     # Thousands of objects without a cycle: looking for cycles would take a fifth of the time.
     gc.disable()
-    wanted = reconcile.wanted(load_all(files), target.namespace)
-    return Session(Api(target.access()), wanted, force)
+    experiments = reconcile.place(load_all(files), target.namespace)
+    return Session(Api(target.access()), experiments, force)
 
 
 def show_plan(files: list[Path], target: Target, force: bool, as_json: bool, detailed: bool, out: Path | None) -> int:

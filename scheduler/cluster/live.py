@@ -116,9 +116,9 @@ def _elsewhere(api: Api, namespace: str, experiments: list[str]) -> dict[str, tu
     chosen = f"{labels.SELECTOR},{labels.INSTANCE} in ({','.join(experiments)})"
     found: dict[str, set[str]] = {}
     try:
-        for item in api.list(
-            kinds.CRONJOB, None, chosen, f"metadata.namespace!={namespace}", metadata_only=True, decoder=decoder()
-        ):
+        # One page is enough to name namespaces, however many CronJobs they hold.
+        others = f"metadata.namespace!={namespace}"
+        for item in api.list(kinds.CRONJOB, None, chosen, others, metadata_only=True, first_page=True, decoder=decoder()):
             found.setdefault(item.metadata.labels[labels.INSTANCE], set()).add(item.metadata.namespace)
     except Forbidden:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -53,15 +54,30 @@ class Session:
     """One cluster and what it should hold."""
 
     api: Api
-    wanted: list[Wanted]
+    experiments: list[Experiment]
     force: bool = False
+    wanted: list[Wanted] = field(init=False)
     lives: dict[str, Live] = field(default_factory=dict, init=False)
     """What the latest plan was made of."""
     _checked: bool = field(default=False, init=False)
+    _ahead: threading.Thread | None = field(default=None, init=False)
+    _failed: BaseException | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        # The server lists while the objects are built.
+        self._ahead = threading.Thread(target=self._read_ahead, daemon=True)
+        self._ahead.start()
+        self.wanted = wanted(self.experiments)
 
     def plan(self) -> Plan:
         """Read the cluster and plan; nothing is changed."""
-        self.lives = {name: live.read(self.api, name, experiments) for name, experiments in self.namespaces.items()}
+        ahead, self._ahead = self._ahead, None
+        if ahead is None:
+            self._read()
+        else:
+            ahead.join()
+            if self._failed is not None:
+                raise self._failed
         plan = planning.make_plan(
             self.wanted,
             self.lives,
@@ -81,9 +97,20 @@ class Session:
     def namespaces(self) -> dict[str, list[str]]:
         """The experiments by namespace."""
         found: dict[str, list[str]] = {}
-        for one in self.wanted:
-            found.setdefault(one.namespace, []).append(one.experiment)
+        for each in self.experiments:
+            found.setdefault(each.cluster["namespace"], []).append(each.name)
         return found
+
+    def _read_ahead(self) -> None:
+        try:
+            self._read()
+        except BaseException as error:
+            self._failed = error
+
+    def _read(self) -> None:
+        spaces = self.namespaces
+        found = live.in_parallel(*(functools.partial(live.read, self.api, *space) for space in spaces.items()))
+        self.lives = dict(zip(spaces, found, strict=True))
 
 
 def check_version(api: Api) -> None:
@@ -105,8 +132,8 @@ def surroundings(api: Api, namespace: str) -> Surroundings:
     )
 
 
-def wanted(experiments: Iterable[Experiment], namespace: str | None = None) -> list[Wanted]:
-    """What these experiments need of a cluster, by experiment; raises CronsembleError where one cannot run there."""
+def place(experiments: Iterable[Experiment], namespace: str | None) -> list[Experiment]:
+    """The experiments in the namespace that is given, if one is; raises CronsembleError for two of one name there."""
     placed = [
         replace(each, cluster={**each.cluster, "namespace": namespace}) if namespace is not None else each for each in experiments
     ]
@@ -116,6 +143,11 @@ def wanted(experiments: Iterable[Experiment], namespace: str | None = None) -> l
         if key in seen:
             raise CronsembleError(f"{each.path}: {each.name} is declared by {seen[key]} too: rename one")
         seen[key] = each.path
+    return placed
+
+
+def wanted(placed: list[Experiment]) -> list[Wanted]:
+    """What these experiments need of a cluster, by experiment; raises CronsembleError where one cannot run there."""
     cronjobs: dict[tuple[str, str], list[dict[str, Any]]] = {}
     maps = {}
     for made in manifests.desired(placed):

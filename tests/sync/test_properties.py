@@ -86,7 +86,7 @@ def test_a_plan_after_a_sync_is_empty(cluster: Cluster, experiment: Experiment, 
 def check(api: Api, cluster: Cluster, experiment: Experiment, before: Any, after: Any) -> None:
     for tasks, ensemble, store in (before, after):
         experiment.write(tasks, ensemble, store=store)
-        session = Session(api, reconcile.wanted([load(experiment.file)]))
+        session = Session(api, [load(experiment.file)])
         plan = session.plan()
         with reconcile.leases(api, [experiment.namespace], 30, print) as held:
             outcome = execute(api, plan, held, Silent())

@@ -221,7 +221,7 @@ def test_several_files_and_namespaces_at_once(cluster: Cluster, experiment: Expe
     assert "5 to create" in experiment.good("sync", *folder, file=False)
     assert experiment.good("plan", *folder, file=False) == "nothing to do: 5 objects are as the configuration says\n"
     assert names(cluster, "cronjob", other.namespace) == [f"{other.name}-train-a"]
-    assert names(cluster, "cronjob", experiment.namespace) == [f"{third.name}-train-a", f"{experiment.name}-train-a"][::-1]
+    assert names(cluster, "cronjob", experiment.namespace) == [f"{third.name}-train-a", f"{experiment.name}-train-a"]
     cluster.forget(other.namespace)
 
 
