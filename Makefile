@@ -22,7 +22,8 @@ test: $(READY) keras3 hyperkube
 # Needs root, containerd, runc and the CNI plugins; see docs/development.md.
 test-node: $(READY) hyperkube
 	.ci/packages images node
-	-$(PYTHON) images/build.py all
+	-$(PYTHON) images/build.py all --save $(CACHE)/archives
+	CRONSEMBLE_TEST_ARCHIVES=$(or $(CRONSEMBLE_TEST_ARCHIVES),$(CACHE)/archives) \
 	$(if $(CRONSEMBLE_TEST_KUBECONFIG),,PYTHONPATH=tests $(BIN)/python -m cluster.sandbox) $(BIN)/pytest tests/node
 
 # The same control plane, and the same node, by hand.
