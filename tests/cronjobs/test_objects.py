@@ -215,6 +215,16 @@ def test_render_volume_says_what_to_type_next(tmp_path: Path) -> None:
     assert done.stderr.endswith("once these are applied, type store: {claim: e-store}\n")
 
 
+def test_render_says_which_pod_security_the_store_needs(tmp_path: Path) -> None:
+    experiment(tmp_path, "store: {nfs: {server: s, path: /p}}\n" + IMAGES + JAX)
+    command = [*CLI, "render", "-f", str(tmp_path / "config.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr == (
+        f"{tmp_path}/config.yaml: a namespace that enforces more than Pod Security baseline refuses the pods: "
+        "store.nfs is mounted by the pods themselves; `cronsemble render --volume` prints a claim for it\n"
+    )
+
+
 def test_render_without_a_cluster_is_lines_and_no_output(tmp_path: Path) -> None:
     experiment(tmp_path, JAX)
     done = subprocess.run([*CLI, "render", "-f", str(tmp_path)], capture_output=True, text=True, check=False)
