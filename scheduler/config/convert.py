@@ -32,6 +32,7 @@ def fields_of(kind: type[Keys]) -> dict[str, Any]:
 
 @functools.cache
 def _required(kind: type[Keys]) -> tuple[str, ...]:
+    # msgspec evaluates every annotation anew each time.
     return tuple(each.name for each in msgspec.structs.fields(kind) if each.required)
 
 
