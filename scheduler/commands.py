@@ -11,8 +11,24 @@ from types import FrameType
 from jobs import contract as c
 from jobs.store import Run, Store
 from scheduler import terminal
-from scheduler.config import Experiment, load, load_all
+from scheduler.config import SCHEMA_FILE, Experiment, load, load_all, schema_text, starter
 from scheduler.errors import CronsembleError, RuntimeUnavailable
+
+
+def write_starter(file: Path) -> None:
+    """Write the starter and the schema that it refers to; neither is ever written over."""
+    schema = file.with_name(SCHEMA_FILE)
+    try:
+        with open(file, "x", encoding="utf-8") as out:
+            out.write(starter())
+    except FileExistsError as error:
+        raise CronsembleError(f"{file} exists already: name another file, or remove it first") from error
+    try:
+        with open(schema, "x", encoding="utf-8") as out:
+            out.write(schema_text())
+    except FileExistsError:
+        print(f"{schema} exists already and was left as it is; `cronsemble schema` prints today's")
+    print(f"wrote {file}; next: cronsemble check -f {file}")
 
 
 def local_store(experiment: Experiment) -> Store:
