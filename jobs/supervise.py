@@ -139,7 +139,8 @@ def _mark_start(context: Context) -> None:
 
 
 def _end(context: Context, step: str, error: StepError) -> None:
-    print(f"cronsemble: {step}: {error}", file=sys.stderr, flush=True)
+    what = "" if error.status in ("failed", str(error)) else f"{error.status}: "
+    print(f"cronsemble: {step}: {what}{error}", file=sys.stderr, flush=True)
     mark = {
         "schema": c.SCHEMA,
         "time": _now(),
@@ -162,6 +163,7 @@ def _prepare(context: Context, _: str | None) -> None:
     """Keep the snapshot, and pin the bytes that the tasks of this experiment and local date use."""
     task, store = context.task, context.store
     _keep_snapshot(context)
+    _keep_revisions(context)
     key = str(task["data"]["key"])
     if task["data"].get("refresh") == "each_run":
         key += "-" + (context.invocation or str(context.run))
@@ -281,7 +283,7 @@ def _combine(context: Context, _: str | None) -> None:
     write_file(context.folder / c.SELECTION, to_json({"members": told}))
     if len(taken) < task["quorum"] or not taken:
         lines = "; ".join(f"{each['member']}: {each['left_out']}" for each in told if "left_out" in each)
-        raise StepError(f"no quorum: {len(taken)} of the {task['quorum']} members it needs ({lines})", c.WRONG_INPUT)
+        raise StepError(f"{len(taken)} of the {task['quorum']} members it needs ({lines})", c.WRONG_INPUT, c.NO_QUORUM)
     with tempfile.TemporaryDirectory(prefix="cronsemble-") as scratch:
         plan = Path(scratch) / "plan.json"
         members = [{**each, "probabilities": str(context.folder / each["probabilities"])} for each in taken]
@@ -515,6 +517,17 @@ def _keep_snapshot(context: Context) -> None:
             found = store.put_snapshot(kind, (Path(mounted) / name).read_bytes())
             if found != digest:
                 raise StepError(f"{Path(mounted) / name} is {found[:12]}, not the {digest[:12]} of this task", c.WRONG_INPUT)
+
+
+def _keep_revisions(context: Context) -> None:
+    """Put into the store the revisions that the cluster holds: they may be folded there, and the store outlives it."""
+    mounted = context.env.get(c.ENV_REVISIONS)
+    # A volume's folder holds its files' older states too, under names that begin with two dots.
+    for path in sorted(Path(mounted).glob("[!.]*.json")) if mounted else ():
+        try:
+            context.store.add_revision(context.run.experiment, json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, KeyError, TypeError) as error:
+            print(f"cronsemble: {path} is no revision and was passed over: {error!r}", flush=True)
 
 
 def _image(context: Context) -> dict[str, Any] | None:

@@ -17,9 +17,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from cronjobs.revisions import MANUAL
 from cronjobs.tasks import Context, ensemble_task, train_task
 from jobs import contract as c
 from jobs.store import Run, Store, process_identity, publish_bytes, to_json
+from scheduler import revise
 from scheduler.code import user_code
 from scheduler.config import Experiment, Member
 from scheduler.errors import CronsembleError, RuntimeUnavailable
@@ -84,6 +86,7 @@ class LocalEngine:
             self.store.put_snapshot("code", code) if code else "",
             self.published,
         )
+        revise.record(self.store, context, MANUAL, now)
         slot = _Slot(self, context, int(now.timestamp() // 60), uuid.uuid4().hex[:12])
         runtimes = self._runtimes(members, with_ensemble)
         budget = Budget(self.cpus)

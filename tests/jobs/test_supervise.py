@@ -218,6 +218,23 @@ def test_the_tasks_environment_reaches_its_data_function(tmp_path: Path, program
     assert process.returncode == c.DONE and "MODE is fast" in said, said
 
 
+def test_mounted_revisions_are_kept_in_the_store_once(tmp_path: Path, program: Path) -> None:
+    store = Store(tmp_path / "store")
+    write_data(tmp_path / "d.npz", 0)
+    mounted = tmp_path / "revisions"
+    mounted.mkdir()
+    revision = {"revision": 1, "time": "2026-11-23T06:00:00Z", "engine": "cluster:x/y", "tasks": {}}
+    (mounted / "000001.json").write_text(json.dumps(revision))
+    (mounted / "000002.json").write_text("no revision")
+    env = {c.ENV_FOLDER: str(tmp_path), c.ENV_REVISIONS: str(mounted)}
+    for attempt in (1, 2):
+        process = supervise(program, store, RunId(MINUTE, attempt, "e", "train-m"), "prepare", prepare_task(), **env)
+        said, _ = process.communicate()
+        assert process.returncode == c.DONE and "000002.json is no revision" in said, said
+    (kept,) = store.revisions("e")
+    assert kept == {"schema": 1, **revision}
+
+
 SLEEPER = "import time\ndef data(hyperparameters):\n    print('asleep', flush=True)\n    time.sleep(600)\n"
 
 
