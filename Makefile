@@ -5,27 +5,36 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CACHE ?= $(or $(CRONSEMBLE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cronsemble)
 
-.PHONY: demo test test-node cluster node bench check format images keras3 hyperkube clean
+.PHONY: demo test test-node cluster node bench check format images keras3 hyperkube golden clean
 
 demo: $(READY)
-	-$(PYTHON) images/build.py legacy --install
+	.ci/packages images
+	-$(PYTHON) images/build.py legacy
 	$(BIN)/cronsemble run --skip-unavailable
 	@echo; for csv in $$(ls -t store/predictions/digits/*.csv | head -1); do echo "$$csv:"; head -5 "$$csv"; done
 	@echo; $(BIN)/cronsemble history
 
 test: $(READY) keras3 hyperkube
+	.ci/packages images node
+	-$(PYTHON) images/build.py all
 	CRONSEMBLE_TEST_KERAS3=$$(cat $(VENV)/keras3) $(BIN)/pytest --ignore tests/node
 
 # Needs root, containerd, runc and the CNI plugins; see docs/development.md.
 test-node: $(READY) hyperkube
-	$(if $(CRONSEMBLE_TEST_KUBECONFIG),,PYTHONPATH=tests $(BIN)/python -m cluster.sandbox) $(BIN)/pytest tests/node
+ifdef CRONSEMBLE_TEST_KUBECONFIG
+	$(BIN)/pytest tests/node
+else
+	.ci/packages images node
+	-$(PYTHON) images/build.py all --save $(CACHE)/archives
+	PYTHONPATH=tests CRONSEMBLE_TEST_ARCHIVES=$(CACHE)/archives $(BIN)/python -m cluster.sandbox $(BIN)/pytest tests/node
+endif
 
 # The same control plane, and the same node, by hand.
 cluster: $(READY) hyperkube
 	PYTHONPATH=tests $(BIN)/python -m cluster.control_plane
 
 node: $(READY) hyperkube
-	PYTHONPATH=tests $(BIN)/python -m cluster.sandbox $(BIN)/python -m cluster.node
+	PYTHONPATH=tests CRONSEMBLE_TEST_ARCHIVES=$(CACHE)/archives $(BIN)/python -m cluster.sandbox $(BIN)/python -m cluster.node
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -38,17 +47,23 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# The golden files of the cluster's objects, written anew: read the diff before you commit it.
+golden: $(READY)
+	CRONSEMBLE_GOLDEN=write $(BIN)/pytest tests/cronjobs/test_golden.py
+
 images:
-	$(PYTHON) images/build.py all --install
+	.ci/packages images
+	$(PYTHON) images/build.py all
 
 keras3: $(READY)
-	$(BIN)/python -c "from scheduler.runtimes import make_venv; print(make_venv(lambda text: __import__('sys').stderr.write(text + '\n')))" > $(VENV)/keras3
+	$(BIN)/python -c "from scheduler.venvs import make_venv; print(make_venv(lambda text: __import__('sys').stderr.write(text + '\n')))" > $(VENV)/keras3
 
 # The Kubernetes of the tests, built once into the cache, unless the tests are pointed at another one.
 hyperkube:
 	$(if $(CRONSEMBLE_TEST_KUBECONFIG)$(KUBEBUILDER_ASSETS),,$(PYTHON) tests/cluster/binaries.py > /dev/null)
 
 $(READY): pyproject.toml requirements/dev.txt
+	PYTHON=$(PYTHON) .ci/packages venv
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --require-hashes -r requirements/dev.txt
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
@@ -60,3 +75,4 @@ clean:
 bench: $(READY)
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/combine.py
+	$(BIN)/python benchmarks/image_start.py

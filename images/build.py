@@ -1,4 +1,4 @@
-"""Builds the container images with podman or docker: `python3 images/build.py [legacy|keras3|all] [--install]`."""
+"""Builds the container images with podman or docker: `python3 images/build.py [legacy|keras3|all] [--install] [--save DIR]`."""
 
 from __future__ import annotations
 
@@ -6,46 +6,49 @@ import argparse
 import hashlib
 import json
 import os
+import pwd
 import resource
 import shutil
-import ssl
-import subprocess
-import sys
 import tempfile
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-REQUIREMENTS = HERE.parent / "scheduler" / "requirements" / "keras3.txt"
+from base import find_base
+from cache import answer, cache_folder, fail, need, run, say
+from wheels import HERE, requirements, version_of, wheels
+
 SUITES = {"legacy": "bullseye", "keras3": "bookworm"}
-PUBLIC = {suite: f"docker.io/library/debian:{suite}-slim" for suite in SUITES.values()}
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cronsemble" / "images"
-
-
-def say(text: str) -> None:
-    print(text, flush=True)
-
-
-def fail(text: str) -> None:
-    sys.exit(f"images: {text}")
-
-
-def run(*command: str, quiet: bool = False, cwd: Path | None = None) -> int:
-    output = subprocess.DEVNULL if quiet else None
-    return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=cwd, check=False).returncode
-
-
-def need(*command: str, why: str, cwd: Path | None = None) -> None:
-    if run(*command, cwd=cwd):
-        fail(f"{why}: `{' '.join(command[:6])} …` failed; its messages are above")
+PACKAGES = {"legacy": ["keras", "theano", "cntk"], "keras3": ["keras", "tensorflow-cpu", "jax"]}
+PYTHONS = {"legacy": "2.7", "keras3": "3.11"}
+EPOCH = os.environ.get("SOURCE_DATE_EPOCH", "1577836800")
+"""The time that every file and the image itself get; 2020-01-01, when Python 2.7 ended, unless the variable is set."""
+EXTENT = {"legacy": "about 6 minutes", "keras3": "about 3 minutes"}
 
 
 def engine() -> list[str]:
     """The first of podman and docker that answers; a docker client without an engine does not."""
-    for prefix in (["podman", "--cgroup-manager", "cgroupfs"], ["docker"]):
-        if shutil.which(prefix[0]) and not run(*prefix, "info", quiet=True):
-            return prefix
-    fail("neither podman nor docker works here: install podman (apt-get install podman)")
-    return []
+    prefixes = (["podman", "--cgroup-manager", "cgroupfs"], ["docker"])
+    prefix = next((each for each in prefixes if shutil.which(each[0]) and not run(*each, "info", quiet=True)), None)
+    if prefix is None:
+        fail("neither podman nor docker works here: install podman (apt-get install podman)")
+    if prefix[0] == "podman":
+        check_user(os.getuid(), Path("/etc/subuid"))
+    return prefix
+
+
+def check_user(uid: int, subuid: Path) -> None:
+    """An image holds files of several users: podman needs a range of them unless it runs as root."""
+    try:
+        user = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        user = str(uid)
+    lines = subuid.read_text().splitlines() if subuid.is_file() else []
+    if uid != 0 and not any(line.split(":")[0] in (user, str(uid)) for line in lines):
+        fail(
+            f"podman run by {user} cannot build: there is no line for {user} in {subuid}; "
+            f"as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}, or build as root"
+        )
 
 
 def install() -> None:
@@ -55,133 +58,63 @@ def install() -> None:
         need("apt-get", "install", "-y", "-q", "--no-install-recommends", *wanted, why="installing tools")
 
 
-def digest(name: str) -> str:
-    """A hash of everything that goes into the image."""
-    paths = [*sorted((HERE / name).iterdir()), Path(__file__)] + ([REQUIREMENTS] if name == "keras3" else [])
-    return hashlib.sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest()[:16]
+def inputs_of(name: str) -> str:
+    """A hash of everything of ours that goes into the image."""
+    files = {path.name: path.read_bytes() for path in [*(HERE / name).iterdir(), HERE / "apt.sh", HERE / "identity.py"]}
+    files["requirements.txt"], files["epoch"] = requirements(name).encode(), EPOCH.encode()
+    digest = hashlib.sha256()
+    for key in sorted(files):
+        digest.update(f"{key}\0{len(files[key])}\0".encode() + files[key])
+    return digest.hexdigest()[:16]
 
 
-def present(prefix: list[str], image: str, label: str) -> bool:
-    command = [
-        *prefix,
-        "image",
-        "inspect",
-        image,
-        "--format",
-        '{{ index .Config.Labels "cronsemble.inputs" }}',
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.returncode == 0 and done.stdout.strip() == label
+def labels(name: str, inputs: str) -> dict[str, str]:
+    """What the image says of itself: OCI's own labels, and the versions in it."""
+    project = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]
+    pins = requirements(name)
+    versions = {package.removesuffix("-cpu"): version_of(pins, package) for package in PACKAGES[name]}
+    return {
+        "org.opencontainers.image.title": f"cronsemble-{name}",
+        "org.opencontainers.image.description": f"Cronsemble's {name} runtime: " + ", ".join(versions),
+        "org.opencontainers.image.version": project["version"],
+        "cronsemble.inputs": inputs,
+        "cronsemble.python": PYTHONS[name],
+        **{f"cronsemble.{key}": value for key, value in versions.items()},
+    }
 
 
-def base(prefix: list[str], suite: str, mirror: str | None) -> str:
-    """An image of the suite: ours if there, else a registry's, else one made by debootstrap."""
-    own = f"localhost/cronsemble-base:{suite}"
-    if not run(*prefix, "image", "inspect", own, quiet=True):
-        return own
-    if not run("timeout", "20", *prefix, "pull", PUBLIC[suite], quiet=True):
-        return PUBLIC[suite]
-    if os.getuid() != 0 or not shutil.which("debootstrap"):
-        fail(f"no registry answers, and making {suite} needs root and debootstrap")
-    CACHE.mkdir(parents=True, exist_ok=True)
-    for address in [mirror] if mirror else mirrors():
-        with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
-            say(f"making {suite} by debootstrap (about a minute)")
-            root = Path(scratch) / "root"
-            if run("debootstrap", "--variant=minbase", suite, str(root), address, quiet=True):
-                continue
-            shutil.copy("/etc/resolv.conf", root / "etc" / "resolv.conf")
-            tar = Path(scratch) / "root.tar"
-            need("tar", "-C", str(root), "-cf", str(tar), ".", why="packing the base")
-            need(*prefix, "import", str(tar), own, why="importing the base")
-            return own
-    fail(f"{suite} could not be made by debootstrap: give --mirror")
-    return ""
-
-
-def mirrors() -> list[str]:
-    """Debian's mirrors that this machine uses, and the archive beside each for suites that have moved."""
-    found = []
-    for path in [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]:
-        for word in path.read_text(errors="replace").split() if path.is_file() else []:
-            if word.startswith("http") and word.rstrip("/").endswith("/debian") and word not in found:
-                found.append(word)
-    return found + [address.replace("deb.debian", "archive.debian") for address in found]
-
-
-def wheels_legacy(folder: Path) -> None:
-    pip = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "-q",
-        "--no-deps",
-        "--only-binary",
-        ":all:",
-        "-d",
-        str(folder),
-    ]
-    for name in (HERE / "legacy" / "wheels.txt").read_text().split():
-        native = [
-            *pip,
-            "--python-version",
-            "27",
-            "--implementation",
-            "cp",
-            "--abi",
-            "cp27mu",
-            "--platform",
-            "manylinux1_x86_64",
-        ]
-        pure = [
-            *pip,
-            "--python-version",
-            "27",
-            "--implementation",
-            "py",
-            "--abi",
-            "none",
-            "--platform",
-            "any",
-        ]
-        if run(*native, name, quiet=True):
-            need(*pure, name, why=f"downloading {name}")
-    certificates = os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile
-    if certificates:
-        shutil.copy(certificates, folder / "ca.pem")
-
-
-def wheels_keras3(folder: Path) -> None:
-    shutil.copy(REQUIREMENTS, folder / "keras3.txt")
-    command = [sys.executable, "-m", "pip", "download", "-q", "--require-hashes", "--only-binary", ":all:"]
-    options = ["--no-deps", "--python-version", "3.11", "-r", str(REQUIREMENTS), "-d", str(folder)]
-    platforms = [f"manylinux_2_{minor}_x86_64" for minor in range(36, 16, -1)] + ["manylinux2014_x86_64"]
-    need(*command, *options, *(f"--platform={name}" for name in platforms), why="downloading wheels")
+def inputs_label(prefix: list[str], image: str) -> str | None:
+    return answer(*prefix, "image", "inspect", image, "--format", '{{ index .Config.Labels "cronsemble.inputs" }}')
 
 
 def build(prefix: list[str], name: str, mirror: str | None) -> None:
-    image, inputs = f"localhost/cronsemble-{name}", digest(name)
-    if present(prefix, image, inputs):
+    image, inputs = f"localhost/cronsemble-{name}", inputs_of(name)
+    if inputs_label(prefix, image) == inputs:
         say(f"{image}: already built from these files")
         return
-    start = base(prefix, SUITES[name], mirror)
-    with tempfile.TemporaryDirectory() as scratch:
+    packages = wheels(name)
+    base = find_base(prefix, SUITES[name], mirror)
+    with tempfile.TemporaryDirectory(dir=cache_folder() / "images", prefix=".context-") as scratch:
         context = Path(scratch) / name
         shutil.copytree(HERE / name, context)
-        (context / "wheels").mkdir()
-        say(f"{image}: downloading wheels")
-        wheels_legacy(context / "wheels") if name == "legacy" else wheels_keras3(context / "wheels")
-        (context / "identity.json").write_text(json.dumps({"name": name, "inputs": inputs}) + "\n")
-        say(f"{image}: building (legacy about 5 minutes, keras3 about 3)")
-        options = ["--build-arg", f"BASE={start}", "--label", f"cronsemble.inputs={inputs}", "-t", image]
+        # Links, not copies: the cache is on the same disk.
+        shutil.copytree(packages, context / "wheels", copy_function=os.link)
+        for path in (HERE / "apt.sh", HERE / "identity.py"):
+            shutil.copy(path, context)
+        (context / "requirements.txt").write_text(requirements(name))
+        say(f"{image}: building ({EXTENT[name]})")
+        arguments = {"BASE": base, "INPUTS": inputs, "EPOCH": EPOCH}
+        options = [f"--build-arg={key}={value}" for key, value in arguments.items()]
+        options += [f"--label={key}={value}" for key, value in labels(name, inputs).items()]
         if prefix[0] == "podman":
-            options += ["--isolation", "chroot", "--pull=never", "--squash-all"]
+            options += ["--isolation", "chroot", "--pull=never", "--timestamp", EPOCH]
         need(
             *prefix,
             "build",
             "-q",
             *options,
+            "-t",
+            image,
             "-f",
             str(context / "Containerfile"),
             str(context),
@@ -190,19 +123,43 @@ def build(prefix: list[str], name: str, mirror: str | None) -> None:
     say(f"{image}: built")
 
 
+def save(prefix: list[str], name: str, folder: Path) -> None:
+    """Write the image as a docker archive, which containerd and docker load; left alone if it is up to date."""
+    image = f"localhost/cronsemble-{name}"
+    identity = answer(*prefix, "image", "inspect", image, "--format", "{{.Id}}")
+    tar, mark = folder / f"cronsemble-{name}.tar", folder / f"cronsemble-{name}.json"
+    if tar.exists() and mark.exists() and json.loads(mark.read_text()).get("id") == identity:
+        say(f"{tar}: up to date")
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    mark.unlink(missing_ok=True)
+    part = folder / f".cronsemble-{name}.tar.part"
+    part.unlink(missing_ok=True)
+    options = ["-q", "--format", "docker-archive"] if prefix[0] == "podman" else []
+    need(*prefix, "save", *options, "-o", str(part), image, why=f"saving {image}")
+    part.rename(tar)
+    mark.write_text(json.dumps({"id": identity, "image": f"{image}:latest", "inputs": inputs_label(prefix, image)}) + "\n")
+    say(f"{tar}: {tar.stat().st_size / 1e6:.0f} MB")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("image", nargs="?", default="all", choices=[*SUITES, "all"])
     parser.add_argument("--install", action="store_true", help="install podman and debootstrap (as root, with apt)")
     parser.add_argument("--mirror", help="the Debian mirror for debootstrap")
+    parser.add_argument("--save", metavar="DIR", type=Path, help="also write the images there as docker archives")
     options = parser.parse_args()
     if options.install:
         install()
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     prefix = engine()
-    for name in SUITES if options.image == "all" else [options.image]:
-        build(prefix, name, options.mirror)
+    names = list(SUITES) if options.image == "all" else [options.image]
+    # Side by side: one mostly computes, the other mostly writes.
+    with ThreadPoolExecutor(len(names)) as pool:
+        list(pool.map(lambda name: build(prefix, name, options.mirror), names))
+    for name in names if options.save else []:
+        save(prefix, name, options.save)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Standard library alone, Python 3.9: every image and the tool import it.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -19,13 +20,16 @@ ENV_TASK = "CRONSEMBLE_TASK"  # the task's resolved configuration, as JSON
 ENV_KIND = "CRONSEMBLE_KIND"  # scheduled | manual | rerun | backfill
 ENV_INVOCATION = "CRONSEMBLE_INVOCATION"  # ties the runs of one `run` command together
 ENV_FOLDER = "CRONSEMBLE_FOLDER"  # where relative data paths begin
-ENV_CODE = "CRONSEMBLE_CODE"  # hash of the user's code in the store, empty if there is none
+ENV_SNAPSHOT = "CRONSEMBLE_SNAPSHOT"  # a folder with the program and the code that the store may lack
 ENV_PYTHON = "CRONSEMBLE_PYTHON"  # the interpreter of the framework
 ENV_IMAGE = "CRONSEMBLE_IMAGE"  # the image's reference, empty outside a container
 ENV_OWNER = "CRONSEMBLE_OWNER"  # JSON identity of the local engine's process
 ENV_TIMEOUT = "CRONSEMBLE_TIMEOUT"  # seconds that this step may take
-ENV_DATE = "CRONSEMBLE_DATE"  # the slot's date in the experiment's zone: images carry no zone data
 ENV_THEANO_WARM = "CRONSEMBLE_THEANO_WARM"  # a baked compile folder, copied before Theano starts
+
+PROGRAM_FILE = "program.pyz"
+CODE_FILE = "code.zip"
+"""Names in the folder of a mounted snapshot."""
 
 START = "start.json"
 END = "end.json"
@@ -93,3 +97,9 @@ def parse_run_id(text: str, experiment: str, task: str) -> RunId | None:
 
 def member_task(member: str) -> str:
     return f"train-{member}"
+
+
+def seed_of(*parts: object) -> int:
+    """A 31-bit seed from names and slot: the first bits of the SHA-256 of the parts, a line each."""
+    digest = hashlib.sha256("\n".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:4], "big") & 0x7FFFFFFF

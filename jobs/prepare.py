@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from jobs.portable.inputs import WrongInput, guarded, user_function
+from jobs.portable.inputs import WrongInput, guarded, sha256, user_function
 
 Arrays = dict[str, Any]
 HELD_OUT = 100
@@ -39,12 +39,13 @@ def _prepare(argv: Sequence[str]) -> None:
     raw = load(reference, Path(options.folder), options.code, task["hyperparameters"])
     wanted = task["data"]["predict"].replace("{date}", options.date)
     inputs = None if wanted == "holdout" else read_npz(Path(options.folder) / wanted, "data.predict")
-    arrays = resolve(raw, task["data_seed"], inputs, needs_images=task["model"] == "cnn")
+    arrays = resolve(raw, task["data_seed"], inputs, needs_images=task.get("model") == "cnn")
     write_npz(Path(options.out) / "data.npz", arrays)
     told = {
         "fingerprint": fingerprint(arrays),
         "source": reference,
         "predict": wanted,
+        "files": {name: sha256(Path(options.folder) / name) for name in (reference, wanted) if name.endswith(".npz")},
         "shapes": {name: list(array.shape) for name, array in arrays.items()},
         "class_names": [str(name) for name in arrays["class_names"]],
     }

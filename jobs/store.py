@@ -108,8 +108,17 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def publish_file(path: Path, source: Path) -> bool:
-    """Make ``source`` visible as ``path`` unless that name is taken; says whether it was free."""
+    """Make ``source``'s bytes visible as ``path`` unless that name is taken; says whether it was free.
+
+    A link where the file systems allow it, else a copy.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _fsync(source)
+    try:
+        return _link(source, path)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EXDEV, errno.ENOTSUP, errno.EMLINK):
+            raise
     part = path.parent / f".{path.name}.{uuid.uuid4().hex}.part"
     try:
         shutil.copyfile(source, part)
@@ -256,17 +265,7 @@ class Store:
         return target if self._archive_file(result / CSV, target) else None
 
     def _archive_file(self, source: Path, target: Path) -> bool:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(source, target)
-        except FileExistsError:
-            return _same_file(source, target) or source.read_bytes() == target.read_bytes()
-        except OSError as error:
-            if error.errno not in (errno.EPERM, errno.EXDEV, errno.ENOTSUP, errno.EMLINK):
-                raise
-            return publish_file(target, source)
-        _fsync(target.parent)
-        return True
+        return publish_file(target, source) or source.read_bytes() == target.read_bytes()
 
     def heal_archive(self, experiment: str) -> list[Path]:
         """Link what a process that died between commit and link left out of the archive."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import hashlib
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from jobs import contract as c
 from jobs.select import latest
@@ -48,7 +50,8 @@ class Context:
     store: Store
     run: c.RunId
     name: str  # the try's
-    task: dict[str, Any]
+    task: dict[str, Any]  # with this run's seed filled in
+    task_bytes: bytes  # as its snapshot keeps it
     env: Mapping[str, str]
     stopped: threading.Event = field(default_factory=threading.Event)
     child: subprocess.Popen[bytes] | None = None
@@ -77,8 +80,11 @@ def read_context(env: Mapping[str, str]) -> Context:
             f"{c.ENV_RUN}={env[c.ENV_RUN]} is not a run of {task['experiment']}'s {task['task']}",
             c.WRONG_INPUT,
         )
+    kept = to_json(task)
+    if "seed" in task and task["seed"] is None:
+        task["seed"] = c.seed_of(run.experiment, run.task, run.minute)
     store = Store(Path(env[c.ENV_STORE]))
-    return Context(store, run, env.get(c.ENV_TRY) or uuid.uuid4().hex[:12], task, env)
+    return Context(store, run, env.get(c.ENV_TRY) or uuid.uuid4().hex[:12], task, kept, env)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -87,7 +93,7 @@ def main(argv: Sequence[str]) -> int:
         prog="supervise",
         description="Run one step of a run under supervision. The run is described by the environment: "
         f"{c.ENV_RUN} (<experiment>-<task>-<unix minutes>[-rN]), {c.ENV_STORE}, {c.ENV_TASK} (JSON), and "
-        f"optionally {c.ENV_TRY}, {c.ENV_KIND}, {c.ENV_FOLDER}, {c.ENV_CODE}, {c.ENV_PYTHON}, "
+        f"optionally {c.ENV_TRY}, {c.ENV_KIND}, {c.ENV_FOLDER}, {c.ENV_SNAPSHOT}, {c.ENV_PYTHON}, "
         f"{c.ENV_TIMEOUT}.",
     )
     parser.add_argument("step", choices=["prepare", "train", "predict", "combine"])
@@ -153,16 +159,18 @@ def _end(context: Context, step: str, error: StepError) -> None:
 
 
 def _prepare(context: Context, _: str | None) -> None:
-    """Pin the bytes that the tasks of this experiment and local date use."""
+    """Keep the snapshot, and pin the bytes that the tasks of this experiment and local date use."""
     task, store = context.task, context.store
+    _keep_snapshot(context)
     key = str(task["data"]["key"])
     if task["data"].get("refresh") == "each_run":
         key += "-" + (context.invocation or str(context.run))
-    pin = store.pin(context.run.experiment, _local_date(context), key)
+    date = _local_date(context)
+    pin = store.pin(context.run.experiment, date, key)
     known = read_json(pin)
     if known is None or not store.dataset(known["fingerprint"]).exists():
         with (
-            _code(context) as code,
+            _code(context, task["snapshot"]["code"]) as code,
             tempfile.TemporaryDirectory(dir=context.folder, prefix=".prepare-") as scratch,
         ):
             out = Path(scratch)
@@ -172,15 +180,32 @@ def _prepare(context: Context, _: str | None) -> None:
                 "--folder",
                 context.env.get(c.ENV_FOLDER, "."),
             ]
-            arguments += ["--code", code, "--date", _local_date(context), "--out", scratch]
-            _child(context, "prepare", arguments, {"KERAS_BACKEND": "numpy"})
+            arguments += ["--code", code, "--date", date, "--out", scratch]
+            _child(context, "prepare", arguments, {**task.get("env", {}), "KERAS_BACKEND": "numpy"})
             made = json.loads((out / c.DATA).read_text(encoding="utf-8"))
             publish_file(store.dataset(made["fingerprint"]), out / "data.npz")
             publish_bytes(pin, to_json({**made, "time": _now(), "run": str(context.run)}))
         known = read_json(pin)
         if known is None:
             raise StepError(f"{pin} cannot be read back")
+    else:
+        _tell_of_changes(context, known)
     write_file(context.folder / c.DATA, to_json(known))
+
+
+def _tell_of_changes(context: Context, pinned: Mapping[str, Any]) -> None:
+    """Say so if a file has changed since its data was pinned: the pinned bytes are used all the same."""
+    for name, digest in pinned.get("files", {}).items():
+        try:
+            same = _sha256(Path(context.env.get(c.ENV_FOLDER, ".")) / name) == digest
+        except OSError:
+            continue
+        if not same:
+            _notice(
+                context,
+                f"{name} has changed since {pinned['run']} fixed this date's data; "
+                "what it fixed is used (`refresh: each_run` under data: reads the file anew)",
+            )
 
 
 def _train(context: Context, _: str | None) -> None:
@@ -188,7 +213,7 @@ def _train(context: Context, _: str | None) -> None:
     began = _now()
     data = _data(context)
     _warm_theano(context)
-    with _code(context) as code, tempfile.TemporaryDirectory(prefix="cronsemble-") as scratch:
+    with _code(context, task["snapshot"]["code"]) as code, tempfile.TemporaryDirectory(prefix="cronsemble-") as scratch:
         arguments = [
             "--task",
             str(_task_file(context, Path(scratch))),
@@ -226,7 +251,7 @@ def _predict(context: Context, member: str | None) -> None:
         told["accuracy"] = record.get("accuracy")
         told["class_names"] = record.get("model", {}).get("class_names")
         _warm_theano(context, spec["backend"])
-        with _code(context, record.get("snapshot", {}).get("code")) as code:
+        with _code(context, record.get("snapshot", {}).get("code", "")) as code:
             arguments = [
                 "--model",
                 str(result),
@@ -241,7 +266,7 @@ def _predict(context: Context, member: str | None) -> None:
         if error.status == "interrupted":
             raise
         told["left_out"] = str(error)
-        print(f"cronsemble: {member} is left out: {error}", flush=True)
+        _notice(context, f"{member} is left out: {error}")
     publish_bytes(out / c.END, to_json(told))
 
 
@@ -261,15 +286,12 @@ def _combine(context: Context, _: str | None) -> None:
         plan = Path(scratch) / "plan.json"
         members = [{**each, "probabilities": str(context.folder / each["probabilities"])} for each in taken]
         plan.write_bytes(to_json({"method": task["method"], "members": members, "data": str(_data(context))}))
-        _child(context, "combine", ["--plan", str(plan), "--out", str(context.folder)], {})
+        _child(context, "combine", ["--plan", str(plan), "--out", str(context.folder)], task.get("env", {}))
     ensemble = _require(context, c.ENSEMBLE)
     _commit(context, began, {"ensemble": ensemble, "members": told, "accuracy": ensemble.get("accuracy")})
     path = context.store.publish_archive(context.run)
     if path is None:
-        print(
-            "cronsemble: a foreign file has this run's name in the archive; the CSV is in the run's result",
-            flush=True,
-        )
+        print("cronsemble: a foreign file has this run's name in the archive; the CSV is in the run's result", flush=True)
     else:
         print(f"cronsemble: archived {path}", flush=True)
 
@@ -294,7 +316,7 @@ def _commit(context: Context, began: str, result: dict[str, Any]) -> None:
         "started": start.get("time"),
         "step_started": began,
         "finished": _now(),
-        "snapshot": task.get("snapshot", {}),
+        "snapshot": {**task["snapshot"], "task": hashlib.sha256(context.task_bytes).hexdigest()},
         "hyperparameters": task.get("hyperparameters"),
         "seed": task.get("seed"),
         "threads": task.get("threads"),
@@ -371,7 +393,7 @@ def _child(
     if context.stopped.is_set():
         raise StepError("interrupted", c.INTERRUPTED, "interrupted", exit_code=code)
     if late.is_set():
-        raise StepError(f"not done within its deadline of {timeout:g} s", exit_code=code)
+        raise StepError(f"{program}: not done within its deadline of {timeout:g} s", exit_code=code)
     if code == c.WRONG_INPUT:
         raise StepError(last.decode(errors="replace").strip() or f"{program}: wrong input", c.WRONG_INPUT, exit_code=code)
     if code:
@@ -403,7 +425,8 @@ def _framework_env(spec: Mapping[str, Any]) -> dict[str, str]:
         "PYTHONIOENCODING": "utf-8",
         "KERAS_BACKEND": spec["backend"],
         "TF_CPP_MIN_LOG_LEVEL": "3",
-        "CUDA_VISIBLE_DEVICES": "-1",
+        # Without a GPU asked for, one that happens to be there would change the bits.
+        **({} if spec.get("gpus") else {"CUDA_VISIBLE_DEVICES": "-1"}),
     }
 
 
@@ -425,16 +448,21 @@ def _warm_theano(context: Context, backend: str | None = None) -> None:
 class _code:
     """The user's code unpacked in a folder of its own for as long as a child needs it; empty without any."""
 
-    def __init__(self, context: Context, digest: str | None = None) -> None:
+    def __init__(self, context: Context, digest: str) -> None:
         self.context = context
-        self.digest = digest or context.env.get(c.ENV_CODE) or ""
+        self.digest = digest
         self.scratch: tempfile.TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> str:
         self.scratch = tempfile.TemporaryDirectory(prefix="cronsemble-code-")
         if self.digest:
-            with zipfile.ZipFile(self.context.store.snapshot("code", self.digest)) as archive:
-                archive.extractall(self.scratch.name)
+            path = self.context.store.snapshot("code", self.digest)
+            try:
+                with zipfile.ZipFile(path) as archive:
+                    archive.extractall(self.scratch.name)
+            except (FileNotFoundError, zipfile.BadZipFile) as error:
+                self.scratch.cleanup()
+                raise StepError(f"{path}: this snapshot of the user's code is missing or damaged", c.WRONG_INPUT) from error
         return self.scratch.name
 
     def __exit__(self, *_: object) -> None:
@@ -468,7 +496,25 @@ def _started_before(context: Context, member: str) -> bool:
 
 
 def _local_date(context: Context) -> str:
-    return str(context.env.get(c.ENV_DATE) or context.run.slot.strftime("%Y-%m-%d"))
+    """The slot's date in the experiment's zone; only prepare asks, whose runtime has zone data."""
+    zone = str(context.task["timezone"])
+    try:
+        return context.run.slot.astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d")
+    except ZoneInfoNotFoundError as error:
+        raise StepError(f"timezone {zone}: this runtime has no data of it: install tzdata there", c.WRONG_INPUT) from error
+
+
+def _keep_snapshot(context: Context) -> None:
+    """Put into the store what a rerun needs and the store lacks: program, user code, the task's configuration."""
+    store, known = context.store, context.task["snapshot"]
+    store.put_snapshot("task", context.task_bytes)
+    mounted = context.env.get(c.ENV_SNAPSHOT)
+    for kind, name in (("program", c.PROGRAM_FILE), ("code", c.CODE_FILE)):
+        digest = known[kind]
+        if mounted and digest and not store.snapshot(kind, digest).exists():
+            found = store.put_snapshot(kind, (Path(mounted) / name).read_bytes())
+            if found != digest:
+                raise StepError(f"{Path(mounted) / name} is {found[:12]}, not the {digest[:12]} of this task", c.WRONG_INPUT)
 
 
 def _image(context: Context) -> dict[str, Any] | None:
@@ -482,6 +528,23 @@ def _processor() -> str:
     except OSError:
         return ""
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _notice(context: Context, text: str) -> None:
+    """Tell whoever watches, and the log, what the user should know of a step that goes on."""
+    print(f"cronsemble: {text}", flush=True)
+    with open(context.folder / c.LOG, "a", encoding="utf-8") as log:
+        log.write(f"cronsemble: {text}\n")
+    with open(context.folder / c.PROGRESS, "a", encoding="utf-8") as progress:
+        progress.write(json.dumps({"event": "notice", "text": text}) + "\n")
 
 
 def _tail(path: Path) -> list[str]:

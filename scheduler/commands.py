@@ -13,8 +13,24 @@ from types import FrameType
 from jobs import contract as c
 from jobs.store import Run, Store
 from scheduler import terminal, views
-from scheduler.config import Experiment, load
+from scheduler.config import SCHEMA_FILE, Experiment, load, load_all, schema_text, starter
 from scheduler.errors import CronsembleError, RuntimeUnavailable
+
+
+def write_starter(file: Path) -> None:
+    """Write the starter and the schema that it refers to; neither is ever written over."""
+    schema = file.with_name(SCHEMA_FILE)
+    try:
+        with open(file, "x", encoding="utf-8") as out:
+            out.write(starter())
+    except FileExistsError as error:
+        raise CronsembleError(f"{file} exists already: name another file, or remove it first") from error
+    try:
+        with open(schema, "x", encoding="utf-8") as out:
+            out.write(schema_text())
+    except FileExistsError:
+        print(f"{schema} exists already and was left as it is; `cronsemble schema` prints today's")
+    print(f"wrote {file}; next: cronsemble check -f {file}")
 
 
 def local_store(experiment: Experiment) -> Store:
@@ -134,3 +150,19 @@ def print_logs(file: Path, name: str) -> None:
             sys.stdout.write(path.read_text(encoding="utf-8", errors="replace"))
     if run.reason:
         print(f"{run.status}: {run.reason}")
+
+
+def print_objects(files: list[Path], volume: bool) -> None:
+    """The objects as YAML on stdout; on stderr what they do not say."""
+    from cronjobs.volumes import claim_name
+    from scheduler import manifests
+
+    experiments = load_all(files)
+    found = manifests.store_volumes(experiments) if volume else manifests.desired(experiments)
+    said = [] if volume else manifests.notes(experiments)
+    if volume:
+        said = [f"{each.path}: once these are applied, type store: {{claim: {claim_name(each)}}}" for each in experiments]
+    sys.stdout.write(manifests.to_yaml(found))
+    sys.stdout.flush()
+    for line in said:
+        print(line, file=sys.stderr)

@@ -16,15 +16,15 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Protocol
-from zoneinfo import ZoneInfo
 
+from cronjobs.tasks import Context, ensemble_task, train_task
 from jobs import contract as c
 from jobs.store import Run, Store, process_identity, publish_bytes, to_json
+from scheduler.code import user_code
 from scheduler.config import Experiment, Member
 from scheduler.errors import CronsembleError, RuntimeUnavailable
 from scheduler.program import build_program
 from scheduler.runtimes import Runtime, find_runtime
-from scheduler.tasks import Context, ensemble_task, train_task, user_code
 
 KILL_AFTER = 3.5
 """Seconds after which a process that was asked to stop is killed; children have 2 s of their own."""
@@ -89,7 +89,7 @@ class LocalEngine:
         budget = Budget(self.cpus)
         chosen = list(members)
         with ThreadPoolExecutor(max(1, len(chosen))) as pool:
-            # The longest-named order is the file's: what the user wrote first starts first.
+            # In the file's order: what the user wrote first starts first.
             futures = [pool.submit(slot.train, member, runtimes, budget) for member in chosen]
             done = [run for future in futures if (run := future.result()) is not None]
         if with_ensemble and not self.stop.is_set():
@@ -171,7 +171,7 @@ class _Slot:
 
     def train(self, member: Member, runtimes: dict[str, Runtime | RuntimeUnavailable], budget: Budget) -> Run | None:
         """The run, or None if the engine was stopped before its turn came."""
-        task = train_task(self.context, member, self.minute)
+        task = train_task(self.context, member)
         self.engine.watcher.stage(task["task"], "waiting")
         taken = budget.take(member.threads, self.engine.stop)
         try:
@@ -202,8 +202,6 @@ class _Slot:
     ) -> Run:
         store, watcher = self.engine.store, self.engine.watcher
         run = store.claim(task["experiment"], task["task"], self.minute)
-        text = to_json(task)
-        task["snapshot"] = {**task["snapshot"], "task": store.put_snapshot("task", text)}
         ends = time.monotonic() + deadline
         problem = ""
         for _ in range(retries + 1):
@@ -254,17 +252,14 @@ class _Slot:
         return c.DONE
 
     def _env(self, run: c.RunId, task: dict[str, Any], name: str, left: float) -> dict[str, str]:
-        zone = ZoneInfo(self.engine.experiment.timezone)
         return {
             c.ENV_RUN: str(run),
             c.ENV_TRY: name,
             c.ENV_TASK: json.dumps(task),
             c.ENV_KIND: self.engine.kind,
             c.ENV_INVOCATION: self.invocation,
-            c.ENV_CODE: self.context.code,
             c.ENV_OWNER: json.dumps(process_identity()),
             c.ENV_TIMEOUT: f"{left:.0f}",
-            c.ENV_DATE: run.slot.astimezone(zone).strftime("%Y-%m-%d"),
         }
 
     def _refuse(self, run: c.RunId, folder: Path, name: str, reason: str) -> None:

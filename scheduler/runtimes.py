@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import os
 import shutil
-import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 from jobs.contract import ENV_FOLDER, ENV_IMAGE, ENV_PYTHON, ENV_STORE
 from scheduler import containers
 from scheduler.config import Experiment
 from scheduler.errors import RuntimeUnavailable
-
-Say = Callable[[str], None]
+from scheduler.venvs import Say, make_venv, requirement_set
 
 
 @dataclass(frozen=True)
@@ -52,7 +47,8 @@ def find_runtime(experiment: Experiment, name: str, say: Say) -> Runtime:
     """The runtime of that name, made if need be; raises RuntimeUnavailable."""
     wanted = experiment.runtimes.get(name, "venv" if name == "keras3" else {})
     if wanted == "venv":
-        return Runtime(name, python=str(make_venv(say)))
+        needed = requirement_set(member.backend for member in experiment.members.values())
+        return Runtime(name, python=str(make_venv(say, needed)))
     if isinstance(wanted, Mapping) and "python" in wanted:
         path = shutil.which(str(wanted["python"]))
         if path is None:
@@ -68,43 +64,3 @@ def find_runtime(experiment: Experiment, name: str, say: Say) -> Runtime:
             raise RuntimeUnavailable(f"runtimes.{name}: there is no image {image} here: `make images` builds it")
         return Runtime(name, image=image, engine=engine)
     raise RuntimeUnavailable(f"runtimes.{name} is not configured: give `image: REF` or `python: PATH`")
-
-
-def cache_folder() -> Path:
-    """Where runtimes are kept, outside every checkout."""
-    base = os.environ.get("CRONSEMBLE_CACHE") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "cronsemble"
-    )
-    return Path(base)
-
-
-def make_venv(say: Say, requirements: str = "keras3.txt") -> Path:
-    """The interpreter of a virtual environment that holds the pinned requirements; made once per content."""
-    text = files("scheduler").joinpath("requirements", requirements).read_bytes()
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    key = hashlib.sha256(text + version.encode()).hexdigest()[:16]
-    folder = cache_folder() / "venvs" / f"{requirements.removesuffix('.txt')}-{key}"
-    python, ready = folder / "bin" / "python", folder / ".ready"
-    if ready.exists():
-        return python
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.parent / f"{folder.name}.lock", "w") as lock:
-        # The cache is on a local disk, so a lock serves; the second one finds it ready.
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if ready.exists():
-            return python
-        say(f"making the runtime {folder.name} (once, a few minutes)")
-        shutil.rmtree(folder, ignore_errors=True)
-        pins = folder.parent / f"{folder.name}.txt"
-        pins.write_bytes(text)
-        _build([sys.executable, "-m", "venv", str(folder)])
-        _build([str(python), "-m", "pip", "install", "-q", "--require-hashes", "-r", str(pins)])
-        ready.touch()
-    return python
-
-
-def _build(command: list[str]) -> None:
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode:
-        last = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
-        raise RuntimeUnavailable(f"the runtime cannot be made: {' '.join(command[:4])} …: {last}")

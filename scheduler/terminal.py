@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import sys
 import threading
-import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from jobs.contract import PROGRESS
+from jobs.contract import PROGRESS, RESULT
 from jobs.store import Run
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -51,16 +50,30 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
-class Plain:
-    """A line for every stage, epoch and end, for pipes and logs."""
+def print_columns(columns: list[str], rows: list[list[str]]) -> None:
+    """Plain cells as a table; never cut where the output is no terminal."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for name in columns:
+        table.add_column(name, no_wrap=True)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console(width=None if sys.stdout.isatty() else 400).print(table)
+
+
+class Watcher:
+    """Follows the progress files of tasks at work and tells of what happens; used as a context manager."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._tails: dict[str, Tail] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
-    def __enter__(self) -> Plain:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -69,59 +82,88 @@ class Plain:
         self._thread.join()
 
     def say(self, text: str) -> None:
+        raise NotImplementedError
+
+    def stage(self, task: str, stage: str, folder: Path | None = None) -> None:
+        """A task is at a stage; its progress lies in ``folder``."""
+        with self._lock:
+            if folder is not None and (task not in self._tails or self._tails[task].path != folder / PROGRESS):
+                self._tails[task] = Tail(folder / PROGRESS)
+
+    def done(self, task: str, run: Run) -> None:
+        """A task's run ended; what its progress file says last is told first."""
+        with self._lock:
+            if task in self._tails:
+                self._tails[task].moved(run.folder / RESULT / PROGRESS)
+            self._drain(task)
+            self._tails.pop(task, None)
+
+    def event(self, task: str, event: dict[str, Any]) -> None:
+        self.say(f"{task}: {describe(event)}")
+
+    def _follow(self) -> None:
+        while not self._stop.wait(0.25):
+            with self._lock:
+                for task in list(self._tails):
+                    self._drain(task)
+
+    def _drain(self, task: str) -> None:
+        for event in self._tails[task].read() if task in self._tails else []:
+            self.event(task, event)
+
+
+class Plain(Watcher):
+    """A line for every stage, epoch and end, for pipes and logs."""
+
+    def say(self, text: str) -> None:
         with self._lock:
             print(text, flush=True)
 
     def stage(self, task: str, stage: str, folder: Path | None = None) -> None:
-        if folder is not None:
-            self._tails[task] = Tail(folder / PROGRESS)
+        super().stage(task, stage, folder)
         self.say(f"{task}: {stage}")
 
     def done(self, task: str, run: Run) -> None:
-        self._drain(task)
+        super().done(task, run)
         self.say(f"{task}: {ended(run)}")
 
-    def _follow(self) -> None:
-        while not self._stop.wait(0.5):
-            for task in list(self._tails):
-                self._drain(task)
 
-    def _drain(self, task: str) -> None:
-        tail = self._tails.get(task)
-        for event in tail.read() if tail else []:
-            self.say(f"{task}: {describe(event)}")
-
-
-class Live:
+class Live(Watcher):
     """A line per task, kept up to date: stage, epoch, loss, accuracy, time left."""
 
     def __init__(self) -> None:
         from rich.console import Console
         from rich.live import Live as RichLive
 
+        super().__init__()
         self._rows: dict[str, dict[str, Any]] = {}
-        self._lock = threading.Lock()
         self._console = Console()
         self._live = RichLive(console=self._console, get_renderable=self._table, refresh_per_second=4)
 
-    def __enter__(self) -> Live:
+    def __enter__(self) -> Self:
         self._live.start()
-        return self
+        return super().__enter__()
 
     def __exit__(self, *_: object) -> None:
+        super().__exit__()
         self._live.stop()
 
     def say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False)
 
     def stage(self, task: str, stage: str, folder: Path | None = None) -> None:
-        with self._lock:
-            known = self._rows.setdefault(task, {"began": time.monotonic(), "event": {}})
-            known.update(stage=stage, tail=Tail(folder / PROGRESS) if folder else None)
+        super().stage(task, stage, folder)
+        self._rows = {**self._rows, task: {"event": {}, **self._rows.get(task, {}), "stage": stage}}
+
+    def event(self, task: str, event: dict[str, Any]) -> None:
+        if event["event"] == "epoch":
+            self._rows[task]["event"] = event
+        else:
+            super().event(task, event)
 
     def done(self, task: str, run: Run) -> None:
-        with self._lock:
-            self._rows[task].update(stage=ended(run), style=_STYLES.get(run.status, ""), over=True)
+        super().done(task, run)
+        self._rows[task].update(stage=ended(run), style=_STYLES.get(run.status, ""), over=True)
 
     def _table(self) -> Any:
         from rich.table import Table
@@ -129,15 +171,13 @@ class Live:
         table = Table(box=None, pad_edge=False)
         for name in ("task", "epoch", "loss", "accuracy", "left", "stage"):
             table.add_column(name, no_wrap=True)
-        with self._lock:
-            for task, known in self._rows.items():
-                for event in known["tail"].read() if known.get("tail") else []:
-                    known["event"] = event
-                event = known["event"]
-                left = "" if known.get("over") else _left(event)
-                epoch = f"{event['epoch']}/{event['epochs']}" if "epoch" in event else ""
-                cells = [number(event.get("val_loss")), number(event.get("val_accuracy")), left]
-                table.add_row(task, epoch, *cells, known["stage"], style=known.get("style"))
+        # Called by rich's own thread under its lock: it must not wait for ours.
+        for task, known in self._rows.items():
+            event = known["event"]
+            left = "" if known.get("over") else _left(event)
+            epoch = f"{event['epoch']}/{event['epochs']}" if event else ""
+            cells = [number(event.get("val_loss")), number(event.get("val_accuracy")), left]
+            table.add_row(task, epoch, *cells, known["stage"], style=known.get("style"))
         return table
 
 
@@ -145,11 +185,16 @@ class Tail:
     """Reads the lines that a file has grown by since the last look."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._at = path, 0
+        self.path, self._at = path, 0
+
+    def moved(self, path: Path) -> None:
+        """The file is found there now, if it is not where it was."""
+        if not self.path.exists():
+            self.path = path
 
     def read(self) -> list[dict[str, Any]]:
         try:
-            with open(self._path, "rb") as file:
+            with open(self.path, "rb") as file:
                 file.seek(self._at)
                 whole = file.read().rpartition(b"\n")[0]
         except OSError:
@@ -159,6 +204,8 @@ class Tail:
 
 
 def describe(event: dict[str, Any]) -> str:
+    if event["event"] == "notice":
+        return str(event["text"])
     text = f"epoch {event.get('epoch')}/{event.get('epochs')}, loss {number(event.get('val_loss'))}"
     return f"{text}, accuracy {number(event.get('val_accuracy'))}, {number(event.get('seconds'), 1)} s"
 
@@ -171,10 +218,10 @@ def ended(run: Run) -> str:
 
 
 def _left(event: dict[str, Any]) -> str:
-    if "epoch" not in event or "seconds" not in event:
+    if not event:
         return ""
     return f"{(event['epochs'] - event['epoch']) * event['seconds']:.0f} s"
 
 
-def watcher() -> Plain | Live:
+def watcher() -> Watcher:
     return Live() if sys.stdout.isatty() else Plain()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from cluster import binaries
 from needs import missing
 from scheduler import containers
 
 pytest_plugins = ["cluster.fixtures"]
 
-LEGACY = "localhost/cronsemble-legacy"
+LEGACY, KERAS3 = "localhost/cronsemble-legacy", "localhost/cronsemble-keras3"
 
 
 @pytest.fixture(scope="session")
@@ -24,13 +28,48 @@ def keras3() -> Path:
     return Path(path)
 
 
-@pytest.fixture(scope="session")
-def legacy() -> str:
-    """The image of theano and cntk."""
+def _image(reference: str) -> str:
     try:
         engine = containers.find_engine()
     except containers.NoEngine as error:
         missing(f"no container engine: {error}")
-    if containers.image_id(engine, LEGACY) is None:
-        missing(f"there is no image {LEGACY}: run `make images`")
-    return LEGACY
+    if containers.image_id(engine, reference) is None:
+        missing(f"there is no image {reference}: run `make images`")
+    return reference
+
+
+@pytest.fixture(scope="session")
+def legacy() -> str:
+    """The image of theano and cntk."""
+    return _image(LEGACY)
+
+
+@pytest.fixture(scope="session")
+def keras3_image() -> str:
+    """The image of tensorflow and jax."""
+    return _image(KERAS3)
+
+
+@pytest.fixture(scope="session")
+def cron_reference() -> Path:
+    """The program that asks the Go library which Kubernetes uses, built once into the cache."""
+    source = Path(__file__).parent / "cron_reference"
+    digest = hashlib.sha256(b"".join((source / name).read_bytes() for name in ("main.go", "go.mod", "go.sum"))).hexdigest()
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    cache = Path(os.environ.get("CRONSEMBLE_CACHE") or f"{home}/cronsemble")
+    program = cache / f"cron-reference-{digest[:16]}"
+    if program.exists():
+        return program
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as scrap:
+        try:
+            go = binaries.toolchain(Path(scrap))
+        except binaries.NoBinaries as error:
+            missing(f"there is no Go to build the judge of fire times: {error}")
+        new = Path(scrap) / "new"
+        command = [go, "build", "-buildvcs=false", "-o", str(new), "."]
+        built = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
+        if built.returncode:
+            missing(f"the judge of fire times cannot be built (its library comes through Go's modules): {built.stderr}")
+        new.rename(program)
+    return program

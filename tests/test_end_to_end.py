@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -91,6 +92,68 @@ def test_a_failing_member_takes_down_no_other(tmp_path: Path, keras3: Path) -> N
     assert "broken on purpose" in cronsemble(tmp_path, "logs", str(by_task["train-bad"]["run"])).stdout
 
 
+ONCE_BROKEN = """
+import os
+def f(input_shape, classes, hyperparameters):
+    if not os.path.exists({mark!r}):
+        open({mark!r}, "w").close()
+        raise RuntimeError("broken at first")
+    import keras
+    layers = [keras.layers.Flatten(input_shape=input_shape), keras.layers.Dense(classes, activation="softmax")]
+    model = keras.Sequential(layers)
+    model.compile("sgd", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+"""
+
+
+def test_a_second_try_is_the_same_run(tmp_path: Path, keras3: Path) -> None:
+    (tmp_path / "m.py").write_text(ONCE_BROKEN.format(mark=str(tmp_path / "mark")))
+    head = f"experiment: small\nruntimes: {{keras3: {{python: {keras3}}}}}\nmodel: m.py:f\n"
+    (tmp_path / "config.yaml").write_text(head + "backends: {tensorflow: {retries: 1}}\nhyperparameters: {epochs: 1}\n")
+    done = cronsemble(tmp_path, "run")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (row,) = history(tmp_path)
+    shown = json.loads(cronsemble(tmp_path, "show", str(row["run"]), "--json").stdout)
+    (failed,) = [each for each in shown["tries"] if each["end"]]
+    assert "broken at first" in failed["end"]["reason"] and any("broken at first" in line for line in failed["end"]["tail"])
+    assert shown["record"]["try"] != failed["name"]
+
+
+def test_a_deadline_ends_a_run_and_all_its_tries(tmp_path: Path, keras3: Path) -> None:
+    write(tmp_path, keras3, "tensorflow: {deadline: 2s, retries: 5}")
+    assert cronsemble(tmp_path, "run", "--member", "tensorflow").returncode == 1
+    (row,) = history(tmp_path)
+    assert row["status"] == "failed" and "deadline" in str(row["reason"])
+    assert len(json.loads(cronsemble(tmp_path, "show", str(row["run"]), "--json").stdout)["tries"]) == 1
+
+
+def test_a_prediction_out_of_time_is_left_out(tmp_path: Path, keras3: Path) -> None:
+    write(tmp_path, keras3, "tensorflow: {}")
+    (tmp_path / "config.yaml").write_text((tmp_path / "config.yaml").read_text().replace("quorum: 1", "timeout: 1s"))
+    done = cronsemble(tmp_path, "run")
+    assert done.returncode == 1
+    assert "no quorum: 0 of the 1 members it needs (tensorflow: predict: not done within" in done.stderr
+    assert "tensorflow is left out" in done.stdout
+
+
+def test_killed_itself_its_children_end_and_say_so(tmp_path: Path, keras3: Path) -> None:
+    write(tmp_path, keras3, "tensorflow: {}", epochs=5000)
+    process = subprocess.Popen([*CLI, "run"], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    with process.stdout as lines:
+        assert any("epoch 1/" in line for line in lines)
+        process.kill()
+        # The pipe closes when the last process that holds it has ended.
+        lines.read()
+    process.wait()
+    ends = time.monotonic() + 30
+    while (status := history(tmp_path)[0]["status"]) == "running":
+        assert time.monotonic() < ends
+    assert status in ("interrupted", "died")
+    write(tmp_path, keras3, "tensorflow: {}", epochs=1)
+    assert cronsemble(tmp_path, "run").returncode == 0
+
+
 def test_no_quorum_archives_nothing(tmp_path: Path, keras3: Path) -> None:
     write(tmp_path, keras3, "tensorflow: {}, jax: {}", 2)
     done = cronsemble(tmp_path, "run", "--member", "tensorflow", "--ensemble")
@@ -120,7 +183,7 @@ def test_the_program_is_reproducible_and_explains_itself(tmp_path: Path) -> None
     path = tmp_path / "program.pyz"
     path.write_bytes(program)
     assert zipfile.ZipFile(path).testzip() is None
-    for step in ("supervise", "train", "predict"):
+    for step in ("supervise", "prepare", "train", "predict", "combine"):
         done = subprocess.run([sys.executable, str(path), step, "--help"], capture_output=True, text=True, check=True)
         assert done.stdout.startswith(f"usage: {step}")
 

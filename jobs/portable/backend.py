@@ -2,6 +2,7 @@
 
 from __future__ import print_function
 
+import logging
 import os
 import random
 import sys
@@ -29,6 +30,8 @@ def load(backend, threads, seed, data_format):
         cntk.cntk_py.set_max_num_cputhreads(threads)
     import keras
 
+    # Keras 3 calls HDF5 old-fashioned at every save.
+    logging.getLogger("absl").setLevel(logging.ERROR)
     if keras.backend.backend() != backend:
         raise RuntimeError("keras loaded %s, not %s" % (keras.backend.backend(), backend))
     keras.backend.set_image_data_format(data_format)

@@ -46,6 +46,17 @@ def sha256(path):
     return digest.hexdigest()
 
 
+def check_mark(path, backend):
+    """Raise RuntimeError unless the HDF5 model names that backend as its writer: trust the file, not the variable."""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        mark = file.attrs["backend"]
+    mark = mark.decode() if isinstance(mark, bytes) else mark
+    if mark != backend:
+        raise RuntimeError("the model file was written by %s, not by %s" % (mark, backend))
+
+
 def class_names(data):
     """The prepared data's class names as text, unicode on Python 2 as well."""
     return ["%s" % name for name in data["class_names"].tolist()]

@@ -6,7 +6,7 @@ import argparse
 import os
 import time
 
-from jobs.portable.inputs import WrongInput, class_names, guarded, read_json, scaled, sha256, write_json
+from jobs.portable.inputs import WrongInput, check_mark, class_names, guarded, read_json, scaled, sha256, write_json
 
 
 def main(argv):
@@ -43,7 +43,8 @@ def predict(argv):
 
         sys.path.insert(0, options.code)
     began = time.time()
-    model = keras.models.load_model(path)
+    check_mark(path, described["backend"])
+    model = keras.models.load_model(path, compile=False)
     x = scaled(data["x_predict"], described["scale"], described["data_format"])
     probabilities = model.predict(x, batch_size=256, verbose=0).astype("float32")
     if not numpy.isfinite(probabilities).all():

@@ -8,8 +8,9 @@ import json
 import os
 import time
 
-from jobs.portable.inputs import WrongInput, class_names, guarded, read_json, scale_of, scaled, sha256, write_json
+from jobs.portable.inputs import WrongInput, check_mark, class_names, guarded, read_json, scale_of, scaled, sha256, write_json
 
+MODEL_FILE = "model.h5"
 COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds")
 
 
@@ -58,15 +59,13 @@ def train(argv):
     model.set_weights(best.weights)
     trained = time.time()
 
-    # Keras 2.3.1 writes HDF5 whatever the name says.
-    name = "model.h5" if keras.__version__.startswith("2.") else "model.keras"
-    path = os.path.join(options.out, name)
-    model.save(path)
-    _check_mark(path, task["backend"])
+    path = os.path.join(options.out, MODEL_FILE)
+    _save(model, path)
+    check_mark(path, task["backend"])
     loss, accuracy = judge(model.predict(x_val, batch_size=256, verbose=0), y_val)
     _write_epochs(os.path.join(options.out, "epochs.csv"), best.rows)
     described = {
-        "file": name,
+        "file": MODEL_FILE,
         "sha256": sha256(path),
         "backend": keras.backend.backend(),
         "versions": backend.versions(keras, task["backend"]),
@@ -142,17 +141,12 @@ def _best(keras, x_val, y_val, values, progress):
     return Best()
 
 
-def _check_mark(path, backend):
-    """An HDF5 model names the backend that wrote it: trust the file, not the variable."""
-    if not path.endswith(".h5"):
-        return
-    import h5py
-
-    with h5py.File(path, "r") as file:
-        mark = file.attrs["backend"]
-    mark = mark.decode() if isinstance(mark, bytes) else mark
-    if mark != backend:
-        raise RuntimeError("the model file was written by %s, not by %s" % (mark, backend))
+def _save(model, path):
+    """HDF5 in both Keras families: it names the backend that wrote it, and equal models are equal bytes."""
+    try:
+        model.save(path)
+    except NotImplementedError as error:
+        raise WrongInput("model: it cannot be saved: build it as Sequential or functional (%s)" % str(error).split("\n")[0])
 
 
 def _write_epochs(path, rows):

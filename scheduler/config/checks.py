@@ -9,6 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from jobs.contract import ENSEMBLE_TASK, member_task
+from scheduler.config import cluster
 from scheduler.config.convert import INVALID, convert, fields_of, shown
 from scheduler.config.document import Document
 from scheduler.config.errors import nearest
@@ -36,6 +37,7 @@ def validate(document: Document, folder: Path) -> File | None:
     if not isinstance(value, dict):
         document.problem((), f"the file holds {shown(value)}, not keys: `cronsemble init` writes a starter")
         return None
+    cluster.check(document, value)
     _apply_defaults(document, value)
     keys = convert(document, File, value)
     _names(document, value)

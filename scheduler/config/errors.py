@@ -23,10 +23,12 @@ class Problem:
 
 
 class ConfigErrors(Exception):
-    """Every problem of a file, in the order of its lines."""
+    """Every problem, by file and in the order of its lines."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = sorted(problems, key=lambda each: (each.line, each.column, each.key))
+        found = list(problems)
+        files = {file: n for n, file in enumerate(dict.fromkeys(each.file for each in found))}
+        self.problems = sorted(found, key=lambda each: (files[each.file], each.line, each.column, each.key))
         super().__init__("\n".join(map(str, self.problems)))
 
 

@@ -35,8 +35,14 @@ class Keys(Struct, kw_only=True, forbid_unknown_fields=True):
 
 class Resources(Keys):
     cpu: Annotated[int | float | str, Meta(description="CPUs, e.g. 2 or 1500m")] = 1
-    memory: Annotated[str | None, Meta(description="memory, e.g. 4Gi")] = None
-    gpu: Annotated[Annotated[int, Meta(ge=0)] | None, Meta(description="GPUs (on a cluster)")] = None
+    memory: Annotated[int | str, Meta(description="memory, e.g. 4Gi (on a cluster)")] = "2Gi"
+    tmp: Annotated[int | str, Meta(description="room in /tmp, e.g. 10Gi (on a cluster)")] = "2Gi"
+    gpu: Annotated[int, Meta(ge=0, description="GPUs for the training or the combining")] = 0
+
+
+class HistoryLimits(Keys):
+    successful: Annotated[int, Meta(ge=0, description="finished Jobs that succeeded")] = 3
+    failed: Annotated[int, Meta(ge=0, description="finished Jobs that failed")] = 20
 
 
 class SecretKey(Keys):
@@ -60,9 +66,16 @@ class Task(Keys):
     resources: Annotated[Resources, Meta(description="CPUs and memory")] = field(default_factory=Resources)
     node_selector: Annotated[dict[str, str], Meta(description="labels a node must have (on a cluster)")] = {}
     tolerations: Annotated[list[dict[str, Any]], Meta(description="taints a pod tolerates (on a cluster)")] = []
+    affinity: Annotated[dict[str, Any], Meta(description="a pod's affinity, as Kubernetes writes it (on a cluster)")] = {}
     priority_class: Annotated[str | None, Meta(description="the pods' priority class (on a cluster)")] = None
+    queue: Annotated[str | None, Meta(description="the Kueue queue of the Jobs (on a cluster)")] = None
     env: Annotated[dict[str, str | SecretKey], Meta(description="more environment variables: text or a secret")] = {}
     labels: Annotated[dict[str, str], Meta(description="more labels (on a cluster)")] = {}
+    annotations: Annotated[dict[str, str], Meta(description="more annotations of the pods (on a cluster)")] = {}
+    history_limits: Annotated[HistoryLimits, Meta(description="finished Jobs that Kubernetes keeps")] = field(
+        default_factory=HistoryLimits
+    )
+    ttl: Annotated[Duration | None, Meta(description="how long Kubernetes keeps a finished Job, if not by number alone")] = None
 
 
 class Backend(Task):
@@ -116,8 +129,26 @@ class Runtimes(Keys):
     )
 
 
+class Images(Keys):
+    keras3: Annotated[str | None, Meta(description="the image on a cluster; the runtime's by default")] = None
+    legacy: Annotated[str | None, Meta(description="the image on a cluster; the runtime's by default")] = None
+
+
 class Cluster(Keys):
     namespace: Annotated[str, Meta(description="the Kubernetes namespace")] = "default"
+    images: Annotated[Images, Meta(description="images by runtime, where the runtimes' own are for this machine")] = field(
+        default_factory=Images
+    )
+    pull_policy: Annotated[
+        Literal["always", "if_not_present", "never"] | None,
+        Meta(description="when a node pulls an image; Kubernetes' own rule by default"),
+    ] = None
+    pull_secrets: Annotated[list[str], Meta(description="Secrets for the images' registry")] = []
+    service_account: Annotated[str | None, Meta(description="the pods' service account; its token is never mounted")] = None
+    user: Annotated[int, Meta(ge=1, description="the numeric user that pods run and write as")] = 1000
+    group: Annotated[int, Meta(ge=1, description="the numeric group that pods run and write as")] = 1000
+    fs_group: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="the volume's group; the group by default")] = None
+    gpu_resource: Annotated[str, Meta(description="what a GPU is called on the nodes")] = "nvidia.com/gpu"
 
 
 class File(Keys, kw_only=True):

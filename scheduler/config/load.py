@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from cronjobs.resolved import Data, Ensemble, Experiment, Member
+from jobs.contract import ENSEMBLE_TASK, member_task
 from scheduler.config.document import Document, parse
 from scheduler.config.errors import ConfigErrors, Problem
-from scheduler.config.resolved import Data, Ensemble, Experiment, Member
 
 
 def load(path: Path) -> Experiment:
@@ -30,8 +32,57 @@ def load(path: Path) -> Experiment:
     return _resolve(file_keys, path, folder)
 
 
+def load_all(paths: Iterable[Path]) -> list[Experiment]:
+    """The experiments of several files; a folder stands for its .yaml and .yml files, by name.
+
+    Raises ConfigErrors with every problem of every file, and with the names that two files share.
+    """
+    experiments: list[Experiment] = []
+    problems: list[Problem] = []
+    files: dict[Path, Path] = {}
+    for path in paths:
+        found = _files(path) if path.is_dir() else [path]
+        if not found:
+            problems.append(Problem(str(path), 0, 0, "", "this folder holds no .yaml or .yml file: `cronsemble init` writes one"))
+        for file in found:
+            files.setdefault(file.resolve(), file)
+    for file in files.values():
+        try:
+            experiments.append(load(file))
+        except ConfigErrors as error:
+            problems += error.problems
+    problems += _clashes(experiments)
+    if problems:
+        raise ConfigErrors(problems)
+    return experiments
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".yml") and path.is_file())
+
+
+def _clashes(experiments: list[Experiment]) -> Iterator[Problem]:
+    """The experiments of one name, and those of two names whose tasks have one, in a namespace."""
+    seen: dict[tuple[str, str], Experiment] = {}
+    for experiment in experiments:
+        namespace = experiment.cluster["namespace"]
+        first = seen.setdefault((namespace, experiment.name), experiment)
+        if first is not experiment:
+            message = f"{experiment.name} is declared by {first.path} too: rename one, or give it a cluster.namespace of its own"
+            yield Problem(str(experiment.path), 0, 0, "experiment", message)
+            continue
+        tasks = [("backends." + name, member_task(name)) for name in experiment.members]
+        tasks += [("ensemble", ENSEMBLE_TASK)] if experiment.ensemble else []
+        for key, task in tasks:
+            whole = f"{experiment.name}-{task}"
+            other = seen.setdefault((namespace, f"{whole} "), experiment)
+            if other is not experiment:
+                message = f"its CronJob {whole} has the name of one of {other.path}: rename the experiment"
+                yield Problem(str(experiment.path), 0, 0, key, message)
+
+
 def _resolve(keys: Any, path: Path, folder: Path) -> Experiment:
-    from scheduler.config.checks import hyperparameters_of
+    from scheduler.config.checks import OURS, hyperparameters_of
     from scheduler.config.keys import BACKENDS
 
     members = {}
@@ -64,6 +115,7 @@ def _resolve(keys: Any, path: Path, folder: Path) -> Experiment:
         path=path,
         data=Data(keys.data.dataset, keys.data.predict, keys.data.refresh),
         code=keys.code,
+        hyperparameters={name: value for name, value in {**OURS, **keys.hyperparameters}.items() if name != "seed"},
         members=members,
         ensemble=ensemble,
         runtimes=_plain(keys.runtimes),
@@ -72,12 +124,14 @@ def _resolve(keys: Any, path: Path, folder: Path) -> Experiment:
 
 
 def _task(task: Any, keys: Any) -> dict[str, Any]:
+    from cronjobs import quantities
     from scheduler.config.keys import Task
 
     values = {name: getattr(task, name) for name in Task.__struct_fields__}
     values["timezone"] = task.timezone or keys.timezone
-    values["threads"] = task.threads or max(1, math.ceil(cpus(task.resources.cpu)))
+    values["threads"] = task.threads or max(1, math.ceil(quantities.parse(task.resources.cpu)))
     values["resources"] = _plain(task.resources)
+    values["history_limits"] = _plain(task.history_limits)
     values["env"] = {name: _plain(value) for name, value in task.env.items()}
     return values
 
@@ -91,10 +145,4 @@ def _plain(keys: Any) -> Any:
     return {name: _plain(value) for name, value in msgspec.structs.asdict(keys).items() if value is not None}
 
 
-def cpus(value: float | str) -> float:
-    """CPUs of a quantity: 2, "2" or "1500m"."""
-    text = str(value)
-    return float(text[:-1]) / 1000 if text.endswith("m") else float(text)
-
-
-__all__ = ["Document", "load"]
+__all__ = ["Document", "load", "load_all"]

@@ -29,9 +29,14 @@ class Task:
     resources: dict[str, Any]
     node_selector: dict[str, str]
     tolerations: list[dict[str, Any]]
+    affinity: dict[str, Any]
     priority_class: str | None
+    queue: str | None
     env: dict[str, Any]
     labels: dict[str, str]
+    annotations: dict[str, str]
+    history_limits: dict[str, int]
+    ttl: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +60,10 @@ class Ensemble(Task):
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """What one file declares; ``store`` is a path as written, or the volume's keys."""
+    """What one file declares; ``store`` is a path as written, or the volume's keys.
+
+    ``hyperparameters`` are those for all members, ours with their defaults.
+    """
 
     name: str
     timezone: str
@@ -64,6 +72,7 @@ class Experiment:
     path: Path
     data: Data
     code: list[str]
+    hyperparameters: dict[str, Any]
     members: dict[str, Member]
     ensemble: Ensemble | None
     runtimes: dict[str, Any]

@@ -1,0 +1,38 @@
+"""The labels and annotations of our objects: how they are found, and what they say of themselves."""
+
+from __future__ import annotations
+
+NAME = "app.kubernetes.io/name"
+MANAGED_BY = "app.kubernetes.io/managed-by"
+INSTANCE = "app.kubernetes.io/instance"
+COMPONENT = "app.kubernetes.io/component"
+EXPERIMENT = "cronsemble.io/experiment"
+TASK = "cronsemble.io/task"
+QUEUE = "kueue.x-k8s.io/queue-name"
+
+OURS = "cronsemble"
+SELECTOR = f"{MANAGED_BY}={OURS}"
+"""Selects every object of ours."""
+
+TRAIN, ENSEMBLE, PROGRAM, CODE, REVISIONS = "train", "ensemble", "program", "code", "revisions"
+"""Values of COMPONENT."""
+
+SHA256 = "cronsemble.io/sha256"
+"""Annotation: the whole hash of what a ConfigMap holds."""
+CONFIGURATION = "cronsemble.io/configuration"
+"""Annotation of a pod: its task's resolved configuration as JSON, which its containers get as CRONSEMBLE_TASK."""
+
+
+def shared(component: str) -> dict[str, str]:
+    """The labels of an object that several experiments may use."""
+    return {NAME: OURS, MANAGED_BY: OURS, COMPONENT: component}
+
+
+def of_experiment(experiment: str, component: str) -> dict[str, str]:
+    """The labels of an experiment's own object."""
+    return {**shared(component), INSTANCE: experiment, EXPERIMENT: experiment}
+
+
+def of_task(experiment: str, component: str, task: str) -> dict[str, str]:
+    """The labels of a task's CronJob, Jobs and pods."""
+    return {**of_experiment(experiment, component), TASK: task}

@@ -1,0 +1,89 @@
+"""From the resolved configuration to tasks: what every run of each needs to know, as JSON values."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from cronjobs.resolved import Ensemble, Experiment, Member, Task
+from jobs.contract import ENSEMBLE_TASK, member_task, seed_of
+
+
+@dataclass(frozen=True)
+class Context:
+    """What all tasks of one synchronised or started experiment share."""
+
+    experiment: Experiment
+    program: str  # hash
+    code: str  # hash, empty without user code
+    published: bool = False
+
+
+def data_config(experiment: Experiment, code: str) -> dict[str, Any]:
+    """Where the data comes from; its ``key`` differs when anything that makes the data does."""
+    data = experiment.data
+    made_by_code = data.dataset.rpartition(":")[0].endswith(".py")
+    told = {"dataset": data.dataset, "predict": data.predict, "refresh": data.refresh}
+    key = json.dumps([told, experiment.name, code if made_by_code else ""], sort_keys=True)
+    return {**told, "key": hashlib.sha256(key.encode()).hexdigest()[:8]}
+
+
+def train_task(context: Context, member: Member) -> dict[str, Any]:
+    """The resolved configuration of a member's trainings; without a seed given, a run's own is from its slot."""
+    return {
+        **_shared(context, member_task(member.name)),
+        **_process(member),
+        "model": member.model,
+        "data_format": member.data_format,
+        "gpus": member.resources["gpu"],
+        "hyperparameters": dict(member.hyperparameters),
+        "seed": member.seed,
+        "published": context.published,
+    }
+
+
+def ensemble_task(context: Context, ensemble: Ensemble) -> dict[str, Any]:
+    """The resolved configuration of the ensemble."""
+    members = list(context.experiment.members.values())
+    return {
+        **_shared(context, ENSEMBLE_TASK),
+        # For the data function. What a member alone trains by does not stand here: its edit changes its own task only.
+        "hyperparameters": dict(context.experiment.hyperparameters),
+        "method": ensemble.method,
+        "quorum": ensemble.quorum,
+        "max_age": ensemble.max_age,
+        "members": [{**_process(member), "timeout": ensemble.timeout} for member in members],
+        "env": _texts(ensemble),
+        "published": context.published,
+    }
+
+
+def _shared(context: Context, task: str) -> dict[str, Any]:
+    experiment = context.experiment
+    return {
+        "schema": 1,
+        "experiment": experiment.name,
+        "task": task,
+        "timezone": experiment.timezone,
+        "data": data_config(experiment, context.code),
+        "data_seed": seed_of(experiment.name, "data"),
+        "snapshot": {"program": context.program, "code": context.code},
+    }
+
+
+def _process(member: Member) -> dict[str, Any]:
+    """What starts a member's framework."""
+    return {
+        "member": member.name,
+        "backend": member.backend,
+        "runtime": member.runtime,
+        "threads": member.threads,
+        "env": _texts(member),
+    }
+
+
+def _texts(task: Task) -> dict[str, str]:
+    """The plain environment; what comes from a secret never enters a task's configuration."""
+    return {name: value for name, value in task.env.items() if isinstance(value, str)}

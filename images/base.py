@@ -1,0 +1,87 @@
+"""The base of an image: Debian from a registry, else made here by debootstrap and kept in the cache folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from cache import cache_folder, fail, need, run, say
+
+PULL_SECONDS = "30"
+"""What a registry gets to answer; where none can be reached the name fails at once."""
+
+
+def find_base(prefix: list[str], suite: str, mirror: str | None) -> str:
+    """An image of the suite that the engine has: ours, else a registry's, else one made by debootstrap."""
+    own, public = f"localhost/cronsemble-base:{suite}", f"docker.io/library/debian:{suite}-slim"
+    for image in (own, public):
+        if not run(*prefix, "image", "inspect", image, quiet=True):
+            return image
+    tar = cache_folder() / "images" / f"base-{suite}.tar"
+    if not tar.exists():
+        say(f"asking the registry for {public}")
+        if not run("timeout", PULL_SECONDS, *prefix, "pull", public, quiet=True):
+            return public
+        debootstrap(suite, tar, mirror)
+    need(*prefix, "import", str(tar), own, why="importing the base")
+    return own
+
+
+def debootstrap(suite: str, tar: Path, mirror: str | None) -> None:
+    """Make a minimal root of the suite and pack it as ``tar``, which appears whole or not at all."""
+    if os.getuid() != 0 or not shutil.which("debootstrap"):
+        fail(f"no registry answers, and making {suite} here needs root and debootstrap (apt-get install debootstrap)")
+    tar.parent.mkdir(parents=True, exist_ok=True)
+    tried = [mirror] if mirror else candidates(suite, apt_sources())
+    for address in tried:
+        with tempfile.TemporaryDirectory(dir=tar.parent, prefix=f".{suite}-") as scratch:
+            say(f"making {suite} by debootstrap from {address or 'its default mirror'} (about a minute)")
+            root, packed = Path(scratch) / "root", Path(scratch) / "root.tar"
+            if run("debootstrap", "--variant=minbase", suite, str(root), *([address] if address else []), quiet=True):
+                continue
+            need(
+                "tar",
+                "-C",
+                str(root),
+                "-cf",
+                str(packed),
+                "--exclude=./var/cache/apt/archives/*.deb",
+                ".",
+                why="packing the base",
+            )
+            packed.rename(tar)
+            return
+    names = ", ".join(each or "its default mirror" for each in tried)
+    fail(f"{suite} could not be made by debootstrap from {names}: give --mirror")
+
+
+def apt_sources() -> str:
+    """This machine's apt sources, all files as one text."""
+    paths = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
+    return "\n".join(path.read_text(errors="replace") for path in paths if path.is_file())
+
+
+def candidates(suite: str, sources: str) -> list[str]:
+    """Mirrors to try in turn: those that apt uses, debootstrap's own (""), and the archive that old suites move to."""
+    lines = (line for line in sources.splitlines() if not line.lstrip().startswith("#"))
+    found = _unique(word.rstrip("/") for line in lines for word in line.split() if re.match(r"https?://\S+/debian/?$", word))
+    archives = [address.replace("deb.debian", "archive.debian") for address in found if "deb.debian" in address]
+    return _unique([*found, "", *archives, *_archive_beside_default()])
+
+
+def _archive_beside_default() -> list[str]:
+    """The archive beside the mirror that debootstrap itself would use."""
+    script = Path("/usr/share/debootstrap/functions")
+    text = script.read_text(errors="replace") if script.is_file() else ""
+    script = Path(shutil.which("debootstrap") or "/nonexistent")
+    text += script.read_text(errors="replace") if script.is_file() else ""
+    found = re.findall(r"https?://deb\.debian\.[a-z]+/debian\b", text)
+    return [address.replace("deb.debian", "archive.debian") for address in found]
+
+
+def _unique(items: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(items))

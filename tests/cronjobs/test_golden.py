@@ -1,0 +1,51 @@
+"""Golden files: the objects of each configuration, as `render` prints them. `make golden` writes them anew."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cronjobs import objects, volumes
+from cronjobs.resolved import Experiment
+from cronjobs.tasks import Context
+from scheduler.code import user_code
+from scheduler.config import load
+from scheduler.manifests import to_yaml
+
+HERE = Path(__file__).parent
+CONFIGURATIONS = sorted((HERE / "configurations").glob("*.yaml"))
+
+
+def desired(experiment: Experiment) -> list[dict[str, Any]]:
+    """With a program and code whose bytes stay the same while ours change."""
+    program, code = b"the program", b"the code" if user_code(experiment) else None
+    digest = hashlib.sha256(program).hexdigest()
+    context = Context(experiment, digest, hashlib.sha256(code).hexdigest() if code else "")
+    return objects.desired(context, program, code)
+
+
+def compare(name: str, made: str) -> None:
+    path = HERE / "golden" / f"{name}.yaml"
+    if os.environ.get("CRONSEMBLE_GOLDEN") == "write":
+        path.write_text(made, encoding="utf-8")
+    assert made == path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: path.stem)
+def test_objects(path: Path) -> None:
+    compare(path.stem, to_yaml(desired(load(path))))
+
+
+@pytest.mark.parametrize("name", ["nfs", "host-path"])
+def test_volumes(name: str) -> None:
+    experiment = load(HERE / "configurations" / f"{name}.yaml")
+    compare(f"{name}.volume", to_yaml(volumes.persistent_volume(experiment)))
+
+
+def test_no_golden_file_is_left_over() -> None:
+    known = {path.stem for path in CONFIGURATIONS} | {"nfs.volume", "host-path.volume"}
+    assert {path.stem for path in (HERE / "golden").glob("*.yaml")} == known

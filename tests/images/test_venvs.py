@@ -1,0 +1,99 @@
+"""The making of virtual environments: two at once, a killed one, no network, a Python that is too new."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scheduler import venvs
+from scheduler.errors import RuntimeUnavailable
+
+BUILD = """
+import sys
+from pathlib import Path
+from scheduler import venvs
+print(venvs.build(Path(sys.argv[1]), b"# nothing\\n", sys.executable, lambda text: print(text, flush=True), "once"))
+"""
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", BUILD, str(folder)], stdout=subprocess.PIPE, text=True)
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
+    """A process that has just begun to make an environment."""
+    folder = tmp_path / "venvs" / "small-1"
+    process = start(folder)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "making the runtime small-1 (once)\n"
+    with process:
+        yield folder, process
+        process.kill()
+
+
+def test_the_second_of_two_waits_and_finds_it_ready(begun: tuple[Path, subprocess.Popen[str]]) -> None:
+    folder, first = begun
+    second = start(folder)
+    told, made = second.communicate()[0], first.communicate()[0]
+    python = f"{folder}/bin/python\n"
+    assert made == python
+    assert told == f"another process is making the runtime small-1: waiting for it\n{python}"
+    assert subprocess.run([python.strip(), "-m", "pip", "--version"], check=True, capture_output=True).returncode == 0
+
+
+def test_a_killed_one_is_made_anew(begun: tuple[Path, subprocess.Popen[str]]) -> None:
+    folder, first = begun
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert not (folder / ".ready").exists()
+    told = start(folder).communicate()[0]
+    assert "making the runtime small-1 (once)\n" in told and told.endswith(f"{folder}/bin/python\n")
+    assert (folder / ".ready").exists()
+
+
+@pytest.mark.parametrize(
+    ("retries", "said"), [("1", "pip cannot reach its package index: connect"), ("0", "pip finds no absent-package==1 for this")]
+)
+def test_without_a_network_one_line_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, retries: str, said: str
+) -> None:
+    # An address that refuses at once stands for the absent network.
+    for name, value in {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": retries, "PIP_NO_CACHE_DIR": "1"}.items():
+        monkeypatch.setenv(name, value)
+    pins = b"absent-package==1 --hash=sha256:" + b"0" * 64 + b"\n"
+    with pytest.raises(RuntimeUnavailable) as caught:
+        venvs.build(tmp_path / "v", pins, sys.executable, lambda _: None, "once")
+    told = str(caught.value)
+    assert told.startswith(f"the keras3 runtime cannot be made: {said}")
+    assert told.endswith("or give runtimes.keras3: {python: PATH} or {image: REF}") and "\n" not in told
+
+
+def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RuntimeUnavailable, match="the runtime cannot be made: .*file.*: "):
+        venvs.build(tmp_path / "file" / "v", b"", sys.executable, lambda _: None, "once")
+
+
+def test_a_python_that_the_pins_do_not_know(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert venvs.find_python() == (sys.executable, sys.version_info[:2])
+    monkeypatch.setattr(sys, "version_info", (3, 14, 0))
+    broken = tmp_path / "python3.13"
+    broken.write_text("#!/bin/sh\nexit 127\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}")
+    with pytest.raises(RuntimeUnavailable, match=r"needs Python 3.11, 3.12 or 3.13 with venv; this is 3.14 and PATH has none"):
+        venvs.find_python()
+    os.symlink(sys.executable, tmp_path / "python3.12")
+    assert venvs.find_python() == (str(tmp_path / "python3.12"), (3, 12))
+
+
+@pytest.mark.parametrize(("backends", "wanted"), [(["tensorflow", "jax"], "keras3.txt"), (["jax", "torch"], "keras3-torch.txt")])
+def test_torch_is_installed_only_where_a_member_uses_it(backends: list[str], wanted: str) -> None:
+    assert venvs.requirement_set(backends) == wanted

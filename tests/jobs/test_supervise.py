@@ -1,0 +1,266 @@
+"""The supervisor as a process: killed anywhere, told to stop, out of time, out of disk; one result or none."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from jobs import contract as c
+from jobs.contract import RunId
+from jobs.prepare import fingerprint, resolve, write_npz
+from jobs.store import Store, process_identity, read_json, to_json, write_file
+from needs import missing
+from scheduler.program import build_program
+
+MINUTE = 29_924_640
+KILLS = 100
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("program") / "program.pyz"
+    path.write_bytes(build_program())
+    return path
+
+
+def supervise(program: Path, store: Store, run: RunId, step: str, task: dict[str, Any], **env: str) -> subprocess.Popen[str]:
+    described = {
+        "experiment": run.experiment,
+        "task": run.task,
+        "timezone": "UTC",
+        "snapshot": {"program": "", "code": ""},
+        **task,
+    }
+    own = {c.ENV_RUN: str(run), c.ENV_TRY: "a", c.ENV_STORE: str(store.root), c.ENV_TASK: json.dumps(described), **env}
+    return subprocess.Popen(
+        [sys.executable, str(program), "supervise", *step.split()],
+        env={**os.environ, **own},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def predicted(store: Store, run: RunId) -> dict[str, Any]:
+    """A try of an ensemble run as its predict steps leave it; returns the task."""
+    images = np.arange(150 * 16, dtype="float32").reshape(150, 4, 4)
+    arrays = resolve(
+        {"x_train": images, "y_train": np.arange(150) % 3, "x_test": images, "y_test": np.arange(150) % 3}, 1, None, True
+    )
+    digest = fingerprint(arrays)
+    if not store.dataset(digest).exists():
+        store.dataset(digest).parent.mkdir(parents=True, exist_ok=True)
+        write_npz(store.dataset(digest), arrays)
+    store.begin_try(run, "a", {"time": "2026-11-23T06:00:00Z", "process": {**process_identity(), "start": 1}})
+    folder = store.try_folder(run, "a")
+    write_file(folder / c.DATA, to_json({"fingerprint": digest}))
+    members = []
+    for number, name in enumerate(("one", "two")):
+        place = folder / "probabilities" / name
+        place.mkdir(parents=True)
+        np.save(place / "probabilities.npy", np.random.default_rng(number).dirichlet(np.ones(3), 100).astype("float32"))
+        told = {"member": name, "run": "x", "accuracy": 0.5, "class_names": ["0", "1", "2"]}
+        write_file(place / c.END, to_json({**told, "probabilities": f"probabilities/{name}/probabilities.npy"}))
+        members.append({"member": name, "backend": "jax", "threads": 1, "env": {}})
+    return {"members": members, "quorum": 2, "method": "accuracy"}
+
+
+def after(seconds: float, action: Callable[[], None]) -> threading.Timer:
+    timer = threading.Timer(seconds, action)
+    timer.start()
+    return timer
+
+
+def rows(path: Path) -> int:
+    with open(path, newline="") as file:
+        return len(list(csv.reader(file))) - 1
+
+
+def test_killed_anywhere_a_run_is_whole_or_absent(tmp_path: Path, program: Path) -> None:
+    store = Store(tmp_path)
+
+    def combine(until_combined: float | None = None, until_committed: float | None = None) -> tuple[RunId, float, float]:
+        """A supervised combining, killed so many seconds after its start or after its work; returns what these took."""
+        run = store.claim("e", "ensemble", MINUTE)
+        task = predicted(store, run)
+        began = time.monotonic()
+        process = supervise(program, store, run, "combine", task)
+        assert process.stdout is not None
+        with process.stdout as said, ExitStack() as timers:
+            if until_combined is not None:
+                timers.callback(after(until_combined, process.kill).cancel)
+            any(line.startswith("combined") for line in said)
+            combined = time.monotonic()
+            if until_committed is not None:
+                timers.callback(after(until_committed, process.kill).cancel)
+            said.read()
+        process.wait()
+        return run, combined - began, time.monotonic() - combined
+
+    whole_run, combining, committing = combine()
+    assert store.read(whole_run).status == "succeeded"
+    chance = random.Random(1)
+    # Half of them anywhere, the others around the commit, which is short.
+    plans = [(chance.uniform(0, 1.1 * combining), None) for _ in range(KILLS // 2)]
+    plans += [(None, chance.uniform(0, 1.3 * committing)) for _ in range(KILLS // 2)]
+    runs = [combine(*plan)[0] for plan in plans]
+    assert len(set(runs)) == KILLS
+    store.heal_archive("e")
+    whole = [run for run in runs if store.read(run).status == "succeeded"]
+    assert 0 < len(whole) < KILLS
+    for run in runs:
+        result, archived = store.run_folder(run) / c.RESULT, store.archive("e") / f"{run.dated_name}.csv"
+        assert result.exists() == archived.exists() == (run in whole)
+        if run not in whole:
+            assert store.read(run).status == "died"
+            continue
+        record = read_json(result / c.RECORD)
+        assert record is not None and record["run"] == str(run)
+        assert rows(result / c.CSV) == rows(archived) == rows(result / c.MEMBERS / "one.csv") == 100
+    run = store.claim("e", "ensemble", MINUTE)
+    process = supervise(program, store, run, "combine", predicted(store, run))
+    said, _ = process.communicate()
+    assert process.returncode == c.DONE, said
+    assert store.read(run).status == "succeeded"
+
+
+def prepare_task(**data: str) -> dict[str, Any]:
+    told = {"dataset": "d.npz", "predict": "holdout", "refresh": "daily", "key": "k", **data}
+    return {"data": told, "data_seed": 1, "model": "mlp", "hyperparameters": {}, "seed": None}
+
+
+def write_data(path: Path, first: int, items: int = 600) -> None:
+    images = np.arange(first, first + items * 16, dtype="float64").reshape(items, 4, 4)
+    np.savez(path, x_train=images, y_train=np.arange(items) % 3)
+
+
+@pytest.mark.parametrize(("refresh", "same"), [("daily", True), ("each_run", False)])
+def test_what_a_later_run_of_the_day_learns_from(tmp_path: Path, program: Path, refresh: str, same: bool) -> None:
+    store = Store(tmp_path / "store")
+    seen, said = [], ""
+    for number in range(2):
+        write_data(tmp_path / "d.npz", number)
+        run = store.claim("e", "train-m", MINUTE)
+        process = supervise(program, store, run, "prepare", prepare_task(refresh=refresh), CRONSEMBLE_FOLDER=str(tmp_path))
+        said, _ = process.communicate()
+        assert process.returncode == c.DONE, said
+        told = read_json(store.try_folder(run, "a") / c.DATA)
+        assert told is not None
+        seen.append(told["fingerprint"])
+    assert (seen[0] == seen[1]) == same
+    # Yesterday's bytes are never used in silence.
+    assert ("d.npz has changed since" in said) == same
+
+
+@pytest.mark.parametrize("zone, date", [("Pacific/Kiritimati", "2026-11-25"), ("America/New_York", "2026-11-24")])
+def test_the_date_in_a_path_is_the_slots_in_the_experiments_zone(tmp_path: Path, program: Path, zone: str, date: str) -> None:
+    store = Store(tmp_path / "store")
+    write_data(tmp_path / f"{date}.npz", 0)
+    run = RunId(MINUTE + 15 * 60, 1, "e", "train-m")  # 15:00 UTC on the 24th
+    task = {**prepare_task(dataset="{date}.npz"), "timezone": zone}
+    process = supervise(program, store, run, "prepare", task, CRONSEMBLE_FOLDER=str(tmp_path))
+    said, _ = process.communicate()
+    assert process.returncode == c.DONE, said
+
+
+def test_a_mounted_snapshot_is_kept_in_the_store_and_checked(tmp_path: Path, program: Path) -> None:
+    store = Store(tmp_path / "store")
+    write_data(tmp_path / "d.npz", 0)
+    (tmp_path / c.PROGRAM_FILE).write_bytes(program.read_bytes())
+    task = {**prepare_task(), "snapshot": {"program": "0" * 64, "code": ""}}
+    env = {c.ENV_FOLDER: str(tmp_path), c.ENV_SNAPSHOT: str(tmp_path)}
+    process = supervise(program, store, RunId(MINUTE, 1, "e", "train-m"), "prepare", task, **env)
+    said, _ = process.communicate()
+    assert process.returncode == c.WRONG_INPUT and "not the 000000000000 of this task" in said
+    task["snapshot"]["program"] = store.put_snapshot("program", program.read_bytes())
+    store.snapshot("program", task["snapshot"]["program"]).unlink()
+    process = supervise(program, store, RunId(MINUTE, 2, "e", "train-m"), "prepare", task, **env)
+    said, _ = process.communicate()
+    assert process.returncode == c.DONE, said
+    assert store.snapshot("program", task["snapshot"]["program"]).read_bytes() == program.read_bytes()
+
+
+SLEEPER = "import time\ndef data(hyperparameters):\n    print('asleep', flush=True)\n    time.sleep(600)\n"
+
+
+def sleeper(store: Store) -> dict[str, Any]:
+    from scheduler.program import deterministic_zip
+
+    code = store.put_snapshot("code", deterministic_zip([("s.py", SLEEPER.encode())]))
+    return {**prepare_task(dataset="s.py:data"), "snapshot": {"program": "", "code": code}}
+
+
+def test_a_step_out_of_time_says_so(tmp_path: Path, program: Path) -> None:
+    store = Store(tmp_path)
+    run = store.claim("e", "train-m", MINUTE)
+    process = supervise(program, store, run, "prepare", sleeper(store), CRONSEMBLE_TIMEOUT="1")
+    said, _ = process.communicate()
+    assert process.returncode == c.FAILED, said
+    assert (store.read(run).status, store.read(run).reason) == ("failed", "prepare: not done within its deadline of 1 s")
+
+
+def test_told_to_stop_it_records_the_interrupt(tmp_path: Path, program: Path) -> None:
+    store = Store(tmp_path)
+    run = store.claim("e", "train-m", MINUTE)
+    process = supervise(program, store, run, "prepare", sleeper(store))
+    assert process.stdout is not None
+    with process.stdout as said:
+        assert any("asleep" in line for line in said)
+        process.send_signal(signal.SIGTERM)
+        said.read()
+    assert process.wait() == c.INTERRUPTED
+    assert (store.read(run).status, store.read(run).reason) == ("interrupted", "interrupted")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a file system of its own, 256 KiB large."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        missing("a small file system cannot be mounted: run as root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_leaves_nothing_half_and_the_next_run_works(tmp_path: Path, program: Path, small_disk: Path) -> None:
+    store = Store(small_disk)
+    write_data(tmp_path / "d.npz", 0)
+    run = store.claim("e", "train-m", MINUTE)
+    filler = small_disk / "filler"
+    task, failures = prepare_task(), 0
+    # From no room at all to enough: each run fails at a later write.
+    for room in (0, 4, 8, 16, 64, 128):
+        filler.write_bytes(b"")
+        with open(filler, "wb") as file:
+            usage = os.statvfs(small_disk)
+            file.write(b"x" * max(0, usage.f_bavail * usage.f_frsize - room * 1024))
+        process = supervise(program, store, run, "prepare", task, CRONSEMBLE_FOLDER=str(tmp_path), CRONSEMBLE_TRY=f"t{room}")
+        said, _ = process.communicate()
+        failures += process.returncode != c.DONE
+        if process.returncode != c.DONE:
+            assert "No space left on device" in said and "Traceback" not in said
+        assert all(fingerprint_of(path) == path.stem for path in (small_disk / "datasets").glob("*.npz"))
+        assert all(read_json(path) for path in (small_disk / "datasets").glob("e/*.json"))
+    assert failures >= 3
+    assert process.returncode == c.DONE, said
+
+
+def fingerprint_of(path: Path) -> str:
+    with np.load(path) as data:
+        return fingerprint(dict(data))
