@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CACHE ?= $(or $(CRONSEMBLE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cronsemble)
 
-.PHONY: demo test test-node cluster node bench check format images keras3 hyperkube golden clean
+MAKE_VENV := import sys; from scheduler.venvs import make_venv; print(make_venv(lambda text: print(text, file=sys.stderr), sys.argv[1]))
+
+.PHONY: demo test test-node test-torch cluster node bench check format images keras3 hyperkube golden clean
 
 demo: $(READY)
 	.ci/packages images
@@ -21,13 +23,10 @@ test: $(READY) keras3 hyperkube
 
 # Needs root, containerd, runc and the CNI plugins; see docs/development.md.
 test-node: $(READY) hyperkube
-ifdef CRONSEMBLE_TEST_KUBECONFIG
-	$(BIN)/pytest tests/node
-else
 	.ci/packages images node
 	-$(PYTHON) images/build.py all --save $(CACHE)/archives
-	PYTHONPATH=tests CRONSEMBLE_TEST_ARCHIVES=$(CACHE)/archives $(BIN)/python -m cluster.sandbox $(BIN)/pytest tests/node
-endif
+	CRONSEMBLE_TEST_ARCHIVES=$(or $(CRONSEMBLE_TEST_ARCHIVES),$(CACHE)/archives) \
+	$(if $(CRONSEMBLE_TEST_KUBECONFIG),,PYTHONPATH=tests $(BIN)/python -m cluster.sandbox) $(BIN)/pytest tests/node
 
 # The same control plane, and the same node, by hand.
 cluster: $(READY) hyperkube
@@ -56,7 +55,12 @@ images:
 	$(PYTHON) images/build.py all
 
 keras3: $(READY)
-	$(BIN)/python -c "from scheduler.venvs import make_venv; print(make_venv(lambda text: __import__('sys').stderr.write(text + '\n')))" > $(VENV)/keras3
+	$(BIN)/python -c "$(MAKE_VENV)" keras3.txt > $(VENV)/keras3
+
+# Downloads 3 GB; no part of `make test`.
+test-torch: $(READY)
+	$(BIN)/python -c "$(MAKE_VENV)" keras3-torch.txt > $(VENV)/keras3-torch
+	CRONSEMBLE_TEST_TORCH=$$(cat $(VENV)/keras3-torch) $(BIN)/pytest tests/test_torch.py
 
 # The Kubernetes of the tests, built once into the cache, unless the tests are pointed at another one.
 hyperkube:
@@ -75,4 +79,6 @@ clean:
 bench: $(READY)
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/combine.py
+	$(BIN)/python benchmarks/sync.py
+	$(BIN)/python benchmarks/fires.py
 	$(BIN)/python benchmarks/image_start.py

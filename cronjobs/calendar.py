@@ -61,6 +61,15 @@ class Plan:
                         limit = year + 5
             year, month = (year, month + 1) if month < 12 else (year + 1, 1)
 
+    def next_in_month(self, day: int) -> tuple[int, bool]:
+        """The next named day in the same month after ``day``, else the first of the next; and whether it is that."""
+        year, month, dom = date_of(day)
+        first, end = day - dom + 1, day_of(year, month + 1, 1)
+        for each in self._in_month(first, end - first):
+            if each >= dom:
+                return first + each, False
+        return end, True
+
     def _in_month(self, first: int, length: int) -> tuple[int, ...]:
         """The named days of a month as distances from its first; there are 28 shapes of months."""
         dow = (first + 4) % 7

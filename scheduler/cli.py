@@ -9,6 +9,10 @@ from typing import Annotated
 
 import typer
 
+from scheduler.cli_cluster import Context, Kubeconfig
+from scheduler.cli_cluster import add_to as add_cluster_commands
+from scheduler.options import DEFAULT_FILE, DEFAULT_FILES, AsJson, File, Files
+
 app = typer.Typer(
     name="cronsemble",
     help="Retrain every Keras backend on schedule, combine their predictions, keep them by date.",
@@ -17,11 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-File = Annotated[Path, typer.Option("--file", "-f", help="The configuration file.")]
-Files = Annotated[list[Path], typer.Option("--file", "-f", help="A configuration file, or a folder of them (repeat for more).")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-DEFAULT_FILE = Path("config.yaml")
-DEFAULT_FILES = [DEFAULT_FILE]
+add_cluster_commands(app)
 
 
 @app.callback()
@@ -121,8 +121,17 @@ def history(
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="Rows; 0 for all.")] = 50,
+    revisions: Annotated[bool, typer.Option("--revisions", help="List what was synced to the cluster, and when.")] = False,
+    context: Context = None,
+    namespace: Annotated[str | None, typer.Option("--namespace", help="The namespace, with --revisions.")] = None,
+    kubeconfig: Kubeconfig = None,
 ) -> None:
     """List the runs, newest first. Example: cronsemble history --json"""
+    if revisions:
+        from scheduler.cluster.looking import print_revisions
+        from scheduler.cluster.reconcile import Target
+
+        raise typer.Exit(print_revisions(file, Target(kubeconfig, context, namespace), as_json))
     from scheduler.commands import print_history
 
     print_history(file, as_json, as_csv, limit)

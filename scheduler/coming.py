@@ -7,12 +7,15 @@ import sys
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cronjobs.resolved import Experiment
 from cronjobs.surprises import surprises
-from jobs.store import Store
 from scheduler import forecast
 from scheduler.config import load_all
+
+if TYPE_CHECKING:
+    from jobs.store import Store
 
 _LATELY = 5
 
@@ -90,7 +93,11 @@ def _store(experiment: Experiment) -> Store | None:
     if not isinstance(experiment.store, str):
         return None
     root = experiment.folder / experiment.store
-    return Store(root) if root.is_dir() else None
+    if not root.is_dir():
+        return None
+    from jobs.store import Store
+
+    return Store(root)
 
 
 def _durations(store: Store | None, experiment: Experiment) -> dict[str, float]:

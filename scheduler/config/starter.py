@@ -11,7 +11,7 @@ def starter() -> str:
 # (The line above lets editors complete the keys; `cronsemble schema` prints that file.)
 experiment: digits               # a DNS label; run ids begin with it
 timezone: UTC                    # an IANA zone for schedules and dates
-store: ./store                   # everything that runs produce
+store: ./store                   # everything that runs produce; on a cluster e.g. {{claim: NAME}}, see docs/kubernetes.md
 data:
   dataset: digits                # digits | cifar10 | mnist | FILE.npz | file.py:function
   predict: holdout               # or inputs/{{date}}.npz
