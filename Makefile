@@ -17,7 +17,7 @@ demo: $(READY)
 	@echo; $(BIN)/cronsemble history
 
 test: $(READY) keras3 hyperkube
-	.ci/packages images
+	.ci/packages images node
 	-$(PYTHON) images/build.py all
 	CRONSEMBLE_TEST_KERAS3=$$(cat $(VENV)/keras3) $(BIN)/pytest --ignore tests/node
 
@@ -33,7 +33,7 @@ cluster: $(READY) hyperkube
 	PYTHONPATH=tests $(BIN)/python -m cluster.control_plane
 
 node: $(READY) hyperkube
-	PYTHONPATH=tests $(BIN)/python -m cluster.sandbox $(BIN)/python -m cluster.node
+	PYTHONPATH=tests CRONSEMBLE_TEST_ARCHIVES=$(CACHE)/archives $(BIN)/python -m cluster.sandbox $(BIN)/python -m cluster.node
 
 check: $(READY)
 	$(BIN)/ruff format --check .

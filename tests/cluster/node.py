@@ -5,6 +5,7 @@
         node.data                    # Path: for volumes of kind hostPath
         node.export("nas", "/share") # Path: what `nfs: {server: nas, path: /share}` mounts (a bind mount stands in for NFS)
         node.import_image(archive)   # a docker-archive or oci-archive
+        node.has_image("localhost/cronsemble-keras3:latest")
         node.kill_kubelet(), node.start_kubelet()    # containers go on meanwhile; start returns when the node is ready
         node.containers()            # {container id: {"pid":, "name":, "pod":, "namespace":}} that run, by containerd
 
@@ -126,6 +127,10 @@ class Node:
         if self._imported.get(archive.name) != digest:
             self._ctr("images", "import", "--snapshotter=overlayfs", str(archive))
             self._imported[archive.name] = digest
+
+    def has_image(self, name: str) -> bool:
+        """``name`` with its tag."""
+        return name in self._ctr("images", "ls", "-q").split()
 
     def _kept_images(self) -> dict[str, str]:
         """What an earlier node imported and left in order; one that was killed left containers too, so all goes."""
