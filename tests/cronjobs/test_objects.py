@@ -183,9 +183,9 @@ def test_too_large_a_configuration_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_too_many_members_for_one_ensemble(tmp_path: Path) -> None:
-    """Each member predicts in a container of its own; some 700 of them fit."""
+    """Each member predicts in a container of its own; some 750 of them fit."""
     found = experiment(tmp_path, STORE + IMAGES + JAX + "ensemble: {schedule: '@daily'}\n")
-    members = {f"m{n}": replace(found.members["jax"], name=f"m{n}", schedule=None) for n in range(800)}
+    members = {f"m{n}": replace(found.members["jax"], name=f"m{n}", schedule=None) for n in range(900)}
     with pytest.raises(Unbuildable, match="^ensemble: its CronJob has .* bytes, at most 1,048,576 fit: split the experiment$"):
         cron_jobs(replace(found, members=members))
 
