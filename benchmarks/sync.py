@@ -130,7 +130,6 @@ def nothing_to_do(bench: Bench, count: int) -> None:
     commands = {
         "apply --server-side": ("apply", "--server-side"),
         "diff --server-side": ("diff", "--server-side"),
-        "diff": ("diff",),
     }
     for name, words in commands.items():
         took = median(

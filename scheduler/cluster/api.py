@@ -9,17 +9,17 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
 from scheduler.cluster.credentials import Login
-from scheduler.cluster.failures import ClusterError, Expired, Unreachable, translate
+from scheduler.cluster.failures import ClusterError, Expired, translate, unreachable
+from scheduler.cluster.kinds import ACCESS_REVIEW, SUBJECT_REVIEW, Kind
 from scheduler.cluster.kubeconfig import Access
 
 PAGE = 500
@@ -33,35 +33,6 @@ _BROKEN = (OSError, http.client.HTTPException)
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of the API: ``batch/v1``, ``CronJob``, ``cronjobs``."""
-
-    version: str
-    kind: str
-    plural: str
-
-    @property
-    def resource(self) -> str:
-        group, slash, _ = self.version.partition("/")
-        return f"{self.plural}.{group}" if slash else self.plural
-
-    def path(self, namespace: str | None, name: str | None = None) -> str:
-        root = f"/apis/{self.version}" if "/" in self.version else f"/api/{self.version}"
-        inside = f"/namespaces/{quote(namespace)}" if namespace else ""
-        return f"{root}{inside}/{self.plural}" + (f"/{quote(name)}" if name else "")
-
-
-CRONJOB = Kind("batch/v1", "CronJob", "cronjobs")
-JOB = Kind("batch/v1", "Job", "jobs")
-CONFIGMAP = Kind("v1", "ConfigMap", "configmaps")
-LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
-NAMESPACE = Kind("v1", "Namespace", "namespaces")
-ACCESS_REVIEW = Kind("authorization.k8s.io/v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews")
-SUBJECT_REVIEW = Kind("authentication.k8s.io/v1", "SelfSubjectReview", "selfsubjectreviews")
-KINDS = {kind.kind: kind for kind in (CRONJOB, JOB, CONFIGMAP, LEASE, NAMESPACE)}
 
 
 class Api:
@@ -205,7 +176,7 @@ class Api:
                 hopeless = not self._answered and isinstance(error, ConnectionRefusedError | socket.gaierror | ssl.SSLError)
                 wrong = isinstance(error, ssl.SSLCertVerificationError)
                 if hopeless or wrong or time.monotonic() - began > (self._patience if self._answered else _FIRST):
-                    raise self._unreachable(error) from error
+                    raise unreachable(self.access.server, self.access.context, TIMEOUT, error) from error
             else:
                 if status < 400:
                     return text
@@ -296,22 +267,6 @@ class Api:
             if self._tls is None or self._tls[0] != self._login.generation:
                 self._tls = (self._login.generation, self._login.tls())
             return self._tls[1]
-
-    def _unreachable(self, error: Exception) -> ClusterError:
-        server, context = self.access.server, self.access.context
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return Unreachable(
-                f"{server}: its certificate is not the one that context {context} expects ({error.verify_message}): "
-                "is this the right server, and certificate-authority the right one?"
-            )
-        if isinstance(error, ssl.SSLError):
-            return Unreachable(f"{server}: no secure connection ({error.reason or error}): is this an API server?")
-        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
-        if isinstance(error, socket.gaierror):
-            said = f"its name is not known ({said})"
-        if isinstance(error, TimeoutError):
-            said = f"no answer in {TIMEOUT:.0f} s"
-        return Unreachable(f"{server}: not reachable (context {context}): {said}")
 
 
 class _Https(http.client.HTTPSConnection):

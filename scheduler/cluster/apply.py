@@ -13,8 +13,7 @@ from typing import Any, Protocol
 import msgspec
 
 from cronjobs import labels
-from scheduler.cluster import api as kube
-from scheduler.cluster import fields, revisions
+from scheduler.cluster import fields, kinds, revisions
 from scheduler.cluster.api import Api
 from scheduler.cluster.failures import ClusterError, Conflict, Forbidden, NotFound, Refused
 from scheduler.cluster.fields import OURS, SUSPEND
@@ -88,7 +87,7 @@ def _attempt(api: Api, action: Action, tool: str, what: str, stop: threading.Eve
 
 
 def _do(api: Api, action: Action, tool: str, what: str) -> None:
-    kind = kube.KINDS[action.kind]
+    kind = kinds.KINDS[action.kind]
     if action.kind == "Namespace":
         _create_namespace(api, action.name)
     elif action.verb == RECORD:
@@ -101,7 +100,7 @@ def _do(api: Api, action: Action, tool: str, what: str) -> None:
         apply(api, kind, action)
 
 
-def apply(api: Api, kind: kube.Kind, action: Action) -> None:
+def apply(api: Api, kind: kinds.Kind, action: Action) -> None:
     """Server-side apply; a conflict of versions, not of owners, is tried again."""
     for left in (4, 3, 2, 1, 0):
         try:
@@ -119,7 +118,7 @@ def apply(api: Api, kind: kube.Kind, action: Action) -> None:
             ) from error
 
 
-def delete(api: Api, kind: kube.Kind, action: Action) -> None:
+def delete(api: Api, kind: kinds.Kind, action: Action) -> None:
     """The very object that was planned; one that is gone already is no error."""
     try:
         api.delete(kind, action.namespace, action.name, action.uid)
@@ -132,10 +131,10 @@ def delete(api: Api, kind: kube.Kind, action: Action) -> None:
 def _create_namespace(api: Api, name: str) -> None:
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
     with contextlib.suppress(Conflict):  # Made by another meanwhile.
-        api.create(kube.NAMESPACE, None, body)
+        api.create(kinds.NAMESPACE, None, body)
 
 
-def take_over(api: Api, kind: kube.Kind, namespace: str, name: str) -> None:
+def take_over(api: Api, kind: kinds.Kind, namespace: str, name: str) -> None:
     """Make ours what kubectl owns and is ours to say, so that fields which we drop go away."""
     while True:
         metadata = api.get(kind, namespace, name, metadata_only=True)["metadata"]
@@ -173,14 +172,14 @@ def take_over(api: Api, kind: kube.Kind, namespace: str, name: str) -> None:
 def suspend(api: Api, namespace: str, name: str, uid: str, value: bool, force: bool) -> None:
     """Set a CronJob's suspension under the field manager of its own."""
     body = {
-        "apiVersion": kube.CRONJOB.version,
-        "kind": kube.CRONJOB.kind,
+        "apiVersion": kinds.CRONJOB.version,
+        "kind": kinds.CRONJOB.kind,
         # With the uid an object that has gone is an error, and never half made.
         "metadata": {"name": name, "namespace": namespace, "uid": uid},
         "spec": {"suspend": value},
     }
     try:
-        api.apply(kube.CRONJOB, namespace, body, SUSPEND, force)
+        api.apply(kinds.CRONJOB, namespace, body, SUSPEND, force)
     except Conflict as error:
         if not error.owners:
             raise ClusterError(f"CronJob {name}: it has gone meanwhile") from error
@@ -195,7 +194,7 @@ def record(api: Api, namespace: str, name: str, experiment: str, told: Mapping[s
     tried: dict[str, Any] | None = None
     for _ in range(8):
         try:
-            known: dict[str, Any] | None = api.get(kube.CONFIGMAP, namespace, name)
+            known: dict[str, Any] | None = api.get(kinds.CONFIGMAP, namespace, name)
         except NotFound:
             known = None
         data = (known or {}).get("data") or {}
@@ -239,12 +238,12 @@ def _write_revisions(
     try:
         if known is None:
             metadata.update(name=name, namespace=namespace)
-            api.create(kube.CONFIGMAP, namespace, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
+            api.create(kinds.CONFIGMAP, namespace, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
             return True
         metadata["resourceVersion"] = known["metadata"]["resourceVersion"]
         gone = {key: None for key in known.get("data") or {} if key not in data}
         fresh = {key: value for key, value in data.items() if (known.get("data") or {}).get(key) != value}
-        api.patch(kube.CONFIGMAP, namespace, name, {"metadata": metadata, "data": {**gone, **fresh}})
+        api.patch(kinds.CONFIGMAP, namespace, name, {"metadata": metadata, "data": {**gone, **fresh}})
     except Conflict:
         return False
     return True
@@ -253,8 +252,8 @@ def _write_revisions(
 def _user(api: Api) -> str:
     """Who this is: to the server, and on which machine."""
     try:
-        body = {"apiVersion": kube.SUBJECT_REVIEW.version, "kind": kube.SUBJECT_REVIEW.kind}
-        answer = api.create(kube.SUBJECT_REVIEW, None, body)
+        body = {"apiVersion": kinds.SUBJECT_REVIEW.version, "kind": kinds.SUBJECT_REVIEW.kind}
+        answer = api.create(kinds.SUBJECT_REVIEW, None, body)
         return f"{answer['status']['userInfo']['username']} ({who()})"
     except (NotFound, Forbidden, Refused, KeyError):
         return who()

@@ -9,19 +9,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from scheduler.cluster import explain, planning, reconcile, rights
+from scheduler.cluster import explain, reconcile, rights
 from scheduler.cluster import plan as plans
 from scheduler.cluster.api import Api
-from scheduler.cluster.apply import Outcome
 from scheduler.cluster.console import Bar, confirm
 from scheduler.cluster.plan import PRUNE, Plan
 from scheduler.cluster.reconcile import Session, Stale, Target
 from scheduler.config import load_all
 from scheduler.errors import CronsembleError
+
+if TYPE_CHECKING:
+    from scheduler.cluster.apply import Outcome
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,11 @@ class Flags:
     @property
     def allowed(self) -> frozenset[str]:
         flags = {
-            planning.ALLOW_EMPTY: self.allow_empty,
-            planning.KILL_RUNNING: self.kill_running,
-            planning.FORCE: self.force_conflicts,
-            planning.DOWNGRADE: self.downgrade,
-            planning.CREATE_NAMESPACE: self.create_namespace,
+            plans.ALLOW_EMPTY: self.allow_empty,
+            plans.KILL_RUNNING: self.kill_running,
+            plans.FORCE: self.force_conflicts,
+            plans.DOWNGRADE: self.downgrade,
+            plans.CREATE_NAMESPACE: self.create_namespace,
         }
         return frozenset(flag for flag, given in flags.items() if given)
 
@@ -126,8 +128,10 @@ def _make_namespaces(api: Api, plan: Plan) -> Plan:
 
 
 def run_plan(api: Api, plan: Plan, held: dict[str, Any], what: str = "sync") -> Outcome:
+    from scheduler.cluster.apply import execute
+
     with Bar(len(plan.actions)) as bar:
-        return reconcile.run(api, plan, held, bar, what)
+        return execute(api, plan, held, bar, what)
 
 
 def finish(outcome: Outcome) -> int:

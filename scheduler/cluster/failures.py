@@ -6,6 +6,8 @@ Only what someone handles has a class; the server's own words are kept where the
 from __future__ import annotations
 
 import re
+import socket
+import ssl
 from collections.abc import Mapping
 from typing import Any
 
@@ -90,6 +92,23 @@ def translate(method: str, what: str, verb: str, where: str, status: int, answer
     if status == 413 or "Too long" in message or "request is too large" in message:
         return Refused(f"{what}{where}: too large for the server: {message}", status, answer)
     return Refused(f"{what}{where}: the server says: {message}", status, answer)
+
+
+def unreachable(server: str, context: str, timeout: float, error: Exception) -> Unreachable:
+    """The error for no answer at all."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return Unreachable(
+            f"{server}: its certificate is not the one that context {context} expects ({error.verify_message}): "
+            "is this the right server, and certificate-authority the right one?"
+        )
+    if isinstance(error, ssl.SSLError):
+        return Unreachable(f"{server}: no secure connection ({error.reason or error}): is this an API server?")
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
+    if isinstance(error, socket.gaierror):
+        said = f"its name is not known ({said})"
+    if isinstance(error, TimeoutError):
+        said = f"no answer in {timeout:.0f} s"
+    return Unreachable(f"{server}: not reachable (context {context}): {said}")
 
 
 def right_missing(what: str, verb: str, where: str) -> str:

@@ -15,7 +15,7 @@ import msgspec
 
 from cronjobs import labels
 from jobs.store import is_alive, process_identity
-from scheduler.cluster import api as kube
+from scheduler.cluster import kinds
 from scheduler.cluster.api import Api
 from scheduler.cluster.failures import ClusterError, Conflict, NotFound
 
@@ -90,14 +90,14 @@ class Lease:
         found = self._read()
         if found is None:
             body = {
-                "apiVersion": kube.LEASE.version,
-                "kind": kube.LEASE.kind,
+                "apiVersion": kinds.LEASE.version,
+                "kind": kinds.LEASE.kind,
                 "metadata": {"name": NAME, "namespace": self.namespace, "labels": labels.shared("sync")},
                 "spec": {"leaseDurationSeconds": SECONDS},
             }
             self._fill(body, self._holder)
             try:
-                self._lease = self._api.create(kube.LEASE, self.namespace, body)
+                self._lease = self._api.create(kinds.LEASE, self.namespace, body)
                 return
             except Conflict as error:
                 found = self._read()
@@ -124,7 +124,7 @@ class Lease:
 
     def _read(self) -> dict[str, Any] | None:
         try:
-            return self._api.get(kube.LEASE, self.namespace, NAME)
+            return self._api.get(kinds.LEASE, self.namespace, NAME)
         except NotFound:
             return None
 
@@ -148,7 +148,7 @@ class Lease:
         if taken:
             body["spec"]["leaseTransitions"] = body["spec"].get("leaseTransitions", 0) + 1
         self._fill(body, self._holder if holder is None else holder, taken)
-        self._lease = self._api.replace(kube.LEASE, self.namespace, NAME, body)
+        self._lease = self._api.replace(kinds.LEASE, self.namespace, NAME, body)
 
     def _fill(self, body: dict[str, Any], holder: str, taken: bool = True) -> None:
         # The first answer that bore a date came before any write, by the read of the Lease itself.

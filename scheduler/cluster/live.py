@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from cronjobs import labels
-from scheduler.cluster import api as kube
-from scheduler.cluster.api import Api, Kind
+from scheduler.cluster import kinds
+from scheduler.cluster.api import Api
 from scheduler.cluster.failures import Forbidden, NotFound
+from scheduler.cluster.kinds import Kind
 
 Object = dict[str, Any]
 
@@ -46,8 +47,8 @@ def read(api: Api, namespace: str, experiments: Iterable[str]) -> Live:
     """Our CronJobs, our ConfigMaps' metadata, and the other namespaces that hold CronJobs of these experiments."""
     names = sorted(experiments)
     cronjobs, maps, elsewhere = in_parallel(
-        lambda: by_name(api.list(kube.CRONJOB, namespace, labels.SELECTOR, decoder=decoder())),
-        lambda: by_name(api.list(kube.CONFIGMAP, namespace, labels.SELECTOR, metadata_only=True, decoder=decoder())),
+        lambda: by_name(api.list(kinds.CRONJOB, namespace, labels.SELECTOR, decoder=decoder())),
+        lambda: by_name(api.list(kinds.CONFIGMAP, namespace, labels.SELECTOR, metadata_only=True, decoder=decoder())),
         lambda: _elsewhere(api, namespace, names) if names else {},
     )
     return Live(namespace, cronjobs, maps, elsewhere)
@@ -60,7 +61,7 @@ def unfinished_jobs(api: Api, namespace: str) -> list[Object]:
 
 def jobs(api: Api, namespace: str, fields: str = "", selector: str = "") -> list[Object]:
     chosen = f"{labels.SELECTOR},{selector}" if selector else labels.SELECTOR
-    return [plain(item) for item in api.list(kube.JOB, namespace, chosen, fields, decoder=decoder())]
+    return [plain(item) for item in api.list(kinds.JOB, namespace, chosen, fields, decoder=decoder())]
 
 
 def ended(job: Mapping[str, Any]) -> str | None:
@@ -81,7 +82,7 @@ def strangers(api: Api, kind: Kind, namespace: str) -> dict[str, str]:
 
 def read_namespace(api: Api, name: str) -> Namespace:
     try:
-        metadata = api.get(kube.NAMESPACE, None, name, metadata_only=True)["metadata"]
+        metadata = api.get(kinds.NAMESPACE, None, name, metadata_only=True)["metadata"]
     except NotFound:
         return Namespace(exists=False)
     except Forbidden:
@@ -90,9 +91,25 @@ def read_namespace(api: Api, name: str) -> Namespace:
 
 
 def in_parallel(*work: Callable[[], Any]) -> list[Any]:
-    """The results of all."""
-    with ThreadPoolExecutor(len(work)) as pool:
-        return [future.result() for future in [pool.submit(one) for one in work]]
+    """The results of all; raises the first error of any."""
+    results: list[Any] = [None] * len(work)
+    errors: list[BaseException] = []
+
+    def one(number: int) -> None:
+        try:
+            results[number] = work[number]()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(1, len(work))]
+    for each in threads:
+        each.start()
+    one(0)
+    for each in threads:
+        each.join()
+    if errors:
+        raise errors[0]
+    return results
 
 
 def _elsewhere(api: Api, namespace: str, experiments: list[str]) -> dict[str, tuple[str, ...]] | None:
@@ -100,7 +117,7 @@ def _elsewhere(api: Api, namespace: str, experiments: list[str]) -> dict[str, tu
     found: dict[str, set[str]] = {}
     try:
         for item in api.list(
-            kube.CRONJOB, None, chosen, f"metadata.namespace!={namespace}", metadata_only=True, decoder=decoder()
+            kinds.CRONJOB, None, chosen, f"metadata.namespace!={namespace}", metadata_only=True, decoder=decoder()
         ):
             found.setdefault(item.metadata.labels[labels.INSTANCE], set()).add(item.metadata.namespace)
     except Forbidden:

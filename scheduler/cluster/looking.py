@@ -10,8 +10,7 @@ from typing import Any
 
 from cronjobs.config_maps import revisions_name
 from cronjobs.resolved import Experiment
-from scheduler.cluster import api as kube
-from scheduler.cluster import explain, live, reconcile, removal, revisions, rights, status, suspension
+from scheduler.cluster import explain, kinds, live, reconcile, removal, revisions, rights, status, suspension
 from scheduler.cluster.api import Api
 from scheduler.cluster.commands import Flags, finish, open_session, print_plan, refuse, run_plan, say, stopped_by_terminate
 from scheduler.cluster.console import confirm, print_table
@@ -81,7 +80,7 @@ def print_revisions(file: Path, target: Target, as_json: bool) -> int:
     namespace = experiment.cluster["namespace"]
     with Api(target.access()) as api, rights.explained(api, [namespace], reading=True):
         try:
-            data = api.get(kube.CONFIGMAP, namespace, revisions_name(experiment.name)).get("data") or {}
+            data = api.get(kinds.CONFIGMAP, namespace, revisions_name(experiment.name)).get("data") or {}
         except NotFound:
             data = {}
     found = revisions.read(data)

@@ -12,6 +12,8 @@ from scheduler.cluster.failures import ClusterError
 
 FORMAT = 1
 CREATE, CHANGE, PRUNE, RECORD = "create", "change", "prune", "record"
+ALLOW_EMPTY, KILL_RUNNING, DOWNGRADE = "--allow-empty", "--kill-running", "--downgrade"
+FORCE, CREATE_NAMESPACE = "--force-conflicts", "--create-namespace"
 
 
 class Fires(msgspec.Struct, frozen=True):

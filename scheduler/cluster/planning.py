@@ -10,19 +10,23 @@ from typing import Any
 import msgspec
 
 from cronjobs import labels
-from cronjobs.config_maps import mounted, revisions_name
-from scheduler.cluster import fields, revisions
+from cronjobs.config_maps import revisions_name
+from scheduler.cluster import cautions, fields, pruning, revisions
 from scheduler.cluster.diff import Change, compare, fingerprint
 from scheduler.cluster.fields import OURS, SUSPEND
 from scheduler.cluster.live import Live, Namespace, Object
-from scheduler.cluster.plan import CHANGE, CREATE, PRUNE, RECORD, Action, Plan, Refusal
-
-ALLOW_EMPTY, KILL_RUNNING, FORCE, DOWNGRADE, CREATE_NAMESPACE = (
-    "--allow-empty",
-    "--kill-running",
-    "--force-conflicts",
-    "--downgrade",
-    "--create-namespace",
+from scheduler.cluster.plan import (
+    ALLOW_EMPTY,
+    CHANGE,
+    CREATE,
+    CREATE_NAMESPACE,
+    DOWNGRADE,
+    FORCE,
+    PRUNE,
+    RECORD,
+    Action,
+    Plan,
+    Refusal,
 )
 
 
@@ -117,7 +121,7 @@ def _namespace(wanted: list[Wanted], live: Live, around: Surroundings, draft: Dr
     for one in wanted:
         _record(one, live, draft)
         draft.notes += one.notes
-    _name_others(wanted, live, draft)
+    draft.notes += cautions.undeclared({one.experiment for one in wanted}, live)
     if len(draft.actions) > before:
         _check_namespace(wanted, live.namespace, around.namespace(), draft)
 
@@ -156,7 +160,7 @@ def _compare(body: Object, live: Object, around: Surroundings, draft: Draft) -> 
     else:
         ours = fields.merged([owned, kubectl]) if draft.force else owned
         changes = compare(body, live, ours)
-        _say_left(body, live, owners, kubectl, draft)
+        draft.notes += cautions.left_alone(body, live, None if draft.force else kubectl)
     if not changes:
         draft.unchanged += 1
         return
@@ -190,17 +194,6 @@ def _compare_map(body: Object, live: Object, around: Surroundings) -> list[Chang
     return compare({"metadata": body["metadata"]}, live, {"f:metadata": owned.get("f:metadata", {})})
 
 
-def _say_left(body: Object, live: Object, owners: list[fields.Ownership], kubectl: fields.Tree, draft: Draft) -> None:
-    name = body["metadata"]["name"]
-    if live["spec"].get("suspend") and "suspend" not in body["spec"]:
-        by = ", ".join(owner for owner in fields.owners_of(owners, ("spec", "suspend")) if owner != OURS) or "someone"
-        draft.notes.append(f"CronJob {name} stays suspended (by {by}): the configuration does not say `suspend:`")
-    if kubectl and not draft.force:
-        for change in compare(body, live, kubectl):
-            if change.new is None and change.path != ("spec", "suspend"):
-                draft.notes.append(f"CronJob {name}: {change.field} is left as it is (kubectl's); {FORCE} removes it")
-
-
 def _owners(change: Change, owners: list[fields.Ownership]) -> Change:
     others = [owner for owner in fields.owners_of(owners, change.path) if owner != OURS]
     return Change(change.field, change.old, change.new, change.path, tuple(others))
@@ -221,70 +214,14 @@ def _prune_cronjobs(
             f"experiment {experiment} declares no task with a schedule, and all its CronJobs would be removed", ALLOW_EMPTY
         )
     if gone:
-        draft.actions += prune_cronjobs(gone, around.unfinished(), draft.refusals)
-
-
-def prune_cronjobs(gone: list[Object], unfinished: list[Object], refusals: list[Refusal]) -> list[Action]:
-    """The removal of these CronJobs, and the refusal to kill what they run."""
-    running: dict[str, list[str]] = {}
-    for job in unfinished:
-        for owner in job["metadata"]["ownerReferences"]:
-            running.setdefault(owner.get("uid", ""), []).append(job["metadata"]["name"])
-    actions = []
-    for each in gone:
-        metadata = each["metadata"]
-        jobs = tuple(sorted(running.get(metadata["uid"], [])))
-        if jobs:
-            refusals.append(Refusal(f"removing CronJob {metadata['name']} kills its running {', '.join(jobs)}", KILL_RUNNING))
-        actions.append(
-            Action(
-                PRUNE,
-                "CronJob",
-                metadata["namespace"],
-                metadata["name"],
-                metadata["labels"].get(labels.INSTANCE, ""),
-                metadata["labels"].get(labels.TASK, ""),
-                uid=metadata["uid"],
-                seen=fingerprint({"metadata": {}, "spec": each["spec"]}, each, {}),
-                running=jobs,
-            )
-        )
-    return actions
+        draft.actions += pruning.prune_cronjobs(gone, around.unfinished(), draft.refusals)
 
 
 def _prune_maps(live: Live, desired: Mapping[tuple[str, str], Object], around: Surroundings, draft: Draft) -> None:
     pruned = {action.name for action in draft.actions if action.verb == PRUNE and action.namespace == live.namespace}
     kept = [desired.get(("CronJob", name), each) for name, each in live.cronjobs.items() if name not in pruned]
     wanted = {name for kind, name in desired if kind == "ConfigMap"}
-    draft.actions += prune_maps(live, kept, wanted, around.unfinished, draft.notes)
-
-
-def prune_maps(
-    live: Live, cronjobs: Iterable[Object], wanted: set[str], unfinished: Callable[[], list[Object]], notes: list[str]
-) -> list[Action]:
-    """The removal of snapshots that nothing names: no CronJob that stays and no unfinished Job."""
-    snapshots = (labels.PROGRAM, labels.CODE)
-    candidates = {
-        name: each
-        for name, each in live.configmaps.items()
-        if name not in wanted and each["metadata"]["labels"].get(labels.COMPONENT) in snapshots
-    }
-    if not candidates:
-        return []
-    named = {name for each in cronjobs for name in mounted(each["spec"]["jobTemplate"]["spec"]["template"]["spec"])}
-    candidates = {name: each for name, each in candidates.items() if name not in named}
-    by_jobs: dict[str, list[str]] = {}
-    for job in unfinished() if candidates else ():
-        for name in mounted(job["spec"]["template"]["spec"]):
-            by_jobs.setdefault(name, []).append(job["metadata"]["name"])
-    actions = []
-    for name, each in candidates.items():
-        if name in by_jobs:
-            notes.append(f"ConfigMap {name} stays while {', '.join(sorted(by_jobs[name])[:3])} may need it")
-        else:
-            uid = each["metadata"]["uid"]
-            actions.append(Action(PRUNE, "ConfigMap", each["metadata"]["namespace"], name, uid=uid, seen=uid))
-    return actions
+    draft.actions += pruning.prune_maps(live, kept, wanted, around.unfinished, draft.notes)
 
 
 def _record(one: Wanted, live: Live, draft: Draft) -> None:
@@ -299,13 +236,19 @@ def _record(one: Wanted, live: Live, draft: Draft) -> None:
     digest = revisions.digest(tasks, revisions.snapshot(one.objects))
     touched = any(action.experiment == one.experiment and action.namespace == one.namespace for action in draft.actions)
     # What another client applied (`render | kubectl apply`) is left to that client, until something changes.
-    ours = any(
-        fields.owned_by(each["metadata"], OURS)
-        for each in live.cronjobs.values()
-        if each["metadata"]["labels"].get(labels.INSTANCE) == one.experiment
-    )
+    own = [each for each in live.cronjobs.values() if each["metadata"]["labels"].get(labels.INSTANCE) == one.experiment]
+    ours = any(fields.owned_by(each["metadata"], OURS) for each in own)
     if annotations.get(revisions.DIGEST) != digest and (touched or (known and annotations) or ours):
-        body = {"number": next_revision(known), "tasks": tasks, "digest": digest, **revisions.snapshot(one.objects)}
+        # A run that succeeded since then has put the revisions into the store.
+        ends = [each["status"].get("lastSuccessfulTime") for each in own]
+        until = max([end for end in ends if end], default=None)
+        body = {
+            "number": next_revision(known),
+            "recorded_until": until,
+            "tasks": tasks,
+            "digest": digest,
+            **revisions.snapshot(one.objects),
+        }
         draft.actions.append(
             Action(
                 RECORD, "ConfigMap", one.namespace, name, one.experiment, body=body, seen=annotations.get(revisions.DIGEST, "")
@@ -319,41 +262,13 @@ def next_revision(known: Object | None) -> int:
     return int(annotations.get(revisions.NUMBER, "0")) + 1
 
 
-def _name_others(wanted: list[Wanted], live: Live, draft: Draft) -> None:
-    names = {one.experiment for one in wanted}
-    others: dict[str, int] = {}
-    for each in live.cronjobs.values():
-        experiment = each["metadata"]["labels"].get(labels.INSTANCE, "?")
-        if experiment not in names:
-            others[experiment] = others.get(experiment, 0) + 1
-    for experiment, count in sorted(others.items()):
-        draft.notes.append(
-            f"experiment {experiment} has {count} CronJobs in namespace {live.namespace}, and no given file declares it; "
-            f"if it was renamed or dropped: cronsemble delete {experiment} --namespace {live.namespace}"
-        )
-    for experiment, namespaces in sorted((live.elsewhere or {}).items()):
-        for namespace in namespaces:
-            draft.notes.append(
-                f"experiment {experiment} also has CronJobs in namespace {namespace}, which go on firing; "
-                f"if it moved: cronsemble delete {experiment} --namespace {namespace}"
-            )
-
-
 def _check_namespace(wanted: list[Wanted], name: str, found: Namespace, draft: Draft) -> None:
     if not found.exists:
         draft.actions.insert(0, Action(CREATE, "Namespace", name, name))
         draft.refuse(f"namespace {name} does not exist: kubectl create namespace {name}", CREATE_NAMESPACE)
         return
     for one in wanted:
-        if found.enforced and labels_level(found.enforced) < labels_level(one.level):
-            draft.notes.append(
-                f"namespace {name} enforces Pod Security {found.enforced}, which refuses the pods of {one.experiment}: they need "
-                f"{one.level}, for {one.level_reason}; `cronsemble render --volume` prints a claim that needs less"
-            )
-
-
-def labels_level(level: str) -> int:
-    return ("restricted", "baseline", "privileged").index(level)
+        draft.notes += cautions.pod_security(one.experiment, name, found.enforced, one.level, one.level_reason)
 
 
 def _with_fires(action: Action, live: Object | None, body: Object, draft: Draft) -> Action:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -15,18 +15,18 @@ from cronjobs import labels, volumes
 from cronjobs.config_maps import mounted
 from cronjobs.resolved import Experiment
 from scheduler import VERSION, manifests
-from scheduler.cluster import api as kube
-from scheduler.cluster import fields, live, planning, revisions
+from scheduler.cluster import fields, kinds, live, planning, revisions
 from scheduler.cluster.api import Api
-from scheduler.cluster.apply import Outcome, Progress, execute
 from scheduler.cluster.diff import fingerprint
 from scheduler.cluster.failures import ClusterError
 from scheduler.cluster.kubeconfig import Access, find_access
-from scheduler.cluster.lease import Lease
 from scheduler.cluster.live import Live
 from scheduler.cluster.plan import CHANGE, CREATE, PRUNE, RECORD, Action, Plan
 from scheduler.cluster.planning import Surroundings, Wanted
 from scheduler.errors import CronsembleError
+
+if TYPE_CHECKING:
+    from scheduler.cluster.lease import Lease
 
 OLDEST = (1, 27)
 """The first minor version whose CronJobs have a time zone for sure."""
@@ -100,8 +100,8 @@ def surroundings(api: Api, namespace: str) -> Surroundings:
     return Surroundings(
         functools.cache(lambda: live.read_namespace(api, namespace)),
         functools.cache(lambda: live.unfinished_jobs(api, namespace)),
-        functools.cache(lambda kind: live.strangers(api, kube.KINDS[kind], namespace)),
-        lambda name: api.get(kube.CONFIGMAP, namespace, name),
+        functools.cache(lambda kind: live.strangers(api, kinds.KINDS[kind], namespace)),
+        lambda name: api.get(kinds.CONFIGMAP, namespace, name),
     )
 
 
@@ -150,6 +150,9 @@ def absent_data(experiment: Experiment) -> Iterator[str]:
 @contextmanager
 def leases(api: Api, namespaces: Iterable[str], wait: float, say: Callable[[str], None]) -> Iterator[dict[str, Lease]]:
     """The Leases of these namespaces, in one order for all so that no two wait for each other."""
+    # Not needed when there is nothing to do, which must take no time.
+    from scheduler.cluster.lease import Lease
+
     with ExitStack() as stack:
         held = {}
         for name in sorted(set(namespaces)):
@@ -167,10 +170,6 @@ def without_namespaces(plan: Plan) -> tuple[list[Action], Plan]:
     """A plan's namespaces, which must be there before a Lease can be, and the rest of it."""
     first = [action for action in plan.actions if action.kind == "Namespace"]
     return first, msgspec.structs.replace(plan, actions=tuple(action for action in plan.actions if action.kind != "Namespace"))
-
-
-def run(api: Api, plan: Plan, held: dict[str, Lease], progress: Progress, what: str = "sync") -> Outcome:
-    return execute(api, plan, held, progress, what)
 
 
 def check_saved(api: Api, plan: Plan) -> None:

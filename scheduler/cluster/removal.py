@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from cronjobs import labels
 from cronjobs.config_maps import revisions_name
 from scheduler import VERSION
-from scheduler.cluster import live, planning
+from scheduler.cluster import live, planning, pruning
 from scheduler.cluster.api import Api
 from scheduler.cluster.live import Object
-from scheduler.cluster.plan import PRUNE, RECORD, Action, Plan, Refusal
+from scheduler.cluster.plan import KILL_RUNNING, PRUNE, RECORD, Action, Plan, Refusal
 
 
 def plan_removal(api: Api, namespace: str, experiment: str, purge: bool) -> Plan:
@@ -22,7 +22,7 @@ def plan_removal(api: Api, namespace: str, experiment: str, purge: bool) -> Plan
     unfinished = [job for job in live.jobs(api, namespace, "status.successful=0") if not live.ended(job)]
     refusals: list[Refusal] = []
     notes: list[str] = []
-    actions = planning.prune_cronjobs(gone, unfinished, refusals)
+    actions = pruning.prune_cronjobs(gone, unfinished, refusals)
     uids = {each["metadata"]["uid"] for each in gone}
     actions += [_job(job, refusals) for job in jobs if not uids & {o.get("uid") for o in job["metadata"]["ownerReferences"]}]
     kept = [each for each in found.cronjobs.values() if each not in gone]
@@ -32,7 +32,7 @@ def plan_removal(api: Api, namespace: str, experiment: str, purge: bool) -> Plan
             name for action in actions for name in action.running
         }
         others = [job for job in unfinished if job["metadata"]["name"] not in going]
-        actions += planning.prune_maps(found, kept, set(), lambda: others, notes)
+        actions += pruning.prune_maps(found, kept, set(), lambda: others, notes)
     actions += _revisions(found.configmaps, namespace, experiment, purge, bool(gone))
     return Plan(
         VERSION,
@@ -50,7 +50,7 @@ def _job(job: Object, refusals: list[Refusal]) -> Action:
     metadata = job["metadata"]
     running = () if live.ended(job) else (metadata["name"],)
     if running:
-        refusals.append(Refusal(f"Job {metadata['name']} is running", planning.KILL_RUNNING))
+        refusals.append(Refusal(f"Job {metadata['name']} is running", KILL_RUNNING))
     named = metadata["labels"]
     return Action(
         PRUNE,

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from scheduler.cluster import api as kube
-from scheduler.cluster.api import Api, Kind
+from scheduler.cluster import kinds
+from scheduler.cluster.api import Api
 from scheduler.cluster.failures import ClusterError, Forbidden, right_missing
+from scheduler.cluster.kinds import Kind
 from scheduler.cluster.live import in_parallel
 
 NEEDED: tuple[tuple[Kind, tuple[str, ...]], ...] = (
-    (kube.CRONJOB, ("list", "create", "patch", "delete")),
-    (kube.JOB, ("list",)),
-    (kube.CONFIGMAP, ("get", "list", "create", "patch", "delete")),
-    (kube.LEASE, ("get", "create", "update")),
+    (kinds.CRONJOB, ("list", "create", "patch", "delete")),
+    (kinds.JOB, ("list",)),
+    (kinds.CONFIGMAP, ("get", "list", "create", "patch", "delete")),
+    (kinds.LEASE, ("get", "create", "update")),
 )
 """docs/kubernetes-rights.md has them as a Role."""
 READING = ("get", "list")
@@ -33,8 +34,12 @@ def missing(api: Api, namespace: str, reading: bool) -> list[str]:
 def _allowed(api: Api, namespace: str, kind: Kind, verb: str) -> bool:
     group = kind.version.rpartition("/")[0]
     attributes = {"namespace": namespace, "verb": verb, "resource": kind.plural, "group": group}
-    body = {"apiVersion": kube.ACCESS_REVIEW.version, "kind": kube.ACCESS_REVIEW.kind, "spec": {"resourceAttributes": attributes}}
-    return bool(api.create(kube.ACCESS_REVIEW, None, body)["status"].get("allowed"))
+    body = {
+        "apiVersion": kinds.ACCESS_REVIEW.version,
+        "kind": kinds.ACCESS_REVIEW.kind,
+        "spec": {"resourceAttributes": attributes},
+    }
+    return bool(api.create(kinds.ACCESS_REVIEW, None, body)["status"].get("allowed"))
 
 
 @contextmanager

@@ -9,8 +9,7 @@ from cronjobs.config_maps import revisions_name
 from cronjobs.resolved import Experiment, Task
 from jobs.contract import ENSEMBLE_TASK, member_task
 from scheduler import VERSION
-from scheduler.cluster import api as kube
-from scheduler.cluster import apply, live
+from scheduler.cluster import apply, kinds, live
 from scheduler.cluster.api import Api
 from scheduler.cluster.failures import ClusterError
 from scheduler.cluster.live import Object
@@ -19,7 +18,7 @@ from scheduler.cluster.live import Object
 def choose(api: Api, experiment: Experiment, names: list[str], value: bool) -> list[Object]:
     """The CronJobs whose suspension changes: of these tasks, or of all; raises ClusterError for one that is not there."""
     namespace = experiment.cluster["namespace"]
-    found = live.by_name(api.list(kube.CRONJOB, namespace, _selector(experiment.name), decoder=live.decoder()))
+    found = live.by_name(api.list(kinds.CRONJOB, namespace, _selector(experiment.name), decoder=live.decoder()))
     there = {each["metadata"]["labels"].get(labels.TASK, ""): each for each in found.values()}
     if not there:
         raise ClusterError(f"experiment {experiment.name} has no CronJob in namespace {namespace}: cronsemble sync makes them")

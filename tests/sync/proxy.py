@@ -28,13 +28,14 @@ class Proxy:
     answer, a status, or a break.
     """
 
-    def __init__(self, kubeconfig: Path, folder: Path, fault: Fault) -> None:
+    def __init__(self, kubeconfig: Path, folder: Path, fault: Fault, retry_after: int = 0) -> None:
         content = yaml.safe_load(kubeconfig.read_text())
         cluster, user = content["clusters"][0]["cluster"], content["users"][0]["user"]
         self._server = urlsplit(cluster["server"])
         self._tls = ssl.create_default_context(cafile=cluster["certificate-authority"])
         self._tls.load_cert_chain(user["client-certificate"], user["client-key"])
         self._fault, self.faults = fault, 0
+        self._retry_after = retry_after
         self.answers: dict[str, bytes] = {}
         self._lock = threading.Lock()
         proxy = self
@@ -74,7 +75,11 @@ class Proxy:
             request.close_connection = True
             return
         if fault is not None and fault > 0:
-            status, headers, answer = fault, {"Retry-After": "0"} if fault == 429 else {}, b'{"message":"by the proxy"}'
+            status, headers, answer = (
+                fault,
+                {"Retry-After": str(self._retry_after)} if fault == 429 else {},
+                b'{"message":"by the proxy"}',
+            )
         elif request.path in self.answers:
             status, headers, answer = 200, {}, self.answers[request.path]
         else:

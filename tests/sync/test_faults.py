@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -153,3 +154,39 @@ def test_objects_with_our_labels_in_another_namespace_are_untouched(cluster: Clu
     experiment.good("delete", "--yes")
     assert seen() == before
     cluster.forget(elsewhere.namespace)
+
+
+def test_retry_after_is_honoured(cluster: Cluster, experiment: Experiment, tmp_path: Path) -> None:
+    experiment.write({"a": NIGHTLY})
+    times: list[float] = []
+
+    def fault(method: str, path: str) -> int | None:
+        if method == "PATCH" and "cronjobs" in path:
+            times.append(time.monotonic())
+            return 429 if len(times) == 1 else None
+        return None
+
+    with Proxy(cluster.kubeconfig, tmp_path, fault, retry_after=2) as proxy:
+        experiment.good("sync", kubeconfig=proxy.kubeconfig)
+    first, second = times
+    assert second - first >= 2
+
+
+def test_revisions_are_folded_before_they_are_too_many(cluster: Cluster, experiment: Experiment) -> None:
+    experiment.write({"a": NIGHTLY})
+    experiment.good("sync")
+    name = f"{experiment.name}-revisions"
+    old = cluster.get("configmap", name, experiment.namespace)["data"]["000001.json"]
+    first = json.loads(old)
+    padding = {f"train-x{number}": {"schedule": "0 1 * * *", "task": f"{number:064}"} for number in range(2000)}
+    many = {f"{number:06}.json": json.dumps({**first, "revision": number, "tasks": padding}) for number in range(2, 6)}
+    patch = experiment.folder / "patch.json"
+    patch.write_text(json.dumps({"data": many}))
+    cluster.kubectl("patch", "configmap", name, "-n", experiment.namespace, "--type=merge", f"--patch-file={patch}")
+    experiment.write({"a": {"schedule": "0 2 * * *"}})
+    experiment.good("sync")
+    data = cluster.get("configmap", name, experiment.namespace)["data"]
+    assert sum(map(len, data.values())) < 700_000
+    told = json.loads(experiment.good("history", "--revisions", "--json"))
+    assert [each["revision"] for each in told][-1] == 6 and sum(each.get("folded", 1) for each in told) == 6
+    assert told[-1]["tasks"]["train-a"] == {"schedule": "0 2 * * *"}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
 from collections import Counter
 
 import pytest
 
 from cluster.access import Cluster, KubectlFailed
-from sync.experiments import Experiment
+from sync.experiments import CLI, Experiment
 
 NIGHTLY = {"schedule": "0 1 * * *"}
 
@@ -33,35 +36,31 @@ def test_a_first_sync_makes_everything_and_a_second_has_nothing_to_do(cluster: C
     for each in cluster.objects("cronjob", experiment.namespace):
         (entry,) = each["metadata"]["managedFields"]
         assert (entry["manager"], entry["operation"]) == ("cronsemble", "Apply")
-    before = cluster.requests()
-    assert experiment.good("sync") == "nothing to do: 4 objects are as the configuration says\n"
-    assert experiment.run("plan", "--detailed-exitcode").returncode == 0
-    asked = cluster.requests() - before
-    assert {verb for verb, _ in asked} <= {"GET", "LIST", "WATCH"}
+    with cluster.counted("cronsemble") as asked:
+        assert experiment.good("sync") == "nothing to do: 4 objects are as the configuration says\n"
+        assert experiment.run("plan", "--detailed-exitcode").returncode == 0
+    assert {verb for verb, _ in asked} == {"list"}
 
 
 def test_nothing_to_do_costs_a_page_for_500_objects_and_at_most_three_requests(cluster: Cluster, experiment: Experiment) -> None:
     experiment.write(510)
     experiment.good("sync")
-    before = cluster.requests()
-    experiment.good("sync")
-    asked = Counter({key: count for key, count in (cluster.requests() - before).items() if key[1] in ("cronjobs", "configmaps")})
-    assert asked["LIST", "configmaps"] == 1
-    # Two pages of ours; one look at other namespaces.
-    assert asked["LIST", "cronjobs"] <= 3
-    assert asked.total() <= 4
+    with cluster.counted("cronsemble") as asked:
+        experiment.good("sync")
+    # Two pages of CronJobs, one of ConfigMaps, and one look at other namespaces.
+    assert asked == Counter({("list", "cronjobs"): 3, ("list", "configmaps"): 1})
 
 
 def test_an_edit_changes_one_object_and_says_which_field(cluster: Cluster, experiment: Experiment) -> None:
     experiment.write({"a": NIGHTLY, "b": NIGHTLY})
     experiment.good("sync")
     experiment.write({"a": {"schedule": "30 2 * * *", "hyperparameters": {"epochs": 7}}, "b": NIGHTLY})
-    before = cluster.requests()
-    said = experiment.good("sync")
+    with cluster.counted("cronsemble") as asked:
+        said = experiment.good("sync")
     assert 'schedule: "0 1 * * *" → "30 2 * * *"' in said
     assert "configuration.hyperparameters.epochs: 50 → 7" in said
     assert "0 to create, 1 to change, 0 to remove, 2 unchanged" in said
-    assert (cluster.requests() - before)["APPLY", "cronjobs"] == 1
+    assert asked["patch", "cronjobs"] == 1
     assert cluster.get("cronjob", f"{experiment.name}-train-a", experiment.namespace)["spec"]["schedule"] == "30 2 * * *"
 
 
@@ -211,3 +210,49 @@ def test_a_missing_namespace(cluster: Cluster, experiment: Experiment) -> None:
     experiment.good("sync", "--create-namespace")
     assert names(cluster, "cronjob", experiment.namespace) == [f"{experiment.name}-train-a"]
     cluster.forget(experiment.namespace)
+
+
+def test_several_files_and_namespaces_at_once(cluster: Cluster, experiment: Experiment) -> None:
+    other = Experiment(experiment.folder, cluster.new_namespace(), experiment.kubeconfig, f"{experiment.name}-o")
+    third = Experiment(experiment.folder, experiment.namespace, experiment.kubeconfig, f"{experiment.name}-p")
+    for each in (experiment, other, third):
+        each.write({"a": NIGHTLY})
+    folder = ("-f", str(experiment.folder))
+    assert "5 to create" in experiment.good("sync", *folder, file=False)
+    assert experiment.good("plan", *folder, file=False) == "nothing to do: 5 objects are as the configuration says\n"
+    assert names(cluster, "cronjob", other.namespace) == [f"{other.name}-train-a"]
+    assert names(cluster, "cronjob", experiment.namespace) == [f"{third.name}-train-a", f"{experiment.name}-train-a"][::-1]
+    cluster.forget(other.namespace)
+
+
+def test_a_terminal_is_asked_and_shown_progress(cluster: Cluster, experiment: Experiment) -> None:
+    experiment.write(30)
+    shown = on_terminal(experiment, "sync", answer="")
+    assert "30/32" in shown or "32/32" in shown or "━" in shown
+    experiment.write(29)
+    assert "nothing was changed" in on_terminal(experiment, "sync", answer="n\n")
+    assert len(names(cluster, "cronjob", experiment.namespace)) == 30
+    assert "This removes 1 CronJobs" in on_terminal(experiment, "sync", answer="y\n")
+    assert len(names(cluster, "cronjob", experiment.namespace)) == 29
+
+
+def on_terminal(experiment: Experiment, *arguments: str, answer: str) -> str:
+    """What a command shows on a terminal where somebody types the answer."""
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "rb+", buffering=0) as terminal:
+        process = subprocess.Popen(
+            [*CLI, *arguments, "-f", str(experiment.file)], stdin=theirs, stdout=theirs, stderr=theirs, env=experiment.env()
+        )
+        os.close(theirs)
+        terminal.write(answer.encode())
+        shown = b""
+        while True:
+            try:
+                more = terminal.read(65536)
+            except OSError:
+                break
+            if not more:
+                break
+            shown += more
+        process.wait(60)
+    return shown.decode()
