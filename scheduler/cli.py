@@ -132,7 +132,9 @@ def history(
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="Rows; 0 for all.")] = 50,
-    on_cluster: Annotated[bool, typer.Option("--cluster", help="With --revisions: those that the cluster holds.")] = False,
+    on_cluster: Annotated[
+        bool, typer.Option("--cluster", help="With --revisions: the cluster's; the default where the store is a volume.")
+    ] = False,
     context: Context = None,
     namespace: Annotated[str | None, typer.Option("--namespace", help="The namespace, with --cluster.")] = None,
     kubeconfig: Kubeconfig = None,
@@ -140,7 +142,7 @@ def history(
     """What became of every slot, newest first, and why. Example: cronsemble history --since 7d --status missed"""
     from scheduler import past
 
-    if revisions and on_cluster:
+    if revisions and (on_cluster or not past.is_local(file)):
         from scheduler.cluster.looking import print_revisions
         from scheduler.cluster.reconcile import Target
 

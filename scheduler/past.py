@@ -174,6 +174,11 @@ def print_story(file: Path, slot: str, tasks: Sequence[str], as_json: bool) -> N
             print(tables.clean(line))
 
 
+def is_local(file: Path) -> bool:
+    """Whether the configuration's store is a folder of this machine."""
+    return isinstance(load(file).store, str)
+
+
 def print_revisions(file: Path, as_json: bool) -> None:
     """Every revision with what it changed, newest first."""
     history, _ = history_of(file)
