@@ -14,13 +14,14 @@ import os
 import shutil
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from jobs.contract import (
     CSV,
+    DATA,
     END,
     ENSEMBLE_TASK,
     MEMBERS,
@@ -97,6 +98,19 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def to_json(value: Any) -> bytes:
     return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def snapshot_of(task: Mapping[str, Any]) -> dict[str, str]:
+    """What a run of this task needs to happen again, each by its hash: program, user code, the configuration itself."""
+    return {**task["snapshot"], "task": hashlib.sha256(to_json(dict(task))).hexdigest()}
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -195,6 +209,11 @@ class Store:
     def archive(self, experiment: str) -> Path:
         return self.root / "predictions" / experiment
 
+    def archived(self, run: RunId, record: dict[str, Any]) -> Path:
+        """The CSV of an ensemble run in the archive; its name says if another configuration than its own made it."""
+        mark = "-other-configuration" if record.get("other_configuration") else ""
+        return self.archive(run.experiment) / f"{run.dated_name}{mark}.csv"
+
     # -- writing
 
     def put_snapshot(self, kind: str, data: bytes) -> str:
@@ -258,10 +277,9 @@ class Store:
         Made after the commit, it can be made again at any time.
         """
         result = self.run_folder(run) / RESULT
-        folder = self.archive(run.experiment)
+        target = self.archived(run, self.result(run) or {})
         for csv in sorted((result / MEMBERS).glob("*.csv")):
-            self._archive_file(csv, folder / f"{run.dated_name}.members" / csv.name)
-        target = folder / f"{run.dated_name}.csv"
+            self._archive_file(csv, target.with_suffix(".members") / csv.name)
         return target if self._archive_file(result / CSV, target) else None
 
     def _archive_file(self, source: Path, target: Path) -> bool:
@@ -271,8 +289,7 @@ class Store:
         """Link what a process that died between commit and link left out of the archive."""
         healed = []
         for run in self.runs(experiment, ENSEMBLE_TASK):
-            missing = not (self.archive(experiment) / f"{run.id.dated_name}.csv").exists()
-            if run.status == "succeeded" and missing:
+            if run.status == "succeeded" and not self.archived(run.id, run.record).exists():
                 path = self.publish_archive(run.id)
                 if path is not None:
                     healed.append(path)
@@ -300,6 +317,37 @@ class Store:
     def result(self, run: RunId) -> dict[str, Any] | None:
         """The record of a published success, or None."""
         return read_json(self.run_folder(run) / RESULT / RECORD)
+
+    def data_of(self, run: RunId) -> dict[str, Any] | None:
+        """What a run's prepare step pinned: by its result, else by the newest of its tries that came so far."""
+        folder = self.run_folder(run)
+        tries = [name for name in _names(folder) if name.startswith(TRY_PREFIX)]
+        started = {name: str((read_json(folder / name / START) or {}).get("time", "")) for name in tries}
+        for name in [RESULT, *sorted(tries, key=lambda name: started[name], reverse=True)]:
+            known = read_json(folder / name / DATA)
+            if known is not None:
+                return known
+        return None
+
+    def data_problem(self, pinned: dict[str, Any]) -> str:
+        """What is wrong with the bytes that a run learnt from; empty if they are there and the same."""
+        path = self.dataset(str(pinned["fingerprint"]))
+        try:
+            digest = sha256_of(path)
+        except OSError as error:
+            return f"its data {path} cannot be read: {error.strerror}"
+        if pinned.get("sha256") not in (None, digest):
+            return f"its data {path} is not what it was: the file's sha256 differs"
+        return ""
+
+    def snapshot_problem(self, kind: str, digest: str) -> str:
+        """What is wrong with a part of a snapshot; empty if it is there and whole."""
+        path = self.snapshot(kind, digest)
+        try:
+            found = sha256_of(path)
+        except OSError as error:
+            return f"its {kind} {path} cannot be read: {error.strerror}"
+        return "" if found == digest else f"its {kind} {path} is damaged: the file's sha256 differs from its name"
 
     def read(self, run: RunId) -> Run:
         folder = self.run_folder(run)

@@ -96,6 +96,42 @@ def run(
 
 
 @app.command()
+def rerun(
+    what: Annotated[
+        str, typer.Argument(help="A date (2026-11-20, in the experiment's zone), a slot (2026-11-20T06:00Z) or a run.")
+    ],
+    file: File = DEFAULT_FILE,
+    task: Annotated[str | None, typer.Option(help="The runs of this task, instead of the ensemble's.")] = None,
+    reuse_models: Annotated[bool, typer.Option("--reuse-models", help="Take the archived models; train nothing.")] = False,
+    with_current_config: Annotated[
+        bool, typer.Option("--with-current-config", help="Ask what today's configuration would have said.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run and what is missing.")] = False,
+    tolerance: Annotated[float, typer.Option(min=0.0, help="The largest difference that is still equal.")] = 1e-6,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="CPUs to use; all by default.")] = None,
+    store: Annotated[Path | None, typer.Option(help="The store, where no configuration tells it.")] = None,
+    experiment: Annotated[str | None, typer.Option(help="The experiment, where no configuration tells it.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Repeat a dated run exactly, and say whether it comes out the same. Example: cronsemble rerun 2026-11-20"""
+    from scheduler.again import rerun_runs
+    from scheduler.whereabouts import locate
+
+    code = rerun_runs(
+        what,
+        locate(file, store, experiment),
+        task=task,
+        reuse=reuse_models,
+        current=with_current_config,
+        dry_run=dry_run,
+        tolerance=tolerance,
+        jobs=jobs,
+        as_json=as_json,
+    )
+    raise typer.Exit(code)
+
+
+@app.command()
 def history(
     file: File = DEFAULT_FILE,
     as_json: AsJson = False,

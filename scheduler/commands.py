@@ -9,19 +9,18 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from jobs import contract as c
-from jobs.store import Run, Store
+from jobs.store import Run, Store, read_json
 from scheduler import terminal, views
-from scheduler.config import Experiment, load, load_all
+from scheduler.config import load, load_all
 from scheduler.errors import CronsembleError, RuntimeUnavailable
+from scheduler.verdict import describe
+from scheduler.whereabouts import local_store
 
-
-def local_store(experiment: Experiment) -> Store:
-    """The store's folder on this machine; relative to the configuration's folder."""
-    if not isinstance(experiment.store, str | Path):
-        raise CronsembleError(f"{experiment.path}: store: only a folder can be used on this machine, e.g. store: ./store")
-    return Store((experiment.folder / experiment.store).resolve())
+if TYPE_CHECKING:
+    from scheduler.engine import LocalEngine
 
 
 def run_now(
@@ -33,7 +32,8 @@ def run_now(
     skip_unavailable: bool,
 ) -> int:
     """Run members and ensemble; 0 if all succeeded, 1 if any did not, 130 if interrupted."""
-    from scheduler.engine import LocalEngine, cpu_count
+    from scheduler.engine import Budget, LocalEngine, cpu_count
+    from scheduler.manual import run_members
     from scheduler.runtimes import find_runtime
 
     experiment = load(file)
@@ -51,20 +51,26 @@ def run_now(
                     out = [member.name for member in members if member.runtime == runtime]
                     members = [member for member in members if member.runtime != runtime]
                     watcher.say(f"left out: {', '.join(out)}: {error}")
-        engine = LocalEngine(experiment, local_store(experiment), watcher, jobs or cpu_count(), publish)
-
-        def interrupt(_: int, __: FrameType | None) -> None:
-            watcher.say("stopping")
-            engine.interrupt()
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, interrupt)
-        runs = engine.run(members, with_ensemble and experiment.ensemble is not None, datetime.now(UTC))
-    if engine.stop.is_set():
+        engine = LocalEngine(local_store(experiment), watcher, Budget(jobs or cpu_count()))
+        stop_on_signals(engine)
+        also = with_ensemble and experiment.ensemble is not None
+        runs = run_members(engine, experiment, members, also, publish, datetime.now(UTC))
+    if engine.stopped:
         print("interrupted; the same command starts again", file=sys.stderr)
         return 130
     _print_outcome(engine.store, runs)
     return 0 if all(run.status == "succeeded" for run in runs) else 1
+
+
+def stop_on_signals(engine: LocalEngine) -> None:
+    """Have Ctrl-C and SIGTERM stop the engine and its children."""
+
+    def interrupt(_: int, __: FrameType | None) -> None:
+        engine.watcher.say("stopping")
+        engine.interrupt()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
 
 
 def _print_outcome(store: Store, runs: list[Run]) -> None:
@@ -72,7 +78,7 @@ def _print_outcome(store: Store, runs: list[Run]) -> None:
         if run.status != "succeeded":
             print(f"{run.id}: {run.status}: {run.reason}; see: cronsemble logs {run.id}", file=sys.stderr)
         elif run.id.task == c.ENSEMBLE_TASK:
-            print(f"archived: {store.archive(run.id.experiment) / (run.id.dated_name + '.csv')}")
+            print(f"archived: {store.archived(run.id, run.record)}")
     print("next: cronsemble history")
 
 
@@ -96,7 +102,8 @@ def print_run(file: Path, name: str, as_json: bool) -> None:
     store = local_store(experiment)
     run = views.find(store, experiment.name, name)
     if as_json:
-        print(json.dumps({**views.row(run), "record": run.record, "tries": run.tries}, indent=1))
+        told = {**views.row(run), "record": run.record, "tries": run.tries}
+        print(json.dumps({**told, "verdict": read_json(run.folder / c.VERDICT)}, indent=1))
         return
     for key, value in views.row(run).items():
         if value not in (None, ""):
@@ -104,9 +111,14 @@ def print_run(file: Path, name: str, as_json: bool) -> None:
     for key in ("seed", "threads", "processor", "hyperparameters", "snapshot"):
         if run.record.get(key):
             print(f"{key:<12}{json.dumps(run.record[key])}")
+    verdict = read_json(run.folder / c.VERDICT)
+    if verdict is not None:
+        print(f"{'repeats':<12}{verdict['repeats']}: {describe(verdict)}")
+        for name, judged in verdict.get("members", {}).items():
+            print(f"{'repeats':<12}{name}: {judged['repeats']}: {describe(judged)}")
     for member in run.record.get("members", []):
-        told = member.get("left_out") or f"{member.get('run')}, accuracy {terminal.number(member.get('accuracy'))}"
-        print(f"{'member':<12}{member['member']}: {told}")
+        taken = member.get("left_out") or f"{member.get('run')}, accuracy {terminal.number(member.get('accuracy'))}"
+        print(f"{'member':<12}{member['member']}: {taken}")
     _print_epochs(run)
     for folder in views.folder_of(run):
         for path in sorted((run.folder / folder).rglob("*")):
