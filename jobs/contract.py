@@ -38,6 +38,8 @@ START = "start.json"
 END = "end.json"
 RECORD = "record.json"
 RESULT = "result"
+OBSERVED = "observed.json"
+REMOVED = "removed.json"
 TRY_PREFIX = "try-"
 LOG = "log.txt"
 PROGRESS = "progress.jsonl"
@@ -58,6 +60,8 @@ FAILED = 1
 WRONG_INPUT = 3
 """The user's data, model or configuration is wrong: another try would fail in the same way."""
 INTERRUPTED = 143
+NO_QUORUM = "no quorum"
+"""The status of an ensemble's try that too few members gave a prediction to."""
 
 ENSEMBLE_TASK = "ensemble"
 KINDS = ("scheduled", "manual", "rerun", "backfill")

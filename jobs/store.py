@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
-import shutil
 import socket
 import uuid
 from collections.abc import Iterator, Mapping
@@ -25,15 +23,32 @@ from jobs.contract import (
     END,
     ENSEMBLE_TASK,
     MEMBERS,
+    OBSERVED,
     RECORD,
+    REMOVED,
     RESULT,
     START,
     TRY_PREFIX,
     RunId,
     parse_run_id,
 )
+from jobs.files import fsync, names, publish_bytes, publish_file, read_json, sha256_of, to_json, write_file
+from jobs.ledger import Ledger
 
-_GONE = (errno.ENOENT, errno.ESTALE, errno.ENOTDIR)
+__all__ = [
+    "Run",
+    "Store",
+    "StoreError",
+    "is_alive",
+    "process_identity",
+    "publish_bytes",
+    "publish_file",
+    "read_json",
+    "sha256_of",
+    "snapshot_of",
+    "to_json",
+    "write_file",
+]
 
 
 class StoreError(Exception):
@@ -46,10 +61,13 @@ class Run:
 
     id: RunId
     folder: Path
-    status: str  # succeeded | failed | interrupted | running | died
+    status: str  # succeeded | failed | no quorum | interrupted | running | died | unknown
     reason: str = ""
     record: dict[str, Any] = field(default_factory=dict)
     tries: tuple[dict[str, Any], ...] = ()
+    evidence: str = "recorded"  # recorded by the run | observed in time by a command | inferred | unknown
+    observed: dict[str, Any] = field(default_factory=dict)
+    removed: dict[str, Any] = field(default_factory=dict)  # the tombstone that gc left
 
 
 def process_identity() -> dict[str, Any]:
@@ -82,115 +100,18 @@ def _started(pid: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[19])
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a file, or None if the file is absent, gone or does not hold one."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            value = json.load(file)
-    except OSError as error:
-        if error.errno in _GONE:
-            return None
-        raise
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def to_json(value: Any) -> bytes:
-    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
-
-
-def sha256_of(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def snapshot_of(task: Mapping[str, Any]) -> dict[str, str]:
     """What a run of this task needs to happen again, each by its hash: program, user code, the configuration itself."""
     return {**task["snapshot"], "task": hashlib.sha256(to_json(dict(task))).hexdigest()}
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file inside a folder of one's own, durably; the folder's rename makes it visible."""
-    with open(path, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def publish_file(path: Path, source: Path) -> bool:
-    """Make ``source``'s bytes visible as ``path`` unless that name is taken; says whether it was free.
-
-    A link where the file systems allow it, else a copy.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _fsync(source)
-    try:
-        return _link(source, path)
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.EXDEV, errno.ENOTSUP, errno.EMLINK):
-            raise
-    part = path.parent / f".{path.name}.{uuid.uuid4().hex}.part"
-    try:
-        shutil.copyfile(source, part)
-        _fsync(part)
-        return _link(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def publish_bytes(path: Path, data: bytes) -> bool:
-    """Like :func:`publish_file` for bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.parent / f".{path.name}.{uuid.uuid4().hex}.part"
-    try:
-        write_file(part, data)
-        return _link(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _link(part: Path, path: Path) -> bool:
-    try:
-        os.link(part, path)
-    except FileExistsError:
-        # A lost reply makes our own link look like another's.
-        return _same_file(part, path)
-    _fsync(path.parent)
-    return True
-
-
-def _same_file(left: Path, right: Path) -> bool:
-    try:
-        return os.path.samefile(left, right)
-    except OSError:
-        return False
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-class Store:
+class Store(Ledger):
     """A store's folder."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
 
     # -- where things are
 
     def task_folder(self, experiment: str, task: str) -> Path:
         return self.root / "runs" / experiment / task
-
-    def run_folder(self, run: RunId) -> Path:
-        return self.task_folder(run.experiment, run.task) / run.month / str(run)
 
     def try_folder(self, run: RunId, name: str) -> Path:
         return self.run_folder(run) / (TRY_PREFIX + name)
@@ -257,8 +178,8 @@ class Store:
         target = self.run_folder(run) / RESULT
         for folder, _, files in os.walk(source):
             for file in files:
-                _fsync(Path(folder) / file)
-            _fsync(Path(folder))
+                fsync(Path(folder) / file)
+            fsync(Path(folder))
         try:
             os.rename(source, target)
         except OSError as error:
@@ -268,7 +189,7 @@ class Store:
             if record is None:
                 raise
             return bool(record.get("try") == name)
-        _fsync(target.parent)
+        fsync(target.parent)
         return True
 
     def publish_archive(self, run: RunId) -> Path | None:
@@ -298,16 +219,16 @@ class Store:
     # -- reading
 
     def experiments(self) -> list[str]:
-        return _names(self.root / "runs")
+        return names(self.root / "runs")
 
     def tasks(self, experiment: str) -> list[str]:
-        return _names(self.root / "runs" / experiment)
+        return names(self.root / "runs" / experiment)
 
     def run_ids(self, experiment: str, task: str) -> Iterator[RunId]:
         """Every run's id, newest slot first; names that are not runs are passed over."""
         folder = self.task_folder(experiment, task)
-        for month in reversed(_names(folder)):
-            found = (parse_run_id(name, experiment, task) for name in _names(folder / month))
+        for month in reversed(names(folder)):
+            found = (parse_run_id(name, experiment, task) for name in names(folder / month))
             yield from sorted((run for run in found if run is not None), reverse=True)
 
     def runs(self, experiment: str, task: str) -> Iterator[Run]:
@@ -321,7 +242,7 @@ class Store:
     def data_of(self, run: RunId) -> dict[str, Any] | None:
         """What a run's prepare step pinned: by its result, else by the newest of its tries that came so far."""
         folder = self.run_folder(run)
-        tries = [name for name in _names(folder) if name.startswith(TRY_PREFIX)]
+        tries = [name for name in names(folder) if name.startswith(TRY_PREFIX)]
         started = {name: str((read_json(folder / name / START) or {}).get("time", "")) for name in tries}
         for name in [RESULT, *sorted(tries, key=lambda name: started[name], reverse=True)]:
             known = read_json(folder / name / DATA)
@@ -351,33 +272,46 @@ class Store:
 
     def read(self, run: RunId) -> Run:
         folder = self.run_folder(run)
-        tries: list[dict[str, Any]] = []
-        for name in _names(folder):
-            if name.startswith(TRY_PREFIX):
-                start, end = read_json(folder / name / START), read_json(folder / name / END)
-                tries.append({"name": name[len(TRY_PREFIX) :], "start": start or {}, "end": end})
-        tries.sort(key=lambda each: str(each["start"].get("time", "")))
+        found = names(folder)
+        tries = tuple(self._tries(folder, found))
         record = self.result(run)
+        observed = (read_json(folder / OBSERVED) or {}) if OBSERVED in found else {}
+        removed = (read_json(folder / REMOVED) or {}) if REMOVED in found else {}
+
+        def told(status: str, reason: str, evidence: str = "recorded") -> Run:
+            return Run(run, folder, status, reason, record or {}, tries, evidence, observed, removed)
+
         if record is not None:
-            return Run(run, folder, "succeeded", "", record, tuple(tries))
-        if not tries:
-            return Run(run, folder, "died", "ended before its first try began")
-        last = tries[-1]
-        if last["end"] is not None:
-            status = str(last["end"].get("status", "failed"))
-            return Run(run, folder, status, str(last["end"].get("reason", "")), {}, tuple(tries))
+            return told("succeeded", "")
+        if "run" in removed:
+            row = removed["run"]
+            return told(str(row.get("status", "unknown")), str(row.get("reason", "")), str(row.get("evidence", "unknown")))
+        if RESULT in found:
+            return told("unknown", f"{RESULT}/{RECORD} is missing or damaged: see cronsemble fsck", "unknown")
+        last = tries[-1] if tries else None
+        if last is not None and last["end"] is not None:
+            return told(str(last["end"].get("status", "failed")), str(last["end"].get("reason", "")))
+        if observed.get("status"):
+            return told(str(observed["status"]), str(observed.get("reason", "")), "observed")
+        if last is None:
+            return told("died", "ended before its first try began", "inferred")
+        if last["damaged"]:
+            name = TRY_PREFIX + last["name"]
+            return told("unknown", f"{name}/{last['damaged']} is missing or damaged: see cronsemble fsck", "unknown")
         alive = is_alive(last["start"].get("process", {}))
         if alive is False:
-            return Run(run, folder, "died", "its process ended without a word", {}, tuple(tries))
-        reason = "" if alive else "on " + str(last["start"].get("process", {}).get("host", "another machine"))
-        return Run(run, folder, "running", reason, {}, tuple(tries))
+            return told("died", "its process ended without a word", "inferred")
+        if alive:
+            return told("running", "", "observed")
+        return told("running", "on " + str(last["start"].get("process", {}).get("host", "another machine")))
 
-
-def _names(folder: Path) -> list[str]:
-    """The visible names in a folder, sorted; none if it is absent or gone."""
-    try:
-        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
-    except OSError as error:
-        if error.errno in _GONE:
-            return []
-        raise
+    def _tries(self, folder: Path, found: list[str]) -> list[dict[str, Any]]:
+        tries: list[dict[str, Any]] = []
+        for name in found:
+            if not name.startswith(TRY_PREFIX):
+                continue
+            start, end = read_json(folder / name / START), read_json(folder / name / END)
+            # A mark that is there but cannot be read tells that something happened, not what.
+            damaged = END if end is None and END in names(folder / name) else "" if start is not None else START
+            tries.append({"name": name[len(TRY_PREFIX) :], "start": start or {}, "end": end, "damaged": damaged})
+        return sorted(tries, key=lambda each: str(each["start"].get("time", "")))

@@ -154,7 +154,8 @@ def _mark_start(context: Context) -> None:
 
 
 def _end(context: Context, step: str, error: StepError) -> None:
-    print(f"cronsemble: {step}: {error}", file=sys.stderr, flush=True)
+    what = "" if error.status == "failed" else f"{error.status}: "
+    print(f"cronsemble: {step}: {what}{error}", file=sys.stderr, flush=True)
     mark = {
         "schema": c.SCHEMA,
         "time": _now(),
@@ -322,7 +323,7 @@ def _combine(context: Context, _: str | None) -> None:
     write_file(context.folder / c.SELECTION, to_json({"members": told}))
     if len(taken) < task["quorum"] or not taken:
         lines = "; ".join(f"{each['member']}: {each['left_out']}" for each in told if "left_out" in each)
-        raise StepError(f"no quorum: {len(taken)} of the {task['quorum']} members it needs ({lines})", c.WRONG_INPUT)
+        raise StepError(f"{len(taken)} of the {task['quorum']} members it needs ({lines})", c.WRONG_INPUT, c.NO_QUORUM)
     with tempfile.TemporaryDirectory(prefix="cronsemble-") as scratch:
         plan = Path(scratch) / "plan.json"
         members = [{**each, "probabilities": str(context.folder / each["probabilities"])} for each in taken]
