@@ -44,17 +44,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class Span:
-    """How long a task had one plan: after ``start`` and up to ``end``, in seconds since 1970 in UTC.
-
-    ``anchor`` is where @every counts from, unless the schedule before it fired later.
-    """
+    """How long a task had one plan: after ``start`` and up to ``end``, in seconds since 1970 in UTC."""
 
     start: float
     end: float
     plan: Plan
     engine: str
     by: str
-    anchor: float
 
 
 def tasks(cronjobs: Iterable[Mapping[str, Any]]) -> Tasks:
@@ -233,7 +229,7 @@ def told(revisions: Iterable[Revision], now: float = inf) -> list[Held]:
             start = max(start, given)
             found.append(Held(start, inf, revision, before, after))
     found.sort(key=lambda each: (each.start, each.engine, each.revision["revision"]))
-    ends = [each.start for each in found[1:]] + [inf]
+    ends = [*[each.start for each in found[1:]], inf][: len(found)]
     return [Held(each.start, end, each.revision, each.before, each.tasks) for each, end in zip(found, ends, strict=True)]
 
 
@@ -259,10 +255,9 @@ def spans(holds: Iterable[Held]) -> dict[str, list[Span]]:
             last = some[-1] if some else None
             joined = last is not None and last.end == held.start and last.engine == held.engine
             if joined and last is not None and last.plan == plan:
-                some[-1] = Span(last.start, held.end, plan, last.engine, last.by, last.anchor)
+                some[-1] = Span(last.start, held.end, plan, last.engine, last.by)
             else:
-                anchor = last.anchor if joined and last is not None else held.start
-                some.append(Span(held.start, held.end, plan, held.engine, str(held.revision.get("by", "")), anchor))
+                some.append(Span(held.start, held.end, plan, held.engine, str(held.revision.get("by", ""))))
     return found
 
 

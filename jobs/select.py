@@ -41,6 +41,25 @@ def latest(store: Store, ensemble: RunId, members: Iterable[str], max_age: int |
     return [_latest(store, ensemble, member, max_age, invocation) for member in members]
 
 
+def why_not(store: Store, ensemble: RunId, run: RunId, max_age: int | None, invocation: str, when: str | None) -> str:
+    """Why an ensemble run could not take a training at ``when``, the time at which it chose; nothing if it could."""
+    record = store.result(run)
+    if record is None:
+        told = store.read(run)
+        return told.status + (f": {told.reason}" if told.reason else "")
+    if run.minute > ensemble.minute:
+        return "of a later slot"
+    if max_age is not None and (ensemble.minute - run.minute) * 60 > max_age:
+        return f"older than {max_age // 3600}h"
+    if record.get("other_configuration"):
+        return "made with another configuration"
+    if not is_candidate(record, invocation):
+        return "a manual run feeds only its own ensemble, unless with --publish"
+    if when is not None and str(record.get("finished", "")) > when:
+        return f"published only at {record['finished']}"
+    return ""
+
+
 def _latest(store: Store, ensemble: RunId, member: str, max_age: int | None, invocation: str) -> Choice:
     for run in store.run_ids(ensemble.experiment, member_task(member)):
         if run.minute > ensemble.minute:

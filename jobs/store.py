@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import socket
 import uuid
 from collections.abc import Iterator, Mapping
@@ -27,12 +28,13 @@ from jobs.contract import (
     RECORD,
     REMOVED,
     RESULT,
+    SELECTION,
     START,
     TRY_PREFIX,
     RunId,
     parse_run_id,
 )
-from jobs.files import fsync, names, publish_bytes, publish_file, read_json, sha256_of, to_json, write_file
+from jobs.files import GONE, fsync, names, publish_bytes, publish_file, read_json, sha256_of, to_json, write_file
 from jobs.ledger import Ledger
 
 __all__ = [
@@ -53,6 +55,9 @@ __all__ = [
 
 class StoreError(Exception):
     """The store cannot be used as it is; the text says where and what to do."""
+
+
+_MONTH = re.compile(r"[0-9]{4,}-[0-9]{2}$")
 
 
 @dataclass(frozen=True)
@@ -226,10 +231,39 @@ class Store(Ledger):
 
     def run_ids(self, experiment: str, task: str) -> Iterator[RunId]:
         """Every run's id, newest slot first; names that are not runs are passed over."""
-        folder = self.task_folder(experiment, task)
-        for month in reversed(names(folder)):
-            found = (parse_run_id(name, experiment, task) for name in names(folder / month))
-            yield from sorted((run for run in found if run is not None), reverse=True)
+        for month in reversed(self.months(experiment, task)):
+            yield from reversed(self.month_ids(experiment, task, month))
+
+    def months(self, experiment: str, task: str) -> list[str]:
+        """The months (``2026-11``) that a task has runs of, oldest first."""
+        return [name for name in names(self.task_folder(experiment, task)) if _MONTH.match(name)]
+
+    def month_ids(self, experiment: str, task: str, month: str) -> list[RunId]:
+        """The ids of a task's runs of a month, oldest first; names that are not such runs are passed over."""
+        found = (parse_run_id(name, experiment, task) for name in names(self.task_folder(experiment, task) / month))
+        return sorted(run for run in found if run is not None and run.month == month)
+
+    def month_state(self, experiment: str, task: str, month: str) -> tuple[int, int] | None:
+        """When a month's folder was last changed, in ns, and its inode; None if there is none.
+
+        It is opened for that: a client of NFS then asks the server.
+        """
+        return _state(self.task_folder(experiment, task) / month)
+
+    def run_state(self, run: RunId) -> int:
+        """When a run's folder was last changed, in ns: a try or a result that comes or goes changes it; 0 if it is gone."""
+        state = _state(self.run_folder(run))
+        return state[0] if state else 0
+
+    def keep_page(self, path: Path, data: bytes) -> None:
+        """Keep a page of an index: it is no truth, so it need not survive a crash."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.parent / f".{path.name}.{uuid.uuid4().hex}.part"
+        try:
+            part.write_bytes(data)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
 
     def runs(self, experiment: str, task: str) -> Iterator[Run]:
         for run in self.run_ids(experiment, task):
@@ -269,6 +303,30 @@ class Store(Ledger):
         except OSError as error:
             return f"its {kind} {path} cannot be read: {error.strerror}"
         return "" if found == digest else f"its {kind} {path} is damaged: the file's sha256 differs from its name"
+
+    def selection(self, run: Run) -> list[dict[str, Any]]:
+        """What an ensemble run took of each member, or why not; of its last try that came so far."""
+        if "members" in run.record:
+            return list(run.record["members"])
+        for each in reversed(run.tries):
+            told = read_json(run.folder / (TRY_PREFIX + each["name"]) / SELECTION)
+            if told is not None:
+                return list(told.get("members", []))
+        return []
+
+    def chosen_at(self, run: Run, member: str) -> str | None:
+        """When an ensemble run chose a member's model, if it came so far."""
+        folders = [RESULT] if run.record else [TRY_PREFIX + each["name"] for each in reversed(run.tries)]
+        for name in folders:
+            told = read_json(run.folder / name / "probabilities" / member / START)
+            if told is not None:
+                return str(told.get("time"))
+        return run.record.get("started")
+
+    def task_of(self, record: dict[str, Any]) -> dict[str, Any]:
+        """The resolved configuration that a run was made with, from its snapshot; empty if that is not there."""
+        digest = (record.get("snapshot") or {}).get("task")
+        return (read_json(self.snapshot("task", str(digest))) or {}) if digest else {}
 
     def read(self, run: RunId) -> Run:
         folder = self.run_folder(run)
@@ -315,3 +373,17 @@ class Store(Ledger):
             damaged = END if end is None and END in names(folder / name) else "" if start is not None else START
             tries.append({"name": name[len(TRY_PREFIX) :], "start": start or {}, "end": end, "damaged": damaged})
         return sorted(tries, key=lambda each: str(each["start"].get("time", "")))
+
+
+def _state(folder: Path) -> tuple[int, int] | None:
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        if error.errno in GONE:
+            return None
+        raise
+    try:
+        told = os.fstat(handle)
+    finally:
+        os.close(handle)
+    return told.st_mtime_ns, told.st_ino

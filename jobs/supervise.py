@@ -154,7 +154,7 @@ def _mark_start(context: Context) -> None:
 
 
 def _end(context: Context, step: str, error: StepError) -> None:
-    what = "" if error.status == "failed" else f"{error.status}: "
+    what = "" if error.status in ("failed", str(error)) else f"{error.status}: "
     print(f"cronsemble: {step}: {what}{error}", file=sys.stderr, flush=True)
     mark = {
         "schema": c.SCHEMA,

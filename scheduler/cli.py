@@ -133,15 +133,31 @@ def rerun(
 
 @app.command()
 def history(
+    slot: Annotated[
+        str | None, typer.Argument(help="Tell the whole story of this slot: a time, a date, a run's id or a part of it.")
+    ] = None,
     file: File = DEFAULT_FILE,
+    since: Annotated[str | None, typer.Option(help="From this date or time on, or for so long (7d).")] = None,
+    until: Annotated[str | None, typer.Option(help="Up to this date or time; in the future too.")] = None,
+    task: Annotated[list[str] | None, typer.Option(help="Only this task (repeat for more).")] = None,
+    status: Annotated[list[str] | None, typer.Option(help="Only this status (repeat for more).")] = None,
+    calendar: Annotated[bool, typer.Option("--calendar", help="A cell for each day and task.")] = False,
+    revisions: Annotated[
+        bool, typer.Option("--revisions", help="List what was run, served and synced, and what changed.")
+    ] = False,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="Rows; 0 for all.")] = 50,
 ) -> None:
-    """List the runs, newest first. Example: cronsemble history --json"""
-    from scheduler.commands import print_history
+    """What became of every slot, newest first, and why. Example: cronsemble history --since 7d --status missed"""
+    from scheduler import past
 
-    print_history(file, as_json, as_csv, limit)
+    if revisions:
+        past.print_revisions(file, as_json)
+    elif slot is not None:
+        past.print_story(file, slot, task or [], as_json)
+    else:
+        past.print_history(file, since, until, task or [], status or [], past.Shown(as_json, as_csv, calendar), limit)
 
 
 @app.command()
@@ -151,7 +167,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one run: record, epochs, members, files. Example: cronsemble show digits-ensemble-29924640"""
-    from scheduler.commands import print_run
+    from scheduler.past import print_run
 
     print_run(file, run, as_json)
 
@@ -162,7 +178,7 @@ def logs(
     file: File = DEFAULT_FILE,
 ) -> None:
     """Print what a run's processes said. Example: cronsemble logs digits-train-theano-29924640"""
-    from scheduler.commands import print_logs
+    from scheduler.past import print_logs
 
     print_logs(file, run)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import signal
 import sys
 from datetime import UTC, datetime
@@ -12,11 +10,10 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from jobs import contract as c
-from jobs.store import Run, Store, read_json
-from scheduler import terminal, views
+from jobs.store import Run, Store
+from scheduler import terminal
 from scheduler.config import load, load_all
 from scheduler.errors import CronsembleError, RuntimeUnavailable
-from scheduler.verdict import describe
 from scheduler.whereabouts import local_store
 
 if TYPE_CHECKING:
@@ -80,72 +77,6 @@ def _print_outcome(store: Store, runs: list[Run]) -> None:
         elif run.id.task == c.ENSEMBLE_TASK:
             print(f"archived: {store.archived(run.id, run.record)}")
     print("next: cronsemble history")
-
-
-def print_history(file: Path, as_json: bool, as_csv: bool, limit: int) -> None:
-    experiment = load(file)
-    rows = views.rows(local_store(experiment), experiment.name, limit)
-    if as_json:
-        print(json.dumps(rows, indent=1))
-    elif as_csv:
-        writer = csv.DictWriter(sys.stdout, views.COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    elif rows:
-        terminal.print_rows(rows)
-    else:
-        print(f"no runs of {experiment.name} yet; next: cronsemble run")
-
-
-def print_run(file: Path, name: str, as_json: bool) -> None:
-    experiment = load(file)
-    store = local_store(experiment)
-    run = views.find(store, experiment.name, name)
-    if as_json:
-        told = {**views.row(run), "record": run.record, "tries": run.tries}
-        print(json.dumps({**told, "verdict": read_json(run.folder / c.VERDICT)}, indent=1))
-        return
-    for key, value in views.row(run).items():
-        if value not in (None, ""):
-            print(f"{key:<12}{value}")
-    for key in ("seed", "threads", "processor", "hyperparameters", "snapshot"):
-        if run.record.get(key):
-            print(f"{key:<12}{json.dumps(run.record[key])}")
-    verdict = read_json(run.folder / c.VERDICT)
-    if verdict is not None:
-        print(f"{'repeats':<12}{verdict['repeats']}: {describe(verdict)}")
-        for name, judged in verdict.get("members", {}).items():
-            print(f"{'repeats':<12}{name}: {judged['repeats']}: {describe(judged)}")
-    for member in run.record.get("members", []):
-        taken = member.get("left_out") or f"{member.get('run')}, accuracy {terminal.number(member.get('accuracy'))}"
-        print(f"{'member':<12}{member['member']}: {taken}")
-    _print_epochs(run)
-    for folder in views.folder_of(run):
-        for path in sorted((run.folder / folder).rglob("*")):
-            if path.is_file():
-                print(f"{'file':<12}{path}")
-
-
-def _print_epochs(run: Run) -> None:
-    path = run.folder / c.RESULT / c.EPOCHS
-    if not path.exists():
-        return
-    with open(path, newline="", encoding="utf-8") as file:
-        epochs = list(csv.DictReader(file))
-    for name in ("val_loss", "val_accuracy"):
-        values = [float(each[name]) for each in epochs]
-        print(f"{name:<12} {terminal.chart(values)}  {values[0]:.4f} → {values[-1]:.4f}, {len(values)} epochs")
-
-
-def print_logs(file: Path, name: str) -> None:
-    experiment = load(file)
-    run = views.find(local_store(experiment), experiment.name, name)
-    for folder in views.folder_of(run):
-        path = run.folder / folder / c.LOG
-        if path.exists():
-            sys.stdout.write(path.read_text(encoding="utf-8", errors="replace"))
-    if run.reason:
-        print(f"{run.status}: {run.reason}")
 
 
 def print_objects(files: list[Path], volume: bool) -> None:

@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
+from cronjobs.revisions import MANUAL
 from cronjobs.tasks import Context
 from jobs.contract import ENSEMBLE_TASK, member_task
 from jobs.store import Run
+from scheduler import revise
 from scheduler.code import user_code
 from scheduler.config import Experiment, Member
 from scheduler.engine import LocalEngine
@@ -26,6 +28,7 @@ def run_members(
     """Run these members and then the ensemble in the slot of ``now``; returns the runs in that order."""
     chosen, minute, invocation = list(members), int(now.timestamp() // 60), uuid.uuid4().hex[:12]
     context = keep_context(engine, experiment, published)
+    revise.record(engine.store, context, MANUAL, now)
     tasks = [member_task(member.name) for member in chosen] + ([ENSEMBLE_TASK] if with_ensemble else [])
     runtimes = find_runtimes(experiment, {name for task in tasks for name in runtimes_of(context, task)}, engine.watcher.say)
     orders = [train_order(context, member, runtimes, minute, "manual", invocation) for member in chosen]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import contract as c
-from jobs.store import Run, Store, read_json, sha256_of
+from jobs.store import Run, Store, sha256_of
 from scheduler import containers, targets
 from scheduler.errors import CronsembleError, RuntimeUnavailable
 from scheduler.runtimes import Runtime
@@ -66,30 +66,20 @@ def plan(store: Store, found: list[Run], reuse: bool) -> Plan:
 
 def _training(store: Store, run: Run) -> Repeat:
     missing, notes = _check(store, run)
-    return Repeat(run, targets.task_of(store, run) or {}, made_in(run), {}, tuple(missing), tuple(notes))
+    return Repeat(run, targets.task_of(store, run), made_in(run), {}, tuple(missing), tuple(notes))
 
 
 def _ensemble(store: Store, run: Run) -> Repeat:
     missing, notes = _check(store, run)
     members: dict[str, c.RunId | str] = {}
-    for told in _told_members(run):
+    for told in store.selection(run):
         name = str(told["member"])
         taken = c.parse_run_id(str(told.get("run")), run.id.experiment, c.member_task(name))
         left_out = told.get("left_out") or ("" if taken else "its run has no name")
         members[name] = f"left out, as in {run.id}: {left_out}" if left_out or taken is None else taken
     if not any(isinstance(taken, c.RunId) for taken in members.values()):
         missing.append("it took no model, so there is nothing to combine again")
-    return Repeat(run, targets.task_of(store, run) or {}, made_in(run), members, tuple(missing), tuple(notes))
-
-
-def _told_members(run: Run) -> list[dict[str, Any]]:
-    if run.record:
-        return list(run.record.get("members", []))
-    for each in reversed(run.tries):
-        known = read_json(run.folder / (c.TRY_PREFIX + each["name"]) / c.SELECTION)
-        if known:
-            return list(known["members"])
-    return []
+    return Repeat(run, targets.task_of(store, run), made_in(run), members, tuple(missing), tuple(notes))
 
 
 def _with_models(store: Store, ensemble: Repeat, reuse: bool) -> Repeat:
@@ -117,7 +107,7 @@ def _model_problems(run: Run) -> Iterator[str]:
 
 def _check(store: Store, run: Run) -> tuple[list[str], list[str]]:
     """What is missing of the snapshot, the data and the runtime; and what the user should know."""
-    snapshot = targets.snapshot(store, run)
+    snapshot = targets.snapshot(run)
     if not snapshot:
         return ["nothing was recorded of it: it ended before its first try began"], []
     missing = [store.snapshot_problem(kind, digest) for kind, digest in snapshot.items() if digest]

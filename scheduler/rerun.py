@@ -98,7 +98,7 @@ def _reused(store: Store, run: c.RunId) -> Repeat:
     from scheduler.repeats import made_in
 
     found = store.read(run)
-    return Repeat(found, targets.task_of(store, found) or {}, made_in(found))
+    return Repeat(found, targets.task_of(store, found), made_in(found))
 
 
 def with_current(experiment: Experiment, found: list[Run], engine: LocalEngine, reuse: bool) -> Work:
@@ -256,7 +256,7 @@ def _members_that_differ(old: Run, new: Run, members: Mapping[str, Outcome]) -> 
 
 
 def _pinned(store: Store, run: Run) -> Pinned:
-    return Pinned(run.record, targets.task_of(store, run) or {}, _code(store, targets.snapshot(store, run).get("code", "")))
+    return Pinned(run.record, targets.task_of(store, run), _code(store, targets.snapshot(run).get("code", "")))
 
 
 def _code(store: Store, digest: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from jobs import contract as c
-from jobs.store import Run, Store, read_json
+from jobs.store import Run, Store
 from scheduler import views
 from scheduler.errors import CronsembleError
 
@@ -92,21 +92,20 @@ def _kind(run: Run) -> str:
     return str(run.record.get("kind") or next((each["start"].get("kind") for each in run.tries), ""))
 
 
-def snapshot(store: Store, run: Run) -> dict[str, str]:
+def snapshot(run: Run) -> dict[str, str]:
     """The hashes that a run was made from: by its record, else by its newest start mark; empty if it had none."""
     told = run.record.get("snapshot") or next((each["start"].get("snapshot") for each in reversed(run.tries)), None)
     return dict(told or {})
 
 
-def task_of(store: Store, run: Run) -> dict[str, Any] | None:
-    """The resolved configuration that a run was made with, from the store's snapshots."""
-    digest = snapshot(store, run).get("task")
-    return read_json(store.snapshot("task", digest)) if digest else None
+def task_of(store: Store, run: Run) -> dict[str, Any]:
+    """The resolved configuration that a run was made with, from the store's snapshots; empty if that is gone."""
+    return store.task_of({"snapshot": snapshot(run)})
 
 
 def local_date(store: Store, run: c.RunId) -> date:
     """The date of a run's slot in its experiment's zone, as its own configuration had it; UTC if that is gone."""
-    zone = str((task_of(store, store.read(run)) or {}).get("timezone", "UTC"))
+    zone = str(task_of(store, store.read(run)).get("timezone", "UTC"))
     try:
         return run.slot.astimezone(ZoneInfo(zone)).date()
     except (ZoneInfoNotFoundError, ValueError):

@@ -26,30 +26,6 @@ def chart(values: list[float]) -> str:
     return "".join(_BARS[round((value - low) / span * (len(_BARS) - 1))] for value in values)
 
 
-def print_rows(rows: list[dict[str, Any]]) -> None:
-    """The history as a table that fits the terminal."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False)
-    for name in ("slot", "task", "status"):
-        table.add_column(name, no_wrap=True)
-    for name in ("accuracy", "loss", "seconds", "attempt"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("reason", overflow="ellipsis", no_wrap=True)
-    for each in rows:
-        status = Text(each["status"], style=_STYLES.get(each["status"], ""))
-        cells = [
-            number(each["accuracy"]),
-            number(each["loss"]),
-            number(each["duration"], 1),
-            str(each["attempt"]),
-        ]
-        table.add_row(each["slot"], each["task"], status, *cells, Text(each["reason"]))
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
-
-
 class Watcher:
     """Follows the progress files of tasks at work and tells of what happens; used as a context manager."""
 
