@@ -34,6 +34,7 @@ PROGRAM_FILE = "program.pyz"
 CODE_FILE = "code.zip"
 """Names in the folder of a mounted snapshot."""
 
+CLAIM = "claim.json"  # beside the tries: who is to make the run, before its first try begins
 START = "start.json"
 END = "end.json"
 RECORD = "record.json"

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.contract import (
+    CLAIM,
     CSV,
     DATA,
     END,
@@ -28,6 +29,7 @@ from jobs.contract import (
     RECORD,
     REMOVED,
     RESULT,
+    SCHEMA,
     SELECTION,
     START,
     TRY_PREFIX,
@@ -150,19 +152,26 @@ class Store(Ledger):
             publish_bytes(path, data)
         return digest
 
-    def claim(self, experiment: str, task: str, minute: int) -> RunId:
+    def claim(self, experiment: str, task: str, minute: int, mark: dict[str, Any] | None = None) -> RunId:
         """The next free attempt at a slot; two claimers never get the same."""
         attempt = 1
         while True:
             run = RunId(minute, attempt, experiment, task)
-            folder = self.run_folder(run)
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                folder.mkdir()
-            except FileExistsError:
-                attempt += 1
-            else:
+            if self.claim_attempt(run, mark):
                 return run
+            attempt += 1
+
+    def claim_attempt(self, run: RunId, mark: dict[str, Any] | None = None) -> bool:
+        """Take exactly this attempt, unless somebody has it; ``mark`` tells who, until its first try begins."""
+        folder = self.run_folder(run)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            return False
+        if mark is not None:
+            publish_bytes(folder / CLAIM, to_json({"schema": SCHEMA, **mark}))
+        return True
 
     def begin_try(self, run: RunId, name: str, mark: dict[str, Any]) -> None:
         """Make a try's folder appear with its start mark inside; later steps of the same try find it."""
@@ -352,6 +361,10 @@ class Store(Ledger):
         if observed.get("status"):
             return told(str(observed["status"]), str(observed.get("reason", "")), "observed")
         if last is None:
+            claim = read_json(folder / CLAIM) if CLAIM in found else None
+            alive = None if claim is None else is_alive(claim.get("process", {}))
+            if claim is not None and alive is not False:
+                return told("running", "waits for free CPUs", "observed" if alive else "recorded")
             return told("died", "ended before its first try began", "inferred")
         if last["damaged"]:
             name = TRY_PREFIX + last["name"]

@@ -1,20 +1,26 @@
-"""The commands that make runs again: rerun."""
+"""The commands that make dated runs afterwards: rerun and backfill. They read, call and print."""
 
 from __future__ import annotations
 
 import json
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
+from jobs.contract import ENSEMBLE_TASK
 from jobs.store import Run
-from scheduler import repeats, rerun, targets, terminal
+from scheduler import backfill, repeats, rerun, targets, terminal
 from scheduler.commands import stop_on_signals
+from scheduler.config import load
+from scheduler.dates import minutes
 from scheduler.engine import Budget, LocalEngine, cpu_count
 from scheduler.errors import CronsembleError
+from scheduler.manual import find_runtimes, keep_context
+from scheduler.orders import runtimes_of
 from scheduler.verdict import CHANGED, describe
-from scheduler.whereabouts import Place
+from scheduler.whereabouts import Place, local_store
 
 
 def rerun_runs(
@@ -113,3 +119,61 @@ def _print_plan(found: list[Run], plan: repeats.Plan | None, as_json: bool) -> i
             print(f"  {name}: {taken if ' ' in taken else f'{model} of {taken}'}")
     print(f"{len(rows)} runs, {missing} things missing" if missing else f"{len(rows)} runs, nothing is missing")
     return 1 if missing else 0
+
+
+def backfill_slots(
+    file: Path, period: str, *, tasks: list[str], dry_run: bool, parallel: int, jobs: int | None, as_json: bool
+) -> int:
+    """Make up for the slots of a period; 0, 1 if any did not succeed, 130 if it was stopped."""
+    experiment, now = load(file), time.time()
+    store = local_store(experiment)
+    low, high = _period(period, experiment.timezone, now)
+    found = backfill.gaps(store, experiment, low, high, now, tasks)
+    if dry_run or not found:
+        return _print_gaps(found, as_json)
+    rows = []
+    with terminal.watcher(apart=as_json) as watcher:
+        engine = LocalEngine(store, watcher, Budget(jobs or cpu_count()))
+        stop_on_signals(engine)
+        context = keep_context(engine, experiment)
+        names = {name for gap in found for name in runtimes_of(context, gap.run.task)}
+        runtimes = find_runtimes(experiment, names, watcher.say)
+        for gap, run in backfill.fill(engine, context, found, runtimes, parallel):
+            status = "not started" if run is None else run.status
+            reason = "" if run is None else run.reason
+            rows.append({"slot": gap.slot, "task": gap.run.task, "run": str(gap.run), "status": status, "reason": reason})
+    if as_json:
+        print(json.dumps({"experiment": experiment.name, "slots": rows}, indent=1))
+    for row in rows:
+        if not as_json and row["status"] == "succeeded" and row["task"] == ENSEMBLE_TASK:
+            print(f"{row['slot']}: archived")
+        elif row["status"] != "succeeded":
+            print(f"{row['run']}: {row['status']}{': ' if row['reason'] else ''}{row['reason']}", file=sys.stderr)
+    if engine.stopped:
+        print("stopped; the same command goes on with what is left", file=sys.stderr)
+        return 130
+    return 0 if all(row["status"] == "succeeded" for row in rows) else 1
+
+
+def _period(text: str, timezone: str, now: float) -> tuple[int, int]:
+    """The minutes of FROM..TO, both included; whole days in the zone where dates are given."""
+    first, dots, last = text.partition("..")
+    if not dots or not first or not last:
+        raise CronsembleError(f"{text}: type the first and the last day, e.g. 2026-11-01..2026-11-20")
+    low, high = minutes(first, timezone, now, "FROM")[0], minutes(last, timezone, now, "TO")[1]
+    if high < low:
+        raise CronsembleError(f"{text}: it ends before it begins: type {last}..{first}")
+    if low * 60 > now:
+        raise CronsembleError(f"{text}: it lies in the future: slots that are still to come run by themselves")
+    return low, high
+
+
+def _print_gaps(found: list[backfill.Gap], as_json: bool) -> int:
+    if as_json:
+        slots = [{"slot": gap.slot, "task": gap.run.task, "run": str(gap.run), "why": gap.why} for gap in found]
+        print(json.dumps({"slots": slots}, indent=1))
+        return 0
+    for gap in found:
+        print(f"{gap.slot} {gap.run.task}: {gap.why}; would be {gap.run}")
+    print(f"{len(found)} slots to make up for" if found else "nothing to make up for: every slot has succeeded or is at work")
+    return 0

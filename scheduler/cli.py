@@ -132,6 +132,25 @@ def rerun(
 
 
 @app.command()
+def backfill(
+    period: Annotated[
+        str, typer.Argument(metavar="FROM..TO", help="Dates or times, both included, e.g. 2026-11-01..2026-11-20.")
+    ],
+    file: File = DEFAULT_FILE,
+    task: Annotated[list[str] | None, typer.Option(help="Only this task (repeat for more).")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the slots and why each is made up for.")] = False,
+    parallel: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="CPUs to use; all by default.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make up for slots that never ran or failed. Example: cronsemble backfill 2026-11-01..2026-11-20 --dry-run"""
+    from scheduler.again import backfill_slots
+
+    code = backfill_slots(file, period, tasks=task or [], dry_run=dry_run, parallel=parallel, jobs=jobs, as_json=as_json)
+    raise typer.Exit(code)
+
+
+@app.command()
 def history(
     slot: Annotated[
         str | None, typer.Argument(help="Tell the whole story of this slot: a time, a date, a run's id or a part of it.")
