@@ -40,8 +40,8 @@ class Known:
 class Decision:
     """``start`` is the slot to start now, in place of the runs of ``replaced``; ``waiting`` the one that is due and may not.
 
-    ``lost`` are slots that will never run, and why; ``wake`` is when to decide again, in seconds since 1970, if nothing
-    else happens.
+    ``lost`` are slots that will never run, and why; ``coming`` is the next slot; ``wake`` is when to decide again, in seconds
+    since 1970, if nothing else happens.
     """
 
     start: int | None
@@ -49,6 +49,7 @@ class Decision:
     waiting: int | None
     lost: tuple[tuple[int, str], ...]
     settled: int
+    coming: int | None
     wake: float
 
 
@@ -73,7 +74,9 @@ def decide(known: Known, now: float) -> Decision:
         wake = min(wake, waiting * 60 + deadline + 1)
     # While it is suspended nothing is told: its latest time may yet be made up for.
     settled = known.settled if plan.suspend else max(known.settled, minute)
-    return Decision(start, replaced, known.waiting if plan.suspend else waiting, lost, settled, wake)
+    # What is due was told of; a suspended task's latest time waits for the day when it goes on.
+    waits = known.waiting if plan.suspend else waiting
+    return Decision(start, replaced, waits, lost, settled, coming, wake)
 
 
 def since(spans: Sequence[Span]) -> float:

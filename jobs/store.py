@@ -173,6 +173,10 @@ class Store(Ledger):
             publish_bytes(folder / CLAIM, to_json({"schema": SCHEMA, **mark}))
         return True
 
+    def claim_of(self, run: RunId) -> dict[str, Any] | None:
+        """Who claimed a run, if that was written down."""
+        return read_json(self.run_folder(run) / CLAIM)
+
     def begin_try(self, run: RunId, name: str, mark: dict[str, Any]) -> None:
         """Make a try's folder appear with its start mark inside; later steps of the same try find it."""
         folder = self.try_folder(run, name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,14 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+class LogFormat(StrEnum):
+    """How `serve` writes its journal."""
+
+    plain = "plain"
+    json = "json"
+
 
 File = Annotated[Path, typer.Option("--file", "-f", help="The configuration file.")]
 Files = Annotated[list[Path], typer.Option("--file", "-f", help="A configuration file, or a folder of them (repeat for more).")]
@@ -93,6 +102,26 @@ def run(
     from scheduler.commands import run_now
 
     raise typer.Exit(run_now(file, member or [], ensemble, jobs, publish, skip_unavailable))
+
+
+@app.command()
+def serve(
+    file: Files = DEFAULT_FILES,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="CPUs that runs share; all by default.")] = None,
+    listen: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Answer /metrics and /healthz there, e.g. 127.0.0.1:9000.")
+    ] = None,
+    log_format: Annotated[LogFormat, typer.Option(help="Lines for people, or JSON objects.")] = LogFormat.plain,
+    take_over: Annotated[bool, typer.Option("--take-over", help="Run it here, whoever ran it before.")] = False,
+) -> None:
+    """Run the schedules on this machine, as Kubernetes would. Example: cronsemble serve -f a.yaml -f b.yaml"""
+    from scheduler.config import load_all
+    from scheduler.engine import cpu_count
+    from scheduler.journal import Journal
+    from scheduler.serve import serve as run_schedules
+
+    journal = Journal(log_format is LogFormat.json)
+    raise typer.Exit(run_schedules(load_all(file), jobs or cpu_count(), journal, listen, take_over))
 
 
 @app.command()

@@ -76,6 +76,7 @@ class LocalEngine:
     _stop: threading.Event = field(default_factory=threading.Event)
     _ending: set[c.RunId] = field(default_factory=set)
     _live: dict[subprocess.Popen[bytes], tuple[Runtime, str, c.RunId]] = field(default_factory=dict)
+    _tries: dict[c.RunId, Path] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _pause: threading.Condition = field(default_factory=threading.Condition)
     _preparing: threading.Lock = field(default_factory=threading.Lock)
@@ -118,6 +119,18 @@ class LocalEngine:
         self.watcher.done(order.label, result)
         return result
 
+    def end(self, run: c.RunId, reason: str) -> None:
+        """Stop a run and have its try say why, unless it ends well first."""
+        with self._lock:
+            self._ending.add(run)
+            folder = self._tries.get(run)
+        if folder is not None:
+            try:
+                self._end(folder, {"status": "interrupted", "reason": reason})
+            except OSError as error:
+                self.watcher.say(f"{run}: why it is stopped could not be written down: {error.strerror}")
+        self.interrupt(run)
+
     def interrupt(self, run: c.RunId | None = None) -> None:
         """Stop every child of a run, or all children and the engine; containers too, within 5 s."""
         with self._lock:
@@ -151,6 +164,8 @@ class LocalEngine:
         name = uuid.uuid4().hex[:12]
         folder = store.try_folder(run, name)
         self._begin(order, run, name)
+        with self._lock:
+            self._tries[run] = folder
         for step in order.steps:
             self.watcher.stage(order.label, " ".join(step.argv).replace("--member ", ""), folder)
             runtime = step.runtime

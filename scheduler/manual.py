@@ -27,6 +27,7 @@ def run_members(
 ) -> list[Run]:
     """Run these members and then the ensemble in the slot of ``now``; returns the runs in that order."""
     chosen, minute, invocation = list(members), int(now.timestamp() // 60), uuid.uuid4().hex[:12]
+    engine.store.heal_archive(experiment.name)
     context = keep_context(engine, experiment, published)
     revise.record(engine.store, context, MANUAL, now)
     tasks = [member_task(member.name) for member in chosen] + ([ENSEMBLE_TASK] if with_ensemble else [])
@@ -50,7 +51,6 @@ def keep_context(engine: LocalEngine, experiment: Experiment, published: bool = 
     """The experiment with its program and code, both kept in the store."""
     store = engine.store
     store.root.mkdir(parents=True, exist_ok=True)
-    store.heal_archive(experiment.name)
     code = user_code(experiment)
     program = store.put_snapshot("program", build_program())
     return Context(experiment, program, store.put_snapshot("code", code) if code else "", published)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cronjobs.resolved import Ensemble, Member
+from cronjobs.resolved import Ensemble, Member, Task
 from cronjobs.tasks import Context, ensemble_task, train_task
 from jobs.contract import ENSEMBLE_TASK, RunId, member_task
 from scheduler.errors import RuntimeUnavailable
@@ -51,23 +51,37 @@ class Order:
 
 def train_order(context: Context, member: Member, runtimes: Runtimes, minute: int, kind: str, invocation: str = "") -> Order:
     """A member's training in a slot."""
-    steps = (Step(("prepare",), runtimes["keras3"]), Step(("train",), runtimes[member.runtime]))
-    task = train_task(context, member)
-    folder = context.experiment.folder
-    return Order(task, minute, kind, steps, folder, member.threads, member.retries, member.deadline, invocation)
+    return task_order(train_task(context, member), member, context.experiment.folder, runtimes, minute, kind, invocation)
 
 
 def ensemble_order(
     context: Context, ensemble: Ensemble, runtimes: Runtimes, minute: int, kind: str, invocation: str = ""
 ) -> Order:
-    """The ensemble in a slot; every member whose predict step is killed costs it a try of its own."""
-    task = ensemble_task(context, ensemble)
+    """The ensemble in a slot."""
+    return task_order(ensemble_task(context, ensemble), ensemble, context.experiment.folder, runtimes, minute, kind, invocation)
+
+
+def task_order(
+    task: Mapping[str, Any], spec: Task, folder: Path, runtimes: Runtimes, minute: int, kind: str, invocation: str = ""
+) -> Order:
+    """A resolved configuration in a slot; of ``spec`` come the threads, retries and deadline.
+
+    Every member whose predict step is killed costs the ensemble a try of its own.
+    """
     steps = [Step(("prepare",), runtimes["keras3"])]
-    steps += [Step(("predict", "--member", each["member"]), runtimes[each["runtime"]]) for each in task["members"]]
-    steps.append(Step(("combine",), runtimes["keras3"]))
-    retries = ensemble.retries + len(task["members"])
-    folder = context.experiment.folder
-    return Order(task, minute, kind, tuple(steps), folder, ensemble.threads, retries, ensemble.deadline, invocation)
+    members = task.get("members", [])
+    if task["task"] == ENSEMBLE_TASK:
+        steps += [Step(("predict", "--member", each["member"]), runtimes[each["runtime"]]) for each in members]
+        steps.append(Step(("combine",), runtimes["keras3"]))
+    else:
+        steps.append(Step(("train",), runtimes[task["runtime"]]))
+    return Order(task, minute, kind, tuple(steps), folder, spec.threads, spec.retries + len(members), spec.deadline, invocation)
+
+
+def needed(task: Mapping[str, Any]) -> set[str]:
+    """The names of the runtimes that the steps of a resolved configuration run in."""
+    own = {task["runtime"]} if "runtime" in task else {each["runtime"] for each in task.get("members", [])}
+    return {"keras3", *own}
 
 
 def runtimes_of(context: Context, task: str) -> set[str]:
