@@ -54,3 +54,4 @@ bench: $(READY)
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/combine.py
 	$(BIN)/python benchmarks/image_start.py
+	$(BIN)/python benchmarks/serve.py
