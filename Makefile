@@ -80,3 +80,4 @@ bench: $(READY)
 	$(BIN)/python benchmarks/combine.py
 	$(BIN)/python benchmarks/fires.py
 	$(BIN)/python benchmarks/image_start.py
+	$(BIN)/python benchmarks/serve.py
