@@ -82,3 +82,4 @@ bench: $(READY)
 	$(BIN)/python benchmarks/sync.py
 	$(BIN)/python benchmarks/fires.py
 	$(BIN)/python benchmarks/image_start.py
+	$(BIN)/python benchmarks/serve.py

@@ -18,6 +18,9 @@ ENV_STORE = "CRONSEMBLE_STORE"  # the store's folder as this process sees it
 ENV_TASK = "CRONSEMBLE_TASK"  # the task's resolved configuration, as JSON
 ENV_KIND = "CRONSEMBLE_KIND"  # scheduled | manual | rerun | backfill
 ENV_INVOCATION = "CRONSEMBLE_INVOCATION"  # ties the runs of one `run` command together
+ENV_REPEATS = "CRONSEMBLE_REPEATS"  # the run of the same task that this one repeats: its data is used
+ENV_SELECTION = "CRONSEMBLE_SELECTION"  # JSON {member: run id, or why there is none}, instead of the latest models
+ENV_OTHER = "CRONSEMBLE_OTHER_CONFIGURATION"  # "1": repeated with today's configuration and data, not its own
 ENV_FOLDER = "CRONSEMBLE_FOLDER"  # where relative data paths begin
 ENV_SNAPSHOT = "CRONSEMBLE_SNAPSHOT"  # a folder with the program and the code that the store may lack
 ENV_REVISIONS = "CRONSEMBLE_REVISIONS"  # a folder with revisions, a JSON file each, that the store may lack
@@ -31,6 +34,7 @@ PROGRAM_FILE = "program.pyz"
 CODE_FILE = "code.zip"
 """Names in the folder of a mounted snapshot."""
 
+CLAIM = "claim.json"  # beside the tries: who is to make the run, before its first try begins
 START = "start.json"
 END = "end.json"
 RECORD = "record.json"
@@ -44,10 +48,13 @@ DATA = "data.json"
 METRICS = "metrics.json"
 MODEL = "model.json"
 EPOCHS = "epochs.csv"
+VALIDATION = "validation.npy"
+PROBABILITIES = "probabilities"
 CSV = "predictions.csv"
 MEMBERS = "members"
 SELECTION = "selection.json"
 ENSEMBLE = "ensemble.json"
+VERDICT = "verdict.json"  # beside the result: what a comparison with the repeated run said
 
 DONE = 0
 FAILED = 1

@@ -7,6 +7,7 @@ vanishes between listing and opening counts as gone, and none is waited for by p
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -33,6 +34,14 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def to_json(value: Any) -> bytes:
     return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def write_file(path: Path, data: bytes) -> None:

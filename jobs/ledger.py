@@ -48,6 +48,15 @@ class Ledger:
         replace_file(path, data)
         return None
 
+    def beat(self, experiment: str, writer: str, time: str) -> None:
+        """Leave a sign of life of the machine ``writer``, which serves the experiment, in the place of its last one."""
+        replace_file(self.ledger(experiment) / f"alive-{writer}.json", to_json({"schema": SCHEMA, "time": time}))
+
+    def last_beat(self, experiment: str, writer: str) -> str | None:
+        """When that machine last gave a sign of life."""
+        known = read_json(self.ledger(experiment) / f"alive-{writer}.json")
+        return str(known["time"]) if known and "time" in known else None
+
     # -- revisions
 
     def add_revision(self, experiment: str, revision: dict[str, Any]) -> bool:

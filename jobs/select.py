@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.contract import RunId, member_task
+from jobs.contract import RunId, member_task, parse_run_id
 from jobs.store import Store
 
 
@@ -71,3 +71,10 @@ def _latest(store: Store, ensemble: RunId, member: str, max_age: int | None, inv
         if record is not None and is_candidate(record, invocation):
             return Choice(member, run)
     return Choice(member, None, "no published training at or before this slot")
+
+
+def selected(selection: Mapping[str, str], experiment: str, member: str) -> Choice:
+    """The choice that was made beforehand: each member's run by its id, or why it has none."""
+    told = selection.get(member, "not among the models that were named")
+    run = parse_run_id(told, experiment, member_task(member))
+    return Choice(member, run, "" if run else told)

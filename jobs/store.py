@@ -13,13 +13,15 @@ import os
 import re
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from jobs.contract import (
+    CLAIM,
     CSV,
+    DATA,
     END,
     ENSEMBLE_TASK,
     MEMBERS,
@@ -27,13 +29,14 @@ from jobs.contract import (
     RECORD,
     REMOVED,
     RESULT,
+    SCHEMA,
     SELECTION,
     START,
     TRY_PREFIX,
     RunId,
     parse_run_id,
 )
-from jobs.files import GONE, fsync, names, publish_bytes, publish_file, read_json, to_json, write_file
+from jobs.files import GONE, fsync, names, publish_bytes, publish_file, read_json, sha256_of, to_json, write_file
 from jobs.ledger import Ledger
 
 __all__ = [
@@ -45,6 +48,8 @@ __all__ = [
     "publish_bytes",
     "publish_file",
     "read_json",
+    "sha256_of",
+    "snapshot_of",
     "to_json",
     "write_file",
 ]
@@ -102,6 +107,11 @@ def _started(pid: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[19])
 
 
+def snapshot_of(task: Mapping[str, Any]) -> dict[str, str]:
+    """What a run of this task needs to happen again, each by its hash: program, user code, the configuration itself."""
+    return {**task["snapshot"], "task": hashlib.sha256(to_json(dict(task))).hexdigest()}
+
+
 class Store(Ledger):
     """A store's folder."""
 
@@ -127,6 +137,11 @@ class Store(Ledger):
     def archive(self, experiment: str) -> Path:
         return self.root / "predictions" / experiment
 
+    def archived(self, run: RunId, record: dict[str, Any]) -> Path:
+        """The CSV of an ensemble run in the archive; its name says if another configuration than its own made it."""
+        mark = "-other-configuration" if record.get("other_configuration") else ""
+        return self.archive(run.experiment) / f"{run.dated_name}{mark}.csv"
+
     # -- writing
 
     def put_snapshot(self, kind: str, data: bytes) -> str:
@@ -137,19 +152,30 @@ class Store(Ledger):
             publish_bytes(path, data)
         return digest
 
-    def claim(self, experiment: str, task: str, minute: int) -> RunId:
+    def claim(self, experiment: str, task: str, minute: int, mark: dict[str, Any] | None = None) -> RunId:
         """The next free attempt at a slot; two claimers never get the same."""
         attempt = 1
         while True:
             run = RunId(minute, attempt, experiment, task)
-            folder = self.run_folder(run)
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                folder.mkdir()
-            except FileExistsError:
-                attempt += 1
-            else:
+            if self.claim_attempt(run, mark):
                 return run
+            attempt += 1
+
+    def claim_attempt(self, run: RunId, mark: dict[str, Any] | None = None) -> bool:
+        """Take exactly this attempt, unless somebody has it; ``mark`` tells who, until its first try begins."""
+        folder = self.run_folder(run)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            return False
+        if mark is not None:
+            publish_bytes(folder / CLAIM, to_json({"schema": SCHEMA, **mark}))
+        return True
+
+    def claim_of(self, run: RunId) -> dict[str, Any] | None:
+        """Who claimed a run, if that was written down."""
+        return read_json(self.run_folder(run) / CLAIM)
 
     def begin_try(self, run: RunId, name: str, mark: dict[str, Any]) -> None:
         """Make a try's folder appear with its start mark inside; later steps of the same try find it."""
@@ -190,10 +216,9 @@ class Store(Ledger):
         Made after the commit, it can be made again at any time.
         """
         result = self.run_folder(run) / RESULT
-        folder = self.archive(run.experiment)
+        target = self.archived(run, self.result(run) or {})
         for csv in sorted((result / MEMBERS).glob("*.csv")):
-            self._archive_file(csv, folder / f"{run.dated_name}.members" / csv.name)
-        target = folder / f"{run.dated_name}.csv"
+            self._archive_file(csv, target.with_suffix(".members") / csv.name)
         return target if self._archive_file(result / CSV, target) else None
 
     def _archive_file(self, source: Path, target: Path) -> bool:
@@ -203,8 +228,7 @@ class Store(Ledger):
         """Link what a process that died between commit and link left out of the archive."""
         healed = []
         for run in self.runs(experiment, ENSEMBLE_TASK):
-            missing = not (self.archive(experiment) / f"{run.id.dated_name}.csv").exists()
-            if run.status == "succeeded" and missing:
+            if run.status == "succeeded" and not self.archived(run.id, run.record).exists():
                 path = self.publish_archive(run.id)
                 if path is not None:
                     healed.append(path)
@@ -262,6 +286,37 @@ class Store(Ledger):
         """The record of a published success, or None."""
         return read_json(self.run_folder(run) / RESULT / RECORD)
 
+    def data_of(self, run: RunId) -> dict[str, Any] | None:
+        """What a run's prepare step pinned: by its result, else by the newest of its tries that came so far."""
+        folder = self.run_folder(run)
+        tries = [name for name in names(folder) if name.startswith(TRY_PREFIX)]
+        started = {name: str((read_json(folder / name / START) or {}).get("time", "")) for name in tries}
+        for name in [RESULT, *sorted(tries, key=lambda name: started[name], reverse=True)]:
+            known = read_json(folder / name / DATA)
+            if known is not None:
+                return known
+        return None
+
+    def data_problem(self, pinned: dict[str, Any]) -> str:
+        """What is wrong with the bytes that a run learnt from; empty if they are there and the same."""
+        path = self.dataset(str(pinned["fingerprint"]))
+        try:
+            digest = sha256_of(path)
+        except OSError as error:
+            return f"its data {path} cannot be read: {error.strerror}"
+        if pinned.get("sha256") not in (None, digest):
+            return f"its data {path} is not what it was: the file's sha256 differs"
+        return ""
+
+    def snapshot_problem(self, kind: str, digest: str) -> str:
+        """What is wrong with a part of a snapshot; empty if it is there and whole."""
+        path = self.snapshot(kind, digest)
+        try:
+            found = sha256_of(path)
+        except OSError as error:
+            return f"its {kind} {path} cannot be read: {error.strerror}"
+        return "" if found == digest else f"its {kind} {path} is damaged: the file's sha256 differs from its name"
+
     def selection(self, run: Run) -> list[dict[str, Any]]:
         """What an ensemble run took of each member, or why not; of its last try that came so far."""
         if "members" in run.record:
@@ -310,6 +365,10 @@ class Store(Ledger):
         if observed.get("status"):
             return told(str(observed["status"]), str(observed.get("reason", "")), "observed")
         if last is None:
+            claim = read_json(folder / CLAIM) if CLAIM in found else None
+            alive = None if claim is None else is_alive(claim.get("process", {}))
+            if claim is not None and alive is not False:
+                return told("running", "waits for free CPUs", "observed" if alive else "recorded")
             return told("died", "ended before its first try began", "inferred")
         if last["damaged"]:
             name = TRY_PREFIX + last["name"]

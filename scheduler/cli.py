@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,13 @@ app = typer.Typer(
 )
 
 add_cluster_commands(app)
+
+
+class LogFormat(StrEnum):
+    """How `serve` writes its journal."""
+
+    plain = "plain"
+    json = "json"
 
 
 @app.callback()
@@ -113,6 +121,81 @@ def next_(
         print_tasks(file, count or 3, since, until, as_json)
     else:
         print_expression(expression, timezone or "UTC", count or 10, since, until, as_json)
+
+
+@app.command()
+def serve(
+    file: Files = DEFAULT_FILES,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="CPUs that runs share; all by default.")] = None,
+    listen: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Answer /metrics and /healthz there, e.g. 127.0.0.1:9000.")
+    ] = None,
+    log_format: Annotated[LogFormat, typer.Option(help="Lines for people, or JSON objects.")] = LogFormat.plain,
+    take_over: Annotated[bool, typer.Option("--take-over", help="Run it here, whoever ran it before.")] = False,
+) -> None:
+    """Run the schedules on this machine, as Kubernetes would. Example: cronsemble serve -f a.yaml -f b.yaml"""
+    from scheduler.config import load_all
+    from scheduler.engine import cpu_count
+    from scheduler.journal import Journal
+    from scheduler.serve import serve as run_schedules
+
+    journal = Journal(log_format is LogFormat.json)
+    raise typer.Exit(run_schedules(load_all(file), jobs or cpu_count(), journal, listen, take_over))
+
+
+@app.command()
+def rerun(
+    what: Annotated[
+        str, typer.Argument(help="A date (2026-11-20, in the experiment's zone), a slot (2026-11-20T06:00Z) or a run.")
+    ],
+    file: File = DEFAULT_FILE,
+    task: Annotated[str | None, typer.Option(help="The runs of this task, instead of the ensemble's.")] = None,
+    reuse_models: Annotated[bool, typer.Option("--reuse-models", help="Take the archived models; train nothing.")] = False,
+    with_current_config: Annotated[
+        bool, typer.Option("--with-current-config", help="Ask what today's configuration would have said.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run and what is missing.")] = False,
+    tolerance: Annotated[float, typer.Option(min=0.0, help="The largest difference that is still equal.")] = 1e-6,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="CPUs to use; all by default.")] = None,
+    store: Annotated[Path | None, typer.Option(help="The store, where no configuration tells it.")] = None,
+    experiment: Annotated[str | None, typer.Option(help="The experiment, where no configuration tells it.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Repeat a dated run exactly, and say whether it comes out the same. Example: cronsemble rerun 2026-11-20"""
+    from scheduler.again import rerun_runs
+    from scheduler.whereabouts import locate
+
+    code = rerun_runs(
+        what,
+        locate(file, store, experiment),
+        task=task,
+        reuse=reuse_models,
+        current=with_current_config,
+        dry_run=dry_run,
+        tolerance=tolerance,
+        jobs=jobs,
+        as_json=as_json,
+    )
+    raise typer.Exit(code)
+
+
+@app.command()
+def backfill(
+    period: Annotated[
+        str, typer.Argument(metavar="FROM..TO", help="Dates or times, both included, e.g. 2026-11-01..2026-11-20.")
+    ],
+    file: File = DEFAULT_FILE,
+    task: Annotated[list[str] | None, typer.Option(help="Only this task (repeat for more).")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the slots and why each is made up for.")] = False,
+    parallel: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="CPUs to use; all by default.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make up for slots that never ran or failed. Example: cronsemble backfill 2026-11-01..2026-11-20 --dry-run"""
+    from scheduler.again import backfill_slots
+
+    code = backfill_slots(file, period, tasks=task or [], dry_run=dry_run, parallel=parallel, jobs=jobs, as_json=as_json)
+    raise typer.Exit(code)
 
 
 @app.command()

@@ -7,12 +7,17 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from jobs import contract as c
 from jobs.store import Run, Store
 from scheduler import terminal
-from scheduler.config import SCHEMA_FILE, Experiment, load, load_all, schema_text, starter
+from scheduler.config import SCHEMA_FILE, load, load_all, schema_text, starter
 from scheduler.errors import CronsembleError, RuntimeUnavailable
+from scheduler.whereabouts import local_store
+
+if TYPE_CHECKING:
+    from scheduler.engine import LocalEngine
 
 
 def write_starter(file: Path) -> None:
@@ -31,13 +36,6 @@ def write_starter(file: Path) -> None:
     print(f"wrote {file}; next: cronsemble check -f {file}")
 
 
-def local_store(experiment: Experiment) -> Store:
-    """The store's folder on this machine; relative to the configuration's folder."""
-    if not isinstance(experiment.store, str | Path):
-        raise CronsembleError(f"{experiment.path}: store: only a folder can be used on this machine, e.g. store: ./store")
-    return Store((experiment.folder / experiment.store).resolve())
-
-
 def run_now(
     file: Path,
     names: list[str],
@@ -47,7 +45,8 @@ def run_now(
     skip_unavailable: bool,
 ) -> int:
     """Run members and ensemble; 0 if all succeeded, 1 if any did not, 130 if interrupted."""
-    from scheduler.engine import LocalEngine, cpu_count
+    from scheduler.engine import Budget, LocalEngine, cpu_count
+    from scheduler.manual import run_members
     from scheduler.runtimes import find_runtime
 
     experiment = load(file)
@@ -65,20 +64,26 @@ def run_now(
                     out = [member.name for member in members if member.runtime == runtime]
                     members = [member for member in members if member.runtime != runtime]
                     watcher.say(f"left out: {', '.join(out)}: {error}")
-        engine = LocalEngine(experiment, local_store(experiment), watcher, jobs or cpu_count(), publish)
-
-        def interrupt(_: int, __: FrameType | None) -> None:
-            watcher.say("stopping")
-            engine.interrupt()
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, interrupt)
-        runs = engine.run(members, with_ensemble and experiment.ensemble is not None, datetime.now(UTC))
-    if engine.stop.is_set():
+        engine = LocalEngine(local_store(experiment), watcher, Budget(jobs or cpu_count()))
+        stop_on_signals(engine)
+        also = with_ensemble and experiment.ensemble is not None
+        runs = run_members(engine, experiment, members, also, publish, datetime.now(UTC))
+    if engine.stopped:
         print("interrupted; the same command starts again", file=sys.stderr)
         return 130
     _print_outcome(engine.store, runs)
     return 0 if all(run.status == "succeeded" for run in runs) else 1
+
+
+def stop_on_signals(engine: LocalEngine) -> None:
+    """Have Ctrl-C and SIGTERM stop the engine and its children."""
+
+    def interrupt(_: int, __: FrameType | None) -> None:
+        engine.watcher.say("stopping")
+        engine.interrupt()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
 
 
 def _print_outcome(store: Store, runs: list[Run]) -> None:
@@ -86,7 +91,7 @@ def _print_outcome(store: Store, runs: list[Run]) -> None:
         if run.status != "succeeded":
             print(f"{run.id}: {run.status}: {run.reason}; see: cronsemble logs {run.id}", file=sys.stderr)
         elif run.id.task == c.ENSEMBLE_TASK:
-            print(f"archived: {store.archive(run.id.experiment) / (run.id.dated_name + '.csv')}")
+            print(f"archived: {store.archived(run.id, run.record)}")
     print("next: cronsemble history")
 
 

@@ -14,14 +14,15 @@ from pathlib import Path
 import msgspec
 
 from jobs import contract as c
-from jobs.store import Run
+from jobs.store import Run, read_json
 from scheduler import calendar_view, story, tables, terminal, views
-from scheduler.commands import local_store
 from scheduler.config import load
 from scheduler.dates import is_time, minutes
 from scheduler.errors import CronsembleError
 from scheduler.history import History, Wish
 from scheduler.slots import STATUSES, Row
+from scheduler.verdict import describe
+from scheduler.whereabouts import local_store
 
 COLOURS = {
     "succeeded": "green",
@@ -200,7 +201,7 @@ def print_run(file: Path, name: str, as_json: bool) -> None:
     rows = history.rows(Wish(run.id.minute, run.id.minute, (run.id.task,)))
     row = msgspec.to_builtins(next(each for each in rows if each.run == str(run.id)))
     if as_json:
-        more = {"observed": run.observed, "removed": run.removed}
+        more = {"observed": run.observed, "removed": run.removed, "verdict": read_json(run.folder / c.VERDICT)}
         print(json.dumps({**row, "record": run.record, "tries": run.tries, **{k: v for k, v in more.items() if v}}, indent=1))
         return
     for key, value in row.items():
@@ -212,6 +213,7 @@ def print_run(file: Path, name: str, as_json: bool) -> None:
     for member in run.record.get("members", []):
         told = member.get("left_out") or f"{member.get('run')}, accuracy {terminal.number(member.get('accuracy'))}"
         print(f"{'member':<12}{member['member']}: {told}")
+    _print_verdict(run)
     for removal in run.removed.get("files", []):
         print(f"{'removed':<12}{removal['path']} by gc at {run.removed.get('time')}")
     _print_epochs(run)
@@ -219,6 +221,14 @@ def print_run(file: Path, name: str, as_json: bool) -> None:
         for path in sorted((run.folder / folder).rglob("*")):
             if path.is_file():
                 print(f"{'file':<12}{path}")
+
+
+def _print_verdict(run: Run) -> None:
+    verdict = read_json(run.folder / c.VERDICT)
+    if verdict is not None:
+        print(f"{'repeats':<12}{verdict['repeats']}: {describe(verdict)}")
+        for name, member in verdict.get("members", {}).items():
+            print(f"{'repeats':<12}{name}: {member['repeats']}: {describe(member)}")
 
 
 def _print_epochs(run: Run) -> None:

@@ -6,7 +6,7 @@ import json
 import sys
 import threading
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 from jobs.contract import PROGRESS, RESULT
 from jobs.store import Run
@@ -91,9 +91,13 @@ class Watcher:
 class Plain(Watcher):
     """A line for every stage, epoch and end, for pipes and logs."""
 
+    def __init__(self, out: TextIO) -> None:
+        super().__init__()
+        self._out = out
+
     def say(self, text: str) -> None:
         with self._lock:
-            print(text, flush=True)
+            print(text, file=self._out, flush=True)
 
     def stage(self, task: str, stage: str, folder: Path | None = None) -> None:
         super().stage(task, stage, folder)
@@ -199,5 +203,8 @@ def _left(event: dict[str, Any]) -> str:
     return f"{(event['epochs'] - event['epoch']) * event['seconds']:.0f} s"
 
 
-def watcher() -> Watcher:
-    return Live() if sys.stdout.isatty() else Plain()
+def watcher(apart: bool = False) -> Watcher:
+    """A live display on a terminal, else lines; ``apart`` keeps stdout free for what a program reads."""
+    if apart:
+        return Plain(sys.stderr)
+    return Live() if sys.stdout.isatty() else Plain(sys.stdout)
