@@ -113,6 +113,9 @@ class LocalEngine:
             self._rest(run, min(self.back_off(failed), max(0.0, ends - time.monotonic())))
         if run is None:
             return None
+        with self._lock:
+            self._tries.pop(run, None)
+            self._ending.discard(run)
         result = self.store.read(run)
         if problem and result.status in ("running", "died"):
             result = replace(result, status="failed", reason=problem)

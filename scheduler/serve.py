@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -88,20 +89,35 @@ class Server:
         self.metrics.beat.set(now)
         while self._news:
             served, ended = self._news.popleft()
-            served.ended(ended, now)
+            self._guarded(served, now, lambda served=served, ended=ended: served.ended(ended, now))  # type: ignore[misc]
+        # What is due comes first: a schedule that was edited in this minute counts from now on.
+        following = self._step(now)
         if int(now // 60) != int(before.wall // 60):
-            # What is due comes first: a schedule that was edited in this minute counts from now on.
             for served in self.all:
-                if served.owned:
-                    served.step(now)
-            self._each_minute(now)
-        return min((served.step(now) for served in self.all if served.owned), default=now)
+                self._guarded(served, now, lambda served=served: self._each_minute(served, now))  # type: ignore[misc]
+            following = self._step(now)
+        return following
 
-    def _each_minute(self, now: float) -> None:
-        for served in self.all:
-            if served.owned and served.is_still_ours():
-                served.look_at_files(now)
-                served.beat(now)
+    def _step(self, now: float) -> float:
+        told = [self._guarded(served, now, lambda served=served: served.step(now)) for served in self.all]  # type: ignore[misc]
+        return min((each for each in told if each is not None), default=now + LONGEST_WAIT)
+
+    def _guarded(self, served: Served, now: float, act: Callable[[], float | None]) -> float | None:
+        """What goes wrong with one experiment, its store gone or a fault of ours, is said and stops no other."""
+        if not served.owned:
+            return None
+        try:
+            return act()
+        except OSError as error:
+            served.journal.write("trouble", f"{error.filename or served.store.root}: {error.strerror}")
+        except Exception as error:
+            served.journal.write("trouble", f"{type(error).__name__}: {error} (a fault of ours)", trace=traceback.format_exc())
+        return now + LONGEST_WAIT
+
+    def _each_minute(self, served: Served, now: float) -> None:
+        if served.is_still_ours():
+            served.look_at_files(now)
+            served.beat(now)
 
     def _wait(self, until: float) -> None:
         with self._changed:

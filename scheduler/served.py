@@ -182,6 +182,9 @@ class Served:
         except (ConfigErrors, CronsembleError, OSError) as error:
             lines = str(error).splitlines()
             more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+            if isinstance(error, OSError):
+                # The store's trouble, not the file's: it is looked at again.
+                self._seen = {}
             self.journal.write("refused", f"{lines[0]}{more}: the old configuration holds")
             self.metrics.configuration.labels(self.name).set(0)
 
