@@ -9,6 +9,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -89,17 +90,17 @@ class Server:
         self.metrics.beat.set(now)
         while self._news:
             served, ended = self._news.popleft()
-            self._guarded(served, now, lambda served=served, ended=ended: served.ended(ended, now))  # type: ignore[misc]
+            self._guarded(served, now, partial(served.ended, ended, now))
         # What is due comes first: a schedule that was edited in this minute counts from now on.
         following = self._step(now)
         if int(now // 60) != int(before.wall // 60):
             for served in self.all:
-                self._guarded(served, now, lambda served=served: self._each_minute(served, now))  # type: ignore[misc]
+                self._guarded(served, now, partial(self._each_minute, served, now))
             following = self._step(now)
         return following
 
     def _step(self, now: float) -> float:
-        told = [self._guarded(served, now, lambda served=served: served.step(now)) for served in self.all]  # type: ignore[misc]
+        told = [self._guarded(served, now, partial(served.step, now)) for served in self.all]
         return min((each for each in told if each is not None), default=now + LONGEST_WAIT)
 
     def _guarded(self, served: Served, now: float, act: Callable[[], float | None]) -> float | None:
