@@ -62,8 +62,8 @@ class Server:
         self._last = _Look(now, self.clock.steady())
 
     def run(self) -> None:
-        """Until `stop` is called, or every experiment was taken over."""
-        while not self._stopping and any(served.owned for served in self.all):
+        """Until `stop` is called, or every experiment was taken over and its last run here has ended."""
+        while not self._stopping and any(served.owned or served.is_busy for served in self.all):
             self._wait(self.look())
         ends = [threading.Thread(target=served.stop, args=(self.clock.wall(),)) for served in self.all]
         for each in ends:
@@ -100,13 +100,11 @@ class Server:
         return following
 
     def _step(self, now: float) -> float:
-        told = [self._guarded(served, now, partial(served.step, now)) for served in self.all]
+        told = [self._guarded(served, now, partial(served.step, now)) for served in self.all if served.owned]
         return min((each for each in told if each is not None), default=now + LONGEST_WAIT)
 
     def _guarded(self, served: Served, now: float, act: Callable[[], float | None]) -> float | None:
         """What goes wrong with one experiment, its store gone or a fault of ours, is said and stops no other."""
-        if not served.owned:
-            return None
         try:
             return act()
         except OSError as error:
@@ -116,7 +114,7 @@ class Server:
         return now + LONGEST_WAIT
 
     def _each_minute(self, served: Served, now: float) -> None:
-        if served.is_still_ours():
+        if served.owned and served.is_still_ours():
             served.look_at_files(now)
             served.beat(now)
 

@@ -90,6 +90,10 @@ class Served:
     def folder(self) -> Path:
         return self.experiment.folder
 
+    @property
+    def is_busy(self) -> bool:
+        return bool(self._making)
+
     # -- owning
 
     def own(self, now: float, take_over: bool) -> None:
