@@ -5,16 +5,34 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CACHE ?= $(or $(CRONSEMBLE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cronsemble)
 
-.PHONY: demo test bench check format images keras3 hyperkube golden clean
+MAKE_VENV := import sys; from scheduler.venvs import make_venv; print(make_venv(lambda text: print(text, file=sys.stderr), sys.argv[1]))
+
+.PHONY: demo test test-node test-torch cluster node bench check format images keras3 hyperkube golden clean
 
 demo: $(READY)
-	-$(PYTHON) images/build.py legacy --install
+	.ci/packages images
+	-$(PYTHON) images/build.py legacy
 	$(BIN)/cronsemble run --skip-unavailable
 	@echo; for csv in $$(ls -t store/predictions/digits/*.csv | head -1); do echo "$$csv:"; head -5 "$$csv"; done
 	@echo; $(BIN)/cronsemble history
 
 test: $(READY) keras3 hyperkube
-	CRONSEMBLE_TEST_KERAS3=$$(cat $(VENV)/keras3) $(BIN)/pytest
+	.ci/packages images
+	-$(PYTHON) images/build.py all
+	CRONSEMBLE_TEST_KERAS3=$$(cat $(VENV)/keras3) $(BIN)/pytest --ignore tests/node
+
+# Needs root, containerd, runc and the CNI plugins; see docs/development.md.
+test-node: $(READY) hyperkube
+	.ci/packages images node
+	-$(PYTHON) images/build.py all
+	PYTHONPATH=tests $(BIN)/python -m cluster.sandbox $(BIN)/pytest tests/node
+
+# The same control plane, and the same node, by hand.
+cluster: $(READY) hyperkube
+	PYTHONPATH=tests $(BIN)/python -m cluster.control_plane
+
+node: $(READY) hyperkube
+	PYTHONPATH=tests $(BIN)/python -m cluster.sandbox $(BIN)/python -m cluster.node
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -32,16 +50,23 @@ golden: $(READY)
 	CRONSEMBLE_GOLDEN=write $(BIN)/pytest tests/cronjobs/test_golden.py
 
 images:
-	$(PYTHON) images/build.py all --install
+	.ci/packages images
+	$(PYTHON) images/build.py all
 
 keras3: $(READY)
-	$(BIN)/python -c "from scheduler.venvs import make_venv; print(make_venv(lambda text: __import__('sys').stderr.write(text + '\n')))" > $(VENV)/keras3
+	$(BIN)/python -c "$(MAKE_VENV)" keras3.txt > $(VENV)/keras3
+
+# Downloads 3 GB; no part of `make test`.
+test-torch: $(READY)
+	$(BIN)/python -c "$(MAKE_VENV)" keras3-torch.txt > $(VENV)/keras3-torch
+	CRONSEMBLE_TEST_TORCH=$$(cat $(VENV)/keras3-torch) $(BIN)/pytest tests/test_torch.py
 
 # The Kubernetes of the tests, built once into the cache, unless the tests are pointed at another one.
 hyperkube:
 	$(if $(CRONSEMBLE_TEST_KUBECONFIG)$(KUBEBUILDER_ASSETS),,$(PYTHON) tests/cluster/binaries.py > /dev/null)
 
 $(READY): pyproject.toml requirements/dev.txt
+	PYTHON=$(PYTHON) .ci/packages venv
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --require-hashes -r requirements/dev.txt
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
@@ -53,5 +78,6 @@ clean:
 bench: $(READY)
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/combine.py
+	$(BIN)/python benchmarks/fires.py
 	$(BIN)/python benchmarks/image_start.py
 	$(BIN)/python benchmarks/serve.py

@@ -41,8 +41,12 @@ class Plan:
 
     def has_day(self, day: int) -> bool:
         """Whether the day of the month and of the week are named, whatever the month."""
-        dom, dow = date_of(day)[2] in self.doms, (day + 4) % 7 in self.dows
-        return dom and dow if self.both else dom or dow
+        return self._has(date_of(day)[2], (day + 4) % 7)
+
+    def _has(self, dom: int, dow: int) -> bool:
+        if self.both:
+            return dom in self.doms and dow in self.dows
+        return dom in self.doms or dow in self.dows
 
     def days(self, day: int) -> Iterator[int]:
         """The days that the schedule names, from ``day`` on; ends where the next is over five years away."""
@@ -57,12 +61,23 @@ class Plan:
                         limit = year + 5
             year, month = (year, month + 1) if month < 12 else (year + 1, 1)
 
+    def next_in_month(self, day: int) -> tuple[int, bool]:
+        """The next named day in the same month after ``day``, else the first of the next; and whether it is that."""
+        year, month, dom = date_of(day)
+        first, end = day - dom + 1, day_of(year, month + 1, 1)
+        for each in self._in_month(first, end - first):
+            if each >= dom:
+                return first + each, False
+        return end, True
+
     def _in_month(self, first: int, length: int) -> tuple[int, ...]:
         """The named days of a month as distances from its first; there are 28 shapes of months."""
-        shape = ((first + 4) % 7, length)
-        if shape not in self._shapes:
-            self._shapes[shape] = tuple(each for each in range(length) if self.has_day(first + each))
-        return self._shapes[shape]
+        dow = (first + 4) % 7
+        found = self._shapes.get((dow, length))
+        if found is None:
+            found = tuple(each for each in range(length) if self._has(each + 1, (dow + each) % 7))
+            self._shapes[dow, length] = found
+        return found
 
 
 @lru_cache(maxsize=4096)

@@ -21,6 +21,7 @@ from cronjobs.zones import DAY, LAST, Zone, zone
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
+_MORE = 3600  # a shift is not near a day if it is so long after its end
 _BEYOND = LAST - 8 * 366 * DAY
 
 
@@ -97,7 +98,7 @@ def _every(delay: int, after: int, anchor: int) -> Iterator[int]:
 
 def _calm(named: Plan, area: Zone, after: int) -> Iterator[int]:
     """The fire times after an instant as long as no shift is near: perhaps none, and never one too many."""
-    if after >= _BEYOND or not area.quiet(after - 2 * DAY, after + 2 * DAY):
+    if after >= _BEYOND or not area.quiet(after - 2 * DAY, after + DAY + _MORE):
         return
     offset = area.offset(after)
     if offset % 60:
@@ -114,8 +115,8 @@ def _calm(named: Plan, area: Zone, after: int) -> Iterator[int]:
         else:
             start = 0
             midnight = each * DAY - offset
-            if midnight + 2 * DAY > calm_until:
-                if midnight >= _BEYOND or not area.quiet(midnight - 2 * DAY, midnight + 3 * DAY):
+            if midnight + DAY + _MORE > calm_until:
+                if midnight >= _BEYOND or not area.quiet(midnight - DAY, midnight + DAY + _MORE):
                     return
                 offset = area.offset(midnight)
                 if offset % 60:
@@ -178,6 +179,10 @@ def following(named: Plan, area: Zone, after: int, strict: bool = False) -> int 
         if local % 60 == 0:
             return at
         reset = True
+        ahead = 60 - local % 60
+        if area.quiet(at, at + ahead):
+            at += ahead
+            local += ahead
         while local % 60:
             at += 1
             local = at + area.offset(at)
@@ -198,6 +203,12 @@ def _day(named: Plan, area: Zone, at: int, strict: bool) -> tuple[int, bool]:
     """The first named day after ``at``, and whether a month ended on the way."""
     while True:
         day, second = divmod(at + area.offset(at), DAY)
+        if second == 0:
+            # From one midnight to the next it goes day by day, unless one of them does not exist.
+            target, first = named.next_in_month(day)
+            there = area.instant(target * DAY)
+            if area.midnights(day, target):
+                return there, first
         ahead, begun = 1, at
         while True:
             at = area.instant((day + ahead) * DAY + second)
@@ -226,6 +237,10 @@ def _hour(named: Plan, area: Zone, at: int) -> tuple[int, bool]:
 
 def _minute(named: Plan, area: Zone, at: int) -> tuple[int, bool]:
     """The first named minute after ``at``, and whether an hour ended on the way."""
+    if area.quiet(at, at + 3600):
+        minute = (at + area.offset(at)) % 3600 // 60
+        later = min((each for each in named.minutes if each > minute), default=60)
+        return at + (later - minute) * 60, later == 60
     while True:
         at += 60
         minute = (at + area.offset(at)) % 3600 // 60

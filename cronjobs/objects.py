@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from cronjobs import labels
@@ -11,7 +12,7 @@ from cronjobs.config_maps import LARGEST, code_map, mounted, program_map, revisi
 from cronjobs.pods import ensemble_pod, image_of, train_pod
 from cronjobs.resolved import Ensemble, Experiment, Task
 from cronjobs.tasks import Context
-from cronjobs.volumes import Unbuildable
+from cronjobs.volumes import Unbuildable, store_volume
 from jobs import contract as c
 
 __all__ = ["Unbuildable", "cron_jobs", "desired", "mounted", "notes", "revisions_name"]
@@ -20,18 +21,18 @@ __all__ = ["Unbuildable", "cron_jobs", "desired", "mounted", "notes", "revisions
 def desired(context: Context, program: bytes, code: bytes | None) -> list[dict[str, Any]]:
     """All objects of an experiment in the order of their making: ConfigMaps, then CronJobs.
 
-    ``context`` holds the hashes of ``program`` and ``code``. Raises Unbuildable.
+    ``context`` holds the hashes of ``program`` and ``code``. None at all without a schedule. Raises Unbuildable.
     """
     namespace = context.experiment.cluster["namespace"]
-    maps = [program_map(namespace, program)]
-    if code:
-        maps.append(code_map(namespace, code))
-    return [*maps, *cron_jobs(context)]
+    scheduled = list(cron_jobs(context))
+    maps = [program_map(namespace, program), *([code_map(namespace, code)] if code else [])]
+    return [*maps, *scheduled] if scheduled else []
 
 
 def cron_jobs(context: Context) -> Iterator[dict[str, Any]]:
     """The CronJobs of the tasks that have a schedule, members first; raises Unbuildable."""
     experiment = context.experiment
+    _check(experiment)
     for member in experiment.members.values():
         if member.schedule is not None:
             yield _cron_job(experiment, c.member_task(member.name), labels.TRAIN, member, train_pod(context, member))
@@ -43,11 +44,30 @@ def cron_jobs(context: Context) -> Iterator[dict[str, Any]]:
 def notes(experiment: Experiment) -> list[str]:
     """What the objects of an experiment do not say: tasks that make none, images that no node may find."""
     said = [f"{task}: no schedule, so no CronJob" for task, spec in _tasks(experiment) if spec.schedule is None]
-    for runtime in sorted({"keras3", *(member.runtime for member in experiment.members.values())}):
+    for runtime in _runtimes(experiment):
         image = image_of(experiment, runtime)
         if image.startswith("localhost/"):
             said.append(f"{image} is in no registry: nodes that do not hold it cannot run it; see cluster.images.{runtime}")
     return said
+
+
+def _check(experiment: Experiment) -> None:
+    """What every task needs, all that is missing at once."""
+    problems: list[str] = []
+    needs: list[Callable[[], object]] = [partial(store_volume, experiment)]
+    needs += [partial(image_of, experiment, runtime) for runtime in _runtimes(experiment)]
+    for need in needs:
+        try:
+            need()
+        except Unbuildable as error:
+            problems += error.problems
+    if problems:
+        raise Unbuildable(*problems)
+
+
+def _runtimes(experiment: Experiment) -> list[str]:
+    """Those of the members, and keras3 for prepare and combine."""
+    return sorted({"keras3", *(member.runtime for member in experiment.members.values())})
 
 
 def _tasks(experiment: Experiment) -> Iterator[tuple[str, Task]]:

@@ -27,7 +27,6 @@ _DESCRIPTORS = {
 }
 # What Go calls space: Python's str.split() also splits at four control characters.
 _SPACE = re.compile("[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
-_LARGEST = 2**63 - 1
 
 
 class ScheduleError(ValueError):
@@ -184,17 +183,25 @@ def _span(first: str, last: str, single: bool) -> str:
 
 def _number(text: str, name: str, names: dict[str, int]) -> int:
     # Go folds the dotted capital I to i, Python to two characters.
-    named = names.get(text.replace("\u0130", "i").lower())
+    named = names.get(text.replace("\u0130", "i").lower()) if names else None
     if named is not None:
         return named
+    if text.isascii() and text.isdigit() and len(text) < 19:
+        return int(text)
     quoted = text.replace("\\", "\\\\").replace('"', '\\"')
     said = f'failed to parse int from {text}: strconv.Atoi: parsing "{quoted}": '
-    if not re.fullmatch(r"[+-]?[0-9]+", text):
-        raise ScheduleError(f"{name}: {_not_a_number(text, names)}", f"{said}invalid syntax")
-    value = int(text) if len(text.lstrip("+-0")) < 20 else _LARGEST + 1
-    if value > _LARGEST:
+    digits = re.match(r"[+-]?([0-9]*)", text)
+    assert digits is not None
+    far = len(digits[1].lstrip("0")) > 20
+    # Go gives up at the digit with which the number leaves 64 bits, whatever follows.
+    if far or digits[1] and int(digits[1]) >= 2**64:
         raise ScheduleError(f"{name}: {text} is far too large", f"{said}value out of range")
-    if text.startswith("-") and value:
+    if not digits[1] or digits.end() != len(text):
+        raise ScheduleError(f"{name}: {_not_a_number(text, names)}", f"{said}invalid syntax")
+    value = int(text)
+    if not -(2**63) <= value < 2**63:
+        raise ScheduleError(f"{name}: {text} is far too large", f"{said}value out of range")
+    if value < 0:
         raise ScheduleError(
             f"{name}: {text} is negative: type a positive number", f"negative number ({value}) not allowed: {text}"
         )

@@ -13,7 +13,11 @@ LEVELS = ("restricted", "baseline", "privileged")
 
 
 class Unbuildable(ValueError):
-    """The configuration is right, but a cluster cannot run it; the text names the key and what to type."""
+    """The configuration is right, but a cluster cannot run it: ``problems`` name keys and what to type, a line each."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,8 @@ def persistent_volume(experiment: Experiment) -> list[dict[str, Any]]:
     """
     source = store_volume(experiment)
     if "persistentVolumeClaim" in source:
-        raise Unbuildable(f"store.claim: {experiment.store} is a claim already: --volume makes one for nfs or host_path")
+        claim = source["persistentVolumeClaim"]["claimName"]
+        raise Unbuildable(f"store.claim: {claim} is a claim already: --volume makes one for nfs or host_path")
     namespace, claim = experiment.cluster["namespace"], claim_name(experiment)
     volume = f"{namespace}-{claim}"
     named = {"labels": {labels.NAME: labels.OURS}}

@@ -11,9 +11,9 @@ from zoneinfo import ZoneInfo
 DAY = 86400
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Offsets are asked for this far apart, and between two that differ the shift is sought. No zone has ever gone
-# back to the same offset within less (the shortest: Brazil's north-east, a week in October 2000); a test asks all.
-STEP = 5 * DAY
-_BLOCK = 73 * STEP  # a year
+# back to the same offset within less (the shortest: Brazil's north-east, a week in October 2000); a test looks at all.
+_STEP = 5 * DAY
+_BLOCK = 73 * _STEP  # a year
 FIRST, LAST = -62_000_000_000, 253_370_000_000  # what datetime can hold, in a zone too
 
 
@@ -29,13 +29,12 @@ class Zone:
     May be used by several threads: what is known is replaced as a whole.
     """
 
-    def __init__(self, rules: ZoneInfo, step: int = STEP) -> None:
-        self._step = step
+    def __init__(self, rules: ZoneInfo) -> None:
         self._rules = rules
         self._lock = threading.Lock()
-        self._low = self._high = 0
+        self._low = self._high = 0  # known from the first to before the second; nothing yet
         # Each shift's first second, in order; and the offsets, seconds east: before the first shift, and from each on.
-        self._known: tuple[list[int], list[int]] = ([], [self._ask(0)])
+        self._known: tuple[list[int], list[int]] = ([], [])
         self._no_midnight: list[int] = []  # local days since 1970-01-01 whose 00:00 does not exist
 
     def offset(self, instant: int) -> int:
@@ -82,6 +81,10 @@ class Zone:
         if not FIRST < low <= high < LAST:
             raise OverflowError("only the years 5 to 9998 can be counted in")
         with self._lock:
+            if self._low == self._high:
+                begin = low - low % _BLOCK
+                self._known = ([], [self._ask(begin)])
+                self._low = self._high = begin
             while self._high <= high:
                 self._learn(self._high, after=True)
                 self._high += _BLOCK
@@ -108,11 +111,11 @@ class Zone:
         """The shifts after ``low`` and up to ``high``, and the offsets: at ``low``, and from each shift on."""
         shifts: list[int] = []
         offsets = [self._ask(low)]
-        for start in range(low, high, self._step):
-            end = self._ask(start + self._step)
+        for start in range(low, high, _STEP):
+            end = self._ask(start + _STEP)
             while offsets[-1] != end:
                 # Two shifts to different offsets may lie within a step: the first is sought, then the next.
-                a, b = max(start, shifts[-1] if shifts else start), start + self._step
+                a, b = max(start, shifts[-1] if shifts else start), start + _STEP
                 while b - a > 1:
                     middle = (a + b) // 2
                     a, b = (middle, b) if self._ask(middle) == offsets[-1] else (a, middle)

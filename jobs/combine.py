@@ -6,8 +6,9 @@ import argparse
 import csv
 import io
 import json
+from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
@@ -85,7 +86,7 @@ def _combine(argv: Sequence[str]) -> None:
 
 def _data(path: str | None, items: int) -> tuple[Any, Any]:
     if path is None:
-        return np.arange(items).astype(str), None
+        return None, None
     with np.load(path, allow_pickle=False) as data:
         ids = data["ids"]
         labels = data["y_predict"].astype("int64") if "y_predict" in data.files else None
@@ -104,35 +105,38 @@ def write_all(
     labels: Any,
 ) -> dict[str, dict[str, float]]:
     """Write predictions.csv and members/<name>.csv; returns accuracy and loss by name, "" the ensemble's."""
-    import polars
-
     paths = {"": out / "predictions.csv", **{name: out / "members" / f"{name}.csv" for name in names}}
-    items = polars.Series(ids.tolist(), dtype=polars.String)
-    sums = {name: [0.0, 0.0] for name in paths}
-    # Numbers are formatted outside the interpreter's lock: a thread a file.
+    sums, count = {name: [0.0, 0.0] for name in paths}, len(arrays[0])
+
+    def judge(written: dict[str, Future[Any]], rows: slice, chunk: dict[str, Any]) -> None:
+        for name, future in written.items():
+            best = future.result()
+            if labels is None:
+                continue
+            own = chunk[name][np.arange(len(best)), labels[rows]].astype("float64")
+            sums[name][0] += float((best == labels[rows]).sum())
+            sums[name][1] -= float(np.log(np.clip(own, 1e-15, 1.0)).sum())
+
     with ExitStack() as stack:
         writers = {name: Writer(stack.enter_context(open(path, "wb")), classes) for name, path in paths.items()}
-        pool = stack.enter_context(ThreadPoolExecutor(len(paths)))
-        for start in range(0, len(ids), ROWS):
+        # Numbers are formatted outside the interpreter's lock: a thread a file, which keeps the rows in order.
+        threads = {name: stack.enter_context(ThreadPoolExecutor(1)) for name in paths}
+        waiting: deque[tuple[dict[str, Future[Any]], slice, dict[str, Any]]] = deque()
+        for start in range(0, count, ROWS):
             rows = slice(start, start + ROWS)
             chunk = {name: np.asarray(array[rows]) for name, array in zip(names, arrays, strict=True)}
             chunk[""] = combine([chunk[name] for name in names], weight)
-            written = {
-                name: pool.submit(writers[name].write, items.slice(start, ROWS), probabilities)
-                for name, probabilities in chunk.items()
-            }
-            for name, future in written.items():
-                best = future.result()
-                if labels is None:
-                    continue
-                probabilities = chunk[name]
-                own = probabilities[np.arange(len(best)), labels[rows]].astype("float64")
-                sums[name][0] += float((best == labels[rows]).sum())
-                sums[name][1] -= float(np.log(np.clip(own, 1e-15, 1.0)).sum())
+            items = [str(n) for n in range(start, start + len(chunk[""]))] if ids is None else ids[rows].tolist()
+            waiting.append(({name: threads[name].submit(writers[name].write, items, chunk[name]) for name in paths}, rows, chunk))
+            # The next rows are combined while these are written; no more lie in memory.
+            if len(waiting) > 2:
+                judge(*waiting.popleft())
+        while waiting:
+            judge(*waiting.popleft())
     if labels is None:
         return {name: {} for name in paths}
     return {
-        name: {"accuracy" if not name else "accuracy_here": hits / len(ids), "loss": loss / len(ids)}
+        name: {"accuracy" if not name else "accuracy_here": hits / count, "loss": loss / count}
         for name, (hits, loss) in sums.items()
     }
 
@@ -155,7 +159,7 @@ class Writer:
         """Write rows; returns the predicted class numbers."""
         best = probabilities.argmax(axis=1)
         columns = {
-            "item": items,
+            "item": self._polars.Series(items, dtype=self._polars.String),
             "prediction": self._classes.gather(best),
             "rate": probabilities[np.arange(len(best)), best],
             **{f"class {n}": np.ascontiguousarray(probabilities[:, n]) for n in range(probabilities.shape[1])},

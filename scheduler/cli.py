@@ -45,11 +45,13 @@ def _root(
 @app.command()
 def check(file: Files = DEFAULT_FILES) -> None:
     """Check configurations: every error in one pass. Example: cronsemble check -f config.yaml"""
+    from scheduler.coming import print_warnings
     from scheduler.config import load_all
 
     for experiment in load_all(file):
         ensemble = "an ensemble" if experiment.ensemble else "no ensemble"
         print(f"{experiment.path}: {experiment.name}: {len(experiment.members)} members, {ensemble}: no errors")
+        print_warnings(experiment)
 
 
 @app.command()
@@ -65,26 +67,18 @@ def render(
 
 @app.command()
 def init(file: Annotated[Path, typer.Argument(help="The file to write.")] = DEFAULT_FILE) -> None:
-    """Write a commented starter configuration. Example: cronsemble init config.yaml"""
-    from scheduler.config import starter
-    from scheduler.errors import CronsembleError
+    """Write a commented starter configuration, and beside it its schema for editors. Example: cronsemble init config.yaml"""
+    from scheduler.commands import write_starter
 
-    try:
-        with open(file, "x", encoding="utf-8") as out:
-            out.write(starter())
-    except FileExistsError as error:
-        raise CronsembleError(f"{file} exists already: name another file, or remove it first") from error
-    print(f"wrote {file}; next: cronsemble check -f {file}")
+    write_starter(file)
 
 
 @app.command()
 def schema() -> None:
     """Print the configuration's JSON Schema. Example: cronsemble schema > cronsemble.schema.json"""
-    import json
+    from scheduler.config import schema_text
 
-    from scheduler.config import schema as make
-
-    print(json.dumps(make(), indent=2))
+    print(schema_text(), end="")
 
 
 @app.command()
@@ -102,6 +96,32 @@ def run(
     from scheduler.commands import run_now
 
     raise typer.Exit(run_now(file, member or [], ensemble, jobs, publish, skip_unavailable))
+
+
+@app.command("next")
+def next_(
+    expression: Annotated[str | None, typer.Argument(help="A schedule; without one, those of the configuration.")] = None,
+    file: Files = DEFAULT_FILES,
+    timezone: Annotated[str | None, typer.Option(help="The expression's zone; UTC by default.")] = None,
+    count: Annotated[
+        int | None,
+        typer.Option("--count", "-n", min=1, max=100_000, help="Fire times of each task (3) or of the expression (10)."),
+    ] = None,
+    since: Annotated[str | None, typer.Option("--from", help="A date or time in the zone; now by default.")] = None,
+    until: Annotated[str | None, typer.Option(help="A date (with its whole day) or time in the zone.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say when it fires. Example: cronsemble next "0 9 * * 6" --timezone America/Santiago --from 2025-09-01"""
+    from scheduler.coming import print_expression, print_tasks
+
+    if expression is None:
+        if timezone is not None:
+            raise typer.BadParameter(
+                "it goes with an expression: a task's zone stands in the configuration", param_hint="--timezone"
+            )
+        print_tasks(file, count or 3, since, until, as_json)
+    else:
+        print_expression(expression, timezone or "UTC", count or 10, since, until, as_json)
 
 
 @app.command()

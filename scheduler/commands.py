@@ -12,12 +12,28 @@ from typing import TYPE_CHECKING
 from jobs import contract as c
 from jobs.store import Run, Store
 from scheduler import terminal
-from scheduler.config import load, load_all
+from scheduler.config import SCHEMA_FILE, load, load_all, schema_text, starter
 from scheduler.errors import CronsembleError, RuntimeUnavailable
 from scheduler.whereabouts import local_store
 
 if TYPE_CHECKING:
     from scheduler.engine import LocalEngine
+
+
+def write_starter(file: Path) -> None:
+    """Write the starter and the schema that it refers to; neither is ever written over."""
+    schema = file.with_name(SCHEMA_FILE)
+    try:
+        with open(file, "x", encoding="utf-8") as out:
+            out.write(starter())
+    except FileExistsError as error:
+        raise CronsembleError(f"{file} exists already: name another file, or remove it first") from error
+    try:
+        with open(schema, "x", encoding="utf-8") as out:
+            out.write(schema_text())
+    except FileExistsError:
+        print(f"{schema} exists already and was left as it is; `cronsemble schema` prints today's")
+    print(f"wrote {file}; next: cronsemble check -f {file}")
 
 
 def run_now(

@@ -31,28 +31,34 @@ def desired(experiments: Iterable[Experiment]) -> Objects:
         return objects.desired(context, program, code)
 
     found: dict[tuple[str, ...], dict[str, Any]] = {}
-    for experiment in experiments:
-        for each in _built(experiment, build):
-            # Experiments share the ConfigMaps of equal content.
-            found.setdefault((each["kind"], each["metadata"]["namespace"], each["metadata"]["name"]), each)
+    for each in _each(experiments, build):
+        # Experiments share the ConfigMaps of equal content.
+        found.setdefault((each["kind"], each["metadata"]["namespace"], each["metadata"]["name"]), each)
     return sorted(found.values(), key=lambda each: each["kind"] != "ConfigMap")
 
 
 def store_volumes(experiments: Iterable[Experiment]) -> Objects:
     """A PersistentVolume and a claim for each experiment's store; raises CronsembleError."""
-    return [each for experiment in experiments for each in _built(experiment, volumes.persistent_volume)]
+    return _each(experiments, volumes.persistent_volume)
 
 
 def notes(experiments: Iterable[Experiment]) -> list[str]:
     """What the objects do not say, a line each; raises CronsembleError."""
-    return [f"{each.path}: {note}" for each in experiments for note in _built(each, objects.notes)]
+    return _each(experiments, lambda each: [f"{each.path}: {note}" for note in objects.notes(each)])
 
 
-def _built(experiment: Experiment, build: Callable[[Experiment], T]) -> T:
-    try:
-        return build(experiment)
-    except volumes.Unbuildable as error:
-        raise CronsembleError(f"{experiment.path}: {error}") from error
+def _each(experiments: Iterable[Experiment], build: Callable[[Experiment], list[T]]) -> list[T]:
+    """What is built for all; raises CronsembleError with every problem of every experiment."""
+    found: list[T] = []
+    problems: list[str] = []
+    for experiment in experiments:
+        try:
+            found += build(experiment)
+        except volumes.Unbuildable as error:
+            problems += [f"{experiment.path}: {problem}" for problem in error.problems]
+    if problems:
+        raise CronsembleError("\n".join(problems))
+    return found
 
 
 class _Text(str):

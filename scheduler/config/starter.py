@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+SCHEMA_FILE = "cronsemble.schema.json"
+
 
 def starter() -> str:
-    return """\
-# yaml-language-server: $schema=./cronsemble.schema.json
-# (`cronsemble schema > cronsemble.schema.json` lets editors complete the keys.)
+    return f"""\
+# yaml-language-server: $schema=./{SCHEMA_FILE}
+# (The line above lets editors complete the keys; `cronsemble schema` prints that file.)
 experiment: digits               # a DNS label; run ids begin with it
 timezone: UTC                    # an IANA zone for schedules and dates
-store: ./store                   # everything that runs produce
+store: ./store                   # everything that runs produce; on a cluster e.g. {{claim: NAME}}, see docs/kubernetes.md
 data:
   dataset: digits                # digits | cifar10 | mnist | FILE.npz | file.py:function
-  predict: holdout               # or inputs/{date}.npz
+  predict: holdout               # or inputs/{{date}}.npz
 model: cnn                       # cnn | mlp | file.py:function
-hyperparameters: {epochs: 10, batch_size: 32, patience: 2}
+hyperparameters: {{epochs: 10, batch_size: 32, patience: 2}}
 backends:
-  tensorflow: {schedule: "0 1 * * *"}
-  jax:        {schedule: "0 1 * * *", hyperparameters: {learning_rate: 0.002}}
+  tensorflow: {{schedule: "0 1 * * *"}}
+  jax:        {{schedule: "0 1 * * *", hyperparameters: {{learning_rate: 0.002}}}}
   # theano and cntk need the legacy image; see docs/runtimes.md
-  # theano:   {schedule: "30 1 * * *"}
-ensemble: {schedule: "0 6 * * *", method: accuracy, quorum: 1, max_age: 36h}
+  # theano:   {{schedule: "30 1 * * *"}}
+ensemble: {{schedule: "0 6 * * *", method: accuracy, quorum: 1, max_age: 36h}}
 """

@@ -10,14 +10,17 @@ Tests get a ``Cluster`` from the fixture ``cluster`` (see ``cluster.fixtures``):
     cluster.apply(object, ns)                                    # kubectl apply --server-side, strict validation
     cluster.client(kubeconfig=None)          # kubernetes.client.ApiClient
     cluster.new_namespace("restricted")      # str: a fresh namespace that enforces this Pod Security level
+    cluster.make_due("digits-ensemble", ns)  # its CronJob starts a Job for the last slot now, not at the next one
     cluster.limited_user(ns, rules)          # Path: kubeconfig of a service account with just these Role rules
-    cluster.requests()                       # Counter: (verb, resource) -> requests since the server's start
+    with cluster.counted() as counts: ...    # Counter: ("list", "cronjobs") -> requests of the block, at the server
+    cluster.requests()                       # Counter: ("LIST", "cronjobs") -> requests since the server's start, all clients'
     cluster.metrics()                        # str: the server's /metrics
     cluster.wait_for(lambda: ..., seconds=30, what="a Job")      # the first true answer; raises NotReady
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import secrets
@@ -25,8 +28,9 @@ import shutil
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -81,13 +85,18 @@ class Cluster:
         return made
 
     def new_namespace(self, level: str = "restricted") -> str:
-        """``level``: restricted, baseline or privileged. Deleted at the session's end, or with the control plane."""
+        """``level``: restricted, baseline or privileged. On a given cluster it is deleted at the session's end."""
         name = f"cronsemble-test-{secrets.token_hex(4)}"
         labels = {"pod-security.kubernetes.io/enforce": level}
         body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
         self.kubectl("create", "-f", "-", stdin=json.dumps(body))
         self.namespaces.append(name)
+        if self.plane is None or self.plane.has_controllers:  # no pod is admitted before its service account is there
+            self.wait_for(lambda: self._there("serviceaccount", "default", name), 30, "the namespace's service account")
         return name
+
+    def _there(self, kind: str, name: str, namespace: str) -> bool:
+        return self.kubectl("get", kind, name, "-n", namespace, "--ignore-not-found", "-o", "name") != ""
 
     def forget(self, namespace: str) -> None:
         """Deletes it without waiting for the end."""
@@ -118,6 +127,15 @@ class Cluster:
         path.write_text(json.dumps(content, indent=1) + "\n")
         return path
 
+    def make_due(self, cronjob: str, namespace: str, since: timedelta = timedelta(minutes=1)) -> None:
+        """The controller believes that it last started a Job ``since`` ago, and starts one for the newest slot after that.
+
+        Needs a starting deadline that reaches back to that slot, or none.
+        """
+        last = (datetime.now(UTC) - since).replace(second=0)
+        patch = json.dumps({"status": {"lastScheduleTime": f"{last:%Y-%m-%dT%H:%M:%SZ}"}})
+        self.kubectl("patch", "cronjob", cronjob, "-n", namespace, "--subresource=status", "--type=merge", "-p", patch)
+
     def metrics(self) -> str:
         return self.kubectl("get", "--raw", "/metrics")
 
@@ -125,13 +143,42 @@ class Cluster:
         """Requests that the API server has finished since its start, by (verb, resource): ("APPLY", "cronjobs").
 
         Verbs are as the server counts them: GET, LIST, WATCH, POST, PUT, PATCH, APPLY, DELETE, DELETECOLLECTION. The
-        controllers' own requests are in it; they LIST only when they start, and never APPLY.
+        controllers' own requests are in it: they LIST when they start and when a namespace is deleted.
         """
         counts: Counter[tuple[str, str]] = Counter()
         for labels, value in re.findall(r"^apiserver_request_total\{(.*)\} (\S+)$", self.metrics(), re.MULTILINE):
             of = dict(re.findall(r'(\w+)="([^"]*)"', labels))
             counts[of["verb"], of["resource"]] += int(float(value))
         return counts
+
+    @contextlib.contextmanager
+    def counted(self, agent: str = "") -> Iterator[Counter[tuple[str, str]]]:
+        """Filled when the block has ended, from our control plane's audit log: no component's own request is in it.
+
+        Verbs are the audit log's: get, list, watch, create, update, patch (server-side apply too), delete,
+        deletecollection. ``agent``: only requests whose User-Agent begins so; kubectl's begins with ``kubectl``. A request
+        outside every resource counts as (verb, path).
+        """
+        assert self.plane is not None, "a given cluster's audit log is not ours to read"
+        audit, counts = self.plane.audit, Counter[tuple[str, str]]()
+        start = self._mark(audit)
+        yield counts
+        end = self._mark(audit)
+        with open(audit, "rb") as log:
+            log.seek(start)
+            for line in log.read(end - start).splitlines():
+                event = json.loads(line)
+                uri = event["requestURI"]
+                if not uri.startswith("/healthz?mark=") and event.get("userAgent", "").startswith(agent):
+                    resource = event.get("objectRef", {}).get("resource") or uri.partition("?")[0]
+                    counts[event["verb"], resource] += 1
+
+    def _mark(self, audit: Path) -> int:
+        """Where the log has come to: the server writes an event a moment after it has answered."""
+        mark = f"/healthz?mark={secrets.token_hex(8)}".encode()
+        self.kubectl("get", "--raw", mark.decode())
+        self.wait_for(lambda: mark in audit.read_bytes(), 10, "the mark in the audit log")
+        return audit.stat().st_size
 
     def wait_for(self, answer: Callable[[], T], seconds: float = 30, what: str = "the answer") -> T:
         """Asks every 0.1 s until the answer is true; raises NotReady at the deadline."""

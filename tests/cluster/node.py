@@ -1,21 +1,25 @@
 """A node of our own: containerd and a kubelet beside a control plane, inside ``cluster.sandbox``.
 
-    add_address()
-    with ControlPlane(folder, address=ADDRESS, scheduler=True) as plane, Node(plane, folder, cgroup) as node:
+    with running_node() as node:
+        node.plane                   # the ControlPlane
         node.data                    # Path: for volumes of kind hostPath
         node.export("nas", "/share") # Path: what `nfs: {server: nas, path: /share}` mounts (a bind mount stands in for NFS)
         node.import_image(archive)   # a docker-archive or oci-archive
         node.kill_kubelet(), node.start_kubelet()    # containers go on meanwhile; start returns when the node is ready
         node.containers()            # {container id: {"pid":, "name":, "pod":, "namespace":}} that run, by containerd
 
+`python -m cluster.sandbox python -m cluster.node COMMAND...` runs a command (a shell, without one) with KUBECONFIG set.
 Pods reach each other and the node, nothing else: they have no default route, and there is no cluster DNS.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -33,9 +37,17 @@ CNI = Path("/usr/lib/cni")
 NODE_PATH = Path(__file__).resolve().parent / "node-path"
 
 
-def add_address() -> None:
-    """To the sandbox's own interface: the API server and the kubelet listen there."""
+@contextlib.contextmanager
+def running_node() -> Iterator[Node]:
+    """Control plane and node in the folder and cgroup of the sandbox, with the images of ``CRONSEMBLE_TEST_ARCHIVES``."""
+    folder = Path(os.environ["CRONSEMBLE_TEST_NODE"])
     subprocess.run(["ip", "address", "replace", f"{ADDRESS}/32", "dev", "lo"], check=True)
+    plane = ControlPlane(folder, address=ADDRESS, scheduler=True)
+    with plane, Node(plane, folder, os.environ["CRONSEMBLE_TEST_CGROUP"]) as node:
+        archives = os.environ.get("CRONSEMBLE_TEST_ARCHIVES")
+        for archive in sorted(Path(archives).glob("*.tar")) if archives else []:
+            node.import_image(archive)
+        yield node
 
 
 class Node:
@@ -204,3 +216,20 @@ state = "{self.folder}/containerd-state"
             "syncFrequency": "10s",
             "nodeStatusUpdateFrequency": "5s",
         }
+
+
+def main(command: list[str]) -> int:
+    if "CRONSEMBLE_TEST_NODE" not in os.environ:
+        print("node: run this inside the sandbox: python -m cluster.sandbox python -m cluster.node", file=sys.stderr)
+        return 64
+    with running_node() as node:
+        path = f"{node.plane.binaries}:{os.environ['PATH']}"
+        env = {**os.environ, "KUBECONFIG": str(node.plane.kubeconfig), "PATH": path}
+        try:
+            return subprocess.run(command or [os.environ.get("SHELL", "/bin/sh")], env=env, check=False).returncode
+        except KeyboardInterrupt:
+            return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -10,6 +10,7 @@ The command finds the folder in ``CRONSEMBLE_TEST_NODE`` and the cgroup in ``CRO
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -18,6 +19,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 # Set by the kubelet (kubernetes/pkg/kubelet/cm: setupKernelTunables) for the whole machine.
@@ -44,8 +46,10 @@ def absent() -> str:
 
 
 def busybox() -> Path | None:
+    """A static one: in an image it finds no libraries."""
     found = shutil.which("busybox")
-    return Path(found) if found else None
+    dynamic = found and subprocess.run(["ldd", found], capture_output=True, check=False).returncode == 0
+    return Path(found) if found and not dynamic else None
 
 
 def outside(command: list[str]) -> int:
@@ -86,7 +90,8 @@ def inside(command: list[str]) -> int:
     while True:
         pid, status = os.wait()
         if pid == child.pid:
-            return os.waitstatus_to_exitcode(status)
+            code = os.waitstatus_to_exitcode(status)
+            return code if code >= 0 else 128 - code
 
 
 def clear_up() -> None:
@@ -98,7 +103,7 @@ def clear_up() -> None:
             file.write_text(value)
     for root in _hierarchies():
         for path, _, _ in os.walk(root / note["cgroup"], topdown=False):
-            os.rmdir(path)
+            _remove_cgroup(path)
     shutil.rmtree(note["folder"], ignore_errors=True)
     for path in reversed(note["paths"]):
         with contextlib.suppress(OSError):  # somebody else uses it now
@@ -134,6 +139,19 @@ def _make_cgroup(name: str) -> None:
                 (CGROUPS / "cgroup.subtree_control").write_text(f"+{controller}")
     for root in _hierarchies():
         (root / name).mkdir()
+
+
+def _remove_cgroup(path: str) -> None:
+    """A killed process takes a moment to leave its cgroup."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            os.rmdir(path)
+            return
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(0.02)
 
 
 def main(arguments: list[str]) -> int:

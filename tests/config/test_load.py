@@ -73,7 +73,8 @@ def test_defaults_hold_for_all_tasks(tmp_path: Path) -> None:
         ),
         (
             'experiment: e\nbackends: {jax: {schedule: "0 1 * * 7"}}\n',
-            ":2:28 backends.jax.schedule: '0 1 * * 7': day of week: 7 is outside 0-6: type 0 for Sunday",
+            ":2:28 backends.jax.schedule: '0 1 * * 7': day of week: 7 is outside 0-6: type 0 for Sunday "
+            "(Kubernetes would say: end of range (7) above maximum (6): 7)",
         ),
         (GOOD + "ensemble: {quorum: 2}\n", ":4:20 ensemble.quorum: 2 is given, but there are 1 members"),
         (

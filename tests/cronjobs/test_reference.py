@@ -6,6 +6,7 @@ import json
 import os
 import random
 import string
+import struct
 import subprocess
 import zoneinfo
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ import pytest
 
 from cronjobs.fires import EndlessSearch, instants
 from cronjobs.schedule import ScheduleError, parse
-from cronjobs.zones import STEP, Zone
+from cronjobs.zones import Zone
 
 SEED = int(os.environ.get("CRONSEMBLE_TEST_SEED", "20261124"))
 EXPRESSIONS, FIRES, MALFORMED = 10_000, 60, 60_000
@@ -79,6 +80,8 @@ def expression(chance: random.Random) -> str:
 
 
 def field(chance: random.Random, low: int, high: int, free: float) -> str:
+    if chance.random() < 0.001 and high != 59:
+        return ","  # never; in the field of minutes the library looks at each one of five years
     if chance.random() < free:
         return chance.choice(["*", "*", "*", "?", "*/1"])
     parts = []
@@ -86,9 +89,9 @@ def field(chance: random.Random, low: int, high: int, free: float) -> str:
         first = chance.randint(low, high)
         last = chance.randint(first, high)
         step = chance.randint(1, 2 * (high - low))
-        kinds = [f"{first}", f"{first}", f"{first}-{last}", f"{first}-{last}/{step}", f"*/{step}", f"{first}/{step}", ""]
+        kinds = [f"{first}", f"{first}", f"{first}-{last}", f"{first}-{last}/{step}", f"*/{step}", f"{first}/{step}"]
         parts.append(chance.choice(kinds))
-    return ",".join(parts) or ","
+    return chance.choice([",", ",", ",", ",,"]).join(parts)
 
 
 def moment(chance: random.Random, shifts: list[tuple[int, int, int]]) -> int:
@@ -102,29 +105,34 @@ def moment(chance: random.Random, shifts: list[tuple[int, int, int]]) -> int:
     return max(shift - chance.randrange(0, 60 * 86_400) // 60 * 60, 0)
 
 
+def find(area: Zone, question: dict[str, Any], strict: bool = False) -> list[int] | None:
+    try:
+        return list(islice(instants(parse(question["expression"]), area, question["after"], strict=strict), FIRES))
+    except EndlessSearch:
+        return None
+
+
 @pytest.mark.parametrize("name", ZONES)
 def test_no_fire_time_differs(cron_reference: Path, zone_files: Path, name: str) -> None:
     chance = random.Random(f"{SEED} {name}")
     area = Zone(zoneinfo.ZoneInfo.no_cache(name))
     shifts = area.shifts(0, LAST)
-    questions, endless = [], []
-    for _ in range(EXPRESSIONS):
-        each = {"expression": expression(chance), "zone": name, "after": moment(chance, shifts), "count": FIRES}
-        questions.append(each)
-    ours: list[list[int]] = []
-    for each in questions:
-        try:
-            ours.append(list(islice(instants(parse(each["expression"]), area, each["after"], strict=True), FIRES)))
-        except EndlessSearch:
-            ours.append([])
-            endless.append(each)
-    assert not endless or name == "Pacific/Apia"
-    asked = [each for each in questions if each not in endless] if endless else questions
-    mine = [found for each, found in zip(questions, ours, strict=True) if not endless or each not in endless]
-    theirs = answers(ask(cron_reference, zone_files, asked))
+    questions = [
+        {"expression": expression(chance), "zone": name, "after": moment(chance, shifts), "count": FIRES}
+        for _ in range(EXPRESSIONS)
+    ]
+    if name == "Pacific/Apia":
+        ours = [find(area, each, strict=True) for each in questions]
+        questions = [each for each, found in zip(questions, ours, strict=True) if found is not None]
+        at_work = ask(cron_reference, zone_files, questions)
+    else:
+        at_work = ask(cron_reference, zone_files, questions)
+        ours = [find(area, each) for each in questions]
+    mine = [found for found in ours if found is not None]
+    theirs = answers(at_work)
     differing = [
         f"{each['expression']} from {each['after']}: ours {sorted(set(a) - set(b))[:3]}, theirs {sorted(set(b) - set(a))[:3]}"
-        for each, a, answer in zip(asked, mine, theirs, strict=True)
+        for each, a, answer in zip(questions, mine, theirs, strict=True)
         if a != (b := answer.get("fires", []))
     ]
     assert differing[:5] == []
@@ -166,7 +174,7 @@ def malformed(chance: random.Random) -> str:
         )
     text = list(expression(chance))
     letters = string.digits + "*?,-/+ LW#@.\t\x0b\x1c\x85\xa0\u2003\u3000_" + "sunMONjan\u0130\u212a\u017f\u0661"
-    for _ in range(chance.randint(1, 4)):
+    for _ in range(chance.randint(1, 2)):
         at = chance.randrange(len(text) + 1)
         text[at : at + chance.randint(0, 2)] = chance.choice(
             [
@@ -193,14 +201,32 @@ def test_what_is_refused_and_how_it_is_said(cron_reference: Path, zone_files: Pa
         if text.isascii() and text.isprintable():
             assert ours == said, text
         refused += said is not None
-    assert 0.2 < refused / MALFORMED < 0.95
+    assert MALFORMED * 0.5 < refused < MALFORMED * 0.97
 
 
-def test_no_zone_returns_to_an_offset_within_a_step(zone_files: Path) -> None:
-    """Zone asks for offsets STEP apart; asked ten times as often, no zone shows more shifts."""
+def listed(data: bytes) -> list[tuple[int, int, int]]:
+    """The shifts that a zone's file lists (RFC 9636, the 64-bit block): first second, offset before, offset since."""
+
+    def counts(at: int) -> tuple[int, ...]:
+        return struct.unpack(">6l", data[at + 20 : at + 44])
+
+    utc, standard, leaps, times, types, letters = counts(0)
+    start = 44 + times * 5 + types * 6 + letters + leaps * 8 + standard + utc
+    *_, times, types, _ = counts(start)
+    at = start + 44
+    instants_ = struct.unpack(f">{times}q", data[at : at + 8 * times])
+    kinds = data[at + 8 * times : at + 9 * times]
+    table = at + 9 * times
+    offsets = [struct.unpack(">l", data[table + 6 * kind : table + 6 * kind + 4])[0] for kind in kinds]
+    steps = zip(instants_[1:], offsets, offsets[1:], strict=False)
+    return [(instant, before, since) for instant, before, since in steps if before != since]
+
+
+def test_every_shift_of_every_zone_is_found(zone_files: Path) -> None:
+    """Zone asks for offsets some days apart; it must miss nothing of what the files list from 1970 on."""
     names = sorted(zoneinfo.available_timezones())
     assert len(names) > 500
     for name in names:
-        rules = zoneinfo.ZoneInfo.no_cache(name)
-        fine = Zone(rules, STEP // 10)
-        assert Zone(rules).shifts(0, LAST // 2) == fine.shifts(0, LAST // 2), name
+        expected = [each for each in listed((zone_files / name).read_bytes()) if each[0] > 0]
+        last = max([each[0] for each in expected], default=1)
+        assert Zone(zoneinfo.ZoneInfo.no_cache(name)).shifts(0, last) == expected, name

@@ -74,6 +74,7 @@ def test_a_cronjob_fires_and_its_pod_completes(pods: Cluster, namespace: str, bu
     job = {"spec": {"backoffLimit": 0, "template": {"spec": pod_spec(busybox, "echo done")}}}
     spec = {"schedule": "* * * * *", "jobTemplate": job}
     pods.apply({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "tick"}, "spec": spec}, namespace)
+    pods.make_due("tick", namespace)
 
     def complete() -> bool:
         jobs = pods.objects("job", namespace)

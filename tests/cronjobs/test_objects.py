@@ -1,0 +1,232 @@
+"""What objects hold, and the lines that say why there are none."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cronjobs import config_maps, labels, objects, pods
+from cronjobs.tasks import Context
+from cronjobs.volumes import Unbuildable, security
+from scheduler.config import Experiment, load, load_all
+from scheduler.errors import CronsembleError
+from scheduler.manifests import desired, notes, to_yaml
+
+STORE = "store: {claim: experiments}\n"
+IMAGES = "cluster: {images: {keras3: k, legacy: l}}\n"
+JAX = 'backends: {jax: {schedule: "0 1 * * *"}}\n'
+CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
+
+
+def experiment(folder: Path, text: str, name: str = "config.yaml") -> Experiment:
+    path = folder / name
+    path.write_text("experiment: e\n" + text)
+    return load(path)
+
+
+def cron_jobs(experiment: Experiment) -> dict[str, Any]:
+    """The CronJobs by name."""
+    return {each["metadata"]["name"]: each for each in objects.cron_jobs(Context(experiment, "p" * 64, ""))}
+
+
+def pod(cron_job: dict[str, Any]) -> dict[str, Any]:
+    return dict(cron_job["spec"]["jobTemplate"]["spec"]["template"])
+
+
+def container(cron_job: dict[str, Any], name: str) -> dict[str, Any]:
+    spec = pod(cron_job)["spec"]
+    return next(each for each in spec["initContainers"] + spec["containers"] if each["name"] == name)
+
+
+def test_all_that_is_missing_is_said_at_once(tmp_path: Path) -> None:
+    found = experiment(
+        tmp_path,
+        "backends: {jax: {schedule: '@daily'}, cntk: {schedule: '@daily'}}\n"
+        "runtimes: {keras3: {python: /usr/bin/python3}, legacy: {python: /usr/bin/python2}}\n",
+    )
+    with pytest.raises(Unbuildable) as caught:
+        cron_jobs(found)
+    assert caught.value.problems == (
+        "store: ./store is a folder of this machine: for a cluster type store: {claim: NAME}, "
+        "{nfs: {server: HOST, path: PATH}} or {host_path: PATH}",
+        "runtimes.keras3 is an interpreter here; name its image: cluster.images.keras3",
+        "runtimes.legacy is an interpreter here; name its image: cluster.images.legacy",
+    )
+
+
+def test_only_the_runtimes_of_members_need_an_image(tmp_path: Path) -> None:
+    """And keras3 always, for it prepares and combines."""
+    assert cron_jobs(experiment(tmp_path, STORE + JAX + "cluster: {images: {keras3: k}}\nruntimes: {legacy: {python: p}}\n"))
+    with pytest.raises(
+        Unbuildable, match=r"^runtimes.keras3 is a virtual environment here; name its image: cluster.images.keras3$"
+    ):
+        cron_jobs(experiment(tmp_path, STORE + "backends: {cntk: {schedule: '@daily'}}\n"))
+
+
+def test_no_schedule_no_cron_job(tmp_path: Path) -> None:
+    found = experiment(tmp_path, STORE + IMAGES + "backends: {jax: {}, tensorflow: {schedule: '@daily'}}\nensemble: {}\n")
+    assert list(cron_jobs(found)) == ["e-train-tensorflow"]
+    path = tmp_path / "config.yaml"
+    assert notes([found]) == [f"{path}: {task}: no schedule, so no CronJob" for task in ("train-jax", "ensemble")]
+    none = experiment(tmp_path, STORE + IMAGES + "backends: {jax: {}}\n")
+    assert desired([none]) == []
+
+
+def test_an_image_in_no_registry_is_noted(tmp_path: Path) -> None:
+    found = experiment(tmp_path, STORE + "backends: {theano: {schedule: '@daily'}}\ncluster: {images: {keras3: k}}\n")
+    assert notes([found])[0].endswith(
+        "localhost/cronsemble-legacy is in no registry: nodes that do not hold it cannot run it; see cluster.images.legacy"
+    )
+
+
+def test_secrets_reach_their_members_containers_and_never_the_configuration(tmp_path: Path) -> None:
+    text = (
+        "backends:\n  jax: {schedule: '@daily', env: {TOKEN: {secret: one, key: a}, MODE: fast}}\n  torch: {schedule: '@daily'}\n"
+        "ensemble: {schedule: '@daily', env: {PASSWORD: {secret: two, key: b}, ZONE: z}}\n"
+    )
+    made = cron_jobs(experiment(tmp_path, STORE + IMAGES + text))
+    for name, each in made.items():
+        told = pod(each)["metadata"]["annotations"][labels.CONFIGURATION]
+        assert "TOKEN" not in told and "PASSWORD" not in told, name
+    wanted = {
+        ("e-train-jax", "prepare"): {"TOKEN"},
+        ("e-train-jax", "train"): {"TOKEN"},
+        ("e-train-torch", "train"): set(),
+        ("e-ensemble", "prepare"): {"PASSWORD"},
+        ("e-ensemble", "predict-jax"): {"TOKEN"},
+        ("e-ensemble", "predict-torch"): set(),
+        ("e-ensemble", "combine"): {"PASSWORD"},
+    }
+    for (name, step), secrets in wanted.items():
+        given = container(made[name], step)["env"]
+        assert {each["name"] for each in given if "secretKeyRef" in each.get("valueFrom", {})} == secrets
+    configuration = json.loads(pod(made["e-ensemble"])["metadata"]["annotations"][labels.CONFIGURATION])
+    assert configuration["env"] == {"ZONE": "z"}
+    assert [each["env"] for each in configuration["members"]] == [{"MODE": "fast"}, {}]
+
+
+def test_threads_are_the_cpus_given(tmp_path: Path) -> None:
+    text = "backends: {jax: {schedule: '@daily', resources: {cpu: 1500m}}, torch: {schedule: '@daily', threads: 7}}\n"
+    made = cron_jobs(experiment(tmp_path, STORE + IMAGES + text + "ensemble: {schedule: '@daily', resources: {cpu: 4}}\n"))
+    steps = {"e-train-jax": {"prepare": "2", "train": "2"}, "e-train-torch": {"train": "7"}}
+    steps["e-ensemble"] = {"prepare": "4", "predict-jax": "2", "predict-torch": "7", "combine": "4"}
+    for name, wanted in steps.items():
+        for step, threads in wanted.items():
+            env = {each["name"]: each.get("value") for each in container(made[name], step)["env"]}
+            assert {env[each] for each in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")} == {threads}
+
+
+def test_a_gpu_is_for_the_training_alone(tmp_path: Path) -> None:
+    text = "backends: {jax: {schedule: '@daily', resources: {gpu: 2}}}\nensemble: {schedule: '@daily'}\n"
+    made = cron_jobs(experiment(tmp_path, STORE + IMAGES + text))
+    train = container(made["e-train-jax"], "train")["resources"]
+    assert train["limits"] == train["requests"] == {"cpu": "1", "memory": "2Gi", "nvidia.com/gpu": "2"}
+    assert "nvidia.com/gpu" not in container(made["e-train-jax"], "prepare")["resources"]["limits"]
+    assert "nvidia.com/gpu" not in json.dumps(made["e-ensemble"])
+    assert json.loads(pod(made["e-train-jax"])["metadata"]["annotations"][labels.CONFIGURATION])["gpus"] == 2
+
+
+def test_suspension_is_left_out_unless_it_is_configured(tmp_path: Path) -> None:
+    text = "backends: {jax: {schedule: '@daily'}, torch: {schedule: '@daily', suspend: false}}\n"
+    made = cron_jobs(experiment(tmp_path, STORE + IMAGES + text))
+    assert "suspend" not in made["e-train-jax"]["spec"]
+    assert made["e-train-torch"]["spec"]["suspend"] is False
+
+
+def test_the_ensemble_has_a_try_for_each_member_that_may_kill_it(tmp_path: Path) -> None:
+    text = "backends: {jax: {schedule: '@daily'}, torch: {}}\nensemble: {schedule: '@daily', retries: 3}\n"
+    made = cron_jobs(experiment(tmp_path, STORE + IMAGES + text))
+    assert made["e-train-jax"]["spec"]["jobTemplate"]["spec"]["backoffLimit"] == 1
+    assert made["e-ensemble"]["spec"]["jobTemplate"]["spec"]["backoffLimit"] == 5
+
+
+def test_mounted_names_every_config_map(tmp_path: Path) -> None:
+    context = Context(experiment(tmp_path, STORE + IMAGES + JAX), "a" * 64, "b" * 64)
+    spec = pod(next(objects.cron_jobs(context)))["spec"]
+    assert objects.mounted(spec) == {"cronsemble-program-" + "a" * 12, "cronsemble-code-" + "b" * 12, "e-revisions"}
+    assert objects.mounted({}) == set()
+
+
+@pytest.mark.parametrize(
+    ("store", "level"),
+    [("{claim: c}", "restricted"), ("{nfs: {server: s, path: /p}}", "baseline"), ("{host_path: /p}", "privileged")],
+)
+def test_the_level_that_a_store_needs(tmp_path: Path, store: str, level: str) -> None:
+    found = security(experiment(tmp_path, f"store: {store}\n" + JAX))
+    assert found.level == level
+    assert [each for each in ("restricted", "baseline", "privileged") if found.admitted_by(each)][0] == level
+
+
+def test_too_much_code_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "large.txt").write_bytes(b"x" * (1 << 20))
+    found = experiment(tmp_path, STORE + IMAGES + JAX + "code: [large.txt]\n")
+    with pytest.raises(
+        CronsembleError, match=r"config.yaml: the code has 1,048,\d+ bytes, at most 1,048,576 fit a ConfigMap: list"
+    ):
+        desired([found])
+    config_maps.program_map("ml", b"x" * (1 << 20))
+    with pytest.raises(Unbuildable, match="the program has 1,048,577 bytes"):
+        config_maps.program_map("ml", b"x" * ((1 << 20) + 1))
+
+
+def test_too_large_a_configuration_says_what_to_do(tmp_path: Path) -> None:
+    text = "backends: {jax: {schedule: '@daily', env: {LONG: " + "x" * pods.LARGEST_TASK + "}}}\n"
+    with pytest.raises(Unbuildable, match="the configuration of train-jax has 120,[0-9]+ bytes, at most 120,000 reach a process"):
+        cron_jobs(experiment(tmp_path, STORE + IMAGES + text))
+
+
+def test_too_many_members_for_one_ensemble(tmp_path: Path) -> None:
+    """Each member predicts in a container of its own; some 650 of them fit."""
+    found = experiment(tmp_path, STORE + IMAGES + JAX + "ensemble: {schedule: '@daily'}\n")
+    members = {f"m{n}": replace(found.members["jax"], name=f"m{n}", schedule=None) for n in range(700)}
+    with pytest.raises(Unbuildable, match="^ensemble: its CronJob has .* bytes, at most 1,048,576 fit: split the experiment$"):
+        cron_jobs(replace(found, members=members))
+
+
+def test_experiments_share_what_is_equal(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("experiment: a\n" + STORE + IMAGES + JAX)
+    (tmp_path / "b.yml").write_text("experiment: b\n" + STORE + IMAGES + JAX)
+    (tmp_path / "note.txt").write_text("not a configuration")
+    made = desired(load_all([tmp_path, tmp_path / "b.yml"]))
+    assert [each["kind"] for each in made] == ["ConfigMap", "CronJob", "CronJob"]
+
+
+def test_what_render_prints_is_what_it_built(tmp_path: Path) -> None:
+    """On stdout; what the objects do not say is on stderr."""
+    path = tmp_path / "config.yaml"
+    found = experiment(tmp_path, STORE + IMAGES + "backends: {jax: {schedule: '@daily'}, torch: {}}\n")
+    done = subprocess.run([*CLI, "render", "-f", str(path)], capture_output=True, text=True, check=True)
+    assert list(yaml.safe_load_all(done.stdout)) == desired([found])
+    assert done.stderr == f"{path}: train-torch: no schedule, so no CronJob\n"
+
+
+def test_render_volume_says_what_to_type_next(tmp_path: Path) -> None:
+    experiment(tmp_path, "store: {host_path: /srv}\n" + JAX)
+    command = [*CLI, "render", "--volume", "-f", str(tmp_path / "config.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert [each["kind"] for each in yaml.safe_load_all(done.stdout)] == ["PersistentVolume", "PersistentVolumeClaim"]
+    assert done.stderr.endswith("once these are applied, type store: {claim: e-store}\n")
+
+
+def test_render_without_a_cluster_is_lines_and_no_output(tmp_path: Path) -> None:
+    experiment(tmp_path, JAX)
+    done = subprocess.run([*CLI, "render", "-f", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert len(done.stderr.splitlines()) == 2 and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "text", ["y", "No", "1e3", "0o17", "0x1f", "1_000", ".5", "12:30", "null", "~", "2026-11-24", "a: b", "é\n"]
+)
+def test_text_stays_text_for_every_reader(text: str) -> None:
+    """YAML 1.1 and 1.2 read plain words differently; these are quoted."""
+    written = to_yaml([{text: [text]}])
+    assert yaml.safe_load(written) == {text: [text]}
+    assert written.count('"') == 4

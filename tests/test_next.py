@@ -1,0 +1,159 @@
+"""`cronsemble next` and the warnings of `check`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from jobs.contract import RECORD, RESULT, RunId
+from jobs.store import Store
+from scheduler import forecast
+from scheduler.config import load
+from scheduler.errors import CronsembleError
+
+CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+def cronsemble(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*CLI, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+
+
+def write(folder: Path, member: str, ensemble: str = "", top: str = "") -> Path:
+    file = folder / "config.yaml"
+    file.write_text(
+        f"experiment: e\n{top}\nbackends: {{jax: {{{member}}}}}\n" + (f"ensemble: {{{ensemble}}}\n" if ensemble else "")
+    )
+    return file
+
+
+def warned(folder: Path, member: str, ensemble: str = "", took: float | None = None) -> list[str]:
+    experiment = load(write(folder, member, ensemble))
+    return forecast.warnings(experiment, NOW, {} if took is None else {"train-jax": took})
+
+
+def test_an_expression_as_json(tmp_path: Path) -> None:
+    done = cronsemble(
+        tmp_path, "next", "0 9 * * 6", "--timezone", "America/Santiago", "--from", "2025-09-01", "--count", "3", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    (warning,) = told.pop("warnings")
+    assert "Sunday 2025-09-07 09:00" in warning
+    assert told == {
+        "expression": "0 9 * * 6",
+        "timezone": "America/Santiago",
+        "fires": ["2025-09-06T13:00:00Z", "2025-09-07T12:00:00Z", "2025-09-13T12:00:00Z"],
+    }
+
+
+def test_the_bounds_of_an_interval(tmp_path: Path) -> None:
+    def fires(*bounds: str) -> list[str]:
+        return json.loads(cronsemble(tmp_path, "next", "0 */12 * * *", *bounds, "--json").stdout)["fires"]  # type: ignore[no-any-return]
+
+    assert fires("--from", "2026-01-01", "--until", "2026-01-01") == ["2026-01-01T00:00:00Z", "2026-01-01T12:00:00Z"]
+    assert fires("--from", "2026-01-01T00:00", "--until", "2026-01-01T12:00Z") == ["2026-01-01T12:00:00Z"]
+    assert fires("--from", "2026-01-01T13:00+01:00", "--count", "1") == ["2026-01-02T00:00:00Z"]
+
+
+def test_every_task_of_a_configuration(tmp_path: Path) -> None:
+    write(tmp_path, 'schedule: "0 1 * * *"', 'schedule: "0 6 * * *", suspend: true', "timezone: Europe/Berlin")
+    done = cronsemble(tmp_path, "next", "--from", "2026-03-28", "--count", "2")
+    assert [" ".join(line.split()[-7:]) for line in done.stdout.splitlines()[1:3]] == [
+        "train-jax Sat 2026-03-28 01:00 +01:00 Europe/Berlin 2026-03-28T00:00:00Z",
+        "train-jax Sun 2026-03-29 01:00 +01:00 Europe/Berlin 2026-03-29T00:00:00Z",
+    ]
+    assert "e: ensemble: is suspended" in done.stdout
+    told = json.loads(cronsemble(tmp_path, "next", "--from", "2026-03-29", "--count", "1", "--json").stdout)
+    assert told["fires"][0] == {
+        "experiment": "e",
+        "task": "train-jax",
+        "schedule": "0 1 * * *",
+        "timezone": "Europe/Berlin",
+        "local": "2026-03-29T01:00:00+01:00",
+        "fire": "2026-03-29T00:00:00Z",
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["next", "0 9 * * 7"], 1, "'0 9 * * 7': day of week: 7 is outside 0-6: type 0 for Sunday"),
+        (["next", "0 9 * * 6", "--timezone", "Europe/Berln"], 1, "is not a time zone: did you mean Europe/Berlin?"),
+        (["next", "0 9 * * 6", "--from", "yesterday"], 1, "--from 'yesterday': type a date or a time, e.g. 2026-11-20"),
+        (["next", "0 9 * * 6", "--from", "2026-02-30"], 1, "--from '2026-02-30': type a date or a time"),
+        (["next", "--timezone", "UTC"], 64, "it goes with an expression"),
+        (["next", "0 9 * * 6", "--count", "0"], 64, "--count"),
+    ],
+)
+def test_wrong_input_is_one_line(tmp_path: Path, arguments: list[str], code: int, said: str) -> None:
+    done = cronsemble(tmp_path, *arguments)
+    assert done.returncode == code
+    assert said in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("text", ["0001-01-01", "9999-12-31", "1969-12-31", "0004-06-01T00:00"])
+def test_far_dates_are_answered_or_refused(text: str) -> None:
+    try:
+        after = forecast.before("--from", text, "America/Santiago")
+        forecast.of_expression(forecast.read("0 9 * * 6", "America/Santiago"), "America/Santiago", after, None, 3)
+    except CronsembleError as error:
+        assert "--from" in str(error)
+
+
+def test_check_warns_and_succeeds(tmp_path: Path) -> None:
+    write(tmp_path, 'schedule: "30 2 31 2 *"')
+    done = cronsemble(tmp_path, "check")
+    assert done.returncode == 0
+    assert done.stdout == "config.yaml: e: 1 members, no ensemble: no errors\n"
+    assert done.stderr.startswith("config.yaml: warning: train-jax: '30 2 31 2 *': never fires")
+
+
+def test_what_the_ensemble_finds(tmp_path: Path) -> None:
+    nightly, morning = 'schedule: "0 1 * * *"', 'schedule: "0 6 * * *"'
+    assert warned(tmp_path, nightly, morning) == []
+    assert warned(tmp_path, nightly, morning, took=4 * 3600) == []
+    assert warned(tmp_path, nightly, morning, took=5.5 * 3600) == [
+        "ensemble: at 2026-11-25 06:00 it fires before train-jax of 2026-11-25 01:00 has finished (5h 30m lately): "
+        "an older model is taken; let it fire after 2026-11-25 06:30"
+    ]
+    (line,) = warned(tmp_path, nightly, 'schedule: "30 1 * * *"')
+    assert "fires 30m after train-jax, which may start as late as 1h after its time" in line
+    (line,) = warned(tmp_path, nightly, nightly)
+    assert "fires with train-jax" in line
+    (line,) = warned(tmp_path, nightly, 'schedule: "30 0 * * *"')
+    assert "fires 30m before train-jax: its model will be 23h 30m old" in line
+    (line,) = warned(tmp_path, 'schedule: "0 1 * * 1"', 'schedule: "0 6 * * *", max_age: 36h')
+    assert line == (
+        "ensemble: at 2026-11-25 06:00 it finds no model of train-jax from within max_age (1d 12h): "
+        "the last is of 2026-11-23 01:00"
+    )
+    assert warned(tmp_path, 'schedule: "*/10 * * * *"', 'schedule: "5 * * * *"') == []
+
+
+def test_past_runs_and_slots_are_read_from_the_store(tmp_path: Path) -> None:
+    write(tmp_path, 'schedule: "0 1 * * *"', 'schedule: "@every 7h"')
+    store = Store(tmp_path / "store")
+    began = NOW - timedelta(hours=40)
+    for task, took in (("train-jax", 20), ("ensemble", 1)):
+        run = RunId(int(began.timestamp()) // 60, 1, "e", task)
+        (store.run_folder(run) / RESULT).mkdir(parents=True)
+        record = {"kind": "scheduled", "started": began.isoformat(), "finished": (began + timedelta(hours=took)).isoformat()}
+        (store.run_folder(run) / RESULT / RECORD).write_text(json.dumps(record))
+    done = cronsemble(tmp_path, "check")
+    assert "has finished (20h lately)" in done.stderr
+    told = json.loads(cronsemble(tmp_path, "next", "--from", "2026-11-24T12:00Z", "-n", "1", "--json").stdout)
+    assert [each["fire"] for each in told["fires"] if each["task"] == "ensemble"] == ["2026-11-24T14:00:00Z"]
+
+
+@pytest.mark.parametrize(
+    ("duration", "expected"),
+    [(0, "0s"), (45, "45s"), (3600, "1h"), (3661, "1h 1m"), (90_000, "1d 1h"), (86_401, "1d")],
+)
+def test_lengths(duration: float, expected: str) -> None:
+    assert forecast.length(duration) == expected
