@@ -22,8 +22,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-add_cluster_commands(app)
-
 
 class LogFormat(StrEnum):
     """How `serve` writes its journal."""
@@ -259,6 +257,10 @@ def logs(
     from scheduler.past import print_logs
 
     print_logs(file, run)
+
+
+# Last in the help: what a machine alone can do comes first.
+add_cluster_commands(app)
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from math import inf
@@ -88,6 +89,10 @@ class Served:
     @property
     def folder(self) -> Path:
         return self.experiment.folder
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self._making)
 
     # -- owning
 
@@ -182,6 +187,9 @@ class Served:
         except (ConfigErrors, CronsembleError, OSError) as error:
             lines = str(error).splitlines()
             more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+            if isinstance(error, OSError):
+                # The store's trouble, not the file's: it is looked at again.
+                self._seen = {}
             self.journal.write("refused", f"{lines[0]}{more}: the old configuration holds")
             self.metrics.configuration.labels(self.name).set(0)
 
@@ -334,9 +342,11 @@ class _Making(threading.Thread):
         try:
             for each in self.replaced:
                 served.engine.end(each, f"replaced by the run of {_slot(self.minute)} (concurrency: replace)")
-            resolved = self._resolved()
+            resolved = self._resolved() if resumed else self.resolved
             if self.run_id is None:
                 self.run_id = self._claim(resolved)
+                with suppress(OSError):  # the prepare step keeps it too
+                    served.store.put_snapshot("task", to_json(resolved))
             if self.run_id is not None:
                 runtimes = find_runtimes(served.experiment, needed(resolved), served.journal.say)
                 order = task_order(resolved, self.spec, served.folder, runtimes, self.minute, "scheduled")
@@ -352,11 +362,9 @@ class _Making(threading.Thread):
         served.tell(served, Ended(self.task, self.minute, result, trouble if self.run_id is None else ""))
 
     def _resolved(self) -> dict[str, Any]:
-        """The task as its revision has it; of a run that goes on, as it was begun."""
+        """The task of a run that goes on, as it was begun."""
         store = self.served.store
-        if self.run_id is None:
-            store.put_snapshot("task", to_json(self.resolved))
-            return self.resolved
+        assert self.run_id is not None
         return store.task_of({"snapshot": _snapshot(store, store.read(self.run_id))}) or self.resolved
 
     def _left(self) -> int:
