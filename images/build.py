@@ -1,4 +1,4 @@
-"""Builds the container images with podman or docker: `python3 images/build.py [legacy|keras3|all] [--install] [--save DIR]`."""
+"""Builds the container images with podman or docker: `python3 images/build.py [legacy|keras3|all] [--save DIR]`."""
 
 from __future__ import annotations
 
@@ -49,13 +49,6 @@ def check_user(uid: int, subuid: Path) -> None:
             f"podman run by {user} cannot build: there is no line for {user} in {subuid}; "
             f"as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}, or build as root"
         )
-
-
-def install() -> None:
-    wanted = [name for name in ("podman", "debootstrap", "runc") if not shutil.which(name)]
-    if wanted and os.getuid() == 0 and shutil.which("apt-get"):
-        run("apt-get", "update", "-q", quiet=True)
-        need("apt-get", "install", "-y", "-q", "--no-install-recommends", *wanted, why="installing tools")
 
 
 def inputs_of(name: str) -> str:
@@ -145,12 +138,9 @@ def save(prefix: list[str], name: str, folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("image", nargs="?", default="all", choices=[*SUITES, "all"])
-    parser.add_argument("--install", action="store_true", help="install podman and debootstrap (as root, with apt)")
     parser.add_argument("--mirror", help="the Debian mirror for debootstrap")
     parser.add_argument("--save", metavar="DIR", type=Path, help="also write the images there as docker archives")
     options = parser.parse_args()
-    if options.install:
-        install()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     prefix = engine()
