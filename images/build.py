@@ -7,10 +7,10 @@ import hashlib
 import json
 import os
 import pwd
+import re
 import resource
 import shutil
 import tempfile
-import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -63,13 +63,14 @@ def inputs_of(name: str) -> str:
 
 def labels(name: str, inputs: str) -> dict[str, str]:
     """What the image says of itself: OCI's own labels, and the versions in it."""
-    project = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]
+    version = re.search(r'__version__ = "(.+)"', (HERE.parent / "scheduler" / "__init__.py").read_text())
+    assert version, "scheduler/__init__.py says no version"
     pins = requirements(name)
     versions = {package.removesuffix("-cpu"): version_of(pins, package) for package in PACKAGES[name]}
     return {
         "org.opencontainers.image.title": f"cronsemble-{name}",
         "org.opencontainers.image.description": f"Cronsemble's {name} runtime: " + ", ".join(versions),
-        "org.opencontainers.image.version": project["version"],
+        "org.opencontainers.image.version": version[1],
         "cronsemble.inputs": inputs,
         "cronsemble.python": PYTHONS[name],
         **{f"cronsemble.{key}": value for key, value in versions.items()},
