@@ -63,7 +63,7 @@ def inputs_of(name: str) -> str:
 
 def labels(name: str, inputs: str) -> dict[str, str]:
     """What the image says of itself: OCI's own labels, and the versions in it."""
-    version = re.search(r'__version__ = "(.+)"', (HERE.parent / "scheduler" / "__init__.py").read_text())
+    version = re.search(r'^VERSION = "(.+)"$', (HERE.parent / "scheduler" / "__init__.py").read_text(), re.M)
     assert version, "scheduler/__init__.py says no version"
     pins = requirements(name)
     versions = {package.removesuffix("-cpu"): version_of(pins, package) for package in PACKAGES[name]}
