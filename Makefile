@@ -15,6 +15,7 @@ demo: $(READY)
 	$(BIN)/cronsemble run --skip-unavailable
 	@echo; for csv in $$(ls -t store/predictions/digits/*.csv | head -1); do echo "$$csv:"; head -5 "$$csv"; done
 	@echo; $(BIN)/cronsemble history
+	@echo; echo "again: $(BIN)/cronsemble history; one run: $(BIN)/cronsemble show RUN; when it would fire: $(BIN)/cronsemble next"
 
 test: $(READY) keras3 hyperkube
 	.ci/packages images node
