@@ -18,8 +18,12 @@ ENV_STORE = "CRONSEMBLE_STORE"  # the store's folder as this process sees it
 ENV_TASK = "CRONSEMBLE_TASK"  # the task's resolved configuration, as JSON
 ENV_KIND = "CRONSEMBLE_KIND"  # scheduled | manual | rerun | backfill
 ENV_INVOCATION = "CRONSEMBLE_INVOCATION"  # ties the runs of one `run` command together
+ENV_REPEATS = "CRONSEMBLE_REPEATS"  # the run of the same task that this one repeats: its data is used
+ENV_SELECTION = "CRONSEMBLE_SELECTION"  # JSON {member: run id, or why there is none}, instead of the latest models
+ENV_OTHER = "CRONSEMBLE_OTHER_CONFIGURATION"  # "1": repeated with today's configuration and data, not its own
 ENV_FOLDER = "CRONSEMBLE_FOLDER"  # where relative data paths begin
 ENV_SNAPSHOT = "CRONSEMBLE_SNAPSHOT"  # a folder with the program and the code that the store may lack
+ENV_REVISIONS = "CRONSEMBLE_REVISIONS"  # a folder with revisions, a JSON file each, that the store may lack
 ENV_PYTHON = "CRONSEMBLE_PYTHON"  # the interpreter of the framework
 ENV_IMAGE = "CRONSEMBLE_IMAGE"  # the image's reference, empty outside a container
 ENV_OWNER = "CRONSEMBLE_OWNER"  # JSON identity of the local engine's process
@@ -30,10 +34,13 @@ PROGRAM_FILE = "program.pyz"
 CODE_FILE = "code.zip"
 """Names in the folder of a mounted snapshot."""
 
+CLAIM = "claim.json"  # beside the tries: who is to make the run, before its first try begins
 START = "start.json"
 END = "end.json"
 RECORD = "record.json"
 RESULT = "result"
+OBSERVED = "observed.json"
+REMOVED = "removed.json"
 TRY_PREFIX = "try-"
 LOG = "log.txt"
 PROGRESS = "progress.jsonl"
@@ -41,21 +48,32 @@ DATA = "data.json"
 METRICS = "metrics.json"
 MODEL = "model.json"
 EPOCHS = "epochs.csv"
+VALIDATION = "validation.npy"
+PROBABILITIES = "probabilities"
 CSV = "predictions.csv"
 MEMBERS = "members"
 SELECTION = "selection.json"
 ENSEMBLE = "ensemble.json"
+VERDICT = "verdict.json"  # beside the result: what a comparison with the repeated run said
 
 DONE = 0
 FAILED = 1
 WRONG_INPUT = 3
 """The user's data, model or configuration is wrong: another try would fail in the same way."""
 INTERRUPTED = 143
+NO_QUORUM = "no quorum"
+"""The status of an ensemble's try that too few members gave a prediction to."""
 
 ENSEMBLE_TASK = "ensemble"
 KINDS = ("scheduled", "manual", "rerun", "backfill")
 
+_LAST_MINUTE = 4_223_371_679  # of the year 9999
 _RUN = re.compile(r"^(?P<name>[a-z0-9]([-a-z0-9]*[a-z0-9])?)-(?P<minute>[0-9]{1,10})(-r(?P<attempt>[1-9][0-9]*))?$")
+
+
+def run_name(experiment: str, task: str, minute: int, attempt: int) -> str:
+    """The name of a slot's attempt, which is its Job's."""
+    return f"{experiment}-{task}-{minute}" + (f"-r{attempt}" if attempt > 1 else "")
 
 
 @dataclass(frozen=True, order=True)
@@ -68,8 +86,7 @@ class RunId:
     task: str
 
     def __str__(self) -> str:
-        tail = f"-r{self.attempt}" if self.attempt > 1 else ""
-        return f"{self.experiment}-{self.task}-{self.minute}{tail}"
+        return run_name(self.experiment, self.task, self.minute, self.attempt)
 
     @property
     def slot(self) -> datetime:
@@ -89,7 +106,7 @@ class RunId:
 def parse_run_id(text: str, experiment: str, task: str) -> RunId | None:
     """The id that ``text`` spells for this experiment and task, or None if it spells another's."""
     match = _RUN.match(text)
-    if match is None or match["name"] != f"{experiment}-{task}":
+    if match is None or match["name"] != f"{experiment}-{task}" or int(match["minute"]) > _LAST_MINUTE:
         return None
     return RunId(int(match["minute"]), int(match["attempt"] or 1), experiment, task)
 

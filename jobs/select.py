@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.contract import RunId, member_task
+from jobs.contract import RunId, member_task, parse_run_id
 from jobs.store import Store
 
 
@@ -22,12 +22,12 @@ class Choice:
 def is_candidate(record: dict[str, Any], invocation: str) -> bool:
     """Whether a published training may feed an ensemble run of this invocation.
 
-    Manual runs feed only their own ensemble unless they were published for all; a run made with another
-    configuration feeds none.
+    Manual runs feed only their own ensemble unless they were published for all, and so do their repeats; a run
+    made with another configuration feeds none.
     """
     if record.get("other_configuration"):
         return False
-    if record.get("kind") != "manual" or record.get("published"):
+    if (record.get("repeats_kind") or record.get("kind")) != "manual" or record.get("published"):
         return True
     return bool(invocation) and record.get("invocation") == invocation
 
@@ -41,6 +41,25 @@ def latest(store: Store, ensemble: RunId, members: Iterable[str], max_age: int |
     return [_latest(store, ensemble, member, max_age, invocation) for member in members]
 
 
+def why_not(store: Store, ensemble: RunId, run: RunId, max_age: int | None, invocation: str, when: str | None) -> str:
+    """Why an ensemble run could not take a training at ``when``, the time at which it chose; nothing if it could."""
+    record = store.result(run)
+    if record is None:
+        told = store.read(run)
+        return told.status + (f": {told.reason}" if told.reason else "")
+    if run.minute > ensemble.minute:
+        return "of a later slot"
+    if max_age is not None and (ensemble.minute - run.minute) * 60 > max_age:
+        return f"older than {max_age // 3600}h"
+    if record.get("other_configuration"):
+        return "made with another configuration"
+    if not is_candidate(record, invocation):
+        return "a manual run feeds only its own ensemble, unless with --publish"
+    if when is not None and str(record.get("finished", "")) > when:
+        return f"published only at {record['finished']}"
+    return ""
+
+
 def _latest(store: Store, ensemble: RunId, member: str, max_age: int | None, invocation: str) -> Choice:
     for run in store.run_ids(ensemble.experiment, member_task(member)):
         if run.minute > ensemble.minute:
@@ -52,3 +71,10 @@ def _latest(store: Store, ensemble: RunId, member: str, max_age: int | None, inv
         if record is not None and is_candidate(record, invocation):
             return Choice(member, run)
     return Choice(member, None, "no published training at or before this slot")
+
+
+def selected(selection: Mapping[str, str], experiment: str, member: str) -> Choice:
+    """The choice that was made beforehand: each member's run by its id, or why it has none."""
+    told = selection.get(member, "not among the models that were named")
+    run = parse_run_id(told, experiment, member_task(member))
+    return Choice(member, run, "" if run else told)

@@ -9,34 +9,57 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
-import shutil
+import re
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from jobs.contract import (
+    CLAIM,
     CSV,
+    DATA,
     END,
     ENSEMBLE_TASK,
     MEMBERS,
+    OBSERVED,
     RECORD,
+    REMOVED,
     RESULT,
+    SCHEMA,
+    SELECTION,
     START,
     TRY_PREFIX,
     RunId,
     parse_run_id,
 )
+from jobs.files import GONE, fsync, names, publish_bytes, publish_file, read_json, sha256_of, to_json, write_file
+from jobs.ledger import Ledger
 
-_GONE = (errno.ENOENT, errno.ESTALE, errno.ENOTDIR)
+__all__ = [
+    "Run",
+    "Store",
+    "StoreError",
+    "is_alive",
+    "process_identity",
+    "publish_bytes",
+    "publish_file",
+    "read_json",
+    "sha256_of",
+    "snapshot_of",
+    "to_json",
+    "write_file",
+]
 
 
 class StoreError(Exception):
     """The store cannot be used as it is; the text says where and what to do."""
+
+
+_MONTH = re.compile(r"[0-9]{4,}-[0-9]{2}$")
 
 
 @dataclass(frozen=True)
@@ -45,10 +68,13 @@ class Run:
 
     id: RunId
     folder: Path
-    status: str  # succeeded | failed | interrupted | running | died
+    status: str  # succeeded | failed | no quorum | interrupted | running | died | unknown
     reason: str = ""
     record: dict[str, Any] = field(default_factory=dict)
     tries: tuple[dict[str, Any], ...] = ()
+    evidence: str = "recorded"  # recorded by the run | observed in time by a command | inferred | unknown
+    observed: dict[str, Any] = field(default_factory=dict)
+    removed: dict[str, Any] = field(default_factory=dict)  # the tombstone that gc left
 
 
 def process_identity() -> dict[str, Any]:
@@ -81,102 +107,18 @@ def _started(pid: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[19])
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a file, or None if the file is absent, gone or does not hold one."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            value = json.load(file)
-    except OSError as error:
-        if error.errno in _GONE:
-            return None
-        raise
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
+def snapshot_of(task: Mapping[str, Any]) -> dict[str, str]:
+    """What a run of this task needs to happen again, each by its hash: program, user code, the configuration itself."""
+    return {**task["snapshot"], "task": hashlib.sha256(to_json(dict(task))).hexdigest()}
 
 
-def to_json(value: Any) -> bytes:
-    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file inside a folder of one's own, durably; the folder's rename makes it visible."""
-    with open(path, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def publish_file(path: Path, source: Path) -> bool:
-    """Make ``source``'s bytes visible as ``path`` unless that name is taken; says whether it was free.
-
-    A link where the file systems allow it, else a copy.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _fsync(source)
-    try:
-        return _link(source, path)
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.EXDEV, errno.ENOTSUP, errno.EMLINK):
-            raise
-    part = path.parent / f".{path.name}.{uuid.uuid4().hex}.part"
-    try:
-        shutil.copyfile(source, part)
-        _fsync(part)
-        return _link(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def publish_bytes(path: Path, data: bytes) -> bool:
-    """Like :func:`publish_file` for bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.parent / f".{path.name}.{uuid.uuid4().hex}.part"
-    try:
-        write_file(part, data)
-        return _link(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _link(part: Path, path: Path) -> bool:
-    try:
-        os.link(part, path)
-    except FileExistsError:
-        # A lost reply makes our own link look like another's.
-        return _same_file(part, path)
-    _fsync(path.parent)
-    return True
-
-
-def _same_file(left: Path, right: Path) -> bool:
-    try:
-        return os.path.samefile(left, right)
-    except OSError:
-        return False
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-class Store:
+class Store(Ledger):
     """A store's folder."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
 
     # -- where things are
 
     def task_folder(self, experiment: str, task: str) -> Path:
         return self.root / "runs" / experiment / task
-
-    def run_folder(self, run: RunId) -> Path:
-        return self.task_folder(run.experiment, run.task) / run.month / str(run)
 
     def try_folder(self, run: RunId, name: str) -> Path:
         return self.run_folder(run) / (TRY_PREFIX + name)
@@ -195,6 +137,11 @@ class Store:
     def archive(self, experiment: str) -> Path:
         return self.root / "predictions" / experiment
 
+    def archived(self, run: RunId, record: dict[str, Any]) -> Path:
+        """The CSV of an ensemble run in the archive; its name says if another configuration than its own made it."""
+        mark = "-other-configuration" if record.get("other_configuration") else ""
+        return self.archive(run.experiment) / f"{run.dated_name}{mark}.csv"
+
     # -- writing
 
     def put_snapshot(self, kind: str, data: bytes) -> str:
@@ -205,19 +152,35 @@ class Store:
             publish_bytes(path, data)
         return digest
 
-    def claim(self, experiment: str, task: str, minute: int) -> RunId:
+    def claim(self, experiment: str, task: str, minute: int, mark: dict[str, Any] | None = None) -> RunId:
         """The next free attempt at a slot; two claimers never get the same."""
         attempt = 1
         while True:
             run = RunId(minute, attempt, experiment, task)
-            folder = self.run_folder(run)
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                folder.mkdir()
-            except FileExistsError:
-                attempt += 1
-            else:
+            if self.claim_attempt(run, mark):
                 return run
+            attempt += 1
+
+    def claim_attempt(self, run: RunId, mark: dict[str, Any] | None = None) -> bool:
+        """Take exactly this attempt, unless somebody has it; ``mark`` tells who, until its first try begins."""
+        folder = self.run_folder(run)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            return False
+        if mark is not None:
+            try:
+                publish_bytes(folder / CLAIM, to_json({"schema": SCHEMA, **mark}))
+            except OSError:
+                # Half a claim would keep everybody from the slot.
+                folder.rmdir()
+                raise
+        return True
+
+    def claim_of(self, run: RunId) -> dict[str, Any] | None:
+        """Who claimed a run, if that was written down."""
+        return read_json(self.run_folder(run) / CLAIM)
 
     def begin_try(self, run: RunId, name: str, mark: dict[str, Any]) -> None:
         """Make a try's folder appear with its start mark inside; later steps of the same try find it."""
@@ -238,8 +201,8 @@ class Store:
         target = self.run_folder(run) / RESULT
         for folder, _, files in os.walk(source):
             for file in files:
-                _fsync(Path(folder) / file)
-            _fsync(Path(folder))
+                fsync(Path(folder) / file)
+            fsync(Path(folder))
         try:
             os.rename(source, target)
         except OSError as error:
@@ -249,7 +212,7 @@ class Store:
             if record is None:
                 raise
             return bool(record.get("try") == name)
-        _fsync(target.parent)
+        fsync(target.parent)
         return True
 
     def publish_archive(self, run: RunId) -> Path | None:
@@ -258,10 +221,9 @@ class Store:
         Made after the commit, it can be made again at any time.
         """
         result = self.run_folder(run) / RESULT
-        folder = self.archive(run.experiment)
+        target = self.archived(run, self.result(run) or {})
         for csv in sorted((result / MEMBERS).glob("*.csv")):
-            self._archive_file(csv, folder / f"{run.dated_name}.members" / csv.name)
-        target = folder / f"{run.dated_name}.csv"
+            self._archive_file(csv, target.with_suffix(".members") / csv.name)
         return target if self._archive_file(result / CSV, target) else None
 
     def _archive_file(self, source: Path, target: Path) -> bool:
@@ -271,8 +233,7 @@ class Store:
         """Link what a process that died between commit and link left out of the archive."""
         healed = []
         for run in self.runs(experiment, ENSEMBLE_TASK):
-            missing = not (self.archive(experiment) / f"{run.id.dated_name}.csv").exists()
-            if run.status == "succeeded" and missing:
+            if run.status == "succeeded" and not self.archived(run.id, run.record).exists():
                 path = self.publish_archive(run.id)
                 if path is not None:
                     healed.append(path)
@@ -281,17 +242,46 @@ class Store:
     # -- reading
 
     def experiments(self) -> list[str]:
-        return _names(self.root / "runs")
+        return names(self.root / "runs")
 
     def tasks(self, experiment: str) -> list[str]:
-        return _names(self.root / "runs" / experiment)
+        return names(self.root / "runs" / experiment)
 
     def run_ids(self, experiment: str, task: str) -> Iterator[RunId]:
         """Every run's id, newest slot first; names that are not runs are passed over."""
-        folder = self.task_folder(experiment, task)
-        for month in reversed(_names(folder)):
-            found = (parse_run_id(name, experiment, task) for name in _names(folder / month))
-            yield from sorted((run for run in found if run is not None), reverse=True)
+        for month in reversed(self.months(experiment, task)):
+            yield from reversed(self.month_ids(experiment, task, month))
+
+    def months(self, experiment: str, task: str) -> list[str]:
+        """The months (``2026-11``) that a task has runs of, oldest first."""
+        return [name for name in names(self.task_folder(experiment, task)) if _MONTH.match(name)]
+
+    def month_ids(self, experiment: str, task: str, month: str) -> list[RunId]:
+        """The ids of a task's runs of a month, oldest first; names that are not such runs are passed over."""
+        found = (parse_run_id(name, experiment, task) for name in names(self.task_folder(experiment, task) / month))
+        return sorted(run for run in found if run is not None and run.month == month)
+
+    def month_state(self, experiment: str, task: str, month: str) -> tuple[int, int] | None:
+        """When a month's folder was last changed, in ns, and its inode; None if there is none.
+
+        It is opened for that: a client of NFS then asks the server.
+        """
+        return _state(self.task_folder(experiment, task) / month)
+
+    def run_state(self, run: RunId) -> int:
+        """When a run's folder was last changed, in ns: a try or a result that comes or goes changes it; 0 if it is gone."""
+        state = _state(self.run_folder(run))
+        return state[0] if state else 0
+
+    def keep_page(self, path: Path, data: bytes) -> None:
+        """Keep a page of an index: it is no truth, so it need not survive a crash."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.parent / f".{path.name}.{uuid.uuid4().hex}.part"
+        try:
+            part.write_bytes(data)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
 
     def runs(self, experiment: str, task: str) -> Iterator[Run]:
         for run in self.run_ids(experiment, task):
@@ -301,35 +291,121 @@ class Store:
         """The record of a published success, or None."""
         return read_json(self.run_folder(run) / RESULT / RECORD)
 
+    def data_of(self, run: RunId) -> dict[str, Any] | None:
+        """What a run's prepare step pinned: by its result, else by the newest of its tries that came so far."""
+        folder = self.run_folder(run)
+        tries = [name for name in names(folder) if name.startswith(TRY_PREFIX)]
+        started = {name: str((read_json(folder / name / START) or {}).get("time", "")) for name in tries}
+        for name in [RESULT, *sorted(tries, key=lambda name: started[name], reverse=True)]:
+            known = read_json(folder / name / DATA)
+            if known is not None:
+                return known
+        return None
+
+    def data_problem(self, pinned: dict[str, Any]) -> str:
+        """What is wrong with the bytes that a run learnt from; empty if they are there and the same."""
+        path = self.dataset(str(pinned["fingerprint"]))
+        try:
+            digest = sha256_of(path)
+        except OSError as error:
+            return f"its data {path} cannot be read: {error.strerror}"
+        if pinned.get("sha256") not in (None, digest):
+            return f"its data {path} is not what it was: the file's sha256 differs"
+        return ""
+
+    def snapshot_problem(self, kind: str, digest: str) -> str:
+        """What is wrong with a part of a snapshot; empty if it is there and whole."""
+        path = self.snapshot(kind, digest)
+        try:
+            found = sha256_of(path)
+        except OSError as error:
+            return f"its {kind} {path} cannot be read: {error.strerror}"
+        return "" if found == digest else f"its {kind} {path} is damaged: the file's sha256 differs from its name"
+
+    def selection(self, run: Run) -> list[dict[str, Any]]:
+        """What an ensemble run took of each member, or why not; of its last try that came so far."""
+        if "members" in run.record:
+            return list(run.record["members"])
+        for each in reversed(run.tries):
+            told = read_json(run.folder / (TRY_PREFIX + each["name"]) / SELECTION)
+            if told is not None:
+                return list(told.get("members", []))
+        return []
+
+    def chosen_at(self, run: Run, member: str) -> str | None:
+        """When an ensemble run chose a member's model, if it came so far."""
+        folders = [RESULT] if run.record else [TRY_PREFIX + each["name"] for each in reversed(run.tries)]
+        for name in folders:
+            told = read_json(run.folder / name / "probabilities" / member / START)
+            if told is not None:
+                return str(told.get("time"))
+        return run.record.get("started")
+
+    def task_of(self, record: dict[str, Any]) -> dict[str, Any]:
+        """The resolved configuration that a run was made with, from its snapshot; empty if that is not there."""
+        digest = (record.get("snapshot") or {}).get("task")
+        return (read_json(self.snapshot("task", str(digest))) or {}) if digest else {}
+
     def read(self, run: RunId) -> Run:
         folder = self.run_folder(run)
-        tries: list[dict[str, Any]] = []
-        for name in _names(folder):
-            if name.startswith(TRY_PREFIX):
-                start, end = read_json(folder / name / START), read_json(folder / name / END)
-                tries.append({"name": name[len(TRY_PREFIX) :], "start": start or {}, "end": end})
-        tries.sort(key=lambda each: str(each["start"].get("time", "")))
+        found = names(folder)
+        tries = tuple(self._tries(folder, found))
         record = self.result(run)
+        observed = (read_json(folder / OBSERVED) or {}) if OBSERVED in found else {}
+        removed = (read_json(folder / REMOVED) or {}) if REMOVED in found else {}
+
+        def told(status: str, reason: str, evidence: str = "recorded") -> Run:
+            return Run(run, folder, status, reason, record or {}, tries, evidence, observed, removed)
+
         if record is not None:
-            return Run(run, folder, "succeeded", "", record, tuple(tries))
-        if not tries:
-            return Run(run, folder, "died", "ended before its first try began")
-        last = tries[-1]
-        if last["end"] is not None:
-            status = str(last["end"].get("status", "failed"))
-            return Run(run, folder, status, str(last["end"].get("reason", "")), {}, tuple(tries))
+            return told("succeeded", "")
+        if "run" in removed:
+            row = removed["run"]
+            return told(str(row.get("status", "unknown")), str(row.get("reason", "")), str(row.get("evidence", "unknown")))
+        if RESULT in found:
+            return told("unknown", f"{RESULT}/{RECORD} is missing or damaged: see cronsemble fsck", "unknown")
+        last = tries[-1] if tries else None
+        if last is not None and last["end"] is not None:
+            return told(str(last["end"].get("status", "failed")), str(last["end"].get("reason", "")))
+        if observed.get("status"):
+            return told(str(observed["status"]), str(observed.get("reason", "")), "observed")
+        if last is None:
+            claim = read_json(folder / CLAIM) if CLAIM in found else None
+            alive = None if claim is None else is_alive(claim.get("process", {}))
+            if claim is not None and alive is not False:
+                return told("running", "waits for free CPUs", "observed" if alive else "recorded")
+            return told("died", "ended before its first try began", "inferred")
+        if last["damaged"]:
+            name = TRY_PREFIX + last["name"]
+            return told("unknown", f"{name}/{last['damaged']} is missing or damaged: see cronsemble fsck", "unknown")
         alive = is_alive(last["start"].get("process", {}))
         if alive is False:
-            return Run(run, folder, "died", "its process ended without a word", {}, tuple(tries))
-        reason = "" if alive else "on " + str(last["start"].get("process", {}).get("host", "another machine"))
-        return Run(run, folder, "running", reason, {}, tuple(tries))
+            return told("died", "its process ended without a word", "inferred")
+        if alive:
+            return told("running", "", "observed")
+        return told("running", "on " + str(last["start"].get("process", {}).get("host", "another machine")))
+
+    def _tries(self, folder: Path, found: list[str]) -> list[dict[str, Any]]:
+        tries: list[dict[str, Any]] = []
+        for name in found:
+            if not name.startswith(TRY_PREFIX):
+                continue
+            start, end = read_json(folder / name / START), read_json(folder / name / END)
+            # A mark that is there but cannot be read tells that something happened, not what.
+            damaged = END if end is None and END in names(folder / name) else "" if start is not None else START
+            tries.append({"name": name[len(TRY_PREFIX) :], "start": start or {}, "end": end, "damaged": damaged})
+        return sorted(tries, key=lambda each: str(each["start"].get("time", "")))
 
 
-def _names(folder: Path) -> list[str]:
-    """The visible names in a folder, sorted; none if it is absent or gone."""
+def _state(folder: Path) -> tuple[int, int] | None:
     try:
-        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
-        if error.errno in _GONE:
-            return []
+        if error.errno in GONE:
+            return None
         raise
+    try:
+        told = os.fstat(handle)
+    finally:
+        os.close(handle)
+    return told.st_mtime_ns, told.st_ino

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import hashlib
 import json
 import os
 import shutil
@@ -26,8 +25,18 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from jobs import contract as c
-from jobs.select import latest
-from jobs.store import Store, process_identity, publish_bytes, publish_file, read_json, to_json, write_file
+from jobs.select import Choice, latest, selected
+from jobs.store import (
+    Store,
+    process_identity,
+    publish_bytes,
+    publish_file,
+    read_json,
+    sha256_of,
+    snapshot_of,
+    to_json,
+    write_file,
+)
 
 GRACE = 2.0
 """Seconds between the SIGTERM that a child gets and its SIGKILL; the whole stop must fit 5 s."""
@@ -52,6 +61,7 @@ class Context:
     name: str  # the try's
     task: dict[str, Any]  # with this run's seed filled in
     task_bytes: bytes  # as its snapshot keeps it
+    snapshot: dict[str, str]
     env: Mapping[str, str]
     stopped: threading.Event = field(default_factory=threading.Event)
     child: subprocess.Popen[bytes] | None = None
@@ -63,6 +73,10 @@ class Context:
     @property
     def invocation(self) -> str:
         return self.env.get(c.ENV_INVOCATION, "")
+
+    @property
+    def other_configuration(self) -> bool:
+        return self.env.get(c.ENV_OTHER) == "1"
 
 
 def read_context(env: Mapping[str, str]) -> Context:
@@ -80,11 +94,11 @@ def read_context(env: Mapping[str, str]) -> Context:
             f"{c.ENV_RUN}={env[c.ENV_RUN]} is not a run of {task['experiment']}'s {task['task']}",
             c.WRONG_INPUT,
         )
-    kept = to_json(task)
+    kept, snapshot = to_json(task), snapshot_of(task)
     if "seed" in task and task["seed"] is None:
         task["seed"] = c.seed_of(run.experiment, run.task, run.minute)
     store = Store(Path(env[c.ENV_STORE]))
-    return Context(store, run, env.get(c.ENV_TRY) or uuid.uuid4().hex[:12], task, kept, env)
+    return Context(store, run, env.get(c.ENV_TRY) or uuid.uuid4().hex[:12], task, kept, snapshot, env)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -133,13 +147,15 @@ def _mark_start(context: Context) -> None:
         "try": context.name,
         "time": _now(),
         "kind": context.env.get(c.ENV_KIND, "scheduled"),
+        "snapshot": context.snapshot,
         "process": json.loads(owner) if owner else process_identity(),
     }
     context.store.begin_try(context.run, context.name, mark)
 
 
 def _end(context: Context, step: str, error: StepError) -> None:
-    print(f"cronsemble: {step}: {error}", file=sys.stderr, flush=True)
+    what = "" if error.status in ("failed", str(error)) else f"{error.status}: "
+    print(f"cronsemble: {step}: {what}{error}", file=sys.stderr, flush=True)
     mark = {
         "schema": c.SCHEMA,
         "time": _now(),
@@ -162,8 +178,13 @@ def _prepare(context: Context, _: str | None) -> None:
     """Keep the snapshot, and pin the bytes that the tasks of this experiment and local date use."""
     task, store = context.task, context.store
     _keep_snapshot(context)
+    _keep_revisions(context)
+    repeated = _repeated_data(context)
+    if repeated is not None:
+        write_file(context.folder / c.DATA, to_json(repeated))
+        return
     key = str(task["data"]["key"])
-    if task["data"].get("refresh") == "each_run":
+    if task["data"].get("refresh") == "each_run" or context.other_configuration:
         key += "-" + (context.invocation or str(context.run))
     date = _local_date(context)
     pin = store.pin(context.run.experiment, date, key)
@@ -184,6 +205,7 @@ def _prepare(context: Context, _: str | None) -> None:
             _child(context, "prepare", arguments, {**task.get("env", {}), "KERAS_BACKEND": "numpy"})
             made = json.loads((out / c.DATA).read_text(encoding="utf-8"))
             publish_file(store.dataset(made["fingerprint"]), out / "data.npz")
+            made["sha256"] = sha256_of(store.dataset(made["fingerprint"]))
             publish_bytes(pin, to_json({**made, "time": _now(), "run": str(context.run)}))
         known = read_json(pin)
         if known is None:
@@ -193,11 +215,38 @@ def _prepare(context: Context, _: str | None) -> None:
     write_file(context.folder / c.DATA, to_json(known))
 
 
+def _repeated_kind(context: Context) -> str | None:
+    """The kind of the run at the beginning of a chain of repeats: what is repeated feeds no more than it did itself."""
+    name = context.env.get(c.ENV_REPEATS)
+    run = c.parse_run_id(name, context.run.experiment, context.run.task) if name else None
+    if run is None:
+        return None
+    original = context.store.read(run)
+    marks = [each["start"].get("kind") for each in original.tries]
+    kind = original.record.get("repeats_kind") or original.record.get("kind") or next(iter(marks), None)
+    return str(kind) if kind else None
+
+
+def _repeated_data(context: Context) -> dict[str, Any] | None:
+    """What the repeated run learnt from; None where none is repeated, or it never came to have data."""
+    name = context.env.get(c.ENV_REPEATS)
+    if not name or context.other_configuration:
+        return None
+    run = c.parse_run_id(name, context.run.experiment, context.run.task)
+    if run is None:
+        raise StepError(f"{c.ENV_REPEATS}={name} is not a run of {context.run.task}", c.WRONG_INPUT)
+    known = context.store.data_of(run)
+    problem = known and context.store.data_problem(known)
+    if problem:
+        raise StepError(f"{name} cannot be repeated: {problem}", c.WRONG_INPUT)
+    return known
+
+
 def _tell_of_changes(context: Context, pinned: Mapping[str, Any]) -> None:
     """Say so if a file has changed since its data was pinned: the pinned bytes are used all the same."""
     for name, digest in pinned.get("files", {}).items():
         try:
-            same = _sha256(Path(context.env.get(c.ENV_FOLDER, ".")) / name) == digest
+            same = sha256_of(Path(context.env.get(c.ENV_FOLDER, ".")) / name) == digest
         except OSError:
             continue
         if not same:
@@ -240,8 +289,7 @@ def _predict(context: Context, member: str | None) -> None:
     try:
         if _started_before(context, member):
             raise StepError("left out: an earlier try of this run ended while it was predicting")
-        max_age = context.task.get("max_age")
-        choice = latest(context.store, context.run, [member], max_age, context.invocation)[0]
+        choice = _choice(context, member)
         if choice.run is None:
             raise StepError(choice.reason)
         told["run"] = str(choice.run)
@@ -270,6 +318,13 @@ def _predict(context: Context, member: str | None) -> None:
     publish_bytes(out / c.END, to_json(told))
 
 
+def _choice(context: Context, member: str) -> Choice:
+    told = context.env.get(c.ENV_SELECTION)
+    if told:
+        return selected(json.loads(told), context.run.experiment, member)
+    return latest(context.store, context.run, [member], context.task.get("max_age"), context.invocation)[0]
+
+
 def _combine(context: Context, _: str | None) -> None:
     task = context.task
     began = _now()
@@ -281,7 +336,7 @@ def _combine(context: Context, _: str | None) -> None:
     write_file(context.folder / c.SELECTION, to_json({"members": told}))
     if len(taken) < task["quorum"] or not taken:
         lines = "; ".join(f"{each['member']}: {each['left_out']}" for each in told if "left_out" in each)
-        raise StepError(f"no quorum: {len(taken)} of the {task['quorum']} members it needs ({lines})", c.WRONG_INPUT)
+        raise StepError(f"{len(taken)} of the {task['quorum']} members it needs ({lines})", c.WRONG_INPUT, c.NO_QUORUM)
     with tempfile.TemporaryDirectory(prefix="cronsemble-") as scratch:
         plan = Path(scratch) / "plan.json"
         members = [{**each, "probabilities": str(context.folder / each["probabilities"])} for each in taken]
@@ -313,15 +368,19 @@ def _commit(context: Context, began: str, result: dict[str, Any]) -> None:
         "kind": start.get("kind"),
         "invocation": context.invocation or None,
         "published": bool(task.get("published")),
+        "repeats": context.env.get(c.ENV_REPEATS) or None,
+        "repeats_kind": _repeated_kind(context),
+        "other_configuration": context.other_configuration,
         "started": start.get("time"),
         "step_started": began,
         "finished": _now(),
-        "snapshot": {**task["snapshot"], "task": hashlib.sha256(context.task_bytes).hexdigest()},
+        "snapshot": context.snapshot,
         "hyperparameters": task.get("hyperparameters"),
         "seed": task.get("seed"),
         "threads": task.get("threads"),
         "data": _require(context, c.DATA),
         "image": _image(context),
+        "python": context.env.get(c.ENV_PYTHON) or sys.executable,
         "processor": _processor(),
         "host": process_identity()["host"],
         **result,
@@ -517,6 +576,17 @@ def _keep_snapshot(context: Context) -> None:
                 raise StepError(f"{Path(mounted) / name} is {found[:12]}, not the {digest[:12]} of this task", c.WRONG_INPUT)
 
 
+def _keep_revisions(context: Context) -> None:
+    """Put into the store the revisions that the cluster holds: they may be folded there, and the store outlives it."""
+    mounted = context.env.get(c.ENV_REVISIONS)
+    # A volume's folder holds its files' older states too, under names that begin with two dots.
+    for path in sorted(Path(mounted).glob("[!.]*.json")) if mounted else ():
+        try:
+            context.store.add_revision(context.run.experiment, json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, KeyError, TypeError) as error:
+            print(f"cronsemble: {path} is no revision and was passed over: {error!r}", flush=True)
+
+
 def _image(context: Context) -> dict[str, Any] | None:
     reference = context.env.get(c.ENV_IMAGE)
     return {"reference": reference, "identity": read_json(Path("/etc/cronsemble-image.json"))} if reference else None
@@ -528,14 +598,6 @@ def _processor() -> str:
     except OSError:
         return ""
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _notice(context: Context, text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +22,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-add_cluster_commands(app)
+
+class LogFormat(StrEnum):
+    """How `serve` writes its journal."""
+
+    plain = "plain"
+    json = "json"
 
 
 @app.callback()
@@ -116,25 +122,118 @@ def next_(
 
 
 @app.command()
-def history(
+def serve(
+    file: Files = DEFAULT_FILES,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="CPUs that runs share; all by default.")] = None,
+    listen: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Answer /metrics and /healthz there, e.g. 127.0.0.1:9000.")
+    ] = None,
+    log_format: Annotated[LogFormat, typer.Option(help="Lines for people, or JSON objects.")] = LogFormat.plain,
+    take_over: Annotated[bool, typer.Option("--take-over", help="Run it here, whoever ran it before.")] = False,
+) -> None:
+    """Run the schedules on this machine, as Kubernetes would. Example: cronsemble serve -f a.yaml -f b.yaml"""
+    from scheduler.config import load_all
+    from scheduler.engine import cpu_count
+    from scheduler.journal import Journal
+    from scheduler.serve import serve as run_schedules
+
+    journal = Journal(log_format is LogFormat.json)
+    raise typer.Exit(run_schedules(load_all(file), jobs or cpu_count(), journal, listen, take_over))
+
+
+@app.command()
+def rerun(
+    what: Annotated[
+        str, typer.Argument(help="A date (2026-11-20, in the experiment's zone), a slot (2026-11-20T06:00Z) or a run.")
+    ],
     file: File = DEFAULT_FILE,
+    task: Annotated[str | None, typer.Option(help="The runs of this task, instead of the ensemble's.")] = None,
+    reuse_models: Annotated[bool, typer.Option("--reuse-models", help="Take the archived models; train nothing.")] = False,
+    with_current_config: Annotated[
+        bool, typer.Option("--with-current-config", help="Ask what today's configuration would have said.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run and what is missing.")] = False,
+    tolerance: Annotated[float, typer.Option(min=0.0, help="The largest difference that is still equal.")] = 1e-6,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="CPUs to use; all by default.")] = None,
+    store: Annotated[Path | None, typer.Option(help="The store, where no configuration tells it.")] = None,
+    experiment: Annotated[str | None, typer.Option(help="The experiment, where no configuration tells it.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Repeat a dated run exactly, and say whether it comes out the same. Example: cronsemble rerun 2026-11-20"""
+    from scheduler.again import rerun_runs
+    from scheduler.whereabouts import locate
+
+    code = rerun_runs(
+        what,
+        locate(file, store, experiment),
+        task=task,
+        reuse=reuse_models,
+        current=with_current_config,
+        dry_run=dry_run,
+        tolerance=tolerance,
+        jobs=jobs,
+        as_json=as_json,
+    )
+    raise typer.Exit(code)
+
+
+@app.command()
+def backfill(
+    period: Annotated[
+        str, typer.Argument(metavar="FROM..TO", help="Dates or times, both included, e.g. 2026-11-01..2026-11-20.")
+    ],
+    file: File = DEFAULT_FILE,
+    task: Annotated[list[str] | None, typer.Option(help="Only this task (repeat for more).")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the slots and why each is made up for.")] = False,
+    parallel: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="CPUs to use; all by default.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make up for slots that never ran or failed. Example: cronsemble backfill 2026-11-01..2026-11-20 --dry-run"""
+    from scheduler.again import backfill_slots
+
+    code = backfill_slots(file, period, tasks=task or [], dry_run=dry_run, parallel=parallel, jobs=jobs, as_json=as_json)
+    raise typer.Exit(code)
+
+
+@app.command()
+def history(
+    slot: Annotated[
+        str | None, typer.Argument(help="Tell the whole story of this slot: a time, a date, a run's id or a part of it.")
+    ] = None,
+    file: File = DEFAULT_FILE,
+    since: Annotated[str | None, typer.Option(help="From this date or time on, or for so long (7d).")] = None,
+    until: Annotated[str | None, typer.Option(help="Up to this date or time; in the future too.")] = None,
+    task: Annotated[list[str] | None, typer.Option(help="Only this task (repeat for more).")] = None,
+    status: Annotated[list[str] | None, typer.Option(help="Only this status (repeat for more).")] = None,
+    calendar: Annotated[bool, typer.Option("--calendar", help="A cell for each day and task.")] = False,
+    revisions: Annotated[
+        bool, typer.Option("--revisions", help="List what was run, served and synced, and what changed.")
+    ] = False,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="Rows; 0 for all.")] = 50,
-    revisions: Annotated[bool, typer.Option("--revisions", help="List what was synced to the cluster, and when.")] = False,
+    on_cluster: Annotated[
+        bool, typer.Option("--cluster", help="With --revisions: the cluster's; the default where the store is a volume.")
+    ] = False,
     context: Context = None,
-    namespace: Annotated[str | None, typer.Option("--namespace", help="The namespace, with --revisions.")] = None,
+    namespace: Annotated[str | None, typer.Option("--namespace", help="The namespace, with --cluster.")] = None,
     kubeconfig: Kubeconfig = None,
 ) -> None:
-    """List the runs, newest first. Example: cronsemble history --json"""
-    if revisions:
+    """What became of every slot, newest first, and why. Example: cronsemble history --since 7d --status missed"""
+    from scheduler import past
+
+    if revisions and (on_cluster or not past.is_local(file)):
         from scheduler.cluster.looking import print_revisions
         from scheduler.cluster.reconcile import Target
 
         raise typer.Exit(print_revisions(file, Target(kubeconfig, context, namespace), as_json))
-    from scheduler.commands import print_history
-
-    print_history(file, as_json, as_csv, limit)
+    if revisions:
+        past.print_revisions(file, as_json)
+    elif slot is not None:
+        past.print_story(file, slot, task or [], as_json)
+    else:
+        past.print_history(file, since, until, task or [], status or [], past.Shown(as_json, as_csv, calendar), limit)
 
 
 @app.command()
@@ -144,7 +243,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one run: record, epochs, members, files. Example: cronsemble show digits-ensemble-29924640"""
-    from scheduler.commands import print_run
+    from scheduler.past import print_run
 
     print_run(file, run, as_json)
 
@@ -155,9 +254,13 @@ def logs(
     file: File = DEFAULT_FILE,
 ) -> None:
     """Print what a run's processes said. Example: cronsemble logs digits-train-theano-29924640"""
-    from scheduler.commands import print_logs
+    from scheduler.past import print_logs
 
     print_logs(file, run)
+
+
+# Last in the help: what a machine alone can do comes first.
+add_cluster_commands(app)
 
 
 def main() -> None:

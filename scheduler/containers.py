@@ -51,6 +51,13 @@ def image_id(engine: Engine, reference: str) -> str | None:
     return done.stdout.strip() or None if done.returncode == 0 else None
 
 
+def image_label(engine: Engine, reference: str, label: str) -> str:
+    """A label of an image that is on this machine; empty if it has none."""
+    template = f'{{{{ index .Config.Labels "{label}" }}}}'
+    done = _quiet([*engine.prefix, "image", "inspect", "--format", template, reference])
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
 def run_command(
     engine: Engine,
     image: str,

@@ -1,4 +1,4 @@
-"""The local engine: runs an experiment's tasks now, side by side within a CPU budget."""
+"""The local engine: takes runs through their steps and tries on this machine, within a CPU budget."""
 
 from __future__ import annotations
 
@@ -10,21 +10,19 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from cronjobs.tasks import Context, ensemble_task, train_task
 from jobs import contract as c
-from jobs.store import Run, Store, process_identity, publish_bytes, to_json
-from scheduler.code import user_code
-from scheduler.config import Experiment, Member
-from scheduler.errors import CronsembleError, RuntimeUnavailable
-from scheduler.program import build_program
-from scheduler.runtimes import Runtime, find_runtime
+from jobs.store import Run, Store, process_identity, publish_bytes, snapshot_of, to_json
+from scheduler.errors import RuntimeUnavailable
+from scheduler.orders import Order
+from scheduler.runtimes import Runtime
 
 KILL_AFTER = 3.5
 """Seconds after which a process that was asked to stop is killed; children have 2 s of their own."""
@@ -45,95 +43,174 @@ class Budget:
         self._all = self._free = cpus
         self._change = threading.Condition()
 
-    def take(self, cpus: int, stop: threading.Event) -> int:
+    @contextmanager
+    def taken(self, cpus: int, stopped: Callable[[], bool]) -> Iterator[None]:
+        """Waits until the CPUs are free or ``stopped``, and has them within the block."""
         cpus = min(cpus, self._all)
         with self._change:
-            while self._free < cpus and not stop.is_set():
-                self._change.wait(0.2)
+            self._change.wait_for(lambda: self._free >= cpus or stopped())
             self._free -= cpus
-        return cpus
+        try:
+            yield
+        finally:
+            with self._change:
+                self._free += cpus
+                self._change.notify_all()
 
-    def give(self, cpus: int) -> None:
+    def wake(self) -> None:
+        """Have those that wait look again whether they are stopped."""
         with self._change:
-            self._free += cpus
             self._change.notify_all()
 
 
 @dataclass
 class LocalEngine:
-    """Runs the tasks of one experiment on this machine, in its own store."""
+    """Makes runs in one store. Runs may be carried out by several threads at once.
 
-    experiment: Experiment
+    ``back_off`` gives the seconds between a failed try, counted from 1, and the next.
+    """
+
     store: Store
     watcher: Watcher
-    cpus: int
-    published: bool = False
-    kind: str = "manual"
-    stop: threading.Event = field(default_factory=threading.Event)
-    _live: dict[subprocess.Popen[bytes], tuple[Runtime, str]] = field(default_factory=dict)
+    budget: Budget
+    back_off: Callable[[int], float] = lambda _: 0.0
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _ending: dict[c.RunId, str] = field(default_factory=dict)  # runs that are to stop, and why
+    _live: dict[subprocess.Popen[bytes], tuple[Runtime, str, c.RunId]] = field(default_factory=dict)
+    _tries: dict[c.RunId, Path] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _pause: threading.Condition = field(default_factory=threading.Condition)
+    _preparing: threading.Lock = field(default_factory=threading.Lock)
 
-    def run(self, members: Iterable[Member], with_ensemble: bool, now: datetime) -> list[Run]:
-        """Run these members and then the ensemble in the slot of ``now``; returns the runs in that order."""
-        self.store.root.mkdir(parents=True, exist_ok=True)
-        self.store.heal_archive(self.experiment.name)
-        program, code = build_program(), user_code(self.experiment)
-        context = Context(
-            self.experiment,
-            self.store.put_snapshot("program", program),
-            self.store.put_snapshot("code", code) if code else "",
-            self.published,
-        )
-        slot = _Slot(self, context, int(now.timestamp() // 60), uuid.uuid4().hex[:12])
-        runtimes = self._runtimes(members, with_ensemble)
-        budget = Budget(self.cpus)
-        chosen = list(members)
-        with ThreadPoolExecutor(max(1, len(chosen))) as pool:
-            # In the file's order: what the user wrote first starts first.
-            futures = [pool.submit(slot.train, member, runtimes, budget) for member in chosen]
-            done = [run for future in futures if (run := future.result()) is not None]
-        if with_ensemble and not self.stop.is_set():
-            done.append(slot.ensemble(runtimes))
-        return done
+    @property
+    def stopped(self) -> bool:
+        return self._stop.is_set()
 
-    def _runtimes(self, members: Iterable[Member], with_ensemble: bool) -> dict[str, Runtime | RuntimeUnavailable]:
-        names = {member.runtime for member in members} | {"keras3"}
-        if with_ensemble:
-            names |= {member.runtime for member in self.experiment.members.values()}
-        found: dict[str, Runtime | RuntimeUnavailable] = {}
-        for name in sorted(names):
-            try:
-                found[name] = find_runtime(self.experiment, name, self.watcher.say)
-            except RuntimeUnavailable as error:
-                found[name] = error
-        return found
+    def carry_out(self, order: Order, claimed: c.RunId | None = None) -> Run | None:
+        """Make the run, in the slot's next free attempt unless one was claimed; None if stopped before its turn came.
 
-    def interrupt(self) -> None:
-        """Stop every child, containers too, within 5 s."""
-        self.stop.set()
+        A claimed run may have had tries: those that failed count as such, those that were interrupted do not.
+        """
+        run, task = claimed, str(order.task["task"])
+        problem = ""
+        failed = 0 if run is None else sum(_counts(each) for each in self.store.read(run).tries)
+        ends = time.monotonic() + order.deadline
+        while True:
+            self.watcher.stage(order.label, "waiting")
+            with self.budget.taken(order.threads, partial(self._is_over, run)):
+                if self._is_over(run):
+                    break
+                if run is None:
+                    run = self.store.claim(order.task["experiment"], task, order.minute)
+                    ends = time.monotonic() + order.deadline
+                try:
+                    code = self._try(order, run, ends)
+                except OSError as error:  # a full disk, or a store that went away
+                    code, problem = c.FAILED, f"{error.filename or self.store.root}: {error.strerror}"
+            failed += 1
+            over = failed > order.retries or time.monotonic() >= ends
+            if code in (c.DONE, c.WRONG_INPUT) or over or self._is_over(run):
+                break
+            self._rest(run, min(self.back_off(failed), max(0.0, ends - time.monotonic())))
+        if run is None:
+            return None
         with self._lock:
-            live = dict(self._live)
+            began = self._tries.pop(run, None)
+            reason = self._ending.pop(run, None)
+        if began is None and reason is not None:
+            # Its turn never came: it is told as a try that ended before its first step.
+            name = uuid.uuid4().hex[:12]
+            self._begin(order, run, name)
+            self._end(self.store.try_folder(run, name), {"status": "interrupted", "reason": reason})
+        result = self.store.read(run)
+        if problem and result.status in ("running", "died"):
+            result = replace(result, status="failed", reason=problem)
+        self.watcher.done(order.label, result)
+        return result
+
+    def end(self, run: c.RunId, reason: str) -> None:
+        """Stop a run and have its try say why, unless it ends well first."""
+        with self._lock:
+            self._ending[run] = reason
+            folder = self._tries.get(run)
+        if folder is not None:
+            try:
+                self._end(folder, {"status": "interrupted", "reason": reason})
+            except OSError as error:
+                self.watcher.say(f"{run}: why it is stopped could not be written down: {error.strerror}")
+        self.interrupt(run)
+
+    def interrupt(self, run: c.RunId | None = None) -> None:
+        """Stop every child of a run, or all children and the engine; containers too, within 5 s."""
+        with self._lock:
+            if run is None:
+                self._stop.set()
+            else:
+                self._ending.setdefault(run, "interrupted")
+            live = {process: known for process, known in self._live.items() if run in (None, known[2])}
+        self.budget.wake()
+        with self._pause:
+            self._pause.notify_all()
         for process in live:
             process.terminate()
         limit = time.monotonic() + KILL_AFTER
-        for process, (runtime, name) in live.items():
+        for process, (runtime, name, _) in live.items():
             try:
                 process.wait(max(0.0, limit - time.monotonic()))
             except subprocess.TimeoutExpired:
                 runtime.kill(name)
                 process.kill()
 
-    def start(self, runtime: Runtime, command: list[str], env: dict[str, str], name: str) -> tuple[int, str]:
-        """Start a supervised step and wait for it; returns its exit status and the last line of its stderr."""
+    def _is_over(self, run: c.RunId | None) -> bool:
+        return self._stop.is_set() or run in self._ending
+
+    def _rest(self, run: c.RunId, seconds: float) -> None:
+        with self._pause:
+            self._pause.wait_for(lambda: self._is_over(run), seconds)
+
+    def _try(self, order: Order, run: c.RunId, ends: float) -> int:
+        store = self.store
+        name = uuid.uuid4().hex[:12]
+        folder = store.try_folder(run, name)
+        self._begin(order, run, name)
+        with self._lock:
+            self._tries[run] = folder
+        for step in order.steps:
+            self.watcher.stage(order.label, " ".join(step.argv).replace("--member ", ""), folder)
+            runtime = step.runtime
+            if isinstance(runtime, RuntimeUnavailable):
+                if step.argv[0] == "predict":
+                    continue
+                self._end(folder, {"step": step.argv[0], "status": "failed", "reason": str(runtime)})
+                return c.WRONG_INPUT
+            container = f"cronsemble-{name}-{step.argv[-1]}"
+            env = self._env(order, run, name, max(1.0, ends - time.monotonic()))
+            program = store.snapshot("program", order.task["snapshot"]["program"])
+            command, env = runtime.command(program, store.root, order.folder, list(step.argv), env, container)
+            if step.argv[0] == "prepare":
+                # One at a time: the first pins the data, the others find it.
+                with self._preparing:
+                    code, said = self._start(runtime, command, env, container, run)
+            else:
+                code, said = self._start(runtime, command, env, container, run)
+            if code != c.DONE:
+                self._explain(run, folder, step.argv[0], code, said)
+                return code
+        return c.DONE
+
+    def _start(self, runtime: Runtime, command: list[str], env: dict[str, str], name: str, run: c.RunId) -> tuple[int, str]:
+        """Start a supervised step and wait for it; its exit status and the last line of its stderr."""
         with tempfile.TemporaryFile() as errors:
-            code = self._start(runtime, command, env, name, errors)
+            code = self._process(runtime, command, env, name, run, errors)
             errors.seek(0)
             lines = errors.read()[-10_000:].decode(errors="replace").split("\n")
         return code, next((line for line in reversed(lines) if line.strip()), "")
 
-    def _start(self, runtime: Runtime, command: list[str], env: dict[str, str], name: str, errors: IO[bytes]) -> int:
+    def _process(
+        self, runtime: Runtime, command: list[str], env: dict[str, str], name: str, run: c.RunId, errors: IO[bytes]
+    ) -> int:
         with self._lock:
-            if self.stop.is_set():
+            if self._is_over(run):
                 return c.INTERRUPTED
             process = subprocess.Popen(
                 command,
@@ -145,149 +222,55 @@ class LocalEngine:
                 start_new_session=True,
                 preexec_fn=_stop_with_parent,
             )
-            self._live[process] = (runtime, name)
+            self._live[process] = (runtime, name, run)
         try:
             return process.wait()
         finally:
             with self._lock:
                 del self._live[process]
 
+    def _env(self, order: Order, run: c.RunId, name: str, left: float) -> dict[str, str]:
+        return {
+            c.ENV_RUN: str(run),
+            c.ENV_TRY: name,
+            c.ENV_TASK: json.dumps(order.task),
+            c.ENV_KIND: order.kind,
+            c.ENV_INVOCATION: order.invocation,
+            c.ENV_OWNER: json.dumps(process_identity()),
+            c.ENV_TIMEOUT: f"{left:.0f}",
+            **order.env,
+        }
+
+    def _begin(self, order: Order, run: c.RunId, name: str) -> None:
+        mark = {"schema": c.SCHEMA, "run": str(run), "try": name, "time": _now(), "kind": order.kind}
+        own = order.steps[-1].runtime
+        runtime = {"image": own.image, "python": own.python} if isinstance(own, Runtime) else None
+        mark |= {"snapshot": snapshot_of(order.task), "runtime": runtime, "process": process_identity()}
+        self.store.begin_try(run, name, mark)
+
+    def _explain(self, run: c.RunId, folder: Path, step: str, code: int, said: str) -> None:
+        """Say what the supervisor could not, if it was killed or never began."""
+        if self.store.result(run) is not None or (folder / c.END).exists():
+            return
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        told = {"step": step, "status": "failed", "reason": f"{step} could not be supervised ({how}): {said}"}
+        if self._is_over(run):
+            told |= {"status": "interrupted", "reason": "interrupted"}
+        self._end(folder, told)
+
+    def _end(self, folder: Path, told: dict[str, Any]) -> None:
+        publish_bytes(folder / c.END, to_json({"schema": c.SCHEMA, "time": _now(), **told}))
+
+
+def _counts(told: dict[str, Any]) -> bool:
+    """Whether a try counts as failed: as on a cluster, one that was interrupted or swept away does not."""
+    return bool(told["end"]) and told["end"].get("status") == "failed"
+
 
 def _stop_with_parent() -> None:
     import ctypes
 
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-
-
-@dataclass
-class _Slot:
-    """The runs of one slot: claims them, and takes each through its steps and tries."""
-
-    engine: LocalEngine
-    context: Context
-    minute: int
-    invocation: str
-    _preparing: threading.Lock = field(default_factory=threading.Lock)
-
-    def train(self, member: Member, runtimes: dict[str, Runtime | RuntimeUnavailable], budget: Budget) -> Run | None:
-        """The run, or None if the engine was stopped before its turn came."""
-        task = train_task(self.context, member)
-        self.engine.watcher.stage(task["task"], "waiting")
-        taken = budget.take(member.threads, self.engine.stop)
-        try:
-            if self.engine.stop.is_set():
-                return None
-            steps = [("keras3", ["prepare"]), (member.runtime, ["train"])]
-            return self._tries(task, steps, runtimes, member.retries, member.deadline)
-        finally:
-            budget.give(taken)
-
-    def ensemble(self, runtimes: dict[str, Runtime | RuntimeUnavailable]) -> Run:
-        spec = self.engine.experiment.ensemble
-        if spec is None:
-            raise CronsembleError("this experiment declares no ensemble")
-        task = ensemble_task(self.context, spec)
-        steps = [("keras3", ["prepare"])]
-        steps += [(each["runtime"], ["predict", "--member", each["member"]]) for each in task["members"]]
-        steps.append(("keras3", ["combine"]))
-        return self._tries(task, steps, runtimes, spec.retries, spec.deadline)
-
-    def _tries(
-        self,
-        task: dict[str, Any],
-        steps: list[tuple[str, list[str]]],
-        runtimes: dict[str, Runtime | RuntimeUnavailable],
-        retries: int,
-        deadline: int,
-    ) -> Run:
-        store, watcher = self.engine.store, self.engine.watcher
-        run = store.claim(task["experiment"], task["task"], self.minute)
-        ends = time.monotonic() + deadline
-        problem = ""
-        for _ in range(retries + 1):
-            try:
-                code = self._try(run, task, steps, runtimes, ends)
-            except OSError as error:  # a full disk, or a store that went away
-                code, problem = c.FAILED, f"{error.filename or store.root}: {error.strerror}"
-            if code in (c.DONE, c.WRONG_INPUT) or self.engine.stop.is_set() or time.monotonic() >= ends:
-                break
-        result = store.read(run)
-        if problem and result.status in ("running", "died"):
-            result = replace(result, status="failed", reason=problem)
-        watcher.done(task["task"], result)
-        return result
-
-    def _try(
-        self,
-        run: c.RunId,
-        task: dict[str, Any],
-        steps: list[tuple[str, list[str]]],
-        runtimes: dict[str, Runtime | RuntimeUnavailable],
-        ends: float,
-    ) -> int:
-        engine, store = self.engine, self.engine.store
-        name = uuid.uuid4().hex[:12]
-        folder = store.try_folder(run, name)
-        for runtime_name, step in steps:
-            engine.watcher.stage(task["task"], " ".join(step).replace("--member ", ""), folder)
-            runtime = runtimes[runtime_name]
-            if isinstance(runtime, RuntimeUnavailable):
-                if step[0] == "predict":
-                    continue
-                self._refuse(run, folder, name, str(runtime))
-                return c.WRONG_INPUT
-            container = f"cronsemble-{name}-{step[-1]}"
-            env = self._env(run, task, name, max(1.0, ends - time.monotonic()))
-            program = store.snapshot("program", self.context.program)
-            command, env = runtime.command(program, store.root, engine.experiment.folder, step, env, container)
-            if step[0] == "prepare":
-                # One at a time: the first pins the data, the others find it.
-                with self._preparing:
-                    code, said = engine.start(runtime, command, env, container)
-            else:
-                code, said = engine.start(runtime, command, env, container)
-            if code != c.DONE:
-                self._end(run, folder, name, step[0], code, said)
-                return code
-        return c.DONE
-
-    def _env(self, run: c.RunId, task: dict[str, Any], name: str, left: float) -> dict[str, str]:
-        return {
-            c.ENV_RUN: str(run),
-            c.ENV_TRY: name,
-            c.ENV_TASK: json.dumps(task),
-            c.ENV_KIND: self.engine.kind,
-            c.ENV_INVOCATION: self.invocation,
-            c.ENV_OWNER: json.dumps(process_identity()),
-            c.ENV_TIMEOUT: f"{left:.0f}",
-        }
-
-    def _refuse(self, run: c.RunId, folder: Path, name: str, reason: str) -> None:
-        self._begin(run, name)
-        publish_bytes(
-            folder / c.END,
-            to_json({"schema": c.SCHEMA, "time": _now(), "status": "failed", "reason": reason}),
-        )
-
-    def _end(self, run: c.RunId, folder: Path, name: str, step: str, code: int, said: str) -> None:
-        """Say what the supervisor could not, if it was killed or never began."""
-        if self.engine.store.result(run) is not None or (folder / c.END).exists():
-            return
-        stopped = self.engine.stop.is_set()
-        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-        self._begin(run, name)
-        mark = {
-            "schema": c.SCHEMA,
-            "time": _now(),
-            "step": step,
-            "status": "interrupted" if stopped else "failed",
-            "reason": "interrupted" if stopped else f"{step} could not be supervised ({how}): {said}",
-        }
-        publish_bytes(folder / c.END, to_json(mark))
-
-    def _begin(self, run: c.RunId, name: str) -> None:
-        mark = {"schema": c.SCHEMA, "run": str(run), "try": name, "time": _now(), "kind": self.engine.kind}
-        self.engine.store.begin_try(run, name, {**mark, "process": process_identity()})
 
 
 def _now() -> str:

@@ -6,7 +6,7 @@ import json
 import sys
 import threading
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 from jobs.contract import PROGRESS, RESULT
 from jobs.store import Run
@@ -24,30 +24,6 @@ def chart(values: list[float]) -> str:
     low, high = min(values), max(values)
     span = (high - low) or 1.0
     return "".join(_BARS[round((value - low) / span * (len(_BARS) - 1))] for value in values)
-
-
-def print_rows(rows: list[dict[str, Any]]) -> None:
-    """The history as a table that fits the terminal."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False)
-    for name in ("slot", "task", "status"):
-        table.add_column(name, no_wrap=True)
-    for name in ("accuracy", "loss", "seconds", "attempt"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("reason", overflow="ellipsis", no_wrap=True)
-    for each in rows:
-        status = Text(each["status"], style=_STYLES.get(each["status"], ""))
-        cells = [
-            number(each["accuracy"]),
-            number(each["loss"]),
-            number(each["duration"], 1),
-            str(each["attempt"]),
-        ]
-        table.add_row(each["slot"], each["task"], status, *cells, Text(each["reason"]))
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 def print_columns(columns: list[str], rows: list[list[str]]) -> None:
@@ -115,9 +91,13 @@ class Watcher:
 class Plain(Watcher):
     """A line for every stage, epoch and end, for pipes and logs."""
 
+    def __init__(self, out: TextIO) -> None:
+        super().__init__()
+        self._out = out
+
     def say(self, text: str) -> None:
         with self._lock:
-            print(text, flush=True)
+            print(text, file=self._out, flush=True)
 
     def stage(self, task: str, stage: str, folder: Path | None = None) -> None:
         super().stage(task, stage, folder)
@@ -223,5 +203,8 @@ def _left(event: dict[str, Any]) -> str:
     return f"{(event['epochs'] - event['epoch']) * event['seconds']:.0f} s"
 
 
-def watcher() -> Watcher:
-    return Live() if sys.stdout.isatty() else Plain()
+def watcher(apart: bool = False) -> Watcher:
+    """A live display on a terminal, else lines; ``apart`` keeps stdout free for what a program reads."""
+    if apart:
+        return Plain(sys.stderr)
+    return Live() if sys.stdout.isatty() else Plain(sys.stdout)

@@ -11,6 +11,7 @@ import time
 from jobs.portable.inputs import WrongInput, check_mark, class_names, guarded, read_json, scale_of, scaled, sha256, write_json
 
 MODEL_FILE = "model.h5"
+VALIDATION_FILE = "validation.npy"
 COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds")
 
 
@@ -62,7 +63,10 @@ def train(argv):
     path = os.path.join(options.out, MODEL_FILE)
     _save(model, path)
     check_mark(path, task["backend"])
-    loss, accuracy = judge(model.predict(x_val, batch_size=256, verbose=0), y_val)
+    judged = model.predict(x_val, batch_size=256, verbose=0)
+    loss, accuracy = judge(judged, y_val)
+    # By these a repeated training is compared with this one.
+    numpy.save(os.path.join(options.out, VALIDATION_FILE), judged.astype("float32"))
     _write_epochs(os.path.join(options.out, "epochs.csv"), best.rows)
     described = {
         "file": MODEL_FILE,

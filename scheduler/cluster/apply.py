@@ -210,6 +210,7 @@ def record(api: Api, namespace: str, name: str, experiment: str, told: Mapping[s
             "by": _user(api),
             "tool": tool,
             "what": what,
+            "engine": f"cluster:{api.access.server}/{namespace}",
             **revisions.delta(before, told["tasks"], held, partial=bool(told.get("partial"))),
         }
         tried = msgspec.json.decode(msgspec.json.encode(revision))

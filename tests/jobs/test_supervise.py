@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import random
@@ -192,6 +193,46 @@ def test_a_mounted_snapshot_is_kept_in_the_store_and_checked(tmp_path: Path, pro
     said, _ = process.communicate()
     assert process.returncode == c.DONE, said
     assert store.snapshot("program", task["snapshot"]["program"]).read_bytes() == program.read_bytes()
+
+
+READER = """
+import os
+import numpy
+def data(hyperparameters):
+    print("MODE is", os.environ["MODE"], flush=True)
+    return {"x_train": numpy.zeros((600, 4)), "y_train": numpy.arange(600) % 3}
+"""
+
+
+def test_the_tasks_environment_reaches_its_data_function(tmp_path: Path, program: Path) -> None:
+    """From code that only the mounted snapshot holds, as in a pod's first run."""
+    from scheduler.program import deterministic_zip
+
+    code = deterministic_zip([("r.py", READER.encode())])
+    (tmp_path / c.CODE_FILE).write_bytes(code)
+    store = Store(tmp_path / "store")
+    snapshot = {"program": "", "code": hashlib.sha256(code).hexdigest()}
+    task = {**prepare_task(dataset="r.py:data"), "snapshot": snapshot, "env": {"MODE": "fast"}}
+    process = supervise(program, store, RunId(MINUTE, 1, "e", "train-m"), "prepare", task, **{c.ENV_SNAPSHOT: str(tmp_path)})
+    said, _ = process.communicate()
+    assert process.returncode == c.DONE and "MODE is fast" in said, said
+
+
+def test_mounted_revisions_are_kept_in_the_store_once(tmp_path: Path, program: Path) -> None:
+    store = Store(tmp_path / "store")
+    write_data(tmp_path / "d.npz", 0)
+    mounted = tmp_path / "revisions"
+    mounted.mkdir()
+    revision = {"revision": 1, "time": "2026-11-23T06:00:00Z", "engine": "cluster:x/y", "tasks": {}}
+    (mounted / "000001.json").write_text(json.dumps(revision))
+    (mounted / "000002.json").write_text("no revision")
+    env = {c.ENV_FOLDER: str(tmp_path), c.ENV_REVISIONS: str(mounted)}
+    for attempt in (1, 2):
+        process = supervise(program, store, RunId(MINUTE, attempt, "e", "train-m"), "prepare", prepare_task(), **env)
+        said, _ = process.communicate()
+        assert process.returncode == c.DONE and "000002.json is no revision" in said, said
+    (kept,) = store.revisions("e")
+    assert kept == {"schema": 1, **revision}
 
 
 SLEEPER = "import time\ndef data(hyperparameters):\n    print('asleep', flush=True)\n    time.sleep(600)\n"

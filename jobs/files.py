@@ -1,0 +1,164 @@
+"""Files of the store: written so that what is visible under a stable name is whole, and read as others may change them.
+
+Standard library alone, Python 3.9. A file appears by an exclusive link, or takes another's place by a rename. A name that
+vanishes between listing and opening counts as gone, and none is waited for by polling.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+GONE = (errno.ENOENT, errno.ESTALE, errno.ENOTDIR)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a file, or None if the file is absent, gone or does not hold one."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            value = json.load(file)
+    except OSError as error:
+        if error.errno in GONE:
+            return None
+        raise
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def to_json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file inside a folder of one's own, durably; the folder's rename makes it visible."""
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def publish_file(path: Path, source: Path) -> bool:
+    """Make ``source``'s bytes visible as ``path`` unless that name is taken; says whether it was free.
+
+    A link where the file systems allow it, else a copy.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fsync(source)
+    try:
+        return _link(source, path)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EXDEV, errno.ENOTSUP, errno.EMLINK):
+            raise
+    part = path.parent / f".{path.name}.{uuid.uuid4().hex}.part"
+    try:
+        shutil.copyfile(source, part)
+        fsync(part)
+        return _link(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def publish_bytes(path: Path, data: bytes) -> bool:
+    """Like :func:`publish_file` for bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.parent / f".{path.name}.{uuid.uuid4().hex}.part"
+    try:
+        write_file(part, data)
+        return _link(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _link(part: Path, path: Path) -> bool:
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        # A lost reply makes our own link look like another's.
+        return _same_file(part, path)
+    fsync(path.parent)
+    return True
+
+
+def _same_file(left: Path, right: Path) -> bool:
+    try:
+        return os.path.samefile(left, right)
+    except OSError:
+        return False
+
+
+def fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Put these bytes under the name, in the place of any that were there: readers see the old or the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.parent / f".{path.name}.{uuid.uuid4().hex}.part"
+    try:
+        write_file(part, data)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def append_line(path: Path, value: dict[str, Any]) -> None:
+    """Add an object as a line to a file that only this machine writes; a line that was cut off before it stays alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = json.dumps(value, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        end = os.fstat(handle).st_size
+        if end and os.pread(handle, 1, end - 1) != b"\n":
+            line = b"\n" + line
+        os.write(handle, line)
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects in a file of lines; a line that holds none is left out."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        if error.errno in GONE:
+            return []
+        raise
+    found = []
+    for line in data.splitlines():
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            found.append(value)
+    return found
+
+
+def names(folder: Path) -> list[str]:
+    """The visible names in a folder, sorted; none if it is absent or gone."""
+    try:
+        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    except OSError as error:
+        if error.errno in GONE:
+            return []
+        raise

@@ -1,0 +1,257 @@
+"""What the commands about the past do: history, show, logs. They read, call and print."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from jobs import contract as c
+from jobs.store import Run, read_json
+from scheduler import calendar_view, story, tables, terminal, views
+from scheduler.config import load
+from scheduler.dates import is_time, minutes
+from scheduler.errors import CronsembleError
+from scheduler.history import History, Wish
+from scheduler.slots import STATUSES, Row
+from scheduler.verdict import describe
+from scheduler.whereabouts import local_store
+
+COLOURS = {
+    "succeeded": "green",
+    "failed": "red",
+    "died": "red",
+    "no quorum": "red",
+    "missed": "red",
+    "unknown": "red",
+    "interrupted": "yellow",
+    "skipped": "yellow",
+    "suspended": "dim",
+    "running": "cyan",
+    "due": "cyan",
+    "not yet due": "dim",
+}
+_TABLE = [
+    tables.Column("task"),
+    tables.Column("status"),
+    tables.Column("accuracy", right=True, rank=1),
+    tables.Column("loss", right=True, rank=3),
+    tables.Column("seconds", right=True, rank=2),
+    tables.Column("attempt", right=True, rank=4),
+    tables.Column("reason"),
+]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How the rows are printed."""
+
+    as_json: bool = False
+    as_csv: bool = False
+    calendar: bool = False
+
+
+def history_of(file: Path) -> tuple[History, str]:
+    """The history of a configuration's experiment as of now, and its zone."""
+    experiment = load(file)
+    return History(local_store(experiment), experiment.name, experiment.timezone, time.time()), experiment.timezone
+
+
+def wish_of(
+    history: History, timezone: str, since: str | None, until: str | None, tasks: Sequence[str], statuses: Sequence[str]
+) -> Wish:
+    """The rows that the options ask for; raises CronsembleError for one that is wrong."""
+    names = [each.replace("-", " ") for each in statuses]
+    for name in names:
+        if name not in STATUSES:
+            raise CronsembleError(f"--status {name}: no status: type one of {', '.join(STATUSES)}")
+    known = history.tasks()
+    for task in tasks:
+        if task not in known:
+            there = f"there are {', '.join(known)}" if known else "it is empty"
+            raise CronsembleError(f"--task {task}: no such task in the history: {there}")
+    low = minutes(since, timezone, history.now, "--since")[0] if since else None
+    high = minutes(until, timezone, history.now, "--until")[1] if until else None
+    if low is not None and high is not None and low > high:
+        raise CronsembleError(f"--since {since} --until {until}: the end is before the beginning")
+    return Wish(low, high, tuple(tasks), tuple(names))
+
+
+def print_history(
+    file: Path,
+    since: str | None,
+    until: str | None,
+    tasks: Sequence[str],
+    statuses: Sequence[str],
+    shown: Shown,
+    limit: int,
+) -> None:
+    history, timezone = history_of(file)
+    wish = wish_of(history, timezone, since, until, tasks, statuses)
+    if shown.calendar:
+        days = calendar_view.days(history, wish, timezone)
+        if shown.as_json or shown.as_csv:
+            _print_values(calendar_view.Cell, calendar_view.cells(days), shown.as_json)
+        else:
+            calendar_view.print_days(days)
+        return
+    rows = history.rows(replace(wish, limit=limit))
+    if shown.as_json or shown.as_csv:
+        _print_values(Row, rows, shown.as_json)
+    elif rows:
+        print_rows(rows, timezone)
+    elif wish == Wish():
+        print(f"no runs of {history.experiment} yet; next: cronsemble run")
+    else:
+        print("nothing in the history is like that")
+
+
+def _print_values(kind: type[msgspec.Struct], values: Sequence[msgspec.Struct], as_json: bool) -> None:
+    """A JSON array with a value a line, or CSV: the same fields in the same order."""
+    sys.stdout.flush()
+    out = sys.stdout.buffer
+    if as_json:
+        out.write(b"[" + b",\n ".join(map(msgspec.json.Encoder().encode, values)) + b"]\n")
+    else:
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(kind.__struct_fields__)
+        writer.writerows(map(msgspec.structs.astuple, values))
+        out.write(text.getvalue().encode())
+    out.flush()
+
+
+def print_rows(rows: Sequence[Row], timezone: str) -> None:
+    """The rows as a table that fits the terminal; slots by the experiment's clock."""
+    columns = [tables.Column(f"slot ({timezone})"), *_TABLE]
+    colours = [COLOURS.get(row.status) for row in rows]
+    for line in tables.lines(columns, map(_cells, rows), tables.width(), colours):
+        print(line)
+
+
+def _cells(row: Row) -> list[str]:
+    return [
+        row.local[:-6].replace("T", " "),
+        row.task,
+        row.status,
+        "" if row.accuracy is None else f"{row.accuracy:.4f}",
+        "" if row.loss is None else f"{row.loss:.4f}",
+        "" if row.duration is None else f"{row.duration:.1f}",
+        "" if row.attempt is None else str(row.attempt),
+        "; ".join(filter(None, (row.why, row.reason))),
+    ]
+
+
+def print_story(file: Path, slot: str, tasks: Sequence[str], as_json: bool) -> None:
+    """The whole story of a slot, of each task that has it, or of the slot of one run."""
+    history, timezone = history_of(file)
+    if is_time(slot):
+        low, high = minutes(slot, timezone, history.now, "SLOT")
+        wish = wish_of(history, timezone, None, None, tasks, ())
+        rows = history.rows(replace(wish, low=low, high=high))
+        if not rows:
+            raise CronsembleError(f"{slot}: no slot and no run then: `cronsemble history --since {slot[:10]}` lists them")
+    else:
+        run = views.find(history.store, history.experiment, slot).id
+        rows = history.rows(Wish(run.minute, run.minute, (run.task,)))
+    keys = sorted({(row.minute, row.task) for row in rows})
+    stories = [
+        story.tell(history, task, minute, [r for r in rows if (r.minute, r.task) == (minute, task)]) for minute, task in keys
+    ]
+    if as_json:
+        print(json.dumps(stories, indent=1))
+        return
+    for n, each in enumerate(stories):
+        if n:
+            print()
+        for line in story.lines(each):
+            print(tables.clean(line))
+
+
+def is_local(file: Path) -> bool:
+    """Whether the configuration's store is a folder of this machine."""
+    return isinstance(load(file).store, str)
+
+
+def print_revisions(file: Path, as_json: bool) -> None:
+    """Every revision with what it changed, newest first."""
+    history, _ = history_of(file)
+    told = [story.revision(history, held) for held in reversed(history.revisions())]
+    if as_json:
+        print(json.dumps(told, indent=1))
+        return
+    if not told:
+        print(f"no revisions of {history.experiment}: `cronsemble run`, `serve` and `sync` record them")
+    for each in told:
+        print(tables.clean(f"{each['local']}  {each['what']} by {each['by']} on {each['engine']}, revision {each['revision']}"))
+        for line in each["changes"] or ["nothing changed"]:
+            print(f"  {tables.clean(line)}")
+
+
+def print_run(file: Path, name: str, as_json: bool) -> None:
+    history, _ = history_of(file)
+    run = views.find(history.store, history.experiment, name)
+    rows = history.rows(Wish(run.id.minute, run.id.minute, (run.id.task,)))
+    row = msgspec.to_builtins(next(each for each in rows if each.run == str(run.id)))
+    if as_json:
+        more = {"observed": run.observed, "removed": run.removed, "verdict": read_json(run.folder / c.VERDICT)}
+        print(json.dumps({**row, "record": run.record, "tries": run.tries, **{k: v for k, v in more.items() if v}}, indent=1))
+        return
+    for key, value in row.items():
+        if value not in (None, "") and key != "minute":
+            print(f"{key:<12}{value}")
+    for key in ("seed", "threads", "processor", "hyperparameters", "snapshot"):
+        if run.record.get(key):
+            print(f"{key:<12}{json.dumps(run.record[key])}")
+    for member in run.record.get("members", []):
+        told = member.get("left_out") or f"{member.get('run')}, accuracy {terminal.number(member.get('accuracy'))}"
+        print(f"{'member':<12}{member['member']}: {told}")
+    _print_verdict(run)
+    for removal in run.removed.get("files", []):
+        print(f"{'removed':<12}{removal['path']} by gc at {run.removed.get('time')}")
+    _print_epochs(run)
+    for folder in views.folder_of(run):
+        for path in sorted((run.folder / folder).rglob("*")):
+            if path.is_file():
+                print(f"{'file':<12}{path}")
+
+
+def _print_verdict(run: Run) -> None:
+    verdict = read_json(run.folder / c.VERDICT)
+    if verdict is not None:
+        print(f"{'repeats':<12}{verdict['repeats']}: {describe(verdict)}")
+        for name, member in verdict.get("members", {}).items():
+            print(f"{'repeats':<12}{name}: {member['repeats']}: {describe(member)}")
+
+
+def _print_epochs(run: Run) -> None:
+    try:
+        with open(run.folder / c.RESULT / c.EPOCHS, newline="", encoding="utf-8") as file:
+            epochs = list(csv.DictReader(file))
+        columns = {name: [float(each[name]) for each in epochs] for name in ("val_loss", "val_accuracy")}
+    except FileNotFoundError:
+        return
+    except (ValueError, KeyError, TypeError) as error:
+        print(f"{'damaged':<12}{run.folder / c.RESULT / c.EPOCHS}: {error}: see cronsemble fsck")
+        return
+    for name, values in columns.items():
+        if values:
+            print(f"{name:<12} {terminal.chart(values)}  {values[0]:.4f} → {values[-1]:.4f}, {len(values)} epochs")
+
+
+def print_logs(file: Path, name: str) -> None:
+    experiment = load(file)
+    run = views.find(local_store(experiment), experiment.name, name)
+    for folder in views.folder_of(run):
+        path = run.folder / folder / c.LOG
+        if path.exists():
+            sys.stdout.write(path.read_text(encoding="utf-8", errors="replace"))
+    if run.reason:
+        print(f"{run.status}: {run.reason}")

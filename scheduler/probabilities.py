@@ -1,0 +1,61 @@
+"""A published run's probabilities as arrays, for comparing it with another run of the same."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from jobs import contract as c
+
+
+def validation(result: Path) -> Any | None:
+    """A training's probabilities on the data that it was judged by, float32 (items, classes); None if not kept."""
+    return _array(result / c.VALIDATION)
+
+
+def ensemble(result: Path) -> Any | None:
+    """An ensemble's combined probabilities, float32 (items, classes), from its CSV; None if not there."""
+    table = _table(result / c.CSV)
+    return None if table is None else table[1]
+
+
+def items(result: Path) -> list[str] | None:
+    """The ids of the items that an ensemble predicted, in order."""
+    table = _table(result / c.CSV)
+    return None if table is None else table[0]
+
+
+def member(result: Path, name: str) -> Any | None:
+    """One member's probabilities within an ensemble run, float32 (items, classes)."""
+    found = _array(result / c.PROBABILITIES / name / "probabilities.npy")
+    if found is not None:
+        return found
+    table = _table(result / c.MEMBERS / f"{name}.csv")
+    return None if table is None else table[1]
+
+
+def _array(path: Path) -> Any | None:
+    import numpy as np
+
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError):
+        return None
+
+
+def _table(path: Path) -> tuple[list[str], Any] | None:
+    """Items and probabilities of an archived CSV; its float32 read back to the same bits."""
+    import numpy as np
+
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = csv.reader(file)
+            next(rows)
+            names, values = [], []
+            for row in rows:
+                names.append(row[0])
+                values.append(row[3:])
+            return names, np.array(values, dtype="float64").astype("float32")
+    except (OSError, ValueError, IndexError, StopIteration):
+        return None

@@ -1,0 +1,214 @@
+"""The whole story of one slot as values and as lines: why it ran when it did, each attempt and try, and the models taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from cronjobs.expected import expected
+from cronjobs.revisions import Held, at, differences, scheduling
+from jobs.contract import ENSEMBLE_TASK, member_task, parse_run_id
+from jobs.select import why_not
+from jobs.store import Run
+from scheduler.history import History
+from scheduler.slots import Row, duration
+
+NAMED = 20
+"""Models of a member that are named one by one as not taken."""
+
+
+def tell(history: History, task: str, minute: int, rows: Sequence[Row]) -> dict[str, Any]:
+    """Everything that the store tells of one task's slot; ``rows`` are its rows of the history."""
+    newest = rows[0]
+    return {
+        "slot": newest.slot,
+        "local": newest.local,
+        "task": task,
+        "expected": _expected(history, task, minute),
+        "note": dict(history.notes.slots.get((task, minute), {})) or None,
+        "attempts": [_attempt(history, row) for row in reversed(rows) if row.run is not None],
+        "outcome": [
+            {"status": row.status, "why": row.why, "reason": row.reason, "evidence": row.evidence}
+            for row in reversed(rows)
+            if row.run is None
+        ],
+    }
+
+
+def _expected(history: History, task: str, minute: int) -> dict[str, Any] | None:
+    spans = history.spans.get(task, ())
+    for _, span in expected(spans, minute * 60 - 1, minute * 60 + 59):
+        held = at(scheduling(history.given, history.now), minute * 60 - 1)
+        plan = span.plan
+        return {
+            "schedule": plan.schedule,
+            "timezone": plan.timezone,
+            "suspend": plan.suspend,
+            "concurrency": plan.concurrency,
+            "starting_deadline": plan.starting_deadline,
+            "engine": span.engine,
+            "revision": held.revision["revision"] if held else None,
+            "since": history.days.local(int(span.start // 60)),
+            "by": span.by,
+        }
+    return None
+
+
+def _attempt(history: History, row: Row) -> dict[str, Any]:
+    run_id = parse_run_id(str(row.run), history.experiment, row.task)
+    assert run_id is not None
+    run = history.store.read(run_id)
+    told: dict[str, Any] = {
+        "run": row.run,
+        "attempt": row.attempt,
+        "kind": row.kind,
+        "why": row.why,
+        "status": row.status,
+        "reason": row.reason,
+        "evidence": row.evidence,
+        "accuracy": row.accuracy,
+        "loss": row.loss,
+        "tries": [_try(each) for each in run.tries],
+    }
+    if run.record:
+        told["tries"].append(_committed(run))
+    for key, value in (("observed", run.observed), ("removed", run.removed)):
+        if value:
+            told[key] = value
+    if row.task == ENSEMBLE_TASK:
+        told["models"] = list(_models(history, run))
+    return told
+
+
+def _try(each: dict[str, Any]) -> dict[str, Any]:
+    start, end = each["start"], each["end"] or {}
+    return {
+        "try": each["name"],
+        "started": start.get("time"),
+        "ended": end.get("time"),
+        "host": (start.get("process") or {}).get("host"),
+        "step": end.get("step"),
+        "status": end.get("status"),
+        "reason": end.get("reason"),
+        "said": end.get("tail", [])[-5:],
+    }
+
+
+def _committed(run: Run) -> dict[str, Any]:
+    record = run.record
+    return {
+        "try": record.get("try"),
+        "started": record.get("started"),
+        "ended": record.get("finished"),
+        "host": record.get("host"),
+        "step": None,
+        "status": "succeeded",
+        "reason": None,
+        "said": [],
+    }
+
+
+def _models(history: History, run: Run) -> Iterator[dict[str, Any]]:
+    """Which model each member gave, and why each newer one of it was not taken."""
+    store, record = history.store, run.record
+    weights = (record.get("ensemble") or {}).get("members") or {}
+    max_age = store.task_of(record).get("max_age")
+    for each in store.selection(run):
+        member, taken = str(each.get("member")), each.get("run")
+        not_taken: list[dict[str, str]] = []
+        older = 0
+        is_past_it = False
+        for candidate in store.run_ids(run.id.experiment, member_task(member)):
+            if candidate.minute > run.id.minute:
+                continue
+            if str(candidate) == taken:
+                is_past_it = True
+            elif is_past_it or len(not_taken) == NAMED:
+                older += 1
+            else:
+                when = store.chosen_at(run, member)
+                reason = why_not(store, run.id, candidate, max_age, str(record.get("invocation") or ""), when)
+                not_taken.append({"run": str(candidate), "reason": reason or "it was there only after the choice"})
+        yield {
+            "member": member,
+            "run": taken,
+            "accuracy": each.get("accuracy"),
+            "weight": (weights.get(member) or {}).get("weight"),
+            "left_out": each.get("left_out"),
+            "not_taken": not_taken,
+            "older": older,
+        }
+
+
+def lines(told: dict[str, Any]) -> Iterator[str]:
+    """The story for people."""
+    yield f"{told['task']}, slot {told['slot']} ({told['local']})"
+    plan = told["expected"]
+    if plan is None:
+        yield "  expected: no revision expected it"
+    else:
+        rests = ", suspended" if plan["suspend"] else ""
+        yield (
+            f"  expected: {plan['schedule']} {plan['timezone']}{rests}, revision {plan['revision']} of {plan['engine']}, "
+            f"so since {plan['since']} by {plan['by'] or 'unknown'}"
+        )
+    if told["note"]:
+        yield f"  noted: {told['note'].get('event')}: {told['note'].get('reason', '')} ({told['note'].get('time')})"
+    for each in told["outcome"]:
+        yield f"  {each['status']}: {each['reason'] or '-'} ({each['evidence']})"
+    for attempt in told["attempts"]:
+        yield from _lines_of(attempt)
+
+
+def _lines_of(attempt: dict[str, Any]) -> Iterator[str]:
+    why = attempt["why"] or "on time, by its schedule"
+    accuracy = "" if attempt["accuracy"] is None else f", accuracy {attempt['accuracy']:.4f}"
+    reason = f": {attempt['reason']}" if attempt["reason"] else ""
+    yield f"  attempt {attempt['attempt']}: {attempt['run']}: {attempt['status']}{accuracy}{reason} ({attempt['evidence']})"
+    yield f"    why it ran: {why}"
+    if "observed" in attempt:
+        seen = attempt["observed"]
+        yield f"    observed: {seen.get('what', '')} {seen.get('reason', '')} (by {seen.get('by')} at {seen.get('time')})"
+    for each in attempt["tries"]:
+        took = _took(each)
+        yield (
+            f"    try {each['try']} on {each['host'] or 'unknown'} from {each['started']}{took}: {each['status'] or 'no end'}"
+            + (f" in {each['step']}: {each['reason']}" if each["reason"] else "")
+        )
+        for line in each["said"] if each["status"] == "failed" else []:
+            yield f"      | {line}"
+    for model in attempt.get("models", []):
+        weight = "" if model["weight"] is None else f", weight {model['weight']:.3f}"
+        yield f"    {model['member']}: " + (
+            f"left out: {model['left_out']}" if model["left_out"] else f"took {model['run']}{weight}"
+        )
+        for other in model["not_taken"]:
+            yield f"      not {other['run']}: {other['reason']}"
+        if model["older"]:
+            yield f"      not the {model['older']} before it: older"
+
+
+def _took(each: dict[str, Any]) -> str:
+    try:
+        seconds = (datetime.fromisoformat(each["ended"]) - datetime.fromisoformat(each["started"])).total_seconds()
+    except (TypeError, ValueError):
+        return ""
+    return f", {duration(seconds)}"
+
+
+def revision(history: History, held: Held) -> dict[str, Any]:
+    """A revision and what it changed."""
+    given = held.revision
+    return {
+        "revision": given["revision"],
+        "time": given["time"],
+        "local": history.days.local(int(held.start // 60)),
+        "what": given.get("what", "sync"),
+        "by": given.get("by", ""),
+        "engine": held.engine,
+        "tool": given.get("tool"),
+        "folded": given.get("folded", 1),
+        "changes": differences(held.before, held.tasks),
+        "tasks": held.tasks,
+    }

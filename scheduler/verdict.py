@@ -1,0 +1,171 @@
+"""Verdicts: what became of a repeated run, from the probabilities and from what was pinned. Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+IDENTICAL, EQUAL, CHANGED, NOTHING = "identical", "equal", "changed", "nothing to compare"
+TOLERANCE = 1e-6
+"""The largest difference of a probability that still counts as equal; float32 carries about seven digits."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``largest`` is the largest difference of any probability, ``flipped`` the items whose label changed."""
+
+    verdict: str
+    largest: float | None = None
+    flipped: int | None = None
+    items: int | None = None
+    differs: tuple[str, ...] = ()
+    reason: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        told = {"largest_difference": self.largest, "labels_flipped": self.flipped, "items": self.items}
+        return {"verdict": self.verdict, **told, "differs": list(self.differs), "reason": self.reason}
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """A run's record, its task's configuration, and the hash of each file of its code."""
+
+    record: Mapping[str, Any]
+    task: Mapping[str, Any] = field(default_factory=dict)
+    code: Mapping[str, str] = field(default_factory=dict)
+
+
+def judge(pairs: Sequence[tuple[Any, Any]], tolerance: float, differs: Sequence[str] = ()) -> Verdict:
+    """The verdict on pairs of probability arrays (items, classes), before and after; the worst pair counts.
+
+    Identical are equal bits; equal: no probability differs by more than ``tolerance`` and no label changed.
+    """
+    import numpy as np
+
+    if not pairs:
+        return Verdict(NOTHING, differs=tuple(differs), reason="no probabilities were kept")
+    largest, flipped, items, same = 0.0, 0, 0, True
+    for before, after in pairs:
+        if before.shape != after.shape:
+            reason = f"{_shape(before)} probabilities, then {_shape(after)}"
+            return Verdict(CHANGED, differs=tuple(differs), reason=reason)
+        same = same and before.dtype == after.dtype and before.tobytes() == after.tobytes()
+        if before.size:
+            distance = np.abs(before.astype("float64") - after.astype("float64")).max()
+            largest = max(largest, float("inf") if np.isnan(distance) else float(distance))
+            flipped += int((before.argmax(axis=1) != after.argmax(axis=1)).sum())
+        items += len(before)
+    if same:
+        return Verdict(IDENTICAL, 0.0, 0, items, tuple(differs))
+    verdict = EQUAL if largest <= tolerance and not flipped else CHANGED
+    if verdict == CHANGED and not differs:
+        differs = ("nothing that is pinned: the computation itself did not repeat",)
+    return Verdict(verdict, largest, flipped, items, tuple(differs))
+
+
+def _shape(array: Any) -> str:
+    return "×".join(map(str, array.shape))
+
+
+def differences(before: Pinned, after: Pinned) -> list[str]:
+    """What is pinned and differs, a line each: seed, data, code, program, configuration, threads, image, versions, processor."""
+    return [*_simple(before, after), *_code(before, after), *_configuration(before, after), *_environment(before, after)]
+
+
+def _simple(before: Pinned, after: Pinned) -> Iterator[str]:
+    old, new = before.record, after.record
+    for name, left, right in (
+        ("seed", old.get("seed"), new.get("seed")),
+        ("data", _digest(old, "data", "fingerprint"), _digest(new, "data", "fingerprint")),
+        ("program", _digest(old, "snapshot", "program"), _digest(new, "snapshot", "program")),
+        ("threads", old.get("threads"), new.get("threads")),
+    ):
+        if left != right:
+            yield _changed(name, left, right)
+
+
+def _digest(record: Mapping[str, Any], *keys: str) -> str | None:
+    value: Any = record
+    for key in keys:
+        value = (value or {}).get(key)
+    return str(value)[:12] if value else None
+
+
+def _code(before: Pinned, after: Pinned) -> Iterator[str]:
+    left, right = _digest(before.record, "snapshot", "code"), _digest(after.record, "snapshot", "code")
+    if left == right:
+        return
+    names = sorted(name for name in {*before.code, *after.code} if before.code.get(name) != after.code.get(name))
+    yield f"code: {', '.join(names)}" if names else _changed("code", left, right)
+
+
+_APART = ("schema", "snapshot", "seed", "threads", "data.key", "published")
+"""Keys of a task that are told in a line of their own, or say nothing of what comes out."""
+
+
+def _configuration(before: Pinned, after: Pinned) -> Iterator[str]:
+    if not before.task or not after.task:
+        old, new = before.record.get("hyperparameters"), after.record.get("hyperparameters")
+        left, right = dict(_flat("hyperparameters", old)), dict(_flat("hyperparameters", new))
+    else:
+        left, right = dict(_flat("", before.task)), dict(_flat("", after.task))
+    for key in sorted({*left, *right}):
+        apart = any(key == name or key.startswith(f"{name}.") for name in _APART)
+        if not apart and left.get(key) != right.get(key):
+            yield _changed(key, left.get(key), right.get(key))
+
+
+def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """The leaves of nested values by dotted keys; a list of members by their names."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _flat(f"{prefix}.{key}" if prefix else str(key), inner)
+    elif isinstance(value, list) and value and all(isinstance(each, Mapping) and "member" in each for each in value):
+        for each in value:
+            yield from _flat(f"{prefix}.{each['member']}", {key: inner for key, inner in each.items() if key != "member"})
+    else:
+        yield prefix, value
+
+
+def _environment(before: Pinned, after: Pinned) -> Iterator[str]:
+    old, new = before.record, after.record
+    left, right = old.get("image") or {}, new.get("image") or {}
+    if left.get("reference") != right.get("reference"):
+        yield _changed("image", left.get("reference"), right.get("reference"))
+    elif left.get("identity") != right.get("identity"):
+        builds = [(each.get("identity") or {}).get("inputs") for each in (left, right)]
+        yield _changed(f"image {left.get('reference')}, another build", *builds)
+    one, two = ((each.get("model") or {}).get("versions") or {} for each in (old, new))
+    for name in sorted({*one, *two}):
+        if one.get(name) != two.get(name):
+            yield _changed(name, one.get(name), two.get(name))
+    if old.get("processor") != new.get("processor"):
+        yield _changed("processor", old.get("processor"), new.get("processor"))
+
+
+def _changed(name: str, before: Any, after: Any) -> str:
+    return f"{name}: {_text(before)}, then {_text(after)}"
+
+
+def _text(value: Any) -> str:
+    return "none" if value in (None, "") else str(value)
+
+
+def worst(verdicts: Sequence[Verdict]) -> str:
+    """Changed, if any is; else the least certain of the others."""
+    order = (CHANGED, NOTHING, EQUAL, IDENTICAL)
+    return min((each.verdict for each in verdicts), key=order.index, default=NOTHING)
+
+
+def describe(told: Mapping[str, Any]) -> str:
+    """A verdict's JSON as a line."""
+    text = str(told["verdict"])
+    if told.get("reason"):
+        text += f": {told['reason']}"
+    elif text in (EQUAL, CHANGED) and told.get("largest_difference") is not None:
+        largest = f"largest difference {told['largest_difference']:.3g}"
+        text += f": {told['labels_flipped']} of {told['items']} labels flipped, {largest}"
+    if told.get("differs") and text != IDENTICAL:
+        text += f"; differs: {'; '.join(told['differs'])}"
+    return text

@@ -1,0 +1,219 @@
+"""The history of a store on disk: a week with edits, suspensions, failures and gaps, row by row; and its index."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.contract import RunId
+from jobs.store import publish_bytes, to_json
+from scheduler.history import History, Wish
+from scheduler.slots import Row
+from stores import Builder, at, minute
+
+CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
+NOW = at("2024-11-24T12:00").timestamp()
+CONFIG = "experiment: e\ntimezone: Europe/Berlin\nstore: ./store\nbackends: {a: {backend: tensorflow}}\nensemble: {}\n"
+
+
+def week(root: Path) -> Builder:
+    """What happened to an experiment from the 16th to the 24th of November."""
+    builder = Builder(root)
+    builder.revise("2024-11-16T12:00", {"train-a": {"schedule": "0 1 * * *", "timezone": "Europe/Berlin"}})
+    builder.run("train-a", "2024-11-17T00:00")
+    builder.run("train-a", "2024-11-18T00:00", "failed", reason="killed by SIGKILL", late=2580)
+    builder.run("train-a", "2024-11-18T00:00", attempt=2, kind="backfill", late=90000)
+    builder.revise("2024-11-18T10:00", {"train-a": {"schedule": "0 8 * * *"}})
+    builder.run("train-a", "2024-11-18T08:00", late=2 * 3600 + 60)
+    builder.run("train-a", "2024-11-19T08:00", lasts=30 * 3600)
+    builder.revise("2024-11-20T12:00", {"train-a": {"schedule": "0 8 * * *", "suspend": True}})
+    builder.run("train-a", "2024-11-21T09:11", kind="manual")
+    builder.revise("2024-11-21T12:00", {"train-a": {"schedule": "0 8 * * *"}})
+    builder.note("2024-11-22T05:00", "stopped")
+    builder.note("2024-11-22T20:00", "started")
+    builder.note("2024-11-23T08:00", "skipped", task="train-a", minute=minute("2024-11-23T08:00"), reason="no room")
+    builder.run("train-a", "2024-11-24T08:00", "running")
+    return builder
+
+
+def told(rows: list[Row]) -> list[tuple[str, str, str, str]]:
+    return [(row.slot, row.status, row.why, row.evidence) for row in rows]
+
+
+WEEK = [
+    ("2024-11-25T08:00Z", "not yet due", "", "recorded"),
+    ("2024-11-24T08:00Z", "running", "", "recorded"),
+    ("2024-11-23T08:00Z", "skipped", "", "recorded"),
+    ("2024-11-22T08:00Z", "missed", "", "recorded"),
+    ("2024-11-21T09:11Z", "succeeded", "manual", "recorded"),
+    ("2024-11-21T08:00Z", "suspended", "", "recorded"),
+    ("2024-11-20T08:00Z", "skipped", "", "inferred"),
+    ("2024-11-19T08:00Z", "succeeded", "", "recorded"),
+    ("2024-11-18T08:00Z", "succeeded", "late, after an edit", "recorded"),
+    ("2024-11-18T00:00Z", "succeeded", "backfill", "recorded"),
+    ("2024-11-18T00:00Z", "failed", "43 min late", "recorded"),
+    ("2024-11-17T00:00Z", "succeeded", "", "recorded"),
+]
+
+
+def history(builder: Builder, now: float = NOW) -> History:
+    return History(builder.store, builder.experiment, "Europe/Berlin", now)
+
+
+def test_a_week_row_by_row(tmp_path: Path) -> None:
+    builder = week(tmp_path)
+    assert told(history(builder).rows(Wish())) == WEEK
+    # The index tells the same, and so does a store that cannot be written.
+    assert told(history(builder).rows(Wish())) == WEEK
+    assert list((tmp_path / ".index" / "e" / "train-a").iterdir())
+    assert [row.slot for row in history(builder).rows(Wish(limit=3))] == [slot for slot, *_ in WEEK[:3]]
+    low, high = minute("2024-11-18T00:00"), minute("2024-11-19T07:59")
+    assert told(history(builder).rows(Wish(low, high))) == WEEK[8:11]
+    assert told(history(builder).rows(Wish(statuses=["skipped"]))) == [WEEK[2], WEEK[6]]
+    assert history(builder).rows(Wish(tasks=["ensemble"])) == []
+    future = history(builder).rows(Wish(minute("2024-11-25T00:00"), minute("2024-11-27T00:00")))
+    assert [row.status for row in future] == ["not yet due"] * 2
+
+
+def test_an_index_sees_what_is_new(tmp_path: Path) -> None:
+    builder = week(tmp_path)
+    before = history(builder).rows(Wish())
+    run = RunId(minute("2024-11-24T08:00"), 1, "e", "train-a")
+    # The run fails, and a second try succeeds; another run comes; one goes.
+    publish_bytes(builder.store.try_folder(run, "a") / "end.json", to_json({"time": "2024-11-24T08:10:00Z", "status": "failed"}))
+    assert [row.status for row in history(builder).rows(Wish(limit=2))] == ["not yet due", "failed"]
+    builder.store.begin_try(run, "b", {"time": "2024-11-24T08:11:00Z", "process": {"host": "elsewhere"}})
+    assert [row.status for row in history(builder).rows(Wish(limit=2))] == ["not yet due", "running"]
+    (builder.store.try_folder(run, "b") / "record.json").write_bytes(to_json({"try": "b", "accuracy": 0.5}))
+    assert builder.store.publish(run, "b")
+    assert history(builder).rows(Wish(limit=2))[1].accuracy == 0.5
+    builder.run("train-a", "2024-11-24T09:30", kind="manual")
+    shutil.rmtree(builder.store.run_folder(RunId(minute("2024-11-17T00:00"), 1, "e", "train-a")))
+    after = history(builder).rows(Wish())
+    assert len(after) == len(before) + 1  # the slot of the 17th is told as missed
+    assert after[-1].status == "missed"
+
+
+def test_an_old_month_is_not_read_again(tmp_path: Path) -> None:
+    builder = week(tmp_path)
+    folder = builder.store.task_folder("e", "train-a") / "2024-11"
+    old = NOW - 40 * 86400
+    os.utime(folder, (old, old))
+    assert told(history(builder).rows(Wish())) == WEEK
+    record = builder.store.run_folder(RunId(minute("2024-11-17T00:00"), 1, "e", "train-a")) / "result" / "record.json"
+    record.write_text(record.read_text().replace("0.9", "0.1"))
+    assert history(builder).rows(Wish())[-1].accuracy == 0.9
+    (tmp_path / ".index" / "e" / "train-a" / "2024-11").write_bytes(b"damaged")
+    assert history(builder).rows(Wish())[-1].accuracy == 0.1
+
+
+def test_a_store_that_takes_no_index_has_it_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    builder = week(tmp_path / "store")
+    monkeypatch.setenv("CRONSEMBLE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "store" / ".index").write_text("no folder")
+    assert told(history(builder).rows(Wish())) == WEEK
+    assert list((tmp_path / "cache").rglob("2024-11"))
+    assert told(history(builder).rows(Wish())) == WEEK
+
+
+def cronsemble(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*CLI, *arguments], cwd=folder, capture_output=True, text=True, check=False, env={**os.environ, **env})
+
+
+def said(folder: Path, *arguments: str) -> str:
+    done = cronsemble(folder, *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    week(tmp_path / "store")
+    return tmp_path
+
+
+def test_table_json_and_csv_show_the_same_rows(folder: Path) -> None:
+    window = ["history", "--until", "2024-11-24T08:59", "--limit", "0"]
+    rows: list[dict[str, Any]] = json.loads(said(folder, *window, "--json"))
+    assert [(row["slot"], row["status"], row["why"], row["evidence"]) for row in rows] == WEEK[2:]
+    table = list(csv.DictReader(io.StringIO(said(folder, *window, "--csv"))))
+    assert table == [{key: "" if value is None else str(value) for key, value in row.items()} for row in rows]
+    lines = said(folder, *window).splitlines()
+    assert len(lines) == len(rows) + 1
+    assert lines[1].split()[:4] == ["2024-11-23", "09:00", "train-a", "skipped"]
+
+
+def test_what_is_wrong_is_said_in_a_line(folder: Path) -> None:
+    for arguments, text in [
+        (["--since", "yesterday"], "--since yesterday: no time: type a date"),
+        (["--status", "gone"], "--status gone: no status: type one of succeeded, failed"),
+        (["--task", "train-b"], "--task train-b: no such task in the history: there are train-a"),
+        (["--since", "2024-11-20", "--until", "2024-11-19"], "the end is before the beginning"),
+        (["2024-10-01"], "2024-10-01: no slot and no run then"),
+        (["nonsense"], "nonsense: no such run in"),
+    ]:
+        done = cronsemble(folder, "history", *arguments)
+        assert done.returncode == 1 and text in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_the_story_of_a_slot(folder: Path) -> None:
+    first = minute("2024-11-18T00:00")
+    text = said(folder, "history", "2024-11-18T01:00")
+    for part in (
+        "expected: 0 1 * * * Europe/Berlin, revision 1 of host:here",
+        f"attempt 1: e-train-a-{first}: failed: killed by SIGKILL (recorded)",
+        "why it ran: 43 min late",
+        f"attempt 2: e-train-a-{first}-r2: succeeded",
+        "why it ran: backfill",
+    ):
+        assert part in text
+    assert said(folder, "history", f"e-train-a-{first}-r2") == text
+    (told_,) = json.loads(said(folder, "history", "2024-11-23T08:00Z", "--json"))
+    assert told_["note"]["reason"] == "no room" and told_["attempts"] == []
+
+
+def test_revisions_and_their_differences(folder: Path) -> None:
+    text = said(folder, "history", "--revisions")
+    assert "2024-11-20T13:00+01:00  serve by me@here on host:here, revision 3\n  train-a: suspend: - → True\n" in text
+    assert "train-a: schedule: 0 1 * * * → 0 8 * * *" in text
+    assert "train-a: new, 0 1 * * * Europe/Berlin" in text
+
+
+def test_the_calendar(folder: Path) -> None:
+    lines = said(folder, "history", "--calendar", "--since", "2024-11-16", "--until", "2024-11-23").splitlines()
+    # Saturday the 16th and Sunday, then a week from Monday on; what is not drawn was not expected.
+    assert lines[3] == "train-a   # ##s-ms"
+    cells = json.loads(said(folder, "history", "--calendar", "--json", "--since", "2024-11-18", "--until", "2024-11-18"))
+    assert cells == [{"date": "2024-11-18", "task": "train-a", "status": "succeeded", "slots": 2, "counts": "2 succeeded"}]
+
+
+def test_which_models_an_ensemble_took(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    builder = Builder(tmp_path / "store")
+    taken = builder.run("train-a", "2024-11-18T00:00")
+    builder.run("train-a", "2024-11-17T00:00")
+    failed = builder.run("train-a", "2024-11-18T01:00", "failed", reason="out of memory")
+    manual = builder.run("train-a", "2024-11-18T02:00", kind="manual")
+    late = builder.run("train-a", "2024-11-18T03:00", lasts=7200)
+    members = [{"member": "a", "run": str(taken), "accuracy": 0.9}, {"member": "b", "left_out": "no published training"}]
+    builder.run("ensemble", "2024-11-18T04:00", members=members, ensemble={"members": {"a": {"weight": 1.0}}})
+    text = said(tmp_path, "history", "2024-11-18T04:00Z")
+    for part in (
+        f"a: took {taken}, weight 1.000",
+        f"not {late}: published only at 2024-11-18T05:00:05.000Z",
+        f"not {manual}: a manual run feeds only its own ensemble",
+        f"not {failed}: failed: out of memory",
+        "not the 1 before it: older",
+        "b: left out: no published training",
+    ):
+        assert part in text

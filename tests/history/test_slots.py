@@ -1,0 +1,206 @@
+"""Slots: each expected one is told once, each run is a row, and no edit changes what came before it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from math import inf
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cronjobs.expected import expected, following
+from cronjobs.revisions import Plan, Span
+from scheduler.slots import LATE, Days, Fact, Notes, Row, Scene, duration, rows
+
+DAY = 1440
+START = 29_900_160  # 2026-11-07T00:00Z
+PLANS = st.builds(
+    Plan,
+    schedule=st.sampled_from(["0 1 * * *", "30 */6 * * *", "15 3 * * 1", "@every 5h", "0 0 31 2 *", None, "nonsense"]),
+    timezone=st.sampled_from(["UTC", "Europe/Berlin", "America/Santiago"]),
+    suspend=st.booleans(),
+    concurrency=st.sampled_from(["Forbid", "Allow"]),
+    starting_deadline=st.sampled_from([None, 60, 3600]),
+    deadline=st.sampled_from([None, 7200]),
+)
+
+
+@st.composite
+def spans_of(draw: st.DrawFn) -> list[Span]:
+    cuts = sorted(draw(st.sets(st.integers(START * 60, (START + 6 * DAY) * 60), min_size=1, max_size=4)))
+    return [Span(a, b, draw(PLANS), "host:h", "me") for a, b in zip(cuts, [*cuts[1:], inf], strict=True)]
+
+
+@st.composite
+def facts_of(draw: st.DrawFn, spans: list[Span]) -> list[Fact]:
+    near = [minute for minute, _ in expected(spans, START * 60, (START + 8 * DAY) * 60)]
+    slots = st.integers(START, START + 8 * DAY) | st.sampled_from(near) if near else st.integers(START, START + 8 * DAY)
+    found: dict[tuple[int, int], Fact] = {}
+    for minute in draw(st.lists(slots, max_size=12)):
+        attempt = 1 + sum(key[0] == minute for key in found)
+        status = draw(st.sampled_from(["succeeded", "failed", "running", "died"]))
+        kind = draw(st.sampled_from(["scheduled", "manual", "backfill"]))
+        started = minute * 60 + draw(st.integers(0, 90_000))
+        finished = None if status in ("running", "died") else started + draw(st.integers(1, 90_000))
+        found[minute, attempt] = Fact(minute, attempt, status, "", "recorded", kind, started, finished)
+    return [found[key] for key in sorted(found)]
+
+
+@st.composite
+def scenes(draw: st.DrawFn) -> tuple[Scene, list[Fact]]:
+    spans = draw(spans_of())
+    now = draw(st.integers((START + DAY) * 60, (START + 9 * DAY) * 60))
+    return Scene("e", "train-a", spans, Notes(), Days("Europe/Berlin"), now), draw(facts_of(spans))
+
+
+def told(scene: Scene, facts: list[Fact], low: int = START, high: int = START + 9 * DAY) -> list[Row]:
+    some = [fact for fact in facts if low <= fact.minute <= high]
+    return rows(scene, some, low, high, lambda: (fact for fact in facts if fact.minute < low))
+
+
+@given(scenes())
+def test_every_slot_and_every_run_is_told_once(given: tuple[Scene, list[Fact]]) -> None:
+    scene, facts = given
+    found = told(scene, facts)
+    assert [(row.minute, row.attempt or 0) for row in found if row.run] == [(fact.minute, fact.attempt) for fact in facts]
+    filled = {fact.minute for fact in facts if fact.kind != "manual"}
+    named = {minute for minute, _ in expected(scene.spans, START * 60 - 1, (START + 9 * DAY) * 60 + 59)}
+    assert Counter(row.minute for row in found if not row.run) == Counter(named - filled)
+    assert [row.minute for row in found] == sorted(row.minute for row in found)
+
+
+@given(scenes(), PLANS, st.integers(0, 8 * DAY))
+def test_an_edit_changes_nothing_before_it(given: tuple[Scene, list[Fact]], plan: Plan, after: int) -> None:
+    scene, facts = given
+    last = scene.spans[-1]
+    edit = max(last.start, (START + after) * 60)
+    if edit > scene.now:
+        return
+    edited = replace(scene, spans=[*scene.spans[:-1], replace(last, end=edit), Span(edit, inf, plan, "host:h", "me")])
+    before = [row for row in told(scene, facts) if row.minute * 60 <= edit]
+    since = [row for row in told(edited, facts) if row.minute * 60 <= edit]
+    # What is still due when the edit comes is dropped by it.
+    assert [(r.minute, r.run) for r in since] == [(r.minute, r.run) for r in before]
+    for old, new in zip(before, since, strict=True):
+        assert old.status in (new.status, "due", "skipped")
+        # A run that had no slot may have got one by the edit: it is told as late, and never hidden.
+        assert old.why == new.why or new.why == "late, after an edit"
+
+
+@given(scenes(), st.integers(0, 9 * DAY))
+def test_a_part_of_the_time_tells_the_same(given: tuple[Scene, list[Fact]], cut: int) -> None:
+    scene, facts = given
+    whole = told(scene, facts)
+    assert told(scene, facts, START, START + cut - 1) + told(scene, facts, START + cut) == whole
+
+
+@given(scenes(), st.integers(0, 40 * DAY))
+def test_time_alone_makes_no_past_slot_better(given: tuple[Scene, list[Fact]], more: int) -> None:
+    scene, facts = given
+    later = replace(scene, now=scene.now + more * 60)
+    for old, new in zip(told(scene, facts), told(later, facts), strict=True):
+        waiting = old.status in ("due", "not yet due", "running") or old.status == "skipped"
+        assert old == new or waiting
+
+
+def scene(*spans: Span, now: int = START + 3 * DAY, notes: Notes | None = None) -> Scene:
+    return Scene("e", "train-a", spans, notes or Notes(), Days("UTC"), now * 60)
+
+
+def daily(start: int = START, end: float = inf, engine: str = "host:h", **plan: Any) -> Span:
+    return Span(start * 60, end if end == inf else end * 60, Plan("0 1 * * *", starting_deadline=3600, **plan), engine, "me")
+
+
+def status(found: list[Row]) -> list[tuple[str, str, str]]:
+    return [(row.status, row.why, row.evidence) for row in found]
+
+
+FIRST = START + 60
+
+
+def fact(minute: int, status: str = "succeeded", late: float = 5, lasts: float | None = 60, **more: Any) -> Fact:
+    started = minute * 60 + late
+    finished = None if lasts is None else started + lasts
+    return Fact(minute, 1, status, started=started, finished=finished, **{"kind": "scheduled", **more})
+
+
+def test_the_reasons_of_slots_without_a_run() -> None:
+    assert status(told(scene(daily()), [], FIRST, FIRST)) == [("missed", "", "inferred")]
+    assert status(told(scene(daily(engine="cluster:c/n")), [], FIRST, FIRST)) == [("missed", "", "unknown")]
+    assert status(told(scene(daily(suspend=True)), [], FIRST, FIRST)) == [("suspended", "", "recorded")]
+    assert status(told(scene(daily(), now=FIRST + 30), [], FIRST, FIRST)) == [("due", "", "inferred")]
+    assert status(told(scene(daily(), now=FIRST + 60), [], FIRST, FIRST)) == [("missed", "", "inferred")]
+    assert status(told(scene(daily(), now=FIRST - 1), [], FIRST, FIRST)) == [("not yet due", "", "recorded")]
+    away = Notes(away=[(START * 60, (START + 120) * 60)])
+    assert status(told(scene(daily(), notes=away), [], FIRST, FIRST)) == [("missed", "", "recorded")]
+    noted = Notes({("train-a", FIRST): {"event": "skipped", "reason": "another ran"}})
+    assert [(row.status, row.reason) for row in told(scene(daily(), notes=noted), [], FIRST, FIRST)] == [
+        ("skipped", "another ran")
+    ]
+    dropped = Notes({("train-a", FIRST): {"event": "dropped", "reason": "by an edit"}})
+    assert [(row.status, row.reason) for row in told(scene(daily(), notes=dropped), [], FIRST, FIRST)] == [
+        ("missed", "by an edit")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lasts", "concurrency", "expected"),
+    [
+        (DAY * 60 + 4000, "Forbid", "skipped"),
+        (DAY * 60 + 4000, "Allow", "missed"),
+        # It ended in time for the slot to begin late, and nothing did.
+        (DAY * 60 + 600, "Forbid", "missed"),
+        (DAY * 60 - 600, "Forbid", "missed"),
+    ],
+)
+def test_a_run_still_at_work_skips_the_next(lasts: int, concurrency: str, expected: str) -> None:
+    found = told(scene(daily(concurrency=concurrency)), [fact(FIRST, lasts=lasts)], FIRST, FIRST + DAY)
+    assert [row.status for row in found] == ["succeeded", expected]
+
+
+def test_a_run_whose_slot_an_edit_made_is_late_not_missed() -> None:
+    # At 10:00 the schedule becomes 08:00, which has passed: Kubernetes runs it at the next event.
+    before = Span(START * 60, (START + 600) * 60, Plan("0 12 * * *"), "cluster:c/n", "me")
+    after = Span((START + 600) * 60, inf, Plan("0 8 * * *"), "cluster:c/n", "me")
+    slot = START + 480
+    found = told(scene(before, after), [fact(slot, late=3 * 3600)], START, START + DAY - 1)
+    assert [(row.minute, row.why, row.status) for row in found] == [(slot, "late, after an edit", "succeeded")]
+
+
+def test_why_a_run_ran() -> None:
+    assert status(told(scene(daily()), [fact(FIRST, late=LATE - 1)], FIRST, FIRST))[0][1] == ""
+    assert status(told(scene(daily()), [fact(FIRST, late=2580)], FIRST, FIRST))[0][1] == "43 min late"
+    assert status(told(scene(daily()), [fact(FIRST + 7)], FIRST + 7, FIRST + 7))[0][1] == "no revision expected it"
+    assert status(told(scene(daily(FIRST)), [fact(START)], START, START))[0][1] == "before the first revision"
+    assert status(told(scene(), [fact(START)], START, START))[0][1] == ""
+    found = told(scene(daily()), [fact(FIRST, kind="manual")], FIRST, FIRST)
+    assert [(row.status, row.why) for row in found] == [("succeeded", "manual"), ("missed", "")]
+
+
+def test_another_machines_run_that_says_nothing_has_died() -> None:
+    silent = fact(FIRST, "running", lasts=None, reason="on elsewhere")
+    assert status(told(scene(daily(deadline=3600), now=FIRST + 65), [silent], FIRST, FIRST))[0][0] == "running"
+    assert status(told(scene(daily(deadline=3600), now=FIRST + 75), [silent], FIRST, FIRST))[0][0] == "died"
+    assert status(told(scene(now=FIRST + 29 * DAY), [silent], FIRST, FIRST))[0][0] == "running"
+    assert status(told(scene(now=FIRST + 31 * DAY), [silent], FIRST, FIRST))[0][0] == "died"
+
+
+def test_every_counts_from_the_last_time_or_the_beginning() -> None:
+    first = Span(START * 60, (START + 400) * 60, Plan("0 */2 * * *"), "host:h", "me")
+    second = Span((START + 400) * 60, (START + 900) * 60, Plan("@every 3h"), "host:h", "me")
+    third = Span((START + 900) * 60, inf, Plan("@every 3h", suspend=True), "host:h", "me")
+    named = [minute - START for minute, _ in expected([first, second, third], START * 60, (START + 1200) * 60)]
+    # 02:00, 04:00, 06:00; then three hours on from 06:00, whatever else is edited.
+    assert named == [120, 240, 360, 540, 720, 900, 1080]
+    alone = Span(START * 60 + 90, inf, Plan("@every 1h"), "host:h", "me")
+    assert following([alone], START * 60 + 100) == START + 61
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0 s"), (59, "59 s"), (90, "1.5 min"), (2580, "43 min"), (5400, "1.5 h"), (86400, "1 d")]
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

@@ -1,0 +1,356 @@
+"""`serve` as a process and as a loop: owners, stops, kills, clocks, edits, a full disk; nothing runs twice or is lost unsaid."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.store import Store
+from needs import missing
+from scheduler import revise
+from scheduler.config import load
+from scheduler.history import History, Wish
+from scheduler.journal import Journal
+from scheduler.manual import keep_context
+from scheduler.metrics import Metrics
+from scheduler.serve import Clock, Server
+
+CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
+DATA = """
+import os
+import numpy as np
+def load(hyperparameters):
+    mark = {mark!r}
+    if os.path.exists(mark):
+        open(mark).read()  # a FIFO: whoever opens it waits
+    random = np.random.default_rng(1)
+    return {{"x_train": random.random((600, 4), dtype="float32"), "y_train": np.arange(600) % 3}}
+"""
+CONFIG = """
+experiment: e
+runtimes: {{keras3: {{python: {keras3}}}}}
+data: {{dataset: "{dataset}"}}
+model: mlp
+hyperparameters: {{epochs: 1}}
+defaults: {{retries: 0, deadline: 1h}}
+backends: {{{backends}}}
+"""
+
+
+def write(folder: Path, keras3: Path, backends: str, dataset: str = "absent-{date}.npz") -> Path:
+    path = folder / "config.yaml"
+    path.write_text(CONFIG.format(keras3=keras3, backends=backends, dataset=dataset))
+    return path
+
+
+def blocking(folder: Path, keras3: Path, backends: str) -> Path:
+    """Runs that wait in their prepare step until `mark` is removed and they are started anew."""
+    os.mkfifo(folder / "mark")
+    (folder / "d.py").write_text(DATA.format(mark=str(folder / "mark")))
+    return write(folder, keras3, backends, "d.py:load")
+
+
+def served_since(path: Path, minutes: int) -> None:
+    """As if the configuration had been served for so long: its latest time has passed, and is due."""
+    experiment = load(path)
+    engine = _server(path, Journal(False, StringIO())).all[0].engine
+    context = keep_context(engine, experiment)
+    assert revise.record(engine.store, context, "serve", datetime.now(UTC) - timedelta(minutes=minutes))
+
+
+def _server(path: Path, journal: Journal, clock: Clock | None = None) -> Server:
+    return Server([load(path)], 2, journal, Metrics(), clock or Clock())
+
+
+@contextmanager
+def serving(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], Callable[[str], dict[str, Any]]]]:
+    """A `serve` process, and a reader of its journal up to the next event of a name."""
+    command = [*CLI, "serve", "--log-format", "json", *arguments]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+
+    def until(event: str) -> dict[str, Any]:
+        assert process.stdout is not None
+        said = []
+        for line in process.stdout:
+            told: dict[str, Any] = json.loads(line)
+            said.append(told["text"])
+            if told["event"] == event:
+                return told
+        raise AssertionError((said, process.stderr.read() if process.stderr else ""))
+
+    try:
+        yield process, until
+    finally:
+        process.kill()
+        process.wait()
+        for stream in (process.stdout, process.stderr):
+            if stream:
+                stream.close()
+
+
+def rows(folder: Path, now: float | None = None) -> list[Any]:
+    history = History(Store(folder / "store"), "e", "UTC", now or time.time())
+    return [row for row in history.rows(Wish()) if row.status not in ("not yet due",)]
+
+
+def test_stopped_and_killed_it_goes_on_with_the_same_run(tmp_path: Path, keras3: Path) -> None:
+    path = blocking(tmp_path, keras3, 'jax: {schedule: "0 * * * *", starting_deadline: 59m}')
+    minutes = datetime.now(UTC).minute
+    path.write_text(path.read_text().replace('"0 *', f'"{(minutes - 2) % 60} *'))
+    served_since(path, 30)
+    with serving(tmp_path) as (process, until):
+        run = until("begun")["run"]
+        process.send_signal(signal.SIGTERM)
+        assert until("ended")["status"] == "interrupted"
+        assert process.wait(30) == 0
+    assert [(row.run, row.status) for row in rows(tmp_path)] == [(run, "interrupted")]
+    with serving(tmp_path) as (process, until):
+        assert until("resumed")["run"] == run
+        process.kill()
+        process.wait()
+    (tmp_path / "mark").unlink()
+    with serving(tmp_path) as (process, until):
+        assert until("resumed")["run"] == run
+        assert until("ended")["status"] == "succeeded"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    assert [(row.run, row.status) for row in rows(tmp_path)] == [(run, "succeeded")]
+
+
+def test_a_second_one_says_who_runs_and_may_take_over(tmp_path: Path, keras3: Path) -> None:
+    write(tmp_path, keras3, 'jax: {schedule: "0 0 1 1 *"}')
+    with serving(tmp_path, "--listen", "127.0.0.1:0") as (first, until):
+        port = until("listens")["port"]
+        until("started")
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz") as answer:
+            assert json.load(answer)["experiments"] == ["e"]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+            assert 'cronsemble_configuration_ok{experiment="e"} 1.0' in answer.read().decode()
+        second = subprocess.run([*CLI, "serve"], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert second.returncode == 1 and f"process {first.pid}" in second.stderr and "--take-over" in second.stderr
+        with serving(tmp_path, "--take-over") as (_, heard):
+            heard("started")
+            # The first looks at its owner's file once a minute.
+            assert until("taken over") and first.wait(90) == 1
+
+
+class Hands(Clock):
+    """A clock that is set by hand."""
+
+    def __init__(self, wall: float) -> None:
+        self.now = wall
+        self.passed = 0.0
+        super().__init__(lambda: self.now, lambda: self.passed)
+
+    def go(self, seconds: float) -> None:
+        self.now += seconds
+        self.passed += seconds
+
+
+class Hand:
+    """A server that is looked at by hand, with what its journal said."""
+
+    def __init__(self, path: Path) -> None:
+        self.out = StringIO()
+        self.clock = Hands(time.time() // 60 * 60 + 1)
+        self.server = _server(path, Journal(True, self.out), self.clock)
+        self.server.begin(False)
+        self.server.look()
+
+    def events(self) -> list[tuple[str, str]]:
+        return [(told["event"], told["text"]) for told in map(json.loads, self.out.getvalue().splitlines())]
+
+    def names(self) -> list[str]:
+        return [event for event, _ in self.events()]
+
+    def settle(self) -> None:
+        """Until every run that began has ended and was heard of."""
+        for served in self.server.all:
+            for making in list(served._making.values()):
+                making.join()
+        self.server.look()
+
+    def minute(self) -> None:
+        self.clock.go(60)
+        self.server.look()
+
+
+@pytest.fixture
+def by_hand() -> Iterator[Callable[[Path], Hand]]:
+    made: list[Hand] = []
+
+    def make(path: Path) -> Hand:
+        made.append(Hand(path))
+        return made[-1]
+
+    yield make
+    for each in made:
+        for served in each.server.all:
+            served.stop(each.clock.now)
+
+
+EVERY = 'jax: {schedule: "* * * * *", starting_deadline: 10m}'
+
+
+def test_a_clock_that_is_set_back_and_forth_runs_nothing_twice(
+    tmp_path: Path, keras3: Path, by_hand: Callable[[Path], Hand]
+) -> None:
+    hand = by_hand(write(tmp_path, keras3, EVERY))
+    hand.minute()
+    hand.settle()
+    hand.clock.now -= 3600
+    hand.server.look()
+    hand.clock.go(58)
+    hand.server.look()
+    hand.settle()
+    hand.clock.now += 3600
+    hand.server.look()
+    hand.settle()
+    assert hand.names().count("clock") == 2
+    runs = Counter(row.minute for row in rows(tmp_path, hand.clock.now) if row.run)
+    assert set(runs.values()) == {1} and hand.names().count("begun") == len(runs)
+
+
+def test_a_machine_that_slept_makes_up_for_the_latest_time_alone(
+    tmp_path: Path, keras3: Path, by_hand: Callable[[Path], Hand]
+) -> None:
+    hand = by_hand(write(tmp_path, keras3, EVERY))
+    hand.clock.now += 5 * 60
+    hand.server.look()
+    hand.settle()
+    told = rows(tmp_path, hand.clock.now)
+    assert [row.status for row in told] == ["failed", "missed", "missed", "missed", "missed"]
+    assert all(row.reason for row in told)
+
+
+def test_an_edited_configuration_holds_or_is_refused(tmp_path: Path, keras3: Path, by_hand: Callable[[Path], Hand]) -> None:
+    path = write(tmp_path, keras3, EVERY)
+    hand = by_hand(path)
+    good = path.read_text()
+    path.write_text(good.replace("* * * * *", "* * * *"))
+    hand.minute()
+    hand.settle()
+    assert "refused" in hand.names() and "config.yaml" in dict(hand.events())["refused"]
+    hand.minute()
+    hand.settle()
+    # Said once; and the old one goes on.
+    assert hand.names().count("refused") == 1 and hand.names().count("begun") == 2
+    path.write_text(good.replace("* * * * *", "0 0 1 1 *"))
+    hand.minute()
+    hand.settle()
+    assert "revised" in hand.names()
+    hand.minute()
+    assert hand.names().count("begun") == 3
+    assert len(Store(tmp_path / "store").revisions("e")) == 2
+    path.unlink()
+    hand.minute()
+    assert hand.names().count("refused") == 2
+
+
+def test_forbid_waits_and_replace_ends_the_run_before(tmp_path: Path, keras3: Path, by_hand: Callable[[Path], Hand]) -> None:
+    members = 'a: {backend: jax, schedule: "* * * * *"}, b: {backend: jax, schedule: "* * * * *", concurrency: replace}'
+    hand = by_hand(blocking(tmp_path, keras3, members))
+    for _ in range(3):
+        hand.minute()
+    (served,) = hand.server.all
+    assert sorted(name for name, _ in served._making)[0] == "train-a"
+    assert [name for name, _ in served._making].count("train-a") == 1
+    (tmp_path / "mark").unlink()
+    for (task, minute), making in sorted(served._making.items()):
+        if task == "train-b" and minute != max(at for name, at in served._making if name == "train-b"):
+            making.join()
+    hand.server.look()
+    for served in hand.server.all:
+        served.engine.interrupt()
+    hand.settle()
+    told = {(row.task, row.minute): row for row in rows(tmp_path, hand.clock.now)}
+    first = int(hand.clock.now // 60) - 2
+    assert told["train-a", first + 1].status == "skipped" and "concurrency: forbid" in told["train-a", first + 1].reason
+    assert told["train-b", first].status == "interrupted" and "concurrency: replace" in told["train-b", first].reason
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True, check=False
+    ).returncode:
+        missing("a small file system cannot be mounted here: run as root")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_delays_a_start_and_is_said(small_disk: Path, keras3: Path, by_hand: Callable[[Path], Hand]) -> None:
+    hand = by_hand(write(small_disk, keras3, EVERY))
+    filler = small_disk / "filler"
+    with suppress(OSError), open(filler, "wb") as file:
+        while True:
+            file.write(b"0" * 4096)
+    hand.minute()
+    hand.settle()
+    assert "begun" not in hand.names() and "No space left" in dict(hand.events())["trouble"]
+    filler.unlink()
+    hand.clock.go(20)
+    hand.server.look()
+    hand.settle()
+    assert hand.names().count("begun") == 1
+    assert [row.status for row in rows(small_disk, hand.clock.now)] == ["failed"]
+
+
+DRIVER = """
+import sys, time
+from pathlib import Path
+from scheduler.config import load
+from scheduler.journal import Journal
+from scheduler.metrics import Metrics
+from scheduler.serve import Clock, Server
+base, pace = float(sys.argv[2]), float(sys.argv[3])
+class Quick(Clock):
+    def wait(self, changed, happened, seconds):
+        changed.wait_for(happened, seconds / pace)
+now = lambda: base + (time.time() - base) * pace
+server = Server([load(Path(sys.argv[1]))], 2, Journal(True), Metrics(), Quick(now, now))
+server.begin(False)
+server.run()
+"""
+
+
+def test_killed_again_and_again_every_slot_runs_once_or_has_its_reason(tmp_path: Path, keras3: Path) -> None:
+    """A clock that goes thirty times as fast, and kills at any moment."""
+    path = write(tmp_path, keras3, 'a: {backend: jax, schedule: "* * * * *"}, b: {backend: jax, schedule: "*/2 * * * *"}')
+    base, pace, dice = time.time(), 30.0, random.Random(7)
+    for _ in range(5):
+        command = [sys.executable, "-c", DRIVER, str(path), str(base), str(pace)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        with process.stdout as lines:
+            for wanted, line in enumerate(lines):
+                if wanted > dice.randrange(4, 12):
+                    break
+                assert json.loads(line)["event"] != "trouble", line
+            process.kill()
+        process.wait()
+    now = base + (time.time() - base) * pace
+    told = rows(tmp_path, now)
+    assert set(Counter((row.task, row.minute) for row in told).values()) == {1}
+    assert len({row.run for row in told if row.run}) >= 5
+    for row in told:
+        assert row.run is None or row.attempt == 1
+        assert row.status in ("failed", "interrupted", "died", "running", "due") or (row.status == "missed" and row.reason)

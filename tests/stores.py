@@ -1,0 +1,87 @@
+"""Builds stores on disk as runs leave them, through the store's own interface."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jobs import contract as c
+from jobs.contract import RunId
+from jobs.store import Store, process_identity, publish_bytes, to_json, write_file
+
+ELSEWHERE = {"host": "elsewhere", "boot": "b", "pid": 1, "start": 1}
+
+
+def at(text: str) -> datetime:
+    """An instant of UTC: ``2026-11-20T01:00``, seconds optional."""
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def minute(text: str) -> int:
+    return int(at(text).timestamp() // 60)
+
+
+def iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Builder:
+    """A store of one experiment in the making."""
+
+    def __init__(self, root: Path, experiment: str = "e") -> None:
+        self.store, self.experiment = Store(root), experiment
+        self._numbers: dict[str, int] = {}
+
+    def revise(self, time: str, tasks: Mapping[str, Mapping[str, Any]], what: str = "serve", engine: str = "host:here") -> None:
+        """A revision that says everything."""
+        number = self._numbers[engine] = self._numbers.get(engine, 0) + 1
+        told = {"time": iso(at(time).timestamp()), "by": "me@here", "tool": "0.1", "what": what, "engine": engine}
+        held = {"program": "p" * 64, "code": ""}
+        whole = {
+            name: {"timezone": "UTC", "concurrency": "Forbid", "starting_deadline": 3600, **task} for name, task in tasks.items()
+        }
+        assert self.store.add_revision(self.experiment, {"revision": number, **told, **held, "tasks": whole, "folded": 1})
+
+    def note(self, time: str, event: str, **more: Any) -> None:
+        self.store.note(
+            self.experiment, "here", {"time": iso(at(time).timestamp()), "event": event, "engine": "host:here", **more}
+        )
+
+    def run(
+        self,
+        task: str,
+        slot: str | int,
+        status: str = "succeeded",
+        *,
+        attempt: int = 1,
+        late: float = 5,
+        lasts: float = 60,
+        reason: str = "",
+        kind: str = "scheduled",
+        process: Mapping[str, Any] = ELSEWHERE,
+        files: Mapping[str, bytes] = {},
+        **record: Any,
+    ) -> RunId:
+        """A run with one try, which started ``late`` seconds after its minute; ``files`` lie in its folder."""
+        when = minute(slot) if isinstance(slot, str) else slot
+        run = RunId(when, attempt, self.experiment, task)
+        started, finished = iso(when * 60 + late), iso(when * 60 + late + lasts)
+        self.store.begin_try(
+            run, "a", {"schema": 1, "run": str(run), "try": "a", "time": started, "kind": kind, "process": process}
+        )
+        folder = self.store.try_folder(run, "a")
+        for name, data in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            write_file(folder / name, data)
+        if status == "succeeded":
+            told = {"started": started, "finished": finished, "kind": kind, "accuracy": 0.9, "try": "a", "run": str(run)}
+            write_file(folder / c.RECORD, to_json({"schema": 1, "experiment": self.experiment, "task": task, **told, **record}))
+            assert self.store.publish(run, "a")
+        elif status != "running":
+            publish_bytes(folder / c.END, to_json({"schema": 1, "time": finished, "status": status, "reason": reason}))
+        return run
+
+
+HERE = process_identity
