@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC
 from typing import Any, Protocol
@@ -43,24 +43,40 @@ def execute(api: Api, plan: Plan, leases: Mapping[str, Lease], progress: Progres
     """Do what the plan says. After a batch with a failure nothing more is begun: the next sync goes on from there."""
     outcome = Outcome()
     stop = threading.Event()
+    waiting: list[tuple[Action, Future[ClusterError | None]]] = []
+
+    def settle(left: int) -> None:
+        """Take results until no more than ``left`` actions are under way."""
+        while len(waiting) > left:
+            action, future = waiting.pop(0)
+            error = future.result()
+            if error is None:
+                outcome.done.append(action)
+                progress.done(action)
+            else:
+                outcome.failed.append((action, error))
+
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for batch in batches(plan.actions):
-            for namespace in {action.namespace for action in batch if action.kind != "Namespace"}:
-                leases[namespace].check()
-            try:
-                results = list(pool.map(lambda action: _attempt(api, action, plan.tool, what, stop), batch))
-            except BaseException:
-                stop.set()
-                raise
-            for action, error in zip(batch, results, strict=True):
-                if error is None:
-                    outcome.done.append(action)
-                    progress.done(action)
-                else:
-                    outcome.failed.append((action, error))
-            if outcome.failed:
-                break
+        try:
+            stage = None
+            for batch in batches(plan.actions):
+                # Within a stage a batch begins while the last of the one before are under way.
+                settle(AT_ONCE if _stage(batch[0]) == stage else 0)
+                stage = _stage(batch[0])
+                if outcome.failed:
+                    break
+                for namespace in {action.namespace for action in batch if action.kind != "Namespace"}:
+                    leases[namespace].check()
+                waiting += [(action, pool.submit(_attempt, api, action, plan.tool, what, stop)) for action in batch]
+            settle(0)
+        except BaseException:
+            stop.set()
+            raise
     return outcome
+
+
+def _stage(action: Action) -> tuple[bool, bool, str]:
+    return action.verb == PRUNE, action.verb == RECORD, action.kind
 
 
 def batches(actions: Iterable[Action]) -> list[list[Action]]:
@@ -68,7 +84,7 @@ def batches(actions: Iterable[Action]) -> list[list[Action]]:
     found: list[list[Action]] = []
     stage: tuple[bool, bool, str] | None = None
     for action in actions:
-        now = (action.verb == PRUNE, action.verb == RECORD, action.kind)
+        now = _stage(action)
         if now != stage or len(found[-1]) >= BATCH:
             found.append([])
             stage = now

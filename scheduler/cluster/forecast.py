@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -24,10 +25,15 @@ def next_fire(spec: Mapping[str, Any], now: datetime, anchor: datetime) -> str |
         found = schedule.parse(spec["schedule"])
     except schedule.ScheduleError:
         return None
-    times = fires.fires(found, spec.get("timeZone") or "UTC", now)
     if found.every is not None:
-        times = (each for each in fires.fires(found, "UTC", anchor) if each > now)
-    return next((iso(each) for each in times), None)
+        return next((iso(each) for each in fires.fires(found, "UTC", anchor) if each > now), None)
+    # Fire times are whole minutes: every instant of a minute has the same next one.
+    return _after(spec["schedule"], spec.get("timeZone") or "UTC", now.replace(second=0, microsecond=0))
+
+
+@functools.lru_cache(maxsize=8192)
+def _after(expression: str, timezone: str, minute: datetime) -> str | None:
+    return next((iso(each) for each in fires.fires(schedule.parse(expression), timezone, minute)), None)
 
 
 def last(live: Mapping[str, Any]) -> datetime:
