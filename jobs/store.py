@@ -37,7 +37,7 @@ from jobs.contract import (
     parse_run_id,
 )
 from jobs.files import GONE, fsync, names, publish_bytes, publish_file, read_json, sha256_of, to_json, write_file
-from jobs.ledger import Ledger
+from jobs.removal import Removal
 
 __all__ = [
     "Run",
@@ -112,7 +112,7 @@ def snapshot_of(task: Mapping[str, Any]) -> dict[str, str]:
     return {**task["snapshot"], "task": hashlib.sha256(to_json(dict(task))).hexdigest()}
 
 
-class Store(Ledger):
+class Store(Removal):
     """A store's folder."""
 
     # -- where things are
@@ -228,7 +228,8 @@ class Store(Ledger):
         """Link what a process that died between commit and link left out of the archive."""
         healed = []
         for run in self.runs(experiment, ENSEMBLE_TASK):
-            if run.status == "succeeded" and not self.archived(run.id, run.record).exists():
+            target = self.archived(run.id, run.record)
+            if run.status == "succeeded" and not target.exists() and not self.is_archive_removed(run.id, target):
                 path = self.publish_archive(run.id)
                 if path is not None:
                     healed.append(path)
