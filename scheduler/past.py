@@ -127,7 +127,9 @@ def _print_values(kind: type[msgspec.Struct], values: Sequence[msgspec.Struct], 
     sys.stdout.flush()
     out = sys.stdout.buffer
     if as_json:
-        out.write(b"[" + b",\n ".join(map(msgspec.json.Encoder().encode, values)) + b"]\n")
+        # A line break stands nowhere inside a value.
+        lines = msgspec.json.Encoder().encode_lines(values)
+        out.write(b"[" + lines.rstrip(b"\n").replace(b"\n", b",\n ") + b"]\n")
     else:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
