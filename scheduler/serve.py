@@ -82,8 +82,8 @@ class Server:
         now, before = look.wall, self._last
         moved = (look.wall - before.wall) - (look.steady - before.steady)
         if abs(moved) > JUMP:
-            how = f"the clock was set {'forward' if moved > 0 else 'back'} by {abs(moved):.0f} s, or this machine slept"
-            self.journal.write("clock", how)
+            how = "the clock was set forward, or this machine slept:" if moved > 0 else "the clock was set back:"
+            self.journal.write("clock", f"{how} {abs(moved):.0f} s")
             for served in self.all:
                 served.clock_moved(before.wall, now)
         self._last = look

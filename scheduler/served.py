@@ -219,9 +219,10 @@ class Served:
     def clock_moved(self, before: float, now: float) -> None:
         """The clock was set, or the machine slept: every task is looked at anew."""
         if now > before:
+            # One note for all that passed meanwhile, as after a stop.
             self._note({"event": "started", "since": _iso(before), "reason": "the machine slept, or its clock was set"}, now)
         for standing in self.standings.values():
-            standing.wake = -inf
+            standing.settled, standing.wake = max(standing.settled, int(now // 60)), -inf
 
     # -- deciding
 
@@ -230,6 +231,8 @@ class Served:
         for name, standing in self.standings.items():
             if standing.wake <= now and standing.spans:
                 self._decide(name, standing, now)
+        if self._notes:
+            self.beat(now)
         return min((standing.wake for standing in self.standings.values() if standing.spans), default=inf)
 
     def _decide(self, name: str, standing: Standing, now: float) -> None:
@@ -270,7 +273,6 @@ class Served:
 
     def _note(self, note: dict[str, Any], now: float) -> None:
         self._notes.append({"time": _iso(now), "engine": revise.engine(), **note})
-        self.beat(now)
 
     # -- running
 
@@ -316,6 +318,7 @@ class Served:
             making.join(10)
         if self.owned:
             self._note({"event": "stopped"}, now)
+            self.beat(now)
         self.journal.write("stopped", "stopped" + (": what was at work goes on with the next start" if self._making else ""))
 
 
