@@ -17,8 +17,9 @@ from scheduler.config import Experiment
 from scheduler.engine import Budget
 from scheduler.errors import CronsembleError
 from scheduler.journal import Journal
+from scheduler.making import Ended
 from scheduler.metrics import Metrics
-from scheduler.served import Ended, Served
+from scheduler.served import Served
 
 LONGEST_WAIT = 10.0
 """Seconds after which the clock is looked at again: while a machine sleeps, a wait does not count on."""
