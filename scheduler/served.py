@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
@@ -11,11 +10,9 @@ from typing import Any
 
 from cronjobs import revisions
 from cronjobs.due import DEADLINE, EDIT, Decision, Known, decide
-from cronjobs.resolved import Experiment, Task
-from cronjobs.revisions import Span
-from cronjobs.tasks import Context, ensemble_task, train_task
+from cronjobs.resolved import Experiment
 from jobs import contract as c
-from jobs.store import Run, Store, is_alive, process_identity
+from jobs.store import Store, is_alive, process_identity
 from scheduler import revise
 from scheduler.config import ConfigErrors, load
 from scheduler.engine import Budget, LocalEngine
@@ -24,6 +21,7 @@ from scheduler.journal import Journal
 from scheduler.making import Ended, Making, begun_by, iso, slot_name
 from scheduler.manual import keep_context
 from scheduler.metrics import Metrics
+from scheduler.standing import Standing, has_tries_left, tasks_of
 from scheduler.watched import Watched
 from scheduler.whereabouts import local_store
 
@@ -37,21 +35,6 @@ _SAID = {DEADLINE: "missed", EDIT: "dropped"}
 def back_off(failed: int) -> float:
     """Seconds between a failed try and the next, as the Job controller waits: 10, 20, 40, … and at most ten minutes."""
     return float(min(10 * 2 ** (failed - 1), 600))
-
-
-@dataclass
-class Standing:
-    """What is known of one task. ``blocked`` tells why its waiting slot waits."""
-
-    spec: Task
-    resolved: dict[str, Any]
-    spans: list[Span]
-    started: set[int] = field(default_factory=set)
-    active: dict[int, c.RunId | None] = field(default_factory=dict)
-    waiting: int | None = None
-    blocked: str = ""
-    settled: int = 0
-    wake: float = -inf
 
 
 class Served:
@@ -127,7 +110,7 @@ class Served:
         new = revise.record(self.store, context, "serve", datetime.fromtimestamp(now, UTC))
         known = revisions.spans(revisions.scheduling(self.store.revisions(self.name), now + 1))
         standings = {}
-        for name, (spec, resolved) in _tasks(context).items():
+        for name, (spec, resolved) in tasks_of(context).items():
             old = self.standings.get(name)
             standing = old or Standing(spec, resolved, [], settled=int(now // 60))
             standing.spec, standing.resolved, standing.spans, standing.wake = spec, resolved, known.get(name, []), -inf
@@ -154,7 +137,7 @@ class Served:
             if told.status == "running":
                 # Another process's, which goes on to its end: it counts for `concurrency`.
                 standing.active[run.minute] = run
-            elif process.get("host") == self._host and begun + standing.spec.deadline > now and _tries_left(told, standing):
+            elif process.get("host") == self._host and begun + standing.spec.deadline > now and has_tries_left(told, standing):
                 self.journal.write("resumed", f"goes on with {run}, which {told.status}", task=name, run=str(run))
                 self._start(name, standing, run.minute, (), run)
 
@@ -169,7 +152,6 @@ class Served:
             if experiment.name != self.name or local_store(experiment).root != self.store.root:
                 raise CronsembleError(f"{self.path}: another experiment or store than {self.name}: start serve again for it")
             if self._apply(experiment, now):
-                self._files.has_changed(experiment)
                 self.journal.write("revised", "the edited configuration holds from now on: `cronsemble history --revisions`")
             self.metrics.configuration.labels(self.name).set(1)
         except (ConfigErrors, CronsembleError, OSError) as error:
@@ -295,21 +277,6 @@ class Served:
             self._note({"event": "stopped"}, now)
             self.beat(now)
         self.journal.write("stopped", "stopped" + (": what was at work goes on with the next start" if self._making else ""))
-
-
-def _tasks(context: Context) -> dict[str, tuple[Task, dict[str, Any]]]:
-    experiment = context.experiment
-    found: dict[str, tuple[Task, dict[str, Any]]] = {
-        c.member_task(name): (member, train_task(context, member)) for name, member in experiment.members.items()
-    }
-    if experiment.ensemble is not None:
-        found[c.ENSEMBLE_TASK] = (experiment.ensemble, ensemble_task(context, experiment.ensemble))
-    return found
-
-
-def _tries_left(run: Run, standing: Standing) -> bool:
-    failed = sum(1 for each in run.tries if each["end"] and each["end"].get("status") == "failed")
-    return failed <= standing.spec.retries + len(standing.resolved.get("members", []))
 
 
 def _named(owner: dict[str, Any]) -> str:
