@@ -150,6 +150,21 @@ def test_a_second_one_says_who_runs_and_may_take_over(tmp_path: Path, keras3: Pa
             assert until("taken over") and first.wait(90) == 1
 
 
+def test_what_a_cluster_runs_is_refused_unless_taken_over(tmp_path: Path, keras3: Path) -> None:
+    path = write(tmp_path, keras3, 'jax: {schedule: "0 0 1 1 *"}')
+    store, owner = (
+        Store(tmp_path / "store"),
+        {"engine": "cluster:https://there/ns", "by": "you@there", "time": "2026-11-20T00:00:00Z"},
+    )
+    assert store.own("e", owner) is None
+    server = _server(path, Journal(False, StringIO()))
+    with pytest.raises(CronsembleError, match="e is run by you@there .cluster:https://there/ns, since 2026-11-20"):
+        server.begin(False)
+    assert (store.owner("e") or {})["engine"] == owner["engine"]
+    server.begin(True)
+    assert (store.owner("e") or {})["engine"] == revise.engine()
+
+
 class Hands(Clock):
     """A clock that is set by hand."""
 
