@@ -24,6 +24,7 @@ from jobs.store import Store
 from needs import missing
 from scheduler import revise
 from scheduler.config import load
+from scheduler.errors import CronsembleError
 from scheduler.history import History, Wish
 from scheduler.journal import Journal
 from scheduler.manual import keep_context
@@ -154,7 +155,7 @@ def test_what_a_cluster_runs_is_refused_unless_taken_over(tmp_path: Path, keras3
     path = write(tmp_path, keras3, 'jax: {schedule: "0 0 1 1 *"}')
     store, owner = (
         Store(tmp_path / "store"),
-        {"engine": "cluster:https://there/ns", "by": "you@there", "time": "2026-11-20T00:00:00Z"},
+        {"engine": "cluster:https://there/ns", "by": "you@there", "time": "2026-11-20"},
     )
     assert store.own("e", owner) is None
     server = _server(path, Journal(False, StringIO()))
