@@ -134,7 +134,7 @@ class LocalEngine:
         with self._lock:
             self._ending[run] = reason
             folder = self._tries.get(run)
-        if folder is not None:
+        if folder is not None and folder.exists():
             try:
                 self._end(folder, {"status": "interrupted", "reason": reason})
             except OSError as error:

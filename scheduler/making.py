@@ -39,24 +39,33 @@ class Making(threading.Thread):
         spec: Task,
         resolved: dict[str, Any],
         minute: int,
-        replaced: tuple[c.RunId, ...],
+        replaced: tuple[Making, ...],
         resumed: c.RunId | None,
     ) -> None:
         super().__init__(name=f"{task} {minute}", daemon=True)
         self.served, self.task, self.spec, self.resolved = served, task, spec, resolved
         self.minute, self.replaced, self.run_id = minute, replaced, resumed
+        self._gives_way = ""
+
+    def give_way(self, reason: str) -> None:
+        """End its run, now or as soon as it has one."""
+        self._gives_way = reason
+        if self.run_id is not None:
+            self.served.engine.end(self.run_id, reason)
 
     def run(self) -> None:
         served = self.served
         result, trouble, resumed = None, "", self.run_id is not None
         try:
             for each in self.replaced:
-                served.engine.end(each, f"replaced by the run of {slot_name(self.minute)} (concurrency: replace)")
+                each.give_way(f"replaced by the run of {slot_name(self.minute)} (concurrency: replace)")
             resolved = self._resolved() if resumed else self.resolved
             if self.run_id is None:
                 self.run_id = self._claim(resolved)
                 with suppress(OSError):  # the prepare step keeps it too
                     served.store.put_snapshot("task", to_json(resolved))
+            if self.run_id is not None and self._gives_way:
+                served.engine.end(self.run_id, self._gives_way)
             if self.run_id is not None:
                 runtimes = find_runtimes(served.experiment, needed(resolved), served.journal.say)
                 order = task_order(resolved, self.spec, served.folder, runtimes, self.minute, "scheduled")

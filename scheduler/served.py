@@ -208,7 +208,7 @@ class Served:
             standing.wake = min(standing.wake, now + AGAIN)
         standing.started = {each for each in standing.started if each * 60 > now - standing.spec.starting_deadline - KEEP}
         if told.start is not None:
-            replaced = tuple(run for run in (self._run_of(name, standing, each) for each in told.replaced) if run is not None)
+            replaced = tuple(self._making[name, each] for each in told.replaced if (name, each) in self._making)
             self._start(name, standing, told.start, replaced)
         self.metrics.following.labels(self.name, name).set(0 if told.coming is None else told.coming * 60)
 
@@ -238,7 +238,7 @@ class Served:
         return standing.active.get(minute) if making is None else making.run_id
 
     def _start(
-        self, name: str, standing: Standing, minute: int, replaced: tuple[c.RunId, ...], resumed: c.RunId | None = None
+        self, name: str, standing: Standing, minute: int, replaced: tuple[Making, ...], resumed: c.RunId | None = None
     ) -> None:
         standing.started.add(minute)
         standing.active[minute] = resumed
