@@ -16,7 +16,6 @@ from jobs import contract as c
 STORE = "/store"
 FOLDER = "/store/data"
 SNAPSHOT = "/cronsemble/program"
-REVISIONS = "/cronsemble/revisions"
 LARGEST_TASK = 120_000
 """Bytes of a task's configuration: Linux takes at most 128 KiB in one environment variable."""
 _PULL = {"always": "Always", "if_not_present": "IfNotPresent", "never": "Never"}
@@ -128,7 +127,7 @@ def _container(experiment: Experiment, name: str, runtime: str, task: Task, step
         "volumeMounts": [
             {"name": "store", "mountPath": STORE},
             {"name": "snapshot", "mountPath": SNAPSHOT, "readOnly": True},
-            {"name": "revisions", "mountPath": REVISIONS, "readOnly": True},
+            {"name": "revisions", "mountPath": c.REVISIONS, "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},
         ],
     }

@@ -24,11 +24,15 @@ ENV_SELECTION = "CRONSEMBLE_SELECTION"  # JSON {member: run id, or why there is 
 ENV_OTHER = "CRONSEMBLE_OTHER_CONFIGURATION"  # "1": repeated with today's configuration and data, not its own
 ENV_FOLDER = "CRONSEMBLE_FOLDER"  # where relative data paths begin
 ENV_SNAPSHOT = "CRONSEMBLE_SNAPSHOT"  # a folder with the program and the code that the store may lack
+ENV_REVISIONS = "CRONSEMBLE_REVISIONS"  # a folder with the cluster's revisions, if not REVISIONS
 ENV_PYTHON = "CRONSEMBLE_PYTHON"  # the interpreter of the framework
 ENV_IMAGE = "CRONSEMBLE_IMAGE"  # the image's reference, empty outside a container
 ENV_OWNER = "CRONSEMBLE_OWNER"  # JSON identity of the local engine's process
 ENV_TIMEOUT = "CRONSEMBLE_TIMEOUT"  # seconds that this step may take
 ENV_THEANO_WARM = "CRONSEMBLE_THEANO_WARM"  # a baked compile folder, copied before Theano starts
+
+REVISIONS = "/cronsemble/revisions"
+"""Where a pod finds the revisions of its experiment, a JSON file each, if there are any."""
 
 PROGRAM_FILE = "program.pyz"
 CODE_FILE = "code.zip"

@@ -178,6 +178,7 @@ def _prepare(context: Context, _: str | None) -> None:
     """Keep the snapshot, and pin the bytes that the tasks of this experiment and local date use."""
     task, store = context.task, context.store
     _keep_snapshot(context)
+    _keep_revisions(context)
     repeated = _repeated_data(context)
     if repeated is not None:
         write_file(context.folder / c.DATA, to_json(repeated))
@@ -573,6 +574,13 @@ def _keep_snapshot(context: Context) -> None:
             found = store.put_snapshot(kind, (Path(mounted) / name).read_bytes())
             if found != digest:
                 raise StepError(f"{Path(mounted) / name} is {found[:12]}, not the {digest[:12]} of this task", c.WRONG_INPUT)
+
+
+def _keep_revisions(context: Context) -> None:
+    """Put into the store the cluster's revisions that it lacks: a ConfigMap cannot hold all for ever."""
+    folder = Path(context.env.get(c.ENV_REVISIONS) or c.REVISIONS)
+    known = (read_json(path) for path in sorted(folder.glob("*.json")))
+    context.store.add_revisions(context.run.experiment, (each for each in known if each is not None))
 
 
 def _image(context: Context) -> dict[str, Any] | None:

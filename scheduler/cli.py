@@ -29,6 +29,8 @@ class LogFormat(StrEnum):
 File = Annotated[Path, typer.Option("--file", "-f", help="The configuration file.")]
 Files = Annotated[list[Path], typer.Option("--file", "-f", help="A configuration file, or a folder of them (repeat for more).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+StoreFolder = Annotated[Path | None, typer.Option("--store", help="The store, where no configuration tells it.")]
+ExperimentName = Annotated[str | None, typer.Option("--experiment", help="The experiment, where no configuration tells it.")]
 DEFAULT_FILE = Path("config.yaml")
 DEFAULT_FILES = [DEFAULT_FILE]
 
@@ -158,8 +160,8 @@ def rerun(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run and what is missing.")] = False,
     tolerance: Annotated[float, typer.Option(min=0.0, help="The largest difference that is still equal.")] = 1e-6,
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="CPUs to use; all by default.")] = None,
-    store: Annotated[Path | None, typer.Option(help="The store, where no configuration tells it.")] = None,
-    experiment: Annotated[str | None, typer.Option(help="The experiment, where no configuration tells it.")] = None,
+    store: StoreFolder = None,
+    experiment: ExperimentName = None,
     as_json: AsJson = False,
 ) -> None:
     """Repeat a dated run exactly, and say whether it comes out the same. Example: cronsemble rerun 2026-11-20"""
@@ -216,16 +218,20 @@ def history(
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="Rows; 0 for all.")] = 50,
+    store: StoreFolder = None,
+    experiment: ExperimentName = None,
 ) -> None:
     """What became of every slot, newest first, and why. Example: cronsemble history --since 7d --status missed"""
     from scheduler import past
+    from scheduler.whereabouts import locate
 
+    place = locate(file, store, experiment)
     if revisions:
-        past.print_revisions(file, as_json)
+        past.print_revisions(place, as_json)
     elif slot is not None:
-        past.print_story(file, slot, task or [], as_json)
+        past.print_story(place, slot, task or [], as_json)
     else:
-        past.print_history(file, since, until, task or [], status or [], past.Shown(as_json, as_csv, calendar), limit)
+        past.print_history(place, since, until, task or [], status or [], past.Shown(as_json, as_csv, calendar), limit)
 
 
 @app.command()
@@ -233,22 +239,65 @@ def show(
     run: Annotated[str, typer.Argument(help="A run's id, or a part of it that only one run has.")],
     file: File = DEFAULT_FILE,
     as_json: AsJson = False,
+    store: StoreFolder = None,
+    experiment: ExperimentName = None,
 ) -> None:
     """Show one run: record, epochs, members, files. Example: cronsemble show digits-ensemble-29924640"""
     from scheduler.past import print_run
+    from scheduler.whereabouts import locate
 
-    print_run(file, run, as_json)
+    print_run(locate(file, store, experiment), run, as_json)
 
 
 @app.command()
 def logs(
     run: Annotated[str, typer.Argument(help="A run's id, or a part of it that only one run has.")],
     file: File = DEFAULT_FILE,
+    store: StoreFolder = None,
+    experiment: ExperimentName = None,
 ) -> None:
     """Print what a run's processes said. Example: cronsemble logs digits-train-theano-29924640"""
     from scheduler.past import print_logs
+    from scheduler.whereabouts import locate
 
-    print_logs(file, run)
+    print_logs(locate(file, store, experiment), run)
+
+
+@app.command()
+def gc(
+    file: File = DEFAULT_FILE,
+    what: Annotated[
+        list[str] | None, typer.Option(help="staging, models, data, snapshots, runs or archive (repeat for more).")
+    ] = None,
+    older_than: Annotated[str, typer.Option(help="Only what is older than this, e.g. 90d.")] = "90d",
+    keep: Annotated[int, typer.Option(min=1, help="The newest of each task that stay, whatever their age.")] = 5,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    store: StoreFolder = None,
+    experiment: ExperimentName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove old models and leftovers; archive and records stay. Example: cronsemble gc --older-than 90d --dry-run"""
+    from scheduler.upkeep import clear
+    from scheduler.whereabouts import locate
+
+    raise typer.Exit(clear(locate(file, store, experiment), what or [], older_than, keep, dry_run, yes, as_json))
+
+
+@app.command()
+def fsck(
+    file: File = DEFAULT_FILE,
+    quick: Annotated[bool, typer.Option("--quick", help="Read no file only to compare its hash.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what is safe to mend.")] = False,
+    store: StoreFolder = None,
+    experiment: ExperimentName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find and explain damage in the store; 1 if anything is wrong. Example: cronsemble fsck --repair"""
+    from scheduler.upkeep import check_store
+    from scheduler.whereabouts import locate
+
+    raise typer.Exit(check_store(locate(file, store, experiment), quick, repair, as_json))
 
 
 def main() -> None:

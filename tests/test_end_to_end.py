@@ -189,7 +189,7 @@ def test_the_program_is_reproducible_and_explains_itself(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "command", ["check", "init", "schema", "next", "run", "serve", "rerun", "backfill", "history", "show", "logs"]
+    "command", ["check", "init", "schema", "next", "run", "serve", "rerun", "backfill", "history", "show", "logs", "gc", "fsck"]
 )
 def test_every_command_is_documented(command: str) -> None:
     text = (Path(__file__).parents[1] / "docs" / "commands.md").read_text()

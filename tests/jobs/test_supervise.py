@@ -177,6 +177,25 @@ def test_the_date_in_a_path_is_the_slots_in_the_experiments_zone(tmp_path: Path,
     assert process.returncode == c.DONE, said
 
 
+def test_mounted_revisions_are_merged_into_the_store(tmp_path: Path, program: Path) -> None:
+    store = Store(tmp_path / "store")
+    write_data(tmp_path / "d.npz", 0)
+    mounted = tmp_path / "revisions"
+    mounted.mkdir()
+    some = [{"revision": n, "time": f"2026-11-2{n}T00:00:00Z", "what": "sync", "tasks": {}} for n in (1, 2, 3)]
+    env = {c.ENV_FOLDER: str(tmp_path), c.ENV_REVISIONS: str(mounted)}
+    for number, said_by_map in enumerate(([some[0]], [{**some[1], "folded": 2}, some[2]]), 1):
+        for path in mounted.iterdir():
+            path.unlink()
+        for each in said_by_map:
+            (mounted / f"{each['revision']:06}.json").write_bytes(to_json(each))
+        (mounted / "000009.json").write_text("damaged")
+        process = supervise(program, store, RunId(MINUTE, number, "e", "train-m"), "prepare", prepare_task(), **env)
+        said, _ = process.communicate()
+        assert process.returncode == c.DONE, said
+    assert [each["revision"] for each in store.revisions("e")] == [1, 2, 3]
+
+
 def test_a_mounted_snapshot_is_kept_in_the_store_and_checked(tmp_path: Path, program: Path) -> None:
     store = Store(tmp_path / "store")
     write_data(tmp_path / "d.npz", 0)
