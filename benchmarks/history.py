@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -82,6 +83,7 @@ def build(root: Path, runs: int) -> None:
     began = now - (runs // len(names) + 1) * 60
     revision = {"revision": 1, "time": _iso(began * 60 + 60), "engine": "host:bench", "what": "serve", "by": "bench", "folded": 1}
     store.add_revision("digits", {**revision, "program": "p", "code": "c", "tasks": {name: plan for name in names}})
+    months: dict[Path, int] = {}
     for n in range(runs):
         minute, task = now - n // len(names) * 60, names[n % len(names)]
         folder = store.run_folder(RunId(minute, 1, "digits", task))
@@ -98,6 +100,10 @@ def build(root: Path, runs: int) -> None:
             )
         else:
             (own / "record.json").write_bytes(_record(task, started, finished))
+        # The folder of a month changed last when its last run began.
+        months[folder.parent] = max(months.get(folder.parent, 0), minute * 60)
+    for folder, changed in months.items():
+        os.utime(folder, (changed, changed))
 
 
 def _record(task: str, started: str, finished: str) -> bytes:

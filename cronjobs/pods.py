@@ -16,7 +16,6 @@ from jobs import contract as c
 STORE = "/store"
 FOLDER = "/store/data"
 SNAPSHOT = "/cronsemble/program"
-REVISIONS = "/cronsemble/revisions"
 LARGEST_TASK = 120_000
 """Bytes of a task's configuration: Linux takes at most 128 KiB in one environment variable."""
 _PULL = {"always": "Always", "if_not_present": "IfNotPresent", "never": "Never"}
@@ -128,7 +127,7 @@ def _container(experiment: Experiment, name: str, runtime: str, task: Task, step
         "volumeMounts": [
             {"name": "store", "mountPath": STORE},
             {"name": "snapshot", "mountPath": SNAPSHOT, "readOnly": True},
-            {"name": "revisions", "mountPath": REVISIONS, "readOnly": True},
+            {"name": "revisions", "mountPath": c.REVISIONS, "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},
         ],
     }
@@ -148,7 +147,7 @@ def _environment(image: str, task: Task) -> list[dict[str, Any]]:
         c.ENV_STORE: {"value": STORE},
         c.ENV_FOLDER: {"value": FOLDER},
         c.ENV_SNAPSHOT: {"value": SNAPSHOT},
-        c.ENV_REVISIONS: {"value": REVISIONS},
+        c.ENV_REVISIONS: {"value": c.REVISIONS},
         c.ENV_IMAGE: {"value": image},
         # The root is read-only, and the user has no home of its own.
         "HOME": {"value": "/tmp"},

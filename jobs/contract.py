@@ -30,6 +30,9 @@ ENV_OWNER = "CRONSEMBLE_OWNER"  # JSON identity of the local engine's process
 ENV_TIMEOUT = "CRONSEMBLE_TIMEOUT"  # seconds that this step may take
 ENV_THEANO_WARM = "CRONSEMBLE_THEANO_WARM"  # a baked compile folder, copied before Theano starts
 
+REVISIONS = "/cronsemble/revisions"
+"""Where a pod finds the revisions of its experiment, a JSON file each, if there are any."""
+
 PROGRAM_FILE = "program.pyz"
 CODE_FILE = "code.zip"
 """Names in the folder of a mounted snapshot."""

@@ -6,7 +6,7 @@ Standard library alone, Python 3.9.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -60,11 +60,24 @@ class Ledger:
     # -- revisions
 
     def add_revision(self, experiment: str, revision: dict[str, Any]) -> bool:
-        """Append a revision; the same one again is the same file, folded or not. False if the name is a stranger's."""
+        """Append a revision; the same one again is the same file, folded or not. False if what has its name is damaged."""
+        path = self._revision_file(experiment, revision)
+        return publish_bytes(path, to_json({"schema": SCHEMA, **revision})) or read_json(path) is not None
+
+    def add_revisions(self, experiment: str, revisions: Iterable[dict[str, Any]]) -> None:
+        """Append those that are not there yet; what is no revision is left out."""
+        known = {path.name for path in self.revision_files(experiment)}
+        for each in revisions:
+            try:
+                if self._revision_file(experiment, each).name not in known:
+                    self.add_revision(experiment, each)
+            except (KeyError, TypeError, ValueError):
+                continue
+
+    def _revision_file(self, experiment: str, revision: dict[str, Any]) -> Path:
         key = to_json([revision.get("engine"), revision["revision"], revision["time"]])
         when = int(_seconds(revision["time"]) * 1000)
-        path = self.ledger(experiment) / "revisions" / f"{when:013}-{hashlib.sha256(key).hexdigest()[:12]}.json"
-        return publish_bytes(path, to_json({"schema": SCHEMA, **revision})) or read_json(path) is not None
+        return self.ledger(experiment) / "revisions" / f"{when:013}-{hashlib.sha256(key).hexdigest()[:12]}.json"
 
     def revision_files(self, experiment: str) -> list[Path]:
         """The files of an experiment's revisions, oldest first."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.contract import RunId, member_task, parse_run_id
+from jobs.contract import RESULT, RunId, member_task, parse_run_id
 from jobs.store import Store
 
 
@@ -30,6 +30,11 @@ def is_candidate(record: dict[str, Any], invocation: str) -> bool:
     if (record.get("repeats_kind") or record.get("kind")) != "manual" or record.get("published"):
         return True
     return bool(invocation) and record.get("invocation") == invocation
+
+
+def is_model_removed(store: Store, run: RunId, record: dict[str, Any]) -> bool:
+    """Whether gc took the model out of a published training."""
+    return store.is_removed(run, f"{RESULT}/{(record.get('model') or {}).get('file')}")
 
 
 def latest(store: Store, ensemble: RunId, members: Iterable[str], max_age: int | None, invocation: str) -> list[Choice]:
@@ -57,7 +62,7 @@ def why_not(store: Store, ensemble: RunId, run: RunId, max_age: int | None, invo
         return "a manual run feeds only its own ensemble, unless with --publish"
     if when is not None and str(record.get("finished", "")) > when:
         return f"published only at {record['finished']}"
-    return ""
+    return "its model was removed by gc" if is_model_removed(store, run, record) else ""
 
 
 def _latest(store: Store, ensemble: RunId, member: str, max_age: int | None, invocation: str) -> Choice:
@@ -69,6 +74,9 @@ def _latest(store: Store, ensemble: RunId, member: str, max_age: int | None, inv
             return Choice(member, None, f"its newest candidates are older than {max_age // 3600}h")
         record = store.result(run)
         if record is not None and is_candidate(record, invocation):
+            if is_model_removed(store, run, record):
+                # An older one would be another answer, not this one.
+                return Choice(member, None, f"the model of {run} was removed by gc")
             return Choice(member, run)
     return Choice(member, None, "no published training at or before this slot")
 

@@ -15,6 +15,7 @@ import socket
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ from jobs.contract import (
     parse_run_id,
 )
 from jobs.files import GONE, fsync, names, publish_bytes, publish_file, read_json, sha256_of, to_json, write_file
-from jobs.ledger import Ledger
+from jobs.removal import Removal
 
 __all__ = [
     "Run",
@@ -112,7 +113,7 @@ def snapshot_of(task: Mapping[str, Any]) -> dict[str, str]:
     return {**task["snapshot"], "task": hashlib.sha256(to_json(dict(task))).hexdigest()}
 
 
-class Store(Ledger):
+class Store(Removal):
     """A store's folder."""
 
     # -- where things are
@@ -233,7 +234,8 @@ class Store(Ledger):
         """Link what a process that died between commit and link left out of the archive."""
         healed = []
         for run in self.runs(experiment, ENSEMBLE_TASK):
-            if run.status == "succeeded" and not self.archived(run.id, run.record).exists():
+            target = self.archived(run.id, run.record)
+            if run.status == "succeeded" and not target.exists() and not self.is_archive_removed(run.id, target):
                 path = self.publish_archive(run.id)
                 if path is not None:
                     healed.append(path)
@@ -258,8 +260,9 @@ class Store(Ledger):
 
     def month_ids(self, experiment: str, task: str, month: str) -> list[RunId]:
         """The ids of a task's runs of a month, oldest first; names that are not such runs are passed over."""
+        low, high = _minutes_of(month)
         found = (parse_run_id(name, experiment, task) for name in names(self.task_folder(experiment, task) / month))
-        return sorted(run for run in found if run is not None and run.month == month)
+        return sorted(run for run in found if run is not None and low <= run.minute < high)
 
     def month_state(self, experiment: str, task: str, month: str) -> tuple[int, int] | None:
         """When a month's folder was last changed, in ns, and its inode; None if there is none.
@@ -395,6 +398,18 @@ class Store(Ledger):
             damaged = END if end is None and END in names(folder / name) else "" if start is not None else START
             tries.append({"name": name[len(TRY_PREFIX) :], "start": start or {}, "end": end, "damaged": damaged})
         return sorted(tries, key=lambda each: str(each["start"].get("time", "")))
+
+
+def _minutes_of(month: str) -> tuple[int, int]:
+    """The first minute of a month since 1970, and the first of the next."""
+    year, number = int(month[:-3]), int(month[-2:])
+    if not (1970 <= year < 9999 and 1 <= number <= 12):
+        return 0, 0
+    ends = (
+        datetime(year, number, 1, tzinfo=timezone.utc),
+        datetime(year + number // 12, number % 12 + 1, 1, tzinfo=timezone.utc),
+    )
+    return int(ends[0].timestamp()) // 60, int(ends[1].timestamp()) // 60
 
 
 def _state(folder: Path) -> tuple[int, int] | None:

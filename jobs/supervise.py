@@ -577,14 +577,12 @@ def _keep_snapshot(context: Context) -> None:
 
 
 def _keep_revisions(context: Context) -> None:
-    """Put into the store the revisions that the cluster holds: they may be folded there, and the store outlives it."""
+    """Put into the store the cluster's revisions that it lacks: a ConfigMap cannot hold all for ever."""
     mounted = context.env.get(c.ENV_REVISIONS)
-    # A volume's folder holds its files' older states too, under names that begin with two dots.
-    for path in sorted(Path(mounted).glob("[!.]*.json")) if mounted else ():
-        try:
-            context.store.add_revision(context.run.experiment, json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, KeyError, TypeError) as error:
-            print(f"cronsemble: {path} is no revision and was passed over: {error!r}", flush=True)
+    if mounted:
+        # A volume's folder holds its files' older states too, under names that begin with two dots.
+        known = (read_json(path) for path in sorted(Path(mounted).glob("[!.]*.json")))
+        context.store.add_revisions(context.run.experiment, (each for each in known if each is not None))
 
 
 def _image(context: Context) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ import typer
 
 from scheduler.cli_cluster import Context, Kubeconfig
 from scheduler.cli_cluster import add_to as add_cluster_commands
-from scheduler.options import DEFAULT_FILE, DEFAULT_FILES, AsJson, File, Files
+from scheduler.options import DEFAULT_FILE, DEFAULT_FILES, AsJson, ExperimentName, File, Files, StoreFolder
 
 app = typer.Typer(
     name="cronsemble",
@@ -155,8 +155,8 @@ def rerun(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run and what is missing.")] = False,
     tolerance: Annotated[float, typer.Option(min=0.0, help="The largest difference that is still equal.")] = 1e-6,
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="CPUs to use; all by default.")] = None,
-    store: Annotated[Path | None, typer.Option(help="The store, where no configuration tells it.")] = None,
-    experiment: Annotated[str | None, typer.Option(help="The experiment, where no configuration tells it.")] = None,
+    store: StoreFolder = None,
+    experiment: ExperimentName = None,
     as_json: AsJson = False,
 ) -> None:
     """Repeat a dated run exactly, and say whether it comes out the same. Example: cronsemble rerun 2026-11-20"""
@@ -219,21 +219,25 @@ def history(
     context: Context = None,
     namespace: Annotated[str | None, typer.Option("--namespace", help="The namespace, with --cluster.")] = None,
     kubeconfig: Kubeconfig = None,
+    store: StoreFolder = None,
+    experiment: ExperimentName = None,
 ) -> None:
     """What became of every slot, newest first, and why. Example: cronsemble history --since 7d --status missed"""
     from scheduler import past
+    from scheduler.whereabouts import is_local, locate
 
-    if revisions and (on_cluster or not past.is_local(file)):
+    if revisions and (on_cluster or (store is None and not is_local(file))):
         from scheduler.cluster.looking import print_revisions
         from scheduler.cluster.reconcile import Target
 
         raise typer.Exit(print_revisions(file, Target(kubeconfig, context, namespace), as_json))
+    place = locate(file, store, experiment)
     if revisions:
-        past.print_revisions(file, as_json)
+        past.print_revisions(place, as_json)
     elif slot is not None:
-        past.print_story(file, slot, task or [], as_json)
+        past.print_story(place, slot, task or [], as_json)
     else:
-        past.print_history(file, since, until, task or [], status or [], past.Shown(as_json, as_csv, calendar), limit)
+        past.print_history(place, since, until, task or [], status or [], past.Shown(as_json, as_csv, calendar), limit)
 
 
 @app.command()
@@ -241,22 +245,65 @@ def show(
     run: Annotated[str, typer.Argument(help="A run's id, or a part of it that only one run has.")],
     file: File = DEFAULT_FILE,
     as_json: AsJson = False,
+    store: StoreFolder = None,
+    experiment: ExperimentName = None,
 ) -> None:
     """Show one run: record, epochs, members, files. Example: cronsemble show digits-ensemble-29924640"""
     from scheduler.past import print_run
+    from scheduler.whereabouts import locate
 
-    print_run(file, run, as_json)
+    print_run(locate(file, store, experiment), run, as_json)
 
 
 @app.command()
 def logs(
     run: Annotated[str, typer.Argument(help="A run's id, or a part of it that only one run has.")],
     file: File = DEFAULT_FILE,
+    store: StoreFolder = None,
+    experiment: ExperimentName = None,
 ) -> None:
     """Print what a run's processes said. Example: cronsemble logs digits-train-theano-29924640"""
     from scheduler.past import print_logs
+    from scheduler.whereabouts import locate
 
-    print_logs(file, run)
+    print_logs(locate(file, store, experiment), run)
+
+
+@app.command()
+def gc(
+    file: File = DEFAULT_FILE,
+    what: Annotated[
+        list[str] | None, typer.Option(help="staging, models, data, snapshots, runs or archive (repeat for more).")
+    ] = None,
+    older_than: Annotated[str, typer.Option(help="Only what is older than this, e.g. 90d.")] = "90d",
+    keep: Annotated[int, typer.Option(min=1, help="The newest of each task that stay, whatever their age.")] = 5,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    store: StoreFolder = None,
+    experiment: ExperimentName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove old models and leftovers; archive and records stay. Example: cronsemble gc --older-than 90d --dry-run"""
+    from scheduler.upkeep import clear
+    from scheduler.whereabouts import locate
+
+    raise typer.Exit(clear(locate(file, store, experiment), what or [], older_than, keep, dry_run, yes, as_json))
+
+
+@app.command()
+def fsck(
+    file: File = DEFAULT_FILE,
+    quick: Annotated[bool, typer.Option("--quick", help="Read no file only to compare its hash.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what is safe to mend.")] = False,
+    store: StoreFolder = None,
+    experiment: ExperimentName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find and explain damage in the store; 1 if anything is wrong. Example: cronsemble fsck --repair"""
+    from scheduler.upkeep import check_store
+    from scheduler.whereabouts import locate
+
+    raise typer.Exit(check_store(locate(file, store, experiment), quick, repair, as_json))
 
 
 # Last in the help: what a machine alone can do comes first.

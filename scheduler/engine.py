@@ -114,10 +114,11 @@ class LocalEngine:
             self._rest(run, min(self.back_off(failed), max(0.0, ends - time.monotonic())))
         if run is None:
             return None
+        is_over = self._is_over(run)
         with self._lock:
             began = self._tries.pop(run, None)
-            reason = self._ending.pop(run, None)
-        if began is None and reason is not None:
+            reason = self._ending.pop(run, "interrupted")
+        if began is None and is_over:
             # Its turn never came: it is told as a try that ended before its first step.
             name = uuid.uuid4().hex[:12]
             self._begin(order, run, name)
@@ -133,7 +134,7 @@ class LocalEngine:
         with self._lock:
             self._ending[run] = reason
             folder = self._tries.get(run)
-        if folder is not None:
+        if folder is not None and folder.exists():
             try:
                 self._end(folder, {"status": "interrupted", "reason": reason})
             except OSError as error:

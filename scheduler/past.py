@@ -9,20 +9,18 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import msgspec
 
 from jobs import contract as c
 from jobs.store import Run, read_json
 from scheduler import calendar_view, story, tables, terminal, views
-from scheduler.config import load
 from scheduler.dates import is_time, minutes
 from scheduler.errors import CronsembleError
 from scheduler.history import History, Wish
 from scheduler.slots import STATUSES, Row
 from scheduler.verdict import describe
-from scheduler.whereabouts import local_store
+from scheduler.whereabouts import Place
 
 COLOURS = {
     "succeeded": "green",
@@ -58,10 +56,21 @@ class Shown:
     calendar: bool = False
 
 
-def history_of(file: Path) -> tuple[History, str]:
-    """The history of a configuration's experiment as of now, and its zone."""
-    experiment = load(file)
-    return History(local_store(experiment), experiment.name, experiment.timezone, time.time()), experiment.timezone
+def history_of(place: Place) -> tuple[History, str]:
+    """The history of an experiment as of now, and its zone: without a configuration that of its newest run."""
+    if place.problem:
+        print(f"{place.problem}\ngoing on from what {place.store.root} kept", file=sys.stderr)
+    timezone = place.experiment.timezone if place.experiment else _last_zone(place)
+    return History(place.store, place.name, timezone, time.time()), timezone
+
+
+def _last_zone(place: Place) -> str:
+    for task in place.store.tasks(place.name):
+        for run in place.store.run_ids(place.name, task):
+            told = place.store.task_of(place.store.result(run) or {}).get("timezone")
+            if told:
+                return str(told)
+    return "UTC"
 
 
 def wish_of(
@@ -85,7 +94,7 @@ def wish_of(
 
 
 def print_history(
-    file: Path,
+    place: Place,
     since: str | None,
     until: str | None,
     tasks: Sequence[str],
@@ -93,7 +102,7 @@ def print_history(
     shown: Shown,
     limit: int,
 ) -> None:
-    history, timezone = history_of(file)
+    history, timezone = history_of(place)
     wish = wish_of(history, timezone, since, until, tasks, statuses)
     if shown.calendar:
         days = calendar_view.days(history, wish, timezone)
@@ -118,7 +127,9 @@ def _print_values(kind: type[msgspec.Struct], values: Sequence[msgspec.Struct], 
     sys.stdout.flush()
     out = sys.stdout.buffer
     if as_json:
-        out.write(b"[" + b",\n ".join(map(msgspec.json.Encoder().encode, values)) + b"]\n")
+        # A line break stands nowhere inside a value.
+        lines = msgspec.json.Encoder().encode_lines(values)
+        out.write(b"[" + lines.rstrip(b"\n").replace(b"\n", b",\n ") + b"]\n")
     else:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -149,9 +160,9 @@ def _cells(row: Row) -> list[str]:
     ]
 
 
-def print_story(file: Path, slot: str, tasks: Sequence[str], as_json: bool) -> None:
+def print_story(place: Place, slot: str, tasks: Sequence[str], as_json: bool) -> None:
     """The whole story of a slot, of each task that has it, or of the slot of one run."""
-    history, timezone = history_of(file)
+    history, timezone = history_of(place)
     if is_time(slot):
         low, high = minutes(slot, timezone, history.now, "SLOT")
         wish = wish_of(history, timezone, None, None, tasks, ())
@@ -175,14 +186,9 @@ def print_story(file: Path, slot: str, tasks: Sequence[str], as_json: bool) -> N
             print(tables.clean(line))
 
 
-def is_local(file: Path) -> bool:
-    """Whether the configuration's store is a folder of this machine."""
-    return isinstance(load(file).store, str)
-
-
-def print_revisions(file: Path, as_json: bool) -> None:
+def print_revisions(place: Place, as_json: bool) -> None:
     """Every revision with what it changed, newest first."""
-    history, _ = history_of(file)
+    history, _ = history_of(place)
     told = [story.revision(history, held) for held in reversed(history.revisions())]
     if as_json:
         print(json.dumps(told, indent=1))
@@ -195,8 +201,8 @@ def print_revisions(file: Path, as_json: bool) -> None:
             print(f"  {tables.clean(line)}")
 
 
-def print_run(file: Path, name: str, as_json: bool) -> None:
-    history, _ = history_of(file)
+def print_run(place: Place, name: str, as_json: bool) -> None:
+    history, _ = history_of(place)
     run = views.find(history.store, history.experiment, name)
     rows = history.rows(Wish(run.id.minute, run.id.minute, (run.id.task,)))
     row = msgspec.to_builtins(next(each for each in rows if each.run == str(run.id)))
@@ -246,9 +252,8 @@ def _print_epochs(run: Run) -> None:
             print(f"{name:<12} {terminal.chart(values)}  {values[0]:.4f} → {values[-1]:.4f}, {len(values)} epochs")
 
 
-def print_logs(file: Path, name: str) -> None:
-    experiment = load(file)
-    run = views.find(local_store(experiment), experiment.name, name)
+def print_logs(place: Place, name: str) -> None:
+    run = views.find(place.store, place.name, name)
     for folder in views.folder_of(run):
         path = run.folder / folder / c.LOG
         if path.exists():

@@ -17,8 +17,9 @@ from scheduler.config import Experiment
 from scheduler.engine import Budget
 from scheduler.errors import CronsembleError
 from scheduler.journal import Journal
+from scheduler.making import Ended
 from scheduler.metrics import Metrics
-from scheduler.served import Ended, Served
+from scheduler.served import Served
 
 LONGEST_WAIT = 10.0
 """Seconds after which the clock is looked at again: while a machine sleeps, a wait does not count on."""
@@ -82,8 +83,8 @@ class Server:
         now, before = look.wall, self._last
         moved = (look.wall - before.wall) - (look.steady - before.steady)
         if abs(moved) > JUMP:
-            how = f"the clock was set {'forward' if moved > 0 else 'back'} by {abs(moved):.0f} s, or this machine slept"
-            self.journal.write("clock", how)
+            how = "the clock was set forward, or this machine slept:" if moved > 0 else "the clock was set back:"
+            self.journal.write("clock", f"{how} {abs(moved):.0f} s")
             for served in self.all:
                 served.clock_moved(before.wall, now)
         self._last = look

@@ -86,15 +86,21 @@ class Days:
 
     def __init__(self, timezone: str) -> None:
         self._zone = zone(timezone)
+        # Tasks share their slots more often than not.
+        self._known: dict[int, tuple[str, str]] = {}
 
-    def utc(self, minute: int) -> str:
-        day, rest = divmod(minute, 1440)
-        return f"{_day(day)}T{_TIMES[rest]}Z"
+    def both(self, minute: int) -> tuple[str, str]:
+        """In UTC and in the zone: ``2026-11-20T01:00Z``, ``2026-11-20T02:00+01:00``."""
+        known = self._known.get(minute)
+        if known is None:
+            day, rest = divmod(minute, 1440)
+            away = self._zone.offset(minute * 60)
+            there, then = divmod(minute + away // 60, 1440)
+            known = self._known[minute] = f"{_day(day)}T{_TIMES[rest]}Z", f"{_day(there)}T{_TIMES[then]}{_offset(away)}"
+        return known
 
     def local(self, minute: int) -> str:
-        away = self._zone.offset(minute * 60)
-        day, rest = divmod(minute + away // 60, 1440)
-        return f"{_day(day)}T{_TIMES[rest]}{_offset(away)}"
+        return self.both(minute)[1]
 
 
 _TIMES = [f"{n // 60:02}:{n % 60:02}" for n in range(1440)]
@@ -140,23 +146,19 @@ def rows(scene: Scene, facts: Sequence[Fact], low: int, high: int, before: Calla
     """
     named = expected(scene.spans, low * 60 - 1, high * 60 + 59)
     found: list[Row] = []
-    at, busy = 0, _Busy(before)
+    at, busy = 0, _Busy(facts, before)
     for n, (minute, span) in enumerate(named):
         while at < len(facts) and facts[at].minute < minute:
             found.append(_unexpected(scene, facts[at]))
-            busy.add(facts[at])
             at += 1
-        filled = False
-        first = at
+        filled, first = False, at
         while at < len(facts) and facts[at].minute == minute:
             filled |= facts[at].kind != "manual"
             found.append(_row(scene, facts[at], span, _why(facts[at], scene, True)))
             at += 1
         if not filled:
             after = named[n + 1][0] if n + 1 < len(named) else _next(scene, minute)
-            found.append(_empty(scene, minute, span, after, busy))
-        for fact in facts[first:at]:
-            busy.add(fact)
+            found.append(_empty(scene, minute, span, after, busy.up_to(first)))
     found += [_unexpected(scene, fact) for fact in facts[at:]]
     return found
 
@@ -170,13 +172,24 @@ def _next(scene: Scene, minute: int) -> int | None:
 class _Busy:
     """Which scheduled run was at work at an instant: Forbid looks at the runs of the schedule alone."""
 
-    def __init__(self, before: Callable[[], Iterable[Fact]]) -> None:
-        self._before = before
-        self._asked = False
+    def __init__(self, facts: Sequence[Fact], before: Callable[[], Iterable[Fact]]) -> None:
+        self._facts, self._before = facts, before
+        self._added = -1  # how many of the facts; those before them are asked for first
         self._fact: Fact | None = None
         self._key = (-inf, 0, 0)  # the one that ended last; of several, the first
 
-    def add(self, fact: Fact) -> None:
+    def up_to(self, number: int) -> _Busy:
+        """With so many of the facts taken into account."""
+        if self._added < 0:
+            for earlier in self._before():
+                self._add(earlier)
+            self._added = 0
+        for fact in self._facts[self._added : number]:
+            self._add(fact)
+        self._added = max(number, self._added)
+        return self
+
+    def _add(self, fact: Fact) -> None:
         until = inf if fact.status == RUNNING else fact.finished
         if fact.kind in ("scheduled", None) and fact.started is not None and until is not None:
             key = (until, -fact.minute, -fact.attempt)
@@ -185,10 +198,6 @@ class _Busy:
 
     def at(self, instant: float, plan: Plan) -> tuple[Fact, float] | None:
         """The run, and until when it was at work; one that said nothing more, until its deadline."""
-        if not self._asked:
-            self._asked = True
-            for earlier in self._before():
-                self.add(earlier)
         fact, until = self._fact, self._key[0]
         if fact is None or fact.started is None:
             return None
@@ -206,9 +215,10 @@ def _row(scene: Scene, fact: Fact, span: Span | None, why: str) -> Row:
     status, reason, evidence = _judged(scene, fact, span)
     duration = None if fact.started is None or fact.finished is None else round(fact.finished - fact.started, 1)
     minute = fact.minute
+    utc, local = scene.days.both(minute)
     return Row(
-        scene.days.utc(minute),
-        scene.days.local(minute),
+        utc,
+        local,
         scene.task,
         status,
         fact.accuracy,
@@ -258,7 +268,7 @@ def _unexpected(scene: Scene, fact: Fact) -> Row:
 
 def _empty(scene: Scene, minute: int, span: Span, after: int | None, busy: _Busy) -> Row:
     status, reason, evidence = _without_run(scene, minute, span, after, busy)
-    utc, local = scene.days.utc(minute), scene.days.local(minute)
+    utc, local = scene.days.both(minute)
     return Row(utc, local, scene.task, status, None, None, None, None, None, None, "", reason, evidence, minute)
 
 
@@ -289,7 +299,7 @@ def _without_run(scene: Scene, minute: int, span: Span, after: int | None, busy:
     if scene.now < last and (after is None or scene.now < after * 60) and span.end > scene.now:
         limit = "" if last == inf else f"; it may start until {scene.days.local(int(last // 60))}"
         return DUE, f"no run yet{limit}", INFERRED
-    if span.engine.startswith("cluster:"):
+    if not span.engine.startswith("host:"):
         return MISSED, "no run reached the store: no Job was made, or its pods could not begin", "unknown"
     return MISSED, "no run and no word of why: probably serve was not running", INFERRED
 

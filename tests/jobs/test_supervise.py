@@ -178,6 +178,25 @@ def test_the_date_in_a_path_is_the_slots_in_the_experiments_zone(tmp_path: Path,
     assert process.returncode == c.DONE, said
 
 
+def test_mounted_revisions_are_merged_into_the_store(tmp_path: Path, program: Path) -> None:
+    store = Store(tmp_path / "store")
+    write_data(tmp_path / "d.npz", 0)
+    mounted = tmp_path / "revisions"
+    mounted.mkdir()
+    some = [{"revision": n, "time": f"2026-11-2{n}T00:00:00Z", "what": "sync", "tasks": {}} for n in (1, 2, 3)]
+    env = {c.ENV_FOLDER: str(tmp_path), c.ENV_REVISIONS: str(mounted)}
+    for number, said_by_map in enumerate(([some[0]], [{**some[1], "folded": 2}, some[2]]), 1):
+        for path in mounted.iterdir():
+            path.unlink()
+        for each in said_by_map:
+            (mounted / f"{each['revision']:06}.json").write_bytes(to_json(each))
+        (mounted / "000009.json").write_text("damaged")
+        process = supervise(program, store, RunId(MINUTE, number, "e", "train-m"), "prepare", prepare_task(), **env)
+        said, _ = process.communicate()
+        assert process.returncode == c.DONE, said
+    assert [each["revision"] for each in store.revisions("e")] == [1, 2, 3]
+
+
 def test_a_mounted_snapshot_is_kept_in_the_store_and_checked(tmp_path: Path, program: Path) -> None:
     store = Store(tmp_path / "store")
     write_data(tmp_path / "d.npz", 0)
@@ -216,23 +235,6 @@ def test_the_tasks_environment_reaches_its_data_function(tmp_path: Path, program
     process = supervise(program, store, RunId(MINUTE, 1, "e", "train-m"), "prepare", task, **{c.ENV_SNAPSHOT: str(tmp_path)})
     said, _ = process.communicate()
     assert process.returncode == c.DONE and "MODE is fast" in said, said
-
-
-def test_mounted_revisions_are_kept_in_the_store_once(tmp_path: Path, program: Path) -> None:
-    store = Store(tmp_path / "store")
-    write_data(tmp_path / "d.npz", 0)
-    mounted = tmp_path / "revisions"
-    mounted.mkdir()
-    revision = {"revision": 1, "time": "2026-11-23T06:00:00Z", "engine": "cluster:x/y", "tasks": {}}
-    (mounted / "000001.json").write_text(json.dumps(revision))
-    (mounted / "000002.json").write_text("no revision")
-    env = {c.ENV_FOLDER: str(tmp_path), c.ENV_REVISIONS: str(mounted)}
-    for attempt in (1, 2):
-        process = supervise(program, store, RunId(MINUTE, attempt, "e", "train-m"), "prepare", prepare_task(), **env)
-        said, _ = process.communicate()
-        assert process.returncode == c.DONE and "000002.json is no revision" in said, said
-    (kept,) = store.revisions("e")
-    assert kept == {"schema": 1, **revision}
 
 
 SLEEPER = "import time\ndef data(hyperparameters):\n    print('asleep', flush=True)\n    time.sleep(600)\n"

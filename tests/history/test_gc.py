@@ -1,0 +1,171 @@
+"""gc: what goes, what stays, what is said before, and the tombstone after."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs import contract as c
+from jobs.contract import RunId
+from jobs.select import latest
+from jobs.store import Store
+from scheduler.retention import ARCHIVE, DATA, DEFAULT, MODELS, RUNS, SNAPSHOTS, Clearing, Rule, clearing, execute
+from stores import Builder, at, minute
+
+CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
+NOW = at("2024-11-24T12:00").timestamp()
+DAY = 86400
+MODEL = {"file": "model.h5", "sha256": "0" * 64}
+
+
+def age(store: Store, seconds: float) -> None:
+    """Make every file in a store look as old as that."""
+    for folder, folders, files in os.walk(store.root):
+        for name in [*folders, *files]:
+            os.utime(os.path.join(folder, name), (NOW - seconds,) * 2)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Ten days of trainings and ensembles, the last on the 23rd; the training of the 16th needed a second try."""
+    builder = Builder(tmp_path / "store")
+    for day in range(14, 24):
+        data = {"fingerprint": f"f{day}"}
+        builder.store.dataset(f"f{day}").parent.mkdir(parents=True, exist_ok=True)
+        builder.store.dataset(f"f{day}").write_bytes(b"x" * 100)
+        task = builder.store.put_snapshot("task", b"%d" % day)
+        run = builder.run(
+            "train-a", f"2024-11-{day}T01:00", files={"model.h5": b"x" * 50, "epochs.csv": b""}, model=MODEL, data=data,
+            snapshot={"program": "", "code": "", "task": task},
+        )  # fmt: skip
+        members = [{"member": "a", "run": str(run), "accuracy": 0.9}]
+        csvs = {c.CSV: b"%d" % day, "members/a.csv": b"a"}
+        builder.run("ensemble", f"2024-11-{day}T06:00", files=csvs, members=members, ensemble={}, data=data)
+        builder.store.publish_archive(RunId(minute(f"2024-11-{day}T06:00"), 1, "e", "ensemble"))
+    dead = RunId(minute("2024-11-16T01:00"), 1, "e", "train-a")
+    builder.store.begin_try(dead, "dead", {"time": "2024-11-16T00:59:00Z"})
+    for name in ("model.h5", "log.txt"):
+        (builder.store.try_folder(dead, "dead") / name).write_bytes(b"x" * 70)
+    age(builder.store, 2 * DAY)
+    return builder.store
+
+
+def names(found: Clearing) -> list[str]:
+    return sorted(f"{item.run or ''}:{item.name}" for item in found.items)
+
+
+def name_of(day: int, task: str = "train-a") -> str:
+    return str(RunId(minute(f"2024-11-{day}T{'01' if task == 'train-a' else '06'}:00"), 1, "e", task))
+
+
+def test_old_models_and_dead_tries_go_and_the_newest_stay(store: Store) -> None:
+    found = clearing(store, "e", Rule(DEFAULT, 5 * DAY, 3), NOW)
+    old = [f"{name_of(day)}:result/model.h5" for day in range(14, 20)]
+    assert names(found) == sorted([*old, f"{name_of(16)}:try-dead/model.h5"])
+    assert found.consequences == [
+        "6 ensembles from 2024-11-14 to 2024-11-19 can be repeated, but not with rerun --reuse-models: "
+        "their members are trained again"
+    ]
+    # By count alone, and by age alone.
+    assert len(names(clearing(store, "e", Rule([MODELS], 0, 3), NOW))) == 7
+    assert len(names(clearing(store, "e", Rule([MODELS], 5 * DAY, 1), NOW))) == 6
+    before = {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file()}
+    assert list(execute(store, found, "2024-11-24T12:00:00Z", "me")) == []
+    after = {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file() and path.name != c.REMOVED}
+    assert set(before) - set(after) == {item.path for item in found.items}
+    assert all(before[path] == data for path, data in after.items())
+    assert names(clearing(store, "e", Rule(DEFAULT, 5 * DAY, 3), NOW)) == []
+    run = store.read(RunId(minute("2024-11-16T01:00"), 1, "e", "train-a"))
+    assert run.status == "succeeded"
+    assert [each["path"] for each in run.removed["files"]] == ["try-dead/model.h5", "result/model.h5"]
+
+
+def test_a_removed_model_is_never_taken_nor_replaced_by_an_older_one(store: Store) -> None:
+    ensemble = RunId(minute("2024-11-16T06:00"), 2, "e", "ensemble")
+    assert latest(store, ensemble, ["a"], None, "")[0].run is not None
+    list(execute(store, clearing(store, "e", Rule([MODELS], 5 * DAY, 3), NOW), "2024-11-24T12:00:00Z", "me"))
+    (choice,) = latest(store, ensemble, ["a"], None, "")
+    assert choice.run is None and choice.reason == f"the model of {name_of(16)} was removed by gc"
+    now = RunId(minute("2024-11-24T06:00"), 1, "e", "ensemble")
+    assert str(latest(store, now, ["a"], None, "")[0].run) == name_of(23)
+
+
+def test_work_in_progress_is_left_alone(store: Store) -> None:
+    part = store.root / "datasets" / ".x.npz.1.part"
+    hidden = store.root / "runs/e/train-a/2024-11" / name_of(23) / ".try-x.1"
+    hidden.mkdir()
+    part.write_bytes(b"")
+    (hidden / c.START).write_bytes(b"")
+    for seconds, expected in ((0, 0), (2 * DAY, 2)):
+        for path in (part, hidden, hidden / c.START):
+            os.utime(path, (NOW - seconds,) * 2)
+        assert (
+            sum(item.path in (part, hidden) for item in clearing(store, "e", Rule(DEFAULT, 90 * DAY, 3), NOW).items) == expected
+        )
+
+
+def test_data_and_snapshots_that_a_kept_run_names_stay(store: Store) -> None:
+    stray = store.dataset("stray")
+    stray.write_bytes(b"x")
+    unnamed = store.snapshot("task", store.put_snapshot("task", b"unnamed"))
+    age(store, 10 * DAY)
+    rule = Rule([DATA, SNAPSHOTS], 5 * DAY, 3)
+    assert {item.path for item in clearing(store, "e", rule, NOW).items} == {stray, unnamed}
+    # Where a record cannot be read, nobody knows what it needs.
+    record = store.root / "runs/e/train-a/2024-11" / name_of(14) / "result/record.json"
+    record.write_text(record.read_text()[:40])
+    found = clearing(store, "e", rule, NOW)
+    assert found.items == [] and "it cannot be told which are needed" in found.consequences[0]
+
+
+def test_whole_runs_leave_their_row_and_free_what_they_alone_needed(store: Store) -> None:
+    age(store, 10 * DAY)
+    found = clearing(store, "e", Rule([RUNS, DATA, SNAPSHOTS], 5 * DAY, 3), NOW)
+    assert found.consequences[0] == "12 runs from 2024-11-14 to 2024-11-19 can never be repeated or shown: only their rows stay"
+    assert {item.name for item in found.items if item.kind == DATA} == {f"datasets/f{day}.npz" for day in range(14, 20)}
+    list(execute(store, found, "2024-11-24T12:00:00Z", "me"))
+    run = store.read(RunId(minute("2024-11-14T01:00"), 1, "e", "train-a"))
+    assert (run.status, run.evidence) == ("succeeded", "recorded")
+    assert [path.name for path in run.folder.iterdir()] == [c.REMOVED]
+    assert len(list(store.archive("e").glob("*.csv"))) == 10
+
+
+def test_what_was_taken_out_of_the_archive_is_not_put_back(store: Store) -> None:
+    found = clearing(store, "e", Rule([ARCHIVE], 5 * DAY, 3), NOW)
+    assert len(found.items) == 12
+    list(execute(store, found, "2024-11-24T12:00:00Z", "me"))
+    assert len(list(store.archive("e").glob("*.csv"))) == 4
+    assert store.heal_archive("e") == []
+
+
+def cronsemble(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*CLI, *arguments], cwd=folder, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+
+
+def test_the_command_asks_says_and_keeps_the_history(store: Store) -> None:
+    folder = store.root.parent
+    (folder / "config.yaml").write_text("experiment: e\nstore: ./store\nbackends: {a: {backend: tensorflow}}\n")
+    before = cronsemble(folder, "history", "--json", "--limit", "0").stdout
+    told: dict[str, Any] = json.loads(cronsemble(folder, "gc", "--what", "runs", "--dry-run", "--json").stdout)
+    assert len(told["items"]) == 11 and (store.root / "runs").exists()
+    refused = cronsemble(folder, "gc", "--what", "runs")
+    assert refused.returncode == 1 and "no terminal to ask on" in refused.stderr
+    assert cronsemble(folder, "history", "--json", "--limit", "0").stdout == before
+    done = cronsemble(folder, "gc", "--what", "runs", "--what", "archive", "--yes")
+    assert done.returncode == 0 and "removed 21 of 21" in done.stdout, done.stderr
+    # The rows are the same, from the index and without it.
+    assert cronsemble(folder, "history", "--json", "--limit", "0").stdout == before
+    store.forget_index()
+    assert cronsemble(folder, "history", "--json", "--limit", "0").stdout == before
+    for arguments, text in [
+        (["--what", "all"], "--what all: type one of staging"),
+        (["--older-than", "3"], "--older-than 3: must be"),
+    ]:
+        wrong = cronsemble(folder, "gc", *arguments)
+        assert wrong.returncode == 1 and text in wrong.stderr
