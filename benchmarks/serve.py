@@ -1,8 +1,8 @@
 """serve with a thousand schedules: processor use when idle, and the lag from the minute to the start mark with a hundred due.
 
-The steps are no-ops (the interpreter is /bin/false): it is the engine that is measured. A run's lag has two parts: from its minute
-until it is claimed, and from there until its first try begins, which is the waiting for the CPU budget. Budgets of all CPUs and
-of a hundred are measured, for with the second nothing waits.
+The steps are no-ops (the interpreter is /bin/false): it is the engine that is measured. A run's lag has two parts: from its
+minute until it is claimed, and from there until its first try begins, which is the waiting for the CPU budget. Budgets of all
+CPUs and of a hundred are measured, for with the second nothing waits.
 """
 
 from __future__ import annotations

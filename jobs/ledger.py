@@ -41,9 +41,9 @@ class Ledger:
         if publish_bytes(path, data):
             return None
         known = read_json(path)
-        if known is not None and known.get("engine") == claim["engine"]:
-            return None
         if not take_over:
+            if known is not None and known.get("engine") == claim["engine"]:
+                return None
             return known or {"engine": f"unknown ({path} cannot be read)"}
         replace_file(path, data)
         return None

@@ -22,12 +22,12 @@ class Choice:
 def is_candidate(record: dict[str, Any], invocation: str) -> bool:
     """Whether a published training may feed an ensemble run of this invocation.
 
-    Manual runs feed only their own ensemble unless they were published for all; a run made with another
-    configuration feeds none.
+    Manual runs feed only their own ensemble unless they were published for all, and so do their repeats; a run
+    made with another configuration feeds none.
     """
     if record.get("other_configuration"):
         return False
-    if record.get("kind") != "manual" or record.get("published"):
+    if (record.get("repeats_kind") or record.get("kind")) != "manual" or record.get("published"):
         return True
     return bool(invocation) and record.get("invocation") == invocation
 

@@ -171,7 +171,12 @@ class Store(Removal):
         except FileExistsError:
             return False
         if mark is not None:
-            publish_bytes(folder / CLAIM, to_json({"schema": SCHEMA, **mark}))
+            try:
+                publish_bytes(folder / CLAIM, to_json({"schema": SCHEMA, **mark}))
+            except OSError:
+                # Half a claim would keep everybody from the slot.
+                folder.rmdir()
+                raise
         return True
 
     def claim_of(self, run: RunId) -> dict[str, Any] | None:

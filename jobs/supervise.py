@@ -215,6 +215,18 @@ def _prepare(context: Context, _: str | None) -> None:
     write_file(context.folder / c.DATA, to_json(known))
 
 
+def _repeated_kind(context: Context) -> str | None:
+    """The kind of the run at the beginning of a chain of repeats: what is repeated feeds no more than it did itself."""
+    name = context.env.get(c.ENV_REPEATS)
+    run = c.parse_run_id(name, context.run.experiment, context.run.task) if name else None
+    if run is None:
+        return None
+    original = context.store.read(run)
+    marks = [each["start"].get("kind") for each in original.tries]
+    kind = original.record.get("repeats_kind") or original.record.get("kind") or next(iter(marks), None)
+    return str(kind) if kind else None
+
+
 def _repeated_data(context: Context) -> dict[str, Any] | None:
     """What the repeated run learnt from; None where none is repeated, or it never came to have data."""
     name = context.env.get(c.ENV_REPEATS)
@@ -357,6 +369,7 @@ def _commit(context: Context, began: str, result: dict[str, Any]) -> None:
         "invocation": context.invocation or None,
         "published": bool(task.get("published")),
         "repeats": context.env.get(c.ENV_REPEATS) or None,
+        "repeats_kind": _repeated_kind(context),
         "other_configuration": context.other_configuration,
         "started": start.get("time"),
         "step_started": began,
@@ -565,9 +578,11 @@ def _keep_snapshot(context: Context) -> None:
 
 def _keep_revisions(context: Context) -> None:
     """Put into the store the cluster's revisions that it lacks: a ConfigMap cannot hold all for ever."""
-    folder = Path(context.env.get(c.ENV_REVISIONS) or c.REVISIONS)
-    known = (read_json(path) for path in sorted(folder.glob("*.json")))
-    context.store.add_revisions(context.run.experiment, (each for each in known if each is not None))
+    mounted = context.env.get(c.ENV_REVISIONS)
+    if mounted:
+        # A volume's folder holds its files' older states too, under names that begin with two dots.
+        known = (read_json(path) for path in sorted(Path(mounted).glob("[!.]*.json")))
+        context.store.add_revisions(context.run.experiment, (each for each in known if each is not None))
 
 
 def _image(context: Context) -> dict[str, Any] | None:

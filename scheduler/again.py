@@ -117,7 +117,7 @@ def _print_plan(found: list[Run], plan: repeats.Plan | None, as_json: bool) -> i
         for name, taken in row.get("members", {}).items():
             model = "its archived model" if plan is not None and plan.reuse else "the model trained again"
             print(f"  {name}: {taken if ' ' in taken else f'{model} of {taken}'}")
-    print(f"{len(rows)} runs, {missing} things missing" if missing else f"{len(rows)} runs, nothing is missing")
+    print(f"runs: {len(rows)}; missing: {missing or 'nothing'}")
     return 1 if missing else 0
 
 
@@ -175,5 +175,5 @@ def _print_gaps(found: list[backfill.Gap], as_json: bool) -> int:
         return 0
     for gap in found:
         print(f"{gap.slot} {gap.run.task}: {gap.why}; would be {gap.run}")
-    print(f"{len(found)} slots to make up for" if found else "nothing to make up for: every slot has succeeded or is at work")
+    print(f"slots to make up for: {len(found)}" if found else "nothing to make up for: every slot has succeeded or is at work")
     return 0

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -74,7 +75,7 @@ class LocalEngine:
     budget: Budget
     back_off: Callable[[int], float] = lambda _: 0.0
     _stop: threading.Event = field(default_factory=threading.Event)
-    _ending: set[c.RunId] = field(default_factory=set)
+    _ending: dict[c.RunId, str] = field(default_factory=dict)  # runs that are to stop, and why
     _live: dict[subprocess.Popen[bytes], tuple[Runtime, str, c.RunId]] = field(default_factory=dict)
     _tries: dict[c.RunId, Path] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -96,7 +97,7 @@ class LocalEngine:
         ends = time.monotonic() + order.deadline
         while True:
             self.watcher.stage(order.label, "waiting")
-            with self.budget.taken(order.threads, lambda run=run: self._is_over(run)):  # type: ignore[misc]
+            with self.budget.taken(order.threads, partial(self._is_over, run)):
                 if self._is_over(run):
                     break
                 if run is None:
@@ -113,6 +114,15 @@ class LocalEngine:
             self._rest(run, min(self.back_off(failed), max(0.0, ends - time.monotonic())))
         if run is None:
             return None
+        is_over = self._is_over(run)
+        with self._lock:
+            began = self._tries.pop(run, None)
+            reason = self._ending.pop(run, "interrupted")
+        if began is None and is_over:
+            # Its turn never came: it is told as a try that ended before its first step.
+            name = uuid.uuid4().hex[:12]
+            self._begin(order, run, name)
+            self._end(self.store.try_folder(run, name), {"status": "interrupted", "reason": reason})
         result = self.store.read(run)
         if problem and result.status in ("running", "died"):
             result = replace(result, status="failed", reason=problem)
@@ -122,9 +132,9 @@ class LocalEngine:
     def end(self, run: c.RunId, reason: str) -> None:
         """Stop a run and have its try say why, unless it ends well first."""
         with self._lock:
-            self._ending.add(run)
+            self._ending[run] = reason
             folder = self._tries.get(run)
-        if folder is not None:
+        if folder is not None and folder.exists():
             try:
                 self._end(folder, {"status": "interrupted", "reason": reason})
             except OSError as error:
@@ -137,7 +147,7 @@ class LocalEngine:
             if run is None:
                 self._stop.set()
             else:
-                self._ending.add(run)
+                self._ending.setdefault(run, "interrupted")
             live = {process: known for process, known in self._live.items() if run in (None, known[2])}
         self.budget.wake()
         with self._pause:

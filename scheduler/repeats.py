@@ -109,7 +109,7 @@ def _check(store: Store, run: Run) -> tuple[list[str], list[str]]:
     """What is missing of the snapshot, the data and the runtime; and what the user should know."""
     snapshot = targets.snapshot(run)
     if not snapshot:
-        return ["nothing was recorded of it: it ended before its first try began"], []
+        return [f"what it was made from was not recorded: {run.reason or run.status}"], []
     missing = [store.snapshot_problem(kind, digest) for kind, digest in snapshot.items() if digest]
     pinned = store.data_of(run.id)
     missing.append("it ended before it had data" if pinned is None else store.data_problem(pinned))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import signal
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -15,8 +17,9 @@ from scheduler.config import Experiment
 from scheduler.engine import Budget
 from scheduler.errors import CronsembleError
 from scheduler.journal import Journal
+from scheduler.making import Ended
 from scheduler.metrics import Metrics
-from scheduler.served import Ended, Served
+from scheduler.served import Served
 
 LONGEST_WAIT = 10.0
 """Seconds after which the clock is looked at again: while a machine sleeps, a wait does not count on."""
@@ -60,8 +63,8 @@ class Server:
         self._last = _Look(now, self.clock.steady())
 
     def run(self) -> None:
-        """Until `stop` is called, or every experiment was taken over."""
-        while not self._stopping and any(served.owned for served in self.all):
+        """Until `stop` is called, or every experiment was taken over and its last run here has ended."""
+        while not self._stopping and any(served.owned or served.is_busy for served in self.all):
             self._wait(self.look())
         ends = [threading.Thread(target=served.stop, args=(self.clock.wall(),)) for served in self.all]
         for each in ends:
@@ -80,28 +83,41 @@ class Server:
         now, before = look.wall, self._last
         moved = (look.wall - before.wall) - (look.steady - before.steady)
         if abs(moved) > JUMP:
-            how = f"the clock was set {'forward' if moved > 0 else 'back'} by {abs(moved):.0f} s, or this machine slept"
-            self.journal.write("clock", how)
+            how = "the clock was set forward, or this machine slept:" if moved > 0 else "the clock was set back:"
+            self.journal.write("clock", f"{how} {abs(moved):.0f} s")
             for served in self.all:
                 served.clock_moved(before.wall, now)
         self._last = look
         self.metrics.beat.set(now)
         while self._news:
             served, ended = self._news.popleft()
-            served.ended(ended, now)
+            self._guarded(served, now, partial(served.ended, ended, now))
+        # What is due comes first: a schedule that was edited in this minute counts from now on.
+        following = self._step(now)
         if int(now // 60) != int(before.wall // 60):
-            # What is due comes first: a schedule that was edited in this minute counts from now on.
             for served in self.all:
-                if served.owned:
-                    served.step(now)
-            self._each_minute(now)
-        return min((served.step(now) for served in self.all if served.owned), default=now)
+                self._guarded(served, now, partial(self._each_minute, served, now))
+            following = self._step(now)
+        return following
 
-    def _each_minute(self, now: float) -> None:
-        for served in self.all:
-            if served.owned and served.is_still_ours():
-                served.look_at_files(now)
-                served.beat(now)
+    def _step(self, now: float) -> float:
+        told = [self._guarded(served, now, partial(served.step, now)) for served in self.all if served.owned]
+        return min((each for each in told if each is not None), default=now + LONGEST_WAIT)
+
+    def _guarded(self, served: Served, now: float, act: Callable[[], float | None]) -> float | None:
+        """What goes wrong with one experiment, its store gone or a fault of ours, is said and stops no other."""
+        try:
+            return act()
+        except OSError as error:
+            served.journal.write("trouble", f"{error.filename or served.store.root}: {error.strerror}")
+        except Exception as error:
+            served.journal.write("trouble", f"{type(error).__name__}: {error} (a fault of ours)", trace=traceback.format_exc())
+        return now + LONGEST_WAIT
+
+    def _each_minute(self, served: Served, now: float) -> None:
+        if served.owned and served.is_still_ours():
+            served.look_at_files(now)
+            served.beat(now)
 
     def _wait(self, until: float) -> None:
         with self._changed:

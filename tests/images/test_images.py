@@ -52,7 +52,9 @@ def test_the_identity_tells_what_is_inside(name: str, legacy: str, keras3_image:
     for label, version in config["Labels"].items():
         key = label.removeprefix("cronsemble.")
         if key in identity["versions"]:
-            assert identity["versions"][key].startswith(version)
+            # CNTK's wheel 2.7.post2 calls itself 2.7; Python's label has no patch version.
+            told_inside = identity["versions"][key]
+            assert told_inside == {"cntk": "2.7"}.get(key, version) or (key == "python" and told_inside.startswith(version + "."))
 
 
 def test_any_user_can_import_the_frameworks_on_a_read_only_root(legacy: str, keras3_image: str) -> None:

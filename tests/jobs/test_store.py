@@ -145,6 +145,11 @@ def test_manual_runs_feed_only_their_own_ensemble(tmp_path: Path) -> None:
     assert latest(store, ensemble, ["m"], None, "mine")[0].run is not None
     assert latest(store, ensemble, ["m"], None, "other")[0].run is None
     assert latest(store, ensemble, ["m"], None, "")[0].run is None
+    # A repeat feeds no more than what it repeats did.
+    assert succeed(store, RunId(MINUTE, 2, "e", "train-m"), kind="rerun", repeats_kind="manual")
+    assert latest(store, ensemble, ["m"], None, "")[0].run is None
+    assert succeed(store, RunId(MINUTE, 3, "e", "train-m"), kind="rerun", repeats_kind="scheduled")
+    assert latest(store, ensemble, ["m"], None, "")[0].run == RunId(MINUTE, 3, "e", "train-m")
 
 
 _PUBLISHER = """

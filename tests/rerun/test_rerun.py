@@ -174,6 +174,7 @@ def test_archived_models_can_be_taken_again(copy: Path) -> None:
     assert told["verdict"] == told["members"]["jax"]["verdict"] == "identical"
     assert told["members"]["jax"]["run"] == ids["train-jax"]
     assert set(run_ids(copy)) == set(ids) and len(answer(copy, "history")) == 3
+    assert answer(copy, "show", told["run"])["record"]["repeats_kind"] == "manual"
 
 
 def test_what_is_missing_is_told_before_anything_starts(copy: Path) -> None:
