@@ -84,3 +84,4 @@ bench: $(READY)
 	$(BIN)/python benchmarks/fires.py
 	$(BIN)/python benchmarks/image_start.py
 	$(BIN)/python benchmarks/serve.py
+	$(BIN)/python benchmarks/history.py
