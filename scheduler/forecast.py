@@ -139,7 +139,12 @@ def warnings(experiment: Experiment, now: datetime, durations: Mapping[str, floa
     lines: dict[str, list[str]] = {}
     for name, task in tasks(experiment):
         if task.schedule is not None:
-            for line in surprises(parse(task.schedule), task.timezone, now):
+            schedule = parse(task.schedule)
+            for line in surprises(schedule, task.timezone, now):
+                lines.setdefault(f"{task.schedule!r}: {line}", []).append(name)
+            if schedule.every is not None and task.starting_deadline <= schedule.every:
+                # The controller raises the time that it counts from to now less the deadline.
+                line = "a cluster never fires it: starting_deadline must be longer, for @every is counted from its beginning"
                 lines.setdefault(f"{task.schedule!r}: {line}", []).append(name)
     # Tasks that share a schedule share its surprises.
     found = [f"{', '.join(names)}: {line}" for line, names in lines.items()]

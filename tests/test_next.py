@@ -117,6 +117,12 @@ def test_check_warns_and_succeeds(tmp_path: Path) -> None:
     assert done.stderr.startswith("config.yaml: warning: train-jax: '30 2 31 2 *': never fires")
 
 
+def test_an_interval_that_a_cluster_never_fires(tmp_path: Path) -> None:
+    (warning,) = warned(tmp_path, "schedule: '@every 1h'")
+    assert warning.startswith("train-jax: '@every 1h': a cluster never fires it: starting_deadline must be longer")
+    assert warned(tmp_path, "schedule: '@every 1h', starting_deadline: 2h") == []
+
+
 def test_what_the_ensemble_finds(tmp_path: Path) -> None:
     nightly, morning = 'schedule: "0 1 * * *"', 'schedule: "0 6 * * *"'
     assert warned(tmp_path, nightly, morning) == []
