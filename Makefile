@@ -15,24 +15,26 @@ demo: $(READY)
 	$(BIN)/cronsemble run --skip-unavailable
 	@echo; for csv in $$(ls -t store/predictions/digits/*.csv | head -1); do echo "$$csv:"; head -5 "$$csv"; done
 	@echo; $(BIN)/cronsemble history
+	@echo; echo "again: $(BIN)/cronsemble history; one run: $(BIN)/cronsemble show RUN; when it would fire: $(BIN)/cronsemble next"
 
 test: $(READY) keras3 hyperkube
-	.ci/packages images
+	.ci/packages images node
 	-$(PYTHON) images/build.py all
 	CRONSEMBLE_TEST_KERAS3=$$(cat $(VENV)/keras3) $(BIN)/pytest --ignore tests/node
 
 # Needs root, containerd, runc and the CNI plugins; see docs/development.md.
 test-node: $(READY) hyperkube
 	.ci/packages images node
-	-$(PYTHON) images/build.py all
-	PYTHONPATH=tests $(BIN)/python -m cluster.sandbox $(BIN)/pytest tests/node
+	-$(PYTHON) images/build.py all --save $(CACHE)/archives
+	CRONSEMBLE_TEST_ARCHIVES=$(or $(CRONSEMBLE_TEST_ARCHIVES),$(CACHE)/archives) \
+	$(if $(CRONSEMBLE_TEST_KUBECONFIG),,PYTHONPATH=tests $(BIN)/python -m cluster.sandbox) $(BIN)/pytest tests/node
 
 # The same control plane, and the same node, by hand.
 cluster: $(READY) hyperkube
 	PYTHONPATH=tests $(BIN)/python -m cluster.control_plane
 
 node: $(READY) hyperkube
-	PYTHONPATH=tests $(BIN)/python -m cluster.sandbox $(BIN)/python -m cluster.node
+	PYTHONPATH=tests CRONSEMBLE_TEST_ARCHIVES=$(CACHE)/archives $(BIN)/python -m cluster.sandbox $(BIN)/python -m cluster.node
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -78,6 +80,8 @@ clean:
 bench: $(READY)
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/combine.py
+	$(BIN)/python benchmarks/sync.py
 	$(BIN)/python benchmarks/fires.py
 	$(BIN)/python benchmarks/image_start.py
 	$(BIN)/python benchmarks/serve.py
+	$(BIN)/python benchmarks/history.py

@@ -3,7 +3,8 @@
 The controller uses robfig/cron v3.0.1, and this does what that library does, not what a cron should: times in a
 gap are skipped, times shown twice fire twice, and after a midnight that does not exist a day may be taken for the
 next. croniter is not used: it reads another dialect (7, L, #, @reboot, a star bit of its own), shifts times out
-of gaps instead of skipping them, and takes about a hundred times as long; no part of it could be kept.
+of gaps instead of skipping them, and takes about thirty times as long. Where the two agree there is nothing left
+for it to do.
 
 Away from a zone's shifts all this is plain calendar, and days are counted out whole. Around a shift, and after a
 midnight that does not exist, ``following`` goes through the library's own steps.

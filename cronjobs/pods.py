@@ -147,6 +147,7 @@ def _environment(image: str, task: Task) -> list[dict[str, Any]]:
         c.ENV_STORE: {"value": STORE},
         c.ENV_FOLDER: {"value": FOLDER},
         c.ENV_SNAPSHOT: {"value": SNAPSHOT},
+        c.ENV_REVISIONS: {"value": c.REVISIONS},
         c.ENV_IMAGE: {"value": image},
         # The root is read-only, and the user has no home of its own.
         "HOME": {"value": "/tmp"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from decimal import Decimal
@@ -46,12 +47,14 @@ def _hint(text: str) -> str:
     return f"did you mean {found}?"
 
 
+@functools.lru_cache(maxsize=1024, typed=True)
 def cpu(given: object) -> str:
     """A number of CPUs as the server writes it: ``2``, ``1500m``; a part of a thousandth counts whole."""
     milli = math.ceil(parse(given) * 1000)
     return str(milli // 1000) if milli % 1000 == 0 else f"{milli}m"
 
 
+@functools.lru_cache(maxsize=1024, typed=True)
 def size(given: object) -> str:
     """Bytes as the server writes them, in the largest unit that divides them: ``1024Mi`` is ``1Gi``, ``1.5G`` ``1500M``."""
     whole = math.ceil(parse(given))

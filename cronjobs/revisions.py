@@ -107,16 +107,19 @@ def _after(before: Tasks, revision: Revision) -> Tasks:
     return after
 
 
-def delta(before: Tasks, after: Tasks, held: Mapping[str, str]) -> dict[str, Any]:
-    """What a revision must say to lead from ``before`` to ``after``; suspension that ``after`` leaves open stays."""
+def delta(before: Tasks, after: Tasks, held: Mapping[str, str], partial: bool = False) -> dict[str, Any]:
+    """What a revision must say to lead from ``before`` to ``after``; suspension that ``after`` leaves open stays.
+
+    ``partial``: tasks that ``after`` does not name stay too.
+    """
     known = next(({key: task.get(key, "") for key in ("program", "code")} for task in before.values()), {})
     changed = {}
     for name, task in after.items():
         old = before.get(name, {})
         if differs := {key: value for key, value in task.items() if old.get(key) != value}:
             changed[name] = differs
-    told: dict[str, Any] = {"tasks": changed, "gone": sorted(set(before) - set(after))}
-    return {**({} if known == held else held), **{key: value for key, value in told.items() if value}}
+    told: dict[str, Any] = {"tasks": changed, "gone": [] if partial else sorted(set(before) - set(after))}
+    return {**({} if partial or known == held else held), **{key: value for key, value in told.items() if value}}
 
 
 def fold(revisions: list[Revision], size: int, recorded_until: str | None) -> list[Revision]:

@@ -25,7 +25,10 @@ def data_config(experiment: Experiment, code: str) -> dict[str, Any]:
     """Where the data comes from; its ``key`` differs when anything that makes the data does."""
     data = experiment.data
     made_by_code = data.dataset.rpartition(":")[0].endswith(".py")
-    told = {"dataset": data.dataset, "predict": data.predict, "refresh": data.refresh}
+    told: dict[str, Any] = {"dataset": data.dataset, "predict": data.predict, "refresh": data.refresh}
+    if made_by_code:
+        # Those for all members: the members of a date learn from the same bytes, whoever prepares them first.
+        told["hyperparameters"] = dict(experiment.hyperparameters)
     key = json.dumps([told, experiment.name, code if made_by_code else ""], sort_keys=True)
     return {**told, "key": hashlib.sha256(key.encode()).hexdigest()[:8]}
 
@@ -49,8 +52,6 @@ def ensemble_task(context: Context, ensemble: Ensemble) -> dict[str, Any]:
     members = list(context.experiment.members.values())
     return {
         **_shared(context, ENSEMBLE_TASK),
-        # For the data function. What a member alone trains by does not stand here: its edit changes its own task only.
-        "hyperparameters": dict(context.experiment.hyperparameters),
         "method": ensemble.method,
         "quorum": ensemble.quorum,
         "max_age": ensemble.max_age,

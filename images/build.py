@@ -1,4 +1,4 @@
-"""Builds the container images with podman or docker: `python3 images/build.py [legacy|keras3|all] [--install] [--save DIR]`."""
+"""Builds the container images with podman or docker: `python3 images/build.py [legacy|keras3|all] [--save DIR]`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import hashlib
 import json
 import os
 import pwd
+import re
 import resource
 import shutil
 import tempfile
-import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -51,13 +51,6 @@ def check_user(uid: int, subuid: Path) -> None:
         )
 
 
-def install() -> None:
-    wanted = [name for name in ("podman", "debootstrap", "runc") if not shutil.which(name)]
-    if wanted and os.getuid() == 0 and shutil.which("apt-get"):
-        run("apt-get", "update", "-q", quiet=True)
-        need("apt-get", "install", "-y", "-q", "--no-install-recommends", *wanted, why="installing tools")
-
-
 def inputs_of(name: str) -> str:
     """A hash of everything of ours that goes into the image."""
     files = {path.name: path.read_bytes() for path in [*(HERE / name).iterdir(), HERE / "apt.sh", HERE / "identity.py"]}
@@ -70,13 +63,14 @@ def inputs_of(name: str) -> str:
 
 def labels(name: str, inputs: str) -> dict[str, str]:
     """What the image says of itself: OCI's own labels, and the versions in it."""
-    project = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]
+    version = re.search(r'^VERSION = "(.+)"$', (HERE.parent / "scheduler" / "__init__.py").read_text(), re.M)
+    assert version, "scheduler/__init__.py says no version"
     pins = requirements(name)
     versions = {package.removesuffix("-cpu"): version_of(pins, package) for package in PACKAGES[name]}
     return {
         "org.opencontainers.image.title": f"cronsemble-{name}",
         "org.opencontainers.image.description": f"Cronsemble's {name} runtime: " + ", ".join(versions),
-        "org.opencontainers.image.version": project["version"],
+        "org.opencontainers.image.version": version[1],
         "cronsemble.inputs": inputs,
         "cronsemble.python": PYTHONS[name],
         **{f"cronsemble.{key}": value for key, value in versions.items()},
@@ -145,12 +139,9 @@ def save(prefix: list[str], name: str, folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("image", nargs="?", default="all", choices=[*SUITES, "all"])
-    parser.add_argument("--install", action="store_true", help="install podman and debootstrap (as root, with apt)")
     parser.add_argument("--mirror", help="the Debian mirror for debootstrap")
     parser.add_argument("--save", metavar="DIR", type=Path, help="also write the images there as docker archives")
     options = parser.parse_args()
-    if options.install:
-        install()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     prefix = engine()

@@ -5,7 +5,6 @@ Standard library alone, Python 3.9: every image and the tool import it.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -24,7 +23,7 @@ ENV_SELECTION = "CRONSEMBLE_SELECTION"  # JSON {member: run id, or why there is 
 ENV_OTHER = "CRONSEMBLE_OTHER_CONFIGURATION"  # "1": repeated with today's configuration and data, not its own
 ENV_FOLDER = "CRONSEMBLE_FOLDER"  # where relative data paths begin
 ENV_SNAPSHOT = "CRONSEMBLE_SNAPSHOT"  # a folder with the program and the code that the store may lack
-ENV_REVISIONS = "CRONSEMBLE_REVISIONS"  # a folder with the cluster's revisions, if not REVISIONS
+ENV_REVISIONS = "CRONSEMBLE_REVISIONS"  # a folder with revisions, a JSON file each, that the store may lack
 ENV_PYTHON = "CRONSEMBLE_PYTHON"  # the interpreter of the framework
 ENV_IMAGE = "CRONSEMBLE_IMAGE"  # the image's reference, empty outside a container
 ENV_OWNER = "CRONSEMBLE_OWNER"  # JSON identity of the local engine's process
@@ -121,5 +120,7 @@ def member_task(member: str) -> str:
 
 def seed_of(*parts: object) -> int:
     """A 31-bit seed from names and slot: the first bits of the SHA-256 of the parts, a line each."""
+    import hashlib  # late: `check` reads this module and hashes nothing
+
     digest = hashlib.sha256("\n".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:4], "big") & 0x7FFFFFFF

@@ -36,7 +36,7 @@ def _prepare(argv: Sequence[str]) -> None:
     options = parser.parse_args(argv)
     task = json.loads(Path(options.task).read_text(encoding="utf-8"))
     reference = task["data"]["dataset"].replace("{date}", options.date)
-    raw = load(reference, Path(options.folder), options.code, task["hyperparameters"])
+    raw = load(reference, Path(options.folder), options.code, task["data"].get("hyperparameters", {}))
     wanted = task["data"]["predict"].replace("{date}", options.date)
     inputs = None if wanted == "holdout" else read_npz(Path(options.folder) / wanted, "data.predict")
     arrays = resolve(raw, task["data_seed"], inputs, needs_images=task.get("model") == "cnn")

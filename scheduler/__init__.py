@@ -1,1 +1,3 @@
-"""What decides: the command line, the configuration, the local engine, the views of the store."""
+"""The command line and everything that decides: configuration, plans, the cluster, the local engine, the views."""
+
+VERSION = "0.1.0"

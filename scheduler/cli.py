@@ -10,6 +10,10 @@ from typing import Annotated
 
 import typer
 
+from scheduler.cli_cluster import Context, Kubeconfig
+from scheduler.cli_cluster import add_to as add_cluster_commands
+from scheduler.options import DEFAULT_FILE, DEFAULT_FILES, AsJson, ExperimentName, File, Files, StoreFolder
+
 app = typer.Typer(
     name="cronsemble",
     help="Retrain every Keras backend on schedule, combine their predictions, keep them by date.",
@@ -24,15 +28,6 @@ class LogFormat(StrEnum):
 
     plain = "plain"
     json = "json"
-
-
-File = Annotated[Path, typer.Option("--file", "-f", help="The configuration file.")]
-Files = Annotated[list[Path], typer.Option("--file", "-f", help="A configuration file, or a folder of them (repeat for more).")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-StoreFolder = Annotated[Path | None, typer.Option("--store", help="The store, where no configuration tells it.")]
-ExperimentName = Annotated[str | None, typer.Option("--experiment", help="The experiment, where no configuration tells it.")]
-DEFAULT_FILE = Path("config.yaml")
-DEFAULT_FILES = [DEFAULT_FILE]
 
 
 @app.callback()
@@ -218,13 +213,24 @@ def history(
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="Rows; 0 for all.")] = 50,
+    on_cluster: Annotated[
+        bool, typer.Option("--cluster", help="With --revisions: the cluster's; the default where the store is a volume.")
+    ] = False,
+    context: Context = None,
+    namespace: Annotated[str | None, typer.Option("--namespace", help="The namespace, with --cluster.")] = None,
+    kubeconfig: Kubeconfig = None,
     store: StoreFolder = None,
     experiment: ExperimentName = None,
 ) -> None:
     """What became of every slot, newest first, and why. Example: cronsemble history --since 7d --status missed"""
     from scheduler import past
-    from scheduler.whereabouts import locate
+    from scheduler.whereabouts import is_local, locate
 
+    if revisions and (on_cluster or (store is None and not is_local(file))):
+        from scheduler.cluster.looking import print_revisions
+        from scheduler.cluster.reconcile import Target
+
+        raise typer.Exit(print_revisions(file, Target(kubeconfig, context, namespace), as_json))
     place = locate(file, store, experiment)
     if revisions:
         past.print_revisions(place, as_json)
@@ -298,6 +304,10 @@ def fsck(
     from scheduler.whereabouts import locate
 
     raise typer.Exit(check_store(locate(file, store, experiment), quick, repair, as_json))
+
+
+# Last in the help: what a machine alone can do comes first.
+add_cluster_commands(app)
 
 
 def main() -> None:

@@ -97,14 +97,22 @@ def _print_outcome(store: Store, runs: list[Run]) -> None:
 
 def print_objects(files: list[Path], volume: bool) -> None:
     """The objects as YAML on stdout; on stderr what they do not say."""
-    from cronjobs.volumes import claim_name
+    from cronjobs.volumes import claim_name, security
     from scheduler import manifests
 
     experiments = load_all(files)
-    found = manifests.store_volumes(experiments) if volume else manifests.desired(experiments)
-    said = [] if volume else manifests.notes(experiments)
     if volume:
+        found = manifests.store_volumes(experiments)
         said = [f"{each.path}: once these are applied, type store: {{claim: {claim_name(each)}}}" for each in experiments]
+    else:
+        found, said = manifests.desired(experiments), manifests.notes(experiments)
+        for each in experiments:
+            needs = security(each)
+            if needs.reason:
+                said.append(
+                    f"{each.path}: a namespace that enforces more than Pod Security {needs.level} refuses the pods: "
+                    f"{needs.reason}; `cronsemble render --volume` prints a claim for it"
+                )
     sys.stdout.write(manifests.to_yaml(found))
     sys.stdout.flush()
     for line in said:

@@ -11,6 +11,7 @@ from scheduler.errors import CronsembleError
 HINT = "type a date (2026-11-20), a time (2026-11-20T01:00, with Z for UTC) or how long ago (36h, 7d)"
 _AGO = re.compile(r"([0-9]+)([mhdw])")
 _UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:?[0-9]{2}")
 _ARCHIVED = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2})([0-9]{2}Z)")
 
 
@@ -28,6 +29,8 @@ def minutes(text: str, timezone: str, now: float, what: str) -> tuple[int, int]:
         if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
             day = date.fromisoformat(text)
             return _first(day, zone), _first(day + timedelta(days=1), zone) - 1
+        if not _TIME.match(text):
+            raise ValueError("no time of a date")
         moment = datetime.fromisoformat(_ARCHIVED.sub(r"\1:\2", text))
         if moment.tzinfo is not None:
             minute = int(moment.timestamp() // 60)

@@ -75,6 +75,8 @@ def moment(option: str, text: str, timezone: str) -> datetime:
         if given.tzinfo is None:
             local = seconds(given.replace(tzinfo=UTC))
             given = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=zone(timezone).instant(local))
+        if not 1900 <= given.year <= 9000:
+            raise CronsembleError(f"{option} {text!r}: type a year from 1900 to 9000")
         return given.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise CronsembleError(f"{option} {text!r}: type a date or a time, e.g. 2026-11-20 or 2026-11-20T06:00Z") from error

@@ -16,8 +16,8 @@ from typing import Any
 
 import msgspec
 
-from jobs.contract import RunId
-from jobs.store import Run, Store
+from jobs.contract import VERDICT, RunId
+from jobs.store import Run, Store, read_json
 from scheduler.slots import RUNNING, UNKNOWN, Fact
 
 VERSION = 1
@@ -86,7 +86,13 @@ class Index:
     def _read(self, run: RunId) -> Fact:
         record = self._store.result(run)
         if record is not None:
-            return fact_of(Run(run, Path(), "succeeded", record=record))
+            fact = fact_of(Run(run, Path(), "succeeded", record=record))
+            if record.get("repeats"):
+                # The verdict comes after the result.
+                state = self._store.run_state(run)
+                told = read_json(self._store.run_folder(run) / VERDICT)
+                fact.reason, fact.seal = (str(told.get("verdict", "")), 0) if told else ("", state)
+            return fact
         # Its state is taken first: what changes while it is read is then read again.
         state = self._store.run_state(run)
         fact = fact_of(self._store.read(run))

@@ -8,9 +8,9 @@ from typing import Any
 
 from cronjobs.expected import expected
 from cronjobs.revisions import Held, at, differences, scheduling
-from jobs.contract import ENSEMBLE_TASK, member_task, parse_run_id
+from jobs.contract import ENSEMBLE_TASK, VERDICT, member_task, parse_run_id
 from jobs.select import why_not
-from jobs.store import Run
+from jobs.store import Run, read_json
 from scheduler.history import History
 from scheduler.slots import Row, duration
 
@@ -73,7 +73,7 @@ def _attempt(history: History, row: Row) -> dict[str, Any]:
     }
     if run.record:
         told["tries"].append(_committed(run))
-    for key, value in (("observed", run.observed), ("removed", run.removed)):
+    for key, value in (("observed", run.observed), ("removed", run.removed), ("verdict", read_json(run.folder / VERDICT))):
         if value:
             told[key] = value
     if row.task == ENSEMBLE_TASK:
@@ -170,6 +170,11 @@ def _lines_of(attempt: dict[str, Any]) -> Iterator[str]:
     if "observed" in attempt:
         seen = attempt["observed"]
         yield f"    observed: {seen.get('what', '')} {seen.get('reason', '')} (by {seen.get('by')} at {seen.get('time')})"
+    if "verdict" in attempt:
+        differs = "; ".join(attempt["verdict"].get("differs", []))
+        yield f"    verdict: {attempt['verdict'].get('verdict')}" + (f" ({differs})" if differs else "")
+    for removal in attempt.get("removed", {}).get("files", []):
+        yield f"    removed by gc: {removal.get('path')}"
     for each in attempt["tries"]:
         took = _took(each)
         yield (

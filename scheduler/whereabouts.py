@@ -70,3 +70,11 @@ def _value(text: str, key: str) -> str:
     """A top-level key's plain value in a text that may not be YAML as a whole."""
     found = re.search(rf"^{key}:[ \t]*[\"']?([^\s\"'#{{]+)", text, re.MULTILINE)
     return found[1] if found else ""
+
+
+def is_local(file: Path) -> bool:
+    """Whether the configuration's store is a folder of this machine; also where the configuration is broken or gone."""
+    try:
+        return isinstance(load(file).store, str)
+    except ConfigErrors:
+        return True

@@ -13,7 +13,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
+from scheduler.cli import app
 from scheduler.program import build_program
 
 EXPERIMENT = """
@@ -188,9 +190,7 @@ def test_the_program_is_reproducible_and_explains_itself(tmp_path: Path) -> None
         assert done.stdout.startswith(f"usage: {step}")
 
 
-@pytest.mark.parametrize(
-    "command", ["check", "init", "schema", "next", "run", "serve", "rerun", "backfill", "history", "show", "logs", "gc", "fsck"]
-)
+@pytest.mark.parametrize("command", sorted(get_command(app).commands))
 def test_every_command_is_documented(command: str) -> None:
     text = (Path(__file__).parents[1] / "docs" / "commands.md").read_text()
     assert f"## cronsemble {command}" in text

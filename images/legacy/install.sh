@@ -15,3 +15,7 @@ ln -sf libmpi.so.40 $L/libmpi.so.12
 ln -sf libmpi_cxx.so.40 $L/libmpi_cxx.so.1
 ln -sf libopenblasp-r0-34a18dc3.3.7.so $P/numpy/.libs/libopenblas.so
 ldconfig
+# Theano takes an operation without properties for one without a version, and compiles it anew in every process:
+# matrix products, softmax. Their version is in c_code_cache_version, as everyone's.
+sed -i "s/if hasattr(node.op, '__props__'):/if getattr(node.op, '__props__', None):/" $P/theano/gof/cc.py
+grep -q "if getattr(node.op, '__props__', None):" $P/theano/gof/cc.py

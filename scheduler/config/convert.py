@@ -30,6 +30,12 @@ def fields_of(kind: type[Keys]) -> dict[str, Any]:
     return get_type_hints(kind, include_extras=True)
 
 
+@functools.cache
+def _required(kind: type[Keys]) -> tuple[str, ...]:
+    # msgspec evaluates every annotation anew each time.
+    return tuple(each.name for each in msgspec.structs.fields(kind) if each.required)
+
+
 def convert(document: Document, kind: Any, value: Any, path: Path = ()) -> Any:
     """The value as ``kind``, or INVALID with the faults added to the document."""
     meta: tuple[Any, ...] = ()
@@ -82,9 +88,9 @@ def _struct(document: Document, kind: type[Keys], value: dict[str, Any], path: P
         else:
             document.problem((*path, name), f"unknown key: {nearest(name, types)}", at_key=True)
             good = False
-    for each in msgspec.structs.fields(kind):
-        if each.required and each.name not in value:
-            document.problem((*path, each.name), "this key is missing: add it")
+    for name in _required(kind):
+        if name not in value:
+            document.problem((*path, name), "this key is missing: add it")
             good = False
     return kind(**found) if good else INVALID
 

@@ -5,6 +5,7 @@
         node.data                    # Path: for volumes of kind hostPath
         node.export("nas", "/share") # Path: what `nfs: {server: nas, path: /share}` mounts (a bind mount stands in for NFS)
         node.import_image(archive)   # a docker-archive or oci-archive
+        node.has_image("localhost/cronsemble-keras3:latest")
         node.kill_kubelet(), node.start_kubelet()    # containers go on meanwhile; start returns when the node is ready
         node.containers()            # {container id: {"pid":, "name":, "pod":, "namespace":}} that run, by containerd
 
@@ -15,8 +16,10 @@ Pods reach each other and the node, nothing else: they have no default route, an
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,7 +28,7 @@ from types import TracebackType
 from typing import Any
 
 from cluster import binaries, images, sandbox
-from cluster.access import Cluster
+from cluster.access import Cluster, KubectlFailed
 from cluster.control_plane import ControlPlane
 from cluster.processes import Process
 
@@ -41,6 +44,8 @@ NODE_PATH = Path(__file__).resolve().parent / "node-path"
 def running_node() -> Iterator[Node]:
     """Control plane and node in the folder and cgroup of the sandbox, with the images of ``CRONSEMBLE_TEST_ARCHIVES``."""
     folder = Path(os.environ["CRONSEMBLE_TEST_NODE"])
+    if not (binaries.find() / "pause").exists():
+        raise binaries.NoBinaries("a node needs our own build: unset KUBEBUILDER_ASSETS")
     subprocess.run(["ip", "address", "replace", f"{ADDRESS}/32", "dev", "lo"], check=True)
     plane = ControlPlane(folder, address=ADDRESS, scheduler=True)
     with plane, Node(plane, folder, os.environ["CRONSEMBLE_TEST_CGROUP"]) as node:
@@ -53,6 +58,9 @@ def running_node() -> Iterator[Node]:
 class Node:
     def __init__(self, plane: ControlPlane, folder: Path, cgroup: str) -> None:
         self.plane, self.folder, self.cgroup = plane, folder.resolve() / "node", cgroup
+        # kept from one node to the next: importing gigabytes takes minutes
+        self.images = binaries.cached().parent / "containerd"
+        self._tidy = self.images / "cronsemble.json"
         self.socket = self.folder / "containerd.sock"
         self.data, self._exports = self.folder / "data", self.folder / "exports"
         self._cluster = Cluster(plane.kubeconfig, folder, plane)
@@ -69,10 +77,11 @@ class Node:
     def __enter__(self) -> Node:
         try:
             self._configure()
+            self._imported = self._kept_images()
             self.containerd.start()
             self.containerd.wait_until(lambda: self._ctr("version", check=False) != "", 30)
             pause, busybox = self.folder / "pause.tar", self.folder / "busybox.tar"
-            images.make_pause(pause, binaries.cached() / "pause")
+            images.make_pause(pause, self.plane.binaries / "pause")
             found = sandbox.busybox()
             assert found is not None
             images.make_busybox(busybox, found)
@@ -88,9 +97,21 @@ class Node:
         self.stop()
 
     def stop(self) -> None:
-        """The sandbox takes containers and mounts with it: only the two that would start more of them are ended."""
+        """The sandbox takes the mounts with it; containers are removed here, so that the kept images are without them."""
         self.kubelet.kill()
-        self.containerd.kill()
+        if self.containerd.alive():
+            for task in self._ctr("tasks", "ls", "-q").split():
+                self._ctr("tasks", "delete", "--force", task, check=False)
+            containers = self._ctr("containers", "ls", "-q").split()
+            if containers:
+                self._ctr("containers", "delete", *containers, check=False)
+            left = self._ctr("containers", "ls", "-q").split()
+            # ending a lease this way is how one asks for the garbage collection, and waits for it
+            self._ctr("leases", "create", "--id=collect", check=False)
+            self._ctr("leases", "delete", "--sync", "collect", check=False)
+            self.containerd.stop()
+            if not left:
+                self._tidy.write_text(json.dumps(self._imported))
 
     def kill_kubelet(self) -> None:
         self.kubelet.kill()
@@ -100,7 +121,25 @@ class Node:
         self.kubelet.wait_until(self._ready, 60)
 
     def import_image(self, archive: Path) -> None:
-        self._ctr("images", "import", "--snapshotter=overlayfs", str(archive))
+        """Nothing to do where the same archive was imported by an earlier node."""
+        with open(archive, "rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        if self._imported.get(archive.name) != digest:
+            self._ctr("images", "import", "--snapshotter=overlayfs", str(archive))
+            self._imported[archive.name] = digest
+
+    def has_image(self, name: str) -> bool:
+        """``name`` with its tag."""
+        return name in self._ctr("images", "ls", "-q").split()
+
+    def _kept_images(self) -> dict[str, str]:
+        """What an earlier node imported and left in order; one that was killed left containers too, so all goes."""
+        if not self._tidy.exists():
+            shutil.rmtree(self.images, ignore_errors=True)
+            return {}
+        kept = dict(json.loads(self._tidy.read_text()))
+        self._tidy.unlink()
+        return kept
 
     def export(self, server: str, path: str) -> Path:
         """Made if need be, and writable by everybody, as an export would be."""
@@ -127,13 +166,20 @@ class Node:
         return running
 
     def _ready(self) -> bool:
-        nodes = json.loads(self._cluster.kubectl("get", "nodes", "-o", "json"))["items"]
-        alive = self.plane.processes["kube-controller-manager"].alive()
-        return alive and any(
-            condition["type"] == "Ready" and condition["status"] == "True" and not node["spec"].get("taints")
-            for node in nodes
-            for condition in node["status"].get("conditions", [])
-        )
+        """The node takes pods, and its kubelet knows those that it has: what the server tells may be from before a restart."""
+        ask = self._cluster.kubectl
+        try:
+            known = {
+                pod["metadata"]["uid"]
+                for pod in json.loads(ask("get", "--raw", f"/api/v1/nodes/{NAME}/proxy/pods"))["items"] or []
+            }
+            node = json.loads(ask("get", "node", NAME, "-o", "json"))
+            pods = json.loads(ask("get", "pods", "-A", f"--field-selector=spec.nodeName={NAME}", "-o", "json"))["items"]
+        except KubectlFailed:
+            return False
+        ready = any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"].get("conditions", []))
+        wanted = {pod["metadata"]["uid"] for pod in pods if "deletionTimestamp" not in pod["metadata"]}
+        return ready and not node["spec"].get("taints") and wanted <= known
 
     def _ctr(self, *arguments: str, check: bool = True) -> str:
         command = ["ctr", f"--address={self.socket}", "--namespace=k8s.io", *arguments]
@@ -162,7 +208,7 @@ class Node:
     def _containerd_settings(self) -> str:
         return f"""
 version = 2
-root = "{self.folder}/containerd"
+root = "{self.images}"
 state = "{self.folder}/containerd-state"
 [grpc]
   address = "{self.socket}"

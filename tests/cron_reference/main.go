@@ -3,7 +3,7 @@
 // Each line of the input is {"expression", "zone", "after", "count"}, `after` in seconds since 1970; with a count of 0
 // the expression is only parsed. Each line of the output is {"fires": [...]} (fewer than count where the library gives
 // up), {"error": "..."}, or {"endless": true} where it has not answered within ten seconds.
-// With the argument "bench" it prints the nanoseconds that it took to find all fire times, and nothing else.
+// With the argument "bench" it prints the nanoseconds of processor time that finding all of them took, and nothing else.
 package main
 
 import (
@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/robfig/cron/v3"
@@ -98,6 +99,15 @@ func replies(asked []question) []answer {
 	return answers
 }
 
+// Nanoseconds of processor time that this process has used.
+func processor() int64 {
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		panic(err)
+	}
+	return used.Utime.Nano() + used.Stime.Nano()
+}
+
 func main() {
 	input := bufio.NewScanner(os.Stdin)
 	input.Buffer(make([]byte, 1<<20), 1<<24)
@@ -110,7 +120,7 @@ func main() {
 		asked = append(asked, each)
 	}
 	if len(os.Args) > 1 && os.Args[1] == "bench" {
-		began := time.Now()
+		began := processor()
 		for _, each := range asked {
 			schedule, err := cron.ParseStandard(each.Expression)
 			if err != nil {
@@ -118,7 +128,7 @@ func main() {
 			}
 			fires(schedule, each)
 		}
-		fmt.Println(time.Since(began).Nanoseconds())
+		fmt.Println(processor() - began)
 		return
 	}
 	output := bufio.NewWriter(os.Stdout)

@@ -183,9 +183,9 @@ def test_too_large_a_configuration_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_too_many_members_for_one_ensemble(tmp_path: Path) -> None:
-    """Each member predicts in a container of its own; some 650 of them fit."""
+    """Each member predicts in a container of its own; some 750 of them fit."""
     found = experiment(tmp_path, STORE + IMAGES + JAX + "ensemble: {schedule: '@daily'}\n")
-    members = {f"m{n}": replace(found.members["jax"], name=f"m{n}", schedule=None) for n in range(700)}
+    members = {f"m{n}": replace(found.members["jax"], name=f"m{n}", schedule=None) for n in range(900)}
     with pytest.raises(Unbuildable, match="^ensemble: its CronJob has .* bytes, at most 1,048,576 fit: split the experiment$"):
         cron_jobs(replace(found, members=members))
 
@@ -213,6 +213,16 @@ def test_render_volume_says_what_to_type_next(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert [each["kind"] for each in yaml.safe_load_all(done.stdout)] == ["PersistentVolume", "PersistentVolumeClaim"]
     assert done.stderr.endswith("once these are applied, type store: {claim: e-store}\n")
+
+
+def test_render_says_which_pod_security_the_store_needs(tmp_path: Path) -> None:
+    experiment(tmp_path, "store: {nfs: {server: s, path: /p}}\n" + IMAGES + JAX)
+    command = [*CLI, "render", "-f", str(tmp_path / "config.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr == (
+        f"{tmp_path}/config.yaml: a namespace that enforces more than Pod Security baseline refuses the pods: "
+        "store.nfs is mounted by the pods themselves; `cronsemble render --volume` prints a claim for it\n"
+    )
 
 
 def test_render_without_a_cluster_is_lines_and_no_output(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -217,3 +218,42 @@ def test_which_models_an_ensemble_took(tmp_path: Path) -> None:
         "b: left out: no published training",
     ):
         assert part in text
+
+
+def test_several_that_look_at_once_see_the_same(folder: Path) -> None:
+    command = [*CLI, "history", "--until", "2024-11-24T08:59", "--limit", "0", "--json"]
+    for _ in range(2):
+        looks = [subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+        said_ = [look.communicate()[0] for look in looks]
+        assert len(set(said_)) == 1 and len(json.loads(said_[0])) == len(WEEK) - 2
+    pages = [path for path in (folder / "store" / ".index").rglob("*") if path.is_file()]
+    assert [path.name for path in pages] == ["2024-11"]
+
+
+def test_what_was_observed_is_told_unless_the_run_said_more(tmp_path: Path) -> None:
+    builder = Builder(tmp_path)
+    seen = {"time": "2024-11-17T01:00:00Z", "by": "sync", "what": "oom", "status": "failed", "reason": "killed for memory"}
+    silent = builder.run("train-a", "2024-11-17T00:00", "running")
+    outspoken = builder.run("train-a", "2024-11-18T00:00", "failed", reason="exit status 1")
+    assert history(builder).rows(Wish())[1].status == "running"
+    for run in (silent, outspoken):
+        builder.store.observe(run, seen)
+    # A pod that could not even begin has no try.
+    builder.store.observe(RunId(minute("2024-11-19T00:00"), 1, "e", "train-a"), {**seen, "reason": "no image"})
+    assert [(row.status, row.reason, row.evidence) for row in history(builder).rows(Wish())] == [
+        ("failed", "no image", "observed"),
+        ("failed", "exit status 1", "recorded"),
+        ("failed", "killed for memory", "observed"),
+    ]
+
+
+def test_a_reruns_verdict_is_told_once_it_is_there(tmp_path: Path) -> None:
+    builder = Builder(tmp_path)
+    first = builder.run("train-a", "2024-11-17T00:00")
+    # A verdict is waited for in the days after the run, not for ever.
+    late = time.time() - first.minute * 60 - 100
+    again = builder.run("train-a", "2024-11-17T00:00", attempt=2, kind="rerun", repeats=str(first), late=late)
+    assert (history(builder).rows(Wish())[0].why, history(builder).rows(Wish())[0].reason) == ("rerun", "")
+    publish_bytes(builder.store.run_folder(again) / "verdict.json", to_json({"verdict": "identical"}))
+    assert history(builder).rows(Wish())[0].reason == "identical"
+    assert history(builder).rows(Wish())[0].reason == "identical"

@@ -52,7 +52,9 @@ def test_the_identity_tells_what_is_inside(name: str, legacy: str, keras3_image:
     for label, version in config["Labels"].items():
         key = label.removeprefix("cronsemble.")
         if key in identity["versions"]:
-            assert identity["versions"][key].startswith(version)
+            # CNTK's wheel 2.7.post2 calls itself 2.7; Python's label has no patch version.
+            told_inside = identity["versions"][key]
+            assert told_inside == {"cntk": "2.7"}.get(key, version) or (key == "python" and told_inside.startswith(version + "."))
 
 
 def test_any_user_can_import_the_frameworks_on_a_read_only_root(legacy: str, keras3_image: str) -> None:
@@ -99,6 +101,23 @@ def test_theano_compiles_nothing_for_the_built_in_models(tmp_path: Path, legacy:
     assert counts[-1]["baked"] > 200 and counts[-1]["compiled"] == [], told
 
 
+EVERYWHERE = (
+    "child",
+    "context",
+    "contract",
+    "files",
+    "keeping",
+    "ledger",
+    "record",
+    "removal",
+    "select",
+    "steps",
+    "store",
+    "supervise",
+)
+"""What needs Python 3.9 and no library."""
+
+
 def test_each_pythons_share_of_the_program(tmp_path: Path, legacy: str) -> None:
     """Debian 11's Python 3.9 runs the supervisor, 2.7 compiles what the frameworks run."""
     (tmp_path / "jobs.pyz").write_bytes(build_program())
@@ -108,7 +127,7 @@ def test_each_pythons_share_of_the_program(tmp_path: Path, legacy: str) -> None:
     assert done.stdout.startswith("Python 3.9") and "usage: supervise" in done.stdout, done.stderr
     compiled = "import sys\nfor path in sys.argv[1:]: compile(open(path).read(), path, 'exec')\nprint(len(sys.argv) - 1)"
     both = f'python2.7 -c "{compiled}" /jobs/portable/*.py /jobs/__main__.py /jobs/__init__.py && '
-    both += f'python3 -c "{compiled}" /jobs/portable/*.py /jobs/contract.py /jobs/store.py /jobs/select.py /jobs/supervise.py'
+    both += f'python3 -c "{compiled}" /jobs/portable/*.py ' + " ".join(f"/jobs/{name}.py" for name in EVERYWHERE)
     done = inside(legacy, ["sh", "-c", both], mounts)
     assert done.returncode == 0, done.stderr
     for step in ("train", "predict"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import random
@@ -211,6 +212,29 @@ def test_a_mounted_snapshot_is_kept_in_the_store_and_checked(tmp_path: Path, pro
     said, _ = process.communicate()
     assert process.returncode == c.DONE, said
     assert store.snapshot("program", task["snapshot"]["program"]).read_bytes() == program.read_bytes()
+
+
+READER = """
+import os
+import numpy
+def data(hyperparameters):
+    print("MODE is", os.environ["MODE"], flush=True)
+    return {"x_train": numpy.zeros((600, 4)), "y_train": numpy.arange(600) % 3}
+"""
+
+
+def test_the_tasks_environment_reaches_its_data_function(tmp_path: Path, program: Path) -> None:
+    """From code that only the mounted snapshot holds, as in a pod's first run."""
+    from scheduler.program import deterministic_zip
+
+    code = deterministic_zip([("r.py", READER.encode())])
+    (tmp_path / c.CODE_FILE).write_bytes(code)
+    store = Store(tmp_path / "store")
+    snapshot = {"program": "", "code": hashlib.sha256(code).hexdigest()}
+    task = {**prepare_task(dataset="r.py:data"), "snapshot": snapshot, "env": {"MODE": "fast"}}
+    process = supervise(program, store, RunId(MINUTE, 1, "e", "train-m"), "prepare", task, **{c.ENV_SNAPSHOT: str(tmp_path)})
+    said, _ = process.communicate()
+    assert process.returncode == c.DONE and "MODE is fast" in said, said
 
 
 SLEEPER = "import time\ndef data(hyperparameters):\n    print('asleep', flush=True)\n    time.sleep(600)\n"

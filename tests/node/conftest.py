@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import pytest
 from cluster.access import Cluster
 from cluster.images import BUSYBOX
 from cluster.node import Node
+from needs import missing
 
 USER = 1000
 
@@ -25,10 +26,25 @@ class Claim:
 
 
 @pytest.fixture(scope="session")
-def busybox(pods: Cluster) -> str:
-    """An image with a shell. On a given cluster ``CRONSEMBLE_TEST_IMAGES`` is the prefix in place of ``localhost/``."""
-    prefix = os.environ.get("CRONSEMBLE_TEST_IMAGES", "localhost/")
-    return prefix + BUSYBOX.removeprefix("localhost/")
+def image(pods: Cluster, request: pytest.FixtureRequest) -> Callable[[str], str]:
+    """``image("cronsemble-keras3:latest")``: its full name on the cluster, where it must be.
+
+    On a given cluster ``CRONSEMBLE_TEST_IMAGES`` is the prefix in place of ``localhost/``.
+    """
+
+    def find(name: str) -> str:
+        full = os.environ.get("CRONSEMBLE_TEST_IMAGES", "localhost/") + name
+        if pods.plane is not None and not request.getfixturevalue("node").has_image(full):
+            missing(f"the node has no image {full}: `make test-node` builds and imports it")
+        return full
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def busybox(image: Callable[[str], str]) -> str:
+    """An image with a shell."""
+    return image(BUSYBOX.removeprefix("localhost/"))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -68,6 +69,13 @@ def test_a_restricted_pod_writes_to_a_claim_and_nowhere_else(pods: Cluster, name
     if claim.folder is not None:
         assert (claim.folder / "user").read_text() == "1000\n"
         assert (claim.folder / "user").stat().st_uid == 1000
+
+
+@pytest.mark.parametrize("runtime", ["keras3", "legacy"])
+def test_the_runtimes_images_start_confined(pods: Cluster, namespace: str, image: Callable[[str], str], runtime: str) -> None:
+    pods.apply(pod("runtime", pod_spec(image(f"cronsemble-{runtime}:latest"), "python3 -c 'print(40 + 2)'")), namespace)
+    assert wait_for_end(pods, "runtime", namespace) == "Succeeded"
+    assert pods.kubectl("logs", "runtime", "-n", namespace) == "42\n"
 
 
 def test_a_cronjob_fires_and_its_pod_completes(pods: Cluster, namespace: str, busybox: str) -> None:

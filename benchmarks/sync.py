@@ -1,0 +1,193 @@
+"""Plan and sync against kubectl, side by side on one server: medians of five whole processes, from start to exit.
+
+A control plane of its own. `python benchmarks/sync.py [TASKS]` takes another number than 1,000.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from cluster.access import Cluster  # noqa: E402
+from cluster.control_plane import ControlPlane  # noqa: E402
+
+RUNS = 5
+SIZES = (10, 100, 1000, 3000)
+CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
+
+
+@dataclass
+class Took:
+    """Seconds and MiB of one process."""
+
+    seconds: float
+    peak: float
+    first_byte: float
+
+
+@dataclass
+class Bench:
+    cluster: Cluster
+    folder: Path
+
+    def __post_init__(self) -> None:
+        assert self.cluster.plane is not None
+        self.kubectl = str(self.cluster.plane.binaries / "kubectl")
+        self.env = {**os.environ, "KUBECONFIG": str(self.cluster.kubeconfig)}
+
+    def run(self, *command: str, good: tuple[int, ...] = (0,)) -> Took:
+        began = time.perf_counter()
+        with subprocess.Popen(command, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout is not None and process.stderr is not None
+            process.stdout.read(1)
+            first = time.perf_counter() - began
+            process.stdout.read()
+            wrong = process.stderr.read()
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode not in good:
+            raise SystemExit(f"{' '.join(command)}: {process.returncode}: {wrong.decode()}")
+        return Took(time.perf_counter() - began, usage.ru_maxrss / 1024, first)
+
+    def sync(self, file: Path) -> Took:
+        return self.run(*CLI, "sync", "-f", str(file))
+
+    def plan(self, file: Path) -> Took:
+        return self.run(*CLI, "plan", "-f", str(file))
+
+    def write(self, namespace: str, tasks: int, changed: bool = False) -> Path:
+        """A configuration of so many members, which never fire meanwhile."""
+        members = {f"m{n:04}": {"backend": "jax", "schedule": f"{n % 60} {n % 24} 31 12 *"} for n in range(tasks)}
+        if changed:
+            members["m0000"]["schedule"] = "59 23 31 12 *"
+        content = {
+            "experiment": f"b{namespace.rpartition('-')[2]}",
+            "store": {"claim": "store"},
+            "cluster": {"namespace": namespace, "images": {"keras3": "registry.example/keras3:1"}},
+            "backends": members,
+        }
+        path = self.folder / f"{namespace}-{tasks}{'-changed' if changed else ''}.yaml"
+        path.write_text(json.dumps(content))
+        return path
+
+    def render(self, file: Path) -> Path:
+        path = file.with_suffix(".objects")
+        with open(path, "wb") as out:
+            subprocess.run([*CLI, "render", "-f", str(file)], env=self.env, stdout=out, stderr=subprocess.DEVNULL, check=True)
+        return path
+
+
+def median(name: str, run: Callable[[], Took]) -> float:
+    """Prints and returns the median of the seconds."""
+    took = [run() for _ in range(RUNS)]
+    seconds = [each.seconds for each in took]
+    first = statistics.median(each.first_byte for each in took)
+    peak = max(each.peak for each in took)
+    middle = statistics.median(seconds)
+    spread = f"{min(seconds):.2f} to {max(seconds):.2f}"
+    print(f"{name}: median {middle:.3f} s ({spread}), first byte {first:.3f} s, peak {peak:.0f} MiB", flush=True)
+    return middle
+
+
+def first_sync(bench: Bench, count: int) -> None:
+    def ours() -> Took:
+        namespace = bench.cluster.new_namespace()
+        took = bench.sync(bench.write(namespace, count))
+        bench.cluster.kubectl("delete", "namespace", namespace)
+        return took
+
+    def theirs() -> Took:
+        namespace = bench.cluster.new_namespace()
+        objects = bench.render(bench.write(namespace, count))
+        took = bench.run(bench.kubectl, "apply", "--server-side", "-f", str(objects))
+        bench.cluster.kubectl("delete", "namespace", namespace)
+        return took
+
+    own = median(f"first sync, {count}", ours)
+    print(f"  kubectl takes {median(f'kubectl apply --server-side, first, {count}', theirs) / own:.1f} times as long")
+
+
+def nothing_to_do(bench: Bench, count: int) -> None:
+    file = bench.write(bench.cluster.new_namespace(), count)
+    bench.sync(file)
+    with bench.cluster.counted("cronsemble") as asked:
+        bench.sync(file)
+    print(f"requests with nothing to do, {count}: {dict(asked)}")
+    own = median(f"sync, nothing to do, {count}", lambda: bench.sync(file))
+    namespace = bench.cluster.new_namespace()
+    objects = bench.render(bench.write(namespace, count))
+    bench.run(bench.kubectl, "apply", "--server-side", "-f", str(objects))
+    commands = {
+        "apply --server-side": ("apply", "--server-side"),
+        "diff --server-side": ("diff", "--server-side"),
+    }
+    for name, words in commands.items():
+        took = median(
+            f"kubectl {name}, nothing to do, {count}", lambda words=words: bench.run(bench.kubectl, *words, "-f", str(objects))
+        )
+        print(f"  {took / own:.1f} times ours")
+
+
+def one_change(bench: Bench, count: int) -> None:
+    namespace = bench.cluster.new_namespace()
+    files = [bench.write(namespace, count), bench.write(namespace, count, changed=True)]
+    bench.sync(files[0])
+
+    def change() -> Took:
+        files.reverse()
+        return bench.sync(files[0])
+
+    own = median(f"sync, one change among {count}", change)
+    other = bench.cluster.new_namespace()
+    objects = [bench.render(bench.write(other, count)), bench.render(bench.write(other, count, changed=True))]
+    bench.run(bench.kubectl, "apply", "--server-side", "-f", str(objects[0]))
+
+    def kubectl() -> Took:
+        objects.reverse()
+        return bench.run(bench.kubectl, "apply", "--server-side", "-f", str(objects[0]))
+
+    print(f"  {median(f'kubectl apply --server-side, one change among {count}', kubectl) / own:.1f} times ours")
+
+
+def small_plan(bench: Bench) -> None:
+    file = bench.write(bench.cluster.new_namespace(), 4)
+    bench.sync(file)
+    median("plan of 4", lambda: bench.plan(file))
+    objects = bench.render(file)
+    # A difference, so that there is a first byte.
+    objects.write_text(objects.read_text().replace("31 12 *", "30 12 *"))
+    median("kubectl diff --server-side of 4", lambda: bench.run(bench.kubectl, *DIFF, "-f", str(objects), good=(1,)))
+
+
+DIFF = ("diff", "--server-side", "--force-conflicts")
+
+
+def main() -> None:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+    with tempfile.TemporaryDirectory() as scratch, ControlPlane(Path(scratch) / "plane") as plane:
+        bench = Bench(Cluster(plane.kubeconfig, plane.folder, plane), Path(scratch))
+        median("python, nothing else", lambda: bench.run(sys.executable, "-c", "pass"))
+        median("cronsemble --help", lambda: bench.run(*CLI, "--help"))
+        small_plan(bench)
+        nothing_to_do(bench, count)
+        first_sync(bench, count)
+        one_change(bench, count)
+        for size in SIZES:
+            if size != count:
+                file = bench.write(bench.cluster.new_namespace(), size)
+                bench.sync(file)
+                median(f"sync, nothing to do, {size}", lambda file=file: bench.sync(file))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""The cluster's errors, each as one line that says what to do.
+
+Only what someone handles has a class; the server's own words are kept where they are the best there are.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from collections.abc import Mapping
+from typing import Any
+
+from scheduler.errors import CronsembleError
+
+_DENIED = re.compile(r'cannot (?P<verb>[a-z]+) resource "(?P<resource>[^"/]+)[^"]*" in API group "(?P<group>[^"]*)"')
+
+
+class ClusterError(CronsembleError):
+    """The cluster cannot be used as asked."""
+
+
+class Unreachable(ClusterError):
+    """No answer from the server."""
+
+
+class Refused(ClusterError):
+    """The server answered with an error status."""
+
+    def __init__(self, text: str, status: int, answer: Mapping[str, Any] | None = None) -> None:
+        super().__init__(text)
+        self.status = status
+        self.answer = answer or {}
+
+    @property
+    def reason(self) -> str:
+        return str(self.answer.get("reason") or "")
+
+    @property
+    def causes(self) -> list[dict[str, Any]]:
+        return list((self.answer.get("details") or {}).get("causes") or [])
+
+
+class NotFound(Refused):
+    """404."""
+
+
+class Expired(Refused):
+    """410: a LIST's continue token is too old."""
+
+
+class Conflict(Refused):
+    """409: another owns a field, or the object has changed or exists already."""
+
+    @property
+    def owners(self) -> list[tuple[str, str]]:
+        """(manager, field) of each conflict of ownership."""
+        found = []
+        for cause in self.causes:
+            if cause.get("reason") == "FieldManagerConflict":
+                message = str(cause.get("message", ""))
+                manager = message.partition('"')[2].partition('"')[0] or message
+                found.append((manager, str(cause.get("field", "")).lstrip(".")))
+        return found
+
+
+class Forbidden(Refused):
+    """403 by the authorizer: a right is missing."""
+
+
+def translate(method: str, what: str, verb: str, where: str, status: int, answer: Mapping[str, Any]) -> Refused:
+    """The error for an answer with a status of 400 or more; ``what`` is the resource (``cronjobs.batch/name``)."""
+    message = " ".join(str(answer.get("message") or answer.get("reason") or f"status {status}").split())
+    if status == 404:
+        return NotFound(f"{what}{where}: not found", status, answer)
+    if status == 410:
+        return Expired(f"{what}: {message}", status, answer)
+    if status == 409:
+        return Conflict(f"{what}{where}: {message}", status, answer)
+    if status == 401:
+        return Refused("the server does not accept this login: its token or certificate is wrong or has expired", status, answer)
+    if status == 403 and "exceeded quota" in message:
+        return Refused(f"{what}{where}: {_after(message, 'is forbidden: ')}: raise the quota, or declare less", status, answer)
+    if status == 403 and (said := _DENIED.search(message)):
+        resource = f"{said['resource']}.{said['group']}" if said["group"] else said["resource"]
+        # Applying what is not there needs two rights, and the server knows which one is missing.
+        return Forbidden(right_missing(resource, said["verb"], where), status, answer)
+    if status == 403:
+        return Refused(f"{what}{where}: refused by admission: {_after(message, 'is forbidden: ')}", status, answer)
+    if status in (400, 422) and ("admission webhook" in message or "denied request" in message):
+        return Refused(f"{what}{where}: refused by admission: {message}", status, answer)
+    if status == 413 or "Too long" in message or "request is too large" in message:
+        return Refused(f"{what}{where}: too large for the server: {message}", status, answer)
+    return Refused(f"{what}{where}: the server says: {message}", status, answer)
+
+
+def unreachable(server: str, context: str, timeout: float, error: Exception) -> Unreachable:
+    """The error for no answer at all."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return Unreachable(
+            f"{server}: its certificate is not the one that context {context} expects ({error.verify_message}): "
+            "is this the right server, and certificate-authority the right one?"
+        )
+    if isinstance(error, ssl.SSLError):
+        return Unreachable(f"{server}: no secure connection ({error.reason or error}): is this an API server?")
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
+    if isinstance(error, socket.gaierror):
+        said = f"its name is not known ({said})"
+    if isinstance(error, TimeoutError):
+        said = f"no answer in {timeout:.0f} s"
+    return Unreachable(f"{server}: not reachable (context {context}): {said}")
+
+
+def right_missing(what: str, verb: str, where: str) -> str:
+    """One line: the verb and resource, and the rule that gives the right."""
+    resource, _, _ = what.partition("/")
+    plural, _, group = resource.partition(".")
+    if not where:
+        rule = f'{{apiGroups: ["{group}"], resources: ["{plural}"], verbs: ["{verb}"]}}'
+        return f"no right to {verb} {resource} in the whole cluster: add to a ClusterRole: {rule}"
+    rule = f'{{apiGroups: ["{group}"], resources: ["{plural}"], verbs: ["{verb}"]}}'
+    return f"no right to {verb} {resource}{where}: add to the Role: {rule}"
+
+
+def _after(message: str, mark: str) -> str:
+    return message.partition(mark)[2] or message

@@ -1,0 +1,83 @@
+"""`status`: how each task stands on the cluster, as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from cronjobs import labels
+from scheduler.cluster import fields, forecast, live
+from scheduler.cluster.live import Live, Object
+from scheduler.cluster.plan import CHANGE, CREATE, PRUNE, Plan
+
+COLUMNS = ("experiment", "task", "schedule", "timezone", "suspended", "last", "result", "next", "running", "drift")
+_SLOT = "batch.kubernetes.io/cronjob-scheduled-timestamp"
+
+
+def rows(plan: Plan, lives: Mapping[str, Live], jobs: Iterable[Object], now: datetime) -> list[dict[str, Any]]:
+    """A row for each task on the cluster or in the configuration, with the keys of COLUMNS; times in UTC, ISO 8601."""
+    by_owner: dict[str, list[Object]] = {}
+    for job in jobs:
+        for owner in job["metadata"]["ownerReferences"]:
+            by_owner.setdefault(owner.get("uid", ""), []).append(job)
+    drift = {(action.namespace, action.name): _drift(action.verb, len(action.changes)) for action in plan.actions}
+    found = []
+    for namespace, each in sorted(lives.items()):
+        for name, cronjob in each.cronjobs.items():
+            if cronjob["metadata"]["labels"].get(labels.INSTANCE) in plan.experiments:
+                own = by_owner.get(cronjob["metadata"]["uid"], [])
+                found.append({**_row(cronjob, own, now), "drift": drift.get((namespace, name), "")})
+    for action in plan.actions:
+        if action.verb == CREATE and action.kind == "CronJob":
+            spec = action.body["spec"]
+            row = dict.fromkeys(COLUMNS)
+            row.update(experiment=action.experiment, task=action.task, schedule=spec["schedule"], timezone=spec.get("timeZone"))
+            found.append({**row, "running": [], "drift": _drift(CREATE, 0)})
+    return sorted(found, key=lambda row: (row["experiment"], row["task"]))
+
+
+def _row(cronjob: Object, jobs: list[Object], now: datetime) -> dict[str, Any]:
+    spec, status, named = cronjob["spec"], cronjob["status"], cronjob["metadata"]["labels"]
+    suspended = bool(spec.get("suspend"))
+    running = sorted(job["metadata"]["name"] for job in jobs if not live.ended(job))
+    return {
+        "experiment": named.get(labels.INSTANCE, ""),
+        "task": named.get(labels.TASK, ""),
+        "schedule": spec["schedule"],
+        "timezone": spec.get("timeZone"),
+        "suspended": suspended_by(cronjob) if suspended else "",
+        "last": status.get("lastScheduleTime"),
+        "result": _result(jobs, status),
+        "next": None if suspended else forecast.next_fire(spec, now, forecast.last(cronjob)),
+        "running": running,
+    }
+
+
+def suspended_by(cronjob: Object) -> str:
+    """Who owns a suspension: ``configuration``, ``suspend`` (our command), or another manager's name."""
+    owners = fields.owners_of(fields.ownerships(cronjob["metadata"]), ("spec", "suspend"))
+    told = {fields.OURS: "configuration", fields.SUSPEND: "suspend"}
+    return ", ".join(told.get(owner, owner) for owner in owners) or "someone"
+
+
+def _result(jobs: list[Object], status: Mapping[str, Any]) -> str:
+    over = [job for job in jobs if live.ended(job)]
+    if not over:
+        return "succeeded" if status.get("lastSuccessfulTime") else ""
+    newest = max(over, key=_began)
+    if live.ended(newest) == "Complete":
+        return "succeeded"
+    reason = next((each.get("reason", "") for each in newest["status"]["conditions"] if each["type"] == "Failed"), "")
+    return f"failed ({reason})" if reason else "failed"
+
+
+def _began(job: Object) -> datetime:
+    told = job["metadata"]["annotations"].get(_SLOT) or job["metadata"]["creationTimestamp"]
+    return datetime.fromisoformat(told)
+
+
+def _drift(verb: str, changes: int) -> str:
+    if verb == CHANGE:
+        return f"{changes} field{'s' if changes > 1 else ''}"
+    return {CREATE: "not on the cluster", PRUNE: "not in the configuration"}.get(verb, "")

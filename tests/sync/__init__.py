@@ -1,0 +1,1 @@
+"""Plan and sync: values for the pure parts, a real API server for the rest."""

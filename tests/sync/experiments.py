@@ -1,0 +1,68 @@
+"""Configurations for a cluster, and the command line on them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
+
+
+@dataclass
+class Experiment:
+    """A folder with a config.yaml for one namespace, and `cronsemble` there."""
+
+    folder: Path
+    namespace: str
+    kubeconfig: Path
+    name: str
+
+    def write(self, tasks: dict[str, dict[str, Any]] | int, ensemble: dict[str, Any] | None = None, **more: Any) -> None:
+        """``tasks``: members by name, or their number; every one runs on jax."""
+        if isinstance(tasks, int):
+            tasks = {f"m{number:04}": {"schedule": f"{number % 60} 1 * * *"} for number in range(tasks)}
+        content: dict[str, Any] = {
+            "experiment": self.name,
+            "store": {"claim": "store"},
+            "cluster": {"namespace": self.namespace, "images": {"keras3": "registry.example/keras3:1"}},
+            "backends": {name: {"backend": "jax", **task} for name, task in tasks.items()},
+            **({"ensemble": ensemble} if ensemble else {}),
+            **more,
+        }
+        self.file.write_text(json.dumps(content, indent=1))
+
+    @property
+    def file(self) -> Path:
+        return self.folder / f"{self.name}.yaml"
+
+    def run(self, *arguments: str, file: bool = True, kubeconfig: Path | None = None) -> subprocess.CompletedProcess[str]:
+        command = [*CLI, *arguments, *(["-f", str(self.file)] if file else [])]
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, env=self.env(kubeconfig), stdin=subprocess.DEVNULL
+        )
+
+    def start(self, *arguments: str, kubeconfig: Path | None = None) -> subprocess.Popen[str]:
+        command = [*CLI, *arguments, "-f", str(self.file)]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=self.env(kubeconfig), stdin=subprocess.DEVNULL)
+
+    def env(self, kubeconfig: Path | None = None) -> dict[str, str]:
+        return {**os.environ, "KUBECONFIG": str(kubeconfig or self.kubeconfig)}
+
+    def good(self, *arguments: str, **more: Any) -> str:
+        """The output of a command that must succeed."""
+        done = self.run(*arguments, **more)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def bad(self, *arguments: str, **more: Any) -> str:
+        """What a command that must fail says on stderr; one line or more, never a traceback."""
+        done = self.run(*arguments, **more)
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr and "fault of ours" not in done.stderr, done.stderr
+        return done.stderr

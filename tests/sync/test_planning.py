@@ -1,0 +1,231 @@
+"""Plans, as values: what should be and what is in, the exact text out. No server is asked."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from cronjobs import labels
+from scheduler.cluster import explain, revisions
+from scheduler.cluster.live import Live, Namespace
+from scheduler.cluster.plan import Plan
+from scheduler.cluster.planning import Surroundings, Wanted, make_plan
+
+NOW = datetime(2026, 11, 24, 22, 0, tzinfo=UTC)
+SHA = "0123456789ab" + "0" * 52
+PROGRAM = "cronsemble-program-0123456789ab"
+Object = dict[str, Any]
+
+
+def cronjob(task: str = "train-a", schedule: str = "0 1 * * *", image: str = "i:1", **spec: Any) -> Object:
+    named = labels.of_task("digits", labels.TRAIN, task)
+    sources = [{"configMap": {"name": PROGRAM}}]
+    pod = {
+        "containers": [{"name": "train", "image": image}],
+        "volumes": [{"name": "snapshot", "projected": {"sources": sources}}],
+    }
+    template = {"metadata": {"annotations": {labels.CONFIGURATION: "{}"}}, "spec": pod}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": {"name": f"digits-{task}", "namespace": "lab", "labels": named},
+        "spec": {"schedule": schedule, "timeZone": "UTC", **spec, "jobTemplate": {"spec": {"template": template}}},
+    }
+
+
+def program() -> Object:
+    metadata = {"name": PROGRAM, "namespace": "lab", "labels": labels.shared(labels.PROGRAM), "annotations": {labels.SHA256: SHA}}
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata,
+        "immutable": True,
+        "binaryData": {"program.pyz": "eA=="},
+    }
+
+
+def tree(value: Any) -> Any:
+    """All fields of an object, as its manager owns them."""
+    if isinstance(value, dict):
+        return {f"f:{key}": tree(each) for key, each in value.items() if key not in ("apiVersion", "kind", "name", "namespace")}
+    if isinstance(value, list) and value and isinstance(value[0], dict) and "name" in value[0]:
+        return {f'k:{{"name":"{each["name"]}"}}': {".": {}, "f:name": {}, **tree(each)} for each in value}
+    return {}
+
+
+def there(body: Object, manager: str = "cronsemble", **more: Any) -> Object:
+    """An object as the server has it."""
+    entry = {"manager": manager, "operation": "Apply", "subresource": "", "fieldsV1": tree(body)}
+    metadata = {
+        "annotations": {},
+        **body["metadata"],
+        "uid": f"uid-{body['metadata']['name']}",
+        "creationTimestamp": "2026-11-20T00:00:00Z",
+        "ownerReferences": [],
+        "managedFields": [entry],
+    }
+    return {"metadata": metadata, "spec": body.get("spec", {}), "status": more}
+
+
+def recorded(*cronjobs: Object) -> Object:
+    tasks, held = revisions.tasks(cronjobs), {"program": SHA, "code": ""}
+    annotations = {revisions.DIGEST: revisions.digest(tasks, held), revisions.NUMBER: "4", revisions.VERSION: "0.1.0"}
+    metadata = {"name": "digits-revisions", "namespace": "lab", "labels": labels.of_experiment("digits", labels.REVISIONS)}
+    return there({"metadata": {**metadata, "annotations": annotations}})
+
+
+def plan(wanted: list[Object], *live: Object, force: bool = False, jobs: tuple[Object, ...] = (), **around: Any) -> Plan:
+    by_kind: dict[str, dict[str, Object]] = {"cronjobs": {}, "configmaps": {}}
+    for each in live:
+        by_kind["cronjobs" if "schedule" in each["spec"] else "configmaps"][each["metadata"]["name"]] = each
+    found = Live("lab", by_kind["cronjobs"], by_kind["configmaps"], around.pop("elsewhere", {}))
+    surroundings = Surroundings(
+        lambda: around.get("namespace", Namespace()),
+        lambda: list(jobs),
+        lambda kind: around.get("strangers", {}),
+        lambda name: around.get("whole", {}),
+    )
+    one = Wanted("digits", "lab", tuple(wanted), around.get("level", "restricted"), "store.nfs needs it")
+    return make_plan(
+        [one], {"lab": found}, {"lab": surroundings}, tool="0.1.0", server="https://s", context="c", now=NOW, force=force
+    )
+
+
+def text(*arguments: Any, **more: Any) -> str:
+    return "\n".join(explain.lines(plan(*arguments, **more)))
+
+
+def test_nothing_there() -> None:
+    assert text([program(), cronjob()]) == (
+        "+ ConfigMap cronsemble-program-0123456789ab\n"
+        '+ CronJob digits-train-a: "0 1 * * *" UTC; next 2026-11-25T01:00Z\n'
+        "* ConfigMap digits-revisions: revision 1\n"
+        "2 to create, 0 to change, 0 to remove, 0 unchanged"
+    )
+
+
+def test_all_there() -> None:
+    wanted = [program(), cronjob()]
+    assert text(wanted, *map(there, wanted), recorded(cronjob())) == "nothing to do: 2 objects are as the configuration says"
+
+
+def test_a_revision_that_an_interrupted_sync_did_not_write() -> None:
+    wanted = [program(), cronjob()]
+    said = "* ConfigMap digits-revisions: revision 1\na revision to record, 2 unchanged"
+    assert text(wanted, *map(there, wanted)) == said
+    assert text(wanted, *(there(each, "kubectl") for each in wanted), whole=program()).startswith("nothing to do")
+
+
+def test_a_changed_schedule_says_when_it_fires_and_what_is_latent() -> None:
+    new = cronjob(schedule="0 21 * * *", startingDeadlineSeconds=7200)
+    old = there(
+        cronjob(startingDeadlineSeconds=7200), lastScheduleTime="2026-11-24T01:00:00Z", active=[{"name": "digits-train-a-1"}]
+    )
+    assert text([program(), new], there(program()), old, recorded(cronjob())) == (
+        "~ CronJob digits-train-a\n"
+        '    schedule: "0 1 * * *" → "0 21 * * *"\n'
+        "    next fire: 2026-11-25T01:00Z → 2026-11-25T21:00Z\n"
+        "    latent: the slot 2026-11-24T21:00Z has passed, and the controller may still run it late\n"
+        "    running: digits-train-a-1 goes on as it began\n"
+        "* ConfigMap digits-revisions: revision 5\n"
+        "0 to create, 1 to change, 0 to remove, 1 unchanged"
+    )
+
+
+def test_a_removed_task_and_its_running_job() -> None:
+    gone = there(cronjob("train-b"))
+    job = {"metadata": {"name": "digits-train-b-7", "ownerReferences": [{"uid": "uid-digits-train-b"}]}, "spec": {}, "status": {}}
+    job["spec"] = cronjob()["spec"]["jobTemplate"]["spec"]
+    live = [there(program()), there(cronjob()), gone, recorded(cronjob(), cronjob("train-b"))]
+    assert text([program(), cronjob()], *live, jobs=(job,)) == (
+        "- CronJob digits-train-b\n"
+        "    kills: digits-train-b-7\n"
+        "* ConfigMap digits-revisions: revision 5\n"
+        "refused: removing CronJob digits-train-b kills its running digits-train-b-7 (--kill-running allows it)\n"
+        "0 to create, 0 to change, 1 to remove, 2 unchanged"
+    )
+
+
+def test_a_snapshot_goes_when_nothing_names_it() -> None:
+    old = there(program())
+    old["metadata"]["name"] = "cronsemble-program-old"
+    wanted = [program(), cronjob()]
+    live = [*map(there, wanted), old, recorded(cronjob())]
+    assert text(wanted, *live).startswith("- ConfigMap cronsemble-program-old\n0 to create")
+    job = {"metadata": {"name": "j", "ownerReferences": []}, "status": {}, "spec": {"template": {"spec": {}}}}
+    job["spec"]["template"]["spec"] = {"volumes": [{"configMap": {"name": "cronsemble-program-old"}}]}
+    assert text(wanted, *live, jobs=(job,)).startswith(
+        "note: ConfigMap cronsemble-program-old stays while j may need it\nnothing to do"
+    )
+    other = there(cronjob("train-z"))
+    other["metadata"]["labels"] = {**other["metadata"]["labels"], labels.INSTANCE: "else"}
+    volumes = other["spec"]["jobTemplate"]["spec"]["template"]["spec"]["volumes"]
+    volumes.append({"configMap": {"name": "cronsemble-program-old"}})
+    assert "- ConfigMap" not in text(wanted, *live, other)
+
+
+def test_a_conflict_names_field_owner_and_flag() -> None:
+    live = there(cronjob(image="i:2"))
+    live["metadata"]["managedFields"][0]["fieldsV1"] = tree({"spec": {"schedule": ""}})
+    owner = {"manager": "kubectl-edit", "operation": "Update", "subresource": "", "fieldsV1": tree(cronjob())}
+    live["metadata"]["managedFields"].append(owner)
+    said = text([program(), cronjob()], there(program()), live, recorded(cronjob()))
+    assert (
+        "refused: CronJob digits-train-a: containers[train].image is owned by kubectl-edit: "
+        'it is "i:2", the configuration says "i:1" (--force-conflicts allows it)'
+    ) in said
+    forced = plan([program(), cronjob()], there(program()), live, recorded(cronjob()), force=True)
+    assert forced.refusals == () and forced.actions[0].force and forced.actions[0].take_over
+
+
+@pytest.mark.parametrize(
+    ("around", "said"),
+    [
+        (
+            {"strangers": {"digits-train-a": "helm"}},
+            "refused: CronJob digits-train-a in namespace lab is not ours (made by helm, without our labels): "
+            "rename the experiment, or remove that object yourself",
+        ),
+        (
+            {"namespace": Namespace(exists=False)},
+            "refused: namespace lab does not exist: kubectl create namespace lab (--create-namespace allows it)",
+        ),
+        (
+            {"namespace": Namespace(enforced="restricted"), "level": "baseline"},
+            "note: namespace lab enforces Pod Security restricted, which refuses the pods of digits: they need baseline, for "
+            "store.nfs needs it; `cronsemble render --volume` prints a claim that needs less",
+        ),
+        (
+            {"elsewhere": {"digits": ("prod",)}},
+            "note: experiment digits also has CronJobs in namespace prod, which go on firing; "
+            "if it moved: cronsemble delete digits --namespace prod",
+        ),
+    ],
+)
+def test_what_is_refused_or_said(around: Object, said: str) -> None:
+    assert said in text([program(), cronjob()], **around).splitlines()
+
+
+def test_another_experiments_object_is_not_taken() -> None:
+    live = there(cronjob())
+    live["metadata"]["labels"] = {**live["metadata"]["labels"], labels.INSTANCE: "other"}
+    found = plan([program(), cronjob()], there(program()), live)
+    assert found.refused(frozenset({"--force-conflicts"}))[0].text.endswith("belongs to the experiment other: rename one")
+
+
+def test_a_snapshot_made_by_another_hand_is_refused() -> None:
+    live = there(program(), "kubectl-create")
+    assert text([program(), cronjob()], live, whole=program()).startswith("+ CronJob")
+    assert "is not as we made it" in text([program(), cronjob()], live)
+
+
+def test_a_plan_survives_its_file(tmp_path: Any) -> None:
+    from scheduler.cluster.plan import load, save
+
+    made = plan([program(), cronjob(schedule="0 2 * * *")], there(program()), there(cronjob()), recorded(cronjob()))
+    save(made, tmp_path / "plan")
+    read = load(tmp_path / "plan")
+    assert list(explain.lines(read)) == list(explain.lines(made)) and read.same_work(made)
+    assert (tmp_path / "plan").stat().st_mode & 0o077 == 0

@@ -1,0 +1,71 @@
+"""Revisions: what they say, what they add up to, and their folding near a ConfigMap's limit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduler.cluster import revisions
+from scheduler.cluster.looking import revision_lines
+
+NAMES = st.sampled_from(["train-a", "train-b", "ensemble"])
+TASK = st.fixed_dictionaries(
+    {"schedule": st.sampled_from(["0 1 * * *", "0 2 * * *"]), "task": st.sampled_from(["x", "y"])},
+    optional={"suspend": st.booleans()},
+)
+STATE = st.tuples(
+    st.dictionaries(NAMES, TASK), st.fixed_dictionaries({"program": st.sampled_from(["p", "q"]), "code": st.just("")})
+)
+
+
+def sequence(wanted: list[Any]) -> list[revisions.Revision]:
+    """The revisions of syncs to these states, one after the other."""
+    found: list[revisions.Revision] = []
+    before: revisions.Tasks = {}
+    for number, (tasks, held) in enumerate(wanted, 1):
+        told = {"revision": number, "time": f"2026-11-24T22:00:{number:02}Z", "by": "me", "tool": "0", "what": "sync"}
+        found.append({**told, **revisions.delta(before, tasks, held)})
+        before = list(revisions.states(found))[-1][2]
+    return found
+
+
+@given(st.lists(STATE, min_size=1, max_size=8))
+def test_revisions_add_up_to_what_was_synced(wanted: list[Any]) -> None:
+    for (tasks, held), (_, _, after) in zip(wanted, revisions.states(sequence(wanted)), strict=True):
+        assert set(after) == set(tasks)
+        for name, task in tasks.items():
+            assert {**after[name], **task, **held} == after[name]
+
+
+@given(st.lists(STATE, min_size=1, max_size=8), st.integers(100, 2000))
+def test_folding_keeps_the_last_state_and_the_number_of_all(wanted: list[Any], size: int) -> None:
+    found = sequence(wanted)
+    kept = revisions.fold(found, size, None)
+    assert list(revisions.states(kept))[-1][2] == list(revisions.states(found))[-1][2]
+    assert sum(each.get("folded", 1) for each in kept) == len(found)
+    assert revisions.read(revisions.write(kept)) == kept
+    assert kept[-1]["revision"] == found[-1]["revision"]
+
+
+def test_what_a_person_reads() -> None:
+    first = {"train-a": {"schedule": "0 1 * * *", "task": "1" * 64}, "train-b": {"schedule": "0 1 * * *", "task": "2" * 64}}
+    second = {"train-a": {"schedule": "0 2 * * *", "task": "1" * 64}}
+    held = {"program": "a" * 64, "code": ""}
+    assert revision_lines(sequence([(first, held), (second, held)])) == [
+        "revision 2  2026-11-24T22:00:02Z  sync by me",
+        '    train-a.schedule: "0 1 * * *" → "0 2 * * *"',
+        "    train-b: removed",
+        "revision 1  2026-11-24T22:00:01Z  sync by me",
+        "    train-a.program: (none) → aaaaaaaaaaaa",
+        '    train-a.schedule: (none) → "0 1 * * *"',
+        "    train-a.task: (none) → 111111111111",
+        "    train-b.program: (none) → aaaaaaaaaaaa",
+        '    train-b.schedule: (none) → "0 1 * * *"',
+        "    train-b.task: (none) → 222222222222",
+    ]
+
+
+def test_versions_are_compared_as_numbers() -> None:
+    assert revisions.is_newer("0.10.0", "0.9.1") and not revisions.is_newer("0.1.0", "0.1.0")
