@@ -10,6 +10,7 @@ from typing import Any
 
 from cronjobs import revisions
 from cronjobs.due import DEADLINE, EDIT, Decision, Known, decide
+from cronjobs.expected import expected
 from cronjobs.resolved import Experiment
 from jobs import contract as c
 from jobs.store import Store, is_alive, process_identity
@@ -97,9 +98,12 @@ class Served:
         self._files.has_changed(self.experiment)
         self._apply(self.experiment, now)
         self._note({"event": "started", **({"since": self._since} if self._since else {})}, now)
+        told = {(note.get("task"), note.get("minute")) for note in self.store.notes(self.name)}
         for name, standing in self.standings.items():
             standing.settled = int(now // 60)
             self._recover(name, standing, now)
+            self._remember(name, standing, told)
+        self.beat(now)
         self.metrics.configuration.labels(self.name).set(1)
         self.journal.write("started", f"{len(self.standings)} tasks of {self.path}, store {self.store.root}")
 
@@ -140,6 +144,16 @@ class Served:
             elif process.get("host") == self._host and begun + standing.spec.deadline > now and has_tries_left(told, standing):
                 self.journal.write("resumed", f"goes on with {run}, which {told.status}", task=name, run=str(run))
                 self._start(name, standing, run.minute, (), run)
+
+    def _remember(self, name: str, standing: Standing, told: set[tuple[Any, Any]]) -> None:
+        """The slot that had come and not begun when this machine's last `serve` gave its last sign of life."""
+        if not self._since or not standing.spans:
+            return
+        alive = datetime.fromisoformat(self._since).timestamp()
+        some = expected(standing.spans, alive - standing.spec.starting_deadline, alive)
+        minute, span = some[-1] if some else (0, None)
+        if span is not None and not span.plan.suspend and minute not in standing.started and (name, minute) not in told:
+            standing.waiting, standing.blocked = minute, "serve was stopped while it waited"
 
     # -- the clock and the files
 

@@ -363,7 +363,12 @@ def test_killed_again_and_again_every_slot_runs_once_or_has_its_reason(tmp_path:
                 assert json.loads(line)["event"] != "trouble", line
             process.kill()
         process.wait()
+    # What passed since the last kill is told by the next start.
     now = base + (time.time() - base) * pace
+    last = _server(path, Journal(True, StringIO()), Hands(now))
+    last.begin(False)
+    last.look()
+    last.all[0].stop(now)
     told = rows(tmp_path, now)
     assert set(Counter((row.task, row.minute) for row in told).values()) == {1}
     assert len({row.run for row in told if row.run}) >= 5
