@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import hashlib
-import os
 import socket
 from datetime import datetime
 from importlib import metadata
@@ -16,20 +14,12 @@ from cronjobs.revisions import Revision
 from cronjobs.tasks import Context, ensemble_task, train_task
 from jobs.contract import ENSEMBLE_TASK, member_task
 from jobs.store import Store, to_json
+from scheduler.identity import who
 
 
 def engine() -> str:
     """This machine as an engine."""
     return f"host:{socket.gethostname()}"
-
-
-def who() -> str:
-    """user@host of this process."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"
 
 
 def described(context: Context) -> revisions.Tasks:

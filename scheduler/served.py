@@ -18,6 +18,7 @@ from scheduler import revise
 from scheduler.config import ConfigErrors, load
 from scheduler.engine import Budget, LocalEngine
 from scheduler.errors import CronsembleError
+from scheduler.identity import who
 from scheduler.journal import Journal
 from scheduler.making import Ended, Making, begun_by, iso, slot_name
 from scheduler.manual import keep_context
@@ -71,7 +72,7 @@ class Served:
     def own(self, now: float, take_over: bool) -> None:
         """Say that this process runs the experiment; raises CronsembleError if another does."""
         known = self.store.owner(self.name)
-        mine = {"engine": revise.engine(), "by": revise.who(), "time": iso(now), "process": self._identity}
+        mine = {"engine": revise.engine(), "by": who(), "time": iso(now), "process": self._identity}
         if known is not None and not take_over:
             own = known.get("engine") == mine["engine"]
             if not own or is_alive(known.get("process", {})) is True and known.get("process") != self._identity:

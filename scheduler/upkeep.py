@@ -8,9 +8,10 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from scheduler import damage, retention, revise, tables
+from scheduler import damage, retention, tables
 from scheduler.config.keys import Duration
 from scheduler.errors import CronsembleError
+from scheduler.identity import who
 from scheduler.whereabouts import Place
 
 SHOWN = 20
@@ -42,7 +43,7 @@ def clear(place: Place, what: Sequence[str], older_than: str, keep: int, dry_run
             print("nothing was removed")
             return 0
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    failed = list(retention.execute(place.store, found, now, revise.who()))
+    failed = list(retention.execute(place.store, found, now, who()))
     for item, problem in failed:
         print(f"{item.path}: {problem.strerror or problem}", file=sys.stderr)
     gone = [item for item in found.items if item.path not in {bad.path for bad, _ in failed}]

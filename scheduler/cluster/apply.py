@@ -17,8 +17,9 @@ from scheduler.cluster import fields, kinds, revisions
 from scheduler.cluster.api import Api
 from scheduler.cluster.failures import ClusterError, Conflict, Forbidden, NotFound, Refused
 from scheduler.cluster.fields import OURS, SUSPEND
-from scheduler.cluster.lease import Lease, who
+from scheduler.cluster.lease import Lease
 from scheduler.cluster.plan import PRUNE, RECORD, Action, Plan
+from scheduler.identity import who
 
 AT_ONCE = 8
 BATCH = 96

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import os
-import socket
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -18,6 +16,7 @@ from jobs.store import is_alive, process_identity
 from scheduler.cluster import kinds
 from scheduler.cluster.api import Api
 from scheduler.cluster.failures import ClusterError, Conflict, NotFound
+from scheduler.identity import who
 
 NAME = "cronsemble-sync"
 SECONDS = 60
@@ -31,15 +30,6 @@ class Held(ClusterError):
 
 class Lost(ClusterError):
     """The Lease that we held is another's now."""
-
-
-def who() -> str:
-    """user@host of this process."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"
 
 
 class Lease:
