@@ -80,6 +80,7 @@ clean:
 bench: $(READY)
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/combine.py
+	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/sync.py
 	$(BIN)/python benchmarks/fires.py
 	$(BIN)/python benchmarks/image_start.py
