@@ -1,7 +1,6 @@
 """The command line: options and help. Commands hold no logic; heavy modules are imported by the command."""
 
-from __future__ import annotations
-
+# Annotations are values here, not postponed: typer would evaluate their text at every start.
 import os
 import sys
 from enum import StrEnum

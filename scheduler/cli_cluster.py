@@ -1,7 +1,6 @@
 """The commands that need a cluster: options and help alone."""
 
-from __future__ import annotations
-
+# Annotations are values here, not postponed: typer would evaluate their text at every start.
 from pathlib import Path
 from typing import Annotated
 
