@@ -17,7 +17,7 @@ from typing import Any
 
 from jobs.contract import seed_of
 from scheduler import containers
-from scheduler.runtimes import make_venv
+from scheduler.venvs import make_venv
 
 EPOCHS = 8
 LEGACY = "localhost/cronsemble-legacy"
