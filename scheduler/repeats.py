@@ -15,8 +15,6 @@ from scheduler.errors import CronsembleError, RuntimeUnavailable
 from scheduler.runtimes import Runtime
 from scheduler.venvs import Say, cache_folder, make_venv, requirement_set
 
-HOST = "this tool's own Python"
-
 
 @dataclass(frozen=True)
 class Repeat:

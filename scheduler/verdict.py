@@ -152,12 +152,6 @@ def _text(value: Any) -> str:
     return "none" if value in (None, "") else str(value)
 
 
-def worst(verdicts: Sequence[Verdict]) -> str:
-    """Changed, if any is; else the least certain of the others."""
-    order = (CHANGED, NOTHING, EQUAL, IDENTICAL)
-    return min((each.verdict for each in verdicts), key=order.index, default=NOTHING)
-
-
 def describe(told: Mapping[str, Any]) -> str:
     """A verdict's JSON as a line."""
     text = str(told["verdict"])

@@ -18,7 +18,6 @@ NEEDED: tuple[tuple[Kind, tuple[str, ...]], ...] = (
     (kinds.LEASE, ("get", "create", "update")),
 )
 """docs/kubernetes-rights.md has them as a Role."""
-READING = ("get", "list")
 
 
 def missing(api: Api, namespace: str, reading: bool) -> list[str]:
