@@ -1,4 +1,4 @@
-"""A run that no schedule makes, as a Job of its own: what its CronJob would start, in the images and with the variables it needs."""
+"""A run that no schedule makes, as a Job of its own: what its CronJob would start, in its own images and variables."""
 
 from __future__ import annotations
 
@@ -41,12 +41,16 @@ class Await:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A run to be made: its name, its resolved configuration, its kind, and the variables that its steps get."""
+    """A run to be made: its name, its resolved configuration, its kind, and the variables that its steps get.
+
+    ``command`` is what the Jobs of one command have in common, ``invocation`` what their records have.
+    """
 
     run: c.RunId
     task: Mapping[str, Any]
     kind: str
     steps: Steps
+    command: str
     invocation: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
     waits: Await | None = None
@@ -68,7 +72,7 @@ def job(experiment: Experiment, wanted: Wanted) -> dict[str, Any]:
     if waits is not None:
         steps.insert(0, _await(experiment, task, waits))
     pod = pods.template(experiment, task, wanted.task, steps)
-    named = {labels.KIND: wanted.kind, **({labels.INVOCATION: wanted.invocation} if wanted.invocation else {})}
+    named = {labels.KIND: wanted.kind, labels.INVOCATION: wanted.command}
     pod["metadata"]["labels"] |= named
     made = replace(
         task,
@@ -102,7 +106,7 @@ def spec_of(experiment: Experiment, task: Mapping[str, Any]) -> Task:
 def _of_step(experiment: Experiment, own: Task, task: Mapping[str, Any], argv: tuple[str, ...]) -> tuple[Task, int]:
     """Whose resources a step has, and how many threads: those change what comes out, so the run's own configuration tells."""
     if argv[0] == "predict":
-        told = next((each for each in task.get("members", []) if each["member"] == argv[2]), {})
+        told: Mapping[str, Any] = next((each for each in task.get("members", []) if each["member"] == argv[2]), {})
         member = _member(experiment, {"member": argv[2], **told})
         return member, int(told.get("threads") or member.threads)
     return own, int(task.get("threads") or own.threads)
@@ -128,5 +132,3 @@ def _await(experiment: Experiment, task: Task, waits: Await) -> dict[str, Any]:
     made["command"][1] = f"{TOOL}/{c.PROGRAM_FILE}"
     made["volumeMounts"] = [*made["volumeMounts"], {"name": "tool", "mountPath": TOOL, "readOnly": True}]
     return made
-
-

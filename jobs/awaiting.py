@@ -1,4 +1,4 @@
-"""The await step: an ensemble that nobody watches over waits in the store for its trainings. Standard library alone, Python 3.9."""
+"""The await step: an ensemble waits in the store for trainings that nobody watches. Standard library alone, Python 3.9."""
 
 from __future__ import annotations
 
@@ -52,9 +52,8 @@ def has_ended(run: Run, retries: int) -> bool:
     if run.status == "succeeded" or run.cancelled:
         return True
     ends = [each["end"] for each in run.tries if each["end"]]
-    if any(end.get("status") == c.NO_QUORUM or end.get("code") == c.WRONG_INPUT for end in ends):
-        return True
-    return sum(end.get("status") == "failed" for end in ends) > retries
+    is_final = any(end.get("status") == c.NO_QUORUM or end.get("code") == c.WRONG_INPUT for end in ends)
+    return is_final or len([end for end in ends if end.get("status") == "failed"]) > retries
 
 
 def _told(context: Context) -> dict[str, Any]:
@@ -62,7 +61,9 @@ def _told(context: Context) -> dict[str, Any]:
         told = json.loads(context.env.get(c.ENV_AWAIT, ""))
         return {"runs": {str(run): int(retries) for run, retries in told["runs"].items()}, "until": float(told["until"])}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StepError(f'{c.ENV_AWAIT} is not {{"runs": {{run: retries}}, "until": seconds}}: {error!r}', c.WRONG_INPUT) from error
+        raise StepError(
+            f'{c.ENV_AWAIT} is not {{"runs": {{run: retries}}, "until": seconds}}: {error!r}', c.WRONG_INPUT
+        ) from error
 
 
 def _read(context: Context, runs: dict[str, int]) -> list[Run]:

@@ -323,6 +323,10 @@ class Store(Removal):
         """The record of a published success, or None."""
         return read_json(self.run_folder(run) / RESULT / RECORD)
 
+    def result_file(self, run: RunId, name: str) -> Path:
+        """Where this machine finds a file of a run's result; it may not be there."""
+        return self.run_folder(run) / RESULT / name
+
     def data_of(self, run: RunId) -> dict[str, Any] | None:
         """What a run's prepare step pinned: by its result, else by the newest of its tries that came so far."""
         folder = self.run_folder(run)
