@@ -27,7 +27,7 @@ from jobs.store import Run, Store
 from scheduler import made_in
 from scheduler.cluster import kinds, live, submit
 from scheduler.cluster.api import Api
-from scheduler.cluster.following import Following, Seen, failure, stage, trouble
+from scheduler.cluster.following import SAME, Following, Seen, failure, stage, trouble
 from scheduler.errors import CronsembleError, RuntimeUnavailable
 from scheduler.orders import Order
 from scheduler.program import build_program
@@ -262,6 +262,7 @@ class Telling:
     label: str
     run: c.RunId
     _stage: str = ""
+    _since: float = 0.0
     _trouble: str = ""
     _pod: str = ""  # whose log is read for epochs
 
@@ -273,13 +274,13 @@ class Telling:
         if folder is not None and not folder.exists():
             folder = None
         if text != self._stage:
-            self._stage = text
+            self._stage, self._since = text, time.monotonic()
             engine.watcher.stage(self.label, text, folder)
         word = text.partition(" ")[0]
         if word == "train" and folder is None and pod is not None and pod["metadata"]["name"] != self._pod:
             self._pod = str(pod["metadata"]["name"])
             threading.Thread(target=self._epochs, args=(self._pod,), daemon=True).start()
-        if word in ("submitted", "starts", "cannot"):
+        if word in ("submitted", "starts", "cannot") and time.monotonic() - self._since > SAME:
             self._warn(str(self.run) if pod is None else str(pod["metadata"]["name"]))
 
     def _warn(self, name: str) -> None:
