@@ -309,7 +309,7 @@ class Store(Removal):
         """What is wrong with the bytes that a run learnt from; empty if they are there and the same."""
         path = self.dataset(str(pinned["fingerprint"]))
         try:
-            digest = sha256_of(path)
+            digest = self.sha256(path)
         except OSError as error:
             return f"its data {path} cannot be read: {error.strerror}"
         if pinned.get("sha256") not in (None, digest):
@@ -320,7 +320,7 @@ class Store(Removal):
         """What is wrong with a part of a snapshot; empty if it is there and whole."""
         path = self.snapshot(kind, digest)
         try:
-            found = sha256_of(path)
+            found = self.sha256(path)
         except OSError as error:
             return f"its {kind} {path} cannot be read: {error.strerror}"
         return "" if found == digest else f"its {kind} {path} is damaged: the file's sha256 differs from its name"

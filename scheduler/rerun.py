@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import contract as c
-from jobs.store import Run, Store, publish_bytes, to_json
+from jobs.store import Run, Store
 from scheduler import probabilities, targets
 from scheduler.config import Experiment
 from scheduler.engine import LocalEngine
@@ -150,7 +150,7 @@ def carry_out(engine: LocalEngine, work: Work, tolerance: float) -> list[Outcome
     made = {key: run for key, run in zip(keys, done, strict=True) if run is not None}
     own = {key: _judge_training(store, work.trainings[key][0], made.get(key), tolerance) for key in keys}
     for outcome in own.values():
-        _keep(outcome, tolerance)
+        _keep(store, outcome, tolerance)
     outcomes, told = [], set()
     for each in work.ensembles:
         if engine.stopped:
@@ -160,7 +160,7 @@ def carry_out(engine: LocalEngine, work: Work, tolerance: float) -> list[Outcome
         (run,) = carry_out_all(engine, [order])
         told |= {key for key in each.members.values() if isinstance(key, str)}
         outcome = _judge_ensemble(store, each, run, own, tolerance)
-        _keep(outcome, tolerance)
+        _keep(store, outcome, tolerance)
         outcomes.append(outcome)
     return [*(outcome for key, outcome in own.items() if key not in told), *outcomes]
 
@@ -174,10 +174,10 @@ def _selected(made: Mapping[str, Run], key: str | c.RunId) -> str:
     return str(run.id) if run.status == "succeeded" else f"its repeat {run.id} {run.status}: {run.reason}"
 
 
-def _keep(outcome: Outcome, tolerance: float) -> None:
+def _keep(store: Store, outcome: Outcome, tolerance: float) -> None:
     if outcome.run is not None and outcome.original is not None:
         told = {"schema": c.SCHEMA, "tolerance": tolerance, **outcome.as_json()}
-        publish_bytes(outcome.run.folder / c.VERDICT, to_json(told))
+        store.keep_verdict(outcome.run.id, told)
 
 
 def _judge_training(store: Store, original: c.RunId | None, run: Run | None, tolerance: float) -> Outcome:
