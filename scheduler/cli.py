@@ -3,15 +3,27 @@
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
 import os
 import sys
+from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from scheduler.cli_cluster import Context, Kubeconfig, Namespace
 from scheduler.cli_cluster import add_to as add_cluster_commands
-from scheduler.options import DEFAULT_FILE, DEFAULT_FILES, AsJson, ExperimentName, File, Files, StoreFolder
+from scheduler.options import (
+    DEFAULT_FILE,
+    DEFAULT_FILES,
+    AsJson,
+    Context,
+    ExperimentName,
+    File,
+    Files,
+    Kubeconfig,
+    Namespace,
+    Offline,
+    StoreFolder,
+)
 
 OnCluster = Annotated[bool, typer.Option("--cluster", help="Make the runs on the cluster.")]
 WaitOrDetach = Annotated[
@@ -177,20 +189,23 @@ def rerun(
 ) -> None:
     """Repeat a dated run exactly, and say whether it comes out the same. Example: cronsemble rerun 2026-11-20"""
     from scheduler.again import rerun_runs
-    from scheduler.whereabouts import locate
+    from scheduler.whereabouts import Cluster, locate, opened
 
-    code = rerun_runs(
-        what,
-        locate(file, store, experiment),
-        task=task,
-        reuse=reuse_models,
-        current=with_current_config,
-        dry_run=dry_run,
-        tolerance=tolerance,
-        jobs=jobs,
-        as_json=as_json,
-        cluster=_cluster(on_cluster, wait, file, store, kubeconfig, context, namespace),
-    )
+    cluster = _cluster(on_cluster, wait, file, store, kubeconfig, context, namespace)
+    elsewhere = opened(file, store, experiment, Cluster(kubeconfig, context, namespace)) if cluster else None
+    with elsewhere or nullcontext(locate(file, store, experiment)) as place:
+        code = rerun_runs(
+            what,
+            place,
+            task=task,
+            reuse=reuse_models,
+            current=with_current_config,
+            dry_run=dry_run,
+            tolerance=tolerance,
+            jobs=jobs,
+            as_json=as_json,
+            cluster=cluster,
+        )
     raise typer.Exit(code)
 
 
@@ -249,28 +264,29 @@ def history(
     on_cluster: Annotated[
         bool, typer.Option("--cluster", help="With --revisions: the cluster's; the default where the store is a volume.")
     ] = False,
+    offline: Offline = False,
     context: Context = None,
-    namespace: Annotated[str | None, typer.Option("--namespace", help="The namespace, with --cluster.")] = None,
+    namespace: Namespace = None,
     kubeconfig: Kubeconfig = None,
     store: StoreFolder = None,
     experiment: ExperimentName = None,
 ) -> None:
     """What became of every slot, newest first, and why. Example: cronsemble history --since 7d --status missed"""
     from scheduler import past
-    from scheduler.whereabouts import is_local, locate
+    from scheduler.whereabouts import Cluster, is_local, opened
 
-    if revisions and (on_cluster or (store is None and not is_local(file))):
+    if revisions and (on_cluster or (store is None and not offline and not is_local(file))):
         from scheduler.cluster.looking import print_revisions
         from scheduler.cluster.reconcile import Target
 
         raise typer.Exit(print_revisions(file, Target(kubeconfig, context, namespace), as_json))
-    place = locate(file, store, experiment)
-    if revisions:
-        past.print_revisions(place, as_json)
-    elif slot is not None:
-        past.print_story(place, slot, task or [], as_json)
-    else:
-        past.print_history(place, since, until, task or [], status or [], past.Shown(as_json, as_csv, calendar), limit)
+    with opened(file, store, experiment, Cluster(kubeconfig, context, namespace, offline)) as place:
+        if revisions:
+            past.print_revisions(place, as_json)
+        elif slot is not None:
+            past.print_story(place, slot, task or [], as_json)
+        else:
+            past.print_history(place, since, until, task or [], status or [], past.Shown(as_json, as_csv, calendar), limit)
 
 
 @app.command()
@@ -278,28 +294,38 @@ def show(
     run: Annotated[str, typer.Argument(help="A run's id, or a part of it that only one run has.")],
     file: File = DEFAULT_FILE,
     as_json: AsJson = False,
+    offline: Offline = False,
+    context: Context = None,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
     store: StoreFolder = None,
     experiment: ExperimentName = None,
 ) -> None:
     """Show one run: record, epochs, members, files. Example: cronsemble show digits-ensemble-29924640"""
     from scheduler.past import print_run
-    from scheduler.whereabouts import locate
+    from scheduler.whereabouts import Cluster, opened
 
-    print_run(locate(file, store, experiment), run, as_json)
+    with opened(file, store, experiment, Cluster(kubeconfig, context, namespace, offline)) as place:
+        print_run(place, run, as_json)
 
 
 @app.command()
 def logs(
     run: Annotated[str, typer.Argument(help="A run's id, or a part of it that only one run has.")],
     file: File = DEFAULT_FILE,
+    offline: Offline = False,
+    context: Context = None,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
     store: StoreFolder = None,
     experiment: ExperimentName = None,
 ) -> None:
     """Print what a run's processes said. Example: cronsemble logs digits-train-theano-29924640"""
     from scheduler.past import print_logs
-    from scheduler.whereabouts import locate
+    from scheduler.whereabouts import Cluster, opened
 
-    print_logs(locate(file, store, experiment), run)
+    with opened(file, store, experiment, Cluster(kubeconfig, context, namespace, offline)) as place:
+        print_logs(place, run)
 
 
 @app.command()
@@ -328,15 +354,20 @@ def fsck(
     file: File = DEFAULT_FILE,
     quick: Annotated[bool, typer.Option("--quick", help="Read no file only to compare its hash.")] = False,
     repair: Annotated[bool, typer.Option("--repair", help="Mend what is safe to mend.")] = False,
+    context: Context = None,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
     store: StoreFolder = None,
     experiment: ExperimentName = None,
     as_json: AsJson = False,
 ) -> None:
     """Find and explain damage in the store; 1 if anything is wrong. Example: cronsemble fsck --repair"""
     from scheduler.upkeep import check_store
-    from scheduler.whereabouts import locate
+    from scheduler.whereabouts import Cluster, opened
 
-    raise typer.Exit(check_store(locate(file, store, experiment), quick, repair, as_json))
+    with opened(file, store, experiment, Cluster(kubeconfig, context, namespace)) as place:
+        code = check_store(place, quick, repair, as_json)
+    raise typer.Exit(code)
 
 
 def _cluster(

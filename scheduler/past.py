@@ -61,7 +61,7 @@ def history_of(place: Place) -> tuple[History, str]:
     if place.problem:
         print(f"{place.problem}\ngoing on from what {place.store.root} kept", file=sys.stderr)
     timezone = place.experiment.timezone if place.experiment else _last_zone(place)
-    return History(place.store, place.name, timezone, time.time()), timezone
+    return History(place.store, place.name, timezone, time.time(), place.more), timezone
 
 
 def _last_zone(place: Place) -> str:
@@ -222,11 +222,11 @@ def print_run(place: Place, name: str, as_json: bool) -> None:
     _print_verdict(run)
     for removal in run.removed.get("files", []):
         print(f"{'removed':<12}{removal['path']} by gc at {run.removed.get('time')}")
+    place.store.bring(run.id, f"{c.RESULT}/{c.EPOCHS}")
     _print_epochs(run)
     for folder in views.folder_of(run):
-        for path in sorted((run.folder / folder).rglob("*")):
-            if path.is_file():
-                print(f"{'file':<12}{path}")
+        for path in place.store.files(run.id, folder):
+            print(f"{'file':<12}{place.store.shown(path)}")
 
 
 def _print_verdict(run: Run) -> None:
@@ -254,6 +254,7 @@ def _print_epochs(run: Run) -> None:
 
 def print_logs(place: Place, name: str) -> None:
     run = views.find(place.store, place.name, name)
+    place.store.bring(run.id, f"*/{c.LOG}")
     for folder in views.folder_of(run):
         path = run.folder / folder / c.LOG
         if path.exists():

@@ -60,6 +60,7 @@ class ClusterEngine:
     _made: dict[c.RunId, Order] = field(default_factory=dict)
     _stop: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _storing: threading.Lock = field(default_factory=threading.Lock)  # one that is elsewhere answers one question at a time
 
     def __post_init__(self) -> None:
         selector = f"{labels.SELECTOR},{labels.INVOCATION}={self.command}"
@@ -179,7 +180,8 @@ class ClusterEngine:
 
     def _attempts(self, experiment: str, task: str, minute: int) -> set[int]:
         month = c.RunId(minute, 1, experiment, task).month
-        return {run.attempt for run in self.store.month_ids(experiment, task, month) if run.minute == minute}
+        with self._storing:
+            return {run.attempt for run in self.store.month_ids(experiment, task, month) if run.minute == minute}
 
     def _fires(self, order: Order) -> bool:
         spec = spec_of(self.experiment, order.task)
@@ -210,7 +212,7 @@ class ClusterEngine:
         known = order.task["snapshot"]
         wanted = [("program", known["program"]), ("code", known["code"]), ("program", waits.program if waits else "")]
         for kind, digest in dict.fromkeys(each for each in wanted if each[1]):
-            with self._lock:
+            with self._storing:
                 if digest not in self._kept:
                     self._kept[digest] = self.store.read_snapshot(kind, digest)
             submit.ensure_maps(self.api, self.namespace, {kind: self._kept[digest]})
@@ -240,7 +242,9 @@ class ClusterEngine:
 
     def _result(self, run: c.RunId, seen: Seen) -> Run:
         """What became of a run whose Job has ended: by the store, and where that lacks the end, by the cluster."""
-        result = self.store.read(run)
+        with self._storing:
+            self.store.update(run.experiment)
+            result = self.store.read(run)
         if result.status not in ("running", "died") and (result.tries or result.record or result.cancelled):
             return result
         if seen.job is None:
