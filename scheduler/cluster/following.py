@@ -107,12 +107,13 @@ def look(api: Api, namespace: str, selector: str) -> dict[str, Seen]:
     pods: dict[str, list[Object]] = {}
     for pod in pods_of(api, namespace, selector):
         pods.setdefault(pod["metadata"]["labels"].get(JOB_NAME, ""), []).append(pod)
-    return {name: Seen(job, tuple(sorted(pods.get(name, ()), key=_made))) for job in jobs for name in [job["metadata"]["name"]]}
+    return {name: Seen(job, tuple(pods.get(name, ()))) for job in jobs for name in [job["metadata"]["name"]]}
 
 
 def pods_of(api: Api, namespace: str, selector: str) -> list[Object]:
-    """The pods of a selector."""
-    return [live.plain(item) for item in api.list(kinds.POD, namespace, selector, decoder=live.decoder())]
+    """The pods of a selector, oldest first."""
+    found = [live.plain(item) for item in api.list(kinds.POD, namespace, selector, decoder=live.decoder())]
+    return sorted(found, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
 
 
 def stage(seen: Seen) -> str:
@@ -185,7 +186,3 @@ def trouble(api: Api, namespace: str, names: Iterable[str]) -> str:
             return ""
     newest = max(found, key=lambda each: str(each.get("lastTimestamp") or each.get("eventTime") or ""), default=None)
     return f"{newest.get('reason')}: {newest.get('message')}" if newest else ""
-
-
-def _made(pod: Object) -> tuple[str, str]:
-    return pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]
