@@ -60,6 +60,10 @@ class RemoteStore(Store):
         """Bytes of answers in this conversation."""
         return self._session.received if self._session is not None else 0
 
+    def connect(self) -> None:
+        """Begin the conversation now, and not with the first question."""
+        self.converse(lambda session: None)
+
     def update(self, experiment: str, progress: Callable[[int, int], None] | None = None) -> None:
         """Bring the mirror up to date."""
         self.converse(lambda session: self.mirror.update(session, experiment, progress))
@@ -251,7 +255,7 @@ def _connected(experiment: Experiment, target: Target) -> Iterator[tuple[RemoteS
             line.clear()
             return session
 
-        store = RemoteStore(_root(experiment, access), label(experiment), connect, reader.idle / 2)
+        store = RemoteStore(root_of(experiment, access), label(experiment), connect, reader.idle / 2)
         try:
             yield store, api, line, namespace
         finally:
@@ -262,7 +266,7 @@ def _connected(experiment: Experiment, target: Target) -> Iterator[tuple[RemoteS
 
 def _mirrored(experiment: Experiment, target: Target, why: str) -> RemoteStore:
     experiment = _placed(experiment, target)
-    return RemoteStore(_root(experiment, target.access()), label(experiment), why)
+    return RemoteStore(root_of(experiment, target.access()), label(experiment), why)
 
 
 def _placed(experiment: Experiment, target: Target) -> Experiment:
@@ -271,7 +275,8 @@ def _placed(experiment: Experiment, target: Target) -> Experiment:
     return replace(experiment, cluster={**experiment.cluster, "namespace": target.namespace})
 
 
-def _root(experiment: Experiment, access: Access) -> Path:
+def root_of(experiment: Experiment, access: Access) -> Path:
+    """Where the mirror of an experiment's store lies."""
     assert isinstance(experiment.store, dict)
     return place(access.server, str(experiment.cluster["namespace"]), experiment.store)
 
