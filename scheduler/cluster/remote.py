@@ -172,7 +172,7 @@ class RemoteStore(Store):
 
     def cancel(self, run: RunId, told: dict[str, Any]) -> None:
         name = self._name_of(self.run_folder(run) / CANCELLED)
-        self._do(lambda session: session.publish(name, to_json(told)))
+        self.converse(lambda session: session.publish(name, to_json(told)))
         super().cancel(run, told)
 
     def keep_verdict(self, run: RunId, told: dict[str, Any]) -> None:
