@@ -204,6 +204,26 @@ def show(
 
 
 @app.command()
+def put(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="The files to copy.")],
+    file: File = DEFAULT_FILE,
+    name: Annotated[
+        str | None, typer.Option("--as", metavar="PATH", help="Its path under data/; with / at the end a folder for them.")
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Put it in the place of another file of that name.")] = False,
+    context: Context = None,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    store: StoreFolder = None,
+) -> None:
+    """Copy data into the store's data folder. Example: cronsemble put inputs.npz --as inputs/"""
+    from scheduler.put import put_files
+    from scheduler.whereabouts import Cluster
+
+    put_files(file, store, files, name, Cluster(kubeconfig, context, namespace), replace)
+
+
+@app.command()
 def gc(
     file: File = DEFAULT_FILE,
     what: Annotated[

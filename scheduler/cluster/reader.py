@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import time
 from collections.abc import Callable
@@ -68,8 +69,7 @@ class Reader:
     def close(self) -> None:
         """Remove the pod, and those that others left behind: they have ended, or never started."""
         pod, self._pod = self._pod, None
-        if pod is not None:
-            self._remove(pod)
+        if pod is not None and self._remove(pod):
             self._sweep()
 
     def _runs(self) -> bool:
@@ -116,7 +116,8 @@ class Reader:
             if status.get("phase") in ("Failed", "Succeeded"):
                 raise self._failed(name, _ended(status, container))
             reason = _unscheduled(status)
-            if "not found" in reason:
+            # One that is not bound yet may still be; the scheduler's words for that end in "not found" too.
+            if re.search(r'persistentvolumeclaim "[^"]*" not found', reason):
                 raise self._failed(name, reason)
             now = time.monotonic()
             if now > quiet_until:
@@ -144,7 +145,8 @@ class Reader:
         newest = max(found, key=lambda each: str(each.get("lastTimestamp") or each.get("eventTime") or ""), default=None)
         return "" if newest is None else f"{newest.get('reason')}: {newest.get('message')}"
 
-    def _remove(self, pod: dict[str, Any]) -> None:
+    def _remove(self, pod: dict[str, Any]) -> bool:
+        """Whether it is gone, or soon will be."""
         metadata = pod["metadata"]
         try:
             self._api.delete(kinds.POD, self._namespace, metadata["name"], metadata["uid"])
@@ -152,6 +154,8 @@ class Reader:
             pass
         except ClusterError as error:
             self._say(f"the reader pod {metadata['name']} ends by itself in {self.idle:.0f} s: {error}")
+            return False
+        return True
 
     def _sweep(self) -> None:
         """No right to list pods is needed: without it they stay until somebody removes them."""

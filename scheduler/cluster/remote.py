@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,8 +18,10 @@ from jobs.contract import CANCELLED, OBSERVED, SCHEMA, VERDICT, RunId
 from jobs.store import Store, to_json
 from scheduler.cluster import kinds, revisions, rights
 from scheduler.cluster.api import Api
+from scheduler.cluster.commands import stopped_by_terminate
 from scheduler.cluster.console import Line
 from scheduler.cluster.failures import ClusterError, NotFound, Unreachable
+from scheduler.cluster.kubeconfig import Access
 from scheduler.cluster.mirror import Mirror, place
 from scheduler.cluster.reader import Reader
 from scheduler.cluster.reconcile import Target
@@ -53,9 +55,18 @@ class RemoteStore(Store):
         if session is not None:
             session.close()
 
+    @property
+    def received(self) -> int:
+        """Bytes of answers in this conversation."""
+        return self._session.received if self._session is not None else 0
+
+    def connect(self) -> None:
+        """Begin the conversation now, and not with the first question."""
+        self.converse(lambda session: None)
+
     def update(self, experiment: str, progress: Callable[[int, int], None] | None = None) -> None:
         """Bring the mirror up to date."""
-        self._do(lambda session: self.mirror.update(session, experiment, progress))
+        self.converse(lambda session: self.mirror.update(session, experiment, progress))
         self._listed.clear()
 
     # -- what is not in the mirror
@@ -95,13 +106,13 @@ class RemoteStore(Store):
         return self.name if path == self.root else f"{self.name}:{self._name_of(path)}"
 
     def beside(self, module: str, **question: Any) -> Any:
-        return self._do(lambda session: session.beside(module, question))
+        return self.converse(lambda session: session.beside(module, question))
 
     def sha256(self, path: Path) -> str:
         if self.is_offline:
             return super().sha256(path)
         try:
-            return self._do(lambda session: session.sha256(self._name_of(path)))
+            return self.converse(lambda session: session.sha256(self._name_of(path)))
         except FarError as error:
             if error.errno is None:
                 raise
@@ -113,7 +124,7 @@ class RemoteStore(Store):
         return self._listed[run]
 
     def _list(self, folder: Path) -> list[Told]:
-        return self._do(lambda session: session.tree(self._name_of(folder)))
+        return self.converse(lambda session: session.tree(self._name_of(folder)))
 
     def _get(self, told: Told) -> None:
         path = self.root / told.path
@@ -123,7 +134,7 @@ class RemoteStore(Store):
                 return
         except FileNotFoundError:
             pass
-        self._do(lambda session: session.get(told.path, path))
+        self.converse(lambda session: session.get(told.path, path))
 
     def _name_of(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
@@ -133,12 +144,12 @@ class RemoteStore(Store):
     def put_snapshot(self, kind: str, data: bytes) -> str:
         digest = super().put_snapshot(kind, data)
         name = self._name_of(self.snapshot(kind, digest))
-        self._do(lambda session: session.publish(name, data))
+        self.converse(lambda session: session.publish(name, data))
         return digest
 
     def claim_attempt(self, run: RunId, mark: dict[str, Any] | None = None) -> bool:
         # Not tried again where the answer was lost: it may be ours or another's.
-        if not self._do(lambda session: session.claim(run, mark), again=False):
+        if not self.converse(lambda session: session.claim(run, mark), again=False):
             return False
         super().claim_attempt(run, mark)
         return True
@@ -146,17 +157,17 @@ class RemoteStore(Store):
     def add_revision(self, experiment: str, revision: dict[str, Any]) -> bool:
         name = self._name_of(self._revision_file(experiment, revision))
         data = to_json({"schema": SCHEMA, **revision})
-        self._do(lambda session: session.publish(name, data))
+        self.converse(lambda session: session.publish(name, data))
         return super().add_revision(experiment, revision)
 
     def note(self, experiment: str, writer: str, note: dict[str, Any]) -> None:
         name = self._name_of(self._note_file(experiment, writer, note))
-        self._do(lambda session: session.append(name, {"schema": SCHEMA, **note}), again=False)
+        self.converse(lambda session: session.append(name, {"schema": SCHEMA, **note}), again=False)
         super().note(experiment, writer, note)
 
     def observe(self, run: RunId, seen: dict[str, Any]) -> None:
         name = self._name_of(self.run_folder(run) / OBSERVED)
-        self._do(lambda session: session.replace(name, to_json({"schema": SCHEMA, **seen})))
+        self.converse(lambda session: session.replace(name, to_json({"schema": SCHEMA, **seen})))
         super().observe(run, seen)
 
     def cancel(self, run: RunId, told: dict[str, Any]) -> None:
@@ -166,12 +177,12 @@ class RemoteStore(Store):
 
     def keep_verdict(self, run: RunId, told: dict[str, Any]) -> None:
         name = self._name_of(self.run_folder(run) / VERDICT)
-        self._do(lambda session: session.publish(name, to_json(told)))
+        self.converse(lambda session: session.publish(name, to_json(told)))
         super().keep_verdict(run, told)
 
     # -- the conversation
 
-    def _do(self, act: Callable[[Session], T], again: bool = True) -> T:
+    def converse(self, act: Callable[[Session], T], again: bool = True) -> T:
         """With the far side; once more with a new conversation if the old one broke and that does no harm."""
         while True:
             session = self._open()
@@ -211,33 +222,68 @@ def opened(experiment: Experiment, target: Target, offline: bool) -> Iterator[tu
 
     Where no cluster answers, or ``offline``, what was seen last, with a line that says as of when.
     """
-    if target.namespace is not None:
-        experiment = replace(experiment, cluster={**experiment.cluster, "namespace": target.namespace})
-    namespace = str(experiment.cluster["namespace"])
-    access = target.access()
-    assert isinstance(experiment.store, dict)
-    root, name = place(access.server, namespace, experiment.store), label(experiment)
-    line = Line()
-    with Api(access) as api:
-        reader = Reader(api, experiment, line.say)
-        store = RemoteStore(root, name, "--offline was given" if offline else reader.open, reader.idle / 2)
+    if offline:
+        store = _mirrored(experiment, target, "--offline was given")
+        _say_as_of(store, experiment.name, "")
+        yield store, store.mirror.revisions(experiment.name)
+        return
+    with ExitStack() as held:
         try:
-            with rights.explained(api, [namespace], needed=rights.READER):
-                found = _current(api, store, experiment, namespace, line) if not offline else None
+            store, api, line, namespace = held.enter_context(_connected(experiment, target))
+            found = _current(api, store, experiment, namespace, line)
+            line.clear()
         except Unreachable as error:
-            line.clear()
+            held.close()
+            store = _mirrored(experiment, target, str(error))
             _say_as_of(store, experiment.name, str(error))
-            store, found = RemoteStore(root, name, str(error)), None
-        except BaseException:
-            _end(store, reader, line)
-            raise
-        if offline:
-            _say_as_of(store, experiment.name, "")
-        try:
+            found = store.mirror.revisions(experiment.name)
+        yield store, found
+
+
+@contextmanager
+def reached(experiment: Experiment, target: Target) -> Iterator[RemoteStore]:
+    """An experiment's store, its mirror as it was last; the reader pod is gone afterwards."""
+    with _connected(experiment, target) as (store, _, _, _):
+        yield store
+
+
+@contextmanager
+def _connected(experiment: Experiment, target: Target) -> Iterator[tuple[RemoteStore, Api, Line, str]]:
+    experiment = _placed(experiment, target)
+    namespace, line = str(experiment.cluster["namespace"]), Line()
+    access = target.access()
+    with Api(access) as api, rights.explained(api, [namespace], needed=rights.READER), stopped_by_terminate():
+        reader = Reader(api, experiment, line.say)
+
+        def connect() -> Session:
+            session = reader.open()
             line.clear()
-            yield store, store.mirror.revisions(experiment.name) if found is None else found
+            return session
+
+        store = RemoteStore(root_of(experiment, access), label(experiment), connect, reader.idle / 2)
+        try:
+            yield store, api, line, namespace
         finally:
-            _end(store, reader, line)
+            line.clear()
+            store.close()
+            reader.close()
+
+
+def _mirrored(experiment: Experiment, target: Target, why: str) -> RemoteStore:
+    experiment = _placed(experiment, target)
+    return RemoteStore(root_of(experiment, target.access()), label(experiment), why)
+
+
+def _placed(experiment: Experiment, target: Target) -> Experiment:
+    if target.namespace is None:
+        return experiment
+    return replace(experiment, cluster={**experiment.cluster, "namespace": target.namespace})
+
+
+def root_of(experiment: Experiment, access: Access) -> Path:
+    """Where the mirror of an experiment's store lies."""
+    assert isinstance(experiment.store, dict)
+    return place(access.server, str(experiment.cluster["namespace"]), experiment.store)
 
 
 def _current(api: Api, store: RemoteStore, experiment: Experiment, namespace: str, line: Line) -> list[dict[str, Any]]:
@@ -263,9 +309,3 @@ def _say_as_of(store: RemoteStore, experiment: str, why: str) -> None:
         raise ClusterError(f"{said} nothing of {experiment} was ever read from {store.name} on this machine")
     when = seen.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
     print(f"{why + ': ' if why else ''}this is {store.name} as of {when}", file=sys.stderr, flush=True)
-
-
-def _end(store: RemoteStore, reader: Reader, line: Line) -> None:
-    line.clear()
-    store.close()
-    reader.close()

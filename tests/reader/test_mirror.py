@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import time
 from pathlib import Path
 
 import msgspec
@@ -11,40 +9,16 @@ import pytest
 
 from jobs import contract as c
 from jobs.store import Store, publish_bytes, to_json
-from reader.pipes import Far, content
+from reader.pipes import Far, age, content, some
 from scheduler.cluster.session import FarError
 from scheduler.history import History, Wish
 from scheduler.slots import Row
-from stores import Builder, minute
-
-DAILY = {"train-a": {"schedule": "0 1 * * *"}, "ensemble": {"schedule": "0 6 * * *"}}
+from stores import minute
 
 
 def rows(store: Store) -> list[Row]:
     found = History(store, "e", "UTC", 1_732_500_000).rows(Wish())
     return [msgspec.structs.replace(row) for row in found]
-
-
-def some(root: Path) -> Builder:
-    """Runs of every status, in two months."""
-    builder = Builder(root)
-    builder.revise("2024-10-29T00:00", DAILY)
-    for day in ("2024-10-30", "2024-10-31", "2024-11-01", "2024-11-02"):
-        builder.run("train-a", f"{day}T01:00", files={c.LOG: b"trained\n", c.MODEL: b"{}", "model.h5": b"w" * 5000})
-        builder.run("ensemble", f"{day}T06:00", files={c.CSV: b"item\n", "members/a.csv": b"item\n"})
-    builder.run("train-a", "2024-11-03T01:00", "failed", reason="killed by SIGKILL", files={c.LOG: b"oh\n"})
-    builder.run("train-a", "2024-11-04T01:00", "running")
-    builder.note("2024-11-05T00:00", "skipped", task="train-a", minute=minute("2024-11-05T01:00"), reason="no room")
-    for kind in ("program", "task"):
-        builder.store.put_snapshot(kind, b"{}")
-    return builder
-
-
-def age(root: Path, seconds: float = 3600) -> None:
-    """As if nothing had changed for a while."""
-    then = time.time() - seconds
-    for path in [root, *root.rglob("*")]:
-        os.utime(path, (then, then))
 
 
 def test_a_look_is_as_good_as_the_store(far: Far, tmp_path: Path) -> None:
