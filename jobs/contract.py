@@ -64,6 +64,8 @@ FAILED = 1
 WRONG_INPUT = 3
 """The user's data, model or configuration is wrong: another try would fail in the same way."""
 INTERRUPTED = 143
+DEADLINE = "deadline"
+"""What was observed of a Job whose time was over before its run had ended."""
 NO_QUORUM = "no quorum"
 """The status of an ensemble's try that too few members gave a prediction to."""
 

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from scheduler.cli_cluster import Context, Kubeconfig
+from scheduler.cli_cluster import Context, Kubeconfig, Namespace
 from scheduler.cli_cluster import add_to as add_cluster_commands
-from scheduler.options import DEFAULT_FILE, DEFAULT_FILES, AsJson, ExperimentName, File, Files, StoreFolder
+from scheduler.options import DEFAULT_FILE, DEFAULT_FILES, AsJson, ExperimentName, File, Files, Offline, StoreFolder
 
 app = typer.Typer(
     name="cronsemble",
@@ -215,8 +215,9 @@ def history(
     on_cluster: Annotated[
         bool, typer.Option("--cluster", help="With --revisions: the cluster's; the default where the store is a volume.")
     ] = False,
+    offline: Offline = False,
     context: Context = None,
-    namespace: Annotated[str | None, typer.Option("--namespace", help="The namespace, with --cluster.")] = None,
+    namespace: Annotated[str | None, typer.Option("--namespace", help="The namespace; the configuration's by default.")] = None,
     kubeconfig: Kubeconfig = None,
     store: StoreFolder = None,
     experiment: ExperimentName = None,
@@ -230,13 +231,13 @@ def history(
         from scheduler.cluster.reconcile import Target
 
         raise typer.Exit(print_revisions(file, Target(kubeconfig, context, namespace), as_json))
-    place = locate(file, store, experiment)
+    place, asked = locate(file, store, experiment), past.Asked(kubeconfig, context, namespace, offline)
     if revisions:
-        past.print_revisions(place, as_json)
+        past.print_revisions(place, as_json, asked)
     elif slot is not None:
-        past.print_story(place, slot, task or [], as_json)
+        past.print_story(place, slot, task or [], as_json, asked)
     else:
-        past.print_history(place, since, until, task or [], status or [], past.Shown(as_json, as_csv, calendar), limit)
+        past.print_history(place, since, until, task or [], status or [], past.Shown(as_json, as_csv, calendar), limit, asked)
 
 
 @app.command()
@@ -244,14 +245,18 @@ def show(
     run: Annotated[str, typer.Argument(help="A run's id, or a part of it that only one run has.")],
     file: File = DEFAULT_FILE,
     as_json: AsJson = False,
+    offline: Offline = False,
+    context: Context = None,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
     store: StoreFolder = None,
     experiment: ExperimentName = None,
 ) -> None:
     """Show one run: record, epochs, members, files. Example: cronsemble show digits-ensemble-29924640"""
-    from scheduler.past import print_run
+    from scheduler.past import Asked, print_run
     from scheduler.whereabouts import locate
 
-    print_run(locate(file, store, experiment), run, as_json)
+    print_run(locate(file, store, experiment), run, as_json, Asked(kubeconfig, context, namespace, offline))
 
 
 @app.command()
