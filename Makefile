@@ -7,7 +7,7 @@ CACHE ?= $(or $(CRONSEMBLE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cronsem
 
 MAKE_VENV := import sys; from scheduler.venvs import make_venv; print(make_venv(lambda text: print(text, file=sys.stderr), sys.argv[1]))
 
-.PHONY: demo test test-node test-torch cluster node bench check format images keras3 hyperkube golden clean
+.PHONY: demo test test-node test-torch cluster node bench bench-node check format images keras3 hyperkube golden clean
 
 demo: $(READY)
 	.ci/packages images
@@ -86,3 +86,9 @@ bench: $(READY)
 	$(BIN)/python benchmarks/image_start.py
 	$(BIN)/python benchmarks/serve.py
 	$(BIN)/python benchmarks/history.py
+
+# Needs what `make test-node` needs.
+bench-node: $(READY) hyperkube
+	.ci/packages images node
+	$(PYTHON) images/build.py all --save $(CACHE)/archives
+	CRONSEMBLE_TEST_ARCHIVES=$(CACHE)/archives PYTHONPATH=tests $(BIN)/python -m cluster.sandbox $(BIN)/python benchmarks/night.py

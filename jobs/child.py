@@ -167,6 +167,11 @@ class UserCode:
         self.scratch = tempfile.TemporaryDirectory(prefix="cronsemble-code-")
         if self.digest:
             path = self.context.store.snapshot("code", self.digest)
+            # It is about to be run: only the bytes that were recorded are.
+            problem = self.context.store.snapshot_problem("code", self.digest)
+            if problem:
+                self.scratch.cleanup()
+                raise StepError(problem, c.WRONG_INPUT)
             try:
                 with zipfile.ZipFile(path) as archive:
                     archive.extractall(self.scratch.name)

@@ -77,7 +77,7 @@ ENSEMBLE_TASK = "ensemble"
 KINDS = ("scheduled", "manual", "rerun", "backfill")
 
 _LAST_MINUTE = 4_223_371_679  # of the year 9999
-_RUN = re.compile(r"^(?P<name>[a-z0-9]([-a-z0-9]*[a-z0-9])?)-(?P<minute>[0-9]{1,10})(-r(?P<attempt>[1-9][0-9]*))?$")
+_RUN = re.compile(r"(?P<name>[a-z0-9]([-a-z0-9]*[a-z0-9])?)-(?P<minute>[0-9]{1,10})(-r(?P<attempt>[1-9][0-9]*))?")
 
 
 def run_name(experiment: str, task: str, minute: int, attempt: int) -> str:
@@ -114,7 +114,7 @@ class RunId:
 
 def parse_run_id(text: str, experiment: str, task: str) -> RunId | None:
     """The id that ``text`` spells for this experiment and task, or None if it spells another's."""
-    match = _RUN.match(text)
+    match = _RUN.fullmatch(text)
     if match is None or match["name"] != f"{experiment}-{task}" or int(match["minute"]) > _LAST_MINUTE:
         return None
     return RunId(int(match["minute"]), int(match["attempt"] or 1), experiment, task)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
 import os
 import random
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +25,7 @@ from jobs.prepare import fingerprint, resolve, write_npz
 from jobs.store import Store, process_identity, read_json, to_json, write_file
 from needs import missing
 from scheduler.program import build_program
+from supervised import supervise
 
 MINUTE = 29_924_640
 KILLS = 100
@@ -37,24 +36,6 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("program") / "program.pyz"
     path.write_bytes(build_program())
     return path
-
-
-def supervise(program: Path, store: Store, run: RunId, step: str, task: dict[str, Any], **env: str) -> subprocess.Popen[str]:
-    described = {
-        "experiment": run.experiment,
-        "task": run.task,
-        "timezone": "UTC",
-        "snapshot": {"program": "", "code": ""},
-        **task,
-    }
-    own = {c.ENV_RUN: str(run), c.ENV_TRY: "a", c.ENV_STORE: str(store.root), c.ENV_TASK: json.dumps(described), **env}
-    return subprocess.Popen(
-        [sys.executable, str(program), "supervise", *step.split()],
-        env={**os.environ, **own},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
 
 
 def predicted(store: Store, run: RunId) -> dict[str, Any]:
