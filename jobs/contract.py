@@ -68,6 +68,8 @@ WRONG_INPUT = 3
 GIVES_WAY = 75
 """The await step ends for a while: what it waits for may need the room that its pod takes."""
 INTERRUPTED = 143
+DEADLINE = "deadline"
+"""What was observed of a Job whose time was over before its run had ended."""
 NO_QUORUM = "no quorum"
 """The status of an ensemble's try that too few members gave a prediction to."""
 

@@ -25,6 +25,7 @@ from jobs.contract import (
     CLAIM,
     CSV,
     DATA,
+    DEADLINE,
     END,
     ENSEMBLE_TASK,
     MEMBERS,
@@ -407,7 +408,7 @@ class Store(Removal):
         if cancelled:
             return told("interrupted", str(cancelled.get("reason", "cancelled")), "observed")
         last = tries[-1] if tries else None
-        if last is not None and last["end"] is not None:
+        if last is not None and last["end"] is not None and not _is_outdone(last["end"], observed):
             return told(str(last["end"].get("status", "failed")), str(last["end"].get("reason", "")))
         if observed.get("status"):
             return told(str(observed["status"]), str(observed.get("reason", "")), "observed")
@@ -436,6 +437,11 @@ class Store(Removal):
             damaged = END if end is None and END in names(folder / name) else "" if start is not None else START
             tries.append({"name": name[len(TRY_PREFIX) :], "start": start or {}, "end": end, "damaged": damaged})
         return sorted(tries, key=lambda each: str(each["start"].get("time", "")))
+
+
+def _is_outdone(end: dict[str, Any], observed: dict[str, Any]) -> bool:
+    """Whether what was seen of a run's Job says more than how its last try ended: who stopped it, or that its time was over."""
+    return bool(observed.get("status")) and (end.get("status") == "interrupted" or observed.get("what") == DEADLINE)
 
 
 def _minutes_of(month: str) -> tuple[int, int]:

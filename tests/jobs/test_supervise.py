@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from jobs import contract as c
+from jobs.child import memory_kills
 from jobs.contract import RunId
 from jobs.prepare import fingerprint, resolve, write_npz
 from jobs.store import Store, process_identity, read_json, to_json, write_file
@@ -288,3 +289,17 @@ def test_a_full_disk_leaves_nothing_half_and_the_next_run_works(tmp_path: Path, 
 def fingerprint_of(path: Path) -> str:
     with np.load(path) as data:
         return fingerprint(dict(data))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("memory.events", "low 0\noom 3\noom_kill 2\n"),
+        ("memory/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"),
+    ],
+)
+def test_the_kernels_count_of_kills_for_memory_is_read(tmp_path: Path, name: str, text: str) -> None:
+    assert memory_kills(tmp_path) == 0
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(text)
+    assert memory_kills(tmp_path) == 2
