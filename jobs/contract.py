@@ -45,6 +45,7 @@ RESULT = "result"
 OBSERVED = "observed.json"
 REMOVED = "removed.json"
 TRY_PREFIX = "try-"
+CLAIM_PREFIX = ".claim-"  # of a run's folder until it has its name
 LOG = "log.txt"
 PROGRESS = "progress.jsonl"
 DATA = "data.json"
