@@ -44,10 +44,11 @@ def boot(checks: Iterable[str], folder: Path, limit: int, images: Path | None = 
     """Run these checks (names of functions in ``guest``) one after the other in a fresh machine; ``limit`` in seconds."""
     made = disks.find()
     job, given, taken = folder / "job", folder / "job.tar", folder / "out.tar"
-    shutil.copytree(disks.GUEST, job / "guest", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(disks.GUEST, job / "nfs" / "guest", ignore=shutil.ignore_patterns("__pycache__"))
+    (job / "nfs" / "guest" / "init").rename(job / "init")
     (job / "program.pyz").write_bytes(build_program())
     for path in files:
-        shutil.copy(path, job)
+        (shutil.copytree if path.is_dir() else shutil.copy)(path, job / path.name)
     (job / "settings").write_text(f"LIMIT={limit}\nCHECKS=({' '.join(map(shlex.quote, checks))})\n")
     with tarfile.open(given, "w", format=tarfile.GNU_FORMAT) as tar:
         tar.add(job, arcname=".")

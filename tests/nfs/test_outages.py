@@ -13,7 +13,7 @@ CHECKS = [f"outages.{name}" for name in ("squashed_root", "soft_mounts", "restar
 
 @pytest.fixture(scope="module")
 def told(boot: Callable[..., Report]) -> Report:
-    return boot(CHECKS, 300)
+    return boot(CHECKS, 600)
 
 
 @pytest.mark.parametrize("name", CHECKS)

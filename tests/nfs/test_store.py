@@ -14,7 +14,7 @@ CHECKS = [*(f"races.{name}" for name in RACES), "sight.at_once", "sight.listing"
 
 @pytest.fixture(scope="module")
 def told(boot: Callable[..., Report]) -> Report:
-    return boot(CHECKS, 300)
+    return boot(CHECKS, 600)
 
 
 @pytest.mark.parametrize("name", CHECKS)

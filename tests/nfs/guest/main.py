@@ -7,10 +7,11 @@ import json
 import sys
 import time
 import traceback
+from typing import Any
 
 sys.path.insert(0, "/job/program.pyz")
 
-from guest import clients  # noqa: E402
+from nfs.guest import clients  # noqa: E402
 
 
 def main(names: list[str]) -> int:
@@ -18,9 +19,10 @@ def main(names: list[str]) -> int:
     failed = 0
     for name in names:
         module, _, function = name.partition(".")
-        began, facts, error = time.monotonic(), {}, ""
+        began, error = time.monotonic(), ""
+        facts: dict[str, Any] = {}
         try:
-            facts = getattr(importlib.import_module(f"guest.{module}"), function)() or {}
+            facts = getattr(importlib.import_module(f"nfs.guest.{module}"), function)() or {}
         except Exception:
             failed += 1
             error = traceback.format_exc()

@@ -12,13 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from guest.clients import SERVER, VERSIONS, Worker, fork, fresh, mount, on, restart_server, shell
-from guest.runs import EXPERIMENT, TIME, csv_of, faults_of, run_of, write
-
 from jobs import contract as c
 from jobs.contract import RunId
 from jobs.files import names
 from jobs.store import Store, publish_bytes, to_json
+from nfs.guest.clients import SERVER, VERSIONS, Worker, fork, fresh, mount, on, restart_server, shell
+from nfs.guest.runs import EXPERIMENT, TIME, csv_of, faults_of, run_of, write
 
 RESTARTS = 3
 CUTS = 6
@@ -29,7 +28,8 @@ def _writer(root: Path, me: int, done: Any, stop: Any) -> list[str]:
 
     Nobody else uses its names, so nothing may fail, and no name may be taken.
     """
-    store, made = Store(root), []
+    store = Store(root)
+    made: list[str] = []
     while not stop.value:
         number = len(made) * 10 + me
         run = store.claim(EXPERIMENT, c.ENSEMBLE_TASK, run_of(number).minute, {"process": {"host": f"writer {me}"}})

@@ -9,11 +9,10 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
-from guest.clients import SERVER, VERSIONS, Worker, fork, fresh, mount
-from guest.runs import EXPERIMENT, MINUTE, TIME, begin, csv_of, faults_of, run_of, write
-
 from jobs.files import names
 from jobs.store import Store, publish_bytes, read_json, to_json
+from nfs.guest.clients import SERVER, VERSIONS, Worker, fork, fresh, mount
+from nfs.guest.runs import EXPERIMENT, MINUTE, TIME, begin, csv_of, faults_of, run_of, write
 
 RACERS = 4
 ROUNDS = 5

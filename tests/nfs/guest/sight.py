@@ -7,14 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from guest.clients import SERVER, VERSIONS, Worker, fork, fresh, mount, on
-from guest.runs import EXPERIMENT, TIME, begin, csv_of, faults_of, run_of, write
-
 from jobs import contract as c
 from jobs.contract import member_task
 from jobs.files import GONE
 from jobs.select import latest
 from jobs.store import Store, publish_bytes, to_json
+from nfs.guest.clients import SERVER, VERSIONS, Worker, fork, fresh, mount, on
+from nfs.guest.runs import EXPERIMENT, TIME, begin, csv_of, faults_of, run_of, write
 
 TRAINING, ENSEMBLE = run_of(0, member_task("a")), run_of(5)
 
