@@ -127,6 +127,7 @@ class Ledger(Reach):
 
     def _make_folder(self, folder: Path) -> None:
         """Make a folder that others write in too: as open as the one it is in, and where root makes it, of the same owner."""
+        self.root.mkdir(parents=True, exist_ok=True)
         missing = []
         while folder != self.root and not folder.exists():
             missing.append(folder)
