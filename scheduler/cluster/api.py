@@ -6,18 +6,17 @@ import http.client
 import random
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import msgspec
 
-from scheduler.cluster.credentials import Login
+from scheduler.cluster.connections import BROKEN, TIMEOUT, Connections, keep_alive
 from scheduler.cluster.failures import ClusterError, Expired, translate, unreachable
 from scheduler.cluster.kinds import ACCESS_REVIEW, SUBJECT_REVIEW, Kind
 from scheduler.cluster.kubeconfig import Access
@@ -27,9 +26,7 @@ PATIENCE = 60.0
 """Seconds for which a request is tried again once the server has answered before."""
 _FIRST = 3.0
 """The same before the first answer."""
-TIMEOUT = 60.0
 _AGAIN = (429, 500, 502, 503, 504)
-_BROKEN = (OSError, http.client.HTTPException)
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
@@ -40,19 +37,11 @@ class Api:
 
     def __init__(self, access: Access, patience: float = PATIENCE) -> None:
         self.access = access
-        self._login = Login(access)
+        self.connections = Connections(access)
         self._patience = patience
-        self._idle: list[tuple[int, http.client.HTTPConnection]] = []
         self._answered = False
         self._shaken = -1e9  # when a connection last broke: a server that starts refuses what it will allow
         self._clock: tuple[datetime, float] | None = None
-        url = urlsplit(access.server)
-        if url.scheme not in ("https", "http") or not url.hostname:
-            raise ClusterError(f"context {access.context}: server {access.server} is not an address, e.g. https://host:6443")
-        self._secure = url.scheme == "https"
-        self._host, self._port, self._prefix = url.hostname, url.port or (443 if self._secure else 80), url.path.rstrip("/")
-        self._tls: tuple[int, ssl.SSLContext] | None = None
-        self._lock = threading.Lock()
 
     def __enter__(self) -> Api:
         return self
@@ -158,7 +147,7 @@ class Api:
         where: str = "",
     ) -> bytes:
         """The body of a good answer; broken connections, 429 and 5xx are tried again for as long as patience lasts."""
-        target = self._prefix + path + ("?" + urlencode(query) if query else "")
+        target = self.connections.prefix + path + ("?" + urlencode(query) if query else "")
         data = None if body is None else msgspec.json.encode(body)
         headers = {"Accept": accept, "User-Agent": "cronsemble"}
         if data is not None:
@@ -166,11 +155,11 @@ class Api:
         began = time.monotonic()
         pause, renewed = 0.05, False
         while True:
-            generation = self._login.generation
+            generation = self.connections.login.generation
             wait: float | None = None
             try:
                 status, answered, text = self._once(method, target, data, headers)
-            except _BROKEN as error:
+            except BROKEN as error:
                 self.close()
                 self._shaken = time.monotonic()
                 # Nothing is there: no patience before the first answer.
@@ -181,24 +170,51 @@ class Api:
             else:
                 if status < 400:
                     return text
-                if status == 401 and not renewed and self._login.renew(generation):
+                if status == 401 and not renewed and self.connections.login.renew(generation):
                     renewed = True
                     self.close()
                     continue
                 starting = status in (401, 403) and time.monotonic() - self._shaken < 5
                 if not (status in _AGAIN or starting) or time.monotonic() - began > self._patience:
-                    raise translate(method, what or path, verb or _VERBS[method], where, status, _decode(text))
+                    raise translate(method, what or path, verb or _VERBS[method], where, status, decode(text))
                 wait = _seconds(answered)
             # Jitter, so that eight threads do not come back as one.
             time.sleep(wait if wait is not None else pause * (0.5 + random.random()))  # noqa: S311
             pause = min(pause * 2, 2.0)
 
+    def stream(self, path: str, query: Mapping[str, str] | None = None, what: str = "", where: str = "") -> Iterator[bytes]:
+        """The lines of an answer that goes on until the server ends it: a followed log, or a watch's events.
+
+        They come as they are written, however long that takes; closing the iterator closes the connection. Raises what
+        :meth:`request` raises, and Unreachable when the connection breaks; what was not read then is for the caller to ask
+        again.
+        """
+        target = self.connections.prefix + path + ("?" + urlencode(query) if query else "")
+        renewed = False
+        while True:
+            generation = self.connections.login.generation
+            connection = self.connections.connect()
+            try:
+                connection.request("GET", target, headers={"User-Agent": "cronsemble", **self.connections.login.header()})
+                sock = connection.sock
+                keep_alive(sock)
+                answer = connection.getresponse()
+                if answer.status < 400:
+                    sock.settimeout(None)
+                    yield from _lines(answer)
+                    return
+                text = answer.read()
+            except BROKEN as error:
+                raise unreachable(self.access.server, self.access.context, TIMEOUT, error) from error
+            finally:
+                connection.close()
+            if answer.status != 401 or renewed or not self.connections.login.renew(generation):
+                raise translate("GET", what or path, "get", where, answer.status, decode(text))
+            renewed = True
+
     def close(self) -> None:
         """Close the connections that nobody uses now."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for _, connection in idle:
-            connection.close()
+        self.connections.close()
 
     def _object(
         self,
@@ -219,8 +235,8 @@ class Api:
     def _once(
         self, method: str, target: str, data: bytes | None, headers: dict[str, str]
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
-        login = self._login.header()
-        generation, connection = self._take()
+        login = self.connections.login.header()
+        generation, connection = self.connections.take()
         try:
             connection.request(method, target, data, {**headers, **login})
             answer = connection.getresponse()
@@ -228,58 +244,22 @@ class Api:
         except BaseException:
             connection.close()
             raise
-        with self._lock:
-            self._idle.append((generation, connection))
+        self.connections.keep(generation, connection)
         seen = time.monotonic()
         if date := answer.headers.get("Date"):
             self._clock = (parsedate_to_datetime(date).astimezone(UTC), seen)
         self._answered = True
         return answer.status, answer.headers, text
 
-    def _take(self) -> tuple[int, http.client.HTTPConnection]:
-        """A connection that was made with the login of now."""
-        generation = self._login.generation
-        while True:
-            with self._lock:
-                made, connection = self._idle.pop() if self._idle else (-1, None)
-            if connection is None:
-                return generation, self._connect()
-            if made == generation:
-                return generation, connection
-            connection.close()
 
-    def _connect(self) -> http.client.HTTPConnection:
-        host, port, proxy = self._host, self._port, self.access.proxy
-        if proxy:
-            via = urlsplit(proxy)
-            host, port = via.hostname or "", via.port or 3128
-        connection: http.client.HTTPConnection
-        if self._secure:
-            connection = _Https(host, port, timeout=TIMEOUT, context=self._context())
-            connection.server_name = self.access.server_name or self._host
-        else:
-            connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT)
-        if proxy:
-            connection.set_tunnel(self._host, self._port)
-        return connection
-
-    def _context(self) -> ssl.SSLContext:
-        with self._lock:
-            if self._tls is None or self._tls[0] != self._login.generation:
-                self._tls = (self._login.generation, self._login.tls())
-            return self._tls[1]
-
-
-class _Https(http.client.HTTPSConnection):
-    """TLS to a name that may differ from the address."""
-
-    server_name: str
-
-    def connect(self) -> None:
-        http.client.HTTPConnection.connect(self)
-        # Requests are written in two parts; the second must not wait for the first one's acknowledgement.
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.sock = self._context.wrap_socket(self.sock, server_hostname=self.server_name)  # type: ignore[attr-defined]
+def _lines(answer: http.client.HTTPResponse) -> Iterator[bytes]:
+    """Each line once it is whole. Not by readline(), which takes a connection that broke for the end."""
+    rest = b""
+    while data := answer.read1(1 << 16):
+        *whole, rest = (rest + data).split(b"\n")
+        yield from (line + b"\n" for line in whole)
+    if rest:
+        yield rest
 
 
 def _seconds(headers: http.client.HTTPMessage) -> float | None:
@@ -287,7 +267,8 @@ def _seconds(headers: http.client.HTTPMessage) -> float | None:
     return min(float(told), PATIENCE) if told.isdigit() else None
 
 
-def _decode(text: bytes) -> dict[str, Any]:
+def decode(text: bytes) -> dict[str, Any]:
+    """What a server says of an error, whatever it is written in."""
     try:
         value = msgspec.json.decode(text)
     except msgspec.DecodeError:
