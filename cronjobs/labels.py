@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from jobs.contract import ENSEMBLE_TASK
+
 NAME = "app.kubernetes.io/name"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 INSTANCE = "app.kubernetes.io/instance"
 COMPONENT = "app.kubernetes.io/component"
 EXPERIMENT = "cronsemble.io/experiment"
 TASK = "cronsemble.io/task"
+KIND = "cronsemble.io/kind"
+"""Of a run that no CronJob made: manual, rerun, backfill."""
+INVOCATION = "cronsemble.io/invocation"
+"""Of such a run: what the runs of one command have in common."""
 QUEUE = "kueue.x-k8s.io/queue-name"
 
 OURS = "cronsemble"
@@ -23,6 +29,11 @@ CONFIGURATION = "cronsemble.io/configuration"
 """Annotation of a pod: its task's resolved configuration as JSON, which its containers get as CRONSEMBLE_TASK."""
 STARTED_BY = "cronsemble.io/started-by"
 """Annotation of a reader pod: the user and machine whose command started it."""
+
+
+def component(task: str) -> str:
+    """The component that a task is: its trainings, or the ensemble."""
+    return ENSEMBLE if task == ENSEMBLE_TASK else TRAIN
 
 
 def shared(component: str) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -36,10 +36,10 @@ def cron_jobs(context: Context) -> Iterator[dict[str, Any]]:
     _check(experiment)
     for member in experiment.members.values():
         if member.schedule is not None:
-            yield _cron_job(experiment, c.member_task(member.name), labels.TRAIN, member, train_pod(context, member))
+            yield _cron_job(experiment, c.member_task(member.name), member, train_pod(context, member))
     ensemble = experiment.ensemble
     if ensemble is not None and ensemble.schedule is not None:
-        yield _cron_job(experiment, c.ENSEMBLE_TASK, labels.ENSEMBLE, ensemble, ensemble_pod(context, ensemble))
+        yield _cron_job(experiment, c.ENSEMBLE_TASK, ensemble, ensemble_pod(context, ensemble))
 
 
 def notes(experiment: Experiment) -> list[str]:
@@ -78,11 +78,9 @@ def _tasks(experiment: Experiment) -> Iterator[tuple[str, Task]]:
         yield c.ENSEMBLE_TASK, experiment.ensemble
 
 
-def _cron_job(experiment: Experiment, name: str, component: str, task: Task, pod: dict[str, Any]) -> dict[str, Any]:
-    own = {**task.labels, **labels.of_task(experiment.name, component, name)}
-    # Every member whose predict step kills its pod costs the ensemble a try of its own.
-    retries = task.retries + (len(experiment.members) if isinstance(task, Ensemble) else 0)
-    job: dict[str, Any] = {
+def job_spec(task: Task, retries: int, pod: Mapping[str, Any]) -> dict[str, Any]:
+    """The spec of a task's Jobs: what is tried again, for how long, and which ends are final."""
+    return {
         "backoffLimit": retries,
         "activeDeadlineSeconds": int(task.deadline),
         **({"ttlSecondsAfterFinished": int(task.ttl)} if task.ttl is not None else {}),
@@ -92,8 +90,14 @@ def _cron_job(experiment: Experiment, name: str, component: str, task: Task, pod
                 {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
             ]
         },
-        "template": pod,
+        "template": dict(pod),
     }
+
+
+def _cron_job(experiment: Experiment, name: str, task: Task, pod: dict[str, Any]) -> dict[str, Any]:
+    own = {**task.labels, **labels.of_task(experiment.name, labels.component(name), name)}
+    # Every member whose predict step kills its pod costs the ensemble a try of its own.
+    retries = task.retries + (len(experiment.members) if isinstance(task, Ensemble) else 0)
     queue = {labels.QUEUE: task.queue} if task.queue else {}
     made = {
         "apiVersion": "batch/v1",
@@ -108,7 +112,7 @@ def _cron_job(experiment: Experiment, name: str, component: str, task: Task, pod
             "startingDeadlineSeconds": int(task.starting_deadline),
             "successfulJobsHistoryLimit": task.history_limits["successful"],
             "failedJobsHistoryLimit": task.history_limits["failed"],
-            "jobTemplate": {"metadata": {"labels": {**own, **queue}}, "spec": job},
+            "jobTemplate": {"metadata": {"labels": {**own, **queue}}, "spec": job_spec(task, retries, pod)},
         },
     }
     # Only the ensemble has a container for each member; the configuration file bounds the others.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cronjobs import labels, quantities
@@ -36,25 +36,30 @@ def image_of(experiment: Experiment, runtime: str) -> str:
 def train_pod(context: Context, member: Member) -> dict[str, Any]:
     """The pod template of a member's trainings."""
     experiment = context.experiment
-    prepare = _container(experiment, "prepare", "keras3", member, ["prepare"])
-    train = _container(experiment, "train", member.runtime, member, ["train"], gpus=member.resources["gpu"])
-    return _template(context, member, labels.TRAIN, train_task(context, member), [prepare, train])
+    steps = [(["prepare"], image_of(experiment, "keras3")), (["train"], image_of(experiment, member.runtime))]
+    configuration = train_task(context, member)
+    made = [container(experiment, member, argv, image, member.threads) for argv, image in steps]
+    return template(experiment, member, configuration, made)
 
 
 def ensemble_pod(context: Context, ensemble: Ensemble) -> dict[str, Any]:
     """The pod template of the ensemble: each member predicts in its own runtime, one after the other."""
     experiment = context.experiment
-    steps = [_container(experiment, "prepare", "keras3", ensemble, ["prepare"])]
+    keras3 = image_of(experiment, "keras3")
+    steps = [container(experiment, ensemble, ["prepare"], keras3, ensemble.threads)]
     for name, member in experiment.members.items():
-        steps.append(_container(experiment, f"predict-{name}", member.runtime, member, ["predict", "--member", name]))
-    steps.append(_container(experiment, "combine", "keras3", ensemble, ["combine"], gpus=ensemble.resources["gpu"]))
-    return _template(context, ensemble, labels.ENSEMBLE, ensemble_task(context, ensemble), steps)
+        argv = ["predict", "--member", name]
+        steps.append(container(experiment, member, argv, image_of(experiment, member.runtime), member.threads))
+    steps.append(container(experiment, ensemble, ["combine"], keras3, ensemble.threads))
+    return template(experiment, ensemble, ensemble_task(context, ensemble), steps)
 
 
-def _template(
-    context: Context, task: Task, component: str, configuration: dict[str, Any], steps: list[dict[str, Any]]
-) -> dict[str, Any]:
-    experiment, cluster = context.experiment, context.experiment.cluster
+def template(experiment: Experiment, task: Task, configuration: Mapping[str, Any], steps: list[dict[str, Any]]) -> dict[str, Any]:
+    """A pod template with these containers, the last of which is no initContainer; ``configuration`` is the resolved task.
+
+    Raises Unbuildable if that is too large for a process.
+    """
+    cluster = experiment.cluster
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
@@ -70,7 +75,7 @@ def _template(
         },
         "initContainers": steps[:-1],
         "containers": steps[-1:],
-        "volumes": _volumes(context, task),
+        "volumes": _volumes(experiment, task, configuration["snapshot"]),
     }
     given = {
         "serviceAccountName": cluster.get("service_account"),
@@ -81,7 +86,7 @@ def _template(
         "priorityClassName": task.priority_class,
     }
     spec.update({key: value for key, value in given.items() if value})
-    own = labels.of_task(experiment.name, component, str(configuration["task"]))
+    own = labels.of_task(experiment.name, labels.component(str(configuration["task"])), str(configuration["task"]))
     text = json.dumps(configuration, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     size = len(text.encode())
     if size > LARGEST_TASK:
@@ -95,29 +100,33 @@ def _template(
     }
 
 
-def _volumes(context: Context, task: Task) -> list[dict[str, Any]]:
-    snapshot = [program_name(context.program)] + ([code_name(context.code)] if context.code else [])
+def _volumes(experiment: Experiment, task: Task, known: Mapping[str, str]) -> list[dict[str, Any]]:
+    snapshot = [program_name(known["program"])] + ([code_name(known["code"])] if known["code"] else [])
     return [
-        {"name": "store", **store_volume(context.experiment)},
+        {"name": "store", **store_volume(experiment)},
         # One folder for both, for the supervisor keeps them in the store from there.
         {"name": "snapshot", "projected": {"sources": [{"configMap": {"name": name}} for name in snapshot]}},
-        {"name": "revisions", "configMap": {"name": revisions_name(context.experiment.name), "optional": True}},
+        {"name": "revisions", "configMap": {"name": revisions_name(experiment.name), "optional": True}},
         {"name": "tmp", "emptyDir": {"sizeLimit": quantities.size(task.resources["tmp"])}},
     ]
 
 
-def _container(experiment: Experiment, name: str, runtime: str, task: Task, step: list[str], gpus: int = 0) -> dict[str, Any]:
-    cluster, image = experiment.cluster, image_of(experiment, runtime)
+def container(
+    experiment: Experiment, task: Task, step: Sequence[str], image: str, threads: int, env: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """A container for a step: of ``task`` come what it may use and its secrets; ``env`` are more variables of the contract."""
+    cluster = experiment.cluster
+    gpus = task.resources["gpu"] if step[0] in ("train", "combine") else 0
     amounts = {"cpu": quantities.cpu(task.resources["cpu"]), "memory": quantities.size(task.resources["memory"])}
     if gpus:
         amounts[cluster["gpu_resource"]] = str(gpus)
     policy = cluster.get("pull_policy")
     return {
-        "name": name,
+        "name": container_name(step),
         "image": image,
         **({"imagePullPolicy": PULL[policy]} if policy else {}),
         "command": ["python3", f"{SNAPSHOT}/{c.PROGRAM_FILE}", "supervise", *step],
-        "env": _environment(image, task),
+        "env": _environment(image, task, threads, env or {}),
         "resources": {"requests": dict(amounts), "limits": dict(amounts)},
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -133,11 +142,16 @@ def _container(experiment: Experiment, name: str, runtime: str, task: Task, step
     }
 
 
-def _environment(image: str, task: Task) -> list[dict[str, Any]]:
+def container_name(step: Sequence[str]) -> str:
+    """The name of a step's container: ``train``, ``predict-jax``."""
+    return "-".join([step[0], *step[2:]])
+
+
+def _environment(image: str, task: Task, threads: int, more: Mapping[str, str]) -> list[dict[str, Any]]:
     def field(path: str) -> dict[str, Any]:
         return {"valueFrom": {"fieldRef": {"fieldPath": path}}}
 
-    threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
+    libraries = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
     found: dict[str, dict[str, Any]] = {
         c.ENV_RUN: field("metadata.labels['batch.kubernetes.io/job-name']"),
         c.ENV_TRY: field("metadata.uid"),
@@ -151,7 +165,9 @@ def _environment(image: str, task: Task) -> list[dict[str, Any]]:
         c.ENV_IMAGE: {"value": image},
         # The root is read-only, and the user has no home of its own.
         "HOME": {"value": "/tmp"},
-        **{name: {"value": str(task.threads)} for name in threads},
+        **{name: {"value": str(threads)} for name in libraries},
+        # Kubernetes expands $(NAME) in a value.
+        **{name: {"value": value.replace("$", "$$")} for name, value in more.items()},
     }
     for name, secret in task.env.items():
         if isinstance(secret, Mapping):

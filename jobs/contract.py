@@ -20,6 +20,7 @@ ENV_KIND = "CRONSEMBLE_KIND"  # scheduled | manual | rerun | backfill
 ENV_INVOCATION = "CRONSEMBLE_INVOCATION"  # ties the runs of one `run` command together
 ENV_REPEATS = "CRONSEMBLE_REPEATS"  # the run of the same task that this one repeats: its data is used
 ENV_SELECTION = "CRONSEMBLE_SELECTION"  # JSON {member: run id, or why there is none}, instead of the latest models
+ENV_AWAIT = "CRONSEMBLE_AWAIT"  # JSON {"runs": {run id: retries}, "until": seconds since 1970}: what the await step waits for
 ENV_OTHER = "CRONSEMBLE_OTHER_CONFIGURATION"  # "1": repeated with today's configuration and data, not its own
 ENV_FOLDER = "CRONSEMBLE_FOLDER"  # where relative data paths begin
 ENV_SNAPSHOT = "CRONSEMBLE_SNAPSHOT"  # a folder with the program and the code that the store may lack
@@ -43,6 +44,7 @@ END = "end.json"
 RECORD = "record.json"
 RESULT = "result"
 OBSERVED = "observed.json"
+CANCELLED = "cancelled.json"  # who ended the run by `cancel`: no further try begins
 REMOVED = "removed.json"
 TRY_PREFIX = "try-"
 LOG = "log.txt"
@@ -63,6 +65,8 @@ DONE = 0
 FAILED = 1
 WRONG_INPUT = 3
 """The user's data, model or configuration is wrong: another try would fail in the same way."""
+GIVES_WAY = 75
+"""The await step ends for a while: what it waits for may need the room that its pod takes."""
 INTERRUPTED = 143
 NO_QUORUM = "no quorum"
 """The status of an ensemble's try that too few members gave a prediction to."""
@@ -112,6 +116,14 @@ def parse_run_id(text: str, experiment: str, task: str) -> RunId | None:
     if match is None or match["name"] != f"{experiment}-{task}" or int(match["minute"]) > _LAST_MINUTE:
         return None
     return RunId(int(match["minute"]), int(match["attempt"] or 1), experiment, task)
+
+
+def any_run_id(text: str, experiment: str) -> RunId | None:
+    """The id that ``text`` spells for any task of this experiment, or None if it spells none."""
+    match = _RUN.match(text)
+    if match is None or not match["name"].startswith(experiment + "-"):
+        return None
+    return parse_run_id(text, experiment, match["name"][len(experiment) + 1 :])
 
 
 def member_task(member: str) -> str:

@@ -1,4 +1,4 @@
-"""The four steps of a run: prepare, train, predict, combine. Each starts its child and publishes what it made. Python 3.9."""
+"""The steps of a run: await, prepare, train, predict, combine. Each starts its child and publishes what it made. Python 3.9."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from jobs import contract as c
+from jobs.awaiting import tell_awaited
 from jobs.child import UserCode, framework_env, run_child, warm_theano
 from jobs.context import Context, StepError, notice, now, require
 from jobs.keeping import keep_revisions, keep_snapshot
@@ -127,7 +128,9 @@ def _predict(context: Context, member: str | None) -> None:
         told["run"] = str(choice.run)
         publish_bytes(out / c.START, to_json({"time": now()}))
         result = context.store.run_folder(choice.run) / c.RESULT
-        record = read_json(result / c.RECORD) or {}
+        record = read_json(result / c.RECORD)
+        if record is None:
+            raise StepError(f"{choice.run} has no result")
         told["accuracy"] = record.get("accuracy")
         told["class_names"] = record.get("model", {}).get("class_names")
         warm_theano(context, spec["backend"])
@@ -210,4 +213,4 @@ def _local_date(context: Context) -> str:
         raise StepError(f"timezone {zone}: this runtime has no data of it: install tzdata there", c.WRONG_INPUT) from error
 
 
-STEPS = {"prepare": _prepare, "train": _train, "predict": _predict, "combine": _combine}
+STEPS = {"await": tell_awaited, "prepare": _prepare, "train": _train, "predict": _predict, "combine": _combine}

@@ -14,12 +14,14 @@ import re
 import socket
 import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from jobs.contract import (
+    CANCELLED,
     CLAIM,
     CSV,
     DATA,
@@ -34,6 +36,7 @@ from jobs.contract import (
     SELECTION,
     START,
     TRY_PREFIX,
+    VERDICT,
     RunId,
     parse_run_id,
 )
@@ -76,6 +79,8 @@ class Run:
     evidence: str = "recorded"  # recorded by the run | observed in time by a command | inferred | unknown
     observed: dict[str, Any] = field(default_factory=dict)
     removed: dict[str, Any] = field(default_factory=dict)  # the tombstone that gc left
+    cancelled: dict[str, Any] = field(default_factory=dict)  # who ended it by `cancel`
+    claim: dict[str, Any] = field(default_factory=dict)  # who is to make it, until its first try begins
 
 
 def process_identity() -> dict[str, Any]:
@@ -165,7 +170,7 @@ class Store(Removal):
     def claim_attempt(self, run: RunId, mark: dict[str, Any] | None = None) -> bool:
         """Take exactly this attempt, unless somebody has it; ``mark`` tells who, until its first try begins."""
         folder = self.run_folder(run)
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        self._make_folder(folder.parent)
         try:
             folder.mkdir()
         except FileExistsError:
@@ -178,6 +183,30 @@ class Store(Removal):
                 folder.rmdir()
                 raise
         return True
+
+    def _make_folder(self, folder: Path) -> None:
+        """Make a folder that others write in too: one that root makes belongs to whom the store belongs."""
+        missing = [each for each in (folder, *folder.parents) if each.is_relative_to(self.root) and not each.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.geteuid() == 0 and missing and self.root not in missing:
+            owner = os.stat(self.root)
+            for each in missing:
+                # A server that squashes root has made it another's already.
+                with suppress(OSError):
+                    os.chown(each, owner.st_uid, owner.st_gid)
+
+    def cancel(self, run: RunId, told: dict[str, Any]) -> None:
+        """Write down that a run was ended by hand: ``reason``, ``by`` and ``time``. Of several the first counts."""
+        self._make_folder(self.run_folder(run))
+        publish_bytes(self.run_folder(run) / CANCELLED, to_json({"schema": SCHEMA, **told}))
+
+    def cancelled(self, run: RunId) -> dict[str, Any] | None:
+        """Who ended a run by hand, or None."""
+        return read_json(self.run_folder(run) / CANCELLED)
+
+    def keep_verdict(self, run: RunId, told: dict[str, Any]) -> None:
+        """Keep what a comparison with the repeated run said, beside the result."""
+        publish_bytes(self.run_folder(run) / VERDICT, to_json({"schema": SCHEMA, **told}))
 
     def claim_of(self, run: RunId) -> dict[str, Any] | None:
         """Who claimed a run, if that was written down."""
@@ -294,6 +323,10 @@ class Store(Removal):
         """The record of a published success, or None."""
         return read_json(self.run_folder(run) / RESULT / RECORD)
 
+    def result_file(self, run: RunId, name: str) -> Path:
+        """Where this machine finds a file of a run's result; it may not be there."""
+        return self.run_folder(run) / RESULT / name
+
     def data_of(self, run: RunId) -> dict[str, Any] | None:
         """What a run's prepare step pinned: by its result, else by the newest of its tries that came so far."""
         folder = self.run_folder(run)
@@ -315,6 +348,10 @@ class Store(Removal):
         if pinned.get("sha256") not in (None, digest):
             return f"its data {path} is not what it was: the file's sha256 differs"
         return ""
+
+    def read_snapshot(self, kind: str, digest: str) -> bytes:
+        """A part of a snapshot, whole."""
+        return self.snapshot(kind, digest).read_bytes()
 
     def snapshot_problem(self, kind: str, digest: str) -> str:
         """What is wrong with a part of a snapshot; empty if it is there and whole."""
@@ -356,9 +393,11 @@ class Store(Removal):
         record = self.result(run)
         observed = (read_json(folder / OBSERVED) or {}) if OBSERVED in found else {}
         removed = (read_json(folder / REMOVED) or {}) if REMOVED in found else {}
+        cancelled = (read_json(folder / CANCELLED) or {}) if CANCELLED in found else {}
+        claim = (read_json(folder / CLAIM) or {}) if CLAIM in found else {}
 
         def told(status: str, reason: str, evidence: str = "recorded") -> Run:
-            return Run(run, folder, status, reason, record or {}, tries, evidence, observed, removed)
+            return Run(run, folder, status, reason, record or {}, tries, evidence, observed, removed, cancelled, claim)
 
         if record is not None:
             return told("succeeded", "")
@@ -367,15 +406,16 @@ class Store(Removal):
             return told(str(row.get("status", "unknown")), str(row.get("reason", "")), str(row.get("evidence", "unknown")))
         if RESULT in found:
             return told("unknown", f"{RESULT}/{RECORD} is missing or damaged: see cronsemble fsck", "unknown")
+        if cancelled:
+            return told("interrupted", str(cancelled.get("reason", "cancelled")), "observed")
         last = tries[-1] if tries else None
         if last is not None and last["end"] is not None:
             return told(str(last["end"].get("status", "failed")), str(last["end"].get("reason", "")))
         if observed.get("status"):
             return told(str(observed["status"]), str(observed.get("reason", "")), "observed")
         if last is None:
-            claim = read_json(folder / CLAIM) if CLAIM in found else None
-            alive = None if claim is None else is_alive(claim.get("process", {}))
-            if claim is not None and alive is not False:
+            alive = is_alive(claim.get("process", {})) if claim else None
+            if claim and alive is not False:
                 return told("running", "waits for free CPUs", "observed" if alive else "recorded")
             return told("died", "ended before its first try began", "inferred")
         if last["damaged"]:

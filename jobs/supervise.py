@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jobs import contract as c
+from jobs.awaiting import until_ended
 from jobs.child import stop
 from jobs.context import Context, StepError, now, read_context
 from jobs.steps import STEPS
@@ -30,9 +31,9 @@ def main(argv: Sequence[str]) -> int:
         description="Run one step of a run under supervision. The run is described by the environment: "
         f"{c.ENV_RUN} (<experiment>-<task>-<unix minutes>[-rN]), {c.ENV_STORE}, {c.ENV_TASK} (JSON), and "
         f"optionally {c.ENV_TRY}, {c.ENV_KIND}, {c.ENV_FOLDER}, {c.ENV_SNAPSHOT}, {c.ENV_PYTHON}, "
-        f"{c.ENV_TIMEOUT}.",
+        f"{c.ENV_TIMEOUT}; await: {c.ENV_AWAIT}.",
     )
-    parser.add_argument("step", choices=["prepare", "train", "predict", "combine"])
+    parser.add_argument("step", choices=["await", "prepare", "train", "predict", "combine"])
     parser.add_argument("--member", help="predict: whose model")
     options = parser.parse_args(argv)
     try:
@@ -49,7 +50,13 @@ def supervise(context: Context, step: str, member: str | None) -> int:
     if context.store.result(context.run) is not None:
         print("cronsemble: this run has its result already", flush=True)
         return c.DONE
+    if context.store.cancelled(context.run) is not None:
+        print("cronsemble: this run was cancelled", file=sys.stderr, flush=True)
+        return c.WRONG_INPUT
     try:
+        if step == "await" and not until_ended(context):
+            # Nothing was begun, so nothing is told of it.
+            return c.INTERRUPTED if context.stopped.is_set() else c.GIVES_WAY
         _mark_start(context)
         STEPS[step](context, member)
     except StepError as error:
@@ -84,6 +91,7 @@ def _end(context: Context, step: str, error: StepError) -> None:
         "step": step,
         "status": error.status,
         "reason": str(error),
+        "code": error.code,
         "tail": _tail(context.folder / c.LOG),
         **error.facts,
     }

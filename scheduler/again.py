@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from jobs.contract import ENSEMBLE_TASK
-from jobs.store import Run
+from jobs.store import Run, Store
 from scheduler import backfill, repeats, rerun, targets, terminal
-from scheduler.commands import stop_on_signals
 from scheduler.config import load
 from scheduler.dates import minutes
-from scheduler.engine import Budget, LocalEngine, cpu_count
 from scheduler.errors import CronsembleError
-from scheduler.manual import find_runtimes, keep_context
+from scheduler.manual import keep_context
 from scheduler.orders import runtimes_of
 from scheduler.verdict import CHANGED, describe
 from scheduler.whereabouts import Place, local_store
+from scheduler.working import OnCluster, working
 
 
 def rerun_runs(
@@ -34,6 +33,7 @@ def rerun_runs(
     tolerance: float,
     jobs: int | None,
     as_json: bool,
+    cluster: OnCluster | None = None,
 ) -> int:
     """Repeat the runs that ``what`` names; 0, 1 if something is missing or failed, 2 if something changed, 130."""
     found = targets.originals(place.store, place.name, what, task)
@@ -41,36 +41,36 @@ def rerun_runs(
         print(f"{place.problem}\ngoing on from what {place.store.root} kept", file=sys.stderr)
     if current and place.experiment is None:
         raise CronsembleError(f"--with-current-config needs a configuration without errors: {place.problem or 'give -f FILE'}")
-    plan = None if current else repeats.plan(place.store, found, reuse)
-    if plan is not None:
-        for each in plan.repeats:
-            for note in each.notes:
-                print(f"{each.original.id}: {note}", file=sys.stderr)
-    if dry_run:
-        return _print_plan(found, plan, as_json)
-    if plan is not None and plan.missing:
-        raise CronsembleError(
-            "\n".join([*plan.missing, "nothing was started: `cronsemble rerun --dry-run` shows the whole plan"])
-        )
-    with terminal.watcher(apart=as_json) as watcher, tempfile.TemporaryDirectory(prefix="cronsemble-") as empty:
-        engine = LocalEngine(place.store, watcher, Budget(jobs or cpu_count()))
-        stop_on_signals(engine)
+    with terminal.watcher(apart=as_json) as watcher, working(place.store, place.experiment, watcher, jobs, cluster) as engine:
+        plan = None if current else repeats.plan(place.store, found, reuse, engine.problems)
         if plan is not None:
-            work = rerun.exact(plan, place.store, Path(empty), watcher.say)
-        else:
-            assert place.experiment is not None
-            work = rerun.with_current(place.experiment, found, engine, reuse)
-        outcomes = rerun.carry_out(engine, work, tolerance)
+            for each in plan.repeats:
+                for note in each.notes:
+                    print(f"{each.original.id}: {note}", file=sys.stderr)
+        if dry_run:
+            return _print_plan(found, plan, as_json)
+        if plan is not None and plan.missing:
+            raise CronsembleError(
+                "\n".join([*plan.missing, "nothing was started: `cronsemble rerun --dry-run` shows the whole plan"])
+            )
+        with tempfile.TemporaryDirectory(prefix="cronsemble-") as empty:
+            if plan is not None:
+                work = rerun.exact(engine, plan, Path(empty))
+            else:
+                assert place.experiment is not None
+                work = rerun.with_current(place.experiment, found, engine, reuse)
+            outcomes = rerun.carry_out(engine, work, tolerance)
     told = [each.as_json() for each in outcomes]
     if as_json:
         print(json.dumps({"experiment": place.name, "runs": told}, indent=1))
     else:
         _print_verdicts(told)
     if engine.stopped:
-        print("interrupted; the same command starts again", file=sys.stderr)
+        print("interrupted; the same command starts again" if not engine.outlives else "interrupted", file=sys.stderr)
         return 130
     flat = [inner for each in told for inner in (each, *each.get("members", {}).values())]
-    if any(each["status"] != "succeeded" for each in flat if each["run"]):
+    good = ("succeeded", "running") if cluster is not None and not cluster.wait else ("succeeded",)
+    if any(each["status"] not in good for each in flat if each["run"]):
         return 1
     return 2 if any(each["verdict"] == CHANGED for each in flat) else 0
 
@@ -122,22 +122,29 @@ def _print_plan(found: list[Run], plan: repeats.Plan | None, as_json: bool) -> i
 
 
 def backfill_slots(
-    file: Path, period: str, *, tasks: list[str], dry_run: bool, parallel: int, jobs: int | None, as_json: bool
+    file: Path,
+    period: str,
+    *,
+    tasks: list[str],
+    dry_run: bool,
+    parallel: int,
+    jobs: int | None,
+    as_json: bool,
+    folder: Path | None = None,
+    cluster: OnCluster | None = None,
 ) -> int:
     """Make up for the slots of a period; 0, 1 if any did not succeed, 130 if it was stopped."""
     experiment, now = load(file), time.time()
-    store = local_store(experiment)
+    store = Store(folder.resolve()) if folder is not None else local_store(experiment)
     low, high = _period(period, experiment.timezone, now)
     found = backfill.gaps(store, experiment, low, high, now, tasks)
     if dry_run or not found:
         return _print_gaps(found, as_json)
     rows = []
-    with terminal.watcher(apart=as_json) as watcher:
-        engine = LocalEngine(store, watcher, Budget(jobs or cpu_count()))
-        stop_on_signals(engine)
+    with terminal.watcher(apart=as_json) as watcher, working(store, experiment, watcher, jobs, cluster) as engine:
         context = keep_context(engine, experiment)
         names = {name for gap in found for name in runtimes_of(context, gap.run.task)}
-        runtimes = find_runtimes(experiment, names, watcher.say)
+        runtimes = engine.runtimes(experiment, names)
         for gap, run in backfill.fill(engine, context, found, runtimes, parallel):
             status = "not started" if run is None else run.status
             reason = "" if run is None else run.reason
@@ -147,12 +154,13 @@ def backfill_slots(
     for row in rows:
         if not as_json and row["status"] == "succeeded" and row["task"] == ENSEMBLE_TASK:
             print(f"{row['slot']}: archived")
-        elif row["status"] != "succeeded":
+        elif row["status"] not in ("succeeded", "running"):
             print(f"{row['run']}: {row['status']}{': ' if row['reason'] else ''}{row['reason']}", file=sys.stderr)
     if engine.stopped:
         print("stopped; the same command goes on with what is left", file=sys.stderr)
         return 130
-    return 0 if all(row["status"] == "succeeded" for row in rows) else 1
+    good = ("succeeded", "running") if cluster is not None and not cluster.wait else ("succeeded",)
+    return 0 if all(row["status"] in good for row in rows) else 1
 
 
 def _period(text: str, timezone: str, now: float) -> tuple[int, int]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from math import inf
 
 from cronjobs import revisions
@@ -14,9 +13,9 @@ from cronjobs.revisions import Plan, Span
 from cronjobs.tasks import Context
 from jobs import contract as c
 from jobs.select import is_candidate
-from jobs.store import Run, Store, process_identity
+from jobs.store import Run, Store
 from scheduler.config import Experiment
-from scheduler.engine import LocalEngine
+from scheduler.engines import Engine
 from scheduler.errors import CronsembleError
 from scheduler.orders import Order, Runtimes, ensemble_order, train_order
 
@@ -84,7 +83,7 @@ def _gap(experiment: str, task: str, minute: int, attempts: list[Run]) -> Gap | 
 
 
 def fill(
-    engine: LocalEngine, context: Context, found: list[Gap], runtimes: Runtimes, parallel: int
+    engine: Engine, context: Context, found: list[Gap], runtimes: Runtimes, parallel: int
 ) -> Iterator[tuple[Gap, Run | None]]:
     """Make up for these gaps, ``parallel`` at a time, and tell each as it ends, in order; None: not started.
 
@@ -105,16 +104,14 @@ def fill(
             yield gap, future.result()
 
 
-def _carry_out(engine: LocalEngine, gap: Gap, order: Order, before: list[Future[Run | None]]) -> Run | None:
-    for each in before:
-        each.exception()
+def _carry_out(engine: Engine, gap: Gap, order: Order, before: list[Future[Run | None]]) -> Run | None:
+    done = [each.result() for each in before if each.exception() is None]
     if engine.stopped:
         return None
-    mark = {"kind": KIND, "time": datetime.now(UTC).isoformat(), "process": process_identity()}
-    if not engine.store.claim_attempt(gap.run, mark):
+    if not engine.take(gap.run, KIND):
         engine.watcher.say(f"{order.label}: somebody else has begun {gap.run}: left alone")
         return None
-    return engine.carry_out(order, gap.run)
+    return engine.carry_out(replace(order, after=tuple(run.id for run in done if run is not None)), gap.run)
 
 
 def _order(context: Context, gap: Gap, runtimes: Runtimes) -> Order:

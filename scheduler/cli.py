@@ -5,7 +5,7 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,6 +23,11 @@ from scheduler.options import (
     Offline,
     StoreFolder,
 )
+
+OnCluster = Annotated[bool, typer.Option("--cluster", help="Make the runs on the cluster.")]
+WaitOrDetach = Annotated[
+    bool, typer.Option("--wait/--detach", help="With --cluster: follow the runs to their end, or only submit them.")
+]
 
 app = typer.Typer(
     name="cronsemble",
@@ -98,11 +103,18 @@ def run(
     skip_unavailable: Annotated[
         bool, typer.Option(help="Leave out members whose runtime cannot be had here, and say so.")
     ] = False,
+    on_cluster: OnCluster = False,
+    wait: WaitOrDetach = True,
+    context: Context = None,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    store: StoreFolder = None,
 ) -> None:
-    """Run the experiment now, on this machine. Example: cronsemble run --jobs 2"""
+    """Run the experiment now, here or on the cluster. Example: cronsemble run --jobs 2"""
     from scheduler.commands import run_now
 
-    raise typer.Exit(run_now(file, member or [], ensemble, jobs, publish, skip_unavailable))
+    cluster = _cluster(on_cluster, wait, file, store, kubeconfig, context, namespace)
+    raise typer.Exit(run_now(file, member or [], ensemble, jobs, publish, skip_unavailable, store, cluster))
 
 
 @app.command("next")
@@ -168,6 +180,11 @@ def rerun(
     store: StoreFolder = None,
     experiment: ExperimentName = None,
     as_json: AsJson = False,
+    on_cluster: OnCluster = False,
+    wait: WaitOrDetach = True,
+    context: Context = None,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
 ) -> None:
     """Repeat a dated run exactly, and say whether it comes out the same. Example: cronsemble rerun 2026-11-20"""
     from scheduler.again import rerun_runs
@@ -183,6 +200,7 @@ def rerun(
         tolerance=tolerance,
         jobs=jobs,
         as_json=as_json,
+        cluster=_cluster(on_cluster, wait, file, store, kubeconfig, context, namespace),
     )
     raise typer.Exit(code)
 
@@ -198,11 +216,27 @@ def backfill(
     parallel: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="CPUs to use; all by default.")] = None,
     as_json: AsJson = False,
+    on_cluster: OnCluster = False,
+    wait: WaitOrDetach = True,
+    context: Context = None,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    store: StoreFolder = None,
 ) -> None:
     """Make up for slots that never ran or failed. Example: cronsemble backfill 2026-11-01..2026-11-20 --dry-run"""
     from scheduler.again import backfill_slots
 
-    code = backfill_slots(file, period, tasks=task or [], dry_run=dry_run, parallel=parallel, jobs=jobs, as_json=as_json)
+    code = backfill_slots(
+        file,
+        period,
+        tasks=task or [],
+        dry_run=dry_run,
+        parallel=parallel,
+        jobs=jobs,
+        as_json=as_json,
+        folder=store,
+        cluster=_cluster(on_cluster, wait, file, store, kubeconfig, context, namespace),
+    )
     raise typer.Exit(code)
 
 
@@ -228,7 +262,7 @@ def history(
     ] = False,
     offline: Offline = False,
     context: Context = None,
-    namespace: Namespace = None,
+    namespace: Annotated[str | None, typer.Option("--namespace", help="The namespace of a cluster's store.")] = None,
     kubeconfig: Kubeconfig = None,
     store: StoreFolder = None,
     experiment: ExperimentName = None,
@@ -350,6 +384,24 @@ def fsck(
     with opened(file, store, experiment, Cluster(kubeconfig, context, namespace)) as place:
         code = check_store(place, quick, repair, as_json)
     raise typer.Exit(code)
+
+
+def _cluster(
+    wanted: bool, wait: bool, file: Path, store: Path | None, kubeconfig: Path | None, context: str | None, namespace: str | None
+) -> Any:
+    """Which cluster runs are made on, if they are."""
+    if not wanted:
+        for name, given in (("--context", context), ("--namespace", namespace), ("--kubeconfig", kubeconfig)):
+            if given is not None:
+                raise typer.BadParameter("it goes with --cluster", param_hint=name)
+        if not wait:
+            raise typer.BadParameter("it goes with --cluster", param_hint="--detach")
+        return None
+    from scheduler.cluster.reconcile import Target
+    from scheduler.working import OnCluster, typed
+
+    target = Target(kubeconfig, context, namespace)
+    return OnCluster(target, wait, typed(file, store, target))
 
 
 # Last in the help: what a machine alone can do comes first.

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import signal
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from jobs import contract as c
 from jobs.store import Run, Store
 from scheduler import terminal
-from scheduler.config import SCHEMA_FILE, load, load_all, schema_text, starter
+from scheduler.config import SCHEMA_FILE, Experiment, Member, load, load_all, schema_text, starter
 from scheduler.errors import CronsembleError, RuntimeUnavailable
 from scheduler.whereabouts import local_store
 
 if TYPE_CHECKING:
-    from scheduler.engine import LocalEngine
+    from scheduler.working import OnCluster
 
 
 def write_starter(file: Path) -> None:
@@ -43,11 +42,12 @@ def run_now(
     jobs: int | None,
     publish: bool,
     skip_unavailable: bool,
+    folder: Path | None = None,
+    cluster: OnCluster | None = None,
 ) -> int:
-    """Run members and ensemble; 0 if all succeeded, 1 if any did not, 130 if interrupted."""
-    from scheduler.engine import Budget, LocalEngine, cpu_count
+    """Run members and ensemble; 0 if all succeeded or were left at work as asked, 1 if any did not, 130 if interrupted."""
     from scheduler.manual import run_members
-    from scheduler.runtimes import find_runtime
+    from scheduler.working import working
 
     experiment = load(file)
     for name in names:
@@ -55,43 +55,41 @@ def run_now(
             raise CronsembleError(f"--member {name}: not a member; there are {', '.join(experiment.members)}")
     members = [member for name, member in experiment.members.items() if not names or name in names]
     with_ensemble = (not names) if ensemble is None else ensemble
-    with terminal.watcher() as watcher:
+    store = Store(folder.resolve()) if folder is not None else local_store(experiment)
+    with terminal.watcher() as watcher, working(store, experiment, watcher, jobs, cluster) as engine:
         if skip_unavailable:
-            for runtime in sorted({member.runtime for member in members}):
-                try:
-                    find_runtime(experiment, runtime, watcher.say)
-                except RuntimeUnavailable as error:
-                    out = [member.name for member in members if member.runtime == runtime]
-                    members = [member for member in members if member.runtime != runtime]
-                    watcher.say(f"left out: {', '.join(out)}: {error}")
-        engine = LocalEngine(local_store(experiment), watcher, Budget(jobs or cpu_count()))
-        stop_on_signals(engine)
+            members = _available(experiment, members, watcher.say)
         also = with_ensemble and experiment.ensemble is not None
         runs = run_members(engine, experiment, members, also, publish, datetime.now(UTC))
     if engine.stopped:
-        print("interrupted; the same command starts again", file=sys.stderr)
+        print("interrupted; the same command starts again" if not engine.outlives else "interrupted", file=sys.stderr)
         return 130
-    _print_outcome(engine.store, runs)
-    return 0 if all(run.status == "succeeded" for run in runs) else 1
+    _print_outcome(store, runs)
+    good = ("succeeded", "running") if cluster is not None and not cluster.wait else ("succeeded",)
+    return 0 if all(run.status in good for run in runs) else 1
 
 
-def stop_on_signals(engine: LocalEngine) -> None:
-    """Have Ctrl-C and SIGTERM stop the engine and its children."""
+def _available(experiment: Experiment, members: list[Member], say: Callable[[str], None]) -> list[Member]:
+    """The members whose runtime can be had here."""
+    from scheduler.runtimes import find_runtime
 
-    def interrupt(_: int, __: FrameType | None) -> None:
-        engine.watcher.say("stopping")
-        engine.interrupt()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interrupt)
+    for runtime in sorted({member.runtime for member in members}):
+        try:
+            find_runtime(experiment, runtime, say)
+        except RuntimeUnavailable as error:
+            out = [member.name for member in members if member.runtime == runtime]
+            members = [member for member in members if member.runtime != runtime]
+            say(f"left out: {', '.join(out)}: {error}")
+    return members
 
 
 def _print_outcome(store: Store, runs: list[Run]) -> None:
     for run in runs:
-        if run.status != "succeeded":
+        if run.status == "succeeded":
+            if run.id.task == c.ENSEMBLE_TASK:
+                print(f"archived: {store.archived(run.id, run.record)}")
+        elif run.status != "running":
             print(f"{run.id}: {run.status}: {run.reason}; see: cronsemble logs {run.id}", file=sys.stderr)
-        elif run.id.task == c.ENSEMBLE_TASK:
-            print(f"archived: {store.archived(run.id, run.record)}")
     print("next: cronsemble history")
 
 

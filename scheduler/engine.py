@@ -6,34 +6,32 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, ClassVar
 
+from cronjobs.revisions import MANUAL
+from cronjobs.tasks import Context
 from jobs import contract as c
 from jobs.store import Run, Store, process_identity, publish_bytes, snapshot_of, to_json
+from scheduler import made_in, revise
+from scheduler.config import Experiment
+from scheduler.engines import Watcher
 from scheduler.errors import RuntimeUnavailable
 from scheduler.orders import Order
-from scheduler.runtimes import Runtime
+from scheduler.runtimes import Runtime, find_runtimes
 
 KILL_AFTER = 3.5
 """Seconds after which a process that was asked to stop is killed; children have 2 s of their own."""
-
-
-class Watcher(Protocol):
-    """What is told of a run's progress; called from several threads."""
-
-    def say(self, text: str) -> None: ...
-    def stage(self, task: str, stage: str, folder: Path | None = None) -> None: ...
-    def done(self, task: str, run: Run) -> None: ...
 
 
 class Budget:
@@ -70,6 +68,7 @@ class LocalEngine:
     ``back_off`` gives the seconds between a failed try, counted from 1, and the next.
     """
 
+    outlives: ClassVar[bool] = False
     store: Store
     watcher: Watcher
     budget: Budget
@@ -86,6 +85,29 @@ class LocalEngine:
     def stopped(self) -> bool:
         return self._stop.is_set()
 
+    def keep(self, kind: str, data: bytes) -> str:
+        return self.store.put_snapshot(kind, data)
+
+    def announce(self, context: Context, now: datetime) -> None:
+        self.store.heal_archive(context.experiment.name)
+        revise.record(self.store, context, MANUAL, now)
+
+    def runtimes(self, experiment: Experiment, names: Iterable[str]) -> dict[str, Runtime | RuntimeUnavailable]:
+        return find_runtimes(experiment, names, self.watcher.say)
+
+    def problems(self, run: Run) -> tuple[list[str], list[str]]:
+        return made_in.problems(run)
+
+    def runtime_of(self, run: Run, task: Mapping[str, Any]) -> Runtime | RuntimeUnavailable:
+        return made_in.runtime(run, task, self.watcher.say)
+
+    def plain(self, run: Run, task: Mapping[str, Any]) -> Runtime | RuntimeUnavailable:
+        return Runtime("host", python=sys.executable)
+
+    def take(self, run: c.RunId, kind: str) -> bool:
+        mark = {"kind": kind, "time": _now(), "process": process_identity()}
+        return self.store.claim_attempt(run, mark)
+
     def carry_out(self, order: Order, claimed: c.RunId | None = None) -> Run | None:
         """Make the run, in the slot's next free attempt unless one was claimed; None if stopped before its turn came.
 
@@ -100,6 +122,8 @@ class LocalEngine:
             with self.budget.taken(order.threads, partial(self._is_over, run)):
                 if self._is_over(run):
                     break
+                if run is not None and self.store.cancelled(run) is not None:
+                    break
                 if run is None:
                     run = self.store.claim(order.task["experiment"], task, order.minute)
                     ends = time.monotonic() + order.deadline
@@ -109,7 +133,7 @@ class LocalEngine:
                     code, problem = c.FAILED, f"{error.filename or self.store.root}: {error.strerror}"
             failed += 1
             over = failed > order.retries or time.monotonic() >= ends
-            if code in (c.DONE, c.WRONG_INPUT) or over or self._is_over(run):
+            if code in (c.DONE, c.WRONG_INPUT) or over or self._is_over(run) or self.store.cancelled(run) is not None:
                 break
             self._rest(run, min(self.back_off(failed), max(0.0, ends - time.monotonic())))
         if run is None:

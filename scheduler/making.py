@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from cronjobs.resolved import Task
 from jobs import contract as c
 from jobs.store import Run, Store, process_identity, snapshot_of, to_json
-from scheduler.manual import find_runtimes
 from scheduler.orders import needed, task_order
+from scheduler.runtimes import find_runtimes
 
 if TYPE_CHECKING:
     from scheduler.served import Served

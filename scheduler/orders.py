@@ -28,7 +28,8 @@ class Step:
 class Order:
     """A run to be made: ``threads`` are the CPUs that it takes of the budget; ``deadline`` is in seconds for all tries.
 
-    ``folder`` is where relative data paths begin; ``env`` are more variables of the run's contract.
+    ``folder`` is where relative data paths begin; ``env`` are more variables of the run's contract; ``after`` are the
+    runs that must have ended before it begins.
     """
 
     task: Mapping[str, Any]
@@ -41,6 +42,7 @@ class Order:
     deadline: int
     invocation: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
+    after: tuple[RunId, ...] = ()
 
     @property
     def label(self) -> str:

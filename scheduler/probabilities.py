@@ -7,31 +7,33 @@ from pathlib import Path
 from typing import Any
 
 from jobs import contract as c
+from jobs.contract import RunId
+from jobs.store import Store
 
 
-def validation(result: Path) -> Any | None:
+def validation(store: Store, run: RunId) -> Any | None:
     """A training's probabilities on the data that it was judged by, float32 (items, classes); None if not kept."""
-    return _array(result / c.VALIDATION)
+    return _array(store.result_file(run, c.VALIDATION))
 
 
-def ensemble(result: Path) -> Any | None:
+def ensemble(store: Store, run: RunId) -> Any | None:
     """An ensemble's combined probabilities, float32 (items, classes), from its CSV; None if not there."""
-    table = _table(result / c.CSV)
+    table = _table(store.result_file(run, c.CSV))
     return None if table is None else table[1]
 
 
-def items(result: Path) -> list[str] | None:
+def items(store: Store, run: RunId) -> list[str] | None:
     """The ids of the items that an ensemble predicted, in order."""
-    table = _table(result / c.CSV)
+    table = _table(store.result_file(run, c.CSV))
     return None if table is None else table[0]
 
 
-def member(result: Path, name: str) -> Any | None:
+def member(store: Store, run: RunId, name: str) -> Any | None:
     """One member's probabilities within an ensemble run, float32 (items, classes)."""
-    found = _array(result / c.PROBABILITIES / name / "probabilities.npy")
+    found = _array(store.result_file(run, f"{c.PROBABILITIES}/{name}/probabilities.npy"))
     if found is not None:
         return found
-    table = _table(result / c.MEMBERS / f"{name}.csv")
+    table = _table(store.result_file(run, f"{c.MEMBERS}/{name}.csv"))
     return None if table is None else table[1]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import uuid
 import zipfile
 from collections.abc import Mapping
@@ -15,13 +14,12 @@ from jobs import contract as c
 from jobs.store import Run, Store
 from scheduler import probabilities, targets
 from scheduler.config import Experiment
-from scheduler.engine import LocalEngine
-from scheduler.errors import CronsembleError
-from scheduler.manual import carry_out_all, find_runtimes, keep_context
+from scheduler.engines import Engine
+from scheduler.errors import CronsembleError, RuntimeUnavailable
+from scheduler.manual import carry_out_all, keep_context
 from scheduler.orders import Order, Step, ensemble_order, runtimes_of, train_order
-from scheduler.repeats import Plan, Repeat, runtime
+from scheduler.repeats import Plan, Repeat
 from scheduler.runtimes import Runtime
-from scheduler.venvs import Say
 from scheduler.verdict import CHANGED, NOTHING, Pinned, Verdict, differences, judge
 
 RETRIES, DEADLINE = 1, 6 * 3600
@@ -62,14 +60,14 @@ class Outcome:
         return {**told, **self.verdict.as_json(), **({"members": members} if members else {})}
 
 
-def exact(plan: Plan, store: Store, folder: Path, say: Say) -> Work:
+def exact(engine: Engine, plan: Plan, folder: Path) -> Work:
     """The orders that repeat a plan from the store's snapshots alone; ``folder`` is an empty one."""
-    host, invocation = Runtime("host", python=sys.executable), uuid.uuid4().hex[:12]
-    known = {each.original.id: runtime(each, say) for each in plan.trainings}
+    invocation = uuid.uuid4().hex[:12]
+    known = {each.original.id: engine.runtime_of(each.original, each.task) for each in plan.trainings}
 
     def order(repeat: Repeat, steps: list[Step]) -> Order:
         # prepare needs no library here: the data is there already.
-        whole = (Step(("prepare",), host), *steps)
+        whole = (Step(("prepare",), engine.plain(repeat.original, repeat.task)), *steps)
         minute, threads = repeat.original.id.minute, int(repeat.task.get("threads") or 1)
         env = {c.ENV_REPEATS: str(repeat.original.id)}
         return Order(repeat.task, minute, "rerun", whole, folder, threads, RETRIES, DEADLINE, invocation, env)
@@ -83,9 +81,10 @@ def exact(plan: Plan, store: Store, folder: Path, say: Say) -> Work:
         steps = []
         for name, taken in each.members.items():
             # A member that is left out only has its reason written down.
-            own = host if isinstance(taken, str) else known.get(taken) or runtime(_reused(store, taken), say)
+            plain = engine.plain(each.original, each.task)
+            own = plain if isinstance(taken, str) else known.get(taken) or _runtime_of(engine, taken)
             steps.append(Step(("predict", "--member", name), own))
-        made = order(each, [*steps, Step(("combine",), runtime(each, say))])
+        made = order(each, [*steps, Step(("combine",), engine.runtime_of(each.original, each.task))])
         members = {
             name: taken if plan.reuse or isinstance(taken, str) and taken not in trainings else str(taken)
             for name, taken in each.members.items()
@@ -94,19 +93,17 @@ def exact(plan: Plan, store: Store, folder: Path, say: Say) -> Work:
     return Work(trainings, tuple(ensembles))
 
 
-def _reused(store: Store, run: c.RunId) -> Repeat:
-    from scheduler.repeats import made_in
-
-    found = store.read(run)
-    return Repeat(found, targets.task_of(store, found), made_in(found))
+def _runtime_of(engine: Engine, run: c.RunId) -> Runtime | RuntimeUnavailable:
+    found = engine.store.read(run)
+    return engine.runtime_of(found, targets.task_of(engine.store, found))
 
 
-def with_current(experiment: Experiment, found: list[Run], engine: LocalEngine, reuse: bool) -> Work:
+def with_current(experiment: Experiment, found: list[Run], engine: Engine, reuse: bool) -> Work:
     """The orders of today's configuration in the slots of these runs; raises CronsembleError."""
     context = keep_context(engine, experiment)
     invocation = uuid.uuid4().hex[:12]
     names = {name for run in found for name in runtimes_of(context, run.id.task)}
-    runtimes = find_runtimes(experiment, names, engine.watcher.say)
+    runtimes = engine.runtimes(experiment, names)
     trainings: dict[str, tuple[c.RunId | None, Order]] = {}
     ensembles = []
 
@@ -142,7 +139,7 @@ def _other(original: c.RunId | None) -> dict[str, str]:
     return {c.ENV_OTHER: "1", **({c.ENV_REPEATS: str(original)} if original else {})}
 
 
-def carry_out(engine: LocalEngine, work: Work, tolerance: float) -> list[Outcome]:
+def carry_out(engine: Engine, work: Work, tolerance: float) -> list[Outcome]:
     """Make every run, judge it and keep the verdict beside it; trainings that feed an ensemble are told with it."""
     store = engine.store
     keys = list(work.trainings)
@@ -150,17 +147,18 @@ def carry_out(engine: LocalEngine, work: Work, tolerance: float) -> list[Outcome
     made = {key: run for key, run in zip(keys, done, strict=True) if run is not None}
     own = {key: _judge_training(store, work.trainings[key][0], made.get(key), tolerance) for key in keys}
     for outcome in own.values():
-        _keep(store, outcome, tolerance)
+        _keep(engine, outcome, tolerance)
     outcomes, told = [], set()
     for each in work.ensembles:
-        if engine.stopped:
+        if engine.stopped and not engine.outlives:
             break
         selection = {name: _selected(made, key) for name, key in each.members.items()}
-        order = replace(each.order, env={**each.order.env, c.ENV_SELECTION: json.dumps(selection)})
+        after = tuple(made[key].id for key in each.members.values() if isinstance(key, str) and key in made)
+        order = replace(each.order, env={**each.order.env, c.ENV_SELECTION: json.dumps(selection)}, after=after)
         (run,) = carry_out_all(engine, [order])
         told |= {key for key in each.members.values() if isinstance(key, str)}
         outcome = _judge_ensemble(store, each, run, own, tolerance)
-        _keep(store, outcome, tolerance)
+        _keep(engine, outcome, tolerance)
         outcomes.append(outcome)
     return [*(outcome for key, outcome in own.items() if key not in told), *outcomes]
 
@@ -171,20 +169,25 @@ def _selected(made: Mapping[str, Run], key: str | c.RunId) -> str:
     if key not in made:
         return key
     run = made[key]
-    return str(run.id) if run.status == "succeeded" else f"its repeat {run.id} {run.status}: {run.reason}"
+    # One that goes on without us may still succeed.
+    return str(run.id) if run.status in ("succeeded", "running") else f"its repeat {run.id} {run.status}: {run.reason}"
 
 
-def _keep(store: Store, outcome: Outcome, tolerance: float) -> None:
-    if outcome.run is not None and outcome.original is not None:
-        told = {"schema": c.SCHEMA, "tolerance": tolerance, **outcome.as_json()}
-        store.keep_verdict(outcome.run.id, told)
+def _keep(engine: Engine, outcome: Outcome, tolerance: float) -> None:
+    run = outcome.run
+    if run is None or outcome.original is None or run.status == "running":
+        return
+    try:
+        engine.store.keep_verdict(run.id, {"tolerance": tolerance, **outcome.as_json()})
+    except OSError as error:
+        engine.watcher.say(f"{run.id}: its verdict could not be kept in the store: {error.strerror}")
 
 
 def _judge_training(store: Store, original: c.RunId | None, run: Run | None, tolerance: float) -> Outcome:
     old = None if original is None else store.read(original)
     verdict = _incomparable(old, run)
     if verdict is None and old is not None and run is not None:
-        pair = (probabilities.validation(old.folder / c.RESULT), probabilities.validation(run.folder / c.RESULT))
+        pair = (probabilities.validation(store, old.id), probabilities.validation(store, run.id))
         pairs = [] if any(each is None for each in pair) else [pair]
         verdict = judge(pairs, tolerance, differences(_pinned(store, old), _pinned(store, run)))
     return Outcome(original, run, verdict or Verdict(NOTHING))
@@ -194,12 +197,12 @@ def _judge_ensemble(store: Store, work: Combining, run: Run | None, trained: Map
     members = {name: _judge_member(store, work, run, name, key, trained, tolerance) for name, key in work.members.items()}
     verdict = _incomparable(work.original, run)
     if verdict is None and run is not None:
-        old, new = work.original.folder / c.RESULT, run.folder / c.RESULT
+        old, new = work.original.id, run.id
         differs = differences(_pinned(store, work.original), _pinned(store, run))
         differs += _members_that_differ(work.original, run, members)
-        pair = (probabilities.ensemble(old), probabilities.ensemble(new))
+        pair = (probabilities.ensemble(store, old), probabilities.ensemble(store, new))
         verdict = judge([] if any(each is None for each in pair) else [pair], tolerance, differs)
-        if probabilities.items(old) != probabilities.items(new):
+        if probabilities.items(store, old) != probabilities.items(store, new):
             verdict = replace(verdict, verdict=CHANGED, differs=("the items that are predicted", *differs))
     return Outcome(work.original.id, run, verdict or Verdict(NOTHING), members)
 
@@ -222,10 +225,9 @@ def _judge_member(
     verdict = _incomparable(None if original is None else store.read(original), made)
     if verdict is not None or original is None or made is None:
         return Outcome(original, made, verdict or Verdict(NOTHING, reason="the repeated ensemble had no such member"))
-    results = [each.folder / c.RESULT for each in (store.read(original), made)]
-    pairs = [(probabilities.validation(results[0]), probabilities.validation(results[1]))] if training else []
+    pairs = [(probabilities.validation(store, original), probabilities.validation(store, made.id))] if training else []
     if run is not None and run.status == "succeeded":
-        told = [probabilities.member(each.folder / c.RESULT, name) for each in (work.original, run)]
+        told = [probabilities.member(store, each.id, name) for each in (work.original, run)]
         pairs.append((told[0], told[1]))
     pairs = [pair for pair in pairs if not any(each is None for each in pair)]
     differs = differences(_pinned(store, store.read(original)), _pinned(store, made))
@@ -235,6 +237,8 @@ def _judge_member(
 def _incomparable(old: Run | None, new: Run | None) -> Verdict | None:
     if new is None:
         return Verdict(NOTHING, reason="stopped before its turn came")
+    if new.status == "running":
+        return Verdict(NOTHING, reason="the repeat is still at work")
     if new.status != "succeeded":
         return Verdict(NOTHING, reason=f"the repeat {new.status}: {new.reason}")
     if old is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,3 +64,14 @@ def find_runtime(experiment: Experiment, name: str, say: Say) -> Runtime:
             raise RuntimeUnavailable(f"runtimes.{name}: there is no image {image} here: `make images` builds it")
         return Runtime(name, image=image, engine=engine)
     raise RuntimeUnavailable(f"runtimes.{name} is not configured: give `image: REF` or `python: PATH`")
+
+
+def find_runtimes(experiment: Experiment, names: Iterable[str], say: Say) -> dict[str, Runtime | RuntimeUnavailable]:
+    """Each runtime, or the reason why it cannot be had."""
+    found: dict[str, Runtime | RuntimeUnavailable] = {}
+    for name in sorted(names):
+        try:
+            found[name] = find_runtime(experiment, name, say)
+        except RuntimeUnavailable as error:
+            found[name] = error
+    return found

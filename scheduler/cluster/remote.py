@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from cronjobs.config_maps import revisions_name
 from cronjobs.resolved import Experiment
-from jobs.contract import OBSERVED, SCHEMA, VERDICT, RunId
+from jobs.contract import CANCELLED, OBSERVED, SCHEMA, VERDICT, RunId
 from jobs.store import Store, to_json
 from scheduler.cluster import kinds, revisions, rights
 from scheduler.cluster.api import Api
@@ -172,8 +172,13 @@ class RemoteStore(Store):
 
     def keep_verdict(self, run: RunId, told: dict[str, Any]) -> None:
         name = self._name_of(self.run_folder(run) / VERDICT)
-        self.converse(lambda session: session.publish(name, to_json(told)))
+        self.converse(lambda session: session.publish(name, to_json({"schema": SCHEMA, **told})))
         super().keep_verdict(run, told)
+
+    def cancel(self, run: RunId, told: dict[str, Any]) -> None:
+        name = self._name_of(self.run_folder(run) / CANCELLED)
+        self.converse(lambda session: session.publish(name, to_json({"schema": SCHEMA, **told})))
+        super().cancel(run, told)
 
     # -- the conversation
 

@@ -28,6 +28,14 @@ READER: Rights = (
 )
 """Those of the commands that look into a store through a reader pod. docs/kubernetes-rights.md has all as Roles."""
 
+RUNS: Rights = (
+    (kinds.JOB, ("get", "list", "create")),
+    (kinds.POD, ("list",)),
+    (kinds.CONFIGMAP, ("get", "create", "patch")),
+)
+"""What runs by hand need, and CANCEL their end; docs/kubernetes-rights.md has them too."""
+CANCEL: Rights = ((kinds.JOB, ("list", "delete")),)
+
 
 def missing(api: Api, namespace: str, needed: Rights) -> list[str]:
     """A line for each of these rights that this user lacks in the namespace."""

@@ -1,0 +1,165 @@
+"""Runs by hand on the node: made, followed, repeated, made up for, left alone and ended by the commands that a user types."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.access import Cluster
+from cluster.node import Node
+from jobs.store import Run, Store
+
+CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
+CONFIGURATION = """
+experiment: hand
+store: {{claim: store}}
+hyperparameters: {{epochs: 2, dense: 16, filters: [4]}}
+backends:
+  cntk:   {{deadline: 10m, resources: {{cpu: 500m, memory: 1Gi}}}}
+  theano: {{deadline: 10m, resources: {{cpu: 500m, memory: 1Gi}}}}
+ensemble: {{quorum: 2, max_age: 1d, deadline: 10m, resources: {{cpu: 500m, memory: 1Gi}}}}
+cluster:
+  namespace: {namespace}
+  images: {{keras3: {keras3}, legacy: {legacy}}}
+  pull_policy: if_not_present
+"""
+USER = 1000
+
+
+@dataclass(frozen=True)
+class House:
+    """A namespace with a claim, the folder that the claim's volume is, and a configuration for both."""
+
+    cluster: Cluster
+    namespace: str
+    store: Store
+    file: Path
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        env = {**os.environ, "KUBECONFIG": str(self.cluster.kubeconfig), "CRONSEMBLE_CACHE": str(self.file.parent / "cache")}
+        command = [*CLI, *arguments, "-f", str(self.file), "--store", str(self.store.root)]
+        return subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def run(self, *arguments: str, code: int = 0) -> str:
+        """What a command said on both of its outputs."""
+        process = self.start(*arguments)
+        said = "\n".join(process.communicate(timeout=600))
+        assert process.returncode == code, said
+        return said
+
+    def runs(self, task: str) -> list[Run]:
+        """The runs of a task that the store has, oldest first."""
+        return sorted(self.store.runs("hand", task), key=lambda run: run.id)
+
+    def jobs(self) -> dict[str, dict[str, Any]]:
+        return {each["metadata"]["name"]: each for each in self.cluster.objects("job", self.namespace)}
+
+
+@pytest.fixture(scope="module")
+def house(pods: Cluster, node: Node, image: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    namespace = pods.new_namespace()
+    folder = node.data / namespace
+    folder.mkdir()
+    os.chown(folder, USER, USER)
+    shape = {"accessModes": ["ReadWriteMany"], "storageClassName": ""}
+    source = {"hostPath": {"path": str(folder), "type": "Directory"}, "claimRef": {"namespace": namespace, "name": "store"}}
+    volume = {**shape, "capacity": {"storage": "1Gi"}, "persistentVolumeReclaimPolicy": "Retain", **source}
+    claim = {**shape, "volumeName": namespace, "resources": {"requests": {"storage": "1Gi"}}}
+    for kind, name, spec in (("PersistentVolume", namespace, volume), ("PersistentVolumeClaim", "store", claim)):
+        pods.apply({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, "spec": spec}, namespace)
+    file = tmp_path_factory.mktemp("hand") / "config.yaml"
+    images = {name: image(f"cronsemble-{name}:latest") for name in ("keras3", "legacy")}
+    file.write_text(CONFIGURATION.format(namespace=namespace, **images))
+    yield House(pods, namespace, Store(folder), file)
+    pods.forget(namespace)
+    pods.kubectl("delete", "persistentvolume", namespace, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def first(house: House) -> str:
+    """What `run --cluster` of both members and the ensemble said."""
+    return house.run("run", "--cluster")
+
+
+def test_a_run_is_made_followed_and_archived(house: House, first: str) -> None:
+    (ensemble,), (cntk,), (theano,) = (house.runs(task) for task in ("ensemble", "train-cntk", "train-theano"))
+    assert [run.status for run in (ensemble, cntk, theano)] == ["succeeded"] * 3
+    assert {run.record["kind"] for run in (ensemble, cntk, theano)} == {"manual"}
+    assert len({run.record["invocation"] for run in (ensemble, cntk, theano)}) == 1
+    lines = first.splitlines()
+    for text in ("train-cntk: train", "train-theano: train", "ensemble: predict cntk", "ensemble: combine"):
+        assert text in lines
+    assert any(line.startswith("train-theano: epoch 2/2, loss ") for line in lines)
+    assert any(line.startswith("ensemble: succeeded, accuracy ") for line in lines)
+    archived = house.store.archived(ensemble.id, ensemble.record)
+    assert f"archived: {archived}" in lines and archived.exists()
+    told = house.jobs()
+    assert set(told) == {str(run.id) for run in (ensemble, cntk, theano)}
+    assert all("ownerReferences" not in job["metadata"] for job in told.values())
+    assert {job["spec"]["ttlSecondsAfterFinished"] for job in told.values()} == {86400}
+    rows = json.loads(house.run("history", "--json"))
+    assert {(row["run"], row["kind"], row["status"]) for row in rows} == {(name, "manual", "succeeded") for name in told}
+
+
+def test_its_rerun_on_the_cluster_is_identical(house: House, first: str) -> None:
+    original = house.runs("ensemble")[0]
+    said = house.run("rerun", str(original.id), "--cluster", "--experiment", "hand")
+    lines = said.splitlines()
+    for task in ("train-cntk", "train-theano", "ensemble"):
+        old, new = house.runs(task)[:2]
+        name = {"ensemble": ""}.get(task, task.removeprefix("train-") + ": ")
+        assert f"{name}{new.id} repeats {old.id}: identical" in lines
+        assert new.id.attempt == 2 and new.record["kind"] == "rerun" and new.record["repeats"] == str(old.id)
+    old, new = house.runs("ensemble")[:2]
+    assert (old.folder / "result" / "predictions.csv").read_bytes() == (new.folder / "result" / "predictions.csv").read_bytes()
+    assert json.loads((new.folder / "verdict.json").read_text())["verdict"] == "identical"
+
+
+def test_a_backfill_fills_two_slots_and_then_nothing(house: House, first: str) -> None:
+    text = house.file.read_text()
+    house.file.write_text(text.replace("theano: {", 'theano: {schedule: "0 1 * * *", '))
+    period = ("backfill", "2026-03-01..2026-03-02", "--task", "train-theano", "--cluster", "--parallel", "2")
+    house.run(*period)
+    made = [run for run in house.runs("train-theano") if run.id.slot.month == 3]
+    assert [(run.status, run.record["kind"]) for run in made] == [("succeeded", "backfill")] * 2
+    assert [f"{run.id.slot:%d %H:%M}" for run in made] == ["01 01:00", "02 01:00"]
+    assert "nothing to make up for" in house.run(*period)
+    house.file.write_text(text)
+
+
+def test_ctrl_c_leaves_the_jobs_and_the_ensemble_follows_them(house: House, first: str) -> None:
+    before = set(house.jobs())
+    process = house.start("run", "--cluster")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("train-theano: ") and "submitted" not in line:
+            break
+    process.send_signal(signal.SIGINT)
+    out, said = process.communicate(timeout=60)
+    assert process.returncode == 130, out + said
+    left = sorted(set(house.jobs()) - before)
+    assert len(left) == 3
+    assert f"at work on the cluster: {' '.join(left)}" in said
+    assert f"cronsemble logs {left[-1]} -f -f {house.file} --store {house.store.root} --cluster" in said
+    assert f"cronsemble cancel {' '.join(left)} -f {house.file}" in said
+
+    def ended() -> bool:
+        jobs = house.jobs()
+        return all("completionTime" in jobs[name]["status"] for name in left)
+
+    house.cluster.wait_for(ended, 240, "the end of what was left")
+    ensemble = max(house.runs("ensemble"), key=lambda run: str(run.record.get("finished")))
+    assert str(ensemble.id) in left and ensemble.status == "succeeded"
+    taken = {each["run"] for each in ensemble.record["members"]}
+    assert taken == set(left) - {str(ensemble.id)}
+    log = (ensemble.folder / "result" / "log.txt").read_text()
+    assert all(f"{run} succeeded" in log for run in taken)
