@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jobs.contract import OBSERVED, SCHEMA, RunId
+from jobs.contract import OBSERVED, SCHEMA, VERDICT, RunId
 from jobs.files import append_line, names, publish_bytes, read_json, read_lines, replace_file, to_json
 from jobs.reach import Reach
 
@@ -114,6 +114,10 @@ class Ledger(Reach):
         """Keep what a command saw of a run's Job or pod in time: ``time``, ``by``, ``what``, ``status``, ``reason``."""
         folder = self.run_folder(run)
         replace_file(folder / OBSERVED, to_json({"schema": SCHEMA, **seen}))
+
+    def keep_verdict(self, run: RunId, told: dict[str, Any]) -> None:
+        """Keep what a comparison with the repeated run said; the first one stays."""
+        publish_bytes(self.run_folder(run) / VERDICT, to_json(told))
 
 
 def _seconds(time: str) -> float:

@@ -24,6 +24,9 @@ class Reach:
     def bring(self, run: RunId, *patterns: str) -> None:
         """Have those of a run's files at hand whose path within the run's folder fits a pattern (``*`` also fits ``/``)."""
 
+    def update(self, experiment: str) -> None:
+        """Have at hand what others have written of an experiment since."""
+
     def fetch(self, *paths: Path) -> None:
         """Have these files of the store at hand, if they are there; paths as the store itself gives them."""
 

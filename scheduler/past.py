@@ -250,14 +250,3 @@ def _print_epochs(run: Run) -> None:
     for name, values in columns.items():
         if values:
             print(f"{name:<12} {terminal.chart(values)}  {values[0]:.4f} → {values[-1]:.4f}, {len(values)} epochs")
-
-
-def print_logs(place: Place, name: str) -> None:
-    run = views.find(place.store, place.name, name)
-    place.store.bring(run.id, f"*/{c.LOG}")
-    for folder in views.folder_of(run):
-        path = run.folder / folder / c.LOG
-        if path.exists():
-            sys.stdout.write(path.read_text(encoding="utf-8", errors="replace"))
-    if run.reason:
-        print(f"{run.status}: {run.reason}")

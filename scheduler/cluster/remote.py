@@ -170,15 +170,15 @@ class RemoteStore(Store):
         self.converse(lambda session: session.replace(name, to_json({"schema": SCHEMA, **seen})))
         super().observe(run, seen)
 
-    def keep_verdict(self, run: RunId, told: dict[str, Any]) -> None:
-        name = self._name_of(self.run_folder(run) / VERDICT)
-        self.converse(lambda session: session.publish(name, to_json({"schema": SCHEMA, **told})))
-        super().keep_verdict(run, told)
-
     def cancel(self, run: RunId, told: dict[str, Any]) -> None:
         name = self._name_of(self.run_folder(run) / CANCELLED)
-        self.converse(lambda session: session.publish(name, to_json({"schema": SCHEMA, **told})))
+        self.converse(lambda session: session.publish(name, to_json(told)))
         super().cancel(run, told)
+
+    def keep_verdict(self, run: RunId, told: dict[str, Any]) -> None:
+        name = self._name_of(self.run_folder(run) / VERDICT)
+        self.converse(lambda session: session.publish(name, to_json(told)))
+        super().keep_verdict(run, told)
 
     # -- the conversation
 

@@ -33,7 +33,8 @@ RUNS: Rights = (
     (kinds.POD, ("list",)),
     (kinds.CONFIGMAP, ("get", "create", "patch")),
 )
-"""What runs by hand need, and CANCEL their end; docs/kubernetes-rights.md has them too."""
+"""What runs by hand need, then what following their logs does, and their end; docs/kubernetes-rights.md has them too."""
+LOGS: Rights = ((kinds.JOB, ("get", "list")), (kinds.POD, ("list",)), (kinds.POD_LOG, ("get",)))
 CANCEL: Rights = ((kinds.JOB, ("list", "delete")),)
 
 
