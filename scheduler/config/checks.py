@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
@@ -228,8 +228,9 @@ def _function(
         message = f"{shown(reference)} is given: type {', '.join(built_in)} or file.py:function"
         return refuse(message)
     path = folder / source
-    if not _inside(path, folder):
-        return refuse(f"{source} is outside the configuration's folder: move it inside")
+    wrong = _misplaced(source, folder)
+    if wrong:
+        return refuse(wrong)
     try:
         tree = ast.parse(path.read_bytes(), str(path))
     except OSError as error:
@@ -243,8 +244,14 @@ def _function(
     return refuse(f"{source} has no function {name}: {nearest(name, names)}")
 
 
-def _inside(path: Path, folder: Path) -> bool:
-    return path.resolve().is_relative_to(folder)
+def _misplaced(given: str, folder: Path) -> str:
+    """Why a path cannot be used; empty if it can. What it names must be found where only the folder has been copied to."""
+    path = PurePosixPath(given)
+    if path.is_absolute() or ".." in path.parts:
+        return f"{given} is given: type a path within the configuration's folder, relative to it and without .."
+    if not (folder / given).resolve().is_relative_to(folder):
+        return f"{given} leads outside the configuration's folder: put a copy inside"
+    return ""
 
 
 def _files(document: Document, keys: File, folder: Path) -> None:
@@ -258,10 +265,11 @@ def _files(document: Document, keys: File, folder: Path) -> None:
         elif not given.endswith(".npz"):
             known = f"{', '.join(sets)}, FILE.npz or file.py:function" if key == "dataset" else "holdout or FILE.npz"
             document.problem(where, f"{shown(given)} is given: type {known}")
-        elif not _inside(folder / given, folder):
-            document.problem(where, f"{given} is outside the configuration's folder: move it inside")
+        elif wrong := _misplaced(given, folder):
+            document.problem(where, wrong)
         elif "{date}" not in given and not (folder / given).is_file():
             document.problem(where, f"{given} is not there (looked in {folder})")
     for n, item in enumerate(keys.code):
-        if not _inside(folder / item, folder) or not (folder / item).exists():
-            document.problem(("code", n), f"{item} is not in the configuration's folder")
+        wrong = _misplaced(item, folder)
+        if wrong or not (folder / item).exists():
+            document.problem(("code", n), wrong or f"{item} is not in the configuration's folder")

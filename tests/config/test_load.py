@@ -79,7 +79,7 @@ def test_defaults_hold_for_all_tasks(tmp_path: Path) -> None:
         (GOOD + "ensemble: {quorum: 2}\n", ":4:20 ensemble.quorum: 2 is given, but there are 1 members"),
         (
             GOOD + "data: {dataset: ../x.npz}\n",
-            ":4:17 data.dataset: ../x.npz is outside the configuration's folder: move it inside",
+            ":4:17 data.dataset: ../x.npz is given: type a path within the configuration's folder, relative to it and without ..",
         ),
     ],
 )
