@@ -160,7 +160,7 @@ def history(
     ] = False,
     offline: Offline = False,
     context: Context = None,
-    namespace: Namespace = None,
+    namespace: Annotated[str | None, typer.Option("--namespace", help="The namespace of a cluster's store.")] = None,
     kubeconfig: Kubeconfig = None,
     store: StoreFolder = None,
     experiment: ExperimentName = None,
