@@ -14,7 +14,6 @@ import re
 import socket
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -184,17 +183,6 @@ class Store(Removal):
                 folder.rmdir()
                 raise
         return True
-
-    def _make_folder(self, folder: Path) -> None:
-        """Make a folder that others write in too: one that root makes belongs to whom the store belongs."""
-        missing = [each for each in (folder, *folder.parents) if each.is_relative_to(self.root) and not each.exists()]
-        folder.mkdir(parents=True, exist_ok=True)
-        if os.geteuid() == 0 and missing and self.root not in missing:
-            owner = os.stat(self.root)
-            for each in missing:
-                # A server that squashes root has made it another's already.
-                with suppress(OSError):
-                    os.chown(each, owner.st_uid, owner.st_gid)
 
     def cancel(self, run: RunId, told: dict[str, Any]) -> None:
         """Write down that a run was ended by hand: ``reason``, ``by`` and ``time``. Of several the first counts."""

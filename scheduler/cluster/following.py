@@ -149,7 +149,9 @@ def containers(status: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def failure(seen: Seen) -> str:
     """Why a Job failed, by what the cluster tells of it."""
-    told: list[dict[str, Any]] = [each for each in (seen.job or {}).get("status", {}).get("conditions") or () if each.get("type") == "Failed"]
+    told: list[dict[str, Any]] = [
+        each for each in (seen.job or {}).get("status", {}).get("conditions") or () if each.get("type") == "Failed"
+    ]
     why: str = next((f"{each.get('reason', '')}: {each.get('message', '')}" for each in told), "its Job failed")
     for pod in reversed(seen.pods):
         for each in containers(pod["status"]):

@@ -65,9 +65,7 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def house(
-    pods: Cluster, node: Node, image: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[House]:
+def house(pods: Cluster, node: Node, image: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     namespace = pods.new_namespace()
     folder = node.data / namespace
     folder.mkdir()
