@@ -20,13 +20,15 @@ OURS = "cronsemble"
 SELECTOR = f"{MANAGED_BY}={OURS}"
 """Selects every object of ours."""
 
-TRAIN, ENSEMBLE, PROGRAM, CODE, REVISIONS = "train", "ensemble", "program", "code", "revisions"
+TRAIN, ENSEMBLE, PROGRAM, CODE, REVISIONS, READER = "train", "ensemble", "program", "code", "revisions", "reader"
 """Values of COMPONENT."""
 
 SHA256 = "cronsemble.io/sha256"
 """Annotation: the whole hash of what a ConfigMap holds."""
 CONFIGURATION = "cronsemble.io/configuration"
 """Annotation of a pod: its task's resolved configuration as JSON, which its containers get as CRONSEMBLE_TASK."""
+STARTED_BY = "cronsemble.io/started-by"
+"""Annotation of a reader pod: the user and machine whose command started it."""
 
 
 def component(task: str) -> str:

@@ -18,7 +18,7 @@ FOLDER = "/store/data"
 SNAPSHOT = "/cronsemble/program"
 LARGEST_TASK = 120_000
 """Bytes of a task's configuration: Linux takes at most 128 KiB in one environment variable."""
-_PULL = {"always": "Always", "if_not_present": "IfNotPresent", "never": "Never"}
+PULL = {"always": "Always", "if_not_present": "IfNotPresent", "never": "Never"}
 
 
 def image_of(experiment: Experiment, runtime: str) -> str:
@@ -124,7 +124,7 @@ def container(
     return {
         "name": container_name(step),
         "image": image,
-        **({"imagePullPolicy": _PULL[policy]} if policy else {}),
+        **({"imagePullPolicy": PULL[policy]} if policy else {}),
         "command": ["python3", f"{SNAPSHOT}/{c.PROGRAM_FILE}", "supervise", *step],
         "env": _environment(image, task, threads, env or {}),
         "resources": {"requests": dict(amounts), "limits": dict(amounts)},

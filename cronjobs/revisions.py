@@ -17,8 +17,6 @@ from datetime import datetime
 from math import inf
 from typing import Any
 
-import msgspec
-
 from cronjobs import labels
 
 Revision = dict[str, Any]
@@ -84,6 +82,8 @@ def snapshot(objects: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 def digest(described: Tasks, held: Mapping[str, str]) -> str:
     """A hash of all that a revision would say."""
+    import msgspec  # late: what looks for damage beside a store reads this module, and has it not
+
     return hashlib.sha256(msgspec.json.encode([described, held], order="sorted")).hexdigest()[:32]
 
 
@@ -145,6 +145,8 @@ def whole(revision: Revision, after: Tasks, folded: int = 1) -> Revision:
 
 
 def _size(revision: Revision) -> int:
+    import msgspec  # late: what looks for damage beside a store reads this module, and has it not
+
     return len(msgspec.json.encode(revision)) + 16
 
 

@@ -10,6 +10,7 @@ STEPS = {
     "train": "jobs.portable.train",
     "predict": "jobs.portable.predict",
     "combine": "jobs.combine",
+    "serve-store": "jobs.serving",
 }
 
 

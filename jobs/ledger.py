@@ -14,15 +14,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jobs.contract import OBSERVED, SCHEMA, RunId
+from jobs.contract import OBSERVED, SCHEMA, VERDICT, RunId
 from jobs.files import append_line, names, publish_bytes, read_json, read_lines, replace_file, to_json
+from jobs.reach import Reach
 
 
-class Ledger:
+class Ledger(Reach):
     """The part of a store that runs do not write, but those who start them."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
 
     def ledger(self, experiment: str) -> Path:
         """The folder of an experiment's revisions and notes."""
@@ -99,8 +97,10 @@ class Ledger:
 
         ``writer`` is a machine's name: no two machines append to one file.
         """
-        name = f"{str(note['time'])[:7]}-{writer}.jsonl"
-        append_line(self.ledger(experiment) / "notes" / name, {"schema": SCHEMA, **note})
+        append_line(self._note_file(experiment, writer, note), {"schema": SCHEMA, **note})
+
+    def _note_file(self, experiment: str, writer: str, note: dict[str, Any]) -> Path:
+        return self.ledger(experiment) / "notes" / f"{str(note['time'])[:7]}-{writer}.jsonl"
 
     def note_files(self, experiment: str) -> list[Path]:
         folder = self.ledger(experiment) / "notes"
@@ -136,8 +136,9 @@ class Ledger:
                 os.chown(each, above.st_uid if os.geteuid() == 0 else -1, above.st_gid)
                 os.chmod(each, stat.S_IMODE(above.st_mode))
 
-    def run_folder(self, run: RunId) -> Path:
-        return self.root / "runs" / run.experiment / run.task / run.month / str(run)
+    def keep_verdict(self, run: RunId, told: dict[str, Any]) -> None:
+        """Keep what a comparison with the repeated run said; the first one stays."""
+        publish_bytes(self.run_folder(run) / VERDICT, to_json(told))
 
 
 def _seconds(time: str) -> float:

@@ -25,7 +25,7 @@ class Removal(Ledger):
 
         Nothing reads them, whatever they hold: they never got their name.
         """
-        for part in ("runs", "predictions", "datasets", "snapshots", "experiments"):
+        for part in ("runs", "predictions", "datasets", "snapshots", "experiments", "data"):
             for folder, folders, files in os.walk(self.root / part):
                 hidden = [name for name in folders if name.startswith((f".{TRY_PREFIX}", ".prepare-"))]
                 folders[:] = [name for name in folders if not name.startswith(".")]

@@ -36,7 +36,6 @@ from jobs.contract import (
     SELECTION,
     START,
     TRY_PREFIX,
-    VERDICT,
     RunId,
     parse_run_id,
 )
@@ -187,15 +186,11 @@ class Store(Removal):
     def cancel(self, run: RunId, told: dict[str, Any]) -> None:
         """Write down that a run was ended by hand: ``reason``, ``by`` and ``time``. Of several the first counts."""
         self._make_folder(self.run_folder(run))
-        publish_bytes(self.run_folder(run) / CANCELLED, to_json({"schema": SCHEMA, **told}))
+        publish_bytes(self.run_folder(run) / CANCELLED, to_json(told))
 
     def cancelled(self, run: RunId) -> dict[str, Any] | None:
         """Who ended a run by hand, or None."""
         return read_json(self.run_folder(run) / CANCELLED)
-
-    def keep_verdict(self, run: RunId, told: dict[str, Any]) -> None:
-        """Keep what a comparison with the repeated run said, beside the result."""
-        publish_bytes(self.run_folder(run) / VERDICT, to_json({"schema": SCHEMA, **told}))
 
     def claim_of(self, run: RunId) -> dict[str, Any] | None:
         """Who claimed a run, if that was written down."""
@@ -314,6 +309,7 @@ class Store(Removal):
 
     def result_file(self, run: RunId, name: str) -> Path:
         """Where this machine finds a file of a run's result; it may not be there."""
+        self.bring(run, f"{RESULT}/{name}")
         return self.run_folder(run) / RESULT / name
 
     def data_of(self, run: RunId) -> dict[str, Any] | None:
@@ -331,7 +327,7 @@ class Store(Removal):
         """What is wrong with the bytes that a run learnt from; empty if they are there and the same."""
         path = self.dataset(str(pinned["fingerprint"]))
         try:
-            digest = sha256_of(path)
+            digest = self.sha256(path)
         except OSError as error:
             return f"its data {path} cannot be read: {error.strerror}"
         if pinned.get("sha256") not in (None, digest):
@@ -340,13 +336,15 @@ class Store(Removal):
 
     def read_snapshot(self, kind: str, digest: str) -> bytes:
         """A part of a snapshot, whole."""
-        return self.snapshot(kind, digest).read_bytes()
+        path = self.snapshot(kind, digest)
+        self.fetch(path)
+        return path.read_bytes()
 
     def snapshot_problem(self, kind: str, digest: str) -> str:
         """What is wrong with a part of a snapshot; empty if it is there and whole."""
         path = self.snapshot(kind, digest)
         try:
-            found = sha256_of(path)
+            found = self.sha256(path)
         except OSError as error:
             return f"its {kind} {path} cannot be read: {error.strerror}"
         return "" if found == digest else f"its {kind} {path} is damaged: the file's sha256 differs from its name"

@@ -12,14 +12,14 @@ from typing import Any
 from jobs.contract import ENSEMBLE_TASK
 from jobs.store import Run, Store
 from scheduler import backfill, repeats, rerun, targets, terminal
-from scheduler.config import load
+from scheduler.config import Experiment, load
 from scheduler.dates import minutes
 from scheduler.errors import CronsembleError
 from scheduler.manual import keep_context
 from scheduler.orders import runtimes_of
 from scheduler.verdict import CHANGED, describe
-from scheduler.whereabouts import Place, local_store
-from scheduler.working import OnCluster, working
+from scheduler.whereabouts import Place
+from scheduler.working import OnCluster, placed, working
 
 
 def rerun_runs(
@@ -135,7 +135,22 @@ def backfill_slots(
 ) -> int:
     """Make up for the slots of a period; 0, 1 if any did not succeed, 130 if it was stopped."""
     experiment, now = load(file), time.time()
-    store = Store(folder.resolve()) if folder is not None else local_store(experiment)
+    with placed(file, folder, None, cluster) as place:
+        return _backfill(place.store, experiment, period, now, tasks, dry_run, parallel, jobs, as_json, cluster)
+
+
+def _backfill(
+    store: Store,
+    experiment: Experiment,
+    period: str,
+    now: float,
+    tasks: list[str],
+    dry_run: bool,
+    parallel: int,
+    jobs: int | None,
+    as_json: bool,
+    cluster: OnCluster | None,
+) -> int:
     low, high = _period(period, experiment.timezone, now)
     found = backfill.gaps(store, experiment, low, high, now, tasks)
     if dry_run or not found:

@@ -5,18 +5,25 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from scheduler.cli_cluster import Context, Kubeconfig, Namespace
 from scheduler.cli_cluster import add_to as add_cluster_commands
-from scheduler.options import DEFAULT_FILE, DEFAULT_FILES, AsJson, ExperimentName, File, Files, Offline, StoreFolder
-
-OnCluster = Annotated[bool, typer.Option("--cluster", help="Make the runs on the cluster.")]
-WaitOrDetach = Annotated[
-    bool, typer.Option("--wait/--detach", help="With --cluster: follow the runs to their end, or only submit them.")
-]
+from scheduler.cli_runs import add_to as add_run_commands
+from scheduler.options import (
+    DEFAULT_FILE,
+    DEFAULT_FILES,
+    AsJson,
+    Context,
+    ExperimentName,
+    File,
+    Files,
+    Kubeconfig,
+    Namespace,
+    Offline,
+    StoreFolder,
+)
 
 app = typer.Typer(
     name="cronsemble",
@@ -82,30 +89,6 @@ def schema() -> None:
     print(schema_text(), end="")
 
 
-@app.command()
-def run(
-    file: File = DEFAULT_FILE,
-    member: Annotated[list[str] | None, typer.Option(help="Train this member only (repeat for more).")] = None,
-    ensemble: Annotated[bool | None, typer.Option(help="Run the ensemble after; the default unless --member is given.")] = None,
-    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="CPUs to use; all by default.")] = None,
-    publish: Annotated[bool, typer.Option(help="Let scheduled ensembles use these models too.")] = False,
-    skip_unavailable: Annotated[
-        bool, typer.Option(help="Leave out members whose runtime cannot be had here, and say so.")
-    ] = False,
-    on_cluster: OnCluster = False,
-    wait: WaitOrDetach = True,
-    context: Context = None,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
-    store: StoreFolder = None,
-) -> None:
-    """Run the experiment now, here or on the cluster. Example: cronsemble run --jobs 2"""
-    from scheduler.commands import run_now
-
-    cluster = _cluster(on_cluster, wait, file, store, kubeconfig, context, namespace)
-    raise typer.Exit(run_now(file, member or [], ensemble, jobs, publish, skip_unavailable, store, cluster))
-
-
 @app.command("next")
 def next_(
     expression: Annotated[str | None, typer.Argument(help="A schedule; without one, those of the configuration.")] = None,
@@ -152,81 +135,7 @@ def serve(
     raise typer.Exit(run_schedules(load_all(file), jobs or cpu_count(), journal, listen, take_over))
 
 
-@app.command()
-def rerun(
-    what: Annotated[
-        str, typer.Argument(help="A date (2026-11-20, in the experiment's zone), a slot (2026-11-20T06:00Z) or a run.")
-    ],
-    file: File = DEFAULT_FILE,
-    task: Annotated[str | None, typer.Option(help="The runs of this task, instead of the ensemble's.")] = None,
-    reuse_models: Annotated[bool, typer.Option("--reuse-models", help="Take the archived models; train nothing.")] = False,
-    with_current_config: Annotated[
-        bool, typer.Option("--with-current-config", help="Ask what today's configuration would have said.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run and what is missing.")] = False,
-    tolerance: Annotated[float, typer.Option(min=0.0, help="The largest difference that is still equal.")] = 1e-6,
-    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="CPUs to use; all by default.")] = None,
-    store: StoreFolder = None,
-    experiment: ExperimentName = None,
-    as_json: AsJson = False,
-    on_cluster: OnCluster = False,
-    wait: WaitOrDetach = True,
-    context: Context = None,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
-) -> None:
-    """Repeat a dated run exactly, and say whether it comes out the same. Example: cronsemble rerun 2026-11-20"""
-    from scheduler.again import rerun_runs
-    from scheduler.whereabouts import locate
-
-    code = rerun_runs(
-        what,
-        locate(file, store, experiment),
-        task=task,
-        reuse=reuse_models,
-        current=with_current_config,
-        dry_run=dry_run,
-        tolerance=tolerance,
-        jobs=jobs,
-        as_json=as_json,
-        cluster=_cluster(on_cluster, wait, file, store, kubeconfig, context, namespace),
-    )
-    raise typer.Exit(code)
-
-
-@app.command()
-def backfill(
-    period: Annotated[
-        str, typer.Argument(metavar="FROM..TO", help="Dates or times, both included, e.g. 2026-11-01..2026-11-20.")
-    ],
-    file: File = DEFAULT_FILE,
-    task: Annotated[list[str] | None, typer.Option(help="Only this task (repeat for more).")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the slots and why each is made up for.")] = False,
-    parallel: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
-    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="CPUs to use; all by default.")] = None,
-    as_json: AsJson = False,
-    on_cluster: OnCluster = False,
-    wait: WaitOrDetach = True,
-    context: Context = None,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
-    store: StoreFolder = None,
-) -> None:
-    """Make up for slots that never ran or failed. Example: cronsemble backfill 2026-11-01..2026-11-20 --dry-run"""
-    from scheduler.again import backfill_slots
-
-    code = backfill_slots(
-        file,
-        period,
-        tasks=task or [],
-        dry_run=dry_run,
-        parallel=parallel,
-        jobs=jobs,
-        as_json=as_json,
-        folder=store,
-        cluster=_cluster(on_cluster, wait, file, store, kubeconfig, context, namespace),
-    )
-    raise typer.Exit(code)
+add_run_commands(app)
 
 
 @app.command()
@@ -251,27 +160,27 @@ def history(
     ] = False,
     offline: Offline = False,
     context: Context = None,
-    namespace: Annotated[str | None, typer.Option("--namespace", help="The namespace; the configuration's by default.")] = None,
+    namespace: Namespace = None,
     kubeconfig: Kubeconfig = None,
     store: StoreFolder = None,
     experiment: ExperimentName = None,
 ) -> None:
     """What became of every slot, newest first, and why. Example: cronsemble history --since 7d --status missed"""
     from scheduler import past
-    from scheduler.whereabouts import is_local, locate
+    from scheduler.whereabouts import Cluster, is_local, opened
 
-    if revisions and (on_cluster or (store is None and not is_local(file))):
+    if revisions and (on_cluster or (store is None and not offline and not is_local(file))):
         from scheduler.cluster.looking import print_revisions
         from scheduler.cluster.reconcile import Target
 
         raise typer.Exit(print_revisions(file, Target(kubeconfig, context, namespace), as_json))
-    place, asked = locate(file, store, experiment), past.Asked(kubeconfig, context, namespace, offline)
-    if revisions:
-        past.print_revisions(place, as_json, asked)
-    elif slot is not None:
-        past.print_story(place, slot, task or [], as_json, asked)
-    else:
-        past.print_history(place, since, until, task or [], status or [], past.Shown(as_json, as_csv, calendar), limit, asked)
+    with opened(file, store, experiment, Cluster(kubeconfig, context, namespace, offline)) as place:
+        if revisions:
+            past.print_revisions(place, as_json)
+        elif slot is not None:
+            past.print_story(place, slot, task or [], as_json)
+        else:
+            past.print_history(place, since, until, task or [], status or [], past.Shown(as_json, as_csv, calendar), limit)
 
 
 @app.command()
@@ -287,24 +196,31 @@ def show(
     experiment: ExperimentName = None,
 ) -> None:
     """Show one run: record, epochs, members, files. Example: cronsemble show digits-ensemble-29924640"""
-    from scheduler.past import Asked, print_run
-    from scheduler.whereabouts import locate
+    from scheduler.past import print_run
+    from scheduler.whereabouts import Cluster, opened
 
-    print_run(locate(file, store, experiment), run, as_json, Asked(kubeconfig, context, namespace, offline))
+    with opened(file, store, experiment, Cluster(kubeconfig, context, namespace, offline)) as place:
+        print_run(place, run, as_json)
 
 
 @app.command()
-def logs(
-    run: Annotated[str, typer.Argument(help="A run's id, or a part of it that only one run has.")],
+def put(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="The files to copy.")],
     file: File = DEFAULT_FILE,
+    name: Annotated[
+        str | None, typer.Option("--as", metavar="PATH", help="Its path under data/; with / at the end a folder for them.")
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Put it in the place of another file of that name.")] = False,
+    context: Context = None,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
     store: StoreFolder = None,
-    experiment: ExperimentName = None,
 ) -> None:
-    """Print what a run's processes said. Example: cronsemble logs digits-train-theano-29924640"""
-    from scheduler.past import print_logs
-    from scheduler.whereabouts import locate
+    """Copy data into the store's data folder. Example: cronsemble put inputs.npz --as inputs/"""
+    from scheduler.put import put_files
+    from scheduler.whereabouts import Cluster
 
-    print_logs(locate(file, store, experiment), run)
+    put_files(file, store, files, name, Cluster(kubeconfig, context, namespace), replace)
 
 
 @app.command()
@@ -333,33 +249,20 @@ def fsck(
     file: File = DEFAULT_FILE,
     quick: Annotated[bool, typer.Option("--quick", help="Read no file only to compare its hash.")] = False,
     repair: Annotated[bool, typer.Option("--repair", help="Mend what is safe to mend.")] = False,
+    context: Context = None,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
     store: StoreFolder = None,
     experiment: ExperimentName = None,
     as_json: AsJson = False,
 ) -> None:
     """Find and explain damage in the store; 1 if anything is wrong. Example: cronsemble fsck --repair"""
     from scheduler.upkeep import check_store
-    from scheduler.whereabouts import locate
+    from scheduler.whereabouts import Cluster, opened
 
-    raise typer.Exit(check_store(locate(file, store, experiment), quick, repair, as_json))
-
-
-def _cluster(
-    wanted: bool, wait: bool, file: Path, store: Path | None, kubeconfig: Path | None, context: str | None, namespace: str | None
-) -> Any:
-    """Which cluster runs are made on, if they are."""
-    if not wanted:
-        for name, given in (("--context", context), ("--namespace", namespace), ("--kubeconfig", kubeconfig)):
-            if given is not None:
-                raise typer.BadParameter("it goes with --cluster", param_hint=name)
-        if not wait:
-            raise typer.BadParameter("it goes with --cluster", param_hint="--detach")
-        return None
-    from scheduler.cluster.reconcile import Target
-    from scheduler.working import OnCluster, typed
-
-    target = Target(kubeconfig, context, namespace)
-    return OnCluster(target, wait, typed(file, store, target))
+    with opened(file, store, experiment, Cluster(kubeconfig, context, namespace)) as place:
+        code = check_store(place, quick, repair, as_json)
+    raise typer.Exit(code)
 
 
 # Last in the help: what a machine alone can do comes first.

@@ -6,10 +6,8 @@ from typing import Annotated
 
 import typer
 
-from scheduler.options import DEFAULT_FILE, DEFAULT_FILES, AsJson, File, Files
+from scheduler.options import DEFAULT_FILE, DEFAULT_FILES, AsJson, Context, File, Files, Kubeconfig
 
-Context = Annotated[str | None, typer.Option("--context", help="The kubeconfig's context; its current one by default.")]
-Kubeconfig = Annotated[Path | None, typer.Option("--kubeconfig", help="The kubeconfig; KUBECONFIG or ~/.kube/config by default.")]
 Namespace = Annotated[
     str | None, typer.Option("--namespace", "-n", help="The namespace; the configuration's cluster.namespace by default.")
 ]

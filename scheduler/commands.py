@@ -13,7 +13,6 @@ from jobs.store import Run, Store
 from scheduler import terminal
 from scheduler.config import SCHEMA_FILE, Experiment, Member, load, load_all, schema_text, starter
 from scheduler.errors import CronsembleError, RuntimeUnavailable
-from scheduler.whereabouts import local_store
 
 if TYPE_CHECKING:
     from scheduler.working import OnCluster
@@ -47,7 +46,7 @@ def run_now(
 ) -> int:
     """Run members and ensemble; 0 if all succeeded or were left at work as asked, 1 if any did not, 130 if interrupted."""
     from scheduler.manual import run_members
-    from scheduler.working import working
+    from scheduler.working import placed, working
 
     experiment = load(file)
     for name in names:
@@ -55,8 +54,11 @@ def run_now(
             raise CronsembleError(f"--member {name}: not a member; there are {', '.join(experiment.members)}")
     members = [member for name, member in experiment.members.items() if not names or name in names]
     with_ensemble = (not names) if ensemble is None else ensemble
-    store = Store(folder.resolve()) if folder is not None else local_store(experiment)
-    with terminal.watcher() as watcher, working(store, experiment, watcher, jobs, cluster) as engine:
+    with (
+        placed(file, folder, None, cluster) as place,
+        terminal.watcher() as watcher,
+        working(place.store, experiment, watcher, jobs, cluster) as engine,
+    ):
         if skip_unavailable:
             members = _available(experiment, members, watcher.say)
         also = with_ensemble and experiment.ensemble is not None
@@ -64,7 +66,7 @@ def run_now(
     if engine.stopped:
         print("interrupted; the same command starts again" if not engine.outlives else "interrupted", file=sys.stderr)
         return 130
-    _print_outcome(store, runs)
+    _print_outcome(place.store, runs)
     good = ("succeeded", "running") if cluster is not None and not cluster.wait else ("succeeded",)
     return 0 if all(run.status in good for run in runs) else 1
 
@@ -87,7 +89,7 @@ def _print_outcome(store: Store, runs: list[Run]) -> None:
     for run in runs:
         if run.status == "succeeded":
             if run.id.task == c.ENSEMBLE_TASK:
-                print(f"archived: {store.archived(run.id, run.record)}")
+                print(f"archived: {store.shown(store.archived(run.id, run.record))}")
         elif run.status != "running":
             print(f"{run.id}: {run.status}: {run.reason}; see: cronsemble logs {run.id}", file=sys.stderr)
     print("next: cronsemble history")

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -61,17 +60,7 @@ class Shown:
     calendar: bool = False
 
 
-@dataclass(frozen=True)
-class Asked:
-    """Which cluster a user named, if any; ``offline``: none is to be looked at."""
-
-    kubeconfig: Path | None = None
-    context: str | None = None
-    namespace: str | None = None
-    offline: bool = False
-
-
-def history_of(place: Place, asked: Asked) -> tuple[History, str]:
+def history_of(place: Place) -> tuple[History, str]:
     """The history of an experiment as of now, and its zone: without a configuration that of its newest run.
 
     Where the experiment runs on a cluster it is looked at, and what was seen of runs that have ended is kept in the store.
@@ -79,19 +68,21 @@ def history_of(place: Place, asked: Asked) -> tuple[History, str]:
     if place.problem:
         print(f"{place.problem}\ngoing on from what {place.store.root} kept", file=sys.stderr)
     timezone = place.experiment.timezone if place.experiment else _last_zone(place)
-    history = History(place.store, place.name, timezone, time.time(), _sight(place, asked))
+    history = History(place.store, place.name, timezone, time.time(), _sight(place))
     _keep(history)
     return history, timezone
 
 
-def _sight(place: Place, asked: Asked) -> Sight | None:
-    if asked.offline or place.experiment is None or isinstance(place.experiment.store, str):
-        return None
-    from scheduler.cluster import witness
-    from scheduler.cluster.reconcile import Target
+def _sight(place: Place) -> Sight:
+    """What is to be seen on the cluster now; where none is looked at, the revisions that were seen last."""
+    cluster, found = place.cluster, None
+    if cluster is not None and not cluster.offline and place.experiment is not None and isinstance(place.experiment.store, dict):
+        from scheduler.cluster import witness
+        from scheduler.cluster.reconcile import Target
 
-    is_named = any((asked.kubeconfig, asked.context, asked.namespace))
-    return witness.look(place.experiment, Target(asked.kubeconfig, asked.context, asked.namespace), is_named)
+        is_named = any((cluster.kubeconfig, cluster.context, cluster.namespace))
+        found = witness.look(place.experiment, Target(cluster.kubeconfig, cluster.context, cluster.namespace), is_named)
+    return found or Sight("", time.time(), revisions=place.more)
 
 
 def _keep(history: History) -> None:
@@ -99,7 +90,7 @@ def _keep(history: History) -> None:
     for seen in history.news():
         try:
             history.store.observe(seen.run, {"time": iso(history.sight.time), "by": who(), **seen.facts()})
-        except OSError:
+        except (OSError, CronsembleError):
             return
 
 
@@ -140,9 +131,8 @@ def print_history(
     statuses: Sequence[str],
     shown: Shown,
     limit: int,
-    asked: Asked,
 ) -> None:
-    history, timezone = history_of(place, asked)
+    history, timezone = history_of(place)
     wish = wish_of(history, timezone, since, until, tasks, statuses)
     if shown.calendar:
         days = calendar_view.days(history, wish, timezone)
@@ -200,9 +190,9 @@ def _cells(row: Row) -> list[str]:
     ]
 
 
-def print_story(place: Place, slot: str, tasks: Sequence[str], as_json: bool, asked: Asked) -> None:
+def print_story(place: Place, slot: str, tasks: Sequence[str], as_json: bool) -> None:
     """The whole story of a slot, of each task that has it, or of the slot of one run."""
-    history, timezone = history_of(place, asked)
+    history, timezone = history_of(place)
     if is_time(slot):
         low, high = minutes(slot, timezone, history.now, "SLOT")
         wish = wish_of(history, timezone, None, None, tasks, ())
@@ -238,9 +228,9 @@ def _run_named(history: History, name: str) -> RunId:
         return exact[0]
 
 
-def print_revisions(place: Place, as_json: bool, asked: Asked) -> None:
+def print_revisions(place: Place, as_json: bool) -> None:
     """Every revision with what it changed, newest first."""
-    history, _ = history_of(place, asked)
+    history, _ = history_of(place)
     told = [story.revision(history, held) for held in reversed(history.revisions())]
     if as_json:
         print(json.dumps(told, indent=1))
@@ -253,8 +243,8 @@ def print_revisions(place: Place, as_json: bool, asked: Asked) -> None:
             print(f"  {tables.clean(line)}")
 
 
-def print_run(place: Place, name: str, as_json: bool, asked: Asked) -> None:
-    history, _ = history_of(place, asked)
+def print_run(place: Place, name: str, as_json: bool) -> None:
+    history, _ = history_of(place)
     run = history.store.read(_run_named(history, name))
     rows = history.rows(Wish(run.id.minute, run.id.minute, (run.id.task,)))
     row = msgspec.to_builtins(next(each for each in rows if each.run == str(run.id)))
@@ -287,11 +277,11 @@ def print_run(place: Place, name: str, as_json: bool, asked: Asked) -> None:
     _print_verdict(run)
     for removal in run.removed.get("files", []):
         print(f"{'removed':<12}{removal['path']} by gc at {run.removed.get('time')}")
+    place.store.bring(run.id, f"{c.RESULT}/{c.EPOCHS}")
     _print_epochs(run)
     for folder in views.folder_of(run):
-        for path in sorted((run.folder / folder).rglob("*")):
-            if path.is_file():
-                print(f"{'file':<12}{path}")
+        for path in place.store.files(run.id, folder):
+            print(f"{'file':<12}{place.store.shown(path)}")
 
 
 def _seen(history: History, run: RunId) -> Any:
@@ -321,13 +311,3 @@ def _print_epochs(run: Run) -> None:
     for name, values in columns.items():
         if values:
             print(f"{name:<12} {terminal.chart(values)}  {values[0]:.4f} → {values[-1]:.4f}, {len(values)} epochs")
-
-
-def print_logs(place: Place, name: str) -> None:
-    run = views.find(place.store, place.name, name)
-    for folder in views.folder_of(run):
-        path = run.folder / folder / c.LOG
-        if path.exists():
-            sys.stdout.write(path.read_text(encoding="utf-8", errors="replace"))
-    if run.reason:
-        print(f"{run.status}: {run.reason}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import contract as c
-from jobs.store import Run, Store, sha256_of
+from jobs.store import Run, Store
 from scheduler import made_in, targets
 from scheduler.errors import CronsembleError
 
@@ -95,9 +95,9 @@ def _model_problems(store: Store, run: Run) -> Iterator[str]:
     if not described:
         yield "its result is not in the store"
         return
-    path = store.result_file(run.id, Path(described["file"]).name)
+    path = store.run_folder(run.id) / c.RESULT / Path(described["file"]).name
     try:
-        if sha256_of(path) != described["sha256"]:
+        if store.sha256(path) != described["sha256"]:
             yield f"its model {path} is not the one that was recorded: its sha256 differs"
     except OSError as error:
         yield f"its model {path} cannot be read: {error.strerror}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import uuid
 import zipfile
@@ -178,7 +179,7 @@ def _keep(engine: Engine, outcome: Outcome, tolerance: float) -> None:
     if run is None or outcome.original is None or run.status == "running":
         return
     try:
-        engine.store.keep_verdict(run.id, {"tolerance": tolerance, **outcome.as_json()})
+        engine.store.keep_verdict(run.id, {"schema": c.SCHEMA, "tolerance": tolerance, **outcome.as_json()})
     except OSError as error:
         engine.watcher.say(f"{run.id}: its verdict could not be kept in the store: {error.strerror}")
 
@@ -267,7 +268,7 @@ def _code(store: Store, digest: str) -> dict[str, str]:
     if not digest:
         return {}
     try:
-        with zipfile.ZipFile(store.snapshot("code", digest)) as archive:
+        with zipfile.ZipFile(io.BytesIO(store.read_snapshot("code", digest))) as archive:
             return {each.filename: f"{each.CRC:08x}" for each in archive.infolist()}
     except (OSError, zipfile.BadZipFile):
         return {}

@@ -137,7 +137,7 @@ class Served:
             if kind == "manual":
                 continue
             standing.started.add(run.minute)
-            if kind != "scheduled" or told.status in ("succeeded", "failed", "no quorum", "unknown"):
+            if kind != "scheduled" or told.cancelled or told.status in ("succeeded", "failed", "no quorum", "unknown"):
                 continue
             if told.status == "running":
                 # Another process's, which goes on to its end: it counts for `concurrency`.

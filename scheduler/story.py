@@ -9,7 +9,7 @@ from typing import Any
 
 from cronjobs.expected import expected
 from cronjobs.revisions import Held, at, differences, scheduling
-from jobs.contract import ENSEMBLE_TASK, VERDICT, member_task, parse_run_id
+from jobs.contract import ENSEMBLE_TASK, PROBABILITIES, SELECTION, START, VERDICT, member_task, parse_run_id
 from jobs.select import why_not
 from jobs.store import Run, read_json
 from scheduler.history import History
@@ -59,6 +59,7 @@ def _expected(history: History, task: str, minute: int) -> dict[str, Any] | None
 def _attempt(history: History, row: Row) -> dict[str, Any]:
     run_id = parse_run_id(str(row.run), history.experiment, row.task)
     assert run_id is not None
+    history.store.bring(run_id, f"*/{SELECTION}", f"*/{PROBABILITIES}/*/{START}")
     run = history.store.read(run_id)
     told: dict[str, Any] = {
         "run": row.run,

@@ -91,18 +91,28 @@ def _bytes(size: int) -> str:
 
 def check_store(place: Place, quick: bool, repair: bool, as_json: bool) -> int:
     """Find, explain and, if asked to, mend damage; 0 if nothing is left that is wrong, else 1."""
-    findings = list(damage.findings(place.store, place.name, time.time(), quick))
-    if repair:
-        damage.repair(place.store, findings)
+    findings = _findings(place, quick, repair)
     if as_json:
         keys = ("path", "what", "meaning", "repair", "repaired")
-        told = [{key: getattr(each, key) for key in keys} | {"path": str(each.path)} for each in findings]
+        told = [{key: getattr(each, key) for key in keys} | {"path": place.store.shown(each.path)} for each in findings]
         print(json.dumps(told, indent=1))
     else:
         for each in findings:
             mended = "repaired: " if each.repaired else ""
             hint = "" if each.repaired or not each.repair else f" (--repair: {each.repair})"
-            print(tables.clean(f"{mended}{each.path}: {each.what}: {each.meaning}{hint}"))
-        left = sum(not each.repaired for each in findings)
-        print(f"{place.store.root}: {left} found" if left else f"{place.store.root}: nothing is wrong")
+            print(tables.clean(f"{mended}{place.store.shown(each.path)}: {each.what}: {each.meaning}{hint}"))
+        left, where = sum(not each.repaired for each in findings), place.store.shown(place.store.root)
+        print(f"{where}: {left} found" if left else f"{where}: nothing is wrong")
     return 1 if any(not each.repaired for each in findings) else 0
+
+
+def _findings(place: Place, quick: bool, repair: bool) -> list[damage.Finding]:
+    """All that is wrong, mended where that is wanted; by a program beside the store where that is elsewhere."""
+    store = place.store
+    told = store.beside("scheduler.damage_beside", experiment=place.name, quick=quick, repair=repair)
+    if told is not None:
+        return [damage.Finding(path=store.root / each.pop("path"), **each) for each in told]
+    found = list(damage.findings(store, place.name, time.time(), quick))
+    if repair:
+        damage.repair(store, found)
+    return found

@@ -3,29 +3,77 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cronjobs.resolved import Experiment
+from cronjobs.revisions import Revision
 from jobs.store import Store
 from scheduler.config import ConfigErrors, load
 from scheduler.errors import CronsembleError
 
 
 @dataclass(frozen=True)
+class Cluster:
+    """What a command line says of the cluster that a store is on; ``offline``: what was seen of it last is enough."""
+
+    kubeconfig: Path | None = None
+    context: str | None = None
+    namespace: str | None = None
+    offline: bool = False
+
+
+@dataclass(frozen=True)
 class Place:
-    """An experiment's store and name; its configuration, or what is wrong with that."""
+    """An experiment's store and name; its configuration, or what is wrong with that.
+
+    ``cluster`` is the one to look at, if any; ``more`` are revisions that were seen there and that the store may not have yet.
+    """
 
     store: Store
     name: str
     experiment: Experiment | None
     problem: str = ""
+    cluster: Cluster | None = None
+    more: Sequence[Revision] = ()
+
+
+@contextmanager
+def opened(file: Path, folder: Path | None, name: str | None, cluster: Cluster) -> Iterator[Place]:
+    """Like :func:`locate`, and for a store that only a cluster can mount what its mirror holds, brought up to date."""
+    experiment = None if folder is not None else _of_cluster(file)
+    if experiment is None:
+        yield replace(locate(file, folder, name), cluster=cluster)
+        return
+    if name not in (None, experiment.name):
+        raise CronsembleError(f"--experiment {name}: {file} declares {experiment.name}: give -f of the other, or --store DIR")
+    from scheduler.cluster import remote
+    from scheduler.cluster.reconcile import Target
+
+    target = Target(cluster.kubeconfig, cluster.context, cluster.namespace)
+    with remote.opened(experiment, target, cluster.offline) as (store, more):
+        known = replace(cluster, offline=cluster.offline or store.is_offline)
+        yield Place(store, experiment.name, experiment, cluster=known, more=more)
+
+
+def _of_cluster(file: Path) -> Experiment | None:
+    """What a file declares, if its store is a cluster's."""
+    try:
+        experiment = load(file)
+    except ConfigErrors:
+        return None
+    return experiment if isinstance(experiment.store, dict) else None
 
 
 def local_store(experiment: Experiment) -> Store:
     """The store's folder on this machine; relative to the configuration's folder."""
     if not isinstance(experiment.store, str | Path):
-        raise CronsembleError(f"{experiment.path}: store: only a folder can be used on this machine, e.g. store: ./store")
+        raise CronsembleError(
+            f"{experiment.path}: store: only the cluster can mount it: give --store DIR where this machine mounts it too, "
+            "or use a folder of this machine, e.g. store: ./store"
+        )
     return Store((experiment.folder / experiment.store).resolve())
 
 

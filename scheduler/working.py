@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 
 from cronjobs.resolved import Experiment
 from jobs.store import Store
+from scheduler.config import load
 from scheduler.engine import Budget, LocalEngine, cpu_count
 from scheduler.engines import Engine
 from scheduler.errors import CronsembleError
 from scheduler.options import DEFAULT_FILE
 from scheduler.terminal import Watcher
+from scheduler.whereabouts import Cluster, Place, local_store, opened
 
 if TYPE_CHECKING:
     from scheduler.cluster.engine import ClusterEngine
@@ -38,6 +40,22 @@ def typed(file: Path, store: Path | None, target: Target) -> str:
     given: dict[str, object] = {"-f": file if file != DEFAULT_FILE else None, "--store": store, "--kubeconfig": target.kubeconfig}
     given |= {"--context": target.context, "--namespace": target.namespace}
     return "".join(f" {name} {value}" for name, value in given.items() if value is not None)
+
+
+@contextmanager
+def placed(file: Path, folder: Path | None, name: str | None, cluster: OnCluster | None) -> Iterator[Place]:
+    """Where runs are made of what a file declares: ``folder``, even one without runs, or what the file says.
+
+    A store that only the cluster can mount is reached for runs on the cluster alone.
+    """
+    if cluster is not None and folder is None:
+        target = cluster.target
+        with opened(file, None, name, Cluster(target.kubeconfig, target.context, target.namespace)) as place:
+            yield place
+        return
+    experiment = load(file)
+    store = Store(folder.resolve()) if folder is not None else local_store(experiment)
+    yield Place(store, experiment.name, experiment)
 
 
 @contextmanager

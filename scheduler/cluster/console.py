@@ -69,3 +69,20 @@ def print_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> No
         cells = (", ".join(value) if isinstance(value, list) else str(value or "") for value in (row[name] for name in columns))
         table.add_row(*cells)
     Console(width=None if sys.stdout.isatty() else 400, markup=False, highlight=False).print(table)
+
+
+class Line:
+    """A line on a terminal that says what is waited for, and is gone afterwards; elsewhere nothing is said."""
+
+    def __init__(self) -> None:
+        self._is_shown, self._is_terminal = False, sys.stderr.isatty()
+
+    def say(self, text: str) -> None:
+        if self._is_terminal:
+            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+            self._is_shown = True
+
+    def clear(self) -> None:
+        if self._is_shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            self._is_shown = False

@@ -27,7 +27,7 @@ from jobs.store import Run, Store
 from scheduler import made_in
 from scheduler.cluster import kinds, live, submit
 from scheduler.cluster.api import Api
-from scheduler.cluster.following import Following, Seen, failure, stage, trouble
+from scheduler.cluster.following import SAME, Following, Seen, failure, stage, trouble
 from scheduler.errors import CronsembleError, RuntimeUnavailable
 from scheduler.orders import Order
 from scheduler.program import build_program
@@ -60,6 +60,7 @@ class ClusterEngine:
     _made: dict[c.RunId, Order] = field(default_factory=dict)
     _stop: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _storing: threading.Lock = field(default_factory=threading.Lock)  # one that is elsewhere answers one question at a time
 
     def __post_init__(self) -> None:
         selector = f"{labels.SELECTOR},{labels.INVOCATION}={self.command}"
@@ -179,7 +180,8 @@ class ClusterEngine:
 
     def _attempts(self, experiment: str, task: str, minute: int) -> set[int]:
         month = c.RunId(minute, 1, experiment, task).month
-        return {run.attempt for run in self.store.month_ids(experiment, task, month) if run.minute == minute}
+        with self._storing:
+            return {run.attempt for run in self.store.month_ids(experiment, task, month) if run.minute == minute}
 
     def _fires(self, order: Order) -> bool:
         spec = spec_of(self.experiment, order.task)
@@ -210,7 +212,7 @@ class ClusterEngine:
         known = order.task["snapshot"]
         wanted = [("program", known["program"]), ("code", known["code"]), ("program", waits.program if waits else "")]
         for kind, digest in dict.fromkeys(each for each in wanted if each[1]):
-            with self._lock:
+            with self._storing:
                 if digest not in self._kept:
                     self._kept[digest] = self.store.read_snapshot(kind, digest)
             submit.ensure_maps(self.api, self.namespace, {kind: self._kept[digest]})
@@ -240,7 +242,9 @@ class ClusterEngine:
 
     def _result(self, run: c.RunId, seen: Seen) -> Run:
         """What became of a run whose Job has ended: by the store, and where that lacks the end, by the cluster."""
-        result = self.store.read(run)
+        with self._storing:
+            self.store.update(run.experiment)
+            result = self.store.read(run)
         if result.status not in ("running", "died") and (result.tries or result.record or result.cancelled):
             return result
         if seen.job is None:
@@ -262,6 +266,7 @@ class Telling:
     label: str
     run: c.RunId
     _stage: str = ""
+    _since: float = 0.0
     _trouble: str = ""
     _pod: str = ""  # whose log is read for epochs
 
@@ -273,13 +278,13 @@ class Telling:
         if folder is not None and not folder.exists():
             folder = None
         if text != self._stage:
-            self._stage = text
+            self._stage, self._since = text, time.monotonic()
             engine.watcher.stage(self.label, text, folder)
         word = text.partition(" ")[0]
         if word == "train" and folder is None and pod is not None and pod["metadata"]["name"] != self._pod:
             self._pod = str(pod["metadata"]["name"])
             threading.Thread(target=self._epochs, args=(self._pod,), daemon=True).start()
-        if word in ("submitted", "starts", "cannot"):
+        if word in ("submitted", "starts", "cannot") and time.monotonic() - self._since > SAME:
             self._warn(str(self.run) if pod is None else str(pod["metadata"]["name"]))
 
     def _warn(self, name: str) -> None:

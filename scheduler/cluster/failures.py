@@ -13,7 +13,7 @@ from typing import Any
 
 from scheduler.errors import CronsembleError
 
-_DENIED = re.compile(r'cannot (?P<verb>[a-z]+) resource "(?P<resource>[^"/]+)[^"]*" in API group "(?P<group>[^"]*)"')
+_DENIED = re.compile(r'cannot (?P<verb>[a-z]+) resource "(?P<resource>[^"/]+)(?P<part>/[^"]*)?" in API group "(?P<group>[^"]*)"')
 
 
 class ClusterError(CronsembleError):
@@ -84,7 +84,7 @@ def translate(method: str, what: str, verb: str, where: str, status: int, answer
     if status == 403 and (said := _DENIED.search(message)):
         resource = f"{said['resource']}.{said['group']}" if said["group"] else said["resource"]
         # Applying what is not there needs two rights, and the server knows which one is missing.
-        return Forbidden(right_missing(resource, said["verb"], where), status, answer)
+        return Forbidden(right_missing(resource, said["verb"], where, said["part"] or ""), status, answer)
     if status == 403:
         return Refused(f"{what}{where}: refused by admission: {_after(message, 'is forbidden: ')}", status, answer)
     if status in (400, 422) and ("admission webhook" in message or "denied request" in message):
@@ -111,15 +111,15 @@ def unreachable(server: str, context: str, timeout: float, error: Exception) -> 
     return Unreachable(f"{server}: not reachable (context {context}): {said}")
 
 
-def right_missing(what: str, verb: str, where: str) -> str:
-    """One line: the verb and resource, and the rule that gives the right."""
+def right_missing(what: str, verb: str, where: str, part: str = "") -> str:
+    """One line: the verb and resource, and the rule that gives the right; ``part`` is that of a subresource (``/exec``)."""
     resource, _, _ = what.partition("/")
     plural, _, group = resource.partition(".")
     if not where:
         rule = f'{{apiGroups: ["{group}"], resources: ["{plural}"], verbs: ["{verb}"]}}'
         return f"no right to {verb} {resource} in the whole cluster: add to a ClusterRole: {rule}"
-    rule = f'{{apiGroups: ["{group}"], resources: ["{plural}"], verbs: ["{verb}"]}}'
-    return f"no right to {verb} {resource}{where}: add to the Role: {rule}"
+    rule = f'{{apiGroups: ["{group}"], resources: ["{plural}{part}"], verbs: ["{verb}"]}}'
+    return f"no right to {verb} {resource}{part}{where}: add to the Role: {rule}"
 
 
 def _after(message: str, mark: str) -> str:

@@ -18,6 +18,8 @@ LOOK = 1.0
 """Seconds between two looks at the cluster."""
 AGAIN = 5.0
 """The same after one that failed."""
+SAME = 10.0
+"""Seconds after which what has not changed is told again: it may be stuck."""
 _CANNOT_PULL = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError")
 
 
@@ -46,8 +48,10 @@ class Following:
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
     def start(self) -> None:
-        if not self._thread.is_alive() and not self._stop.is_set():
-            self._thread.start()
+        """Begin to look, unless that is so already."""
+        with self._change:
+            if self._thread.ident is None and not self._stop.is_set():
+                self._thread.start()
 
     def stop(self) -> None:
         """Look no more, and wake those that wait."""
@@ -56,18 +60,19 @@ class Following:
             self._change.notify_all()
 
     def next(self, name: str, since: float, last: Seen | None) -> Seen | None:
-        """What is seen of a Job once that is another thing than ``last``, by a look after ``since`` (monotonic).
+        """What is seen of a Job once that is another thing than ``last``, or the same after some seconds.
 
-        None when stopped. Raises the error that looking ended with.
+        Only looks after ``since`` (monotonic) count. None when stopped. Raises the error that looking ended with.
         """
+        patient = time.monotonic() + SAME
         with self._change:
             while not self._stop.is_set():
                 if self._failed is not None:
                     raise self._failed
                 found = self._seen.get(name, Seen(None))
-                if self._looked > since and found != last:
+                if self._looked > since and (found != last or time.monotonic() > patient):
                     return found
-                self._change.wait()
+                self._change.wait(SAME)
         return None
 
     def _follow(self) -> None:
@@ -102,12 +107,13 @@ def look(api: Api, namespace: str, selector: str) -> dict[str, Seen]:
     pods: dict[str, list[Object]] = {}
     for pod in pods_of(api, namespace, selector):
         pods.setdefault(pod["metadata"]["labels"].get(JOB_NAME, ""), []).append(pod)
-    return {name: Seen(job, tuple(sorted(pods.get(name, ()), key=_made))) for job in jobs for name in [job["metadata"]["name"]]}
+    return {name: Seen(job, tuple(pods.get(name, ()))) for job in jobs for name in [job["metadata"]["name"]]}
 
 
 def pods_of(api: Api, namespace: str, selector: str) -> list[Object]:
-    """The pods of a selector."""
-    return [live.plain(item) for item in api.list(kinds.POD, namespace, selector, decoder=live.decoder())]
+    """The pods of a selector, oldest first."""
+    found = [live.plain(item) for item in api.list(kinds.POD, namespace, selector, decoder=live.decoder())]
+    return sorted(found, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
 
 
 def stage(seen: Seen) -> str:
@@ -119,10 +125,14 @@ def stage(seen: Seen) -> str:
     attempt = f" (try {len(seen.pods)})" if len(seen.pods) > 1 else ""
     status = pod["status"]
     if "nodeName" not in pod["spec"]:
-        why = next((each for each in status.get("conditions") or () if each.get("type") == "PodScheduled"), {})
+        told: list[dict[str, Any]] = status.get("conditions") or []
+        why = next((each for each in told if each.get("type") == "PodScheduled"), {})
         return f"waits for a node{attempt}" + (f": {why['message']}" if why.get("message") else "")
+    begun = "starts"
     for each in containers(status):
         state = each.get("state") or {}
+        if "terminated" in state:
+            begun = step(each["name"])
         if "running" in state:
             return f"{step(each['name'])}{attempt}"
         reason = (state.get("waiting") or {}).get("reason", "")
@@ -131,9 +141,9 @@ def stage(seen: Seen) -> str:
             return f"cannot pull {each.get('image')}{attempt}: {said}"
         if reason not in ("", "PodInitializing", "ContainerCreating"):
             return f"{step(each['name'])} cannot start{attempt}: {state['waiting'].get('message') or reason}"
-    if status.get("phase") in ("Succeeded", "Failed"):
-        return f"ended{attempt}" if status["phase"] == "Succeeded" else f"failed{attempt}, may be tried again"
-    return f"starts{attempt}"
+    if status.get("phase") == "Failed":
+        return f"failed{attempt}, may be tried again"
+    return f"{begun}{attempt}"
 
 
 def step(container: str) -> str:
@@ -166,17 +176,13 @@ def failure(seen: Seen) -> str:
 
 
 def trouble(api: Api, namespace: str, names: Iterable[str]) -> str:
-    """The newest warning that the cluster gave about these objects; empty without one, or where events may not be seen."""
+    """The newest failure that the cluster tells of these objects; empty without one, or where events may not be seen."""
     found: list[dict[str, Any]] = []
     for name in names:
         try:
             items = api.list(kinds.EVENT, namespace, fields=f"involvedObject.name={name},type=Warning")
-            found += [dict(each) for each in items]
+            found += [dict(each) for each in items if str(each.get("reason", "")).startswith(("Failed", "BackOff"))]
         except Forbidden:
             return ""
     newest = max(found, key=lambda each: str(each.get("lastTimestamp") or each.get("eventTime") or ""), default=None)
     return f"{newest.get('reason')}: {newest.get('message')}" if newest else ""
-
-
-def _made(pod: Object) -> tuple[str, str]:
-    return pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]

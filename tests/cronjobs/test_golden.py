@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from cronjobs import objects, volumes
+from cronjobs.reader import reader_pod
 from cronjobs.resolved import Experiment
 from cronjobs.tasks import Context
 from scheduler.code import user_code
@@ -18,6 +19,7 @@ from scheduler.manifests import to_yaml
 
 HERE = Path(__file__).parent
 CONFIGURATIONS = sorted((HERE / "configurations").glob("*.yaml"))
+STORES = [path for path in CONFIGURATIONS if path.stem in ("claim", "nfs", "host-path", "options")]
 
 
 def desired(experiment: Experiment) -> list[dict[str, Any]]:
@@ -46,6 +48,12 @@ def test_volumes(name: str) -> None:
     compare(f"{name}.volume", to_yaml(volumes.persistent_volume(experiment)))
 
 
+@pytest.mark.parametrize("path", STORES, ids=lambda path: path.stem)
+def test_reader_pods(path: Path) -> None:
+    compare(f"{path.stem}.reader", to_yaml([reader_pod(load(path), "cronsemble-reader-0a1b2c3d", "me@laptop")]))
+
+
 def test_no_golden_file_is_left_over() -> None:
     known = {path.stem for path in CONFIGURATIONS} | {"nfs.volume", "host-path.volume"}
+    known |= {f"{path.stem}.reader" for path in STORES}
     assert {path.stem for path in (HERE / "golden").glob("*.yaml")} == known

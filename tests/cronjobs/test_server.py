@@ -17,11 +17,16 @@ from scheduler.config import load
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.yaml"))
 CONFIGURATIONS = Path(__file__).parent / "configurations"
-OBJECTS = [path for path in GOLDEN if not path.name.endswith(".volume.yaml")]
+OBJECTS = [path for path in GOLDEN if "." not in path.stem]
+READERS = [path for path in GOLDEN if path.name.endswith(".reader.yaml")]
 
 
 def experiment(path: Path) -> Experiment:
     return load(CONFIGURATIONS / path.name)
+
+
+def of_reader(path: Path) -> Experiment:
+    return load(CONFIGURATIONS / f"{path.name.partition('.')[0]}.yaml")
 
 
 def at_its_level(path: Path) -> Any:
@@ -76,6 +81,19 @@ def test_pods_are_admitted(cluster: Cluster, namespace: str, nightly: None, path
     cluster.wait_for(lambda: cluster.objects("serviceaccount", namespace), what="the default service account")
     for pod in pods(path, namespace):
         dry_run(cluster, json.dumps(pod))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, id=path.stem, marks=pytest.mark.pod_security(security(of_reader(path)).level)) for path in READERS],
+)
+def test_reader_pods_are_admitted(cluster: Cluster, namespace: str, path: Path) -> None:
+    cluster.wait_for(lambda: cluster.objects("serviceaccount", namespace), what="the default service account")
+    pod = yaml.safe_load(path.read_text(encoding="utf-8"))
+    pod["metadata"]["namespace"] = namespace
+    # Only controllers may name an account before it is there.
+    pod["spec"].pop("serviceAccountName", None)
+    dry_run(cluster, json.dumps(pod))
 
 
 @pytest.mark.parametrize("path", [path for path in OBJECTS if security(experiment(path)).level != "restricted"])

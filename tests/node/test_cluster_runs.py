@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,3 +164,52 @@ def test_ctrl_c_leaves_the_jobs_and_the_ensemble_follows_them(house: House, firs
     assert taken == set(left) - {str(ensemble.id)}
     log = (ensemble.folder / "result" / "log.txt").read_text()
     assert all(f"{run} succeeded" in log for run in taken)
+
+
+def test_detached_runs_are_left_alone_and_their_logs_followed(house: House, first: str) -> None:
+    before = set(house.jobs())
+    began = time.monotonic()
+    said = house.run("run", "--cluster", "--detach")
+    assert time.monotonic() - began < 20
+    left = sorted(set(house.jobs()) - before)
+    assert f"at work on the cluster: {' '.join(left)}" in said
+    ensemble, training = next(name for name in left if "ensemble" in name), next(name for name in left if "theano" in name)
+    assert f"ensemble: submitted as {ensemble}" in said
+    log = house.run("logs", training, "--follow", "--cluster")
+    assert "epoch 2/2: loss" in log
+    assert log.index("cronsemble: ") < log.index("epoch 1/2") if "cronsemble: " in log else True
+    log = house.run("logs", ensemble, "-f", "--cluster")
+    assert "combined 2 members" in log and "archived" in log
+    assert house.runs("ensemble")[-1].status == "succeeded" or house.runs("ensemble")[-1].record
+
+
+def test_a_cancelled_run_says_by_whom(house: House, first: str) -> None:
+    text = house.file.read_text()
+    house.file.write_text(text.replace("epochs: 2", "epochs: 1000, patience: 1000"))
+    before = set(house.jobs())
+    process = house.start("run", "--cluster", "--member", "theano")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "epoch 1/" in line:
+            break
+    (name,) = set(house.jobs()) - before
+    follower = house.start("logs", name, "-f", "--cluster")
+    assert follower.stdout is not None
+    assert follower.stdout.readline()
+    said = house.run("cancel", name, "--cluster")
+    assert said.strip() == f"{name}: cancelled"
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "train-theano: interrupted: cancelled by " in out
+    log, _ = follower.communicate(timeout=60)
+    assert follower.returncode == 1
+    assert log.splitlines()[-1].startswith("interrupted: cancelled by ")
+    run = next(run for run in house.runs("train-theano") if str(run.id) == name)
+    assert run.status == "interrupted" and run.reason.startswith("cancelled by ")
+    assert [each["end"]["status"] for each in run.tries] == ["interrupted"]
+    assert name not in house.jobs()
+    rows = json.loads(house.run("history", "--json"))
+    row = next(row for row in rows if row["run"] == name)
+    assert (row["status"], row["kind"], row["evidence"]) == ("interrupted", "manual", "observed")
+    assert "it interrupted: cancelled by" in house.run("cancel", name, "--cluster", code=1)
+    house.file.write_text(text)

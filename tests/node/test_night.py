@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 
 from cluster.access import Cluster
-from cluster.claims import store_claim
+from cluster.claims import USER, Claim, store_claim
 from cluster.node import Node
 from needs import missing
 from scheduler import containers
@@ -269,26 +270,44 @@ def run_locally(experiment: Experiment, images: dict[str, str], slots: dict[str,
     return Local(local, local.start("run"))
 
 
-def local_of(night: Night) -> Local:
+@pytest.fixture
+def local(night: Night) -> Path:
+    """The store of the same configuration's run on this machine."""
     if night.local is None:
         pytest.skip("the store of CRONSEMBLE_TEST_KUBECONFIG cannot be mounted here, so there is nothing to compare with")
-    return night.local
+    said, errors = night.local.process.communicate()
+    assert night.local.process.returncode == 0, said + errors
+    return night.local.experiment.folder / "store"
 
 
-def test_the_same_configuration_on_this_machine_gives_the_same_csv(night: Night) -> None:
-    local = local_of(night)
-    said, errors = local.process.communicate()
-    assert local.process.returncode == 0, said + errors
-    assert archived(local.experiment.folder / "store") == archived(night.mounted)
+def test_the_same_configuration_on_this_machine_gives_the_same_csv(night: Night, local: Path) -> None:
+    assert archived(local) == archived(night.mounted)
 
 
-def test_a_run_of_the_cluster_repeats_identically_on_this_machine(night: Night, tmp_path: Path) -> None:
+def test_a_run_of_the_cluster_repeats_identically_on_this_machine(night: Night, local: Path, tmp_path: Path) -> None:
     """From a copy of the store alone, where nothing but the images is to be had."""
-    local_of(night)
     store = tmp_path / "store"
     shutil.copytree(night.mounted, store)
-    local = Experiment(tmp_path, night.experiment.namespace, Path("/nowhere"), "night")
-    said = json.loads(local.good("rerun", night.run("ensemble"), "--store", str(store), "--json", file=False))
+    laptop = Experiment(tmp_path, night.experiment.namespace, Path("/nowhere"), "night")
+    said = json.loads(laptop.good("rerun", night.run("ensemble"), "--store", str(store), "--json", file=False))
     (told,) = said["runs"]
     assert told["verdict"] == "identical"
     assert {name: each["verdict"] for name, each in told["members"].items()} == dict.fromkeys(MEMBERS, "identical")
+
+
+def test_a_run_of_this_machine_repeats_identically_on_the_cluster(
+    night: Night, local: Path, pods: Cluster, namespace: str, claim: Claim, tmp_path: Path
+) -> None:
+    """Its store copied to a volume: a training is made again, and the ensemble from the models as they came."""
+    assert claim.folder is not None
+    shutil.copytree(local, claim.folder, dirs_exist_ok=True)
+    for path in claim.folder.rglob("*"):
+        os.chown(path, USER, USER)
+    laptop = Experiment(tmp_path, namespace, pods.kubeconfig, "night")
+    configuration(laptop, night.images, dict.fromkeys(RESULTS, datetime.now(UTC)))
+    runs = {path.parts[-3]: path.name for path in local.glob("runs/night/*/*/*")}
+    for run, *options in ((runs["train-cntk"],), (runs["ensemble"], "--reuse-models")):
+        told = json.loads(laptop.good("rerun", run, *options, "--cluster", "--store", str(claim.folder), "--json"))
+        assert [(each["repeats"], each["verdict"]) for each in told["runs"]] == [(run, "identical")]
+    first, again = sorted(claim.folder.glob("predictions/night/*.csv"))
+    assert first.read_bytes() == again.read_bytes()

@@ -1,0 +1,142 @@
+"""`history` of a store that only the cluster can mount, through the reader pod: first and second look, and what they are made of.
+
+On a node of our own, as root: PYTHONPATH=tests python -m cluster.sandbox python benchmarks/reader.py [RUNS]; 10,000 by default.
+Beside it the same from a folder that is mounted here, and what one would do without: copy the store by `kubectl exec … tar`,
+all of it or its JSON alone, from a pod that runs already.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from cluster.access import Cluster  # noqa: E402
+from cluster.node import running_node  # noqa: E402
+from history import build  # noqa: E402
+from jobs import contract as c  # noqa: E402
+from scheduler.cluster import remote  # noqa: E402
+from scheduler.cluster.api import Api  # noqa: E402
+from scheduler.cluster.reader import Reader  # noqa: E402
+from scheduler.cluster.reconcile import Target  # noqa: E402
+from scheduler.config import load  # noqa: E402
+from scheduler.history import History, Wish  # noqa: E402
+
+CLI = [sys.executable, "-c", "from scheduler.cli import main; main()", "history"]
+CONFIG = """
+experiment: digits
+store: {{host_path: {folder}}}
+backends: {{{members}}}
+ensemble: {{quorum: 2}}
+cluster: {{namespace: {namespace}, images: {{keras3: localhost/cronsemble-keras3}}, pull_policy: never}}
+"""
+MEMBERS = ("tensorflow", "jax", "theano", "cntk")
+AGAIN = 5
+
+
+def fill(folder: Path, runs: int) -> int:
+    """A store of so many runs, each with a log of 10 kB, unchanged for an hour, as pods own it; its bytes."""
+    build(folder, runs)
+    size, then = 0, time.time() - 3600
+    for result in (folder / "store/runs").glob("*/*/*/*/*"):
+        (result / c.LOG).write_text(f"epoch of {result.parent.name}: accuracy and loss\n" * 200)
+    for path in [folder / "store", *(folder / "store").rglob("*")]:
+        size += path.stat().st_size if path.is_file() else 0
+        os.utime(path, (then, then))
+        os.chown(path, 1000, 1000)
+    return size
+
+
+def took(command: list[str], **options: object) -> float:
+    began = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **options)  # type: ignore[call-overload]
+    return round(time.perf_counter() - began, 2)
+
+
+def parts(config: Path, kubeconfig: Path) -> dict[str, float]:
+    """One look in this process, by parts; seconds, and bytes that were received."""
+    experiment = load(config)
+    with Api(Target(kubeconfig).access()) as api:
+        reader = Reader(api, experiment, lambda text: None)
+        began = time.perf_counter()
+        store = remote.RemoteStore(remote.root_of(experiment, api.access), "bench", reader.open)
+        try:
+            store.connect()
+            opened = time.perf_counter()
+            store.update(experiment.name)
+            updated = time.perf_counter()
+            received = store.received
+            History(store, experiment.name, "UTC", time.time()).rows(Wish(limit=50))
+            told = time.perf_counter()
+        finally:
+            store.close()
+            reader.close()
+        ended = time.perf_counter()
+    found = {"pod ready": reader.seconds["pod"], "program sent and answering": reader.seconds["session"]}
+    found |= {"mirror": updated - opened, "history": told - updated, "pod removed": ended - told, "whole": ended - began}
+    return {**{name: round(value, 2) for name, value in found.items()}, "bytes received": received}
+
+
+def main() -> None:
+    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+    with running_node() as node, tempfile.TemporaryDirectory() as scratch:
+        cluster, folder = Cluster(node.plane.kubeconfig, Path(scratch), node.plane), Path(scratch)
+        namespace = cluster.new_namespace("privileged")
+        size = fill(node.data / "bench", runs)
+        config = folder / "config.yaml"
+        members = ", ".join(f"{name}: {{}}" for name in MEMBERS)
+        config.write_text(CONFIG.format(folder=node.data / "bench/store", members=members, namespace=namespace))
+        cache = folder / "cache"
+        os.environ |= {"CRONSEMBLE_CACHE": str(cache), "KUBECONFIG": str(cluster.kubeconfig)}
+        command = [*CLI, "-f", str(config)]
+        told: dict[str, object] = {"runs": runs, "bytes in the store": size}
+        firsts, seconds = [], []
+        for _ in range(3):
+            shutil.rmtree(cache, ignore_errors=True)
+            firsts.append(took(command))
+            seconds.append(took(command))
+        seconds += [took(command) for _ in range(AGAIN - 3)]
+        told |= {"first look, whole process": statistics.median(firsts), "second look": statistics.median(seconds)}
+        shutil.rmtree(cache)
+        told |= {"first look by parts": parts(config, cluster.kubeconfig), "second": parts(config, cluster.kubeconfig)}
+        mounted = [*command, "--store", str(node.data / "bench/store")]
+        told["mounted here, index not there yet"] = took(mounted)
+        told["mounted here"] = statistics.median(took(mounted) for _ in range(AGAIN))
+        told |= copied(cluster, namespace, config, folder)
+        print(json.dumps(told, indent=1), flush=True)
+
+
+def copied(cluster: Cluster, namespace: str, config: Path, folder: Path) -> dict[str, object]:
+    """What `kubectl exec` copies, into a folder, from a pod that is there already."""
+    found: dict[str, object] = {}
+    experiment = load(config)
+    with Api(Target(cluster.kubeconfig).access()) as api:
+        reader = Reader(api, experiment, lambda text: None)
+        with reader.open():
+            pod = next(iter(cluster.objects("pod", namespace)))["metadata"]["name"]
+            kubectl = f"{cluster.plane and cluster.plane.binaries / 'kubectl'} exec -n {namespace} {pod} --"
+            for name, script in (
+                ("all of it, tar", "tar c -C /store ."),
+                ("all of it, tar and gzip", "tar cz -C /store ."),
+                ("its JSON, tar and gzip", "cd /store && find . -name '*.json' | tar cz -T -"),
+            ):
+                target = folder / "copy"
+                target.mkdir()
+                unpack = "xz" if "gzip" in name else "x"
+                found[f"kubectl exec: {name}"] = took(["sh", "-c", f'{kubectl} sh -c "{script}" | tar {unpack} -C {target}'])
+                shutil.rmtree(target)
+        reader.close()
+    return found
+
+
+if __name__ == "__main__":
+    main()

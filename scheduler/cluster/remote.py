@@ -1,0 +1,313 @@
+"""A store that only the cluster can mount: its mirror on this machine, and a reader pod for what is not in that."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cronjobs.config_maps import revisions_name
+from cronjobs.resolved import Experiment
+from jobs.contract import CANCELLED, OBSERVED, SCHEMA, VERDICT, RunId
+from jobs.store import Store, to_json
+from scheduler.cluster import kinds, revisions, rights
+from scheduler.cluster.api import Api
+from scheduler.cluster.commands import stopped_by_terminate
+from scheduler.cluster.console import Line
+from scheduler.cluster.failures import ClusterError, NotFound, Unreachable
+from scheduler.cluster.kubeconfig import Access
+from scheduler.cluster.mirror import Mirror, place
+from scheduler.cluster.reader import Reader
+from scheduler.cluster.reconcile import Target
+from scheduler.cluster.session import FarError, Lost, Session, Told
+from scheduler.cluster.streams import Broken
+
+T = TypeVar("T")
+
+
+class RemoteStore(Store):
+    """A store whose ``root`` is a mirror. What is written goes to the cluster first, and then into the mirror.
+
+    ``connect`` gives a conversation with the far side, or is the reason why only the mirror can be asked; a conversation
+    that has rested for ``idle`` seconds is taken to be over.
+    """
+
+    def __init__(self, root: Path, name: str, connect: Callable[[], Session] | str, idle: float = 30.0) -> None:
+        super().__init__(root)
+        self.name, self.mirror = name, Mirror(root)
+        self._connect, self._idle = connect, idle
+        self._session: Session | None = None
+        self._listed: dict[RunId, list[Told]] = {}
+
+    @property
+    def is_offline(self) -> bool:
+        return isinstance(self._connect, str)
+
+    def close(self) -> None:
+        """End the conversation; a later question begins another."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
+    @property
+    def received(self) -> int:
+        """Bytes of answers in this conversation."""
+        return self._session.received if self._session is not None else 0
+
+    def connect(self) -> None:
+        """Begin the conversation now, and not with the first question."""
+        self.converse(lambda session: None)
+
+    def update(self, experiment: str, progress: Callable[[int, int], None] | None = None) -> None:
+        """Bring the mirror up to date."""
+        self.converse(lambda session: self.mirror.update(session, experiment, progress))
+        self._listed.clear()
+
+    # -- what is not in the mirror
+
+    def bring(self, run: RunId, *patterns: str) -> None:
+        if self.is_offline:
+            return
+        within = self._name_of(self.run_folder(run))
+        told = self._tree(run)
+        wanted = [each for each in told if any(fnmatch.fnmatch(each.path[len(within) + 1 :], one) for one in patterns)]
+        for each in wanted:
+            self._get(each)
+        # What is gone there must not be told from here.
+        there = {each.path for each in told}
+        for path in self.run_folder(run).rglob("*"):
+            if path.is_file() and not path.name.startswith(".") and self._name_of(path) not in there:
+                path.unlink(missing_ok=True)
+
+    def fetch(self, *paths: Path) -> None:
+        if self.is_offline:
+            return
+        for folder in sorted({path.parent for path in paths}):
+            told = {each.path: each for each in self._list(folder)}
+            for path in paths:
+                if self._name_of(path) in told:
+                    self._get(told[self._name_of(path)])
+                else:
+                    path.unlink(missing_ok=True)
+
+    def files(self, run: RunId, folder: str) -> list[Path]:
+        if self.is_offline:
+            return super().files(run, folder)
+        within = self._name_of(self.run_folder(run) / folder) + "/"
+        return sorted(self.root / each.path for each in self._tree(run) if each.path.startswith(within))
+
+    def shown(self, path: Path) -> str:
+        return self.name if path == self.root else f"{self.name}:{self._name_of(path)}"
+
+    def beside(self, module: str, **question: Any) -> Any:
+        return self.converse(lambda session: session.beside(module, question))
+
+    def sha256(self, path: Path) -> str:
+        if self.is_offline:
+            return super().sha256(path)
+        try:
+            return self.converse(lambda session: session.sha256(self._name_of(path)))
+        except FarError as error:
+            if error.errno is None:
+                raise
+            raise OSError(error.errno, os.strerror(error.errno), self.shown(path)) from error
+
+    def _tree(self, run: RunId) -> list[Told]:
+        if run not in self._listed:
+            self._listed[run] = self._list(self.run_folder(run))
+        return self._listed[run]
+
+    def _list(self, folder: Path) -> list[Told]:
+        return self.converse(lambda session: session.tree(self._name_of(folder)))
+
+    def _get(self, told: Told) -> None:
+        path = self.root / told.path
+        try:
+            known = path.lstat()
+            if (known.st_size, known.st_mtime_ns) == (told.size, told.mtime):
+                return
+        except FileNotFoundError:
+            pass
+        self.converse(lambda session: session.get(told.path, path))
+
+    def _name_of(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+    # -- writing
+
+    def put_snapshot(self, kind: str, data: bytes) -> str:
+        digest = super().put_snapshot(kind, data)
+        name = self._name_of(self.snapshot(kind, digest))
+        self.converse(lambda session: session.publish(name, data))
+        return digest
+
+    def claim_attempt(self, run: RunId, mark: dict[str, Any] | None = None) -> bool:
+        # Not tried again where the answer was lost: it may be ours or another's.
+        if not self.converse(lambda session: session.claim(run, mark), again=False):
+            return False
+        super().claim_attempt(run, mark)
+        return True
+
+    def add_revision(self, experiment: str, revision: dict[str, Any]) -> bool:
+        name = self._name_of(self._revision_file(experiment, revision))
+        data = to_json({"schema": SCHEMA, **revision})
+        self.converse(lambda session: session.publish(name, data))
+        return super().add_revision(experiment, revision)
+
+    def note(self, experiment: str, writer: str, note: dict[str, Any]) -> None:
+        name = self._name_of(self._note_file(experiment, writer, note))
+        self.converse(lambda session: session.append(name, {"schema": SCHEMA, **note}), again=False)
+        super().note(experiment, writer, note)
+
+    def observe(self, run: RunId, seen: dict[str, Any]) -> bool:
+        path = self.run_folder(run) / OBSERVED
+        if path.exists():
+            return False
+        self.converse(lambda session: session.publish(self._name_of(path), to_json({"schema": SCHEMA, **seen})))
+        return super().observe(run, seen)
+
+    def cancel(self, run: RunId, told: dict[str, Any]) -> None:
+        name = self._name_of(self.run_folder(run) / CANCELLED)
+        self.converse(lambda session: session.publish(name, to_json(told)))
+        super().cancel(run, told)
+
+    def keep_verdict(self, run: RunId, told: dict[str, Any]) -> None:
+        name = self._name_of(self.run_folder(run) / VERDICT)
+        self.converse(lambda session: session.publish(name, to_json(told)))
+        super().keep_verdict(run, told)
+
+    # -- the conversation
+
+    def converse(self, act: Callable[[Session], T], again: bool = True) -> T:
+        """With the far side; once more with a new conversation if the old one broke and that does no harm."""
+        while True:
+            session = self._open()
+            try:
+                return act(session)
+            except FarError:
+                raise
+            except (Broken, Lost):
+                self.close()
+                if not again:
+                    raise
+                again = False
+            except BaseException:
+                # Half an answer may still be on its way.
+                self.close()
+                raise
+
+    def _open(self) -> Session:
+        if self._session is not None and time.monotonic() - self._session.used > self._idle:
+            self.close()
+        if self._session is None:
+            if isinstance(self._connect, str):
+                raise ClusterError(f"{self.name}: this needs the cluster: {self._connect}")
+            self._session = self._connect()
+        return self._session
+
+
+def label(experiment: Experiment) -> str:
+    """What a store is called in messages: ``claim/experiments``, ``nfs/server/path`` or ``host_path/path``."""
+    ((kind, value),) = dict(experiment.store).items() if isinstance(experiment.store, dict) else (("folder", experiment.store),)
+    return f"{kind}/{value['server']}{value['path']}" if isinstance(value, dict) else f"{kind}/{str(value).lstrip('/')}"
+
+
+@contextmanager
+def opened(experiment: Experiment, target: Target, offline: bool) -> Iterator[tuple[RemoteStore, list[dict[str, Any]]]]:
+    """An experiment's store as the cluster has it now, and the cluster's own revisions; the reader pod is gone afterwards.
+
+    Where no cluster answers, or ``offline``, what was seen last, with a line that says as of when.
+    """
+    if offline:
+        store = _mirrored(experiment, target, "--offline was given")
+        _say_as_of(store, experiment.name, "")
+        yield store, store.mirror.revisions(experiment.name)
+        return
+    with ExitStack() as held:
+        try:
+            store, api, line, namespace = held.enter_context(_connected(experiment, target))
+            found = _current(api, store, experiment, namespace, line)
+            line.clear()
+        except Unreachable as error:
+            held.close()
+            store = _mirrored(experiment, target, str(error))
+            _say_as_of(store, experiment.name, str(error))
+            found = store.mirror.revisions(experiment.name)
+        yield store, found
+
+
+@contextmanager
+def reached(experiment: Experiment, target: Target) -> Iterator[RemoteStore]:
+    """An experiment's store, its mirror as it was last; the reader pod is gone afterwards."""
+    with _connected(experiment, target) as (store, _, _, _):
+        yield store
+
+
+@contextmanager
+def _connected(experiment: Experiment, target: Target) -> Iterator[tuple[RemoteStore, Api, Line, str]]:
+    experiment = _placed(experiment, target)
+    namespace, line = str(experiment.cluster["namespace"]), Line()
+    access = target.access()
+    with Api(access) as api, rights.explained(api, [namespace], needed=rights.READER), stopped_by_terminate():
+        reader = Reader(api, experiment, line.say)
+
+        def connect() -> Session:
+            session = reader.open()
+            line.clear()
+            return session
+
+        store = RemoteStore(root_of(experiment, access), label(experiment), connect, reader.idle / 2)
+        try:
+            yield store, api, line, namespace
+        finally:
+            line.clear()
+            store.close()
+            reader.close()
+
+
+def _mirrored(experiment: Experiment, target: Target, why: str) -> RemoteStore:
+    experiment = _placed(experiment, target)
+    return RemoteStore(root_of(experiment, target.access()), label(experiment), why)
+
+
+def _placed(experiment: Experiment, target: Target) -> Experiment:
+    if target.namespace is None:
+        return experiment
+    return replace(experiment, cluster={**experiment.cluster, "namespace": target.namespace})
+
+
+def root_of(experiment: Experiment, access: Access) -> Path:
+    """Where the mirror of an experiment's store lies."""
+    assert isinstance(experiment.store, dict)
+    return place(access.server, str(experiment.cluster["namespace"]), experiment.store)
+
+
+def _current(api: Api, store: RemoteStore, experiment: Experiment, namespace: str, line: Line) -> list[dict[str, Any]]:
+    try:
+        data = api.get(kinds.CONFIGMAP, namespace, revisions_name(experiment.name)).get("data") or {}
+    except NotFound:
+        data = {}
+    found = revisions.read(data)
+
+    def progress(come: int, total: int) -> None:
+        if come % 500 == 0 or come == total:
+            line.say(f"reading the store: {come:,} of {total:,} runs")
+
+    store.update(experiment.name, progress)
+    store.mirror.keep_revisions(experiment.name, found)
+    return found
+
+
+def _say_as_of(store: RemoteStore, experiment: str, why: str) -> None:
+    seen = store.mirror.seen(experiment)
+    if seen is None:
+        said = f"{why}; and" if why else "--offline:"
+        raise ClusterError(f"{said} nothing of {experiment} was ever read from {store.name} on this machine")
+    when = seen.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+    print(f"{why + ': ' if why else ''}this is {store.name} as of {when}", file=sys.stderr, flush=True)

@@ -1,0 +1,93 @@
+"""The await step: what counts as ended, and when a pod goes on, comes again or stops."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from jobs import awaiting
+from jobs import contract as c
+from jobs.awaiting import has_ended, tell_awaited, until_ended
+from jobs.context import Context, StepError, read_context
+from jobs.store import publish_bytes, to_json
+from stores import Builder, minute
+
+SLOT = minute("2026-11-20T01:00")
+FAR = 4_000_000_000
+
+
+def context(store: Path, runs: dict[str, int], until: float = FAR) -> Context:
+    task = {"experiment": "e", "task": "ensemble", "members": [], "snapshot": {"program": "p", "code": ""}}
+    env = {c.ENV_RUN: f"e-ensemble-{SLOT}", c.ENV_TRY: "one", c.ENV_STORE: str(store), c.ENV_TASK: json.dumps(task)}
+    return read_context({**env, c.ENV_AWAIT: json.dumps({"runs": runs, "until": until})})
+
+
+def fail(made: Builder, status: str, code: int, name: str = "t") -> c.RunId:
+    run = c.RunId(SLOT, 1, "e", "train-a")
+    made.store.begin_try(run, name, {"time": name})
+    publish_bytes(made.store.try_folder(run, name) / c.END, to_json({"status": status, "code": code}))
+    return run
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "retries", "ended"),
+    [
+        ("failed", c.FAILED, 0, True),
+        ("failed", c.FAILED, 1, False),
+        ("failed", c.WRONG_INPUT, 5, True),
+        ("no quorum", c.WRONG_INPUT, 5, True),
+        ("interrupted", c.INTERRUPTED, 0, False),
+    ],
+)
+def test_a_run_has_ended_when_no_try_can_follow(tmp_path: Path, status: str, code: int, retries: int, ended: bool) -> None:
+    made = Builder(tmp_path)
+    run = fail(made, status, code)
+    assert has_ended(made.store.read(run), retries) is ended
+    made.store.cancel(run, {"reason": "cancelled by me"})
+    assert has_ended(made.store.read(run), retries)
+
+
+def test_it_waits_for_the_result_and_says_so(tmp_path: Path) -> None:
+    made = Builder(tmp_path)
+    name = f"e-train-a-{SLOT}"
+    ctx = context(tmp_path, {name: 0})
+    found: list[bool] = []
+    waiting = threading.Thread(target=lambda: found.append(until_ended(ctx)))
+    waiting.start()
+    made.run("train-a", "2026-11-20T01:00")
+    waiting.join(30)
+    assert found == [True]
+    ctx.store.begin_try(ctx.run, ctx.name, {"time": "now"})
+    tell_awaited(ctx, None)
+    assert (ctx.folder / c.LOG).read_text() == f"cronsemble: {name} succeeded\n"
+
+
+def test_it_goes_on_when_the_time_is_up(tmp_path: Path) -> None:
+    name = f"e-train-a-{SLOT}"
+    ctx = context(tmp_path, {name: 0}, until=0)
+    assert until_ended(ctx)
+    ctx.store.begin_try(ctx.run, ctx.name, {"time": "now"})
+    tell_awaited(ctx, None)
+    assert (ctx.folder / c.LOG).read_text() == f"cronsemble: {name} has not ended in time: goes on without it\n"
+
+
+def test_it_gives_its_room_to_what_has_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(awaiting, "PATIENCE", 0.0)
+    made = Builder(tmp_path)
+    assert not until_ended(context(tmp_path, {f"e-train-a-{SLOT}": 0}))
+    fail(made, "interrupted", c.INTERRUPTED)
+    stopped = context(tmp_path, {f"e-train-a-{SLOT}": 0})
+    stopped.stopped.set()
+    assert not until_ended(stopped)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"runs": {"other-train-a-1": 0}, "until": 1}', '{"runs": 3, "until": 1}'])
+def test_what_it_cannot_read_is_wrong_input(tmp_path: Path, text: str) -> None:
+    ctx = context(tmp_path, {})
+    ctx.env = {**ctx.env, c.ENV_AWAIT: text}
+    with pytest.raises(StepError) as caught:
+        until_ended(ctx)
+    assert caught.value.code == c.WRONG_INPUT and c.ENV_AWAIT in str(caught.value)

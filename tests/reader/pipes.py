@@ -1,0 +1,112 @@
+"""The program that serves a store as a process of this machine, and what tests do with it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from jobs import contract as c
+from jobs.store import Store
+from scheduler.cluster.remote import RemoteStore
+from scheduler.cluster.session import Lost, Session
+from scheduler.program import build_beside
+from stores import Builder, minute
+
+
+class Pipe:
+    """A process's stdin and stdout."""
+
+    def __init__(self, command: list[str]) -> None:
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def write(self, data: bytes) -> None:
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(data)
+            self.process.stdin.flush()
+        except BrokenPipeError as error:
+            raise Lost("far: it has gone") from error
+
+    def read(self, size: int) -> bytes:
+        assert self.process.stdout is not None
+        return bytes(self.process.stdout.read1(size))  # type: ignore[attr-defined]
+
+    def said(self) -> str:
+        self.close()
+        assert self.process.stderr is not None
+        return self.process.stderr.read().decode().strip()
+
+    def close(self) -> None:
+        for stream in (self.process.stdin, self.process.stdout):
+            assert stream is not None
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()
+        self.process.wait(10)
+
+
+class Far:
+    """A store at ``root`` that is reached as one on a cluster is: by the program's own bytes, over pipes."""
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        self._program, self.root = folder / "program.pyz", root
+        self._program.write_bytes(build_beside())
+        self.pipes: list[Pipe] = []
+        self.sessions: list[Session] = []
+
+    def connect(self) -> Session:
+        pipe = Pipe([sys.executable, "-I", str(self._program), "serve-store", str(self.root)])
+        self.pipes.append(pipe)
+        self.sessions.append(Session(pipe, "far"))
+        return self.sessions[-1]
+
+    def received(self) -> int:
+        return sum(session.received for session in self.sessions)
+
+    def remote(self, mirror: Path) -> RemoteStore:
+        return RemoteStore(mirror, "claim/store", self.connect)
+
+    def close(self) -> None:
+        for pipe in self.pipes:
+            pipe.close()
+            assert pipe.process.stderr is not None
+            pipe.process.stderr.close()
+
+
+def content(store: Store, *parts: str) -> dict[str, bytes]:
+    """The files under some folders of a store, by path; hidden ones are left out."""
+    found = {}
+    for part in parts:
+        for path in sorted((store.root / part).rglob("*")):
+            name = path.relative_to(store.root).as_posix()
+            if path.is_file() and not any(each.startswith(".") for each in name.split("/")):
+                found[name] = path.read_bytes()
+    return found
+
+
+DAILY = {"train-a": {"schedule": "0 1 * * *"}, "ensemble": {"schedule": "0 6 * * *"}}
+
+
+def some(root: Path) -> Builder:
+    """Runs of every status, in two months."""
+    builder = Builder(root)
+    builder.revise("2024-10-29T00:00", DAILY)
+    for day in ("2024-10-30", "2024-10-31", "2024-11-01", "2024-11-02"):
+        builder.run("train-a", f"{day}T01:00", files={c.LOG: b"trained\n", c.MODEL: b"{}", "model.h5": b"w" * 5000})
+        builder.run("ensemble", f"{day}T06:00", files={c.CSV: b"item\n", "members/a.csv": b"item\n"})
+    builder.run("train-a", "2024-11-03T01:00", "failed", reason="killed by SIGKILL", files={c.LOG: b"oh\n"})
+    builder.run("train-a", "2024-11-04T01:00", "running")
+    builder.note("2024-11-05T00:00", "skipped", task="train-a", minute=minute("2024-11-05T01:00"), reason="no room")
+    for kind in ("program", "task"):
+        builder.store.put_snapshot(kind, b"{}")
+    return builder
+
+
+def age(root: Path, seconds: float = 3600) -> None:
+    """As if nothing had changed for a while."""
+    then = time.time() - seconds
+    for path in [root, *root.rglob("*")]:
+        os.utime(path, (then, then))

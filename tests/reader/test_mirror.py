@@ -1,0 +1,213 @@
+"""The mirror of a store: equal to it in what the history tells, whatever happened to either since the last look."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from jobs import contract as c
+from jobs.store import Store, publish_bytes, to_json
+from reader.pipes import Far, age, content, some
+from scheduler.cluster.session import FarError
+from scheduler.history import History, Wish
+from scheduler.slots import Row
+from stores import minute
+
+
+def rows(store: Store) -> list[Row]:
+    found = History(store, "e", "UTC", 1_732_500_000).rows(Wish())
+    return [msgspec.structs.replace(row) for row in found]
+
+
+def test_a_look_is_as_good_as_the_store(far: Far, tmp_path: Path) -> None:
+    some(far.root)
+    remote = far.remote(tmp_path / "mirror")
+    remote.update("e")
+    assert rows(remote) == rows(Store(far.root))
+    assert len(rows(remote)) > 9
+    assert not list(remote.root.rglob("model.h5")) and not list((remote.root / "runs").rglob(c.LOG))
+
+
+def test_a_second_look_sends_nothing_that_is_known(far: Far, tmp_path: Path) -> None:
+    builder = some(far.root)
+    age(far.root)
+    remote = far.remote(tmp_path / "mirror")
+    remote.update("e")
+    before = far.received()
+    remote.update("e")
+    assert far.received() - before < 400
+    builder.run("train-a", "2024-11-05T01:00")
+    remote.update("e")
+    assert far.received() - before < 2500
+    assert rows(remote) == rows(builder.store)
+
+
+def test_what_comes_late_is_seen(far: Far, tmp_path: Path) -> None:
+    """Beside a result, into a try, as another try; and what gc takes."""
+    builder, store = some(far.root), Store(far.root)
+    failed = builder.run("train-a", "2024-10-28T01:00", "failed", reason="no memory")
+    age(far.root)
+    remote = far.remote(tmp_path / "mirror")
+    remote.update("e")
+    runs = {str(run): run for run in store.run_ids("e", "train-a")}
+    running = next(run for run in runs.values() if store.read(run).status == "running")
+    first, second = sorted(run for run in runs.values() if store.result(run))[:2]
+    publish_bytes(
+        store.try_folder(running, "a") / c.END, to_json({"time": "2024-11-04T01:10:00Z", "status": "failed", "reason": "x"})
+    )
+    store.observe(failed, {"time": "t", "by": "b", "what": "OOMKilled", "status": "failed", "reason": "killed for memory"})
+    store.keep_verdict(first, {"verdict": "identical", "repeats": "r"})
+    store.bury(second, [{"path": "result/record.json"}], "t", "gc", {"status": "succeeded", "accuracy": 0.5})
+    store.remove(store.run_folder(second) / c.RESULT)
+    remote.update("e")
+    for run in runs.values():
+        there, here = store.read(run), remote.read(run)
+        assert (here.status, here.reason, here.record, here.observed, here.removed) == (
+            there.status, there.reason, there.record, there.observed, there.removed,
+        )  # fmt: skip
+    assert remote.read(failed).observed["what"] == "OOMKilled"
+    assert (remote.run_folder(first) / c.VERDICT).exists()
+    assert not (remote.run_folder(second) / c.RESULT).exists()
+
+
+def test_what_is_gone_goes(far: Far, tmp_path: Path) -> None:
+    builder, store = some(far.root), Store(far.root)
+    age(far.root)
+    remote = far.remote(tmp_path / "mirror")
+    remote.update("e")
+    store.remove(store.task_folder("e", "train-a") / "2024-10")
+    store.remove(store.task_folder("e", "ensemble"))
+    store.remove(store.ledger("e") / "notes")
+    store.remove(next((far.root / "snapshots/task").iterdir()))
+    (gone,) = [run for run in store.run_ids("e", "train-a") if str(run.slot.date()) == "2024-11-02"]
+    store.remove(store.run_folder(gone))
+    remote.update("e")
+    assert rows(remote) == rows(store)
+    parts = ("runs", "experiments", "snapshots/task")
+    assert {name for name in content(remote, *parts)} <= {name for name in content(store, *parts)}
+    assert remote.tasks("e") == store.tasks("e") == ["train-a"]
+    del builder
+
+
+def test_an_update_that_is_broken_off_goes_on(far: Far, tmp_path: Path) -> None:
+    """As by Ctrl-C, after each number of runs: what is visible is whole, and the next look brings the rest."""
+    some(far.root)
+    age(far.root)
+    whole = rows(Store(far.root))
+    for stop in range(1, 8):
+        remote = far.remote(tmp_path / f"mirror{stop}")
+
+        def progress(come: int, total: int, stop: int = stop) -> None:
+            if come == stop:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            remote.update("e", progress)
+        for task in remote.tasks("e"):
+            for run in remote.runs("e", task):
+                assert run.status == Store(far.root).read(run.id).status
+        remote.update("e")
+        assert rows(remote) == whole
+
+
+def test_a_conversation_that_ends_is_begun_again(far: Far, tmp_path: Path) -> None:
+    some(far.root)
+    remote = far.remote(tmp_path / "mirror")
+    remote.update("e")
+    far.pipes[0].process.kill()
+    far.pipes[0].process.wait()
+    remote.update("e")
+    assert len(far.pipes) == 2
+
+
+def test_larger_files_come_when_they_are_asked_for(far: Far, tmp_path: Path) -> None:
+    builder = some(far.root)
+    remote = far.remote(tmp_path / "mirror")
+    remote.update("e")
+    run = next(remote.run_ids("e", "ensemble"))
+    assert [path.name for path in remote.files(run, c.RESULT)] == ["a.csv", "predictions.csv", "record.json", "start.json"]
+    remote.bring(run, "*.csv")
+    result = remote.run_folder(run) / c.RESULT
+    assert (result / "members/a.csv").read_bytes() == b"item\n"
+    before = far.received()
+    remote.bring(run, "*.csv")
+    assert far.received() == before
+    builder.store.remove(builder.store.run_folder(run) / c.RESULT / c.CSV)
+    remote.update("e")
+    remote.bring(run, "*.csv")
+    assert not (result / c.CSV).exists()
+    archived = remote.archive("e") / "x.csv"
+    publish_bytes(far.root / "predictions/e/x.csv", b"y")
+    remote.fetch(archived)
+    assert archived.read_bytes() == b"y"
+
+
+def test_a_store_is_written_to_there_and_here(far: Far, tmp_path: Path) -> None:
+    store = some(far.root).store
+    remote = far.remote(tmp_path / "mirror")
+    remote.update("e")
+    claimed = remote.claim("e", "train-a", minute("2024-11-06T01:00"), {"by": "me"})
+    assert store.claim_of(claimed) == remote.claim_of(claimed) == {"schema": 1, "by": "me"}
+    assert remote.claim("e", "train-a", minute("2024-11-06T01:00")).attempt == 2
+    assert not remote.claim_attempt(claimed)
+    digest = remote.put_snapshot("code", b"code")
+    assert store.snapshot("code", digest).read_bytes() == b"code"
+    remote.note("e", "laptop", {"time": "2024-11-06T00:00:00Z", "event": "skipped"})
+    remote.note("e", "laptop", {"time": "2024-11-06T00:00:01Z", "event": "skipped"})
+    assert [note["event"] for note in store.notes("e")] == ["skipped"] * 3
+    remote.observe(claimed, {"what": "OOMKilled"})
+    remote.keep_verdict(claimed, {"verdict": "equal"})
+    remote.add_revision("e", {"revision": 9, "time": "2024-11-06T00:00:00Z", "engine": "x", "tasks": {}})
+    remote.update("e")
+    names = content(store, "experiments", f"runs/e/train-a/2024-11/{claimed}")
+    assert names == content(remote, "experiments", f"runs/e/train-a/2024-11/{claimed}")
+    assert len([name for name in names if "/revisions/" in name]) == 2
+
+
+def test_hashes_are_taken_where_the_bytes_are(far: Far, tmp_path: Path) -> None:
+    store = some(far.root).store
+    remote = far.remote(tmp_path / "mirror")
+    digest = store.put_snapshot("code", b"code")
+    assert remote.snapshot_problem("code", digest) == ""
+    store.snapshot("code", digest).write_bytes(b"edoc")
+    assert "is damaged" in remote.snapshot_problem("code", digest)
+    assert "cannot be read: No such file" in remote.snapshot_problem("code", "0" * 64)
+
+
+@pytest.mark.parametrize("path", ["../out", "/etc/passwd", "a/../../out", "link/out", "link", "", "a//b", "."])
+def test_no_name_leads_out_of_the_store(far: Far, tmp_path: Path, path: str) -> None:
+    (tmp_path / "out").write_text("secret")
+    for folder in (far.root, far.root / "runs", far.root / "data"):
+        folder.mkdir(exist_ok=True)
+        (folder / "link").symlink_to(tmp_path)
+    session = far.connect()
+    for op in ("get", "sha256"):
+        with pytest.raises(FarError):
+            session.ask(op, path=path)
+    for op in ("publish", "replace", "append"):
+        for given in (path, f"runs/{path}"):
+            with pytest.raises(FarError):
+                session.ask(op, b"{}", path=given)
+    with pytest.raises(FarError):
+        session.tree(path)
+    with pytest.raises(FarError):
+        session.ask("put-part", b"x", path=path, sha256="0" * 64, start=0)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["far", "out", "program.pyz"]
+    assert (tmp_path / "out").read_text() == "secret"
+
+
+def test_a_link_in_a_run_is_not_followed(far: Far, tmp_path: Path) -> None:
+    """What a run's code may have left in its folder."""
+    store = some(far.root).store
+    (tmp_path / "out").write_text('{"secret": 1}')
+    run = next(store.run_ids("e", "ensemble"))
+    record = store.run_folder(run) / c.RESULT / c.RECORD
+    record.unlink()
+    record.symlink_to(tmp_path / "out")
+    (store.run_folder(run) / c.VERDICT).symlink_to(tmp_path / "out")
+    remote = far.remote(tmp_path / "mirror")
+    remote.update("e")
+    remote.bring(run, "*")
+    assert "secret" not in "".join(path.read_text() for path in remote.run_folder(run).rglob("*") if path.is_file())

@@ -1,0 +1,132 @@
+"""Files are put whole or not at all, once, and where one was broken off it goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobs.uploads import Uploads
+from reader.pipes import Far
+from scheduler.cluster.sending import Sending
+from scheduler.errors import CronsembleError
+from scheduler.put import PIECE, Item, items, put
+
+CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
+
+
+@pytest.fixture
+def item(tmp_path: Path) -> Item:
+    path = tmp_path / "x.npz"
+    path.write_bytes(os.urandom(5 * PIECE + 7))
+    return Item(path, "inputs/x.npz")
+
+
+def sending(far: Far, tmp_path: Path) -> Sending:
+    return Sending(far.remote(tmp_path / "mirror"))
+
+
+def test_a_file_is_there_whole_and_once(far: Far, tmp_path: Path, item: Item, capsys: pytest.CaptureFixture[str]) -> None:
+    target = sending(far, tmp_path)
+    put(target, item, False)
+    there = far.root / "data/inputs/x.npz"
+    assert there.read_bytes() == item.path.read_bytes()
+    assert [path.name for path in there.parent.iterdir()] == ["x.npz"]
+    put(target, item, False)
+    assert "there already" in capsys.readouterr().out
+    before, other = there.read_bytes(), Item(item.path, item.name)
+    item.path.write_bytes(b"other")
+    with pytest.raises(CronsembleError, match="another file is there: --replace"):
+        put(target, other, False)
+    assert there.read_bytes() == before
+    put(target, other, True)
+    assert there.read_bytes() == b"other"
+
+
+def test_an_empty_file(far: Far, tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    put(sending(far, tmp_path), Item(tmp_path / "empty", "empty"), False)
+    assert (far.root / "data/empty").read_bytes() == b""
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_what_has_arrived_is_not_sent_again(
+    far: Far, tmp_path: Path, item: Item, capsys: pytest.CaptureFixture[str], damaged: bool
+) -> None:
+    data = item.path.read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    Uploads(far.root).part(item.name, digest, 0, data[: 3 * PIECE])
+    if damaged:
+        (part,) = (far.root / "data/inputs").iterdir()
+        part.write_bytes(b"x" + data[1 : 3 * PIECE])
+    put(sending(far, tmp_path), item, False)
+    assert ("going on from 3.1 MB of 5.2 MB" in capsys.readouterr().err) is not damaged
+    assert (far.root / "data/inputs/x.npz").read_bytes() == data
+
+
+def test_a_connection_that_breaks_is_made_anew(far: Far, tmp_path: Path, item: Item) -> None:
+    target = sending(far, tmp_path)
+    digest = hashlib.sha256(item.path.read_bytes()).hexdigest()
+    reads: list[int] = []
+
+    def read(at: int) -> object:
+        reads.append(at)
+        with open(item.path, "rb") as file:
+            file.seek(at)
+            while piece := file.read(PIECE):
+                yield piece
+                if len(reads) == 1 and file.tell() == 5 * PIECE:
+                    far.pipes[0].process.kill()
+                    far.pipes[0].process.wait()
+
+    target.parts(item.name, digest, 0, read, lambda done: None)  # type: ignore[arg-type]
+    assert target.end(item.name, digest, item.path.stat().st_size, False) == {"state": "done"}
+    assert reads[0] == 0 and 0 < reads[1] < 5 * PIECE
+    assert (far.root / "data/inputs/x.npz").read_bytes() == item.path.read_bytes()
+
+
+def test_what_is_not_what_was_sent_is_dropped(far: Far, tmp_path: Path) -> None:
+    target, digest = sending(far, tmp_path), "0" * 64
+    target.parts("x", digest, 0, lambda at: iter([b"data"]), lambda done: None)
+    assert target.end("x", digest, 4, False) == {"state": "damaged"}
+    assert list((far.root / "data").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("names", "given", "said"),
+    [
+        (["no"], None, "no: no such file"),
+        (["."], None, "a folder: name its files"),
+        (["a", "b"], "c", "--as c: 2 files cannot have one name"),
+        (["a"], "../x", "it must be relative"),
+        (["a"], "/x", "it must be relative"),
+        (["a"], ".x", "must not begin with a dot"),
+        (["a", "sub/a"], None, "a: two files would have this name"),
+    ],
+)
+def test_names_that_cannot_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], given: str | None, said: str
+) -> None:
+    (tmp_path / "sub").mkdir()
+    for name in ("a", "b", "sub/a"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CronsembleError, match=said):
+        items([Path(name) for name in names], given)
+
+
+def test_into_a_store_of_this_machine(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("experiment: e\nstore: ./store\nbackends: {a: {backend: jax}}\n")
+    (tmp_path / "x.npz").write_bytes(b"data")
+    for arguments, where in ([], "store"), (["--store", "other"], "other"):
+        (tmp_path / where).mkdir()
+        done = subprocess.run(
+            [*CLI, "put", "x.npz", "--as", "in/", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, ""), done
+        assert done.stdout.startswith("data/in/x.npz: 4 bytes, sha256 3a6eb0790f39")
+        assert (tmp_path / where / "data/in/x.npz").read_bytes() == b"data"
