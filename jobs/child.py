@@ -17,6 +17,7 @@ from typing import Any
 
 from jobs import contract as c
 from jobs.context import Context, StepError
+from jobs.files import reach
 
 GRACE = 2.0
 """Seconds between the SIGTERM that a child gets and its SIGKILL; the whole stop must fit 5 s."""
@@ -53,6 +54,7 @@ def run_child(
         raise StepError(f"the interpreter {interpreter} cannot be started: {error.strerror}", c.WRONG_INPUT) from error
     context.child = child
     late = threading.Event()
+    killed_before = memory_kills()
 
     def over() -> None:
         late.set()
@@ -84,7 +86,33 @@ def run_child(
         raise StepError(last.decode(errors="replace").strip() or f"{program}: wrong input", c.WRONG_INPUT, exit_code=code)
     if code:
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        if memory_kills() > killed_before:
+            how += f" for memory{_limit()}" if code == -signal.SIGKILL else f", a process of it killed for memory{_limit()}"
         raise StepError(f"{program} ended with {how}: {last.decode(errors='replace').strip()[:300]}", exit_code=code)
+
+
+def memory_kills(root: Path = Path("/sys/fs/cgroup")) -> int:
+    """How many processes of this container were killed for memory so far: the kernel counts them (cgroup v2, else v1)."""
+    for name in ("memory.events", "memory/memory.oom_control"):
+        try:
+            told = dict(line.split() for line in (root / name).read_text().splitlines())
+        except (OSError, ValueError):
+            continue
+        if told.get("oom_kill", "").isdigit():
+            return int(told["oom_kill"])
+    return 0
+
+
+def _limit(root: Path = Path("/sys/fs/cgroup")) -> str:
+    """The memory that this container may use, for people."""
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        try:
+            told = (root / name).read_text().strip()
+        except OSError:
+            continue
+        if told.isdigit() and int(told) < 1 << 50:
+            return f" (the limit is {int(told) >> 20} MiB)"
+    return ""
 
 
 def stop(context: Context) -> None:
@@ -140,8 +168,13 @@ class UserCode:
         self.scratch = tempfile.TemporaryDirectory(prefix="cronsemble-code-")
         if self.digest:
             path = self.context.store.snapshot("code", self.digest)
+            # It is about to be run: only the bytes that were recorded are.
+            problem = self.context.store.snapshot_problem("code", self.digest)
+            if problem:
+                self.scratch.cleanup()
+                raise StepError(problem, c.WRONG_INPUT)
             try:
-                with zipfile.ZipFile(path) as archive:
+                with reach(path, zipfile.ZipFile) as archive:
                     archive.extractall(self.scratch.name)
             except (FileNotFoundError, zipfile.BadZipFile) as error:
                 self.scratch.cleanup()

@@ -34,6 +34,9 @@ ENV_THEANO_WARM = "CRONSEMBLE_THEANO_WARM"  # a baked compile folder, copied bef
 REVISIONS = "/cronsemble/revisions"
 """Where a pod finds the revisions of its experiment, a JSON file each, if there are any."""
 
+LAST_WORDS, LAST_WORDS_SIZE = "/dev/termination-log", 4096
+"""Where a container leaves its last words for the kubelet, and how many bytes of them it takes."""
+
 PROGRAM_FILE = "program.pyz"
 CODE_FILE = "code.zip"
 """Names in the folder of a mounted snapshot."""
@@ -47,6 +50,7 @@ OBSERVED = "observed.json"
 CANCELLED = "cancelled.json"  # who ended the run by `cancel`: no further try begins
 REMOVED = "removed.json"
 TRY_PREFIX = "try-"
+CLAIM_PREFIX = ".claim-"  # of a run's folder until it has its name
 LOG = "log.txt"
 PROGRESS = "progress.jsonl"
 DATA = "data.json"
@@ -68,6 +72,8 @@ WRONG_INPUT = 3
 GIVES_WAY = 75
 """The await step ends for a while: what it waits for may need the room that its pod takes."""
 INTERRUPTED = 143
+DEADLINE = "deadline"
+"""What was observed of a Job whose time was over before its run had ended."""
 NO_QUORUM = "no quorum"
 """The status of an ensemble's try that too few members gave a prediction to."""
 
@@ -75,7 +81,7 @@ ENSEMBLE_TASK = "ensemble"
 KINDS = ("scheduled", "manual", "rerun", "backfill")
 
 _LAST_MINUTE = 4_223_371_679  # of the year 9999
-_RUN = re.compile(r"^(?P<name>[a-z0-9]([-a-z0-9]*[a-z0-9])?)-(?P<minute>[0-9]{1,10})(-r(?P<attempt>[1-9][0-9]*))?$")
+_RUN = re.compile(r"(?P<name>[a-z0-9]([-a-z0-9]*[a-z0-9])?)-(?P<minute>[0-9]{1,10})(-r(?P<attempt>[1-9][0-9]*))?")
 
 
 def run_name(experiment: str, task: str, minute: int, attempt: int) -> str:
@@ -112,7 +118,7 @@ class RunId:
 
 def parse_run_id(text: str, experiment: str, task: str) -> RunId | None:
     """The id that ``text`` spells for this experiment and task, or None if it spells another's."""
-    match = _RUN.match(text)
+    match = _RUN.fullmatch(text)
     if match is None or match["name"] != f"{experiment}-{task}" or int(match["minute"]) > _LAST_MINUTE:
         return None
     return RunId(int(match["minute"]), int(match["attempt"] or 1), experiment, task)

@@ -6,7 +6,10 @@ Standard library alone, Python 3.9.
 from __future__ import annotations
 
 import hashlib
+import os
+import stat
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -110,10 +113,28 @@ class Ledger(Reach):
 
     # -- what others saw of a run
 
-    def observe(self, run: RunId, seen: dict[str, Any]) -> None:
-        """Keep what a command saw of a run's Job or pod in time: ``time``, ``by``, ``what``, ``status``, ``reason``."""
-        folder = self.run_folder(run)
-        replace_file(folder / OBSERVED, to_json({"schema": SCHEMA, **seen}))
+    def observe(self, run: RunId, seen: dict[str, Any]) -> bool:
+        """Keep what a command saw of a run's Job or pods when they had ended: ``time``, ``by``, ``what``, ``reason``, ``tries``.
+
+        ``status`` stands in it if the run failed. Written once; False if it was known already.
+        """
+        path = self.run_folder(run) / OBSERVED
+        # Most often it is there: a command that looks often need not write each time.
+        if path.exists():
+            return False
+        self._make_folder(path.parent)
+        return publish_bytes(path, to_json({"schema": SCHEMA, **seen}))
+
+    def _make_folder(self, folder: Path) -> None:
+        """Make a folder that others write in too: as open as the one it is in, and where root makes it, of the same owner."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        for each in [each for each in (*reversed(folder.parents), folder) if self.root in each.parents and not each.exists()]:
+            each.mkdir(exist_ok=True)
+            above = os.stat(each.parent)
+            # A server that squashes root has made it another's already.
+            with suppress(OSError):
+                os.chown(each, above.st_uid if os.geteuid() == 0 else -1, above.st_gid)
+                os.chmod(each, stat.S_IMODE(above.st_mode))
 
     def keep_verdict(self, run: RunId, told: dict[str, Any]) -> None:
         """Keep what a comparison with the repeated run said; the first one stays."""

@@ -38,7 +38,7 @@ def _prepare(argv: Sequence[str]) -> None:
     reference = task["data"]["dataset"].replace("{date}", options.date)
     raw = load(reference, Path(options.folder), options.code, task["data"].get("hyperparameters", {}))
     wanted = task["data"]["predict"].replace("{date}", options.date)
-    inputs = None if wanted == "holdout" else read_npz(Path(options.folder) / wanted, "data.predict")
+    inputs = None if wanted == "holdout" else read_npz(inside(Path(options.folder), wanted, "data.predict"), "data.predict")
     arrays = resolve(raw, task["data_seed"], inputs, needs_images=task.get("model") == "cnn")
     write_npz(Path(options.out) / "data.npz", arrays)
     told = {
@@ -67,7 +67,18 @@ def load(reference: str, folder: Path, code: str, hyperparameters: Mapping[str, 
         if not isinstance(made, Mapping):
             raise WrongInput(f"data.dataset: {reference} gave {type(made).__name__}, not a dict of arrays")
         return {name: _array(name, value) for name, value in made.items() if value is not None}
-    return read_npz(folder / reference, "data.dataset")
+    return read_npz(inside(folder, reference, "data.dataset"), "data.dataset")
+
+
+def inside(folder: Path, name: str, key: str) -> Path:
+    """The path of a name in the folder of data; raises WrongInput for one that leads elsewhere, by ``..`` or a link.
+
+    A date's file need not have been there when the configuration was checked.
+    """
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise WrongInput(f"{key}: {name} leads outside {folder}: put a copy inside")
+    return path
 
 
 _CACHED = {"cifar10": "cifar-10-batches-py-target_archive", "mnist": "mnist.npz"}

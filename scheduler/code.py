@@ -22,6 +22,9 @@ def user_code(experiment: Experiment) -> bytes | None:
                 paths.update((experiment.folder / source).parent.glob("*.py"))
     if not paths:
         return None
+    for path in sorted(paths):
+        if not path.resolve().is_relative_to(experiment.folder):
+            raise CronsembleError(f"{path}: a link that leads outside the configuration's folder is no part of its code: copy it")
     try:
         files = [(path.relative_to(experiment.folder).as_posix(), path.read_bytes()) for path in paths]
     except OSError as error:

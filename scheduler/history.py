@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,10 +12,11 @@ from typing import Any
 from cronjobs import revisions
 from cronjobs.expected import following
 from cronjobs.fires import seconds
-from cronjobs.revisions import Held, Revision, Span
+from cronjobs.revisions import Held, Span
 from jobs.store import Store
 from scheduler.index import Index
-from scheduler.slots import NOT_YET, Days, Fact, Notes, Row, Scene, rows
+from scheduler.sighting import Seen, Sight, is_news
+from scheduler.slots import FAILED, NOT_YET, SUCCEEDED, Days, Fact, Notes, Row, Scene, rows
 
 BACK = 3
 """Months that are searched for a run that was still at work when a slot of a later month came."""
@@ -36,20 +36,36 @@ class Wish:
 class History:
     """What a store tells of one experiment, as of ``now`` in seconds since 1970; dates are in ``timezone``.
 
-    ``more`` are revisions that the store may not have yet: those of a cluster's ConfigMap.
+    ``sight`` is what was seen on its cluster: Jobs that the store knows nothing of, and revisions that it may not have yet.
     """
 
-    def __init__(self, store: Store, experiment: str, timezone: str, now: float, more: Sequence[Revision] = ()) -> None:
+    def __init__(self, store: Store, experiment: str, timezone: str, now: float, sight: Sight | None = None) -> None:
         self.store, self.experiment, self.now = store, experiment, now
+        self.sight = sight or Sight("", now)
         self.days = Days(timezone)
         self.index = Index(store, experiment)
-        self.given = [*store.revisions(experiment), *more]
+        self.given = [*store.revisions(experiment), *self.sight.revisions]
         self.spans: dict[str, list[Span]] = revisions.spans(revisions.scheduling(self.given, now))
         self._notes: Notes | None = None
 
     def tasks(self) -> list[str]:
         """Every task that a revision names or that has runs."""
-        return sorted({*self.spans, *self.store.tasks(self.experiment)})
+        return sorted({*self.spans, *self.store.tasks(self.experiment), *(task for task, _, _ in self.sight.seen)})
+
+    def facts(self, task: str, month: str) -> Sequence[Fact]:
+        """The runs of a task and a month, oldest slot first, with what was seen of them."""
+        return self.sight.joined(self.experiment, task, month, self.index.facts(task, month))
+
+    def news(self) -> list[Seen]:
+        """What was seen of runs that are over and tells more of them than the store does."""
+        found = []
+        for (task, minute, attempt), seen in self.sight.seen.items():
+            if seen.state == FAILED or (seen.is_over and seen.lost):
+                known = {(fact.minute, fact.attempt): fact for fact in self.index.facts(task, seen.run.month)}
+                fact = known.get((minute, attempt))
+                if is_news(fact, seen) if seen.state == FAILED else fact is not None and fact.status == SUCCEEDED:
+                    found.append(seen)
+        return found
 
     def revisions(self) -> list[Held]:
         """Every revision with what it changed, oldest first."""
@@ -71,7 +87,7 @@ class History:
         now = int(self.now // 60)
         if wish.high is None:
             yield from sorted(self._coming(tasks), key=_order, reverse=True)
-        with_runs = {task: self.store.months(self.experiment, task) for task in tasks}
+        with_runs = {task: sorted({*self.store.months(self.experiment, task), *self.sight.months(task)}) for task in tasks}
         low = -inf if wish.low is None else wish.low
         # A run's minute may lie after now where a clock was wrong: unless an end is given, it is told all the same.
         high = inf if wish.high is None else wish.high
@@ -100,7 +116,7 @@ class History:
         return sorted((each for each in found if _month_start(each) <= high and _month_end(each) >= low), reverse=True)
 
     def _of_month(self, task: str, month: str, with_runs: list[str], low: int, high: int, slots_until: int) -> list[Row]:
-        known: Sequence[Fact] = self.index.facts(task, month) if month in with_runs else ()
+        known: Sequence[Fact] = self.facts(task, month) if month in with_runs else ()
         spans = self.spans.get(task, [])
         if not known and not any(span.start < slots_until * 60 + 60 and span.end > low * 60 for span in spans):
             return []
@@ -111,7 +127,7 @@ class History:
         def before() -> Iterator[Fact]:
             yield from (fact for fact in known if fact.minute < low)
             for earlier in [each for each in with_runs if each < month][-BACK:]:
-                yield from self.index.facts(task, earlier)
+                yield from self.facts(task, earlier)
 
         return rows(self._scene(task), facts, low, slots_until, before)
 
@@ -176,8 +192,3 @@ def _month_end(month: str) -> int:
     year, _, number = month.partition("-")
     later = datetime(int(year) + int(number) // 12, int(number) % 12 + 1, 1, tzinfo=UTC)
     return seconds(later) // 60 - 1
-
-
-def of(store: Store, experiment: str, timezone: str, more: Sequence[Revision] = ()) -> History:
-    """The history as of now."""
-    return History(store, experiment, timezone, time.time(), more)

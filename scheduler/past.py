@@ -9,15 +9,19 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import msgspec
 
 from jobs import contract as c
+from jobs.contract import RunId
 from jobs.store import Run, read_json
 from scheduler import calendar_view, story, tables, terminal, views
 from scheduler.dates import is_time, minutes
-from scheduler.errors import CronsembleError
+from scheduler.errors import CronsembleError, UnknownRun
 from scheduler.history import History, Wish
+from scheduler.identity import who
+from scheduler.sighting import Sight, iso
 from scheduler.slots import STATUSES, Row
 from scheduler.verdict import describe
 from scheduler.whereabouts import Place
@@ -57,11 +61,37 @@ class Shown:
 
 
 def history_of(place: Place) -> tuple[History, str]:
-    """The history of an experiment as of now, and its zone: without a configuration that of its newest run."""
+    """The history of an experiment as of now, and its zone: without a configuration that of its newest run.
+
+    Where the experiment runs on a cluster it is looked at, and what was seen of runs that have ended is kept in the store.
+    """
     if place.problem:
         print(f"{place.problem}\ngoing on from what {place.store.root} kept", file=sys.stderr)
     timezone = place.experiment.timezone if place.experiment else _last_zone(place)
-    return History(place.store, place.name, timezone, time.time(), place.more), timezone
+    history = History(place.store, place.name, timezone, time.time(), _sight(place))
+    _keep(history)
+    return history, timezone
+
+
+def _sight(place: Place) -> Sight:
+    """What is to be seen on the cluster now; where none is looked at, the revisions that were seen last."""
+    cluster, found = place.cluster, None
+    if cluster is not None and not cluster.offline and place.experiment is not None and isinstance(place.experiment.store, dict):
+        from scheduler.cluster import witness
+        from scheduler.cluster.reconcile import Target
+
+        is_named = any((cluster.kubeconfig, cluster.context, cluster.namespace))
+        found = witness.look(place.experiment, Target(cluster.kubeconfig, cluster.context, cluster.namespace), is_named)
+    return found or Sight("", time.time(), revisions=place.more)
+
+
+def _keep(history: History) -> None:
+    """Write down what was seen: Kubernetes' objects vanish. Who cannot write has seen it all the same."""
+    for seen in history.news():
+        try:
+            history.store.observe(seen.run, {"time": iso(history.sight.time), "by": who(), **seen.facts()})
+        except (OSError, CronsembleError):
+            return
 
 
 def _last_zone(place: Place) -> str:
@@ -170,7 +200,7 @@ def print_story(place: Place, slot: str, tasks: Sequence[str], as_json: bool) ->
         if not rows:
             raise CronsembleError(f"{slot}: no slot and no run then: `cronsemble history --since {slot[:10]}` lists them")
     else:
-        run = views.find(history.store, history.experiment, slot).id
+        run = _run_named(history, slot)
         rows = history.rows(Wish(run.minute, run.minute, (run.task,)))
     keys = sorted({(row.minute, row.task) for row in rows})
     stories = [
@@ -184,6 +214,18 @@ def print_story(place: Place, slot: str, tasks: Sequence[str], as_json: bool) ->
             print()
         for line in story.lines(each):
             print(tables.clean(line))
+
+
+def _run_named(history: History, name: str) -> RunId:
+    """The run of that id in the store, else of a Job that has left nothing in it; raises UnknownRun."""
+    try:
+        return views.find(history.store, history.experiment, name).id
+    except UnknownRun:
+        found = [seen.run for seen in history.sight.seen.values() if name in str(seen.run)]
+        exact = [run for run in found if str(run) == name] or found
+        if len(exact) != 1:
+            raise
+        return exact[0]
 
 
 def print_revisions(place: Place, as_json: bool) -> None:
@@ -203,12 +245,23 @@ def print_revisions(place: Place, as_json: bool) -> None:
 
 def print_run(place: Place, name: str, as_json: bool) -> None:
     history, _ = history_of(place)
-    run = views.find(history.store, history.experiment, name)
+    run = history.store.read(_run_named(history, name))
     rows = history.rows(Wish(run.id.minute, run.id.minute, (run.id.task,)))
     row = msgspec.to_builtins(next(each for each in rows if each.run == str(run.id)))
     if as_json:
         more = {"observed": run.observed, "removed": run.removed, "verdict": read_json(run.folder / c.VERDICT)}
-        print(json.dumps({**row, "record": run.record, "tries": run.tries, **{k: v for k, v in more.items() if v}}, indent=1))
+        print(
+            json.dumps(
+                {
+                    **row,
+                    "record": run.record,
+                    "tries": run.tries,
+                    "seen": _seen(history, run.id),
+                    **{k: v for k, v in more.items() if v},
+                },
+                indent=1,
+            )
+        )
         return
     for key, value in row.items():
         if value not in (None, "") and key != "minute":
@@ -216,6 +269,8 @@ def print_run(place: Place, name: str, as_json: bool) -> None:
     for key in ("seed", "threads", "processor", "hyperparameters", "snapshot"):
         if run.record.get(key):
             print(f"{key:<12}{json.dumps(run.record[key])}")
+    for each in story.tries(history, run):
+        print(f"{'try':<12}{tables.clean(story.line_of_try(each))}")
     for member in run.record.get("members", []):
         told = member.get("left_out") or f"{member.get('run')}, accuracy {terminal.number(member.get('accuracy'))}"
         print(f"{'member':<12}{member['member']}: {told}")
@@ -227,6 +282,12 @@ def print_run(place: Place, name: str, as_json: bool) -> None:
     for folder in views.folder_of(run):
         for path in place.store.files(run.id, folder):
             print(f"{'file':<12}{place.store.shown(path)}")
+
+
+def _seen(history: History, run: RunId) -> Any:
+    """What was seen of it on the cluster just now."""
+    seen = history.sight.seen.get((run.task, run.minute, run.attempt))
+    return msgspec.to_builtins(seen) if seen else None
 
 
 def _print_verdict(run: Run) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -70,10 +71,8 @@ def _attempt(history: History, row: Row) -> dict[str, Any]:
         "evidence": row.evidence,
         "accuracy": row.accuracy,
         "loss": row.loss,
-        "tries": [_try(each) for each in run.tries],
+        "tries": tries(history, run),
     }
-    if run.record:
-        told["tries"].append(_committed(run))
     for key, value in (("observed", run.observed), ("removed", run.removed), ("verdict", read_json(run.folder / VERDICT))):
         if value:
             told[key] = value
@@ -82,13 +81,31 @@ def _attempt(history: History, row: Row) -> dict[str, Any]:
     return told
 
 
-def _try(each: dict[str, Any]) -> dict[str, Any]:
-    start, end = each["start"], each["end"] or {}
+def tries(history: History, run: Run) -> list[dict[str, Any]]:
+    """Each try of a run as it told it itself, else as it was seen on the cluster: now, or by a command that looked in time."""
+    seen = history.sight.seen.get((run.id.task, run.id.minute, run.id.attempt))
+    observed = {each["try"]: each for each in run.observed.get("tries", [])}
+    observed |= {each.name: asdict(each) for each in (seen.tries if seen else ())}
+    told = [_try(each, observed.pop(each["name"], {})) for each in run.tries]
+    if run.record:
+        told.append(_committed(run))
+        observed.pop(str(run.record.get("try")), None)
+    # Those that left nothing in the store.
+    told += [_try({"name": name, "start": {}, "end": None}, each) for name, each in observed.items()]
+    return sorted(told, key=lambda each: str(each["started"] or "~"))
+
+
+def _try(each: dict[str, Any], observed: Mapping[str, Any]) -> dict[str, Any]:
+    start, end = each["start"], each["end"]
+    if end is None and observed:
+        end = {"time": observed.get("ended"), "step": observed.get("container"), "status": observed.get("state", "failed")}
+        end["reason"] = observed.get("reason")
+    end = end or {}
     return {
         "try": each["name"],
-        "started": start.get("time"),
+        "started": start.get("time") or observed.get("started"),
         "ended": end.get("time"),
-        "host": (start.get("process") or {}).get("host"),
+        "host": (start.get("process") or {}).get("host") or observed.get("pod"),
         "step": end.get("step"),
         "status": end.get("status"),
         "reason": end.get("reason"),
@@ -177,11 +194,7 @@ def _lines_of(attempt: dict[str, Any]) -> Iterator[str]:
     for removal in attempt.get("removed", {}).get("files", []):
         yield f"    removed by gc: {removal.get('path')}"
     for each in attempt["tries"]:
-        took = _took(each)
-        yield (
-            f"    try {each['try']} on {each['host'] or 'unknown'} from {each['started']}{took}: {each['status'] or 'no end'}"
-            + (f" in {each['step']}: {each['reason']}" if each["reason"] else "")
-        )
+        yield f"    try {line_of_try(each)}"
         for line in each["said"] if each["status"] == "failed" else []:
             yield f"      | {line}"
     for model in attempt.get("models", []):
@@ -195,7 +208,15 @@ def _lines_of(attempt: dict[str, Any]) -> Iterator[str]:
             yield f"      not the {model['older']} before it: older"
 
 
-def _took(each: dict[str, Any]) -> str:
+def line_of_try(each: Mapping[str, Any]) -> str:
+    """A try for people: where, from when, how long, and what it ended as."""
+    since = f" from {each['started']}{_took(each)}" if each["started"] else ""
+    step = f" in {each['step']}" if each["step"] else ""
+    told = f"{step}: {each['reason']}" if each["reason"] else ""
+    return f"{each['try']} on {each['host'] or 'unknown'}{since}: {each['status'] or 'no end'}{told}"
+
+
+def _took(each: Mapping[str, Any]) -> str:
     try:
         seconds = (datetime.fromisoformat(each["ended"]) - datetime.fromisoformat(each["started"])).total_seconds()
     except (TypeError, ValueError):

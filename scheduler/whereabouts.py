@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cronjobs.resolved import Experiment
@@ -13,20 +13,6 @@ from cronjobs.revisions import Revision
 from jobs.store import Store
 from scheduler.config import ConfigErrors, load
 from scheduler.errors import CronsembleError
-
-
-@dataclass(frozen=True)
-class Place:
-    """An experiment's store and name; its configuration, or what is wrong with that.
-
-    ``more`` are revisions that the store may not have yet: those of a cluster.
-    """
-
-    store: Store
-    name: str
-    experiment: Experiment | None
-    problem: str = ""
-    more: Sequence[Revision] = ()
 
 
 @dataclass(frozen=True)
@@ -39,12 +25,27 @@ class Cluster:
     offline: bool = False
 
 
+@dataclass(frozen=True)
+class Place:
+    """An experiment's store and name; its configuration, or what is wrong with that.
+
+    ``cluster`` is the one to look at, if any; ``more`` are revisions that were seen there and that the store may not have yet.
+    """
+
+    store: Store
+    name: str
+    experiment: Experiment | None
+    problem: str = ""
+    cluster: Cluster | None = None
+    more: Sequence[Revision] = ()
+
+
 @contextmanager
 def opened(file: Path, folder: Path | None, name: str | None, cluster: Cluster) -> Iterator[Place]:
     """Like :func:`locate`, and for a store that only a cluster can mount what its mirror holds, brought up to date."""
     experiment = None if folder is not None else _of_cluster(file)
     if experiment is None:
-        yield locate(file, folder, name)
+        yield replace(locate(file, folder, name), cluster=cluster)
         return
     if name not in (None, experiment.name):
         raise CronsembleError(f"--experiment {name}: {file} declares {experiment.name}: give -f of the other, or --store DIR")
@@ -53,7 +54,8 @@ def opened(file: Path, folder: Path | None, name: str | None, cluster: Cluster) 
 
     target = Target(cluster.kubeconfig, cluster.context, cluster.namespace)
     with remote.opened(experiment, target, cluster.offline) as (store, more):
-        yield Place(store, experiment.name, experiment, more=more)
+        known = replace(cluster, offline=cluster.offline or store.is_offline)
+        yield Place(store, experiment.name, experiment, cluster=known, more=more)
 
 
 def _of_cluster(file: Path) -> Experiment | None:
@@ -90,6 +92,14 @@ def locate(file: Path, folder: Path | None, name: str | None) -> Place:
         if name not in (None, experiment.name):
             raise CronsembleError(f"--experiment {name}: {file} declares {experiment.name}: give -f of the other, or --store DIR")
         return Place(local_store(experiment), experiment.name, experiment)
+    if (
+        experiment is not None
+        and folder is not None
+        and not isinstance(experiment.store, str)
+        and name in (None, experiment.name)
+    ):
+        # Its cluster may know of runs that have left nothing in the store.
+        return Place(Store(folder.resolve()), experiment.name, experiment)
     root = folder or file.resolve().parent / (_value(text, "store") or "store")
     store = Store(root.resolve())
     known = store.experiments()

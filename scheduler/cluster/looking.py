@@ -10,7 +10,7 @@ from typing import Any
 
 from cronjobs.config_maps import revisions_name
 from cronjobs.resolved import Experiment
-from scheduler.cluster import explain, kinds, live, reconcile, removal, revisions, rights, status, suspension
+from scheduler.cluster import explain, kinds, live, reconcile, removal, revisions, rights, status, suspension, witness
 from scheduler.cluster.api import Api
 from scheduler.cluster.commands import Flags, finish, open_session, print_plan, refuse, run_plan, say, stopped_by_terminate
 from scheduler.cluster.console import confirm, print_table
@@ -24,8 +24,13 @@ def show_status(files: list[Path], target: Target, as_json: bool) -> int:
     session = open_session(files, target, False)
     with session.api, rights.explained(session.api, session.namespaces, reading=True):
         plan = session.plan()
-        jobs = [job for namespace in session.lives for job in live.jobs(session.api, namespace)]
-    rows = status.rows(plan, session.lives, jobs, session.api.now())
+        jobs: list[Any] = []
+        seen: list[Any] = []
+        for namespace in session.lives:
+            found = live.jobs(session.api, namespace)
+            jobs += found
+            seen += witness.observed(session.api, namespace, found, witness.pods_of(session.api, namespace) if found else ())
+    rows = status.rows(plan, session.lives, jobs, seen, session.api.now())
     if as_json:
         print(json.dumps(rows, indent=1))
     else:

@@ -165,10 +165,12 @@ class RemoteStore(Store):
         self.converse(lambda session: session.append(name, {"schema": SCHEMA, **note}), again=False)
         super().note(experiment, writer, note)
 
-    def observe(self, run: RunId, seen: dict[str, Any]) -> None:
-        name = self._name_of(self.run_folder(run) / OBSERVED)
-        self.converse(lambda session: session.replace(name, to_json({"schema": SCHEMA, **seen})))
-        super().observe(run, seen)
+    def observe(self, run: RunId, seen: dict[str, Any]) -> bool:
+        path = self.run_folder(run) / OBSERVED
+        if path.exists():
+            return False
+        self.converse(lambda session: session.publish(self._name_of(path), to_json({"schema": SCHEMA, **seen})))
+        return super().observe(run, seen)
 
     def cancel(self, run: RunId, told: dict[str, Any]) -> None:
         name = self._name_of(self.run_folder(run) / CANCELLED)

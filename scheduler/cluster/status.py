@@ -10,13 +10,20 @@ from cronjobs import labels
 from scheduler.cluster import fields, forecast, live
 from scheduler.cluster.live import Live, Object
 from scheduler.cluster.plan import CHANGE, CREATE, PRUNE, Plan
+from scheduler.sighting import Seen
 
-COLUMNS = ("experiment", "task", "schedule", "timezone", "suspended", "last", "result", "next", "running", "drift")
+COLUMNS = ("experiment", "task", "schedule", "timezone", "suspended", "last", "result", "next", "running", "drift", "reason")
 _SLOT = "batch.kubernetes.io/cronjob-scheduled-timestamp"
 
 
-def rows(plan: Plan, lives: Mapping[str, Live], jobs: Iterable[Object], now: datetime) -> list[dict[str, Any]]:
-    """A row for each task on the cluster or in the configuration, with the keys of COLUMNS; times in UTC, ISO 8601."""
+def rows(
+    plan: Plan, lives: Mapping[str, Live], jobs: Iterable[Object], seen: Iterable[Seen], now: datetime
+) -> list[dict[str, Any]]:
+    """A row for each task on the cluster or in the configuration, with the keys of COLUMNS; times in UTC, ISO 8601.
+
+    ``seen`` is what is to be seen of these Jobs' runs: the reason why the last one failed, or what one at work does.
+    """
+    by_job = {each.job: each for each in seen}
     by_owner: dict[str, list[Object]] = {}
     for job in jobs:
         for owner in job["metadata"]["ownerReferences"]:
@@ -27,7 +34,7 @@ def rows(plan: Plan, lives: Mapping[str, Live], jobs: Iterable[Object], now: dat
         for name, cronjob in each.cronjobs.items():
             if cronjob["metadata"]["labels"].get(labels.INSTANCE) in plan.experiments:
                 own = by_owner.get(cronjob["metadata"]["uid"], [])
-                found.append({**_row(cronjob, own, now), "drift": drift.get((namespace, name), "")})
+                found.append({**_row(cronjob, own, by_job, now), "drift": drift.get((namespace, name), "")})
     for action in plan.actions:
         if action.verb == CREATE and action.kind == "CronJob":
             spec = action.body["spec"]
@@ -37,7 +44,7 @@ def rows(plan: Plan, lives: Mapping[str, Live], jobs: Iterable[Object], now: dat
     return sorted(found, key=lambda row: (row["experiment"], row["task"]))
 
 
-def _row(cronjob: Object, jobs: list[Object], now: datetime) -> dict[str, Any]:
+def _row(cronjob: Object, jobs: list[Object], seen: Mapping[str, Seen], now: datetime) -> dict[str, Any]:
     spec, status, named = cronjob["spec"], cronjob["status"], cronjob["metadata"]["labels"]
     suspended = bool(spec.get("suspend"))
     running = sorted(job["metadata"]["name"] for job in jobs if not live.ended(job))
@@ -51,7 +58,16 @@ def _row(cronjob: Object, jobs: list[Object], now: datetime) -> dict[str, Any]:
         "result": _result(jobs, status),
         "next": None if suspended else forecast.next_fire(spec, now, forecast.last(cronjob)),
         "running": running,
+        "reason": _reason(jobs, seen),
     }
+
+
+def _reason(jobs: list[Object], seen: Mapping[str, Seen]) -> str:
+    """What those at work do, else why the newest failed."""
+    alive = [job for job in jobs if not live.ended(job)]
+    newest = [max(jobs, key=_began)] if jobs else []
+    told = (seen.get(job["metadata"]["uid"]) for job in sorted(alive, key=_began) or newest)
+    return "; ".join(each.reason for each in told if each is not None and each.reason)
 
 
 def suspended_by(cronjob: Object) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
@@ -142,6 +142,7 @@ def hyperparameters_of(keys: File, member: Backend) -> dict[str, Any]:
 
 
 def _members(document: Document, keys: File, folder: Path) -> None:
+    learnt_from = _taken_by_data(keys, folder)
     for name, member in keys.backends.items():
         assert member is not None
         path = ("backends", name)
@@ -154,12 +155,13 @@ def _members(document: Document, keys: File, folder: Path) -> None:
             message = "channels_first is given: tensorflow cannot do it on a CPU, type channels_last"
             document.problem((*path, "data_format"), message)
         taken = _taken(document, keys, member, path, folder)
-        for place, group in (
-            ((*path, "hyperparameters"), member.hyperparameters),
-            (("hyperparameters",), keys.hyperparameters),
-        ):
-            for key, given in group.items():
-                _hyperparameter(document, (*place, key), key, given, taken, member.model or keys.model)
+        model = member.model or keys.model
+        for key, given in member.hyperparameters.items():
+            _hyperparameter(document, (*path, "hyperparameters", key), key, given, taken, model)
+        # The data function gets those for all members: what it reads, a model need not.
+        known = None if taken is None or learnt_from is None else [*taken, *learnt_from]
+        for key, given in keys.hyperparameters.items():
+            _hyperparameter(document, ("hyperparameters", key), key, given, known, model)
     if keys.ensemble is not None and keys.ensemble.quorum > len(keys.backends):
         message = f"{keys.ensemble.quorum} is given, but there are {len(keys.backends)} members"
         document.problem(("ensemble", "quorum"), message)
@@ -197,6 +199,15 @@ def _taken(document: Document, keys: File, member: Backend, path: tuple[Any, ...
     return _keys_read(function, function.args.args[2].arg)
 
 
+def _taken_by_data(keys: File, folder: Path) -> list[str] | None:
+    """The hyperparameters that the data function takes; none without one, None where that cannot be told without running it."""
+    if not keys.data.dataset.rpartition(":")[0].endswith(".py"):
+        return []
+    # What is wrong with the function itself is told where its key is.
+    function = _function(Document(""), (), keys.data.dataset, folder, ())
+    return _keys_read(function, function.args.args[0].arg) if function is not None and function.args.args else None
+
+
 def _keys_read(function: ast.FunctionDef, name: str) -> list[str] | None:
     """The constant keys that a function reads of its parameter; None if it uses it in any other way."""
     keys, uses = [], 0
@@ -228,8 +239,9 @@ def _function(
         message = f"{shown(reference)} is given: type {', '.join(built_in)} or file.py:function"
         return refuse(message)
     path = folder / source
-    if not _inside(path, folder):
-        return refuse(f"{source} is outside the configuration's folder: move it inside")
+    wrong = _misplaced(source, folder)
+    if wrong:
+        return refuse(wrong)
     try:
         tree = ast.parse(path.read_bytes(), str(path))
     except OSError as error:
@@ -243,8 +255,14 @@ def _function(
     return refuse(f"{source} has no function {name}: {nearest(name, names)}")
 
 
-def _inside(path: Path, folder: Path) -> bool:
-    return path.resolve().is_relative_to(folder)
+def _misplaced(given: str, folder: Path) -> str:
+    """Why a path cannot be used; empty if it can. What it names must be found where only the folder has been copied to."""
+    path = PurePosixPath(given)
+    if path.is_absolute() or ".." in path.parts:
+        return f"{given} is given: type a path within the configuration's folder, relative to it and without .."
+    if not (folder / given).resolve().is_relative_to(folder):
+        return f"{given} leads outside the configuration's folder: put a copy inside"
+    return ""
 
 
 def _files(document: Document, keys: File, folder: Path) -> None:
@@ -258,10 +276,12 @@ def _files(document: Document, keys: File, folder: Path) -> None:
         elif not given.endswith(".npz"):
             known = f"{', '.join(sets)}, FILE.npz or file.py:function" if key == "dataset" else "holdout or FILE.npz"
             document.problem(where, f"{shown(given)} is given: type {known}")
-        elif not _inside(folder / given, folder):
-            document.problem(where, f"{given} is outside the configuration's folder: move it inside")
-        elif "{date}" not in given and not (folder / given).is_file():
+        elif wrong := _misplaced(given, folder):
+            document.problem(where, wrong)
+        elif isinstance(keys.store, str) and "{date}" not in given and not (folder / given).is_file():
+            # On a cluster it lies in the store: `put` copies it there.
             document.problem(where, f"{given} is not there (looked in {folder})")
     for n, item in enumerate(keys.code):
-        if not _inside(folder / item, folder) or not (folder / item).exists():
-            document.problem(("code", n), f"{item} is not in the configuration's folder")
+        wrong = _misplaced(item, folder)
+        if wrong or not (folder / item).exists():
+            document.problem(("code", n), wrong or f"{item} is not in the configuration's folder")

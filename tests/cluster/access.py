@@ -11,6 +11,7 @@ Tests get a ``Cluster`` from the fixture ``cluster`` (see ``cluster.fixtures``):
     cluster.client(kubeconfig=None)          # kubernetes.client.ApiClient
     cluster.new_namespace("restricted")      # str: a fresh namespace that enforces this Pod Security level
     cluster.make_due("digits-ensemble", ns)  # its CronJob starts a Job for the last slot now, not at the next one
+    cluster.run_job("digits-ensemble", ns, 29924640)   # ("Complete", logs): a Job of it, made and awaited
     cluster.limited_user(ns, rules)          # Path: kubeconfig of a service account with just these Role rules
     with cluster.counted() as counts: ...    # Counter: ("list", "cronjobs") -> requests of the block, at the server
     cluster.requests()                       # Counter: ("LIST", "cronjobs") -> requests since the server's start, all clients'
@@ -135,6 +136,18 @@ class Cluster:
         last = (datetime.now(UTC) - since).replace(second=0)
         patch = json.dumps({"status": {"lastScheduleTime": f"{last:%Y-%m-%dT%H:%M:%SZ}"}})
         self.kubectl("patch", "cronjob", cronjob, "-n", namespace, "--subresource=status", "--type=merge", "-p", patch)
+
+    def run_job(self, cronjob: str, namespace: str, minute: int, seconds: float = 300) -> tuple[str, str]:
+        """Run a CronJob's Job now, named as for that minute since 1970: Complete or Failed, and what its containers said."""
+        name = f"{cronjob}-{minute}"
+        self.kubectl("create", "job", name, f"--from=cronjob/{cronjob}", "-n", namespace)
+
+        def ended() -> list[str]:
+            conditions = self.get("job", name, namespace)["status"].get("conditions", [])
+            return [each["type"] for each in conditions if each["type"] in ("Complete", "Failed")]
+
+        (end,) = self.wait_for(ended, seconds, f"the end of {name}")
+        return end, self.kubectl("logs", f"job/{name}", "-n", namespace, "--all-containers")
 
     def metrics(self) -> str:
         return self.kubectl("get", "--raw", "/metrics")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
 import os
 import random
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,11 +19,13 @@ import numpy as np
 import pytest
 
 from jobs import contract as c
+from jobs.child import memory_kills
 from jobs.contract import RunId
 from jobs.prepare import fingerprint, resolve, write_npz
 from jobs.store import Store, process_identity, read_json, to_json, write_file
 from needs import missing
 from scheduler.program import build_program
+from supervised import supervise
 
 MINUTE = 29_924_640
 KILLS = 100
@@ -36,24 +36,6 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("program") / "program.pyz"
     path.write_bytes(build_program())
     return path
-
-
-def supervise(program: Path, store: Store, run: RunId, step: str, task: dict[str, Any], **env: str) -> subprocess.Popen[str]:
-    described = {
-        "experiment": run.experiment,
-        "task": run.task,
-        "timezone": "UTC",
-        "snapshot": {"program": "", "code": ""},
-        **task,
-    }
-    own = {c.ENV_RUN: str(run), c.ENV_TRY: "a", c.ENV_STORE: str(store.root), c.ENV_TASK: json.dumps(described), **env}
-    return subprocess.Popen(
-        [sys.executable, str(program), "supervise", *step.split()],
-        env={**os.environ, **own},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
 
 
 def predicted(store: Store, run: RunId) -> dict[str, Any]:
@@ -307,3 +289,17 @@ def test_a_full_disk_leaves_nothing_half_and_the_next_run_works(tmp_path: Path, 
 def fingerprint_of(path: Path) -> str:
     with np.load(path) as data:
         return fingerprint(dict(data))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("memory.events", "low 0\noom 3\noom_kill 2\n"),
+        ("memory/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"),
+    ],
+)
+def test_the_kernels_count_of_kills_for_memory_is_read(tmp_path: Path, name: str, text: str) -> None:
+    assert memory_kills(tmp_path) == 0
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(text)
+    assert memory_kills(tmp_path) == 2

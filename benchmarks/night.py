@@ -1,0 +1,221 @@
+"""From the scheduled minute to the first training step on a node, part by part, against a bare pod; and four backends at once.
+
+Each backend's CronJob fires in a minute of its own; then a pod with the same containers does the same without us: the
+first writes the dataset, the second imports Keras, builds the same model and trains. Medians. Needs a node and the images:
+`make bench-node`. Usage: night.py [ROUNDS]
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from cluster.access import Cluster  # noqa: E402
+from cluster.claims import store_claim  # noqa: E402
+from cluster.node import Node, running_node  # noqa: E402
+from sync.experiments import Experiment  # noqa: E402
+
+BACKENDS = ("tensorflow", "jax", "theano", "cntk")
+FIRST = Path(__file__).with_name("first_step.py")
+JOB = "batch.kubernetes.io/job-name"
+PARTS = ("controller", "scheduling", "container", "prepare", "second container", "import", "data", "first step")
+WRITE = "import numpy, sklearn.datasets as d; b = d.load_digits(); numpy.savez('/store/bare.npz', x=b.images, y=b.target)"
+WARM = "if [ $KERAS_BACKEND = theano ]; then cp -r $CRONSEMBLE_THEANO_WARM /tmp/theano; fi"
+START = WARM + '; exec $CRONSEMBLE_PYTHON -W ignore -c "$PROGRAM"'
+MINUTE = 29_924_640
+Moments = dict[str, dict[str, float]]
+
+
+def runtime(backend: str) -> str:
+    return "legacy" if backend in ("theano", "cntk") else "keras3"
+
+
+def layout(backend: str) -> str:
+    return "channels_first" if runtime(backend) == "legacy" else "channels_last"
+
+
+@contextmanager
+def watched(cluster: Cluster, namespace: str) -> Iterator[Moments]:
+    """When this machine first saw each Job and pod, and what became of them, by name: seconds since 1970."""
+    from kubernetes import client, watch
+
+    api, seen, streams = cluster.client(), defaultdict(dict), [watch.Watch(), watch.Watch()]
+
+    def jobs() -> None:
+        for event in streams[0].stream(client.BatchV1Api(api).list_namespaced_job, namespace):
+            now, job = time.time(), event["object"]
+            seen[job.metadata.name].setdefault("job", now)
+            if any(each.type in ("Complete", "Failed") and each.status == "True" for each in job.status.conditions or []):
+                seen[job.metadata.name].setdefault("end", now)
+
+    def pods() -> None:
+        for event in streams[1].stream(client.CoreV1Api(api).list_namespaced_pod, namespace):
+            now, pod = time.time(), event["object"]
+            told = seen[(pod.metadata.labels or {}).get(JOB, pod.metadata.name)]
+            told.setdefault("pod", now)
+            if any(each.type == "PodScheduled" and each.status == "True" for each in pod.status.conditions or []):
+                told.setdefault("scheduled", now)
+            if pod.status.phase in ("Succeeded", "Failed"):
+                told.setdefault("end", now)
+
+    threads = [threading.Thread(target=each, daemon=True) for each in (jobs, pods)]
+    for thread in threads:
+        thread.start()
+    yield seen
+    for stream in streams:
+        stream.stop()
+
+
+def until(answer: Callable[[], bool], seconds: float = 300) -> None:
+    ends = time.monotonic() + seconds
+    while not answer():
+        if time.monotonic() > ends:
+            raise SystemExit("night: it does not end")
+        time.sleep(0.02)
+
+
+def instant(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def moments(log: str) -> dict[str, float]:
+    lines = (line.split() for line in log.splitlines() if line.startswith("moment "))
+    return {what: float(when) for _, what, when in lines}
+
+
+def parts(minute: int, seen: dict[str, float], result: Path) -> dict[str, float]:
+    """The parts of the way to the first step, in seconds; they add up to it."""
+    record = json.loads((result / "record.json").read_text())
+    told = moments((result / "log.txt").read_text())
+    begun, ready = instant(json.loads((result / "start.json").read_text())["time"]), (result / "data.json").stat().st_mtime
+    train, imported = instant(record["step_started"]), record["metrics"]["import_seconds"]
+    # With the data go the start of the interpreter and, for theano, the copy of the compiled modules.
+    data = train + imported
+    points = [minute * 60.0, seen["job"], seen["scheduled"], begun, ready, train, data, told["model"], told["step"]]
+    return {name: after - before for name, before, after in zip(PARTS, points, points[1:], strict=True)}
+
+
+def bare_pod(name: str, backend: str, images: dict[str, str]) -> dict[str, Any]:
+    env = {"KERAS_BACKEND": backend, "HOME": "/tmp", "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    if backend == "theano":
+        env["THEANO_FLAGS"] = "base_compiledir=/tmp/theano"
+    program = FIRST.read_text().replace("sys.argv[1:]", repr([backend, "/store/bare.npz", layout(backend)]))
+    shared = {
+        "imagePullPolicy": "Never",
+        "resources": {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "1", "memory": "1Gi"}},
+        "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}},
+        "volumeMounts": [{"name": "store", "mountPath": "/store"}, {"name": "tmp", "mountPath": "/tmp"}],
+    }
+    variables = [{"name": key, "value": value} for key, value in {**env, "PROGRAM": program}.items()]
+    write = {**shared, "name": "prepare", "image": images["keras3"], "command": ["python3", "-c", WRITE]}
+    train = {**shared, "name": "train", "image": images[runtime(backend)], "command": ["sh", "-c", START], "env": variables}
+    security = {"runAsNonRoot": True, "runAsUser": 1000, "runAsGroup": 1000, "seccompProfile": {"type": "RuntimeDefault"}}
+    volumes = [{"name": "store", "persistentVolumeClaim": {"claimName": "store"}}, {"name": "tmp", "emptyDir": {}}]
+    spec = {"restartPolicy": "Never", "automountServiceAccountToken": False, "enableServiceLinks": False, "volumes": volumes,
+            "securityContext": security, "initContainers": [write], "containers": [train]}  # fmt: skip
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+
+
+def configure(experiment: Experiment, images: dict[str, str], model: bool, epochs: int) -> None:
+    tasks = {
+        name: {"schedule": f"{n}/{len(BACKENDS)} * * * *", "backend": name, "data_format": layout(name)}
+        for n, name in enumerate(BACKENDS)
+    }
+    (experiment.folder / FIRST.name).write_text(FIRST.read_text())
+    experiment.write(
+        tasks,
+        defaults={"resources": {"cpu": 1, "memory": "1Gi"}},
+        hyperparameters={"epochs": epochs, "patience": epochs},
+        cluster={"namespace": experiment.namespace, "images": images, "pull_policy": "never"},
+        **({"model": f"{FIRST.name}:model"} if model else {}),
+    )
+
+
+def first_steps(cluster: Cluster, node: Node, images: dict[str, str], folder: Path, rounds: int) -> None:
+    namespace = cluster.new_namespace()
+    experiment = Experiment(folder, namespace, cluster.kubeconfig, "first")
+    configure(experiment, images, model=True, epochs=1)
+    ours: dict[str, list[dict[str, float]]] = defaultdict(list)
+    total: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    with store_claim(cluster, namespace, node) as claim, watched(cluster, namespace) as seen:
+        assert claim.folder is not None
+        experiment.good("sync")
+        for n in range(rounds * len(BACKENDS)):
+            minute = int(time.time()) // 60 + 1
+            backend = BACKENDS[minute % 60 % len(BACKENDS)]
+            job, pod = f"first-train-{backend}-{minute}", f"bare-{n}"
+            until(lambda: "end" in seen.get(job, {}))  # noqa: B023
+            (result,) = claim.folder.glob(f"runs/first/train-{backend}/*/{job}/result")
+            ours[backend].append(parts(minute, seen[job], result))
+            cluster.apply(bare_pod(pod, backend, images), namespace)
+            until(lambda: "end" in seen.get(pod, {}))  # noqa: B023
+            told = moments(cluster.kubectl("logs", pod, "-c", "train", "-n", namespace))
+            step = minute * 60 + sum(ours[backend][-1].values())
+            total[backend].append((step - seen[job]["pod"], told["step"] - seen[pod]["pod"]))
+        experiment.good("delete", "first", "--yes", "--kill-running", file=False)
+    for backend in BACKENDS:
+        shown = ", ".join(f"{name} {statistics.median(each[name] for each in ours[backend]):.2f}" for name in PARTS)
+        whole = statistics.median(sum(each.values()) for each in ours[backend])
+        print(f"{backend}: first step {whole:.2f} s after its minute: {shown}")
+        tool, script = (statistics.median(each[n] for each in total[backend]) for n in (0, 1))
+        over = statistics.median(a - b for a, b in total[backend])
+        print(f"  from the pod on: tool {tool:.2f} s, bare pod {script:.2f} s, overhead {over:.2f} s", flush=True)
+
+
+def makespans(cluster: Cluster, node: Node, images: dict[str, str], folder: Path, rounds: int) -> None:
+    namespace = cluster.new_namespace()
+    experiment = Experiment(folder, namespace, cluster.kubeconfig, "span")
+    configure(experiment, images, model=False, epochs=8)
+    cluster.kubectl("apply", "--server-side", "-f", "-", stdin=experiment.good("render"))
+    cluster.kubectl(
+        "patch", "cronjob", "-n", namespace, *(f"span-train-{name}" for name in BACKENDS), "-p", '{"spec":{"suspend":true}}'
+    )
+    spans: dict[str, list[float]] = defaultdict(list)
+    with store_claim(cluster, namespace, node), watched(cluster, namespace) as seen:
+        for n in range(rounds):
+            for way in ("at once", "one after another"):
+                began, names = time.time(), []
+                for backend in BACKENDS:
+                    names.append(f"span-train-{backend}-{MINUTE + 2 * n + (way == 'at once')}")
+                    cluster.kubectl("create", "job", names[-1], f"--from=cronjob/span-train-{backend}", "-n", namespace)
+                    if way != "at once":
+                        until(lambda: "end" in seen.get(names[-1], {}))  # noqa: B023
+                until(lambda: all("end" in seen.get(name, {}) for name in names))  # noqa: B023
+                spans[way].append(max(seen[name]["end"] for name in names) - began)
+    median = {way: statistics.median(each) for way, each in spans.items()}
+    told = ", ".join(f"{way} {seconds:.1f} s" for way, seconds in median.items())
+    print(f"four backends, a CPU each, on {os.cpu_count()} cores: {told}: {median['at once'] / median['one after another']:.2f}")
+
+
+def main(rounds: int) -> None:
+    images = {name: f"localhost/cronsemble-{name}:latest" for name in ("keras3", "legacy")}
+    with running_node() as node, tempfile.TemporaryDirectory() as scratch:
+        for image in images.values():
+            if not node.has_image(image):
+                raise SystemExit(f"night: the node has no image {image}: `make bench-node` builds and imports it")
+        cluster = Cluster(node.plane.kubeconfig, Path(scratch), node.plane)
+        for measure in (first_steps, makespans):
+            folder = Path(scratch) / measure.__name__
+            folder.mkdir()
+            measure(cluster, node, images, folder, rounds)
+
+
+if __name__ == "__main__":
+    try:
+        main(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
+    except subprocess.CalledProcessError as failure:
+        sys.exit(f"night: {failure}")

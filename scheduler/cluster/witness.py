@@ -1,0 +1,118 @@
+"""Looks at an experiment on a cluster: its Jobs, pods and revisions, and the events that say why something does not begin."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from cronjobs import labels
+from cronjobs.config_maps import revisions_name
+from cronjobs.resolved import Experiment
+from cronjobs.revisions import Revision
+from scheduler.cluster import kinds, live, revisions
+from scheduler.cluster.api import Api
+from scheduler.cluster.failures import ClusterError, Forbidden, NotFound
+from scheduler.cluster.observing import JOB_NAME, observe, run_of
+from scheduler.cluster.reconcile import Target
+from scheduler.sighting import Seen, Sight
+
+Object = dict[str, Any]
+
+
+def look(experiment: Experiment, target: Target, asked: bool) -> Sight | None:
+    """What is to be seen now; None where the cluster cannot be looked at, and a line on stderr says why.
+
+    ``asked`` is False for a user who named no cluster, and may have none: then a missing kubeconfig is not worth a line.
+    """
+    namespace = target.namespace or experiment.cluster["namespace"]
+    try:
+        access = target.access()
+    except ClusterError as error:
+        if asked:
+            _say(error)
+        return None
+    try:
+        with Api(access) as api:
+            return sight(api, namespace, experiment.name)
+    except ClusterError as error:
+        _say(error)
+        return None
+
+
+def sight(api: Api, namespace: str, experiment: str) -> Sight:
+    """One look. Raises ClusterError unless at least the Jobs may be listed."""
+    selector = f"{labels.INSTANCE}={experiment}"
+    jobs, pods, held = live.in_parallel(
+        lambda: live.jobs(api, namespace, selector=selector),
+        lambda: pods_of(api, namespace, selector),
+        lambda: _revisions(api, namespace, experiment),
+    )
+    found = {(seen.run.task, seen.run.minute, seen.run.attempt): seen for seen in observed(api, namespace, jobs, pods)}
+    return Sight(namespace, api.now().timestamp(), found, held or (), held is not None)
+
+
+def observed(api: Api, namespace: str, jobs: Iterable[Object], pods: Iterable[Object]) -> list[Seen]:
+    """What became of these Jobs' runs; events are asked for only if they can tell something that nothing else does."""
+    own: dict[str, list[Object]] = {}
+    for pod in pods:
+        own.setdefault(pod["metadata"].get("labels", {}).get(JOB_NAME, ""), []).append(pod)
+    chosen = [job for job in jobs if run_of(job) is not None]
+    found = [(job, observe(job, own.get(job["metadata"]["name"], ()))) for job in chosen]
+    needy = {job["metadata"]["name"] for job, seen in found if seen is not None and _is_needy(seen)}
+    events = _events(api, namespace, needy) if needy else {}
+    told = []
+    for job, seen in found:
+        name = job["metadata"]["name"]
+        better = observe(job, own.get(name, ()), events[name]) if name in events else seen
+        if better is not None:
+            told.append(better)
+    return told
+
+
+def pods_of(api: Api, namespace: str, selector: str = "") -> list[Object]:
+    """Our pods; none, and a line on stderr, where they may not be seen."""
+    try:
+        return list(api.list(kinds.POD, namespace, f"{labels.SELECTOR},{selector}".rstrip(",")))
+    except Forbidden as error:
+        _say(error)
+        return []
+
+
+def _is_needy(seen: Seen) -> bool:
+    """Whether only an event may say why a run does not begin, or never did."""
+    if seen.is_over:
+        return seen.state == "failed" and not any(each.reason for each in seen.tries)
+    return seen.state == "waiting"
+
+
+def _events(api: Api, namespace: str, names: set[str]) -> Mapping[str, list[Object]]:
+    """The warnings about these Jobs and their pods, by Job."""
+    found: dict[str, list[Object]] = {name: [] for name in names}
+    try:
+        for event in api.list(kinds.EVENT, namespace, fields="type=Warning"):
+            about = event.get("involvedObject") or {}
+            name = str(about.get("name", ""))
+            # A pod's name is its Job's, cut to 58 characters, a dash and five letters.
+            for job in (name, *(each for each in names if name.startswith(f"{each[:58]}-"))):
+                if job in found:
+                    found[job].append(event)
+    except Forbidden as error:
+        _say(error)
+    return found
+
+
+def _revisions(api: Api, namespace: str, experiment: str) -> list[Revision] | None:
+    """The revisions in the cluster's ConfigMap; None where there is none, or it may not be read."""
+    try:
+        data = api.get(kinds.CONFIGMAP, namespace, revisions_name(experiment)).get("data") or {}
+    except NotFound:
+        return None
+    except Forbidden as error:
+        _say(error)
+        return None
+    return revisions.read(data)
+
+
+def _say(error: Exception) -> None:
+    print(error, file=sys.stderr)

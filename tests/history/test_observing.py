@@ -1,0 +1,338 @@
+"""What is observed of a run, from Jobs, pods and events as Kubernetes 1.34 tells them, and what history makes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cronjobs.labels import INSTANCE, TASK
+from jobs import contract as c
+from scheduler.cluster.observing import observe
+from scheduler.history import History, Wish
+from scheduler.sighting import Seen, Sight
+from scheduler.slots import Row
+from stores import Builder, at, minute
+
+SLOT = minute("2026-11-25T01:00")
+NAME = f"e-train-a-{SLOT}"
+BEGAN, ENDED = "2026-11-25T01:00:01Z", "2026-11-25T01:05:00Z"
+
+
+def job(*conditions: tuple[str, str], **spec: Any) -> dict[str, Any]:
+    """Conditions as (type, reason)."""
+    told = [{"type": kind, "reason": reason, "status": "True", "lastTransitionTime": ENDED} for kind, reason in conditions]
+    return {
+        "metadata": {"name": NAME, "uid": "j", "labels": {INSTANCE: "e", TASK: "train-a"}, "creationTimestamp": BEGAN},
+        "spec": {"activeDeadlineSeconds": 300, **spec},
+        "status": {"startTime": BEGAN, "conditions": told},
+    }
+
+
+def pod(name: str = "x", phase: str = "Pending", made: str = BEGAN, **more: Any) -> dict[str, Any]:
+    """``prepare`` and ``train`` are states; ``conditions`` as the API has them."""
+    states = [(step, more.pop(step)) for step in ("prepare", "train") if step in more]
+    statuses = [{"name": step, "image": "r/i:1", "state": state} for step, state in states]
+    resources = {"limits": {"memory": "300Mi"}}
+    return {
+        "metadata": {"name": f"{NAME}-{name}", "uid": name, "creationTimestamp": made, **more.pop("metadata", {})},
+        "spec": {"nodeName": "n1", "containers": [{"name": "train", "resources": resources}], **more.pop("spec", {})},
+        "status": {"phase": phase, "initContainerStatuses": statuses[:1], "containerStatuses": statuses[1:], **more},
+    }
+
+
+def ended(code: int, reason: str = "Error", message: str = "") -> dict[str, Any]:
+    told = {"exitCode": code, "reason": reason, "startedAt": BEGAN, "finishedAt": ENDED}
+    return {"terminated": told | ({"message": message} if message else {})}
+
+
+def waiting(reason: str, message: str = "") -> dict[str, Any]:
+    return {"waiting": {"reason": reason, "message": message}}
+
+
+def event(reason: str, message: str, kind: str = "Pod", name: str = f"{NAME}-x", at: str = ENDED) -> dict[str, Any]:
+    return {"involvedObject": {"kind": kind, "name": name}, "reason": reason, "message": message, "lastTimestamp": at}
+
+
+DONE = ended(0, "Completed")
+RUNS = {"running": {"startedAt": BEGAN}}
+LIMIT = ("Failed", "BackoffLimitExceeded")
+LATE = ("Failed", "DeadlineExceeded")
+BACK_OFF = waiting("ImagePullBackOff", 'Back-off pulling image "r/i:1"')
+DISRUPTED = {"type": "DisruptionTarget", "status": "True"}
+EVICTED = {**DISRUPTED, "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting"}
+NO_ROOM = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes: Insufficient cpu."}
+NO_MAP = 'MountVolume.SetUp failed for volume "snapshot" : configmap "p" not found'
+FIRST = pod("x", "Failed", prepare=DONE, train=ended(137, "OOMKilled"))
+
+CASES: dict[str, tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]], tuple[str, str, str]]] = {
+    "killed for memory": (
+        job(LIMIT),
+        [FIRST],
+        [],
+        ("failed", "memory", "train was killed for memory (its limit is 300Mi)"),
+    ),
+    "a child killed for memory, cgroup v1": (
+        job(LIMIT),
+        [pod("x", "Failed", prepare=DONE, train=ended(1, "OOMKilled"))],
+        [],
+        ("failed", "memory", "train was killed for memory (its limit is 300Mi)"),
+    ),
+    "its first process killed": (
+        job(LIMIT),
+        [pod("x", "Failed", prepare=DONE, train=ended(137))],
+        [],
+        ("failed", "killed", "train was killed from outside (exit status 137, SIGKILL); the cluster does not say by whom"),
+    ),
+    "killed, as another try was for memory": (
+        job(LIMIT),
+        [pod("y", "Failed", made=ENDED, prepare=DONE, train=ended(137)), FIRST],
+        [],
+        (
+            "failed",
+            "killed",
+            "train was killed from outside (exit status 137, SIGKILL), most likely for memory: another try was "
+            "(the last of 2 tries)",
+        ),
+    ),
+    "an exit status": (
+        job(("FailureTarget", "PodFailurePolicy")),
+        [pod("x", "Failed", prepare=ended(3), train=waiting("PodInitializing"))],
+        [],
+        ("failed", "exit", "prepare ended with exit status 3"),
+    ),
+    "its last words": (
+        job(LIMIT),
+        [pod("x", "Failed", prepare=ended(1, message="/store/runs: No space left on device"))],
+        [],
+        ("failed", "exit", "prepare: /store/runs: No space left on device"),
+    ),
+    "could not run": (
+        job(LIMIT),
+        [pod("x", "Failed", prepare=ended(128, "StartError", "exec: python3: not found"))],
+        [],
+        ("failed", "configuration", "prepare could not run: exec: python3: not found"),
+    ),
+    "no reason left": (
+        job(LIMIT),
+        [],
+        [],
+        ("failed", "exit", "BackoffLimitExceeded; its pods are gone"),
+    ),
+    "deadline while at work": (
+        job(("FailureTarget", "DeadlineExceeded")),
+        [pod("x", "Running", prepare=DONE, train=RUNS, metadata={"deletionTimestamp": ENDED})],
+        [],
+        ("failed", "deadline", "not done within its deadline of 5 min: train on n1, being stopped"),
+    ),
+    "deadline, never begun": (
+        job(LATE),
+        [],
+        [event("Failed", "Failed to pull image r/i:1: not found"), event("DeadlineExceeded", "…", "Job", NAME)],
+        (
+            "failed",
+            "deadline",
+            "not done within its deadline of 5 min: its image cannot be pulled: Failed to pull image r/i:1: not found",
+        ),
+    ),
+    "deadline after a failed try": (
+        job(LATE),
+        [FIRST],
+        [],
+        ("failed", "deadline", "not done within its deadline of 5 min: train was killed for memory (its limit is 300Mi)"),
+    ),
+    "no such image": (
+        job(),
+        [pod(prepare=waiting("ErrImagePull", "r/i:1: not found"))],
+        [],
+        ("waiting", "image", "waiting: image r/i:1 cannot be pulled: r/i:1: not found"),
+    ),
+    "no such image, backing off": (
+        job(),
+        [pod(prepare=DONE, train=BACK_OFF)],
+        [event("Failed", "Failed to pull image r/i:1: not found", at=BEGAN), event("Failed", "Error: ImagePullBackOff")],
+        ("waiting", "image", "waiting: image r/i:1 cannot be pulled: Failed to pull image r/i:1: not found"),
+    ),
+    "no node": (
+        job(),
+        [pod(spec={"nodeName": None}, conditions=[NO_ROOM])],
+        [],
+        ("waiting", "unschedulable", "waiting: no node takes it: 0/1 nodes: Insufficient cpu."),
+    ),
+    "no snapshot": (
+        job(),
+        [pod(prepare=waiting("PodInitializing"))],
+        [event("FailedMount", NO_MAP)],
+        ("waiting", "mount", f"waiting: its volumes cannot be mounted: {NO_MAP}"),
+    ),
+    "no secret": (
+        job(),
+        [pod(prepare=waiting("CreateContainerConfigError", 'secret "s" not found'))],
+        [],
+        ("waiting", "configuration", 'waiting: prepare cannot be started: secret "s" not found'),
+    ),
+    "no pod": (
+        job(),
+        [],
+        [event("FailedCreate", "exceeded quota", "Job", NAME)],
+        ("waiting", "not made", "waiting: its pod is refused: exceeded quota"),
+    ),
+    "in a queue": (job(suspend=True), [], [], ("waiting", "queue", "waits in its queue")),
+    "starts": (job(), [pod(prepare=waiting("PodInitializing"))], [], ("waiting", "", "waiting: its containers start")),
+    "at work": (job(), [pod("x", "Running", prepare=DONE, train=RUNS)], [], ("running", "", "train on n1")),
+    "at work again": (
+        job(),
+        [FIRST, pod("y", "Running", made=ENDED, prepare=RUNS)],
+        [],
+        ("running", "", "prepare on n1, try 2 after: train was killed for memory (its limit is 300Mi)"),
+    ),
+    "two at once": (
+        job(),
+        [pod("x", "Running", prepare=RUNS), pod("y", "Running", prepare=RUNS)],
+        [],
+        ("running", "", "prepare on n1 (2 tries at once)"),
+    ),
+    "being evicted": (
+        job(),
+        [pod("x", "Running", prepare=DONE, train=RUNS, conditions=[EVICTED])],
+        [],
+        ("running", "", "train on n1, being stopped: it was asked to leave its node (Eviction API: evicting)"),
+    ),
+    "evicted": (
+        job(),
+        [pod("x", "Failed", prepare=DONE, train=ended(143), conditions=[EVICTED])],
+        [],
+        (
+            "waiting",
+            "",
+            "waiting: its pod is not made yet, try 2 after: train was stopped: it was asked to leave its node "
+            "(Eviction API: evicting)",
+        ),
+    ),
+    "its node is gone": (
+        job(LIMIT),
+        [pod("x", "Failed", train=ended(137), conditions=[{**DISRUPTED, "reason": "DeletionByPodGC"}])],
+        [],
+        ("failed", "node gone", "train was stopped: its node is gone"),
+    ),
+    "done": (
+        job(("Complete", "CompletionsReached")),
+        [pod("x", "Succeeded", prepare=DONE, train=DONE)],
+        [],
+        ("succeeded", "", ""),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_observed(case: str) -> None:
+    told, pods, events, wanted = CASES[case]
+    seen = observe(told, pods, events)
+    assert seen is not None
+    assert (seen.state, seen.what, seen.reason) == wanted
+
+
+def test_each_try_is_told_with_its_container_and_times() -> None:
+    again = pod("y", "Failed", made=ENDED, prepare=ended(1))
+    seen = observe(job(LIMIT), [again, FIRST])
+    assert seen is not None
+    assert [(each.name, each.container, each.what, each.started, each.ended) for each in seen.tries] == [
+        ("x", "train", "memory", BEGAN, ENDED),
+        ("y", "prepare", "exit", BEGAN, ENDED),
+    ]
+    # A try that ended with an exit status of its own has told more itself.
+    assert [each["try"] for each in seen.facts()["tries"]] == ["x"]
+
+
+def test_a_job_that_is_no_run_of_ours_is_left_alone() -> None:
+    stranger = job()
+    stranger["metadata"]["name"] = "by-hand"
+    assert observe(stranger) is None
+
+
+# -- with the store
+
+
+def sight(*seen: Seen | None, is_home: bool = False) -> Sight:
+    found = {(each.run.task, each.run.minute, each.run.attempt): each for each in seen if each is not None}
+    return Sight("ns", at("2026-11-25T01:06").timestamp(), found, (), is_home)
+
+
+def row(builder: Builder, seen: Sight) -> tuple[str, str, str]:
+    history = History(builder.store, "e", "UTC", seen.time, seen)
+    (found,) = [each for each in history.rows(Wish()) if each.minute == SLOT]
+    return found.status, found.reason, found.evidence
+
+
+KILLED, KILLED_ROW = observe(job(LIMIT), [FIRST]), ("failed", "train was killed for memory (its limit is 300Mi)", "observed")
+AT_WORK = observe(job(), [pod("y", "Running", made=ENDED, prepare=RUNS)])
+COMPLETE = observe(job(("Complete", "")))
+TOO_LATE = observe(job(LATE))
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "seen", "wanted"),
+    [
+        (None, "", KILLED, KILLED_ROW),
+        ("running", "", KILLED, KILLED_ROW),
+        ("interrupted", "interrupted", KILLED, KILLED_ROW),
+        ("failed", "exit status 1", KILLED, ("failed", "exit status 1", "recorded")),
+        ("failed", "exit status 1", TOO_LATE, ("failed", "not done within its deadline of 5 min", "observed")),
+        ("failed", "exit status 1", AT_WORK, ("running", "prepare on n1", "observed")),
+        (None, "", AT_WORK, ("running", "prepare on n1", "observed")),
+        ("succeeded", "", KILLED, ("succeeded", "", "recorded")),
+        ("succeeded", "", AT_WORK, ("succeeded", "", "recorded")),
+        ("running", "", COMPLETE, ("unknown", "its Job completed, but this store holds no result of it", "observed")),
+    ],
+)
+def test_a_row_tells_what_run_and_cluster_tell(
+    tmp_path: Path, status: str | None, reason: str, seen: Seen, wanted: tuple[str, str, str]
+) -> None:
+    builder = Builder(tmp_path)
+    if status is not None:
+        builder.run("train-a", SLOT, status, reason=reason)
+    assert row(builder, sight(seen)) == wanted
+
+
+def test_what_was_seen_is_kept_once_and_told_without_the_cluster(tmp_path: Path) -> None:
+    builder = Builder(tmp_path)
+    builder.store.task_folder("e", "train-a").mkdir(parents=True)
+    assert KILLED is not None and AT_WORK is not None
+    (news,) = History(builder.store, "e", "UTC", 0, sight(KILLED)).news()
+    assert builder.store.observe(news.run, news.facts())
+    assert not builder.store.observe(news.run, {"status": "failed", "reason": "another"})
+    assert row(builder, sight()) == KILLED_ROW
+    # What was written is told, however often it is looked at; what may still change is not written.
+    assert History(builder.store, "e", "UTC", 0, sight(KILLED)).news() == []
+    assert History(builder.store, "e", "UTC", 0, sight(AT_WORK)).news() == []
+
+
+def test_a_killed_try_of_a_run_that_succeeded_is_kept(tmp_path: Path) -> None:
+    builder = Builder(tmp_path)
+    builder.run("train-a", SLOT)
+    done = observe(job(("Complete", "")), [FIRST, pod("y", "Succeeded", made=ENDED, prepare=DONE, train=DONE)])
+    (news,) = History(builder.store, "e", "UTC", 0, sight(done)).news()
+    assert "status" not in news.facts() and [each["try"] for each in news.facts()["tries"]] == ["x"]
+
+
+@pytest.mark.parametrize(("is_home", "status"), [(True, "died"), (False, "running")])
+def test_a_run_whose_job_is_gone_has_died(tmp_path: Path, is_home: bool, status: str) -> None:
+    builder = Builder(tmp_path)
+    builder.run("train-a", SLOT, "running", process={"host": f"{NAME}-x", "boot": "b", "pid": 1, "start": 1})
+    other = builder.run("train-a", SLOT - 1440, "running")
+    rows: list[Row] = History(builder.store, "e", "UTC", 0, sight(is_home=is_home)).rows(Wish())
+    assert [each.status for each in rows] == [status, "running"]
+    assert rows[1].run == str(other)
+
+
+def test_a_folder_that_is_made_for_an_observation_is_open_to_those_who_write_the_store(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    root.mkdir()
+    root.chmod(0o2775)
+    assert KILLED is not None
+    builder = Builder(root)
+    assert builder.store.observe(KILLED.run, {"reason": "r"})
+    folder = builder.store.run_folder(KILLED.run)
+    assert {path.stat().st_mode & 0o7777 for path in (folder, *list(folder.parents)[:4])} == {0o2775}
+    assert (folder / c.OBSERVED).exists()
