@@ -7,7 +7,7 @@ CACHE ?= $(or $(CRONSEMBLE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cronsem
 
 MAKE_VENV := import sys; from scheduler.venvs import make_venv; print(make_venv(lambda text: print(text, file=sys.stderr), sys.argv[1]))
 
-.PHONY: demo test test-node test-torch cluster node bench bench-node check format images keras3 hyperkube golden clean
+.PHONY: demo test test-node test-nfs test-torch cluster node bench bench-node check format images keras3 hyperkube golden clean
 
 demo: $(READY)
 	.ci/packages images
@@ -20,7 +20,7 @@ demo: $(READY)
 test: $(READY) keras3 hyperkube
 	.ci/packages images node
 	-$(PYTHON) images/build.py all
-	CRONSEMBLE_TEST_KERAS3=$$(cat $(VENV)/keras3) $(BIN)/pytest --ignore tests/node
+	CRONSEMBLE_TEST_KERAS3=$$(cat $(VENV)/keras3) $(BIN)/pytest --ignore tests/node --ignore tests/nfs
 
 # Needs root, containerd, runc and the CNI plugins; see docs/development.md.
 test-node: $(READY) hyperkube
@@ -28,6 +28,13 @@ test-node: $(READY) hyperkube
 	-$(PYTHON) images/build.py all --save $(CACHE)/archives
 	CRONSEMBLE_TEST_ARCHIVES=$(or $(CRONSEMBLE_TEST_ARCHIVES),$(CACHE)/archives) \
 	$(if $(CRONSEMBLE_TEST_KUBECONFIG),,PYTHONPATH=tests $(BIN)/python -m cluster.sandbox) $(BIN)/pytest tests/node
+
+# The store over real NFS, in a virtual machine that is made once into the cache; see docs/development.md.
+test-nfs: $(READY)
+	.ci/packages images nfs
+	-$(PYTHON) images/build.py all
+	-$(PYTHON) tests/nfs/disks.py
+	$(BIN)/pytest tests/nfs
 
 # The same control plane, and the same node, by hand.
 cluster: $(READY) hyperkube

@@ -17,6 +17,7 @@ from typing import Any
 
 from jobs import contract as c
 from jobs.context import Context, StepError
+from jobs.files import reach
 
 GRACE = 2.0
 """Seconds between the SIGTERM that a child gets and its SIGKILL; the whole stop must fit 5 s."""
@@ -173,7 +174,7 @@ class UserCode:
                 self.scratch.cleanup()
                 raise StepError(problem, c.WRONG_INPUT)
             try:
-                with zipfile.ZipFile(path) as archive:
+                with reach(path, zipfile.ZipFile) as archive:
                     archive.extractall(self.scratch.name)
             except (FileNotFoundError, zipfile.BadZipFile) as error:
                 self.scratch.cleanup()

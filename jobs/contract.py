@@ -50,6 +50,7 @@ OBSERVED = "observed.json"
 CANCELLED = "cancelled.json"  # who ended the run by `cancel`: no further try begins
 REMOVED = "removed.json"
 TRY_PREFIX = "try-"
+CLAIM_PREFIX = ".claim-"  # of a run's folder until it has its name
 LOG = "log.txt"
 PROGRESS = "progress.jsonl"
 DATA = "data.json"

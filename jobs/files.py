@@ -2,6 +2,10 @@
 
 Standard library alone, Python 3.9. A file appears by an exclusive link, or takes another's place by a rename. A name that
 vanishes between listing and opening counts as gone, and none is waited for by polling.
+
+A client of NFS may believe for a minute that a name is not there, though another client has made it since, or is told that a file
+is stale that another client has just replaced. Opening the folder makes it ask the server, so whoever misses a name looks twice.
+And a server that restarted repeats what it had done but whose reply was lost: then a name that only we use seems taken or gone.
 """
 
 from __future__ import annotations
@@ -12,21 +16,66 @@ import json
 import os
 import shutil
 import uuid
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 GONE = (errno.ENOENT, errno.ESTALE, errno.ENOTDIR)
+_T = TypeVar("_T")
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a file, or None if the file is absent, gone or does not hold one."""
+def reach(path: Path, how: Callable[[Path], _T]) -> _T:
+    """What ``how`` finds at a path; that it is absent or gone is raised by the server's word only."""
     try:
-        with open(path, encoding="utf-8") as file:
-            value = json.load(file)
+        return how(path)
+    except OSError as error:
+        if error.errno not in GONE or not _ask(path.parent):
+            raise
+    return how(path)
+
+
+def look(path: Path, how: Callable[[Path], _T]) -> _T | None:
+    """Like :func:`reach`, but None for what is absent or gone."""
+    try:
+        return reach(path, how)
     except OSError as error:
         if error.errno in GONE:
             return None
         raise
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is a file or a folder, by the server's word."""
+    return _ask(path.parent) and look(path, os.lstat) is not None
+
+
+def _ask(folder: Path) -> bool:
+    """Have a client of NFS ask the server what a folder holds; says whether there is such a folder."""
+    for again in (True, False):
+        try:
+            os.close(os.open(folder, os.O_RDONLY | os.O_DIRECTORY))
+            return True
+        except OSError as error:
+            # Perhaps it is the folder itself that this client has missed.
+            if error.errno not in GONE or not again or folder == folder.parent or not _ask(folder.parent):
+                return False
+    return False
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename what only we know the name of: if it has gone, it was renamed and the reply was lost."""
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno not in GONE or is_there(source) or not is_there(target):
+            raise
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a file, or None if the file is absent, gone or does not hold one."""
+    data = look(path, Path.read_bytes)
+    try:
+        value = json.loads(data or b"")
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
@@ -37,6 +86,10 @@ def to_json(value: Any) -> bytes:
 
 
 def sha256_of(path: Path) -> str:
+    return reach(path, _sha256)
+
+
+def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):
@@ -115,7 +168,7 @@ def replace_file(path: Path, data: bytes) -> None:
     part = path.parent / f".{path.name}.{uuid.uuid4().hex}.part"
     try:
         write_file(part, data)
-        os.replace(part, path)
+        move(part, path)
     finally:
         part.unlink(missing_ok=True)
 
@@ -137,14 +190,8 @@ def append_line(path: Path, value: dict[str, Any]) -> None:
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """The objects in a file of lines; a line that holds none is left out."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        if error.errno in GONE:
-            return []
-        raise
     found = []
-    for line in data.splitlines():
+    for line in (look(path, Path.read_bytes) or b"").splitlines():
         try:
             value = json.loads(line)
         except ValueError:
@@ -156,9 +203,4 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 def names(folder: Path) -> list[str]:
     """The visible names in a folder, sorted; none if it is absent or gone."""
-    try:
-        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
-    except OSError as error:
-        if error.errno in GONE:
-            return []
-        raise
+    return sorted(name for name in look(folder, lambda path: os.listdir(path)) or [] if not name.startswith("."))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from jobs import contract as c
 from jobs.context import Context, StepError
+from jobs.files import is_there
 from jobs.store import read_json
 
 
@@ -16,7 +17,7 @@ def keep_snapshot(context: Context) -> None:
     mounted = context.env.get(c.ENV_SNAPSHOT)
     for kind, name in (("program", c.PROGRAM_FILE), ("code", c.CODE_FILE)):
         digest = known[kind]
-        if mounted and digest and not store.snapshot(kind, digest).exists():
+        if mounted and digest and not is_there(store.snapshot(kind, digest)):
             found = store.put_snapshot(kind, (Path(mounted) / name).read_bytes())
             if found != digest:
                 raise StepError(f"{Path(mounted) / name} is {found[:12]}, not the {digest[:12]} of this task", c.WRONG_INPUT)

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jobs.contract import REMOVED, SCHEMA, TRY_PREFIX, RunId
-from jobs.files import GONE, read_json, replace_file, to_json
+from jobs.contract import CLAIM_PREFIX, REMOVED, SCHEMA, TRY_PREFIX, RunId
+from jobs.files import GONE, is_there, move, read_json, replace_file, to_json
 from jobs.ledger import Ledger
 
 
@@ -27,7 +27,7 @@ class Removal(Ledger):
         """
         for part in ("runs", "predictions", "datasets", "snapshots", "experiments", "data"):
             for folder, folders, files in os.walk(self.root / part):
-                hidden = [name for name in folders if name.startswith((f".{TRY_PREFIX}", ".prepare-"))]
+                hidden = [name for name in folders if name.startswith((f".{TRY_PREFIX}", ".prepare-", CLAIM_PREFIX))]
                 folders[:] = [name for name in folders if not name.startswith(".")]
                 for name in [*hidden, *(name for name in files if name.startswith(".") and name.endswith(".part"))]:
                     path = Path(folder) / name
@@ -55,6 +55,8 @@ class Removal(Ledger):
         """Remove a file or a folder of the store; False if it has gone already. Raises ValueError for what lies outside."""
         if self.root.resolve() not in path.parent.resolve().parents and path.parent.resolve() != self.root.resolve():
             raise ValueError(f"{path} is not in {self.root}")
+        if not is_there(path):
+            return False
         try:
             if path.is_dir() and not path.is_symlink():
                 _remove_folder(path)
@@ -69,7 +71,7 @@ class Removal(Ledger):
     def put_aside(self, path: Path) -> Path:
         """Give a file that cannot be read a hidden name beside it, so that its own name is free again."""
         aside = path.with_name(f".{path.name}.damaged")
-        os.replace(path, aside)
+        move(path, aside)
         return aside
 
     def forget_index(self) -> None:
@@ -78,13 +80,19 @@ class Removal(Ledger):
 
 
 def _remove_folder(path: Path) -> None:
-    """Remove a folder; on NFS it may still hold, for a moment, the name of a file that a reader has open."""
-    for again in (True, True, False):
+    """Remove a folder that is there.
+
+    On NFS it may still hold, for a moment, the name of a file that a reader has open. And what seems gone on the way was perhaps
+    removed by us, and the reply was lost: then the rest is still to be removed.
+    """
+    for left in (3, 2, 1, 0):
         try:
             shutil.rmtree(path)
             return
         except OSError as error:
-            if error.errno != errno.ENOTEMPTY or not again:
+            if error.errno in GONE and not is_there(path):
+                return
+            if error.errno not in (errno.ENOTEMPTY, *GONE) or not left:
                 raise
 
 

@@ -13,6 +13,7 @@ from jobs import contract as c
 from jobs.awaiting import tell_awaited
 from jobs.child import UserCode, framework_env, run_child, warm_theano
 from jobs.context import Context, StepError, notice, now, require
+from jobs.files import is_there
 from jobs.keeping import keep_revisions, keep_snapshot
 from jobs.record import commit
 from jobs.select import Choice, latest, selected
@@ -34,7 +35,7 @@ def _prepare(context: Context, _: str | None) -> None:
     date = _local_date(context)
     pin = store.pin(context.run.experiment, date, key)
     known = read_json(pin)
-    if known is None or not store.dataset(known["fingerprint"]).exists():
+    if known is None or not is_there(store.dataset(known["fingerprint"])):
         with (
             UserCode(context, task["snapshot"]["code"]) as code,
             tempfile.TemporaryDirectory(dir=context.folder, prefix=".prepare-") as scratch,
@@ -199,7 +200,7 @@ def _data(context: Context) -> Path:
 def _started_before(context: Context, member: str) -> bool:
     for folder in context.store.run_folder(context.run).glob(c.TRY_PREFIX + "*"):
         told = folder / "probabilities" / member
-        if folder != context.folder and (told / c.START).exists() and not (told / c.END).exists():
+        if folder != context.folder and is_there(told / c.START) and not is_there(told / c.END):
             return True
     return False
 

@@ -11,6 +11,7 @@ import errno
 import hashlib
 import os
 import re
+import shutil
 import socket
 import uuid
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,7 @@ from typing import Any
 from jobs.contract import (
     CANCELLED,
     CLAIM,
+    CLAIM_PREFIX,
     CSV,
     DATA,
     DEADLINE,
@@ -39,7 +41,20 @@ from jobs.contract import (
     RunId,
     parse_run_id,
 )
-from jobs.files import GONE, fsync, names, publish_bytes, publish_file, read_json, sha256_of, to_json, write_file
+from jobs.files import (
+    GONE,
+    fsync,
+    is_there,
+    look,
+    move,
+    names,
+    publish_bytes,
+    publish_file,
+    read_json,
+    sha256_of,
+    to_json,
+    write_file,
+)  # fmt: skip
 from jobs.removal import Removal
 
 __all__ = [
@@ -153,7 +168,7 @@ class Store(Removal):
         """Keep these bytes under their hash and return it."""
         digest = hashlib.sha256(data).hexdigest()
         path = self.snapshot(kind, digest)
-        if not path.exists():
+        if not is_there(path):
             publish_bytes(path, data)
         return digest
 
@@ -167,21 +182,32 @@ class Store(Removal):
             attempt += 1
 
     def claim_attempt(self, run: RunId, mark: dict[str, Any] | None = None) -> bool:
-        """Take exactly this attempt, unless somebody has it; ``mark`` tells who, until its first try begins."""
+        """Take exactly this attempt, unless somebody has it; ``mark`` tells who, until its first try begins.
+
+        A folder that is not empty takes the name: of two, one is refused, and it knows its own by the inode.
+        """
         folder = self.run_folder(run)
-        self._make_folder(folder.parent)
-        try:
-            folder.mkdir()
-        except FileExistsError:
+        if is_there(folder):
             return False
-        if mark is not None:
+        hidden = folder.with_name(f"{CLAIM_PREFIX}{run}.{uuid.uuid4().hex}")
+        self._make_folder(hidden)
+        try:
+            name = f".{CLAIM}" if mark is None else CLAIM
+            write_file(hidden / name, to_json({"schema": SCHEMA, **(mark or {})}))
+            own = os.stat(hidden)
             try:
-                publish_bytes(folder / CLAIM, to_json({"schema": SCHEMA, **mark}))
-            except OSError:
-                # Half a claim would keep everybody from the slot.
-                folder.rmdir()
-                raise
-        return True
+                os.rename(hidden, folder)
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, *GONE):
+                    raise
+                taken = look(folder, os.stat)
+                if taken is None:
+                    raise
+                return os.path.samestat(own, taken)
+            fsync(folder.parent)
+            return True
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
 
     def cancel(self, run: RunId, told: dict[str, Any]) -> None:
         """Write down that a run was ended by hand: ``reason``, ``by`` and ``time``. Of several the first counts."""
@@ -199,12 +225,12 @@ class Store(Removal):
     def begin_try(self, run: RunId, name: str, mark: dict[str, Any]) -> None:
         """Make a try's folder appear with its start mark inside; later steps of the same try find it."""
         folder = self.try_folder(run, name)
-        if folder.exists():
+        if is_there(folder):
             return
         hidden = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
-        hidden.mkdir(parents=True)
+        hidden.mkdir(parents=True, exist_ok=True)
         write_file(hidden / START, to_json(mark))
-        os.rename(hidden, folder)
+        move(hidden, folder)
 
     def publish(self, run: RunId, name: str) -> bool:
         """Commit a try's folder as the run's result; False if another try was first.
@@ -220,7 +246,7 @@ class Store(Removal):
         try:
             os.rename(source, target)
         except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT, errno.ESTALE):
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, *GONE):
                 raise
             record = read_json(target / RECORD)
             if record is None:
@@ -248,7 +274,7 @@ class Store(Removal):
         healed = []
         for run in self.runs(experiment, ENSEMBLE_TASK):
             target = self.archived(run.id, run.record)
-            if run.status == "succeeded" and not target.exists() and not self.is_archive_removed(run.id, target):
+            if run.status == "succeeded" and not is_there(target) and not self.is_archive_removed(run.id, target):
                 path = self.publish_archive(run.id)
                 if path is not None:
                     healed.append(path)
@@ -295,7 +321,7 @@ class Store(Removal):
         part = path.parent / f".{path.name}.{uuid.uuid4().hex}.part"
         try:
             part.write_bytes(data)
-            os.replace(part, path)
+            move(part, path)
         finally:
             part.unlink(missing_ok=True)
 
@@ -378,6 +404,9 @@ class Store(Removal):
         found = names(folder)
         tries = tuple(self._tries(folder, found))
         record = self.result(run)
+        if record is None and RESULT in found:
+            # Perhaps gc has taken it since; its tombstone came first.
+            found = names(folder)
         observed = (read_json(folder / OBSERVED) or {}) if OBSERVED in found else {}
         removed = (read_json(folder / REMOVED) or {}) if REMOVED in found else {}
         cancelled = (read_json(folder / CANCELLED) or {}) if CANCELLED in found else {}
@@ -445,14 +474,12 @@ def _minutes_of(month: str) -> tuple[int, int]:
 
 
 def _state(folder: Path) -> tuple[int, int] | None:
-    try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        if error.errno in GONE:
-            return None
-        raise
-    try:
-        told = os.fstat(handle)
-    finally:
-        os.close(handle)
-    return told.st_mtime_ns, told.st_ino
+    def state(path: Path) -> tuple[int, int]:
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            told = os.fstat(handle)
+        finally:
+            os.close(handle)
+        return told.st_mtime_ns, told.st_ino
+
+    return look(folder, state)

@@ -6,6 +6,7 @@ Standard library alone, Python 3.9: it is the entry point of every container and
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import signal
@@ -47,13 +48,13 @@ def main(argv: Sequence[str]) -> int:
 def supervise(context: Context, step: str, member: str | None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop(context))
-    if context.store.result(context.run) is not None:
-        print("cronsemble: this run has its result already", flush=True)
-        return c.DONE
-    if context.store.cancelled(context.run) is not None:
-        print("cronsemble: this run was cancelled", file=sys.stderr, flush=True)
-        return c.WRONG_INPUT
     try:
+        if context.store.result(context.run) is not None:
+            print("cronsemble: this run has its result already", flush=True)
+            return c.DONE
+        if context.store.cancelled(context.run) is not None:
+            print("cronsemble: this run was cancelled", file=sys.stderr, flush=True)
+            return c.WRONG_INPUT
         if step == "await" and not until_ended(context):
             # Nothing was begun, so nothing is told of it.
             return c.INTERRUPTED if context.stopped.is_set() else c.GIVES_WAY
@@ -63,9 +64,17 @@ def supervise(context: Context, step: str, member: str | None) -> int:
         _end(context, step, error)
         return error.code
     except OSError as error:
-        _end(context, step, StepError(f"{error.filename or context.store.root}: {error.strerror}"))
+        _end(context, step, StepError(f"{error.filename or context.store.root}: {error.strerror}{_who(error)}"))
         return c.FAILED
     return c.DONE
+
+
+def _who(error: OSError) -> str:
+    """Who was refused, where that is the matter."""
+    if error.errno not in (errno.EACCES, errno.EPERM):
+        return ""
+    nobody = " (on NFS root is usually nobody: run as the user that owns the store)" if os.geteuid() == 0 else ""
+    return f" for user {os.geteuid()}, group {os.getegid()}{nobody}"
 
 
 def _mark_start(context: Context) -> None:
@@ -99,7 +108,8 @@ def _end(context: Context, step: str, error: StepError) -> None:
     try:
         publish_bytes(context.folder / c.END, to_json(mark))
     except OSError as problem:
-        print(f"cronsemble: the reason could not be stored: {problem.strerror}", file=sys.stderr, flush=True)
+        if f": {problem.strerror}" not in str(error):  # else it has been said
+            print(f"cronsemble: the reason could not be stored: {problem.strerror}", file=sys.stderr, flush=True)
 
 
 def _tell_the_kubelet(reason: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -201,3 +203,73 @@ def test_killed_at_random_points_nothing_is_half_visible(tmp_path: Path) -> None
         assert (run.folder / c.RESULT / c.MEMBERS / "m.csv").stat().st_size == 50_000
     assert len(list(store.archive("e").glob("*.csv"))) == len(succeeded)
     assert succeed(store, store.claim("e", "ensemble", 1))
+
+
+def lose_replies(monkeypatch: pytest.MonkeyPatch, name: str, error: int) -> None:
+    """Do what ``os.name`` does, once each, and say what a server says that is asked a second time."""
+    real = getattr(os, name)
+
+    def twice(*args: Any, **more: Any) -> None:
+        real(*args, **more)
+        raise OSError(error, os.strerror(error), *args[:1])
+
+    monkeypatch.setattr(os, name, twice)
+
+
+@pytest.mark.parametrize("error", [errno.ENOENT, errno.ESTALE])
+def test_a_rename_whose_reply_was_lost_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int) -> None:
+    store = Store(tmp_path)
+    lose_replies(monkeypatch, "rename", error)
+    run = RunId(MINUTE, 1, "e", "train-a")
+    assert store.claim_attempt(run, {"kind": "manual"})
+    assert not store.claim_attempt(run, {"kind": "manual"})
+    assert store.claim("e", "train-a", MINUTE).attempt == 2
+    store.begin_try(run, "b", {})
+    store.observe(run, {"reason": "one"})
+    store.observe(run, {"reason": "two"})
+    assert succeed(store, run, "a")
+    assert store.read(run).observed["reason"] == "two"
+    assert sorted(os.listdir(store.run_folder(run))) == [c.CLAIM, c.OBSERVED, c.RESULT, "try-b"]
+    assert len(os.listdir(store.run_folder(run).parent)) == 2
+
+
+@pytest.mark.parametrize("name, error", [("link", errno.EEXIST), ("mkdir", errno.EEXIST)])
+def test_a_name_that_seems_taken_for_a_reply_was_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, error: int
+) -> None:
+    store = Store(tmp_path)
+    lose_replies(monkeypatch, name, error)
+    assert store.own("e", {"engine": "host:here"}) is None
+    run = store.claim("e", "train-a", MINUTE)
+    assert run.attempt == 1
+    store.begin_try(run, "a", {})
+    assert store.read(run).tries
+
+
+def test_a_removal_whose_replies_are_lost_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    run = store.claim("e", "train-a", MINUTE)
+    assert succeed(store, run, "a")
+    real, lost = os.unlink, [True, True]
+
+    def unlink(*args: Any, **more: Any) -> None:
+        real(*args, **more)
+        if lost:
+            lost.pop()
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), args[0])
+
+    monkeypatch.setattr(os, "unlink", unlink)
+    assert store.remove(store.run_folder(run))
+    assert not store.run_folder(run).exists()
+    assert not store.remove(store.run_folder(run))
+
+
+def test_a_claim_is_whole_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    run = RunId(MINUTE, 1, "e", "train-a")
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.EIO, "the server went away")))
+    with pytest.raises(OSError):
+        store.claim_attempt(run, {"kind": "manual"})
+    monkeypatch.undo()
+    assert not os.listdir(store.run_folder(run).parent)
+    assert store.claim_attempt(run, {"kind": "manual"})

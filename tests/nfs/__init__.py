@@ -1,0 +1,1 @@
+"""The store over real NFS: a small virtual machine with Debian's own kernel as server and as two clients."""

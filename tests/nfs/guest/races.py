@@ -1,0 +1,230 @@
+"""Several processes on two clients do the same at once: one wins, and everybody knows who."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
+
+from jobs.files import names
+from jobs.store import Store, publish_bytes, read_json, to_json
+from nfs.guest.clients import SERVER, VERSIONS, Worker, fork, fresh, mount
+from nfs.guest.runs import EXPERIMENT, MINUTE, TIME, begin, csv_of, faults_of, run_of, write
+
+RACERS = 4
+ROUNDS = 5
+
+Racer = Callable[[Store, int, Barrier], Any]
+
+
+def race(name: str, version: str, racer: Racer, prepare: Callable[[Store], None] | None = None) -> tuple[Store, list[Any]]:
+    """Run four racers on two clients; the store as the server has it, and what each returned."""
+    folder = fresh(f"{name}-{version}")
+    if prepare:
+        Worker(1, prepare, Store(mount(1, version) / folder)).answer()
+    barrier = fork.Barrier(RACERS, timeout=60)
+
+    def run(me: int, root: Path) -> Any:
+        try:
+            return racer(Store(root), me, barrier)
+        except BaseException:
+            barrier.abort()
+            raise
+
+    workers = [Worker(1 + me % 2, run, me, mount(1 + me % 2, version) / folder) for me in range(RACERS)]
+    found, errors = [], []
+    for worker in workers:
+        try:
+            found.append(worker.answer())
+        except RuntimeError as error:
+            errors.append(str(error))
+    # The others' only complaint is that they wait for one who failed.
+    errors.sort(key=lambda text: threading.BrokenBarrierError.__name__ in text)
+    assert not errors, f"vers={version}: {errors[0]}"
+    return Store(SERVER / folder), found
+
+
+def publishing() -> dict[str, Any]:
+    def racer(store: Store, me: int, barrier: Barrier) -> list[tuple[bool, str, str]]:
+        told = []
+        for number in range(ROUNDS):
+            run, name = run_of(number), f"t{me}"
+            # As the supervisor does first: this client now believes that there is none.
+            assert store.result(run) is None
+            write(store, run, name)
+            barrier.wait()
+            won = store.publish(run, name)
+            record = store.result(run)
+            told.append((won, record["try"] if record else "nobody", store.read(run).status))
+            barrier.wait()
+        return told
+
+    wins = {}
+    for version in VERSIONS:
+        store, told = race("publish", version, racer)
+        for number in range(ROUNDS):
+            run = run_of(number)
+            winners = [f"t{me}" for me in range(RACERS) if told[me][number][0]]
+            record = store.result(run)
+            assert record is not None and winners == [record["try"]], f"vers={version} {run}: {winners} won, {record}"
+            assert {each[number][1:] for each in told} == {(winners[0], "succeeded")}, f"vers={version}: {told}"
+            assert not faults_of(store.run_folder(run) / "result", run, record)
+            assert len(names(store.run_folder(run))) == RACERS
+        wins[version] = [sum(each[0] for each in mine) for mine in told]
+    return {"rounds": ROUNDS, "wins of each": wins}
+
+
+def claiming() -> dict[str, Any]:
+    def racer(store: Store, me: int, barrier: Barrier) -> list[tuple[int, int]]:
+        mine = []
+        for number in range(ROUNDS):
+            barrier.wait()
+            for _ in range(2):
+                run = store.claim(EXPERIMENT, "train-a", MINUTE + number, {"process": {"host": f"racer {me}"}})
+                mine.append((number, run.attempt))
+        return mine
+
+    for version in VERSIONS:
+        store, told = race("claim", version, racer)
+        taken = sorted(each for mine in told for each in mine)
+        attempts = range(1, 2 * RACERS + 1)
+        assert taken == [(number, attempt) for number in range(ROUNDS) for attempt in attempts], f"vers={version}: {taken}"
+        for me, mine in enumerate(told):
+            for number, attempt in mine:
+                mark = store.claim_of(run_of(number, "train-a", attempt))
+                assert mark is not None and mark["process"]["host"] == f"racer {me}"
+    return {"claims": ROUNDS * RACERS * 2}
+
+
+def claiming_one_attempt() -> dict[str, Any]:
+    """As two engines that serve the same slot do."""
+
+    def racer(store: Store, me: int, barrier: Barrier) -> list[bool]:
+        won = []
+        for number in range(ROUNDS):
+            barrier.wait()
+            won.append(store.claim_attempt(run_of(number), {"process": {"host": f"racer {me}"}}))
+        return won
+
+    for version in VERSIONS:
+        _, told = race("attempt", version, racer)
+        assert all(sum(each[number] for each in told) == 1 for number in range(ROUNDS)), f"vers={version}: {told}"
+    return {"rounds": ROUNDS}
+
+
+def pinning() -> dict[str, Any]:
+    """The first prepare of a date fixes its data; the others find what it fixed, though they have looked before in vain."""
+
+    def racer(store: Store, me: int, barrier: Barrier) -> list[tuple[bool, Any]]:
+        told = []
+        for number in range(ROUNDS):
+            pin = store.pin(EXPERIMENT, "2026-11-23", f"k{number}")
+            assert read_json(pin) is None
+            barrier.wait()
+            won = publish_bytes(pin, to_json({"by": me}))
+            told.append((won, (read_json(pin) or {}).get("by")))
+        return told
+
+    for version in VERSIONS:
+        _, told = race("pin", version, racer)
+        for number in range(ROUNDS):
+            winners = [me for me in range(RACERS) if told[me][number][0]]
+            assert len(winners) == 1 and {each[number][1] for each in told} == set(winners), f"vers={version}: {told}"
+    return {"rounds": ROUNDS}
+
+
+def archiving() -> dict[str, Any]:
+    """The combining pod, and commands that heal, link the same CSV at once."""
+
+    def prepare(store: Store) -> None:
+        for number in range(ROUNDS):
+            write(store, run_of(number), "t")
+            assert store.publish(run_of(number), "t")
+
+    def racer(store: Store, me: int, barrier: Barrier) -> int:
+        for number in range(ROUNDS):
+            barrier.wait()
+            path = store.publish_archive(run_of(number))
+            assert path is not None and path.read_bytes() == csv_of(run_of(number), "t"), f"racer {me}: {path}"
+        barrier.wait()
+        return len(store.heal_archive(EXPERIMENT))
+
+    for version in VERSIONS:
+        store, healed = race("archive", version, racer, prepare)
+        dated = [f"{run_of(number).dated_name}.{kind}" for number in range(ROUNDS) for kind in ("csv", "members")]
+        assert names(store.archive(EXPERIMENT)) == sorted(dated)
+        assert not any(name.endswith(".part") for name in os.listdir(store.archive(EXPERIMENT)))
+        assert healed == [0] * RACERS, f"vers={version}: {healed} were healed though nothing was amiss"
+    return {"rounds": ROUNDS}
+
+
+def owning() -> dict[str, Any]:
+    def racer(store: Store, me: int, barrier: Barrier) -> list[str | None]:
+        told = []
+        for number in range(ROUNDS):
+            assert store.owner(f"e{number}") is None
+            barrier.wait()
+            other = store.own(f"e{number}", {"engine": f"host:{me}"})
+            told.append(None if other is None else str(other["engine"]))
+        return told
+
+    for version in VERSIONS:
+        store, told = race("owner", version, racer)
+        for number in range(ROUNDS):
+            owner = store.owner(f"e{number}")
+            assert owner is not None
+            for me in range(RACERS):
+                expected = None if owner["engine"] == f"host:{me}" else owner["engine"]
+                assert told[me][number] == expected, f"vers={version}: racer {me} was told {told[me][number]}, it is {owner}"
+    return {"rounds": ROUNDS}
+
+
+def revising() -> dict[str, Any]:
+    """Every pod adds the revisions that the store lacks: each is there once."""
+
+    def revision(number: int, engine: str) -> dict[str, Any]:
+        return {"revision": number, "time": TIME, "engine": engine, "tasks": {}}
+
+    def racer(store: Store, me: int, barrier: Barrier) -> int:
+        for number in range(ROUNDS):
+            barrier.wait()
+            store.add_revisions(EXPERIMENT, [revision(number, "cluster:x"), revision(number, f"host:{me}")])
+            assert {(each["revision"], each["engine"]) for each in store.revisions(EXPERIMENT)} >= {
+                (number, "cluster:x"),
+                (number, f"host:{me}"),
+            }
+        barrier.wait()
+        return len(store.revisions(EXPERIMENT))
+
+    for version in VERSIONS:
+        _, told = race("revisions", version, racer)
+        assert told == [ROUNDS * (1 + RACERS)] * RACERS, f"vers={version}: {told}"
+    return {"revisions": ROUNDS * (1 + RACERS)}
+
+
+def observing() -> dict[str, Any]:
+    """Two commands tell what they saw of a run in one file, and others read it meanwhile: the old or the new, whole."""
+
+    def prepare(store: Store) -> None:
+        begin(store, run_of(0), "t")
+        store.observe(run_of(0), {"by": 0, "number": 0, "reason": "x" * 3000})
+
+    def racer(store: Store, me: int, barrier: Barrier) -> int:
+        barrier.wait()
+        last: dict[int, int] = {}
+        for number in range(1, 1 + 3 * ROUNDS):
+            if me < 2:
+                store.observe(run_of(0), {"by": me, "number": number, "reason": "x" * 3000, "status": "failed"})
+            seen = store.read(run_of(0)).observed
+            assert seen.get("reason") == "x" * 3000, f"racer {me} read {seen}"
+            by, told = int(seen["by"]), int(seen["number"])
+            assert told >= last.get(by, 0), f"racer {me} read {told} by {by} after {last[by]}"
+            last[by] = told
+        return len(last)
+
+    for version in VERSIONS:
+        race("observed", version, racer, prepare)
+    return {"replaced": 6 * ROUNDS}
