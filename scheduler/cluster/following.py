@@ -12,8 +12,8 @@ from scheduler.cluster import kinds, live
 from scheduler.cluster.api import Api
 from scheduler.cluster.failures import ClusterError, Forbidden, Refused
 from scheduler.cluster.live import Object
+from scheduler.cluster.observing import JOB_NAME, observe
 
-JOB_NAME = "batch.kubernetes.io/job-name"
 LOOK = 1.0
 """Seconds between two looks at the cluster."""
 AGAIN = 5.0
@@ -158,21 +158,9 @@ def containers(status: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def failure(seen: Seen) -> str:
-    """Why a Job failed, by what the cluster tells of it."""
-    told: list[dict[str, Any]] = [
-        each for each in (seen.job or {}).get("status", {}).get("conditions") or () if each.get("type") == "Failed"
-    ]
-    why: str = next((f"{each.get('reason', '')}: {each.get('message', '')}" for each in told), "its Job failed")
-    for pod in reversed(seen.pods):
-        for each in containers(pod["status"]):
-            end = (each.get("state") or {}).get("terminated") or {}
-            if end.get("exitCode"):
-                reason = end.get("reason", "")
-                killed = " (killed for memory)" if reason == "OOMKilled" else ""
-                return f"{step(each['name'])} ended with exit status {end['exitCode']}{killed}; {why}"
-        if pod["status"].get("reason"):
-            return f"{pod['status']['reason']}: {pod['status'].get('message', '')}; {why}"
-    return why
+    """Why a Job failed, by what the cluster tells of it: as the history tells it."""
+    told = observe(seen.job, seen.pods) if seen.job is not None else None
+    return (told and told.reason) or "its Job failed"
 
 
 def trouble(api: Api, namespace: str, names: Iterable[str]) -> str:

@@ -13,8 +13,9 @@ from scheduler import logs
 from scheduler.cluster import kinds, live, rights
 from scheduler.cluster.api import Api
 from scheduler.cluster.failures import NotFound, Refused, Unreachable
-from scheduler.cluster.following import JOB_NAME, LOOK, Seen, containers, failure, pods_of, stage
+from scheduler.cluster.following import LOOK, Seen, containers, failure, pods_of, stage
 from scheduler.cluster.live import Object
+from scheduler.cluster.observing import JOB_NAME
 from scheduler.cluster.reconcile import Target
 from scheduler.errors import CronsembleError, UnknownRun
 from scheduler.whereabouts import Place
