@@ -23,21 +23,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jobs.contract import (
-    CANCELLED,
-    CLAIM,
-    END,
-    OBSERVED,
-    RECORD,
-    REMOVED,
-    RESULT,
-    SELECTION,
-    START,
-    TRY_PREFIX,
-    VERDICT,
-    RunId,
-    parse_run_id,
-)
+from jobs.contract import END, RECORD, RESULT, SELECTION, START, TRY_PREFIX, RunId, parse_run_id
 from jobs.files import GONE, names
 from jobs.inside import files_in, read_in
 from jobs.store import Store
@@ -183,7 +169,7 @@ def _run(store: Store, run: RunId, unit: str, now: float) -> Iterator[bytes]:
     simple = run_state(folder, False, now)
     inner = run_state(folder, True, now)
     found = names(folder)
-    base = [name for name in (CANCELLED, CLAIM, OBSERVED, REMOVED, VERDICT) if name in found]
+    base = [name for name in found if name.endswith(".json")]
     folders = [name for name in found if name == RESULT or name.startswith(TRY_PREFIX)]
     for name in folders:
         own = [RECORD] if name == RESULT else [START, END, SELECTION]

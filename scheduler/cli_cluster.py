@@ -6,11 +6,8 @@ from typing import Annotated
 
 import typer
 
-from scheduler.options import DEFAULT_FILE, DEFAULT_FILES, AsJson, Context, File, Files, Kubeconfig
+from scheduler.options import DEFAULT_FILE, DEFAULT_FILES, AsJson, Context, File, Files, Kubeconfig, Namespace
 
-Namespace = Annotated[
-    str | None, typer.Option("--namespace", "-n", help="The namespace; the configuration's cluster.namespace by default.")
-]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before objects are removed.")]
 Force = Annotated[bool, typer.Option("--force-conflicts", help="Take fields that others own, and what kubectl applied.")]
 Wait = Annotated[str | None, typer.Option("--wait", help="How long to wait for another sync to end, e.g. 2m.")]

@@ -13,7 +13,7 @@ ExperimentName = Annotated[str | None, typer.Option("--experiment", help="The ex
 Context = Annotated[str | None, typer.Option("--context", help="The kubeconfig's context; its current one by default.")]
 Kubeconfig = Annotated[Path | None, typer.Option("--kubeconfig", help="The kubeconfig; KUBECONFIG or ~/.kube/config by default.")]
 Namespace = Annotated[
-    str | None, typer.Option("--namespace", help="The namespace; the configuration's cluster.namespace by default.")
+    str | None, typer.Option("--namespace", "-n", help="The namespace; the configuration's cluster.namespace by default.")
 ]
 Offline = Annotated[bool, typer.Option("--offline", help="Do not look at the cluster; of its store, what was seen last.")]
 DEFAULT_FILE = Path("config.yaml")
