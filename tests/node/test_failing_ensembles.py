@@ -65,7 +65,7 @@ def test_a_predict_that_is_killed_is_left_out_by_the_next_try(joint: Scene) -> N
     joint.end(name, "Failed")
     status, reason, evidence = joint.kept_outcome(name)
     assert (status, evidence) == ("no quorum", "recorded")
-    assert "good: left out: an earlier try of this run ended while it was predicting" in reason
+    assert "good: an earlier try of this run ended while it was predicting" in reason
     assert joint.results(name) == []
     told = joint.experiment.good("history", name, "--store", str(joint.store))
     assert "predict-good was killed from outside" in told
