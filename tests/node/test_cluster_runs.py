@@ -245,3 +245,22 @@ def test_a_store_that_only_the_cluster_mounts(house: House, first: str) -> None:
     assert "epoch 2/2: loss" in house.run("logs", made, "-f", mounted=False)
     said = house.run("cancel", made, mounted=False, code=1)
     assert f"{made}: it has no Job at work; it succeeded" in said
+
+
+def test_what_keeps_a_run_from_beginning_is_told_and_cancel_ends_it(house: House, first: str) -> None:
+    text = house.file.read_text()
+    house.file.write_text(
+        text.replace("cntk:   {deadline: 10m, resources: {cpu: 500m,", "cntk:   {deadline: 10m, resources: {cpu: 500,")
+    )
+    before = set(house.jobs())
+    process = house.start("run", "--cluster", "--member", "cntk")
+    assert process.stdout is not None
+    assert any("Insufficient cpu" in line for line in process.stdout)
+    (name,) = set(house.jobs()) - before
+    assert house.run("cancel", "train-cntk", "--cluster").strip() == f"{name}: cancelled"
+    out, said = process.communicate(timeout=60)
+    assert (process.returncode, f"{name}: interrupted: cancelled by " in said) == (1, True), out + said
+    house.file.write_text(text)
+    row = next(row for row in json.loads(house.run("history", "--json")) if row["run"] == name)
+    assert (row["status"], row["kind"], row["evidence"]) == ("interrupted", "manual", "observed")
+    assert (house.store.root / "runs" / "hand" / "train-cntk").stat().st_uid == USER
