@@ -45,6 +45,7 @@ AGAIN = 5
 
 def fill(folder: Path, runs: int) -> int:
     """A store of so many runs, each with a log of 10 kB, unchanged for an hour, as pods own it; its bytes."""
+    folder.mkdir(parents=True)
     build(folder, runs)
     size, then = 0, time.time() - 3600
     for result in (folder / "store/runs").glob("*/*/*/*/*"):

@@ -21,6 +21,11 @@ class Reach:
     def run_folder(self, run: RunId) -> Path:
         return self.root / "runs" / run.experiment / run.task / run.month / str(run)
 
+    @property
+    def is_offline(self) -> bool:
+        """Whether what is not at hand cannot be had now."""
+        return False
+
     def bring(self, run: RunId, *patterns: str) -> None:
         """Have those of a run's files at hand whose path within the run's folder fits a pattern (``*`` also fits ``/``)."""
 

@@ -48,22 +48,23 @@ class Reader:
         self._namespace = str(experiment.cluster["namespace"])
         self._pod: dict[str, Any] | None = None
         self._program = build_beside()
-        self.idle = float(os.environ.get("CRONSEMBLE_READER_IDLE") or IDLE)
+        self.idle = _idle(os.environ.get("CRONSEMBLE_READER_IDLE"))
         """Seconds without a word after which it ends."""
         self.seconds: dict[str, float] = {}
         """What the latest ``open`` took: ``pod`` to be ready, ``session`` to answer."""
 
     def open(self) -> Session:
         """A conversation with the program beside the store; raises ClusterError that says why there is none."""
-        began = time.monotonic()
-        if self._pod is None or not self._runs():
-            self._start()
+        self._began = time.monotonic()
+        if self._pod is not None and self._runs():
+            return self._speak(str(self._pod["metadata"]["name"]))
+        return self._start()
+
+    def _speak(self, name: str) -> Session:
         ready = time.monotonic()
-        assert self._pod is not None
-        name = str(self._pod["metadata"]["name"])
         command = serving("serve-store", STORE, ALIVE)
         session = Session(Exec(self._api, self._namespace, name, CONTAINER, command), f"pod {name}", self._program)
-        self.seconds = {"pod": ready - began, "session": time.monotonic() - ready}
+        self.seconds = {"pod": ready - self._began, "session": time.monotonic() - ready}
         return session
 
     def close(self) -> None:
@@ -83,7 +84,7 @@ class Reader:
         self._remove(found)
         return False
 
-    def _start(self) -> None:
+    def _start(self) -> Session:
         name = f"cronsemble-reader-{secrets.token_hex(4)}"
         self._say(f"starting the reader pod {name}…")
         body = reader_pod(self._experiment, name, who(), self.idle)
@@ -94,12 +95,13 @@ class Reader:
                 f"namespace {self._namespace}: not found: is it the right cluster, and has sync made it?"
             ) from error
         try:
-            self._wait(name)
+            return self._wait(name)
         except BaseException:
             self.close()
             raise
 
-    def _wait(self, name: str) -> None:
+    def _wait(self, name: str) -> Session:
+        """The first conversation that comes about: the kubelet runs a container for a second before it says so."""
         deadline, quiet_until = time.monotonic() + PATIENCE, time.monotonic() + QUIET
         pause, pulled, told = 0.05, "", ""
         while True:
@@ -107,8 +109,15 @@ class Reader:
             status = pod["status"]
             container: dict[str, Any] = next(iter(status.get("containerStatuses") or []), {})
             waiting = (container.get("state") or {}).get("waiting") or {}
-            if (container.get("state") or {}).get("running"):
-                return
+            is_running = "running" in (container.get("state") or {})
+            if "nodeName" in pod["spec"]:
+                try:
+                    return self._speak(name)
+                except Forbidden:
+                    raise
+                except ClusterError:
+                    if is_running:
+                        raise
             if waiting.get("reason") == "ErrImagePull":
                 pulled = str(waiting.get("message") or "")
             if waiting.get("reason") in _HOPELESS:
@@ -183,3 +192,10 @@ def _ended(status: dict[str, Any], container: dict[str, Any]) -> str:
     if ended:
         return f"it ended at once with {ended.get('exitCode')}: {ended.get('reason')} {ended.get('message') or ''}"
     return f"{status.get('reason') or status.get('phase')}: {status.get('message') or ''}"
+
+
+def _idle(given: str | None) -> float:
+    try:
+        return max(float(given or IDLE), 1.0)
+    except ValueError as error:
+        raise ClusterError(f"CRONSEMBLE_READER_IDLE={given}: type a number of seconds, e.g. 60") from error

@@ -61,9 +61,13 @@ class Session:
         """When it was last spoken with, by the monotonic clock."""
         self.received = 0
         """Bytes of answers so far, as they came."""
-        if program:
-            pipe.write(b"%d\n" % len(program) + program)
-        self._greet()
+        try:
+            if program:
+                pipe.write(b"%d\n" % len(program) + program)
+            self._greet()
+        except BaseException:
+            pipe.close()
+            raise
 
     def __enter__(self) -> Session:
         return self

@@ -146,8 +146,9 @@ class Scene:
         folder = self.folder(name)
         return [each for each in os.listdir(folder) if not each.startswith("try-") and (folder / each).is_dir()]
 
-    def kill(self, *words: str) -> int:
-        """Kill the first process of the container that runs this command, as the node's kernel would: its pid."""
+    def kill(self, name: str, *words: str) -> int:
+        """Kill the first process of a run's container that has these words in its command, as a kernel would: its pid."""
+        run = f"CRONSEMBLE_RUN={name}".encode()
 
         def found() -> int:
             for path in Path("/proc").glob("[0-9]*/cmdline"):
@@ -155,7 +156,7 @@ class Scene:
                     line = path.read_bytes().split(b"\0")
                     status = dict(each.split(":", 1) for each in (path.parent / "status").read_text().splitlines())
                     is_first = status["NSpid"].split()[-1] == "1"
-                    if is_first and all(word.encode() in line for word in words) and self._is_mine(path.parent):
+                    if is_first and all(word.encode() in line for word in words) and run in _environment(path.parent):
                         return int(path.parent.name)
             return 0
 
@@ -163,9 +164,9 @@ class Scene:
         os.kill(pid, signal.SIGKILL)
         return pid
 
-    def _is_mine(self, process: Path) -> bool:
-        environment = (process / "environ").read_bytes().split(b"\0")
-        return any(each.startswith(f"CRONSEMBLE_RUN={self.experiment.name}-".encode()) for each in environment)
+
+def _environment(process: Path) -> list[bytes]:
+    return (process / "environ").read_bytes().split(b"\0")
 
 
 @contextlib.contextmanager

@@ -61,7 +61,7 @@ def test_two_ensemble_runs_of_a_slot_at_once_and_two_tries_of_one(joint: Scene) 
 def test_a_predict_that_is_killed_is_left_out_by_the_next_try(joint: Scene) -> None:
     """With none of the others there, nobody is left: no quorum, in words."""
     name = joint.start("ensemble", later=1)
-    joint.kill("supervise", "predict", "good")
+    joint.kill(name, "supervise", "predict", "good")
     joint.end(name, "Failed")
     status, reason, evidence = joint.kept_outcome(name)
     assert (status, evidence) == ("no quorum", "recorded")

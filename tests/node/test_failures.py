@@ -38,6 +38,7 @@ def test_one_whose_first_process_is_killed_from_outside(harm: Scene) -> None:
     harm.await_waiting(name)
     assert harm.outcome(name) == ("running", "train on node", "observed")
     harm.kill(
+        name,
         "supervise",
         "train",
     )
@@ -53,7 +54,7 @@ def test_one_whose_first_process_is_killed_from_outside(harm: Scene) -> None:
 def test_one_killed_for_memory(harm: Scene) -> None:
     name = harm.run("train-hungry")
     harm.end(name, "Failed")
-    status, reason, evidence = harm.kept_outcome(name)
+    status, reason, _ = harm.kept_outcome(name)
     assert status == "failed" and "killed" in reason and "for memory" in reason and "400" in reason, reason
     assert harm.results(name) == []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -139,6 +140,17 @@ def test_a_tool_that_is_killed_leaves_a_pod_that_ends(laptop: Laptop, pods: Clus
         tool.kill()
     pods.wait_for(lambda: readers(pods, namespace) == ["Succeeded"], 30, "the pod's own end")
     laptop.says("history")
+    assert readers(pods, namespace) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_tool_that_is_stopped_removes_its_pod(laptop: Laptop, pods: Cluster, namespace: str, number: int) -> None:
+    command = [sys.executable, "-c", HANGS, str(laptop.config), str(pods.kubeconfig)]
+    with subprocess.Popen(command, env=laptop.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as tool:
+        assert tool.stdout is not None
+        assert tool.stdout.readline() == b"there\n"
+        tool.send_signal(number)
+        tool.communicate(timeout=30)
     assert readers(pods, namespace) == []
 
 
