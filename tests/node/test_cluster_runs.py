@@ -264,3 +264,17 @@ def test_what_keeps_a_run_from_beginning_is_told_and_cancel_ends_it(house: House
     row = next(row for row in json.loads(house.run("history", "--json")) if row["run"] == name)
     assert (row["status"], row["kind"], row["evidence"]) == ("interrupted", "manual", "observed")
     assert (house.store.root / "runs" / "hand" / "train-cntk").stat().st_uid == USER
+
+
+def test_a_run_of_the_cluster_repeats_here_identically(house: House, first: str, keras3_image: str, legacy: str) -> None:
+    """And the other way round: what was made here repeats on the cluster."""
+    original = house.runs("ensemble")[0]
+    before = {run.id for run in house.runs("ensemble")}
+    said = house.run("rerun", str(original.id), "--experiment", "hand")
+    (here,) = [run for run in house.runs("ensemble") if run.id not in before]
+    assert f"{here.id} repeats {original.id}: identical" in said
+    archived = [house.store.archived(run.id, run.record).read_bytes() for run in (original, here)]
+    assert archived[0] == archived[1]
+    assert here.record["host"] != original.record["host"]
+    said = house.run("rerun", str(here.id), "--experiment", "hand", "--cluster")
+    assert f"repeats {here.id}: identical" in said
