@@ -36,7 +36,7 @@ def pod(name: str = "x", phase: str = "Pending", made: str = BEGAN, **more: Any)
     statuses = [{"name": step, "image": "r/i:1", "state": state} for step, state in states]
     resources = {"limits": {"memory": "300Mi"}}
     return {
-        "metadata": {"name": f"{NAME}-{name}", "uid": name, "creationTimestamp": made, **more.pop("metadata", {})},
+        "metadata": {"name": f"{NAME}-abcd{name}", "uid": name, "creationTimestamp": made, **more.pop("metadata", {})},
         "spec": {"nodeName": "n1", "containers": [{"name": "train", "resources": resources}], **more.pop("spec", {})},
         "status": {"phase": phase, "initContainerStatuses": statuses[:1], "containerStatuses": statuses[1:], **more},
     }
@@ -51,7 +51,7 @@ def waiting(reason: str, message: str = "") -> dict[str, Any]:
     return {"waiting": {"reason": reason, "message": message}}
 
 
-def event(reason: str, message: str, kind: str = "Pod", name: str = f"{NAME}-x", at: str = ENDED) -> dict[str, Any]:
+def event(reason: str, message: str, kind: str = "Pod", name: str = f"{NAME}-abcdx", at: str = ENDED) -> dict[str, Any]:
     return {"involvedObject": {"kind": kind, "name": name}, "reason": reason, "message": message, "lastTimestamp": at}
 
 
