@@ -166,7 +166,7 @@ def first_steps(cluster: Cluster, node: Node, images: dict[str, str], folder: Pa
             told = moments(cluster.kubectl("logs", pod, "-c", "train", "-n", namespace))
             step = minute * 60 + sum(ours[backend][-1].values())
             total[backend].append((step - seen[job]["pod"], told["step"] - seen[pod]["pod"]))
-        experiment.good("delete", "first", "--yes", "--kill-running", file=False)
+        experiment.good("delete", "--yes", "--kill-running")
     for backend in BACKENDS:
         shown = ", ".join(f"{name} {statistics.median(each[name] for each in ours[backend]):.2f}" for name in PARTS)
         whole = statistics.median(sum(each.values()) for each in ours[backend])

@@ -81,11 +81,14 @@ def states_of(store: Store, experiment: str, unit: str, is_open: Collection[str]
 
 def run_state(folder: Path, is_open: bool, now: float) -> str:
     """The state of a run's folder; of one that is open, with those of its tries."""
+    # Listed first: else a client of NFS may tell the mtimes of up to a minute ago.
+    found = names(folder) if is_open else []
     told = _stat(folder)
     state = "" if told is None else _state(told.st_mtime_ns, now)
     if is_open:
-        for name in names(folder):
+        for name in found:
             if name.startswith(TRY_PREFIX):
+                names(folder / name)
                 inner = _stat(folder / name)
                 state += "" if inner is None else f" {name}:{_state(inner.st_mtime_ns, now)}"
     return state

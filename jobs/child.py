@@ -85,10 +85,10 @@ def run_child(
     if code == c.WRONG_INPUT:
         raise StepError(last.decode(errors="replace").strip() or f"{program}: wrong input", c.WRONG_INPUT, exit_code=code)
     if code:
-        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
         if memory_kills() > killed_before:
             how += f" for memory{_limit()}" if code == -signal.SIGKILL else f", a process of it killed for memory{_limit()}"
-        raise StepError(f"{program} ended with {how}: {last.decode(errors='replace').strip()[:300]}", exit_code=code)
+        raise StepError(f"{program} {how}: {last.decode(errors='replace').strip()[:300]}", exit_code=code)
 
 
 def memory_kills(root: Path = Path("/sys/fs/cgroup")) -> int:

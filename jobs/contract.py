@@ -34,6 +34,9 @@ ENV_THEANO_WARM = "CRONSEMBLE_THEANO_WARM"  # a baked compile folder, copied bef
 REVISIONS = "/cronsemble/revisions"
 """Where a pod finds the revisions of its experiment, a JSON file each, if there are any."""
 
+LAST_WORDS, LAST_WORDS_SIZE = "/dev/termination-log", 4096
+"""Where a container leaves its last words for the kubelet, and how many bytes of them it takes."""
+
 PROGRAM_FILE = "program.pyz"
 CODE_FILE = "code.zip"
 """Names in the folder of a mounted snapshot."""

@@ -128,11 +128,7 @@ class Ledger(Reach):
     def _make_folder(self, folder: Path) -> None:
         """Make a folder that others write in too: as open as the one it is in, and where root makes it, of the same owner."""
         self.root.mkdir(parents=True, exist_ok=True)
-        missing = []
-        while folder != self.root and not folder.exists():
-            missing.append(folder)
-            folder = folder.parent
-        for each in reversed(missing):
+        for each in [each for each in (*reversed(folder.parents), folder) if self.root in each.parents and not each.exists()]:
             each.mkdir(exist_ok=True)
             above = os.stat(each.parent)
             # A server that squashes root has made it another's already.

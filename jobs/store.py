@@ -340,6 +340,7 @@ class Store(Removal):
 
     def data_of(self, run: RunId) -> dict[str, Any] | None:
         """What a run's prepare step pinned: by its result, else by the newest of its tries that came so far."""
+        self.bring(run, f"*/{DATA}")
         folder = self.run_folder(run)
         tries = [name for name in names(folder) if name.startswith(TRY_PREFIX)]
         started = {name: str((read_json(folder / name / START) or {}).get("time", "")) for name in tries}

@@ -104,11 +104,23 @@ def _end(context: Context, step: str, error: StepError) -> None:
         "tail": _tail(context.folder / c.LOG),
         **error.facts,
     }
+    _tell_the_kubelet(f"{what}{error}")
     try:
         publish_bytes(context.folder / c.END, to_json(mark))
     except OSError as problem:
         if f": {problem.strerror}" not in str(error):  # else it has been said
             print(f"cronsemble: the reason could not be stored: {problem.strerror}", file=sys.stderr, flush=True)
+
+
+def _tell_the_kubelet(reason: str) -> None:
+    """Leave the reason where Kubernetes looks for a container's last words: the volume may be what failed."""
+    try:
+        # Made by the kubelet; outside a pod there is none, and none is made.
+        handle = os.open(c.LAST_WORDS, os.O_WRONLY | os.O_TRUNC)
+    except OSError:
+        return
+    with open(handle, "wb") as file:
+        file.write(reason.encode()[: c.LAST_WORDS_SIZE])
 
 
 def _tail(path: Path) -> list[str]:

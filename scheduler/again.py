@@ -11,7 +11,7 @@ from typing import Any
 
 from jobs.contract import ENSEMBLE_TASK
 from jobs.store import Run, Store
-from scheduler import backfill, repeats, rerun, targets, terminal
+from scheduler import backfill, judging, repeats, rerun, targets, terminal, views
 from scheduler.config import Experiment, load
 from scheduler.dates import minutes
 from scheduler.errors import CronsembleError
@@ -33,9 +33,15 @@ def rerun_runs(
     tolerance: float,
     jobs: int | None,
     as_json: bool,
+    judge: bool = False,
     cluster: OnCluster | None = None,
 ) -> int:
-    """Repeat the runs that ``what`` names; 0, 1 if something is missing or failed, 2 if something changed, 130."""
+    """Repeat the runs that ``what`` names, or with ``judge`` only judge that repeat.
+
+    0, 1 if something is missing or failed, 2 if something changed, 130.
+    """
+    if judge:
+        return _judge(place, what, tolerance, as_json)
     found = targets.originals(place.store, place.name, what, task)
     if place.problem and not current:
         print(f"{place.problem}\ngoing on from what {place.store.root} kept", file=sys.stderr)
@@ -73,6 +79,25 @@ def rerun_runs(
     if any(each["status"] not in good for each in flat if each["run"]):
         return 1
     return 2 if any(each["verdict"] == CHANGED for each in flat) else 0
+
+
+def _judge(place: Place, what: str, tolerance: float, as_json: bool) -> int:
+    """The verdict on a repeat that was left at work; it is kept beside it."""
+    run = views.find(place.store, place.name, what)
+    original = judging.repeated(run)
+    if original is None:
+        why = "it is still at work" if run.status == "running" else f"it {run.status}" if not run.record else "it repeats no run"
+        raise CronsembleError(f"{run.id}: {why}: there is nothing to compare")
+    (outcome,) = judging.repeats(place.store, [run], tolerance)
+    for each in (*outcome.members.values(), outcome):
+        if each.run is not None and each.run.id != each.original:
+            judging.keep(place.store, each, tolerance, lambda text: print(text, file=sys.stderr))
+    told = [outcome.as_json()]
+    if as_json:
+        print(json.dumps({"experiment": place.name, "runs": told}, indent=1))
+    else:
+        _print_verdicts(told)
+    return 2 if any(each["verdict"] == CHANGED for each in (told[0], *told[0].get("members", {}).values())) else 0
 
 
 def _print_verdicts(told: list[dict[str, Any]]) -> None:

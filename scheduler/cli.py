@@ -204,6 +204,29 @@ def show(
 
 
 @app.command()
+def get(
+    what: Annotated[
+        str, typer.Argument(help="A date (2026-11-20, in the experiment's zone), a slot, an ensemble run, or latest.")
+    ] = "latest",
+    file: File = DEFAULT_FILE,
+    to: Annotated[Path, typer.Option(help="The folder to copy into.")] = Path(),
+    members: Annotated[bool, typer.Option("--members", help="Each member's probabilities too.")] = False,
+    offline: Offline = False,
+    context: Context = None,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    store: StoreFolder = None,
+    experiment: ExperimentName = None,
+) -> None:
+    """Copy archived predictions out of the store. Example: cronsemble get 2026-11-20 --to morning/"""
+    from scheduler.get import get_predictions
+    from scheduler.whereabouts import Cluster, opened
+
+    with opened(file, store, experiment, Cluster(kubeconfig, context, namespace, offline)) as place:
+        get_predictions(place, what, to, members)
+
+
+@app.command()
 def put(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="The files to copy.")],
     file: File = DEFAULT_FILE,

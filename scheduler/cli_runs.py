@@ -59,6 +59,7 @@ def rerun(
         bool, typer.Option("--with-current-config", help="Ask what today's configuration would have said.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run and what is missing.")] = False,
+    verdict: Annotated[bool, typer.Option("--verdict", help="Make nothing: judge this repeat, which was left at work.")] = False,
     tolerance: Annotated[float, typer.Option(min=0.0, help="The largest difference that is still equal.")] = 1e-6,
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="CPUs to use; all by default.")] = None,
     store: StoreFolder = None,
@@ -74,7 +75,7 @@ def rerun(
     from scheduler.again import rerun_runs
     from scheduler.whereabouts import Cluster, locate, opened
 
-    cluster = _cluster(on_cluster, wait, file, store, kubeconfig, context, namespace)
+    cluster = _cluster(on_cluster or verdict, wait, file, store, kubeconfig, context, namespace)
     elsewhere = opened(file, store, experiment, Cluster(kubeconfig, context, namespace)) if cluster else None
     with elsewhere or nullcontext(locate(file, store, experiment)) as place:
         code = rerun_runs(
@@ -87,6 +88,7 @@ def rerun(
             tolerance=tolerance,
             jobs=jobs,
             as_json=as_json,
+            judge=verdict,
             cluster=cluster,
         )
     raise typer.Exit(code)

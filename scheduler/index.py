@@ -145,8 +145,8 @@ def fact_of(run: Run) -> Fact:
         run.status,
         run.reason,
         run.evidence,
-        record.get("kind") or first.get("kind") or run.claim.get("kind") or run.cancelled.get("kind") or row.get("kind"),
-        _instant(record.get("started") or first.get("time") or row.get("started")),
+        next(filter(None, (each.get("kind") for each in (record, first, run.claim, run.cancelled, run.observed, row))), None),
+        _instant(record.get("started") or first.get("time") or run.observed.get("started") or row.get("started")),
         _instant(
             record.get("finished")
             or (ends[-1] if ends else None)

@@ -92,6 +92,14 @@ def locate(file: Path, folder: Path | None, name: str | None) -> Place:
         if name not in (None, experiment.name):
             raise CronsembleError(f"--experiment {name}: {file} declares {experiment.name}: give -f of the other, or --store DIR")
         return Place(local_store(experiment), experiment.name, experiment)
+    if (
+        experiment is not None
+        and folder is not None
+        and not isinstance(experiment.store, str)
+        and name in (None, experiment.name)
+    ):
+        # Its cluster may know of runs that have left nothing in the store.
+        return Place(Store(folder.resolve()), experiment.name, experiment)
     root = folder or file.resolve().parent / (_value(text, "store") or "store")
     store = Store(root.resolve())
     known = store.experiments()

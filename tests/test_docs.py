@@ -1,4 +1,4 @@
-"""The docs say what is so: commands that they type exist with these options, configurations that they show are without errors."""
+"""The docs say what is so: commands that they type exist with these options, YAML can be read, links lead somewhere."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 import typer
 import yaml
 
 from scheduler.cli import app
-from scheduler.config import load
-from scheduler.manifests import desired
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -46,20 +43,23 @@ def test_every_command_in_the_docs_exists_with_its_options() -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if "\nexperiment:" in page.read_text()], ids=lambda page: page.name)
-def test_every_configuration_in_the_docs_is_without_errors(page: Path, tmp_path: Path) -> None:
-    blocks = re.findall(r"^```yaml\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
-    whole = [block for block in blocks if block.startswith("experiment:")]
-    assert whole
-    for n, block in enumerate(whole):
-        path = tmp_path / f"{n}.yaml"
-        path.write_text(block)
-        experiment = load(path)
-        if not isinstance(experiment.store, str | Path):
-            assert [each["kind"] for each in desired([experiment])].count("CronJob") == len(experiment.members) + 1
-
-
 def test_every_yaml_in_the_docs_can_be_read() -> None:
     for page in PAGES:
         for block in re.findall(r"^```yaml\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
             list(yaml.safe_load_all(block))
+
+
+def test_every_link_between_the_docs_leads_somewhere() -> None:
+    dead = []
+    for page in [*PAGES, ROOT / "examples" / "README.md"]:
+        for path, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", page.read_text()):
+            target = (page.parent / path).resolve() if path else page
+            if not target.exists() or (anchor and anchor not in headings(target)):
+                dead.append(f"{page.name}: {path}#{anchor}")
+    assert dead == []
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    found = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") for text in found}

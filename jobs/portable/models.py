@@ -40,15 +40,15 @@ class Hyperparameters(Mapping):
         return len(self._values)
 
 
-def build(keras, reference, input_shape, classes, values, code):
-    """The compiled model; raises WrongInput for a hyperparameter that it does not take."""
+def build(keras, reference, input_shape, classes, values, code, others=()):
+    """The compiled model; raises WrongInput for a hyperparameter that it does not take and that is not of ``others``."""
     taken = Hyperparameters(values)
     function = BUILT_IN.get(reference)
     if function is not None:
         model = function(keras, input_shape, classes, taken)
     else:
         model = user_function(reference, code)(input_shape, classes, taken)
-    unread = sorted(set(values) - taken.read - set(OURS))
+    unread = sorted(set(values) - taken.read - set(OURS) - set(others))
     if unread:
         raise WrongInput("hyperparameters.%s: the model %s does not take it" % (unread[0], reference))
     shape = tuple(getattr(model, "output_shape", ()))

@@ -44,7 +44,8 @@ def train(argv):
     x_train = scaled(data["x_train"], scale, task["data_format"])
     x_val = scaled(data["x_val"], scale, task["data_format"])
     y_train, y_val = data["y_train"].astype("int64"), data["y_val"].astype("int64")
-    model = models.build(keras, task["model"], x_train.shape[1:], len(names), values, options.code)
+    of_data = task["data"].get("hyperparameters", ())
+    model = models.build(keras, task["model"], x_train.shape[1:], len(names), values, options.code, of_data)
     targets = y_train if _sparse(model) else numpy.eye(len(names), dtype="float32")[y_train]
 
     fit_began = time.time()

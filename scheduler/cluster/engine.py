@@ -25,13 +25,17 @@ from cronjobs.volumes import Unbuildable
 from jobs import contract as c
 from jobs.store import Run, Store
 from scheduler import made_in
-from scheduler.cluster import kinds, live, submit
+from scheduler.cluster import kinds, live, submit, witness
 from scheduler.cluster.api import Api
-from scheduler.cluster.following import SAME, Following, Seen, failure, stage, trouble
+from scheduler.cluster.following import SAME, Following, Found, stage
 from scheduler.errors import CronsembleError, RuntimeUnavailable
+from scheduler.identity import who
+from scheduler.index import fact_of
 from scheduler.orders import Order
 from scheduler.program import build_program
 from scheduler.runtimes import Runtime
+from scheduler.sighting import WAITING, Seen, is_news, iso
+from scheduler.slots import FAILED, OBSERVED, RUNNING
 from scheduler.terminal import Watcher
 
 SLACK = 300
@@ -227,32 +231,49 @@ class ClusterEngine:
         began, last = time.monotonic(), None
         telling = Telling(self, order.label, run)
         while True:
-            seen = self._following.next(str(run), began, last)
-            if seen is None:
+            found = self._following.next(str(run), began, last)
+            if found is None:
                 return self._going_on(run)
-            if seen.job is None or live.ended(seen.job):
+            if found.job is None or live.ended(found.job):
                 break
-            telling.tell(seen)
-            last = seen
+            telling.tell(found)
+            last = found
         with self._lock:
             self.left.remove(run)
-        result = self._result(run, seen)
+        result = self._result(run, found)
         self.watcher.done(order.label, result)
         return result
 
-    def _result(self, run: c.RunId, seen: Seen) -> Run:
+    def _result(self, run: c.RunId, found: Found) -> Run:
         """What became of a run whose Job has ended: by the store, and where that lacks the end, by the cluster."""
         with self._storing:
             self.store.update(run.experiment)
             result = self.store.read(run)
-        if result.status not in ("running", "died") and (result.tries or result.record or result.cancelled):
+        told = None if found.job is None else self.witnessed(found)
+        known = fact_of(result) if result.record or result.tries or result.cancelled else None
+        if told is not None and told.state == FAILED and is_news(known, told):
+            self._keep_seen(run, told)
+            return replace(result, status=FAILED, reason=told.reason, evidence=OBSERVED)
+        if result.status not in ("running", "died"):
             return result
-        if seen.job is None:
-            return replace(result, status="interrupted", reason="its Job was removed", evidence="observed")
-        if live.ended(seen.job) == "Failed":
-            return replace(result, status="failed", reason=failure(seen), evidence="observed")
-        reason = f"its Job is complete, but {self.store.root} has no result of it: is this the store that the pods write?"
-        return replace(result, status="unknown", reason=reason, evidence="unknown")
+        if found.job is None:
+            return replace(result, status="interrupted", reason="its Job was removed", evidence=OBSERVED)
+        reason = (
+            f"its Job completed, but {self.store.shown(self.store.root)} holds no result of it: do the pods write that store?"
+        )
+        return replace(result, status="unknown", reason=reason, evidence=OBSERVED)
+
+    def witnessed(self, found: Found) -> Seen | None:
+        """What the cluster tells of a run, with its events."""
+        told = witness.observed(self.api, self.namespace, [found.job] if found.job else [], found.pods)
+        return told[0] if told else None
+
+    def _keep_seen(self, run: c.RunId, seen: Seen) -> None:
+        try:
+            with self._storing:
+                self.store.observe(run, {"time": iso(self.api.now().timestamp()), "by": who(), **seen.facts()})
+        except OSError as error:
+            self.watcher.say(f"{run}: what was seen of it could not be kept in the store: {error.strerror}")
 
     def _going_on(self, run: c.RunId) -> Run:
         return Run(run, self.store.run_folder(run), "running", "at work on the cluster")
@@ -270,29 +291,32 @@ class Telling:
     _trouble: str = ""
     _pod: str = ""  # whose log is read for epochs
 
-    def tell(self, seen: Seen) -> None:
+    def tell(self, found: Found) -> None:
         """What is new of it."""
-        engine, pod, text = self.engine, seen.pod, stage(seen)
+        engine, seen = self.engine, found.seen
+        assert seen is not None
+        text = stage(seen)
+        at_work = next((each for each in reversed(seen.tries) if each.state == RUNNING), None)
         # Where the store is at hand, the epochs come from its files.
-        folder = engine.store.try_folder(self.run, pod["metadata"]["uid"]) if pod else None
+        folder = engine.store.try_folder(self.run, at_work.name) if at_work else None
         if folder is not None and not folder.exists():
             folder = None
         if text != self._stage:
             self._stage, self._since = text, time.monotonic()
             engine.watcher.stage(self.label, text, folder)
-        word = text.partition(" ")[0]
-        if word == "train" and folder is None and pod is not None and pod["metadata"]["name"] != self._pod:
-            self._pod = str(pod["metadata"]["name"])
+        if at_work is not None and at_work.container == "train" and folder is None and at_work.pod != self._pod:
+            self._pod = at_work.pod
             threading.Thread(target=self._epochs, args=(self._pod,), daemon=True).start()
-        if word in ("submitted", "starts", "cannot") and time.monotonic() - self._since > SAME:
-            self._warn(str(self.run) if pod is None else str(pod["metadata"]["name"]))
+        if seen.state == WAITING and time.monotonic() - self._since > SAME:
+            self._warn(found)
 
-    def _warn(self, name: str) -> None:
+    def _warn(self, found: Found) -> None:
+        """What keeps it from beginning, by the cluster's events."""
         with suppress(CronsembleError):
-            told = trouble(self.engine.api, self.engine.namespace, [name])
-            if told and told != self._trouble:
-                self._trouble = told
-                self.engine.watcher.say(f"{self.label}: {told}")
+            told = self.engine.witnessed(found)
+            if told is not None and told.reason not in (self._trouble, self._stage):
+                self._trouble = told.reason
+                self.engine.watcher.say(f"{self.label}: {told.reason}")
 
     def _epochs(self, pod: str) -> None:
         path = f"{kinds.POD.path(self.engine.namespace, pod)}/log"

@@ -175,7 +175,8 @@ def _ending(pod: Object, container: str, end: Object) -> tuple[str, str]:
         return STOPPED, f"{container} was asked to stop (exit status 143, SIGTERM)"
     if reason in ("StartError", "ContainerCannotRun", "ContainerStatusUnknown"):
         return CONFIGURATION, f"{container} could not run: {_one_line(end.get('message') or reason)}"
-    return EXIT, f"{container} ended with exit status {code}"
+    said = _one_line(end.get("message"))
+    return EXIT, f"{container}: {said}" if said else f"{container} ended with exit status {code}"
 
 
 def _suspected(tries: list[Try]) -> list[Try]:

@@ -13,10 +13,13 @@ from scheduler import logs
 from scheduler.cluster import kinds, live, rights
 from scheduler.cluster.api import Api
 from scheduler.cluster.failures import NotFound, Refused, Unreachable
-from scheduler.cluster.following import JOB_NAME, LOOK, Seen, containers, failure, pods_of, stage
+from scheduler.cluster.following import LOOK, Found, pods_of
 from scheduler.cluster.live import Object
+from scheduler.cluster.observing import JOB_NAME
 from scheduler.cluster.reconcile import Target
 from scheduler.errors import CronsembleError, UnknownRun
+from scheduler.sighting import WAITING
+from scheduler.slots import FAILED
 from scheduler.whereabouts import Place
 
 BREAKS = 10
@@ -41,8 +44,9 @@ def follow(place: Place, name: str | None, target: Target) -> int:
     place.store.update(experiment.name)
     result = place.store.read(run)
     if result.status == "running":
-        if seen.job is not None and live.ended(seen.job) == "Failed":
-            result = Run(run, result.folder, "failed", failure(seen))
+        told = seen.seen
+        if told is not None and told.state == FAILED:
+            result = Run(run, result.folder, FAILED, told.reason)
         elif seen.job is None:
             result = Run(run, result.folder, "interrupted", "its Job was removed")
     return logs.end(result, True)
@@ -61,7 +65,7 @@ def _find(jobs: list[Object], place: Place, name: str | None) -> Object | None:
     return some[0] if some else None
 
 
-def _print_all(api: Api, namespace: str, name: str) -> Seen:
+def _print_all(api: Api, namespace: str, name: str) -> Found:
     """Print the logs of a Job's pods until it has ended; what was seen of it last."""
     done: set[tuple[str, str]] = set()
     said = ""
@@ -69,7 +73,7 @@ def _print_all(api: Api, namespace: str, name: str) -> Seen:
         seen = _look(api, namespace, name)
         fresh = False
         for pod in seen.pods:
-            for each in containers(pod["status"]):
+            for each in _containers(pod["status"]):
                 key, state = (str(pod["metadata"]["uid"]), str(each["name"])), each.get("state") or {}
                 if key not in done and ("running" in state or "terminated" in state):
                     _print_container(api, namespace, pod, str(each["name"]))
@@ -77,20 +81,25 @@ def _print_all(api: Api, namespace: str, name: str) -> Seen:
                     fresh = True
         if seen.job is None or (live.ended(seen.job) and not fresh):
             return seen
-        text = stage(seen)
-        if not fresh and text != said and text.startswith(("waits", "cannot", "submitted")):
-            print(f"{name}: {text}", file=sys.stderr)
-        said = text
+        told = seen.seen
+        if told is not None and told.state == WAITING and told.reason != said:
+            said = told.reason
+            print(f"{name}: {said}", file=sys.stderr)
         if not fresh:
             time.sleep(LOOK)
 
 
-def _look(api: Api, namespace: str, name: str) -> Seen:
+def _look(api: Api, namespace: str, name: str) -> Found:
     try:
         job = api.get(kinds.JOB, namespace, name)
     except NotFound:
         job = None
-    return Seen(job, tuple(pods_of(api, namespace, f"{JOB_NAME}={name}")))
+    return Found(job, tuple(pods_of(api, namespace, f"{JOB_NAME}={name}")))
+
+
+def _containers(status: Object) -> list[Object]:
+    """The statuses of a pod's containers in the order of their turns."""
+    return [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
 
 
 def _print_container(api: Api, namespace: str, pod: Object, container: str) -> None:

@@ -142,6 +142,7 @@ def hyperparameters_of(keys: File, member: Backend) -> dict[str, Any]:
 
 
 def _members(document: Document, keys: File, folder: Path) -> None:
+    learnt_from = _taken_by_data(keys, folder)
     for name, member in keys.backends.items():
         assert member is not None
         path = ("backends", name)
@@ -154,12 +155,13 @@ def _members(document: Document, keys: File, folder: Path) -> None:
             message = "channels_first is given: tensorflow cannot do it on a CPU, type channels_last"
             document.problem((*path, "data_format"), message)
         taken = _taken(document, keys, member, path, folder)
-        for place, group in (
-            ((*path, "hyperparameters"), member.hyperparameters),
-            (("hyperparameters",), keys.hyperparameters),
-        ):
-            for key, given in group.items():
-                _hyperparameter(document, (*place, key), key, given, taken, member.model or keys.model)
+        model = member.model or keys.model
+        for key, given in member.hyperparameters.items():
+            _hyperparameter(document, (*path, "hyperparameters", key), key, given, taken, model)
+        # The data function gets those for all members: what it reads, a model need not.
+        known = None if taken is None or learnt_from is None else [*taken, *learnt_from]
+        for key, given in keys.hyperparameters.items():
+            _hyperparameter(document, ("hyperparameters", key), key, given, known, model)
     if keys.ensemble is not None and keys.ensemble.quorum > len(keys.backends):
         message = f"{keys.ensemble.quorum} is given, but there are {len(keys.backends)} members"
         document.problem(("ensemble", "quorum"), message)
@@ -195,6 +197,15 @@ def _taken(document: Document, keys: File, member: Backend, path: tuple[Any, ...
             document.problem(where, message)
         return None
     return _keys_read(function, function.args.args[2].arg)
+
+
+def _taken_by_data(keys: File, folder: Path) -> list[str] | None:
+    """The hyperparameters that the data function takes; none without one, None where that cannot be told without running it."""
+    if not keys.data.dataset.rpartition(":")[0].endswith(".py"):
+        return []
+    # What is wrong with the function itself is told where its key is.
+    function = _function(Document(""), (), keys.data.dataset, folder, ())
+    return _keys_read(function, function.args.args[0].arg) if function is not None and function.args.args else None
 
 
 def _keys_read(function: ast.FunctionDef, name: str) -> list[str] | None:
@@ -267,7 +278,8 @@ def _files(document: Document, keys: File, folder: Path) -> None:
             document.problem(where, f"{shown(given)} is given: type {known}")
         elif wrong := _misplaced(given, folder):
             document.problem(where, wrong)
-        elif "{date}" not in given and not (folder / given).is_file():
+        elif isinstance(keys.store, str) and "{date}" not in given and not (folder / given).is_file():
+            # On a cluster it lies in the store: `put` copies it there.
             document.problem(where, f"{given} is not there (looked in {folder})")
     for n, item in enumerate(keys.code):
         wrong = _misplaced(item, folder)

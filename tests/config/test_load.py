@@ -130,3 +130,18 @@ def test_every_key_is_documented() -> None:
         found |= set(each.get("properties", {}))
     assert found >= set(EnsembleKeys.__struct_fields__)
     assert {key for key in found if f"`{key}`" not in text} == set()
+
+
+def test_what_the_data_function_reads_a_model_need_not_take(tmp_path: Path) -> None:
+    (tmp_path / "f.py").write_text("def data(values):\n    return values['items']\n")
+    text = "experiment: e\ndata: {dataset: 'f.py:data'}\nhyperparameters: {items: 9, itmes: 9}\nbackends: {jax: {}}\n"
+    assert problems(tmp_path, text) == [":3:36 hyperparameters.itmes: the model cnn does not take it: did you mean items?"]
+
+
+def test_data_of_a_cluster_lies_in_its_store(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(GOOD + "data: {dataset: far.npz}\nstore: {claim: c}\n")
+    assert load(file).data.dataset == "far.npz"
+    assert problems(tmp_path, GOOD + "data: {dataset: far.npz}\n") == [
+        f":4:17 data.dataset: far.npz is not there (looked in {tmp_path})"
+    ]

@@ -102,6 +102,12 @@ CASES: dict[str, tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]
         [],
         ("failed", "exit", "prepare ended with exit status 3"),
     ),
+    "its last words": (
+        job(LIMIT),
+        [pod("x", "Failed", prepare=ended(1, message="/store/runs: No space left on device"))],
+        [],
+        ("failed", "exit", "prepare: /store/runs: No space left on device"),
+    ),
     "could not run": (
         job(LIMIT),
         [pod("x", "Failed", prepare=ended(128, "StartError", "exec: python3: not found"))],

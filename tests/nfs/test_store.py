@@ -8,7 +8,7 @@ import pytest
 
 from nfs.machine import Report
 
-RACES = ("publishing", "claiming", "claiming_one_attempt", "pinning", "archiving", "owning", "revising", "observing")
+RACES = ("publishing", "claiming", "claiming_one_attempt", "pinning", "archiving", "owning", "revising", "observing", "replacing")
 CHECKS = [*(f"races.{name}" for name in RACES), "sight.at_once", "sight.listing"]
 
 

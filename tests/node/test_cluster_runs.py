@@ -45,14 +45,14 @@ class House:
     store: Store
     file: Path
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, mounted: bool = True) -> subprocess.Popen[str]:
         env = {**os.environ, "KUBECONFIG": str(self.cluster.kubeconfig), "CRONSEMBLE_CACHE": str(self.file.parent / "cache")}
-        command = [*CLI, *arguments, "-f", str(self.file), "--store", str(self.store.root)]
+        command = [*CLI, *arguments, "-f", str(self.file), *(["--store", str(self.store.root)] if mounted else [])]
         return subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
-    def run(self, *arguments: str, code: int = 0) -> str:
+    def run(self, *arguments: str, code: int = 0, mounted: bool = True) -> str:
         """What a command said on both of its outputs."""
-        process = self.start(*arguments)
+        process = self.start(*arguments, mounted=mounted)
         said = "\n".join(process.communicate(timeout=600))
         assert process.returncode == code, said
         return said
@@ -213,3 +213,35 @@ def test_a_cancelled_run_says_by_whom(house: House, first: str) -> None:
     assert (row["status"], row["kind"], row["evidence"]) == ("interrupted", "manual", "observed")
     assert "it interrupted: cancelled by" in house.run("cancel", name, "--cluster", code=1)
     house.file.write_text(text)
+
+
+def test_a_rerun_that_was_left_is_judged_later(house: House, first: str) -> None:
+    original = house.runs("train-cntk")[0]
+    before = set(house.jobs())
+    house.run("rerun", str(original.id), "--cluster", "--detach", "--experiment", "hand")
+    (name,) = set(house.jobs()) - before
+    house.run("logs", name, "-f", "--cluster")
+    assert f"{name} repeats {original.id}: identical" in house.run("rerun", name, "--verdict", "--experiment", "hand")
+    run = next(run for run in house.runs("train-cntk") if str(run.id) == name)
+    assert json.loads((run.folder / "verdict.json").read_text())["verdict"] == "identical"
+    said = house.run("rerun", str(original.id), "--verdict", "--experiment", "hand", code=1)
+    assert f"{original.id}: it repeats no run: there is nothing to compare" in said
+
+
+def test_a_store_that_only_the_cluster_mounts(house: House, first: str) -> None:
+    """The same commands without `--store`: a reader pod reads and writes."""
+    before = set(house.jobs())
+    said = house.run("run", "--cluster", "--member", "cntk", mounted=False)
+    (made,) = set(house.jobs()) - before
+    assert "train-cntk: epoch 2/2, loss " in said and "train-cntk: succeeded, accuracy " in said
+    said = house.run("rerun", made, "--cluster", mounted=False)
+    new = next(run for run in house.runs("train-cntk") if run.record.get("repeats") == made)
+    assert f"{new.id} repeats {made}: identical" in said
+    assert json.loads((new.folder / "verdict.json").read_text())["verdict"] == "identical"
+    assert (new.folder / "verdict.json").stat().st_uid == USER
+    log = house.run("logs", made, "-f", mounted=False)
+    assert "epoch 2/2: loss" in log
+    house.cluster.kubectl("delete", "job", made, "-n", house.namespace)
+    assert "epoch 2/2: loss" in house.run("logs", made, "-f", mounted=False)
+    said = house.run("cancel", made, mounted=False, code=1)
+    assert f"{made}: it has no Job at work; it succeeded" in said

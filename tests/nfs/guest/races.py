@@ -12,7 +12,7 @@ from typing import Any
 from jobs.files import names
 from jobs.store import Store, publish_bytes, read_json, to_json
 from nfs.guest.clients import SERVER, VERSIONS, Worker, fork, fresh, mount
-from nfs.guest.runs import EXPERIMENT, MINUTE, TIME, begin, csv_of, faults_of, run_of, write
+from nfs.guest.runs import EXPERIMENT, MINUTE, TIME, csv_of, faults_of, run_of, write
 
 RACERS = 4
 ROUNDS = 5
@@ -206,25 +206,47 @@ def revising() -> dict[str, Any]:
 
 
 def observing() -> dict[str, Any]:
-    """Two commands tell what they saw of a run in one file, and others read it meanwhile: the old or the new, whole."""
+    """Commands on both clients tell what they saw of a run: the first one's word stays, and every reader has it whole."""
+
+    def racer(store: Store, me: int, barrier: Barrier) -> list[tuple[bool, Any]]:
+        told = []
+        for number in range(ROUNDS):
+            assert not store.read(run_of(number)).observed
+            barrier.wait()
+            first = store.observe(run_of(number), {"by": me, "reason": "x" * 3000, "status": "failed"})
+            seen = store.read(run_of(number)).observed
+            assert seen.get("reason") == "x" * 3000, f"racer {me} read {seen}"
+            told.append((first, seen["by"]))
+        return told
+
+    for version in VERSIONS:
+        _, told = race("observed", version, racer)
+        for number in range(ROUNDS):
+            first = [me for me in range(RACERS) if told[me][number][0]]
+            assert len(first) == 1 and {each[number][1] for each in told} == set(first), f"vers={version}: {told}"
+    return {"rounds": ROUNDS}
+
+
+def replacing() -> dict[str, Any]:
+    """Two machines give signs of life in the place of their last ones, while all read them: the old or the new, never none."""
 
     def prepare(store: Store) -> None:
-        begin(store, run_of(0), "t")
-        store.observe(run_of(0), {"by": 0, "number": 0, "reason": "x" * 3000})
+        for me in range(2):
+            store.beat(EXPERIMENT, f"machine{me}", "0")
 
     def racer(store: Store, me: int, barrier: Barrier) -> int:
         barrier.wait()
-        last: dict[int, int] = {}
-        for number in range(1, 1 + 3 * ROUNDS):
+        last = [0, 0]
+        for number in range(1, 1 + 6 * ROUNDS):
             if me < 2:
-                store.observe(run_of(0), {"by": me, "number": number, "reason": "x" * 3000, "status": "failed"})
-            seen = store.read(run_of(0)).observed
-            assert seen.get("reason") == "x" * 3000, f"racer {me} read {seen}"
-            by, told = int(seen["by"]), int(seen["number"])
-            assert told >= last.get(by, 0), f"racer {me} read {told} by {by} after {last[by]}"
-            last[by] = told
-        return len(last)
+                store.beat(EXPERIMENT, f"machine{me}", str(number))
+            for machine in range(2):
+                seen = store.last_beat(EXPERIMENT, f"machine{machine}")
+                assert seen is not None and int(seen) >= last[machine], f"racer {me} read {seen} after {last[machine]}"
+                last[machine] = int(seen)
+            assert me > 1 or last[me] == number
+        return max(last)
 
     for version in VERSIONS:
-        race("observed", version, racer, prepare)
-    return {"replaced": 6 * ROUNDS}
+        race("replaced", version, racer, prepare)
+    return {"replaced": 12 * ROUNDS}

@@ -35,7 +35,7 @@ def write(store: Store, run: RunId, name: str, **more: Any) -> None:
     """What a run's steps leave in a try's folder, up to the commit."""
     folder = begin(store, run, name)
     data = csv_of(run, name)
-    (folder / c.MEMBERS).mkdir()
+    (folder / c.MEMBERS).mkdir(exist_ok=True)
     # As a child writes: without fsync.
     (folder / c.CSV).write_bytes(data)
     (folder / c.MEMBERS / "m.csv").write_bytes(data)

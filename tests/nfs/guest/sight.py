@@ -97,7 +97,7 @@ def at_once() -> dict[str, Any]:
     return {"changes": 2 * len(STEPS), "slowest look": round(slowest, 2)}
 
 
-RUNS = 24
+RUNS = 16
 KEPT = 4
 
 

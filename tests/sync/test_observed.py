@@ -1,0 +1,119 @@
+"""The history of an experiment on a real API server: Jobs that the store knows nothing of, and what is kept of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.access import Cluster
+from sync.experiments import Experiment
+from sync.test_sync import NIGHTLY
+
+MINUTE = int(time.time()) // 60
+JOBS = [{"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["list"]}]
+MAPS = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}]
+REASON = "train was killed for memory (its limit is 1Gi)"
+
+
+@pytest.fixture
+def job(controllers: Cluster, experiment: Experiment) -> str:
+    """A run's Job, and its pod, which no node takes."""
+    experiment.write({"a": NIGHTLY}, defaults={"retries": 0, "resources": {"memory": "1Gi"}})
+    experiment.good("sync")
+    name = f"{experiment.name}-train-a-{MINUTE}"
+    cronjob = f"--from=cronjob/{experiment.name}-train-a"
+    controllers.kubectl("create", "job", name, cronjob, "-n", experiment.namespace)
+    controllers.wait_for(lambda: pod_of(controllers, experiment, name), 30, "the pod")
+    return name
+
+
+def pod_of(cluster: Cluster, experiment: Experiment, job: str) -> str:
+    found = cluster.objects("pod", experiment.namespace, f"batch.kubernetes.io/job-name={job}")
+    return str(found[0]["metadata"]["name"]) if found else ""
+
+
+def fail(cluster: Cluster, experiment: Experiment, job: str) -> None:
+    """End the pod as a kubelet would whose kernel killed the training for memory."""
+    now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    end = {"exitCode": 137, "reason": "OOMKilled", "startedAt": now, "finishedAt": now, "containerID": "c"}
+    train = {"name": "train", "image": "i", "imageID": "i", "ready": False, "restartCount": 0, "state": {"terminated": end}}
+    status = json.dumps({"status": {"phase": "Failed", "containerStatuses": [train]}})
+    where = (pod_of(cluster, experiment, job), "-n", experiment.namespace)
+    cluster.kubectl("patch", "pod", *where, "--subresource=status", "--type=merge", "-p", status)
+
+    def ended() -> bool:
+        conditions = cluster.get("job", job, experiment.namespace)["status"].get("conditions", [])
+        return any(each["type"] == "Failed" for each in conditions)
+
+    cluster.wait_for(ended, 30, "the end of the Job")
+
+
+def rows(experiment: Experiment, store: Path, *options: str, kubeconfig: Path | None = None) -> tuple[list[Any], str]:
+    done = experiment.run("history", "--json", "--store", str(store), *options, kubeconfig=kubeconfig)
+    assert done.returncode == 0, done.stderr
+    found = [(row["run"], row["status"], row["reason"], row["evidence"]) for row in json.loads(done.stdout) if row["run"]]
+    return found, done.stderr
+
+
+def test_a_job_is_a_row_and_what_was_seen_outlives_it(
+    controllers: Cluster, experiment: Experiment, job: str, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    (row,), said = rows(experiment, store)
+    assert row[:2] == (job, "running") and row[2].startswith("waiting: ") and said == ""
+    assert rows(experiment, store, "--offline") == ([], "")
+    assert os.listdir(store) == [".index"] or os.listdir(store) == []
+    fail(controllers, experiment, job)
+    assert rows(experiment, store) == ([(job, "failed", REASON, "observed")], "")
+    controllers.kubectl("delete", "job", job, "-n", experiment.namespace, "--cascade=foreground")
+    for options in ((), ("--offline",)):
+        assert rows(experiment, store, *options) == ([(job, "failed", REASON, "observed")], "")
+    assert f"observed: memory {REASON}" in experiment.good("history", job, "--store", str(store))
+    assert REASON in experiment.good("show", job, "--store", str(store))
+
+
+def test_status_tells_the_reason(controllers: Cluster, experiment: Experiment, job: str) -> None:
+    (row,) = json.loads(experiment.good("status", "--json"))
+    assert row["running"] == [job] and row["reason"].startswith("waiting: ")
+    fail(controllers, experiment, job)
+    (row,) = json.loads(experiment.good("status", "--json"))
+    assert (row["running"], row["reason"]) == ([], REASON)
+
+
+def test_who_may_not_see_all_is_told_what_he_may(controllers: Cluster, experiment: Experiment, job: str, tmp_path: Path) -> None:
+    fail(controllers, experiment, job)
+    store = tmp_path / "store"
+    user = controllers.limited_user(experiment.namespace, [*JOBS, *MAPS])
+    (row,), said = rows(experiment, store, kubeconfig=user)
+    assert row[:2] == (job, "failed") and "no right to list pods" in said
+    nobody = controllers.limited_user(experiment.namespace, MAPS, "nobody")
+    found, said = rows(experiment, tmp_path / "another", kubeconfig=nobody)
+    # A line for each right.
+    assert found == [] and said.count("\n") == 2 and "no right to list jobs" in said
+
+
+def test_a_cluster_that_does_not_answer_hides_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stores import Builder
+
+    builder = Builder(tmp_path / "store")
+    run = builder.run("train-a", MINUTE)
+    cluster = {"name": "c", "cluster": {"server": "https://127.0.0.1:1"}}
+    context = {"name": "c", "context": {"cluster": "c", "user": "u"}}
+    gone = tmp_path / "kubeconfig"
+    user = {"name": "u", "user": {"token": "t"}}
+    gone.write_text(json.dumps({"clusters": [cluster], "contexts": [context], "users": [user], "current-context": "c"}))
+    experiment = Experiment(tmp_path, "ns", gone, builder.experiment)
+    experiment.write({"a": NIGHTLY})
+    found, said = rows(experiment, builder.store.root)
+    assert found == [(str(run), "succeeded", "", "recorded")]
+    assert said.count("\n") == 1 and "https://127.0.0.1:1: not reachable" in said
+    # Who named no cluster and has none is not told that there is none.
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert rows(experiment, builder.store.root, kubeconfig=tmp_path / "none") == (found, "")
