@@ -245,3 +245,36 @@ def test_a_store_that_only_the_cluster_mounts(house: House, first: str) -> None:
     assert "epoch 2/2: loss" in house.run("logs", made, "-f", mounted=False)
     said = house.run("cancel", made, mounted=False, code=1)
     assert f"{made}: it has no Job at work; it succeeded" in said
+
+
+def test_what_keeps_a_run_from_beginning_is_told_and_cancel_ends_it(house: House, first: str) -> None:
+    text = house.file.read_text()
+    house.file.write_text(
+        text.replace("cntk:   {deadline: 10m, resources: {cpu: 500m,", "cntk:   {deadline: 10m, resources: {cpu: 500,")
+    )
+    before = set(house.jobs())
+    process = house.start("run", "--cluster", "--member", "cntk")
+    assert process.stdout is not None
+    assert any("Insufficient cpu" in line for line in process.stdout)
+    (name,) = set(house.jobs()) - before
+    assert house.run("cancel", "train-cntk", "--cluster").strip() == f"{name}: cancelled"
+    out, said = process.communicate(timeout=60)
+    assert (process.returncode, f"{name}: interrupted: cancelled by " in said) == (1, True), out + said
+    house.file.write_text(text)
+    row = next(row for row in json.loads(house.run("history", "--json")) if row["run"] == name)
+    assert (row["status"], row["kind"], row["evidence"]) == ("interrupted", "manual", "observed")
+    assert (house.store.root / "runs" / "hand" / "train-cntk").stat().st_uid == USER
+
+
+def test_a_run_of_the_cluster_repeats_here_identically(house: House, first: str, keras3_image: str, legacy: str) -> None:
+    """And the other way round: what was made here repeats on the cluster."""
+    original = house.runs("ensemble")[0]
+    before = {run.id for run in house.runs("ensemble")}
+    said = house.run("rerun", str(original.id), "--experiment", "hand")
+    (here,) = [run for run in house.runs("ensemble") if run.id not in before]
+    assert f"{here.id} repeats {original.id}: identical" in said
+    archived = [house.store.archived(run.id, run.record).read_bytes() for run in (original, here)]
+    assert archived[0] == archived[1]
+    assert here.record["host"] != original.record["host"]
+    said = house.run("rerun", str(here.id), "--experiment", "hand", "--cluster")
+    assert f"repeats {here.id}: identical" in said
