@@ -100,6 +100,12 @@ def next_(
     ] = None,
     since: Annotated[str | None, typer.Option("--from", help="A date or time in the zone; now by default.")] = None,
     until: Annotated[str | None, typer.Option(help="A date (with its whole day) or time in the zone.")] = None,
+    on_cluster: Annotated[
+        bool, typer.Option("--cluster", help="As the cluster has it: what is suspended there, and since when @every counts.")
+    ] = False,
+    context: Context = None,
+    namespace: Annotated[str | None, typer.Option("--namespace", help="The namespace; the configuration's by default.")] = None,
+    kubeconfig: Kubeconfig = None,
     as_json: AsJson = False,
 ) -> None:
     """Say when it fires. Example: cronsemble next "0 9 * * 6" --timezone America/Santiago --from 2025-09-01"""
@@ -110,7 +116,10 @@ def next_(
             raise typer.BadParameter(
                 "it goes with an expression: a task's zone stands in the configuration", param_hint="--timezone"
             )
-        print_tasks(file, count or 3, since, until, as_json)
+        from scheduler.whereabouts import Cluster
+
+        cluster = Cluster(kubeconfig, context, namespace) if on_cluster else None
+        print_tasks(file, count or 3, since, until, as_json, cluster)
     else:
         print_expression(expression, timezone or "UTC", count or 10, since, until, as_json)
 

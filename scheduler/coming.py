@@ -16,6 +16,7 @@ from scheduler.config import load_all
 
 if TYPE_CHECKING:
     from jobs.store import Store
+    from scheduler.whereabouts import Cluster
 
 _LATELY = 5
 
@@ -35,8 +36,10 @@ def print_expression(expression: str, timezone: str, count: int, since: str | No
     _warn("", warnings)
 
 
-def print_tasks(files: list[Path], count: int, since: str | None, until: str | None, as_json: bool) -> None:
-    """The fire times of every task of the configurations, and their warnings."""
+def print_tasks(
+    files: list[Path], count: int, since: str | None, until: str | None, as_json: bool, cluster: Cluster | None = None
+) -> None:
+    """The fire times of every task of the configurations, and their warnings; with ``cluster`` as its CronJobs have them."""
     now = datetime.now(UTC)
     experiments = load_all(files)
     fires: list[forecast.Fire] = []
@@ -45,9 +48,11 @@ def print_tasks(files: list[Path], count: int, since: str | None, until: str | N
     for experiment in experiments:
         after = forecast.before("--from", since, experiment.timezone) if since else now
         store = _store(experiment)
-        fires += forecast.of_experiment(experiment, after, _last(until, experiment.timezone), count, _anchors(store, experiment))
+        anchors, out = (_anchors(store, experiment), {}) if cluster is None else _standing(experiment, cluster)
+        found = forecast.of_experiment(experiment, after, _last(until, experiment.timezone), count, anchors)
+        fires += [each for each in found if each.task not in out]
         warnings += [(experiment.name, each) for each in forecast.warnings(experiment, after, _durations(store, experiment))]
-        resting += [(experiment.name, each) for each in forecast.resting(experiment)]
+        resting += [(experiment.name, each) for each in (*forecast.resting(experiment), *out.values())]
     fires.sort(key=lambda each: (each.at, each.experiment, each.task))
     if as_json:
         told = {
@@ -62,6 +67,22 @@ def print_tasks(files: list[Path], count: int, since: str | None, until: str | N
         print(f"{name}: {line}")
     for name, line in warnings:
         _warn(f"{name}: ", [line])
+
+
+def _standing(experiment: Experiment, cluster: Cluster) -> tuple[dict[str, datetime], dict[str, str]]:
+    """By task since when a CronJob counts, and a line for each that would fire but does not on the cluster, and why."""
+    from scheduler.cluster.reconcile import Target
+    from scheduler.cluster.witness import standing
+
+    found = standing(experiment, Target(cluster.kubeconfig, cluster.context, cluster.namespace))
+    out = {}
+    for name, task in forecast.tasks(experiment):
+        if task.schedule is not None and not task.suspend:
+            if name not in found:
+                out[name] = f"{name}: is not on the cluster yet: cronsemble sync"
+            elif found[name][1]:
+                out[name] = f"{name}: is suspended on the cluster: cronsemble resume {name}"
+    return {name: anchor for name, (anchor, _) in found.items()}, out
 
 
 def print_warnings(experiment: Experiment) -> None:

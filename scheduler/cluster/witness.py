@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from cronjobs import labels
 from cronjobs.config_maps import revisions_name
 from cronjobs.resolved import Experiment
 from cronjobs.revisions import Revision
-from scheduler.cluster import kinds, live, revisions
+from scheduler.cluster import kinds, live, revisions, rights
 from scheduler.cluster.api import Api
 from scheduler.cluster.failures import ClusterError, Forbidden, NotFound
+from scheduler.cluster.forecast import last
 from scheduler.cluster.observing import JOB_NAME, observe, run_of
 from scheduler.cluster.reconcile import Target
 from scheduler.sighting import Seen, Sight, pod_prefix
@@ -50,6 +52,15 @@ def sight(api: Api, namespace: str, experiment: str) -> Sight:
     )
     found = {(seen.run.task, seen.run.minute, seen.run.attempt): seen for seen in observed(api, namespace, jobs, pods)}
     return Sight(namespace, api.now().timestamp(), found, held or (), held is not None)
+
+
+def standing(experiment: Experiment, target: Target) -> dict[str, tuple[datetime, bool]]:
+    """By task of a CronJob that is there: its last scheduled time (or when it was made), and whether it is suspended."""
+    namespace = target.namespace or experiment.cluster["namespace"]
+    selector = f"{labels.SELECTOR},{labels.INSTANCE}={experiment.name}"
+    with Api(target.access()) as api, rights.explained(api, [namespace], reading=True):
+        found = live.by_name(api.list(kinds.CRONJOB, namespace, selector, decoder=live.decoder())).values()
+    return {each["metadata"]["labels"].get(labels.TASK, ""): (last(each), bool(each["spec"].get("suspend"))) for each in found}
 
 
 def observed(api: Api, namespace: str, jobs: Iterable[Object], pods: Iterable[Object]) -> list[Seen]:

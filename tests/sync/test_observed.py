@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,24 @@ def test_status_tells_the_reason(controllers: Cluster, experiment: Experiment, j
     fail(controllers, experiment, job)
     (row,) = json.loads(experiment.good("status", "--json"))
     assert (row["running"], row["reason"]) == ([], REASON)
+
+
+def test_next_as_the_cluster_has_it(cluster: Cluster, experiment: Experiment) -> None:
+    experiment.write({"a": NIGHTLY, "b": NIGHTLY, "c": {"schedule": "@every 5h"}})
+    experiment.good("sync")
+    experiment.good("suspend", "train-b")
+    experiment.write({"a": NIGHTLY, "b": NIGHTLY, "c": {"schedule": "@every 5h"}, "d": NIGHTLY})
+    told = json.loads(experiment.good("next", "--cluster", "--count", "1", "--json"))
+    name = experiment.name
+    assert {each["task"] for each in told["fires"]} == {"train-a", "train-c"}
+    assert told["resting"] == [
+        f"{name}: train-b: is suspended on the cluster: cronsemble resume train-b",
+        f"{name}: train-d: is not on the cluster yet: cronsemble sync",
+    ]
+    made = cluster.get("cronjob", f"{name}-train-c", experiment.namespace)["metadata"]["creationTimestamp"]
+    (every,) = [each for each in told["fires"] if each["task"] == "train-c"]
+    assert datetime.fromisoformat(every["fire"]) - datetime.fromisoformat(made) == timedelta(hours=5)
+    assert {each["task"] for each in json.loads(experiment.good("next", "--json"))["fires"]} >= {"train-b", "train-d"}
 
 
 def test_who_may_not_see_all_is_told_what_he_may(controllers: Cluster, experiment: Experiment, job: str, tmp_path: Path) -> None:
