@@ -17,8 +17,9 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ def layout(backend: str) -> str:
 @contextmanager
 def watched(cluster: Cluster, namespace: str) -> Iterator[Moments]:
     """When this machine first saw each Job and pod, and what became of them, by name: seconds since 1970."""
+    import urllib3
     from kubernetes import client, watch
 
     api, seen, streams = cluster.client(), defaultdict(dict), [watch.Watch(), watch.Watch()]
@@ -72,9 +74,12 @@ def watched(cluster: Cluster, namespace: str) -> Iterator[Moments]:
             if pod.status.phase in ("Succeeded", "Failed"):
                 told.setdefault("end", now)
 
-    threads = [threading.Thread(target=each, daemon=True) for each in (jobs, pods)]
-    for thread in threads:
-        thread.start()
+    def follow(stream: Callable[[], None]) -> None:
+        with suppress(urllib3.exceptions.HTTPError):  # the server ends before its streams do
+            stream()
+
+    for each in (jobs, pods):
+        threading.Thread(target=follow, args=(each,), daemon=True).start()
     yield seen
     for stream in streams:
         stream.stop()
@@ -106,7 +111,7 @@ def parts(minute: int, seen: dict[str, float], result: Path) -> dict[str, float]
     # With the data go the start of the interpreter and, for theano, the copy of the compiled modules.
     data = train + imported
     points = [minute * 60.0, seen["job"], seen["scheduled"], begun, ready, train, data, told["model"], told["step"]]
-    return {name: after - before for name, before, after in zip(PARTS, points, points[1:], strict=True)}
+    return {name: after - before for name, (before, after) in zip(PARTS, pairwise(points), strict=True)}
 
 
 def bare_pod(name: str, backend: str, images: dict[str, str]) -> dict[str, Any]:
@@ -154,7 +159,9 @@ def first_steps(cluster: Cluster, node: Node, images: dict[str, str], folder: Pa
     with store_claim(cluster, namespace, node) as claim, watched(cluster, namespace) as seen:
         assert claim.folder is not None
         experiment.good("sync")
-        for n in range(rounds * len(BACKENDS)):
+        for n in count():
+            if min(len(ours[backend]) for backend in BACKENDS) >= rounds:
+                break
             minute = int(time.time()) // 60 + 1
             backend = BACKENDS[minute % 60 % len(BACKENDS)]
             job, pod = f"first-train-{backend}-{minute}", f"bare-{n}"

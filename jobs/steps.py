@@ -57,6 +57,9 @@ def _prepare(context: Context, _: str | None) -> None:
         if known is None:
             raise StepError(f"{pin} cannot be read back")
     else:
+        problem = store.data_problem(known)
+        if problem:
+            raise StepError(f"{problem}: remove it, and the next run makes it anew", c.WRONG_INPUT)
         _tell_of_changes(context, known)
     write_file(context.folder / c.DATA, to_json(known))
 

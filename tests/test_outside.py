@@ -164,3 +164,27 @@ def test_code_that_is_not_the_recorded_one_is_not_run(tmp_path: Path, program: P
     said, _ = process.communicate()
     assert process.returncode == c.WRONG_INPUT
     assert "is damaged: the file's sha256 differs from its name" in said
+
+
+def test_data_that_is_not_what_the_first_run_of_the_day_pinned_is_not_learnt_from(tmp_path: Path, program: Path) -> None:
+    store = Store(tmp_path / "store")
+    images = np.arange(600 * 16, dtype="float32").reshape(600, 4, 4)
+    np.savez(tmp_path / "d.npz", x_train=images, y_train=np.arange(600) % 3)
+    data = {"dataset": "d.npz", "predict": "holdout", "key": "k", "hyperparameters": {}}
+    task = {**TASK, "data": data, "data_seed": 1, "model": "mlp"}
+
+    def prepare(minute: int) -> tuple[int | None, str]:
+        run = RunId(minute, 1, "e", "train-a")
+        process = supervise(program, store, run, "prepare", task, **{c.ENV_FOLDER: str(tmp_path)})
+        said, _ = process.communicate()
+        return process.returncode, said
+
+    assert prepare(29_924_640)[0] == c.DONE
+    (made,) = (store.root / "datasets").glob("*.npz")
+    whole = made.read_bytes()
+    made.write_bytes(whole[:-1] + b"x")
+    code, said = prepare(29_924_641)
+    assert code == c.WRONG_INPUT and "is not what it was: the file's sha256 differs: remove it" in said
+    made.unlink()
+    assert prepare(29_924_642)[0] == c.DONE
+    assert made.read_bytes() == whole
