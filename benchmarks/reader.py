@@ -130,13 +130,11 @@ def copied(cluster: Cluster, namespace: str, config: Path, folder: Path) -> dict
             kubectl = f"{cluster.plane and cluster.plane.binaries / 'kubectl'} exec -n {namespace} {pod} --"
             for name, script in (
                 ("all of it, tar", "tar c -C /store ."),
-                ("all of it, tar and gzip", "tar cz -C /store ."),
-                ("its JSON, tar and gzip", "cd /store && find . -name '*.json' | tar cz -T -"),
+                ("its JSON, tar", "cd /store && find . -name '*.json' | tar c -T -"),
             ):
                 target = folder / "copy"
                 target.mkdir()
-                unpack = "xz" if "gzip" in name else "x"
-                found[f"kubectl exec: {name}"] = took(["sh", "-c", f'{kubectl} sh -c "{script}" | tar {unpack} -C {target}'])
+                found[f"kubectl exec: {name}"] = took(["sh", "-c", f'{kubectl} sh -c "{script}" | tar x -C {target}'])
                 shutil.rmtree(target)
         reader.close()
     return found

@@ -55,7 +55,11 @@ class Mirror:
             told = session.look(experiment, {unit: _told(states) for unit, states in held.items()})
             units: dict[str, dict[str, str] | None] = {_unit(unit): states for unit, states in told["units"].items()}
             for task in told["tasks"]:
-                (self.root / "runs" / experiment / _name(task)).mkdir(parents=True, exist_ok=True)
+                folder = self.root / "runs" / experiment / _name(task)
+                folder.mkdir(parents=True, exist_ok=True)
+                # What a command that was killed left: nobody else is at work here now.
+                for left in folder.glob(".*"):
+                    shutil.rmtree(left, ignore_errors=True)
             self._forget(experiment, set(told["tasks"]), set(units))
             wanted: dict[str, list[str]] = {}
             for unit, states in units.items():
@@ -106,7 +110,6 @@ class Mirror:
         folder = self.root / "runs" / experiment / unit
         for name in set(names(folder)) - set(states):
             _remove(folder / name)
-        # What a command that was killed left: nobody else is at work here now.
         for left in folder.glob(".*"):
             shutil.rmtree(left, ignore_errors=True)
 
@@ -121,11 +124,14 @@ class Mirror:
         total, come = sum(map(len, wanted.values())), 0
         chosen = {unit: set(found) for unit, found in wanted.items()}
         news: dict[str, dict[str, list[Any]]] = {unit: {} for unit in wanted}
+        folders: dict[str, Path] = {}
         for head, data in _entries(session.changed(experiment, wanted)):
             unit = head["unit"]
             if unit not in chosen:
                 raise ClusterError(f"the store told of {unit}, which nobody asked for")
             if head.get("end"):
+                if unit in folders:
+                    _show(folders.pop(unit), self.root / "runs" / experiment / unit)
                 # What was asked for and has not come is gone.
                 kept = {name: state for name, state in held.get(unit, {}).items() if name not in chosen[unit]}
                 present = {name: state for name, state in kept.items() if self._is_there(experiment, unit, name)}
@@ -139,7 +145,9 @@ class Mirror:
                     raise ClusterError(f"the store told of {name!r}, which is no name of ours")
                 _replace(path_in(self.root, name), data)
             else:
-                self._keep(self.root / "runs" / experiment / unit / _name(name), head, data)
+                if unit not in folders:
+                    folders[unit] = _hidden(self.root / "runs" / experiment / unit)
+                _keep(folders[unit], _name(name), head, data)
             news[unit][name] = [head["state"], bool(head.get("open"))]
             come += 1
             if progress is not None:
@@ -148,33 +156,6 @@ class Mirror:
     def _is_there(self, experiment: str, unit: str, name: str) -> bool:
         path = self.root / name if unit in (LEDGER, SNAPSHOTS) else self.root / "runs" / experiment / unit / name
         return path.exists()
-
-    def _keep(self, folder: Path, head: Mapping[str, Any], data: bytes) -> None:
-        """A run's small files, and nothing else of it."""
-        files, at = {}, 0
-        for name, size in head["files"]:
-            files["/".join(parts_of(name))] = data[at : at + size]
-            at += size
-        folders = [_name(name) for name in head["folders"]]
-        if not folder.exists():
-            hidden = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
-            for each in ("", *folders):
-                (hidden / each).mkdir(parents=True, exist_ok=True)
-            for name, content in files.items():
-                (hidden / name).write_bytes(content)
-            os.rename(hidden, folder)
-            return
-        for path in sorted(folder.rglob("*"), reverse=True):
-            name = path.relative_to(folder).as_posix()
-            if path.is_dir():
-                if name not in folders and not any(each.startswith(f"{name}/") for each in files):
-                    _remove(path)
-            elif name not in files:
-                path.unlink(missing_ok=True)
-        for each in folders:
-            (folder / each).mkdir(exist_ok=True)
-        for name, content in files.items():
-            _replace(folder / name, content)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -220,6 +201,66 @@ def _entries(pieces: Iterator[bytes]) -> Iterator[tuple[dict[str, Any], bytes]]:
         del buffer[: end + size]
     if buffer:
         raise ClusterError("what the store told broke off")
+
+
+def _hidden(month: Path) -> Path:
+    """Where a month's runs are written: itself, or as long as it is not there a hidden folder that then takes its name."""
+    if month.exists():
+        return month
+    hidden = month.parent / f".{month.name}.{uuid.uuid4().hex}"
+    hidden.mkdir(parents=True)
+    return hidden
+
+
+def _show(hidden: Path, month: Path) -> None:
+    if hidden == month:
+        return
+    try:
+        os.rename(hidden, month)
+    except OSError:
+        # Another command has claimed a run in it meanwhile.
+        for each in hidden.iterdir():
+            if not (month / each.name).exists():
+                os.rename(each, month / each.name)
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _keep(month: Path, run: str, head: Mapping[str, Any], data: bytes) -> None:
+    """A run's small files, and nothing else of it."""
+    files, at = {}, 0
+    for name, size in head["files"]:
+        files["/".join(parts_of(name))] = data[at : at + size]
+        at += size
+    folders = [_name(name) for name in head["folders"]]
+    folder = month / run
+    if folder.exists():
+        _change(folder, folders, files)
+        return
+    # Ten thousand of these are made at a first look: by the plainest means.
+    hidden = f"{month}/.{run}" if not month.name.startswith(".") else f"{month}/{run}"
+    os.mkdir(hidden)
+    for name in folders:
+        os.mkdir(f"{hidden}/{name}")
+    for name, content in files.items():
+        with open(f"{hidden}/{name}", "xb", buffering=0) as file:
+            file.write(content)
+    if hidden != str(folder):
+        os.rename(hidden, folder)
+
+
+def _change(folder: Path, folders: list[str], files: Mapping[str, bytes]) -> None:
+    """Make a run's folder hold just these, each of them whole at every moment."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        name = path.relative_to(folder).as_posix()
+        if path.is_dir():
+            if name not in folders and not any(each.startswith(f"{name}/") for each in files):
+                _remove(path)
+        elif name not in files:
+            path.unlink(missing_ok=True)
+    for each in folders:
+        (folder / each).mkdir(exist_ok=True)
+    for name, content in files.items():
+        _replace(folder / name, content)
 
 
 def _replace(path: Path, data: bytes) -> None:

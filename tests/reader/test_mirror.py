@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -110,6 +111,14 @@ def test_an_update_that_is_broken_off_goes_on(far: Far, tmp_path: Path) -> None:
                 assert run.status == Store(far.root).read(run.id).status
         remote.update("e")
         assert rows(remote) == whole
+
+
+def test_several_that_look_at_once_see_the_same(far: Far, tmp_path: Path) -> None:
+    some(far.root)
+    remotes = [far.remote(tmp_path / "mirror") for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda remote: remote.update("e"), remotes))
+    assert rows(remotes[0]) == rows(Store(far.root))
 
 
 def test_a_conversation_that_ends_is_begun_again(far: Far, tmp_path: Path) -> None:
