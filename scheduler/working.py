@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -39,7 +40,7 @@ def typed(file: Path, store: Path | None, target: Target) -> str:
     """The options that say where, as another command needs them; with a blank before them."""
     given: dict[str, object] = {"-f": file if file != DEFAULT_FILE else None, "--store": store, "--kubeconfig": target.kubeconfig}
     given |= {"--context": target.context, "--namespace": target.namespace}
-    return "".join(f" {name} {value}" for name, value in given.items() if value is not None)
+    return "".join(f" {name} {shlex.quote(str(value))}" for name, value in given.items() if value is not None)
 
 
 @contextmanager

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import threading
 import time
 import uuid
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from math import inf
@@ -25,22 +23,22 @@ from cronjobs.volumes import Unbuildable
 from jobs import contract as c
 from jobs.store import Run, Store
 from scheduler import made_in
-from scheduler.cluster import kinds, live, submit, witness
+from scheduler.cluster import live, submit
 from scheduler.cluster.api import Api
-from scheduler.cluster.following import SAME, Following, Found, stage
+from scheduler.cluster.following import Following, Found
+from scheduler.cluster.telling import Telling, witnessed
 from scheduler.errors import CronsembleError, RuntimeUnavailable
 from scheduler.identity import who
 from scheduler.index import fact_of
 from scheduler.orders import Order
 from scheduler.program import build_program
 from scheduler.runtimes import Runtime
-from scheduler.sighting import WAITING, Seen, is_news, iso
-from scheduler.slots import FAILED, OBSERVED, RUNNING
+from scheduler.sighting import Seen, is_news, iso
+from scheduler.slots import FAILED, OBSERVED
 from scheduler.terminal import Watcher
 
 SLACK = 300
 """Seconds that an ensemble waits for its trainings beyond the time that they may take."""
-_EPOCH = re.compile(rb"epoch (\d+)/(\d+): loss (\S+), accuracy (\S+)")
 
 
 @dataclass
@@ -229,7 +227,7 @@ class ClusterEngine:
             return self._going_on(run)
         self._following.start()
         began, last = time.monotonic(), None
-        telling = Telling(self, order.label, run)
+        telling = Telling(self.api, self.namespace, self.store, self.watcher, order.label, run)
         while True:
             found = self._following.next(str(run), began, last)
             if found is None:
@@ -249,7 +247,7 @@ class ClusterEngine:
         with self._storing:
             self.store.update(run.experiment)
             result = self.store.read(run)
-        told = None if found.job is None else self.witnessed(found)
+        told = witnessed(self.api, self.namespace, found)
         known = fact_of(result) if result.record or result.tries or result.cancelled else None
         if told is not None and told.state == FAILED and is_news(known, told):
             self._keep_seen(run, told)
@@ -263,11 +261,6 @@ class ClusterEngine:
         )
         return replace(result, status="unknown", reason=reason, evidence=OBSERVED)
 
-    def witnessed(self, found: Found) -> Seen | None:
-        """What the cluster tells of a run, with its events."""
-        told = witness.observed(self.api, self.namespace, [found.job] if found.job else [], found.pods)
-        return told[0] if told else None
-
     def _keep_seen(self, run: c.RunId, seen: Seen) -> None:
         try:
             with self._storing:
@@ -277,56 +270,3 @@ class ClusterEngine:
 
     def _going_on(self, run: c.RunId) -> Run:
         return Run(run, self.store.run_folder(run), "running", "at work on the cluster")
-
-
-@dataclass
-class Telling:
-    """Tells a watcher how one run goes: its stages, what keeps it from going on, its epochs."""
-
-    engine: ClusterEngine
-    label: str
-    run: c.RunId
-    _stage: str = ""
-    _since: float = 0.0
-    _trouble: str = ""
-    _pod: str = ""  # whose log is read for epochs
-
-    def tell(self, found: Found) -> None:
-        """What is new of it."""
-        engine, seen = self.engine, found.seen
-        assert seen is not None
-        text = stage(seen)
-        at_work = next((each for each in reversed(seen.tries) if each.state == RUNNING), None)
-        # Where the store is at hand, the epochs come from its files.
-        folder = engine.store.try_folder(self.run, at_work.name) if at_work else None
-        if folder is not None and not folder.exists():
-            folder = None
-        if text != self._stage:
-            self._stage, self._since = text, time.monotonic()
-            engine.watcher.stage(self.label, text, folder)
-        if at_work is not None and at_work.container == "train" and folder is None and at_work.pod != self._pod:
-            self._pod = at_work.pod
-            threading.Thread(target=self._epochs, args=(self._pod,), daemon=True).start()
-        if seen.state == WAITING and time.monotonic() - self._since > SAME:
-            self._warn(found)
-
-    def _warn(self, found: Found) -> None:
-        """What keeps it from beginning, by the cluster's events."""
-        with suppress(CronsembleError):
-            told = self.engine.witnessed(found)
-            if told is not None and told.reason not in (self._trouble, self._stage):
-                self._trouble = told.reason
-                self.engine.watcher.say(f"{self.label}: {told.reason}")
-
-    def _epochs(self, pod: str) -> None:
-        path = f"{kinds.POD.path(self.engine.namespace, pod)}/log"
-        began = time.monotonic()
-        with suppress(CronsembleError):  # the stages go on without
-            for line in self.engine.api.stream(path, {"container": "train", "follow": "true"}, what="pods/log"):
-                found = _EPOCH.search(line)
-                if found and not self.engine.stopped:
-                    now = time.monotonic()
-                    epoch, epochs, loss, accuracy = found.groups()
-                    event = {"event": "epoch", "epoch": int(epoch), "epochs": int(epochs), "seconds": now - began}
-                    self.engine.watcher.event(self.label, {**event, "val_loss": float(loss), "val_accuracy": float(accuracy)})
-                    began = now

@@ -169,6 +169,8 @@ def _ending(pod: Object, container: str, end: Object) -> tuple[str, str]:
         return EVICTED, f"{container} was evicted: {_one_line(status.get('message'))}"
     if status.get("reason") == "DeadlineExceeded":
         return c.DEADLINE, f"{container} was stopped at its deadline"
+    if code == c.GIVES_WAY and container == "await":
+        return EXIT, "it made room for the runs that it awaits"
     if code == 137:
         return KILLED, f"{container} was killed from outside (exit status 137, SIGKILL); the cluster does not say by whom"
     if code == 143:

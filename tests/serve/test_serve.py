@@ -134,6 +134,27 @@ def test_stopped_and_killed_it_goes_on_with_the_same_run(tmp_path: Path, keras3:
     assert [(row.run, row.status) for row in rows(tmp_path)] == [(run, "succeeded")]
 
 
+def test_a_cancelled_run_is_neither_tried_again_nor_resumed(tmp_path: Path, keras3: Path) -> None:
+    path = blocking(tmp_path, keras3, 'jax: {schedule: "0 * * * *", starting_deadline: 59m, retries: 5}')
+    minutes = datetime.now(UTC).minute
+    path.write_text(path.read_text().replace('"0 *', f'"{(minutes - 2) % 60} *'))
+    served_since(path, 30)
+    with serving(tmp_path) as (process, until):
+        run = until("begun")["run"]
+        done = subprocess.run([*CLI, "cancel", "train-jax"], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (0, f"{run}: cancelled\n"), done.stderr
+        assert until("ended")["status"] == "interrupted"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    with serving(tmp_path) as (process, until):
+        until("started")
+        process.send_signal(signal.SIGTERM)
+        assert "resumed" not in process.communicate(timeout=30)[0]
+    (row,) = rows(tmp_path)
+    assert (row.run, row.status, row.evidence) == (run, "interrupted", "observed")
+    assert row.reason.startswith("cancelled by ")
+
+
 def test_a_second_one_says_who_runs_and_may_take_over(tmp_path: Path, keras3: Path) -> None:
     write(tmp_path, keras3, 'jax: {schedule: "0 0 1 1 *"}')
     with serving(tmp_path, "--listen", "127.0.0.1:0") as (first, until):
