@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import fnmatch
+import hashlib
+import json
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from cronjobs.config_maps import revisions_name
 from cronjobs.resolved import Experiment
-from jobs.contract import CANCELLED, OBSERVED, SCHEMA, VERDICT, RunId
+from jobs.contract import CANCELLED, OBSERVED, RECORD, RESULT, SCHEMA, VERDICT, RunId, parse_run_id
 from jobs.store import Store, to_json
 from scheduler.cluster import kinds, revisions, rights
 from scheduler.cluster.api import Api
@@ -23,6 +25,7 @@ from scheduler.cluster.console import Line
 from scheduler.cluster.failures import ClusterError, NotFound, Unreachable
 from scheduler.cluster.kubeconfig import Access
 from scheduler.cluster.mirror import Mirror, place
+from scheduler.cluster.packs import Packed
 from scheduler.cluster.reader import Reader
 from scheduler.cluster.reconcile import Target
 from scheduler.cluster.session import FarError, Lost, Session, Told
@@ -68,6 +71,54 @@ class RemoteStore(Store):
         """Bring the mirror up to date."""
         self.converse(lambda session: self.mirror.update(session, experiment, progress))
         self._listed.clear()
+
+    # -- what the mirror has in its packs
+
+    def tasks(self, experiment: str) -> list[str]:
+        return sorted({*super().tasks(experiment), *self.mirror.tasks(experiment)})
+
+    def months(self, experiment: str, task: str) -> list[str]:
+        return sorted({*super().months(experiment, task), *self.mirror.months(experiment, task)})
+
+    def month_ids(self, experiment: str, task: str, month: str) -> list[RunId]:
+        packed = (parse_run_id(name, experiment, task) for name in self.mirror.pack(experiment, task, month))
+        return sorted({*super().month_ids(experiment, task, month), *(run for run in packed if run is not None)})
+
+    def month_state(self, experiment: str, task: str, month: str) -> tuple[int, int] | None:
+        states = [super().month_state(experiment, task, month)]
+        with suppress(FileNotFoundError):
+            told = self.mirror.pack_file(experiment, task, month).stat()
+            states.append((told.st_mtime_ns, told.st_ino))
+        # What changes is newer than either was.
+        return max((state for state in states if state is not None), default=None)
+
+    def run_state(self, run: RunId) -> int:
+        packed = self._packed(run)
+        told = 0 if packed is None else int(hashlib.sha256(packed.state.encode()).hexdigest()[:12], 16)
+        with suppress(FileNotFoundError):
+            # What was written from here is in its folder alone until the next look.
+            told ^= super().run_folder(run).stat().st_mtime_ns
+        return told
+
+    def result(self, run: RunId) -> dict[str, Any] | None:
+        packed = self._packed(run)
+        if packed is None or super().run_folder(run).exists():
+            return super().result(run)
+        try:
+            found = json.loads(packed.files.get(f"{RESULT}/{RECORD}", b"null"))
+        except ValueError:
+            return None
+        return found if isinstance(found, dict) else None
+
+    def run_folder(self, run: RunId) -> Path:
+        """Its files lie in it from now on."""
+        folder = super().run_folder(run)
+        if not folder.exists():
+            self.mirror.unpack(run, folder)
+        return folder
+
+    def _packed(self, run: RunId) -> Packed | None:
+        return self.mirror.pack(run.experiment, run.task, run.month).get(str(run))
 
     # -- what is not in the mirror
 
