@@ -121,8 +121,8 @@ def _predict(context: Context, member: str | None) -> None:
     out.mkdir(parents=True, exist_ok=True)
     told: dict[str, Any] = {"member": member}
     try:
-        if _started_before(context, member):
-            raise StepError("left out: an earlier try of this run ended while it was predicting")
+        if started_before(context, member):
+            raise StepError("an earlier try of this run ended while it was predicting")
         choice = _choice(context, member)
         if choice.run is None:
             raise StepError(choice.reason)
@@ -197,10 +197,13 @@ def _data(context: Context) -> Path:
     return context.store.dataset(str(require(context, c.DATA)["fingerprint"]))
 
 
-def _started_before(context: Context, member: str) -> bool:
+def started_before(context: Context, member: str) -> bool:
+    """Whether a try before this one began to predict and never ended. One that runs beside this one says nothing of it."""
+    own = str((read_json(context.folder / c.START) or {}).get("time", ""))
     for folder in context.store.run_folder(context.run).glob(c.TRY_PREFIX + "*"):
         told = folder / "probabilities" / member
-        if folder != context.folder and is_there(told / c.START) and not is_there(told / c.END):
+        is_open = folder != context.folder and is_there(told / c.START) and not is_there(told / c.END)
+        if is_open and str((read_json(told / c.START) or {}).get("time", "")) < own:
             return True
     return False
 

@@ -228,7 +228,7 @@ class Store(Removal):
         if is_there(folder):
             return
         hidden = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
-        hidden.mkdir(parents=True, exist_ok=True)
+        self._make_folder(hidden)
         write_file(hidden / START, to_json(mark))
         move(hidden, folder)
 

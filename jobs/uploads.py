@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from jobs.files import GONE, fsync, publish_file, sha256_of
+from jobs.files import GONE, fsync, move, publish_file, sha256_of
 from jobs.inside import Outside, open_in, parts_of, path_in
 
 FOLDER = "data"
@@ -62,7 +62,7 @@ class Uploads:
             return {"state": "damaged"}
         fsync(part)
         if replace:
-            os.replace(part, path)
+            move(part, path)
         else:
             if not publish_file(path, part) and not (path.is_file() and sha256_of(path) == sha256):
                 return {"state": "other"}

@@ -196,7 +196,7 @@ def show(
     experiment: ExperimentName = None,
 ) -> None:
     """Show one run: record, epochs, members, files. Example: cronsemble show digits-ensemble-29924640"""
-    from scheduler.past import print_run
+    from scheduler.showing import print_run
     from scheduler.whereabouts import Cluster, opened
 
     with opened(file, store, experiment, Cluster(kubeconfig, context, namespace, offline)) as place:

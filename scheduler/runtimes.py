@@ -36,6 +36,10 @@ class Runtime:
         argv = ["python3", f"/store/{program.relative_to(store).as_posix()}", "supervise", *step]
         mounts = [(str(store), "/store", False), (str(folder), "/folder", True)]
         user = f"{os.getuid()}:{os.getgid()}"
+        if os.getuid() == 0:
+            # Without capabilities root writes nothing of another's, so it is the store's owner, as in a pod.
+            owner = os.stat(store)
+            user = f"{owner.st_uid}:{owner.st_gid}"
         return containers.run_command(self.engine, self.image, name, argv, inside, mounts, user), dict(os.environ)
 
     def kill(self, name: str) -> None:

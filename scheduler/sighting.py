@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 from cronjobs.revisions import Revision
@@ -87,16 +88,23 @@ class Sight:
     revisions: Sequence[Revision] = ()
     is_home: bool = False
 
+    @cached_property
+    def _by_month(self) -> dict[tuple[str, str], list[Seen]]:
+        found: dict[tuple[str, str], list[Seen]] = {}
+        for each in self.seen.values():
+            found.setdefault((each.run.task, each.run.month), []).append(each)
+        return found
+
     def months(self, task: str) -> set[str]:
         """The months in which a task has Jobs."""
-        return {each.run.month for (name, _, _), each in self.seen.items() if name == task}
+        return {month for name, month in self._by_month if name == task}
 
     def joined(self, experiment: str, task: str, month: str, facts: Sequence[Fact]) -> list[Fact]:
         """The facts of a task's month with what was seen: those of Jobs that have left nothing in the store are added."""
         found = {(fact.minute, fact.attempt): fact for fact in facts}
-        for (name, minute, attempt), each in self.seen.items():
-            if name == task and each.run.month == month:
-                found[minute, attempt] = joined(found.get((minute, attempt)), each)
+        for each in self._by_month.get((task, month), ()):
+            key = (each.run.minute, each.run.attempt)
+            found[key] = joined(found.get(key), each)
         told = [found[key] for key in sorted(found)]
         return [self._gone(experiment, task, fact) for fact in told] if self.is_home else told
 
@@ -105,11 +113,16 @@ class Sight:
         is_at_work = fact.status == RUNNING and fact.evidence == RECORDED and (fact.started or self.time) < self.time - MOMENT
         if not is_at_work or (task, fact.minute, fact.attempt) in self.seen:
             return fact
-        # A pod's host name is its own, which begins with its Job's, cut to 58 characters.
-        if not fact.reason.startswith("on " + run_name(experiment, task, fact.minute, fact.attempt)[:58]):
+        # A pod's host name is its own.
+        if not fact.reason.startswith("on " + pod_prefix(run_name(experiment, task, fact.minute, fact.attempt))):
             return fact
         reason = f"its Job is no longer in namespace {self.namespace}, and it said nothing more"
         return _with(fact, DIED, reason, INFERRED)
+
+
+def pod_prefix(job: str) -> str:
+    """What the names of a Job's pods begin with; five letters follow (generateName in k8s.io/apiserver, names/generate.go)."""
+    return f"{job}-"[:58]
 
 
 def joined(fact: Fact | None, seen: Seen) -> Fact:

@@ -11,7 +11,7 @@ from typing import Any
 from cronjobs import labels
 from jobs import contract as c
 from jobs.contract import RunId, parse_run_id
-from scheduler.sighting import EXIT, WAITING, Seen, Try
+from scheduler.sighting import EXIT, WAITING, Seen, Try, pod_prefix
 from scheduler.slots import FAILED, RUNNING, SUCCEEDED, duration
 
 Object = Mapping[str, Any]
@@ -146,13 +146,13 @@ def _failure(job: Object, failed: Object, tries: Sequence[Try], lost: Sequence[T
         if alive:
             return c.DEADLINE, f"{told}: {alive[-1].reason}"
         # The pods go with the deadline; only events tell what kept them from beginning.
-        _, why = _told(events, "Pod", f"{job['metadata']['name'][:58]}-")
+        _, why = _told(events, "Pod", pod_prefix(job["metadata"]["name"]), is_prefix=True)
         why = why if not lost else lost[-1].reason
         return c.DEADLINE, f"{told}{f': {why}' if why else ''}"
     if lost:
         number = f" (the last of {len(lost)} tries)" if len(lost) > 1 else ""
         return lost[-1].what, f"{lost[-1].reason}{number}"
-    what, why = _told(events, "Pod", f"{job['metadata']['name'][:58]}-")
+    what, why = _told(events, "Pod", pod_prefix(job["metadata"]["name"]), is_prefix=True)
     if why:
         return what, why
     return EXIT, f"{failed.get('message') or reason or 'its Job failed'}; its pods are gone"
@@ -222,12 +222,12 @@ def _pull_failure(pod: Object, events: Sequence[Object]) -> str:
     return ""
 
 
-def _told(events: Sequence[Object], kind: str, name: str, uid: str | None = None) -> tuple[str, str]:
-    """What and reason of the latest event about an object that says why it does not get on; a name's beginning ends in a dash."""
+def _told(events: Sequence[Object], kind: str, name: str, uid: str | None = None, is_prefix: bool = False) -> tuple[str, str]:
+    """What and reason of the latest event about an object that says why it does not get on."""
     for event in reversed(events):
         about = event.get("involvedObject") or {}
         found = str(about.get("name", ""))
-        if about.get("kind") != kind or not (found == name or (name.endswith("-") and found.startswith(name))):
+        if about.get("kind") != kind or name != (found[:-5] if is_prefix else found):
             continue
         if uid is not None and about.get("uid") not in (None, uid):
             continue

@@ -25,7 +25,10 @@ def rows(
     """
     by_job = {each.job: each for each in seen}
     by_owner: dict[str, list[Object]] = {}
+    by_hand: dict[tuple[str, ...], list[Object]] = {}
     for job in jobs:
+        if not job["metadata"]["ownerReferences"]:
+            by_hand.setdefault(_task(job), []).append(job)
         for owner in job["metadata"]["ownerReferences"]:
             by_owner.setdefault(owner.get("uid", ""), []).append(job)
     drift = {(action.namespace, action.name): _drift(action.verb, len(action.changes)) for action in plan.actions}
@@ -34,7 +37,8 @@ def rows(
         for name, cronjob in each.cronjobs.items():
             if cronjob["metadata"]["labels"].get(labels.INSTANCE) in plan.experiments:
                 own = by_owner.get(cronjob["metadata"]["uid"], [])
-                found.append({**_row(cronjob, own, by_job, now), "drift": drift.get((namespace, name), "")})
+                hand = by_hand.get(_task(cronjob), [])
+                found.append({**_row(cronjob, own, hand, by_job, now), "drift": drift.get((namespace, name), "")})
     for action in plan.actions:
         if action.verb == CREATE and action.kind == "CronJob":
             spec = action.body["spec"]
@@ -44,10 +48,16 @@ def rows(
     return sorted(found, key=lambda row: (row["experiment"], row["task"]))
 
 
-def _row(cronjob: Object, jobs: list[Object], seen: Mapping[str, Seen], now: datetime) -> dict[str, Any]:
+def _task(thing: Object) -> tuple[str, ...]:
+    metadata = thing["metadata"]
+    return (metadata["namespace"], metadata["labels"].get(labels.INSTANCE, ""), metadata["labels"].get(labels.TASK, ""))
+
+
+def _row(cronjob: Object, jobs: list[Object], hand: list[Object], seen: Mapping[str, Seen], now: datetime) -> dict[str, Any]:
     spec, status, named = cronjob["spec"], cronjob["status"], cronjob["metadata"]["labels"]
     suspended = bool(spec.get("suspend"))
-    running = sorted(job["metadata"]["name"] for job in jobs if not live.ended(job))
+    # Runs by hand are at work as well, but say nothing of how the schedule fares.
+    running = sorted(job["metadata"]["name"] for job in [*jobs, *hand] if not live.ended(job))
     return {
         "experiment": named.get(labels.INSTANCE, ""),
         "task": named.get(labels.TASK, ""),

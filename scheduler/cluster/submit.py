@@ -36,8 +36,12 @@ def make(api: Api, experiment: Experiment, wanted: Wanted) -> bool:
         known = api.get(kinds.JOB, namespace, name)["metadata"]
         return bool((known.get("labels") or {}).get(labels.INVOCATION) == wanted.command)
     except NotFound as error:
-        raise ClusterError(f"namespace {namespace} does not exist: cronsemble sync --create-namespace makes it") from error
+        raise _no_namespace(namespace) from error
     return True
+
+
+def _no_namespace(namespace: str) -> ClusterError:
+    return ClusterError(f"namespace {namespace} does not exist: cronsemble sync --create-namespace makes it")
 
 
 def ensure_maps(api: Api, namespace: str, known: Mapping[str, bytes]) -> None:
@@ -51,7 +55,10 @@ def ensure_maps(api: Api, namespace: str, known: Mapping[str, bytes]) -> None:
         try:
             there = api.get(kinds.CONFIGMAP, namespace, name, metadata_only=True)["metadata"]
         except NotFound:
-            api.apply(kinds.CONFIGMAP, namespace, body, OURS)
+            try:
+                api.apply(kinds.CONFIGMAP, namespace, body, OURS)
+            except NotFound as error:
+                raise _no_namespace(namespace) from error
             continue
         if (there.get("annotations") or {}).get(labels.SHA256) != hashlib.sha256(data).hexdigest():
             raise ClusterError(f"ConfigMap {name} in namespace {namespace} is not ours: remove it yourself")

@@ -15,7 +15,7 @@ from scheduler.cluster.api import Api
 from scheduler.cluster.failures import ClusterError, Forbidden, NotFound
 from scheduler.cluster.observing import JOB_NAME, observe, run_of
 from scheduler.cluster.reconcile import Target
-from scheduler.sighting import Seen, Sight
+from scheduler.sighting import Seen, Sight, pod_prefix
 
 Object = dict[str, Any]
 
@@ -89,14 +89,13 @@ def _is_needy(seen: Seen) -> bool:
 def _events(api: Api, namespace: str, names: set[str]) -> Mapping[str, list[Object]]:
     """The warnings about these Jobs and their pods, by Job."""
     found: dict[str, list[Object]] = {name: [] for name in names}
+    jobs = {pod_prefix(name): name for name in names}
     try:
         for event in api.list(kinds.EVENT, namespace, fields="type=Warning"):
-            about = event.get("involvedObject") or {}
-            name = str(about.get("name", ""))
-            # A pod's name is its Job's, cut to 58 characters, a dash and five letters.
-            for job in (name, *(each for each in names if name.startswith(f"{each[:58]}-"))):
-                if job in found:
-                    found[job].append(event)
+            name = str((event.get("involvedObject") or {}).get("name", ""))
+            job = name if name in found else jobs.get(name[:-5])
+            if job is not None:
+                found[job].append(event)
     except Forbidden as error:
         _say(error)
     return found

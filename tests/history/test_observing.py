@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cronjobs.labels import INSTANCE, TASK
 from jobs import contract as c
+from jobs.contract import RunId
 from scheduler.cluster.observing import observe
 from scheduler.history import History, Wish
 from scheduler.sighting import Seen, Sight
-from scheduler.slots import Row
+from scheduler.slots import Fact, Row
 from stores import Builder, at, minute
 
 SLOT = minute("2026-11-25T01:00")
@@ -36,7 +40,7 @@ def pod(name: str = "x", phase: str = "Pending", made: str = BEGAN, **more: Any)
     statuses = [{"name": step, "image": "r/i:1", "state": state} for step, state in states]
     resources = {"limits": {"memory": "300Mi"}}
     return {
-        "metadata": {"name": f"{NAME}-{name}", "uid": name, "creationTimestamp": made, **more.pop("metadata", {})},
+        "metadata": {"name": f"{NAME}-abcd{name}", "uid": name, "creationTimestamp": made, **more.pop("metadata", {})},
         "spec": {"nodeName": "n1", "containers": [{"name": "train", "resources": resources}], **more.pop("spec", {})},
         "status": {"phase": phase, "initContainerStatuses": statuses[:1], "containerStatuses": statuses[1:], **more},
     }
@@ -51,7 +55,7 @@ def waiting(reason: str, message: str = "") -> dict[str, Any]:
     return {"waiting": {"reason": reason, "message": message}}
 
 
-def event(reason: str, message: str, kind: str = "Pod", name: str = f"{NAME}-x", at: str = ENDED) -> dict[str, Any]:
+def event(reason: str, message: str, kind: str = "Pod", name: str = f"{NAME}-abcdx", at: str = ENDED) -> dict[str, Any]:
     return {"involvedObject": {"kind": kind, "name": name}, "reason": reason, "message": message, "lastTimestamp": at}
 
 
@@ -293,6 +297,29 @@ def test_a_row_tells_what_run_and_cluster_tell(
     if status is not None:
         builder.run("train-a", SLOT, status, reason=reason)
     assert row(builder, sight(seen)) == wanted
+
+
+SEENS = [observe(told, pods, events) for told, pods, events, _ in CASES.values()]
+STATUSES = ["succeeded", "failed", "no quorum", "running", "died", "interrupted", "unknown"]
+
+
+@given(
+    st.dictionaries(st.tuples(st.integers(0, 3), st.integers(1, 2)), st.sampled_from(STATUSES)),
+    st.dictionaries(st.tuples(st.integers(0, 3), st.integers(1, 2)), st.sampled_from(SEENS)),
+    st.booleans(),
+)
+def test_every_run_and_every_job_is_told_once_and_no_success_is_invented_or_lost(
+    runs: dict[tuple[int, int], str], jobs: dict[tuple[int, int], Seen], is_home: bool
+) -> None:
+    facts = [Fact(SLOT + minute, attempt, runs[minute, attempt]) for minute, attempt in sorted(runs)]
+    seen = [replace(each, run=RunId(SLOT + key[0], key[1], "e", "train-a")) for key, each in jobs.items()]
+    found = sight(*seen, is_home=is_home).joined("e", "train-a", "2026-11", facts)
+    assert [(fact.minute - SLOT, fact.attempt) for fact in found] == sorted({*runs, *jobs})
+    for fact in found:
+        key = (fact.minute - SLOT, fact.attempt)
+        assert (fact.status == "succeeded") == (runs.get(key) == "succeeded")
+        if key not in jobs:
+            assert fact in facts
 
 
 def test_what_was_seen_is_kept_once_and_told_without_the_cluster(tmp_path: Path) -> None:

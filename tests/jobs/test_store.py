@@ -225,11 +225,11 @@ def test_a_rename_whose_reply_was_lost_is_done(tmp_path: Path, monkeypatch: pyte
     assert not store.claim_attempt(run, {"kind": "manual"})
     assert store.claim("e", "train-a", MINUTE).attempt == 2
     store.begin_try(run, "b", {})
-    store.observe(run, {"reason": "one"})
-    store.observe(run, {"reason": "two"})
+    store.beat("e", "here", "one")
+    store.beat("e", "here", "two")
     assert succeed(store, run, "a")
-    assert store.read(run).observed["reason"] == "two"
-    assert sorted(os.listdir(store.run_folder(run))) == [c.CLAIM, c.OBSERVED, c.RESULT, "try-b"]
+    assert store.last_beat("e", "here") == "two"
+    assert sorted(os.listdir(store.run_folder(run))) == [c.CLAIM, c.RESULT, "try-b"]
     assert len(os.listdir(store.run_folder(run).parent)) == 2
 
 

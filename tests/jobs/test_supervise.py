@@ -20,8 +20,10 @@ import pytest
 
 from jobs import contract as c
 from jobs.child import memory_kills
+from jobs.context import Context
 from jobs.contract import RunId
 from jobs.prepare import fingerprint, resolve, write_npz
+from jobs.steps import started_before
 from jobs.store import Store, process_identity, read_json, to_json, write_file
 from needs import missing
 from scheduler.program import build_program
@@ -303,3 +305,21 @@ def test_the_kernels_count_of_kills_for_memory_is_read(tmp_path: Path, name: str
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text(text)
     assert memory_kills(tmp_path) == 2
+
+
+@pytest.mark.parametrize(
+    ("other_began", "is_left_out"), [("2026-11-25T01:00:05.000Z", True), ("2026-11-25T01:00:15.000Z", False)]
+)
+def test_only_a_try_before_this_one_can_have_ended_while_predicting(tmp_path: Path, other_began: str, is_left_out: bool) -> None:
+    """One that runs beside it, and began to predict while this one was there, is no reason to leave the member out."""
+    store, run = Store(tmp_path), RunId(MINUTE, 1, "e", "ensemble")
+    context = Context(store, run, "own", {"members": [{"member": "a"}]}, b"", {}, {})
+    for name in ("own", "other"):
+        store.begin_try(run, name, {"time": "2026-11-25T01:00:10.000Z"})
+    for member, told in (("a", {"time": other_began}), ("b", {"time": "2026-11-25T01:00:05.000Z"})):
+        folder = store.try_folder(run, "other") / "probabilities" / member
+        folder.mkdir(parents=True)
+        write_file(folder / c.START, to_json(told))
+    write_file(store.try_folder(run, "other") / "probabilities" / "b" / c.END, to_json({}))
+    assert started_before(context, "a") is is_left_out
+    assert not started_before(context, "b")

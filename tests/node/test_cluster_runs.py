@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,11 +152,8 @@ def test_ctrl_c_leaves_the_jobs_and_the_ensemble_follows_them(house: House, firs
     assert f"cronsemble logs {left[-1]} -f -f {house.file} --store {house.store.root} --cluster" in said
     assert f"cronsemble cancel {' '.join(left)} -f {house.file}" in said
 
-    def ended() -> bool:
-        jobs = house.jobs()
-        return all("completionTime" in jobs[name]["status"] for name in left)
-
-    house.cluster.wait_for(ended, 240, "the end of what was left")
+    log = house.run("logs", next(name for name in left if "ensemble" in name), "-f", "--cluster")
+    assert "combined 2 members" in log and "archived" in log
     ensemble = max(house.runs("ensemble"), key=lambda run: str(run.record.get("finished")))
     assert str(ensemble.id) in left and ensemble.status == "succeeded"
     taken = {each["run"] for each in ensemble.record["members"]}
@@ -166,21 +162,15 @@ def test_ctrl_c_leaves_the_jobs_and_the_ensemble_follows_them(house: House, firs
     assert all(f"{run} succeeded" in log for run in taken)
 
 
-def test_detached_runs_are_left_alone_and_their_logs_followed(house: House, first: str) -> None:
+def test_a_detached_run_is_left_alone_and_its_log_followed(house: House, first: str) -> None:
     before = set(house.jobs())
-    began = time.monotonic()
-    said = house.run("run", "--cluster", "--detach")
-    assert time.monotonic() - began < 20
-    left = sorted(set(house.jobs()) - before)
-    assert f"at work on the cluster: {' '.join(left)}" in said
-    ensemble, training = next(name for name in left if "ensemble" in name), next(name for name in left if "theano" in name)
-    assert f"ensemble: submitted as {ensemble}" in said
-    log = house.run("logs", training, "--follow", "--cluster")
-    assert "epoch 2/2: loss" in log
-    assert log.index("cronsemble: ") < log.index("epoch 1/2") if "cronsemble: " in log else True
-    log = house.run("logs", ensemble, "-f", "--cluster")
-    assert "combined 2 members" in log and "archived" in log
-    assert house.runs("ensemble")[-1].status == "succeeded" or house.runs("ensemble")[-1].record
+    said = house.run("run", "--cluster", "--detach", "--member", "theano")
+    (name,) = set(house.jobs()) - before
+    assert f"train-theano: submitted as {name}" in said
+    assert f"at work on the cluster: {name}" in said
+    log = house.run("logs", name, "--follow", "--cluster")
+    assert log.index("epoch 1/2: loss") < log.index("epoch 2/2: loss")
+    assert next(run for run in house.runs("train-theano") if str(run.id) == name).status == "succeeded"
 
 
 def test_a_cancelled_run_says_by_whom(house: House, first: str) -> None:
@@ -245,3 +235,36 @@ def test_a_store_that_only_the_cluster_mounts(house: House, first: str) -> None:
     assert "epoch 2/2: loss" in house.run("logs", made, "-f", mounted=False)
     said = house.run("cancel", made, mounted=False, code=1)
     assert f"{made}: it has no Job at work; it succeeded" in said
+
+
+def test_what_keeps_a_run_from_beginning_is_told_and_cancel_ends_it(house: House, first: str) -> None:
+    text = house.file.read_text()
+    house.file.write_text(
+        text.replace("cntk:   {deadline: 10m, resources: {cpu: 500m,", "cntk:   {deadline: 10m, resources: {cpu: 500,")
+    )
+    before = set(house.jobs())
+    process = house.start("run", "--cluster", "--member", "cntk")
+    assert process.stdout is not None
+    assert any("Insufficient cpu" in line for line in process.stdout)
+    (name,) = set(house.jobs()) - before
+    assert house.run("cancel", "train-cntk", "--cluster").strip() == f"{name}: cancelled"
+    out, said = process.communicate(timeout=60)
+    assert (process.returncode, f"{name}: interrupted: cancelled by " in said) == (1, True), out + said
+    house.file.write_text(text)
+    row = next(row for row in json.loads(house.run("history", "--json")) if row["run"] == name)
+    assert (row["status"], row["kind"], row["evidence"]) == ("interrupted", "manual", "observed")
+    assert (house.store.root / "runs" / "hand" / "train-cntk").stat().st_uid == USER
+
+
+def test_a_run_of_the_cluster_repeats_here_identically(house: House, first: str, keras3_image: str, legacy: str) -> None:
+    """And the other way round: what was made here repeats on the cluster."""
+    original = house.runs("ensemble")[0]
+    before = {run.id for run in house.runs("ensemble")}
+    said = house.run("rerun", str(original.id), "--experiment", "hand")
+    (here,) = [run for run in house.runs("ensemble") if run.id not in before]
+    assert f"{here.id} repeats {original.id}: identical" in said
+    archived = [house.store.archived(run.id, run.record).read_bytes() for run in (original, here)]
+    assert archived[0] == archived[1]
+    assert here.record["host"] != original.record["host"]
+    said = house.run("rerun", str(here.id), "--experiment", "hand", "--cluster")
+    assert f"repeats {here.id}: identical" in said

@@ -51,6 +51,23 @@ def test_a_volume_that_is_read_only(volume: Scene) -> None:
     assert os.listdir(volume.store) == []
 
 
+@pytest.fixture(scope="module")
+def nowhere(pods: Cluster, node: Node, image: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """A training whose image is nowhere; its deadline passes while other tests run."""
+    wrong = {"legacy": "registry.example/nowhere:1"}
+    folder = tmp_path_factory.mktemp("nowhere")
+    with scene(pods, node, image, folder, "nowhere", {"a": {"deadline": "40s"}}, images=wrong) as made:
+        made.start("train-a")
+        yield made
+
+
+def test_an_image_that_cannot_be_pulled(nowhere: Scene) -> None:
+    name, told = nowhere.run("train-a"), "waiting: image registry.example/nowhere:1 cannot be pulled: "
+    nowhere.pods.wait_for(lambda: nowhere.row(name).get("reason", "").startswith(told), 60, "the reason")
+    assert nowhere.outcome(name)[::2] == ("running", "observed")
+    assert nowhere.experiment.good("status").count("registry.example/nowhere:1 cannot be pulled") == 1
+
+
 def test_a_snapshot_that_is_deleted_while_a_job_tries_again(
     pods: Cluster, node: Node, image: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -70,19 +87,10 @@ def test_a_snapshot_that_is_deleted_while_a_job_tries_again(
         assert lost.kept_outcome(name) == ("succeeded", "", "recorded")
 
 
-def test_an_image_that_cannot_be_pulled(
-    pods: Cluster, node: Node, image: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    wrong = {"legacy": "registry.example/nowhere:1"}
-    folder = tmp_path_factory.mktemp("nowhere")
-    with scene(pods, node, image, folder, "nowhere", {"a": {"deadline": "40s"}}, images=wrong) as nowhere:
-        name = nowhere.start("train-a")
-        told = "waiting: image registry.example/nowhere:1 cannot be pulled: "
-        pods.wait_for(lambda: nowhere.row(name).get("reason", "").startswith(told), 60, "the reason")
-        assert nowhere.outcome(name)[::2] == ("running", "observed")
-        assert nowhere.experiment.good("status").count("registry.example/nowhere:1 cannot be pulled") == 1
-        nowhere.end(name, "Failed")
-        status, reason, evidence = nowhere.kept_outcome(name)
-        assert (status, evidence) == ("failed", "observed")
-        assert reason.startswith("not done within its deadline of 40 s: its image cannot be pulled: "), reason
-        assert nowhere.results(name) == []
+def test_a_deadline_says_what_kept_the_run_from_beginning(nowhere: Scene) -> None:
+    name = nowhere.run("train-a")
+    nowhere.end(name, "Failed")
+    status, reason, evidence = nowhere.kept_outcome(name)
+    assert (status, evidence) == ("failed", "observed")
+    assert reason.startswith("not done within its deadline of 40 s: its image cannot be pulled: "), reason
+    assert nowhere.results(name) == []

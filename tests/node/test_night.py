@@ -82,7 +82,9 @@ def configuration(experiment: Experiment, images: dict[str, str], slots: dict[st
         "cluster": cluster,
     }
     tasks = {name: {"backend": name, "schedule": _cron(slots[f"train-{name}"])} for name in MEMBERS}
-    ensemble = {"schedule": _cron(slots["ensemble"]), "quorum": 4, "max_age": "1d"}
+    # alone on the node, and as many threads
+    room = {"cpu": 1, "memory": "1Gi"}
+    ensemble = {"schedule": _cron(slots["ensemble"]), "quorum": 4, "max_age": "1d", "resources": room}
     experiment.write(tasks, ensemble, **{**shared, **more})
 
 

@@ -1,0 +1,116 @@
+"""Runs by hand and their Jobs on a control plane: names, rights, and how sync and delete deal with them. No pod runs here."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cluster.access import Cluster
+from scheduler.cluster import rights
+from stores import Builder
+from sync.experiments import Experiment
+from sync.test_sync import NIGHTLY, names
+
+PAGE = (Path(__file__).parents[2] / "docs" / "kubernetes-rights.md").read_text(encoding="utf-8")
+RULES: list[dict[str, Any]] = next(
+    role["rules"]
+    for role in map(yaml.safe_load, re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL))
+    if role["metadata"]["name"] == "cronsemble-runs"
+)
+PERIOD = "2026-11-20T01:00Z..2026-11-20T01:00Z"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    (tmp_path / "store").mkdir()
+    return str(tmp_path / "store")
+
+
+def slot(experiment: Experiment, cluster: Cluster) -> list[str]:
+    return names(cluster, "job", experiment.namespace)
+
+
+def backfill(experiment: Experiment, store: str) -> tuple[str, ...]:
+    return ("backfill", PERIOD, "--cluster", "--detach", "--store", store)
+
+
+def test_the_documented_role_is_what_runs_by_hand_ask_for() -> None:
+    told = {(rule["apiGroups"][0], rule["resources"][0]): set(rule["verbs"]) for rule in RULES}
+    wanted: dict[tuple[str, str], set[str]] = {}
+    for kind, verbs in (*rights.RUNS, *rights.LOGS, *rights.CANCEL):
+        wanted.setdefault((kind.version.rpartition("/")[0], kind.plural), set()).update(verbs)
+    assert told == wanted
+
+
+def test_a_user_with_that_role_makes_and_cancels_runs(cluster: Cluster, experiment: Experiment, store: str) -> None:
+    user = cluster.limited_user(experiment.namespace, RULES)
+    experiment.write({"a": NIGHTLY}, ensemble={"quorum": 1})
+    done = experiment.run("run", "--cluster", "--detach", "--store", store, kubeconfig=user)
+    made = slot(experiment, cluster)
+    assert done.returncode == 0, done.stderr
+    assert len(made) == 2
+    assert f"at work on the cluster: {' '.join(sorted(made))}\n" in done.stderr
+    (awaiting,) = [each for each in cluster.objects("job", experiment.namespace) if "ensemble" in each["metadata"]["name"]]
+    assert awaiting["spec"]["template"]["spec"]["initContainers"][0]["name"] == "await"
+    said = experiment.good("cancel", *made, "--cluster", "--store", store, kubeconfig=user)
+    assert said.splitlines() == [f"{name}: cancelled" for name in made]
+    assert slot(experiment, cluster) == []
+
+
+@pytest.mark.parametrize(("resource", "verb"), [("jobs", "create"), ("configmaps", "get"), ("configmaps", "create")])
+def test_a_missing_right_is_named(cluster: Cluster, experiment: Experiment, store: str, resource: str, verb: str) -> None:
+    rules = [
+        {**rule, "verbs": [each for each in rule["verbs"] if rule["resources"] != [resource] or each != verb]} for rule in RULES
+    ]
+    user = cluster.limited_user(experiment.namespace, rules)
+    experiment.write({"a": NIGHTLY})
+    said = experiment.bad("run", "--cluster", "--detach", "--store", store, kubeconfig=user).splitlines()
+    group = "batch" if resource == "jobs" else ""
+    assert f'add to the Role: {{apiGroups: ["{group}"], resources: ["{resource}"], verbs: ["{verb}"]}}' in said[0]
+    assert slot(experiment, cluster) == []
+
+
+def test_sync_leaves_a_run_and_its_snapshot_alone(cluster: Cluster, experiment: Experiment, store: str) -> None:
+    experiment.write({"a": NIGHTLY, "b": NIGHTLY})
+    experiment.good("sync")
+    experiment.good("run", "--cluster", "--detach", "--member", "a", "--store", store)
+    (made,) = slot(experiment, cluster)
+    before = names(cluster, "configmap", experiment.namespace)
+    experiment.write({"b": {"schedule": "0 2 * * *"}})
+    experiment.good("sync", "--yes")
+    assert slot(experiment, cluster) == [made]
+    assert set(names(cluster, "configmap", experiment.namespace)) >= {each for each in before if "program" in each}
+    assert experiment.good("plan").startswith("nothing to do")
+    assert f"Job {made} is running: --kill-running allows it" in experiment.bad("delete", "--yes")
+    experiment.good("delete", "--yes", "--kill-running")
+    assert slot(experiment, cluster) == []
+
+
+def test_names_that_are_taken_are_passed_over_or_left(cluster: Cluster, experiment: Experiment, store: str) -> None:
+    """By the store's runs, by a Job of that name, and by the schedule in its own minute."""
+    experiment.write({"a": {"schedule": "* * * * *"}, "b": {}, "c": {"schedule": "0 1 * * *"}})
+    experiment.good("run", "--cluster", "--detach", "--store", store)
+    made = {name[len(experiment.name) + 7 :] for name in slot(experiment, cluster)}
+    assert {name[0]: name.endswith("-r2") for name in made} == {"a": True, "b": False, "c": False}
+    builder = Builder(Path(store), experiment.name)
+    builder.run("train-c", "2026-11-20T01:00", "failed")
+    experiment.good(*backfill(experiment, store), "--task", "train-c")
+    run = next(builder.store.run_ids(experiment.name, "train-c"))
+    assert f"{run}-r2" in slot(experiment, cluster)
+    said = experiment.run(*backfill(experiment, store), "--task", "train-c")
+    assert f"there is a Job {run}-r2 already: left alone" in said.stdout + said.stderr
+    assert said.returncode == 1
+
+
+def test_what_cannot_be_is_one_line(cluster: Cluster, experiment: Experiment, store: str) -> None:
+    experiment.write({"a": NIGHTLY})
+    nowhere = experiment.bad("run", "--cluster", "--namespace", "nowhere", "--store", store)
+    assert nowhere == "namespace nowhere does not exist: cronsemble sync --create-namespace makes it\n"
+    experiment.write({"a": NIGHTLY}, cluster={"namespace": experiment.namespace, "images": {}})
+    assert "name its image: cluster.images.keras3" in experiment.bad("run", "--cluster", "--store", store)
+    assert experiment.run("run", "--detach").returncode == 64
+    assert experiment.run("run", "--namespace", "n").returncode == 64
