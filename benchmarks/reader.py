@@ -135,7 +135,10 @@ def copied(cluster: Cluster, namespace: str, config: Path, folder: Path) -> dict
             ):
                 target = folder / "copy"
                 target.mkdir()
-                found[f"kubectl exec: {name}"] = took(["sh", "-c", f'{kubectl} sh -c "{script}" | tar x -C {target}'])
+                try:
+                    found[f"kubectl exec: {name}"] = took(["sh", "-c", f'{kubectl} sh -c "{script}" | tar x -C {target}'])
+                except subprocess.CalledProcessError:
+                    found[f"kubectl exec: {name}"] = "broke off"
                 shutil.rmtree(target)
         reader.close()
     return found
