@@ -99,3 +99,4 @@ bench-node: $(READY) hyperkube
 	.ci/packages images node
 	$(PYTHON) images/build.py all --save $(CACHE)/archives
 	CRONSEMBLE_TEST_ARCHIVES=$(CACHE)/archives PYTHONPATH=tests $(BIN)/python -m cluster.sandbox $(BIN)/python benchmarks/night.py
+	CRONSEMBLE_TEST_ARCHIVES=$(CACHE)/archives PYTHONPATH=tests $(BIN)/python -m cluster.sandbox $(BIN)/python benchmarks/reader.py

@@ -24,10 +24,11 @@ from cluster.access import Cluster  # noqa: E402
 from cluster.node import running_node  # noqa: E402
 from history import build  # noqa: E402
 from jobs import contract as c  # noqa: E402
-from scheduler.cluster import remote  # noqa: E402
+from scheduler.cluster import opening  # noqa: E402
 from scheduler.cluster.api import Api  # noqa: E402
 from scheduler.cluster.reader import Reader  # noqa: E402
 from scheduler.cluster.reconcile import Target  # noqa: E402
+from scheduler.cluster.remote import RemoteStore  # noqa: E402
 from scheduler.config import load  # noqa: E402
 from scheduler.history import History, Wish  # noqa: E402
 
@@ -69,7 +70,7 @@ def parts(config: Path, kubeconfig: Path) -> dict[str, float]:
     with Api(Target(kubeconfig).access()) as api:
         reader = Reader(api, experiment, lambda text: None)
         began = time.perf_counter()
-        store = remote.RemoteStore(remote.root_of(experiment, api.access), "bench", reader.open)
+        store = RemoteStore(opening.root_of(experiment, api.access), "bench", reader.open)
         try:
             store.connect()
             opened = time.perf_counter()
@@ -134,7 +135,10 @@ def copied(cluster: Cluster, namespace: str, config: Path, folder: Path) -> dict
             ):
                 target = folder / "copy"
                 target.mkdir()
-                found[f"kubectl exec: {name}"] = took(["sh", "-c", f'{kubectl} sh -c "{script}" | tar x -C {target}'])
+                try:
+                    found[f"kubectl exec: {name}"] = took(["sh", "-c", f'{kubectl} sh -c "{script}" | tar x -C {target}'])
+                except subprocess.CalledProcessError:
+                    found[f"kubectl exec: {name}"] = "broke off"
                 shutil.rmtree(target)
         reader.close()
     return found

@@ -49,11 +49,11 @@ def opened(file: Path, folder: Path | None, name: str | None, cluster: Cluster) 
         return
     if name not in (None, experiment.name):
         raise CronsembleError(f"--experiment {name}: {file} declares {experiment.name}: give -f of the other, or --store DIR")
-    from scheduler.cluster import remote
+    from scheduler.cluster import opening
     from scheduler.cluster.reconcile import Target
 
     target = Target(cluster.kubeconfig, cluster.context, cluster.namespace)
-    with remote.opened(experiment, target, cluster.offline) as (store, more):
+    with opening.opened(experiment, target, cluster.offline) as (store, more):
         known = replace(cluster, offline=cluster.offline or store.is_offline)
         yield Place(store, experiment.name, experiment, cluster=known, more=more)
 

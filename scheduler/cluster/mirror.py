@@ -1,8 +1,9 @@
 """The mirror: a copy of the small files of a store that only a cluster can mount, in the user's cache.
 
-An ordinary store as far as it goes, so that everything that reads one reads it. What is visible in it is whole: a new run
-appears by a rename, and a unit's states are written once all of it is there (``jobs.changes`` says what a unit is). One
-command at a time brings it up to date; what another reads meanwhile is as whole as ever.
+An ordinary store as far as it goes, so that everything that reads one reads it; but a run's folder is made when it is first
+looked into, and until then its files lie in its month's pack. What is visible is whole: each pack takes the place of the one
+before once all of its unit is there (``jobs.changes`` says what a unit is). One command at a time brings it up to date; what
+another reads meanwhile is as whole as ever.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import hashlib
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -20,9 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from jobs.changes import LEDGER, LENGTH, SNAPSHOTS, digest_of
+from jobs.contract import RunId
 from jobs.files import names, read_json
 from jobs.inside import parts_of, path_in
+from scheduler.cluster import packs
 from scheduler.cluster.failures import ClusterError
+from scheduler.cluster.files import change, make, remove, replace
+from scheduler.cluster.packs import Packed
 from scheduler.cluster.session import Session
 from scheduler.venvs import cache_folder
 
@@ -41,6 +45,7 @@ class Mirror:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._packs: dict[tuple[str, str], dict[str, Packed]] = {}
 
     def seen(self, experiment: str) -> datetime | None:
         """When it was last brought up to date for an experiment, by this machine's clock."""
@@ -51,7 +56,8 @@ class Mirror:
         """Bring it up to date: what has changed or is new comes, what is gone goes. Can be broken off at any time."""
         with self._alone():
             began = datetime.now(UTC)
-            held = {unit: self._held(experiment, unit) for unit in self._units(experiment)}
+            self._packs.clear()
+            held = {unit: packs.states(self._file(experiment, unit)) for unit in self._units(experiment)}
             told = session.look(experiment, {unit: _told(states) for unit, states in held.items()})
             units: dict[str, dict[str, str] | None] = {_unit(unit): states for unit, states in told["units"].items()}
             for task in told["tasks"]:
@@ -62,44 +68,72 @@ class Mirror:
                     shutil.rmtree(left, ignore_errors=True)
             self._forget(experiment, set(told["tasks"]), set(units))
             wanted: dict[str, list[str]] = {}
+            kept: dict[str, set[str]] = {}
             for unit, states in units.items():
                 if states is not None:
                     known = held.get(unit, {})
                     self._drop(experiment, unit, known, states)
-                    wanted[unit] = [name for name, state in states.items() if known.get(name, [None])[0] != state]
-            self._receive(session, experiment, wanted, held, progress)
-            _write(self._states(experiment) / "seen.json", {"time": began.isoformat(timespec="seconds")})
+                    same = [name for name, state in states.items() if name in known and known[name][0] == state]
+                    kept[unit] = set(same)
+                    wanted[unit] = [name for name in states if name not in kept[unit]]
+            self._receive(session, experiment, wanted, kept, progress)
+            replace(self._states(experiment) / "seen.json", json.dumps({"time": began.isoformat(timespec="seconds")}).encode())
 
     def keep_revisions(self, experiment: str, found: list[dict[str, Any]]) -> None:
         """Remember the cluster's own revisions for when it cannot be asked."""
-        _write(self._states(experiment) / "revisions.json", {"revisions": found})
+        replace(self._states(experiment) / "revisions.json", json.dumps({"revisions": found}).encode())
 
     def revisions(self, experiment: str) -> list[dict[str, Any]]:
         return list((read_json(self._states(experiment) / "revisions.json") or {}).get("revisions", []))
 
-    # -- what it holds of each unit: name → [state, whether the run is open]
+    # -- its packs
+
+    def tasks(self, experiment: str) -> list[str]:
+        return sorted({unit.partition("/")[0] for unit in self._units(experiment) if "/" in unit})
+
+    def months(self, experiment: str, task: str) -> list[str]:
+        return sorted(month for each, slash, month in (unit.partition("/") for unit in self._units(experiment)) if each == task)
+
+    def pack(self, experiment: str, task: str, month: str) -> dict[str, Packed]:
+        """The runs of a task and month by name."""
+        key = (experiment, f"{task}/{month}")
+        if key not in self._packs:
+            self._packs[key] = packs.read(self._file(*key))
+        return self._packs[key]
+
+    def pack_file(self, experiment: str, task: str, month: str) -> Path:
+        return self._file(experiment, f"{task}/{month}")
+
+    def unpack(self, run: RunId, folder: Path) -> None:
+        """Make a run's folder, if the mirror has the run and nobody was first."""
+        if str(run) not in self.pack(run.experiment, run.task, run.month):
+            return
+        with self._alone():
+            # As it is by now: another command may have brought it up to date.
+            known = packs.read(self.pack_file(run.experiment, run.task, run.month)).get(str(run))
+            if known is not None and not folder.exists():
+                make(folder, known.folders, known.files)
+
+    # -- what it holds of each unit
 
     def _states(self, experiment: str) -> Path:
         return self.root / ".mirror" / experiment
 
     def _units(self, experiment: str) -> list[str]:
         folder = self._states(experiment) / "units"
-        return [name.removesuffix(".json").replace("@", "/") for name in names(folder) if name.endswith(".json")]
+        return [name.removesuffix(".pack").replace("@", "/") for name in names(folder) if name.endswith(".pack")]
 
     def _file(self, experiment: str, unit: str) -> Path:
-        return self._states(experiment) / "units" / f"{unit.replace('/', '@')}.json"
-
-    def _held(self, experiment: str, unit: str) -> dict[str, list[Any]]:
-        return read_json(self._file(experiment, unit)) or {}
+        return self._states(experiment) / "units" / f"{unit.replace('/', '@')}.pack"
 
     def _forget(self, experiment: str, tasks: set[str], units: set[str]) -> None:
         """Drop the months and tasks that are gone."""
         for unit in set(self._units(experiment)) - units:
             self._file(experiment, unit).unlink(missing_ok=True)
             if unit not in (LEDGER, SNAPSHOTS):
-                _remove(self.root / "runs" / experiment / unit)
+                remove(self.root / "runs" / experiment / unit)
         for task in set(names(self.root / "runs" / experiment)) - tasks:
-            _remove(self.root / "runs" / experiment / task)
+            remove(self.root / "runs" / experiment / task)
 
     def _drop(self, experiment: str, unit: str, known: Mapping[str, Any], states: Mapping[str, str]) -> None:
         """Drop what a unit no longer has."""
@@ -109,7 +143,7 @@ class Mirror:
             return
         folder = self.root / "runs" / experiment / unit
         for name in set(names(folder)) - set(states):
-            _remove(folder / name)
+            remove(folder / name)
         for left in folder.glob(".*"):
             shutil.rmtree(left, ignore_errors=True)
 
@@ -118,24 +152,21 @@ class Mirror:
         session: Session,
         experiment: str,
         wanted: Mapping[str, list[str]],
-        held: Mapping[str, dict[str, list[Any]]],
+        kept: Mapping[str, set[str]],
         progress: Progress | None,
     ) -> None:
         total, come = sum(map(len, wanted.values())), 0
         chosen = {unit: set(found) for unit, found in wanted.items()}
-        news: dict[str, dict[str, list[Any]]] = {unit: {} for unit in wanted}
-        folders: dict[str, Path] = {}
+        news: dict[str, dict[str, Packed]] = {unit: {} for unit in wanted}
         for head, data in _entries(session.changed(experiment, wanted)):
             unit = head["unit"]
             if unit not in chosen:
                 raise ClusterError(f"the store told of {unit}, which nobody asked for")
             if head.get("end"):
-                if unit in folders:
-                    _show(folders.pop(unit), self.root / "runs" / experiment / unit)
                 # What was asked for and has not come is gone.
-                kept = {name: state for name, state in held.get(unit, {}).items() if name not in chosen[unit]}
-                present = {name: state for name, state in kept.items() if self._is_there(experiment, unit, name)}
-                _write(self._file(experiment, unit), {**present, **news[unit]})
+                before = packs.read(self._file(experiment, unit)) if kept[unit] else {}
+                same = {name: each for name, each in before.items() if name in kept[unit]}
+                packs.write(self._file(experiment, unit), {**same, **news.pop(unit)})
                 continue
             name = head["name"]
             if name not in chosen[unit]:
@@ -143,19 +174,24 @@ class Mirror:
             if unit in (LEDGER, SNAPSHOTS):
                 if not name.startswith(("experiments/", "snapshots/")):
                     raise ClusterError(f"the store told of {name!r}, which is no name of ours")
-                _replace(path_in(self.root, name), data)
+                replace(path_in(self.root, name), data)
+                news[unit][name] = Packed(head["state"])
             else:
-                if unit not in folders:
-                    folders[unit] = _hidden(self.root / "runs" / experiment / unit)
-                _keep(folders[unit], _name(name), head, data)
-            news[unit][name] = [head["state"], bool(head.get("open"))]
+                news[unit][name] = self._keep(self.root / "runs" / experiment / unit / _name(name), head, data)
             come += 1
             if progress is not None:
                 progress(come, total)
 
-    def _is_there(self, experiment: str, unit: str, name: str) -> bool:
-        path = self.root / name if unit in (LEDGER, SNAPSHOTS) else self.root / "runs" / experiment / unit / name
-        return path.exists()
+    def _keep(self, folder: Path, head: Mapping[str, Any], data: bytes) -> Packed:
+        """A run's small files; its folder, if there is one, holds nothing else then."""
+        files, at = {}, 0
+        for name, size in head["files"]:
+            files["/".join(parts_of(name))] = data[at : at + size]
+            at += size
+        folders = tuple(_name(name) for name in head["folders"])
+        if folder.exists():
+            change(folder, folders, files)
+        return Packed(head["state"], bool(head["open"]), folders, files)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -170,7 +206,7 @@ class Mirror:
             os.close(handle)
 
 
-def _told(states: Mapping[str, list[Any]]) -> dict[str, Any]:
+def _told(states: Mapping[str, tuple[str, bool]]) -> dict[str, Any]:
     return {
         "digest": digest_of({name: state for name, (state, _) in states.items()}),
         "open": [name for name, (_, is_open) in states.items() if is_open],
@@ -201,91 +237,6 @@ def _entries(pieces: Iterator[bytes]) -> Iterator[tuple[dict[str, Any], bytes]]:
         del buffer[: end + size]
     if buffer:
         raise ClusterError("what the store told broke off")
-
-
-def _hidden(month: Path) -> Path:
-    """Where a month's runs are written: itself, or as long as it is not there a hidden folder that then takes its name."""
-    if month.exists():
-        return month
-    hidden = month.parent / f".{month.name}.{uuid.uuid4().hex}"
-    hidden.mkdir(parents=True)
-    return hidden
-
-
-def _show(hidden: Path, month: Path) -> None:
-    if hidden == month:
-        return
-    try:
-        os.rename(hidden, month)
-    except OSError:
-        # Another command has claimed a run in it meanwhile.
-        for each in hidden.iterdir():
-            if not (month / each.name).exists():
-                os.rename(each, month / each.name)
-        shutil.rmtree(hidden, ignore_errors=True)
-
-
-def _keep(month: Path, run: str, head: Mapping[str, Any], data: bytes) -> None:
-    """A run's small files, and nothing else of it."""
-    files, at = {}, 0
-    for name, size in head["files"]:
-        files["/".join(parts_of(name))] = data[at : at + size]
-        at += size
-    folders = [_name(name) for name in head["folders"]]
-    folder = month / run
-    if folder.exists():
-        _change(folder, folders, files)
-        return
-    # Ten thousand of these are made at a first look: by the plainest means.
-    hidden = f"{month}/.{run}" if not month.name.startswith(".") else f"{month}/{run}"
-    os.mkdir(hidden)
-    for name in folders:
-        os.mkdir(f"{hidden}/{name}")
-    for name, content in files.items():
-        with open(f"{hidden}/{name}", "xb", buffering=0) as file:
-            file.write(content)
-    if hidden != str(folder):
-        os.rename(hidden, folder)
-
-
-def _change(folder: Path, folders: list[str], files: Mapping[str, bytes]) -> None:
-    """Make a run's folder hold just these, each of them whole at every moment."""
-    for path in sorted(folder.rglob("*"), reverse=True):
-        name = path.relative_to(folder).as_posix()
-        if path.is_dir():
-            if name not in folders and not any(each.startswith(f"{name}/") for each in files):
-                _remove(path)
-        elif name not in files:
-            path.unlink(missing_ok=True)
-    for each in folders:
-        (folder / each).mkdir(exist_ok=True)
-    for name, content in files.items():
-        _replace(folder / name, content)
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Without waiting for the disk: what a crash takes comes again."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.parent / f".{uuid.uuid4().hex}.part"
-    part.write_bytes(data)
-    os.replace(part, path)
-
-
-def _write(path: Path, value: Any) -> None:
-    _replace(path, json.dumps(value).encode())
-
-
-def _remove(path: Path) -> None:
-    """Out of sight at once."""
-    hidden = path.parent / f".{path.name}.{uuid.uuid4().hex}"
-    try:
-        os.rename(path, hidden)
-    except FileNotFoundError:
-        return
-    if hidden.is_dir() and not hidden.is_symlink():
-        shutil.rmtree(hidden, ignore_errors=True)
-    else:
-        hidden.unlink()
 
 
 def _name(name: str) -> str:

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import fnmatch
+import hashlib
+import json
 import os
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cronjobs.config_maps import revisions_name
-from cronjobs.resolved import Experiment
-from jobs.contract import CANCELLED, OBSERVED, SCHEMA, VERDICT, RunId
+from jobs.contract import CANCELLED, OBSERVED, RECORD, RESULT, SCHEMA, VERDICT, RunId, parse_run_id
 from jobs.store import Store, to_json
-from scheduler.cluster import kinds, revisions, rights
-from scheduler.cluster.api import Api
-from scheduler.cluster.commands import stopped_by_terminate
-from scheduler.cluster.console import Line
-from scheduler.cluster.failures import ClusterError, NotFound, Unreachable
-from scheduler.cluster.kubeconfig import Access
-from scheduler.cluster.mirror import Mirror, place
-from scheduler.cluster.reader import Reader
-from scheduler.cluster.reconcile import Target
+from scheduler.cluster.failures import ClusterError
+from scheduler.cluster.mirror import Mirror
+from scheduler.cluster.packs import Packed
 from scheduler.cluster.session import FarError, Lost, Session, Told
 from scheduler.cluster.streams import Broken
 
@@ -68,6 +60,54 @@ class RemoteStore(Store):
         """Bring the mirror up to date."""
         self.converse(lambda session: self.mirror.update(session, experiment, progress))
         self._listed.clear()
+
+    # -- what the mirror has in its packs
+
+    def tasks(self, experiment: str) -> list[str]:
+        return sorted({*super().tasks(experiment), *self.mirror.tasks(experiment)})
+
+    def months(self, experiment: str, task: str) -> list[str]:
+        return sorted({*super().months(experiment, task), *self.mirror.months(experiment, task)})
+
+    def month_ids(self, experiment: str, task: str, month: str) -> list[RunId]:
+        packed = (parse_run_id(name, experiment, task) for name in self.mirror.pack(experiment, task, month))
+        return sorted({*super().month_ids(experiment, task, month), *(run for run in packed if run is not None)})
+
+    def month_state(self, experiment: str, task: str, month: str) -> tuple[int, int] | None:
+        states = [super().month_state(experiment, task, month)]
+        with suppress(FileNotFoundError):
+            told = self.mirror.pack_file(experiment, task, month).stat()
+            states.append((told.st_mtime_ns, told.st_ino))
+        # What changes is newer than either was.
+        return max((state for state in states if state is not None), default=None)
+
+    def run_state(self, run: RunId) -> int:
+        packed = self._packed(run)
+        told = 0 if packed is None else int(hashlib.sha256(packed.state.encode()).hexdigest()[:12], 16)
+        with suppress(FileNotFoundError):
+            # What was written from here is in its folder alone until the next look.
+            told ^= super().run_folder(run).stat().st_mtime_ns
+        return told
+
+    def result(self, run: RunId) -> dict[str, Any] | None:
+        packed = self._packed(run)
+        if packed is None or super().run_folder(run).exists():
+            return super().result(run)
+        try:
+            found = json.loads(packed.files.get(f"{RESULT}/{RECORD}", b"null"))
+        except ValueError:
+            return None
+        return found if isinstance(found, dict) else None
+
+    def run_folder(self, run: RunId) -> Path:
+        """Its files lie in it from now on."""
+        folder = super().run_folder(run)
+        if not folder.exists():
+            self.mirror.unpack(run, folder)
+        return folder
+
+    def _packed(self, run: RunId) -> Packed | None:
+        return self.mirror.pack(run.experiment, run.task, run.month).get(str(run))
 
     # -- what is not in the mirror
 
@@ -210,104 +250,3 @@ class RemoteStore(Store):
                 raise ClusterError(f"{self.name}: this needs the cluster: {self._connect}")
             self._session = self._connect()
         return self._session
-
-
-def label(experiment: Experiment) -> str:
-    """What a store is called in messages: ``claim/experiments``, ``nfs/server/path`` or ``host_path/path``."""
-    ((kind, value),) = dict(experiment.store).items() if isinstance(experiment.store, dict) else (("folder", experiment.store),)
-    return f"{kind}/{value['server']}{value['path']}" if isinstance(value, dict) else f"{kind}/{str(value).lstrip('/')}"
-
-
-@contextmanager
-def opened(experiment: Experiment, target: Target, offline: bool) -> Iterator[tuple[RemoteStore, list[dict[str, Any]]]]:
-    """An experiment's store as the cluster has it now, and the cluster's own revisions; the reader pod is gone afterwards.
-
-    Where no cluster answers, or ``offline``, what was seen last, with a line that says as of when.
-    """
-    if offline:
-        store = _mirrored(experiment, target, "--offline was given")
-        _say_as_of(store, experiment.name, "")
-        yield store, store.mirror.revisions(experiment.name)
-        return
-    with ExitStack() as held:
-        try:
-            store, api, line, namespace = held.enter_context(_connected(experiment, target))
-            found = _current(api, store, experiment, namespace, line)
-            line.clear()
-        except Unreachable as error:
-            held.close()
-            store = _mirrored(experiment, target, str(error))
-            _say_as_of(store, experiment.name, str(error))
-            found = store.mirror.revisions(experiment.name)
-        yield store, found
-
-
-@contextmanager
-def reached(experiment: Experiment, target: Target) -> Iterator[RemoteStore]:
-    """An experiment's store, its mirror as it was last; the reader pod is gone afterwards."""
-    with _connected(experiment, target) as (store, _, _, _):
-        yield store
-
-
-@contextmanager
-def _connected(experiment: Experiment, target: Target) -> Iterator[tuple[RemoteStore, Api, Line, str]]:
-    experiment = _placed(experiment, target)
-    namespace, line = str(experiment.cluster["namespace"]), Line()
-    access = target.access()
-    with Api(access) as api, rights.explained(api, [namespace], needed=rights.READER), stopped_by_terminate():
-        reader = Reader(api, experiment, line.say)
-
-        def connect() -> Session:
-            session = reader.open()
-            line.clear()
-            return session
-
-        store = RemoteStore(root_of(experiment, access), label(experiment), connect, reader.idle / 2)
-        try:
-            yield store, api, line, namespace
-        finally:
-            line.clear()
-            store.close()
-            reader.close()
-
-
-def _mirrored(experiment: Experiment, target: Target, why: str) -> RemoteStore:
-    experiment = _placed(experiment, target)
-    return RemoteStore(root_of(experiment, target.access()), label(experiment), why)
-
-
-def _placed(experiment: Experiment, target: Target) -> Experiment:
-    if target.namespace is None:
-        return experiment
-    return replace(experiment, cluster={**experiment.cluster, "namespace": target.namespace})
-
-
-def root_of(experiment: Experiment, access: Access) -> Path:
-    """Where the mirror of an experiment's store lies."""
-    assert isinstance(experiment.store, dict)
-    return place(access.server, str(experiment.cluster["namespace"]), experiment.store)
-
-
-def _current(api: Api, store: RemoteStore, experiment: Experiment, namespace: str, line: Line) -> list[dict[str, Any]]:
-    try:
-        data = api.get(kinds.CONFIGMAP, namespace, revisions_name(experiment.name)).get("data") or {}
-    except NotFound:
-        data = {}
-    found = revisions.read(data)
-
-    def progress(come: int, total: int) -> None:
-        if come % 500 == 0 or come == total:
-            line.say(f"reading the store: {come:,} of {total:,} runs")
-
-    store.update(experiment.name, progress)
-    store.mirror.keep_revisions(experiment.name, found)
-    return found
-
-
-def _say_as_of(store: RemoteStore, experiment: str, why: str) -> None:
-    seen = store.mirror.seen(experiment)
-    if seen is None:
-        said = f"{why}; and" if why else "--offline:"
-        raise ClusterError(f"{said} nothing of {experiment} was ever read from {store.name} on this machine")
-    when = seen.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
-    print(f"{why + ': ' if why else ''}this is {store.name} as of {when}", file=sys.stderr, flush=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+from scheduler.cluster.opening import reached
 from scheduler.cluster.reconcile import Target
-from scheduler.cluster.remote import RemoteStore, reached
+from scheduler.cluster.remote import RemoteStore
 from scheduler.cluster.session import Lost, Session
 from scheduler.cluster.streams import Broken
 from scheduler.config import Experiment

@@ -17,7 +17,7 @@ from cluster.node import Node
 from jobs.store import Store
 from reader.forwarder import Forwarder
 from reader.pipes import age, some
-from scheduler.cluster import remote
+from scheduler.cluster import opening
 from scheduler.cluster.reconcile import Target
 from scheduler.config import load
 
@@ -34,10 +34,10 @@ ENSEMBLE, FAILED = "e-ensemble-28842120", "e-train-a-28843260"
 HANGS = """
 import sys
 from pathlib import Path
-from scheduler.cluster import remote
+from scheduler.cluster import opening
 from scheduler.cluster.reconcile import Target
 from scheduler.config import load
-with remote.reached(load(Path(sys.argv[1])), Target(Path(sys.argv[2]))) as store:
+with opening.reached(load(Path(sys.argv[1])), Target(Path(sys.argv[2]))) as store:
     store.update("e")
     print("there", flush=True)
     sys.stdin.read()
@@ -106,7 +106,7 @@ def test_the_story_is_that_of_the_mounted_folder(laptop: Laptop, pods: Cluster, 
 def test_a_second_look_receives_little(laptop: Laptop, pods: Cluster) -> None:
     received = []
     for _ in range(2):
-        with remote.opened(load(laptop.config), Target(pods.kubeconfig), False) as (store, _):
+        with opening.opened(load(laptop.config), Target(pods.kubeconfig), False) as (store, _):
             received.append(store.received)
     assert received[0] > 1000
     assert received[1] < 400
@@ -226,7 +226,7 @@ def test_what_keeps_the_pod_from_starting_is_one_line(laptop: Laptop, pods: Clus
 
 
 def test_the_store_is_written_to_from_elsewhere(laptop: Laptop, pods: Cluster, node: Node, namespace: str) -> None:
-    with remote.opened(load(laptop.config), Target(pods.kubeconfig), False) as (store, _):
+    with opening.opened(load(laptop.config), Target(pods.kubeconfig), False) as (store, _):
         run = store.claim("e", "train-a", 28_850_000, {"by": "laptop"})
         store.observe(run, {"what": "OOMKilled"})
     there = Store(node.data / namespace)

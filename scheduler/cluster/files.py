@@ -1,0 +1,55 @@
+"""Files of a mirror: they appear and go whole, without waiting for the disk, for what a crash takes comes again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Put these bytes under the name: readers see the old or the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.parent / f".{uuid.uuid4().hex}.part"
+    part.write_bytes(data)
+    os.replace(part, path)
+
+
+def remove(path: Path) -> None:
+    """Out of sight at once."""
+    hidden = path.parent / f".{path.name}.{uuid.uuid4().hex}"
+    try:
+        os.rename(path, hidden)
+    except FileNotFoundError:
+        return
+    if hidden.is_dir() and not hidden.is_symlink():
+        shutil.rmtree(hidden, ignore_errors=True)
+    else:
+        hidden.unlink()
+
+
+def make(folder: Path, folders: tuple[str, ...], files: Mapping[str, bytes]) -> None:
+    """Make a folder appear with just these in it."""
+    hidden = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
+    for name in ("", *folders):
+        (hidden / name).mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (hidden / name).write_bytes(content)
+    os.rename(hidden, folder)
+
+
+def change(folder: Path, folders: tuple[str, ...], files: Mapping[str, bytes]) -> None:
+    """Make a folder hold just these, each of them whole at every moment."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        name = path.relative_to(folder).as_posix()
+        if path.is_dir():
+            if name not in folders and not any(each.startswith(f"{name}/") for each in files):
+                remove(path)
+        elif name not in files:
+            path.unlink(missing_ok=True)
+    for each in folders:
+        (folder / each).mkdir(exist_ok=True)
+    for name, content in files.items():
+        replace(folder / name, content)
