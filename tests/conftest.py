@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from cluster import binaries
 from cron_reference.program import build
@@ -13,6 +14,10 @@ from needs import missing
 from scheduler import containers
 
 pytest_plugins = ["cluster.fixtures"]
+
+# Machines are noisy: a test that is right must not fail for being slow.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 LEGACY, KERAS3 = "localhost/cronsemble-legacy", "localhost/cronsemble-keras3"
 

@@ -31,7 +31,7 @@ OUTSIDE = st.one_of(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(OUTSIDE)
 def test_no_path_of_a_configuration_leads_out_of_its_folder(tmp_path: Path, name: str) -> None:
     """Neither by .. nor from the root nor by a link: a path that is taken names something below the folder, on a cluster too."""
@@ -60,7 +60,7 @@ def test_no_path_of_a_configuration_leads_out_of_its_folder(tmp_path: Path, name
 NAMES = st.one_of(st.text(max_size=12), st.from_regex(r"[-a-z0-9./\\]{1,12}", fullmatch=True))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(NAMES, NAMES)
 def test_names_that_are_taken_are_plain_ones(tmp_path: Path, experiment: str, member: str) -> None:
     """They become folders of the store and objects of the cluster."""

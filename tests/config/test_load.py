@@ -111,7 +111,7 @@ def test_a_model_functions_hyperparameters_are_read_without_running_it(tmp_path:
     ]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.one_of(st.binary(max_size=60), st.text(max_size=60).map(lambda text: (GOOD + text).encode())))
 def test_no_bytes_raise_anything_else(tmp_path: Path, data: bytes) -> None:
     file = tmp_path / "any.yaml"

@@ -7,7 +7,7 @@ from itertools import islice
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from cronjobs.calendar import date_of, day_of
@@ -82,7 +82,6 @@ ZONES = st.sampled_from(["UTC", "America/Santiago", "Europe/Berlin", "Australia/
 MOMENTS = st.datetimes(datetime(1970, 1, 1), datetime(2099, 1, 1), timezones=st.just(UTC))
 
 
-@settings(deadline=None)
 @given(SCHEDULES, ZONES, MOMENTS, st.integers(0, 30))
 def test_going_on_from_any_fire_time_finds_the_rest(expression: str, timezone: str, after: datetime, cut: int) -> None:
     schedule = parse(expression)
@@ -92,7 +91,6 @@ def test_going_on_from_any_fire_time_finds_the_rest(expression: str, timezone: s
     assert list(islice(fires(schedule, timezone, whole[cut]), 40 - cut - 1)) == whole[cut + 1 :]
 
 
-@settings(deadline=None)
 @given(SCHEDULES, ZONES, MOMENTS, st.integers(0, 40), st.integers(0, 40))
 def test_intervals_join_without_gap_or_overlap(expression: str, timezone: str, start: datetime, first: int, second: int) -> None:
     schedule = parse(expression)
@@ -110,7 +108,6 @@ def test_days_are_the_calendar_s(day: int) -> None:
     assert (year, month, dom) == (expected.year, expected.month, expected.day)
 
 
-@settings(deadline=None)
 @given(ZONES, st.integers(-2_000_000_000, 6_000_000_000))
 def test_offsets_are_the_zone_s(name: str, instant: int) -> None:
     away = datetime.fromtimestamp(instant, ZoneInfo(name)).utcoffset()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from kubernetes.utils.quantity import parse_quantity
 
@@ -32,7 +32,6 @@ def built(experiment: Experiment) -> dict[str, Any]:
     return {each["metadata"]["name"]: each for each in objects.desired(context, b"program", None)}
 
 
-@settings(deadline=None)
 @given(names, names, st.integers(0, 2**31), st.integers(1, 999))
 def test_every_name_that_check_takes_fits_everywhere(
     tmp_path_factory: pytest.TempPathFactory, experiment: str, member: str, minute: int, attempt: int
@@ -85,7 +84,6 @@ EDITS: list[dict[str, Any]] = [
 ]
 
 
-@settings(deadline=None)
 @given(st.sampled_from(["jax", "theano"]), st.lists(st.sampled_from(EDITS), min_size=1, max_size=3))
 def test_an_edit_of_a_members_training_changes_its_object_alone(member: str, edits: list[dict[str, Any]]) -> None:
     before = CLAIM.members[member]
@@ -108,7 +106,6 @@ def test_an_edit_of_the_ensemble_changes_its_object_alone(edit: dict[str, Any]) 
 texts = st.text(st.characters(exclude_categories=["Cs", "Cc"], include_characters="\n"), max_size=30)
 
 
-@settings(deadline=None)
 @given(st.dictionaries(texts, texts, max_size=3), st.dictionaries(texts, texts, max_size=3))
 def test_unchanged_configurations_give_unchanged_objects_and_yaml_keeps_them(env: dict[str, str], notes: dict[str, str]) -> None:
     jax = replace(CLAIM.members["jax"], env=dict(env), annotations=dict(notes))

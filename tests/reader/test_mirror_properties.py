@@ -90,7 +90,7 @@ def story(store: Store) -> object:
     return told, verdicts, [store.cancelled(run.id) for run in runs], list(store.notes("e")), store.revisions("e")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.tuples(WHAT, st.sampled_from(SLOTS)), max_size=12))
 def test_the_mirror_tells_the_same_story(events: list[tuple[str, int]]) -> None:
     folder = Path(tempfile.mkdtemp())

@@ -76,7 +76,7 @@ class Silent:
         pass
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(before=CONFIGURATION, after=CONFIGURATION)
 def test_a_plan_after_a_sync_is_empty(cluster: Cluster, experiment: Experiment, before: Any, after: Any) -> None:
     with Api(find_access(cluster.kubeconfig, None)) as api:
