@@ -237,6 +237,11 @@ def test_a_store_that_only_the_cluster_mounts(house: House, first: str) -> None:
     assert "epoch 2/2: loss" in house.run("logs", made, "-f", mounted=False)
     said = house.run("cancel", made, mounted=False, code=1)
     assert f"{made}: it has no Job at work; it succeeded" in said
+    morning = house.file.parent / "morning"
+    house.run("get", "--members", "--to", str(morning), mounted=False)
+    copied = sorted(path.relative_to(morning) for path in morning.rglob("*.csv"))
+    assert [path.name for path in copied[1:]] == ["cntk.csv", "theano.csv"]
+    assert all((morning / path).read_bytes() == (house.store.archive("hand") / path).read_bytes() for path in copied)
 
 
 def test_what_keeps_a_run_from_beginning_is_told_and_cancel_ends_it(house: House, first: str) -> None:
