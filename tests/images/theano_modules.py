@@ -29,7 +29,7 @@ for model in ("cnn", "mlp"):
         out = os.path.join(folder, model + data_format)
         os.mkdir(out)
         task = {
-            "backend": "theano", "threads": 1, "seed": 1, "data_format": data_format, "model": model,
+            "backend": "theano", "threads": 1, "seed": 1, "data_format": data_format, "data": {}, "model": model,
             "hyperparameters": {"epochs": 1, "batch_size": 32, "patience": 1},
         }  # fmt: skip
         with io.open(os.path.join(out, "task.json"), "wb") as file:
