@@ -43,12 +43,16 @@ def cron_jobs(context: Context) -> Iterator[dict[str, Any]]:
 
 
 def notes(experiment: Experiment) -> list[str]:
-    """What the objects of an experiment do not say: tasks that make none, images that no node may find."""
+    """What the objects of an experiment do not say: tasks that make none, images that no node may find, files."""
     said = [f"{task}: no schedule, so no CronJob" for task, spec in _tasks(experiment) if spec.schedule is None]
     for runtime in _runtimes(experiment):
         image = image_of(experiment, runtime)
         if image.startswith("localhost/"):
             said.append(f"{image} is in no registry: nodes that do not hold it cannot run it; see cluster.images.{runtime}")
+    for key in ("dataset", "predict"):
+        file = getattr(experiment.data, key)
+        if file.endswith(".npz"):
+            said.append(f"data.{key}: {file} is read from data/ in the store: `cronsemble put` copies it there")
     return said
 
 

@@ -86,6 +86,12 @@ def test_an_image_in_no_registry_is_noted(tmp_path: Path) -> None:
     )
 
 
+def test_data_that_lies_in_the_store_is_noted(tmp_path: Path) -> None:
+    text = STORE + IMAGES + "data: {dataset: far.npz}\nbackends: {jax: {schedule: '@daily'}}\n"
+    (note,) = notes([experiment(tmp_path, text)])
+    assert note.endswith("data.dataset: far.npz is read from data/ in the store: `cronsemble put` copies it there")
+
+
 def test_secrets_reach_their_members_containers_and_never_the_configuration(tmp_path: Path) -> None:
     text = (
         "backends:\n  jax: {schedule: '@daily', env: {TOKEN: {secret: one, key: a}, MODE: fast}}\n  torch: {schedule: '@daily'}\n"
