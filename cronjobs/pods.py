@@ -8,6 +8,7 @@ from typing import Any
 
 from cronjobs import labels, quantities
 from cronjobs.config_maps import code_name, program_name, revisions_name
+from cronjobs.confinement import confined, container_security
 from cronjobs.resolved import Ensemble, Experiment, Member, Task
 from cronjobs.tasks import Context, ensemble_task, train_task
 from cronjobs.volumes import Unbuildable, store_volume
@@ -62,17 +63,7 @@ def template(experiment: Experiment, task: Task, configuration: Mapping[str, Any
     cluster = experiment.cluster
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": cluster["user"],
-            "runAsGroup": cluster["group"],
-            "fsGroup": cluster.get("fs_group", cluster["group"]),
-            # Else the kubelet walks the whole store before every pod.
-            "fsGroupChangePolicy": "OnRootMismatch",
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        **confined(experiment),
         "initContainers": steps[:-1],
         "containers": steps[-1:],
         "volumes": _volumes(experiment, task, configuration["snapshot"]),
@@ -128,11 +119,7 @@ def container(
         "command": ["python3", f"{SNAPSHOT}/{c.PROGRAM_FILE}", "supervise", *step],
         "env": _environment(image, task, threads, env or {}),
         "resources": {"requests": dict(amounts), "limits": dict(amounts)},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": container_security(),
         "volumeMounts": [
             {"name": "store", "mountPath": STORE},
             {"name": "snapshot", "mountPath": SNAPSHOT, "readOnly": True},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cronjobs import labels
+from cronjobs.confinement import confined, container_security
 from cronjobs.pods import PULL, STORE, image_of
 from cronjobs.resolved import Experiment, Task
 from cronjobs.volumes import store_volume
@@ -52,27 +53,14 @@ def reader_pod(experiment: Experiment, name: str, by: str, idle: float = IDLE) -
         **({"imagePullPolicy": PULL[policy]} if policy else {}),
         "command": ["python3", "-c", _WAIT.format(alive=ALIVE, idle=idle)],
         "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"cpu": "1", "memory": "256Mi"}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": container_security(),
         "volumeMounts": [{"name": "store", "mountPath": STORE}, {"name": "tmp", "mountPath": "/tmp"}],
     }
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
         "activeDeadlineSeconds": LONGEST,
         "terminationGracePeriodSeconds": 1,
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": cluster["user"],
-            "runAsGroup": cluster["group"],
-            "fsGroup": cluster.get("fs_group", cluster["group"]),
-            "fsGroupChangePolicy": "OnRootMismatch",
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        **confined(experiment),
         "containers": [container],
         "volumes": [{"name": "store", **store_volume(experiment)}, {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}],
     }
