@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from cluster.access import Cluster
+from cluster.claims import USER, store_claim
 from cluster.node import Node
 from jobs.store import Run, Store
 
@@ -32,7 +33,6 @@ cluster:
   images: {{keras3: {keras3}, legacy: {legacy}}}
   pull_policy: if_not_present
 """
-USER = 1000
 
 
 @dataclass(frozen=True)
@@ -67,21 +67,13 @@ class House:
 @pytest.fixture(scope="module")
 def house(pods: Cluster, node: Node, image: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     namespace = pods.new_namespace()
-    folder = node.data / namespace
-    folder.mkdir()
-    os.chown(folder, USER, USER)
-    shape = {"accessModes": ["ReadWriteMany"], "storageClassName": ""}
-    source = {"hostPath": {"path": str(folder), "type": "Directory"}, "claimRef": {"namespace": namespace, "name": "store"}}
-    volume = {**shape, "capacity": {"storage": "1Gi"}, "persistentVolumeReclaimPolicy": "Retain", **source}
-    claim = {**shape, "volumeName": namespace, "resources": {"requests": {"storage": "1Gi"}}}
-    for kind, name, spec in (("PersistentVolume", namespace, volume), ("PersistentVolumeClaim", "store", claim)):
-        pods.apply({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, "spec": spec}, namespace)
     file = tmp_path_factory.mktemp("hand") / "config.yaml"
     images = {name: image(f"cronsemble-{name}:latest") for name in ("keras3", "legacy")}
     file.write_text(CONFIGURATION.format(namespace=namespace, **images))
-    yield House(pods, namespace, Store(folder), file)
-    pods.forget(namespace)
-    pods.kubectl("delete", "persistentvolume", namespace, "--wait=false")
+    with store_claim(pods, namespace, node) as claim:
+        assert claim.folder is not None
+        yield House(pods, namespace, Store(claim.folder), file)
+        pods.forget(namespace)
 
 
 @pytest.fixture(scope="module")
