@@ -236,6 +236,7 @@ class ClusterEngine:
                 break
             telling.tell(found)
             last = found
+        telling.passed(found)
         with self._lock:
             self.left.remove(run)
         result = self._result(run, found)

@@ -11,7 +11,7 @@ from typing import Any
 from scheduler.cluster import kinds, live
 from scheduler.cluster.api import Api
 from scheduler.cluster.failures import ClusterError, Refused
-from scheduler.cluster.observing import JOB_NAME, observe
+from scheduler.cluster.observing import JOB_NAME, begun, observe
 from scheduler.sighting import WAITING, Seen
 from scheduler.slots import RUNNING
 
@@ -36,6 +36,11 @@ class Found:
     def seen(self) -> Seen | None:
         """What that says of the run."""
         return observe(self.job, self.pods) if self.job is not None else None
+
+    @property
+    def steps(self) -> list[str]:
+        """The steps that have begun, for people, the latest last. One that ended between two looks is among them."""
+        return [_nth(container, number) for number, pod in enumerate(self.pods, 1) for container in begun(pod)]
 
 
 class Following:
@@ -122,11 +127,16 @@ def pods_of(api: Api, namespace: str, selector: str) -> list[Object]:
 
 def stage(seen: Seen) -> str:
     """Where a run is, for people: what it waits for, or the step at work; and which try it is."""
-    attempt = f" (try {len(seen.tries)})" if len(seen.tries) > 1 else ""
-    at_work = next((each for each in reversed(seen.tries) if each.state == RUNNING and each.container), None)
-    if seen.state == WAITING or at_work is None:
+    at_work = [(each, n) for n, each in enumerate(seen.tries, 1) if each.state == RUNNING and each.container]
+    if seen.state == WAITING or not at_work:
         return seen.reason or seen.state
-    return f"{step(at_work.container)}{attempt}"
+    latest, number = at_work[-1]
+    return _nth(latest.container, number)
+
+
+def _nth(container: str, number: int) -> str:
+    """A step of a run's n-th try, for people."""
+    return f"{step(container)} (try {number})" if number > 1 else step(container)
 
 
 def step(container: str) -> str:

@@ -112,6 +112,14 @@ def try_of(pod: Object, events: Sequence[Object] = ()) -> Try:
     return Try(*base, WAITING, container, what, reason, started)
 
 
+def begun(pod: Object) -> list[str]:
+    """The containers of a pod that have begun, those that have ended too, in their order."""
+    status = pod.get("status") or {}
+    statuses = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+    states = [(str(each["name"]), each.get("state") or {}) for each in statuses]
+    return [name for name, state in states if any((state.get(how) or {}).get("startedAt") for how in ("running", "terminated"))]
+
+
 def _standing(job: Object, tries: Sequence[Try], events: Sequence[Object]) -> tuple[str, str, str]:
     """State, what and reason of a Job."""
     lost = [each for each in tries if each.state == FAILED]

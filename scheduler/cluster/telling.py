@@ -6,7 +6,7 @@ import re
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jobs import contract as c
 from jobs.store import Store
@@ -31,6 +31,7 @@ class Telling:
     watcher: Watcher
     label: str
     run: c.RunId
+    _told: set[str] = field(default_factory=set)
     _stage: str = ""
     _since: float = 0.0
     _trouble: str = ""
@@ -41,19 +42,31 @@ class Telling:
         seen = found.seen
         assert seen is not None
         text = stage(seen)
+        self.passed(found, besides=text)
         at_work = next((each for each in reversed(seen.tries) if each.state == RUNNING), None)
         # Where the store is at hand, the epochs come from its files.
         folder = self.store.try_folder(self.run, at_work.name) if at_work else None
         if folder is not None and not folder.exists():
             folder = None
         if text != self._stage:
-            self._stage, self._since = text, time.monotonic()
+            self._now(text)
             self.watcher.stage(self.label, text, folder)
         if at_work is not None and at_work.container == "train" and folder is None and at_work.pod != self._pod:
             self._pod = at_work.pod
             threading.Thread(target=self._epochs, args=(self._pod,), daemon=True).start()
         if seen.state == WAITING and time.monotonic() - self._since > SAME:
             self._warn(found)
+
+    def passed(self, found: Found, besides: str = "") -> None:
+        """The steps that have begun and were not told yet: some are over between two looks."""
+        for text in found.steps:
+            if text not in self._told and text != besides:
+                self._now(text)
+                self.watcher.stage(self.label, text)
+
+    def _now(self, text: str) -> None:
+        self._stage, self._since = text, time.monotonic()
+        self._told.add(text)
 
     def _warn(self, found: Found) -> None:
         """What keeps it from beginning, by the cluster's events."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,14 @@ from hypothesis import strategies as st
 from cronjobs.labels import INSTANCE, TASK
 from jobs import contract as c
 from jobs.contract import RunId
+from jobs.store import Store
+from scheduler.cluster.following import Found
 from scheduler.cluster.observing import observe
+from scheduler.cluster.telling import Telling
 from scheduler.history import History, Wish
 from scheduler.sighting import Seen, Sight
 from scheduler.slots import Fact, Row
+from scheduler.terminal import Plain
 from stores import Builder, at, minute
 
 SLOT = minute("2026-11-25T01:00")
@@ -363,3 +368,14 @@ def test_a_folder_that_is_made_for_an_observation_is_open_to_those_who_write_the
     folder = builder.store.run_folder(KILLED.run)
     assert {path.stat().st_mode & 0o7777 for path in (folder, *list(folder.parents)[:4])} == {0o2775}
     assert (folder / c.OBSERVED).exists()
+
+
+def test_steps_that_begin_and_end_between_two_looks_are_told(tmp_path: Path) -> None:
+    out = io.StringIO()
+    telling = Telling(None, "n", Store(tmp_path), Plain(out), "a", RunId(SLOT, 1, "e", "train-a"))  # type: ignore[arg-type]
+    first = pod("x", "Failed", prepare=DONE, train=ended(1))
+    for pods in ([pod(prepare=RUNS)], [first], [first, pod("y", prepare=DONE, train=waiting("PodInitializing"))]):
+        telling.tell(Found(job(), tuple(pods)))
+    telling.passed(Found(job(("Complete", "")), (first, pod("y", "Succeeded", prepare=DONE, train=DONE))))
+    told = [line.removeprefix("a: ") for line in out.getvalue().splitlines()]
+    assert [line for line in told if "waiting" not in line] == ["prepare", "train", "prepare (try 2)", "train (try 2)"]
