@@ -58,7 +58,8 @@ def check(file: Files = DEFAULT_FILES) -> None:
 
     for experiment in load_all(file):
         ensemble = "an ensemble" if experiment.ensemble else "no ensemble"
-        print(f"{experiment.path}: {experiment.name}: {len(experiment.members)} members, {ensemble}: no errors")
+        members = f"{len(experiment.members)} member{'' if len(experiment.members) == 1 else 's'}"
+        print(f"{experiment.path}: {experiment.name}: {members}, {ensemble}: no errors")
         print_warnings(experiment)
 
 

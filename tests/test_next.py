@@ -113,7 +113,7 @@ def test_check_warns_and_succeeds(tmp_path: Path) -> None:
     write(tmp_path, 'schedule: "30 2 31 2 *"')
     done = cronsemble(tmp_path, "check")
     assert done.returncode == 0
-    assert done.stdout == "config.yaml: e: 1 members, no ensemble: no errors\n"
+    assert done.stdout == "config.yaml: e: 1 member, no ensemble: no errors\n"
     assert done.stderr.startswith("config.yaml: warning: train-jax: '30 2 31 2 *': never fires")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from cronjobs import labels
 from jobs import contract as c
 from jobs.contract import RunId, parse_run_id
+from scheduler.cluster.tries import condition, is_spent, statuses_of
 from scheduler.sighting import EXIT, WAITING, Seen, Try, pod_prefix
 from scheduler.slots import FAILED, RUNNING, SUCCEEDED, duration
 
@@ -54,11 +55,11 @@ def observe(job: Object, pods: Iterable[Object] = (), events: Iterable[Object] =
     run = run_of(job)
     if run is None:
         return None
-    told = sorted(events, key=_last_seen)
-    tries = _suspected([try_of(pod, told) for pod in sorted(pods, key=_made)])
-    state, what, reason = _standing(job, tries, told)
+    told, pods = sorted(events, key=_last_seen), sorted(pods, key=_made)
+    tries = _suspected([try_of(pod, told) for pod in pods])
+    state, what, reason = _standing(job, tries, told, is_spent(job, pods))
     status = job.get("status") or {}
-    end = _condition(job, "Failed") or _condition(job, "FailureTarget") or {}
+    end = condition(job, "Failed") or condition(job, "FailureTarget") or {}
     return Seen(
         run,
         str(job["metadata"].get("uid", "")),
@@ -82,7 +83,7 @@ def run_of(job: Object) -> RunId | None:
 def try_of(pod: Object, events: Sequence[Object] = ()) -> Try:
     """What became of one pod; ``events`` oldest first."""
     metadata, status = pod["metadata"], pod.get("status") or {}
-    statuses = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+    statuses = statuses_of(pod)
     ends = [(each, each["state"]["terminated"]) for each in statuses if "terminated" in (each.get("state") or {})]
     at_work = next((each for each in statuses if "running" in (each.get("state") or {})), None)
     started = next((end.get("startedAt") for _, end in ends), None) or (at_work or {}).get("state", {}).get("running", {}).get(
@@ -108,25 +109,25 @@ def try_of(pod: Object, events: Sequence[Object] = ()) -> Try:
         if is_leaving:
             reason += f", being stopped{f': {taken[1]}' if taken else ''}"
         return Try(*base, RUNNING, at_work["name"], "", reason, started)
+    if status.get("containerStatuses") and len(ends) == len(statuses):
+        return Try(*base, RUNNING, "", "", "its pod is about to end", started)
     what, reason, container = _waiting(pod, statuses, events)
     return Try(*base, WAITING, container, what, reason, started)
 
 
 def begun(pod: Object) -> list[str]:
     """The containers of a pod that have begun, those that have ended too, in their order."""
-    status = pod.get("status") or {}
-    statuses = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
-    states = [(str(each["name"]), each.get("state") or {}) for each in statuses]
+    states = [(str(each["name"]), each.get("state") or {}) for each in statuses_of(pod)]
     return [name for name, state in states if any((state.get(how) or {}).get("startedAt") for how in ("running", "terminated"))]
 
 
-def _standing(job: Object, tries: Sequence[Try], events: Sequence[Object]) -> tuple[str, str, str]:
-    """State, what and reason of a Job."""
+def _standing(job: Object, tries: Sequence[Try], events: Sequence[Object], is_spent: bool) -> tuple[str, str, str]:
+    """State, what and reason of a Job; ``is_spent``: no more tries follow."""
     lost = [each for each in tries if each.state == FAILED]
-    failed = _condition(job, "Failed") or _condition(job, "FailureTarget")
+    failed = condition(job, "Failed") or condition(job, "FailureTarget")
     if failed:
         return FAILED, *_failure(job, failed, tries, lost, events)
-    if _condition(job, "Complete") or _condition(job, "SuccessCriteriaMet"):
+    if condition(job, "Complete") or condition(job, "SuccessCriteriaMet"):
         return SUCCEEDED, "", ""
     spec = job.get("spec") or {}
     if spec.get("suspend"):
@@ -136,6 +137,8 @@ def _standing(job: Object, tries: Sequence[Try], events: Sequence[Object]) -> tu
     if not alive:
         if any(each.state == SUCCEEDED for each in tries):
             return RUNNING, "", "done, and its Job is about to end"
+        if lost and is_spent:
+            return RUNNING, "", f"its Job is about to end: {lost[-1].reason}"
         what, reason = _told(events, "Job", job["metadata"]["name"])
         return WAITING, what, f"waiting: {reason or 'its pod is not made yet'}{before}"
     at_work = [each for each in alive if each.state == RUNNING]
@@ -203,7 +206,7 @@ def _suspected(tries: list[Try]) -> list[Try]:
 
 def _waiting(pod: Object, statuses: Sequence[Object], events: Sequence[Object]) -> tuple[str, str, str]:
     """What, reason and container of a pod that has nothing at work."""
-    scheduled = _condition(pod, "PodScheduled", "False")
+    scheduled = condition(pod, "PodScheduled", "False")
     if scheduled:
         return UNSCHEDULABLE, f"no node takes it: {_one_line(scheduled.get('message'))}", ""
     for each in statuses:
@@ -251,19 +254,12 @@ def _told(events: Sequence[Object], kind: str, name: str, uid: str | None = None
 
 
 def _disruption(pod: Object) -> tuple[str, str] | None:
-    told = _condition(pod, "DisruptionTarget")
+    told = condition(pod, "DisruptionTarget")
     if told is None:
         return None
     what, words = _DISRUPTIONS.get(str(told.get("reason")), (EVICTED, str(told.get("reason"))))
     message = _one_line(told.get("message"))
     return what, f"{words}{f' ({message})' if message else ''}"
-
-
-def _condition(thing: Object, kind: str, status: str = "True") -> Object | None:
-    for each in (thing.get("status") or {}).get("conditions") or ():
-        if each.get("type") == kind and each.get("status") == status:
-            return dict(each)
-    return None
 
 
 def _kind(job: Object) -> str:

@@ -194,4 +194,4 @@ def test_check_takes_files_and_folders(tmp_path: Path) -> None:
     code = "from scheduler.cli import main; main()"
     command = [sys.executable, "-c", code, "check", "-f", "a.yaml", "-f", "folder"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout == ("a.yaml: e: 1 members, no ensemble: no errors\nfolder/b.yaml: f: 1 members, an ensemble: no errors\n")
+    assert done.stdout == ("a.yaml: e: 1 member, no ensemble: no errors\nfolder/b.yaml: f: 1 member, an ensemble: no errors\n")

@@ -73,6 +73,12 @@ DISRUPTED = {"type": "DisruptionTarget", "status": "True"}
 EVICTED = {**DISRUPTED, "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting"}
 NO_ROOM = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes: Insufficient cpu."}
 NO_MAP = 'MountVolume.SetUp failed for volume "snapshot" : configmap "p" not found'
+WRONG_INPUT_IS_FINAL = {
+    "rules": [
+        {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [c.WRONG_INPUT]}},
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+    ]
+}
 FIRST = pod("x", "Failed", prepare=DONE, train=ended(137, "OOMKilled"))
 
 CASES: dict[str, tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]], tuple[str, str, str]]] = {
@@ -216,6 +222,35 @@ CASES: dict[str, tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]
             "waiting",
             "",
             "waiting: its pod is not made yet, try 2 after: train was stopped: it was asked to leave its node "
+            "(Eviction API: evicting)",
+        ),
+    ),
+    "its last container has ended": (
+        job(),
+        [pod("x", "Running", prepare=DONE, train=DONE)],
+        [],
+        ("running", "", "its pod is about to end"),
+    ),
+    "its last try has ended": (
+        job(backoffLimit=0),
+        [FIRST],
+        [],
+        ("running", "", "its Job is about to end: train was killed for memory (its limit is 300Mi)"),
+    ),
+    "a try that is the last by its exit status": (
+        job(backoffLimit=3, podFailurePolicy=WRONG_INPUT_IS_FINAL),
+        [pod("x", "Failed", prepare=ended(3), train=waiting("PodInitializing"))],
+        [],
+        ("running", "", "its Job is about to end: prepare ended with exit status 3"),
+    ),
+    "a try that does not count": (
+        job(backoffLimit=0, podFailurePolicy=WRONG_INPUT_IS_FINAL),
+        [pod("x", "Failed", prepare=ended(143), conditions=[EVICTED])],
+        [],
+        (
+            "waiting",
+            "",
+            "waiting: its pod is not made yet, try 2 after: prepare was stopped: it was asked to leave its node "
             "(Eviction API: evicting)",
         ),
     ),
