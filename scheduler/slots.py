@@ -41,6 +41,8 @@ SILENT = 600
 """Seconds after its deadline from which on a run of another machine that says nothing is taken for dead."""
 LONGEST = 30 * 86400
 """The same for a run whose deadline is not known."""
+LINGERS = 30
+"""Seconds for which a Job may outlive its run's record: the containers end, the kubelet tells, the controllers look."""
 
 
 class Fact(msgspec.Struct, array_like=True, gc=False):
@@ -196,14 +198,25 @@ class _Busy:
             if key > self._key:
                 self._key, self._fact = key, fact
 
-    def at(self, instant: float, plan: Plan) -> tuple[Fact, float] | None:
+    def at(self, instant: float, span: Span, spans: Sequence[Span]) -> tuple[Fact, float] | None:
         """The run, and until when it was at work; one that said nothing more, until its deadline."""
         fact, until = self._fact, self._key[0]
         if fact is None or fact.started is None:
             return None
+        began = fact.started
         if fact.status == RUNNING and fact.evidence == RECORDED:
-            until = fact.started + _silence(plan)
-        return (fact, until) if fact.started <= instant < until else None
+            until = began + _silence(span.plan)
+        if not _is_local(span):
+            # The controller looks at the Job: made before the next time came, for only the latest is made, and outliving the run.
+            until += LINGERS
+            if any(each.start <= fact.minute * 60 < each.end and fires_at(each, fact.minute) for each in spans):
+                began = min(began, fact.minute * 60)
+        return (fact, until) if began <= instant < until else None
+
+
+def _is_local(span: Span) -> bool:
+    """Whether a machine's own engine ran it, and no cluster."""
+    return span.engine.startswith("host:")
 
 
 def _silence(plan: Plan | None) -> float:
@@ -242,7 +255,23 @@ def _judged(scene: Scene, fact: Fact, span: Span | None) -> tuple[str, str, str]
         deadline = plan.deadline if plan is not None else None
         told = "for 30 days" if deadline is None else f"after its deadline of {duration(deadline)}"
         return DIED, f"no word {told} ({fact.reason})", INFERRED
+    if fact.status == INTERRUPTED and fact.evidence == RECORDED and span is not None and not _is_local(span):
+        after = _replaced_by(scene, fact)
+        if after is not None:
+            named = run_name(scene.experiment, scene.task, after, 1)
+            return INTERRUPTED, f"replaced by {named} (concurrency: replace)", INFERRED
     return fact.status, fact.reason, fact.evidence
+
+
+def _replaced_by(scene: Scene, fact: Fact) -> int | None:
+    """The slot for which a cluster's controller ended a run: the latest that came while it was at work."""
+    if fact.finished is None or fact.kind not in ("scheduled", None):
+        return None
+    came = expected(scene.spans, fact.minute * 60 + 59, fact.finished)
+    if not came:
+        return None
+    minute, span = came[-1]
+    return minute if span.plan.concurrency == "Replace" and not span.plan.suspend else None
 
 
 def _why(fact: Fact, scene: Scene, is_expected: bool) -> str:
@@ -286,20 +315,20 @@ def _without_run(scene: Scene, minute: int, span: Span, after: int | None, busy:
         return NOT_YET, "", RECORDED
     deadline = span.plan.starting_deadline
     last = inf if deadline is None else float(instant + deadline)
-    if span.plan.concurrency == "Forbid" and (found := busy.at(instant, span.plan)):
+    if span.plan.concurrency == "Forbid" and (found := busy.at(instant, span, scene.spans)):
         fact, until = found
         named = run_name(scene.experiment, scene.task, fact.minute, fact.attempt)
         if until >= min(last, inf if after is None else after * 60, scene.now):
             return SKIPPED, f"{named} was still running (concurrency: forbid)", INFERRED
     for start, end in scene.notes.away:
-        if start <= instant < end and span.engine.startswith("host:"):
+        if start <= instant < end and _is_local(span):
             to = "now" if end == inf else scene.days.local(int(end // 60))
             return MISSED, f"serve was not running from {scene.days.local(int(start // 60))} to {to}", RECORDED
     # Only the latest time that was missed is made up for.
     if scene.now < last and (after is None or scene.now < after * 60) and span.end > scene.now:
         limit = "" if last == inf else f"; it may start until {scene.days.local(int(last // 60))}"
         return DUE, f"no run yet{limit}", INFERRED
-    if not span.engine.startswith("host:"):
+    if not _is_local(span):
         return MISSED, "no run reached the store: no Job was made, or its pods could not begin", "unknown"
     return MISSED, "no run and no word of why: probably serve was not running", INFERRED
 

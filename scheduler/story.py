@@ -187,7 +187,8 @@ def _lines_of(attempt: dict[str, Any]) -> Iterator[str]:
     yield f"    why it ran: {why}"
     if "observed" in attempt:
         seen = attempt["observed"]
-        yield f"    observed: {seen.get('what', '')} {seen.get('reason', '')} (by {seen.get('by')} at {seen.get('time')})"
+        what = " ".join(filter(None, (seen.get("what"), seen.get("reason")))) or "tries that could not say why they ended"
+        yield f"    observed: {what} (by {seen.get('by')} at {seen.get('time')})"
     if "verdict" in attempt:
         differs = "; ".join(attempt["verdict"].get("differs", []))
         yield f"    verdict: {attempt['verdict'].get('verdict')}" + (f" ({differs})" if differs else "")

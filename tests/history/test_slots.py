@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cronjobs.expected import expected, following
 from cronjobs.revisions import Plan, Span
-from scheduler.slots import LATE, Days, Fact, Notes, Row, Scene, duration, rows
+from scheduler.slots import LATE, LINGERS, Days, Fact, Notes, Row, Scene, duration, rows
 
 DAY = 1440
 START = 29_900_160  # 2026-11-07T00:00Z
@@ -22,7 +22,7 @@ PLANS = st.builds(
     schedule=st.sampled_from(["0 1 * * *", "30 */6 * * *", "15 3 * * 1", "@every 5h", "0 0 31 2 *", None, "nonsense"]),
     timezone=st.sampled_from(["UTC", "Europe/Berlin", "America/Santiago"]),
     suspend=st.booleans(),
-    concurrency=st.sampled_from(["Forbid", "Allow"]),
+    concurrency=st.sampled_from(["Forbid", "Allow", "Replace"]),
     starting_deadline=st.sampled_from([None, 60, 3600]),
     deadline=st.sampled_from([None, 7200]),
 )
@@ -31,7 +31,8 @@ PLANS = st.builds(
 @st.composite
 def spans_of(draw: st.DrawFn) -> list[Span]:
     cuts = sorted(draw(st.sets(st.integers(START * 60, (START + 6 * DAY) * 60), min_size=1, max_size=4)))
-    return [Span(a, b, draw(PLANS), "host:h", "me") for a, b in zip(cuts, [*cuts[1:], inf], strict=True)]
+    engines = st.sampled_from(["host:h", "cluster:c/n"])
+    return [Span(a, b, draw(PLANS), draw(engines), "me") for a, b in zip(cuts, [*cuts[1:], inf], strict=True)]
 
 
 @st.composite
@@ -41,7 +42,7 @@ def facts_of(draw: st.DrawFn, spans: list[Span]) -> list[Fact]:
     found: dict[tuple[int, int], Fact] = {}
     for minute in draw(st.lists(slots, max_size=12)):
         attempt = 1 + sum(key[0] == minute for key in found)
-        status = draw(st.sampled_from(["succeeded", "failed", "running", "died"]))
+        status = draw(st.sampled_from(["succeeded", "failed", "running", "died", "interrupted"]))
         kind = draw(st.sampled_from(["scheduled", "manual", "backfill"]))
         started = minute * 60 + draw(st.integers(0, 90_000))
         finished = None if status in ("running", "died") else started + draw(st.integers(1, 90_000))
@@ -159,6 +160,35 @@ def test_the_reasons_of_slots_without_a_run() -> None:
 def test_a_run_still_at_work_skips_the_next(lasts: int, concurrency: str, expected: str) -> None:
     found = told(scene(daily(concurrency=concurrency)), [fact(FIRST, lasts=lasts)], FIRST, FIRST + DAY)
     assert [row.status for row in found] == ["succeeded", expected]
+
+
+@pytest.mark.parametrize(
+    ("first", "statuses"),
+    [
+        # Its pod began after the next slot had come: its Job was there.
+        (fact(FIRST, late=DAY * 60 + 300, lasts=DAY * 60), ["succeeded", "skipped"]),
+        # Its record ends some seconds before the slot's deadline, its Job after it.
+        (fact(FIRST, lasts=DAY * 60 + 3600 - 5 - LINGERS / 2), ["succeeded", "skipped"]),
+        (fact(FIRST, lasts=DAY * 60 + 3600 - 5 - LINGERS * 2), ["succeeded", "missed"]),
+    ],
+)
+def test_on_a_cluster_the_job_is_what_skips_the_next(first: Fact, statuses: list[str]) -> None:
+    found = told(scene(daily(engine="cluster:c/n", concurrency="Forbid")), [first], FIRST, FIRST + DAY)
+    assert [row.status for row in found] == statuses
+
+
+@pytest.mark.parametrize(
+    ("lasts", "concurrency", "reason"),
+    [
+        (DAY * 60 + 10, "Replace", f"replaced by e-train-a-{FIRST + DAY} (concurrency: replace)"),
+        (DAY * 60 + 10, "Forbid", "interrupted"),
+        (DAY * 60 - 10, "Replace", "interrupted"),
+    ],
+)
+def test_a_run_that_the_controller_replaced_says_by_which(lasts: int, concurrency: str, reason: str) -> None:
+    first = fact(FIRST, "interrupted", lasts=lasts, reason="interrupted")
+    (found,) = told(scene(daily(engine="cluster:c/n", concurrency=concurrency)), [first], FIRST, FIRST)
+    assert found.reason == reason
 
 
 def test_a_run_whose_slot_an_edit_made_is_late_not_missed() -> None:
