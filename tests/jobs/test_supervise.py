@@ -123,6 +123,24 @@ def test_killed_anywhere_a_run_is_whole_or_absent(tmp_path: Path, program: Path)
     assert store.read(run).status == "succeeded"
 
 
+def test_a_try_after_one_killed_between_result_and_archive_archives(tmp_path: Path, program: Path) -> None:
+    store = Store(tmp_path)
+    run = store.claim("e", "ensemble", MINUTE)
+    task = predicted(store, run)
+    supervise(program, store, run, "combine", task).communicate()
+    archived = store.archive("e") / f"{run.dated_name}.csv"
+    whole = archived.read_bytes()
+    archived.unlink()
+    again = supervise(program, store, run, "combine", task, **{c.ENV_TRY: "b"})
+    said, _ = again.communicate()
+    assert (again.returncode, archived.read_bytes()) == (c.DONE, whole), said
+    # what gc took out of the archive stays out
+    archived.unlink()
+    store.bury(run, [{"path": archived.relative_to(store.root).as_posix()}], "2026-11-25T00:00:00Z", "gc")
+    supervise(program, store, run, "combine", task, **{c.ENV_TRY: "c"}).communicate()
+    assert not archived.exists()
+
+
 def prepare_task(**data: str) -> dict[str, Any]:
     told = {"dataset": "d.npz", "predict": "holdout", "refresh": "daily", "key": "k", **data}
     return {"data": told, "data_seed": 1, "model": "mlp", "hyperparameters": {}, "seed": None}
