@@ -183,15 +183,7 @@ def _combine(context: Context, _: str | None) -> None:
         run_child(context, "combine", ["--plan", str(plan), "--out", str(context.folder)], task.get("env", {}))
     ensemble = require(context, c.ENSEMBLE)
     commit(context, began, {"ensemble": ensemble, "members": told, "accuracy": ensemble.get("accuracy")})
-    archive(context)
-
-
-def archive(context: Context) -> None:
-    """Link the run's CSV into the archive; the next try does it for one that was killed after it had published."""
-    store = context.store
-    if store.is_archive_removed(context.run, store.archived(context.run, store.result(context.run) or {})):
-        return
-    path = store.publish_archive(context.run)
+    path = context.store.publish_archive(context.run)
     if path is None:
         print("cronsemble: a foreign file has this run's name in the archive; the CSV is in the run's result", flush=True)
     else:

@@ -175,14 +175,15 @@ class Store(Reading):
 
     def heal_archive(self, experiment: str) -> list[Path]:
         """Link what a process that died between commit and link left out of the archive."""
-        healed = []
-        for run in self.runs(experiment, ENSEMBLE_TASK):
-            target = self.archived(run.id, run.record)
-            if run.status == "succeeded" and not is_there(target) and not self.is_archive_removed(run.id, target):
-                path = self.publish_archive(run.id)
-                if path is not None:
-                    healed.append(path)
-        return healed
+        healed = (self.heal(run) for run in self.runs(experiment, ENSEMBLE_TASK))
+        return [path for path in healed if path is not None]
+
+    def heal(self, run: Run) -> Path | None:
+        """The same for one run: the path that it got."""
+        target = self.archived(run.id, run.record)
+        if run.status != "succeeded" or is_there(target) or self.is_archive_removed(run.id, target):
+            return None
+        return self.publish_archive(run.id)
 
     def keep_page(self, path: Path, data: bytes) -> None:
         """Keep a page of an index: it is no truth, so it need not survive a crash."""

@@ -18,7 +18,7 @@ from jobs import contract as c
 from jobs.awaiting import until_ended
 from jobs.child import stop
 from jobs.context import Context, StepError, now, read_context
-from jobs.steps import STEPS, archive
+from jobs.steps import STEPS
 from jobs.store import process_identity, publish_bytes, to_json
 
 TAIL = 40
@@ -51,8 +51,8 @@ def supervise(context: Context, step: str, member: str | None) -> int:
     try:
         if context.store.result(context.run) is not None:
             print("cronsemble: this run has its result already", flush=True)
-            if step == "combine":
-                archive(context)
+            if step == "combine" and (path := context.store.heal(context.store.read(context.run))) is not None:
+                print(f"cronsemble: archived {path}", flush=True)
             return c.DONE
         if context.store.cancelled(context.run) is not None:
             print("cronsemble: this run was cancelled", file=sys.stderr, flush=True)

@@ -209,7 +209,8 @@ class _Busy:
         if not _is_local(span):
             # The controller looks at the Job: made before the next time came, for only the latest is made, and outliving the run.
             until += LINGERS
-            if any(each.start <= fact.minute * 60 < each.end and fires_at(each, fact.minute) for each in spans):
+            own = _span_at(spans, fact.minute * 60)
+            if own is not None and own.end > fact.minute * 60 and fires_at(own, fact.minute):
                 began = min(began, fact.minute * 60)
         return (fact, until) if began <= instant < until else None
 
@@ -291,8 +292,13 @@ def _why(fact: Fact, scene: Scene, is_expected: bool) -> str:
 
 
 def _unexpected(scene: Scene, fact: Fact) -> Row:
-    n = bisect_right([span.start for span in scene.spans], fact.minute * 60) - 1
-    return _row(scene, fact, scene.spans[n] if n >= 0 else None, _why(fact, scene, False))
+    return _row(scene, fact, _span_at(scene.spans, fact.minute * 60), _why(fact, scene, False))
+
+
+def _span_at(spans: Sequence[Span], instant: float) -> Span | None:
+    """The latest that had begun by then."""
+    n = bisect_right(spans, instant, key=lambda span: span.start) - 1
+    return spans[n] if n >= 0 else None
 
 
 def _empty(scene: Scene, minute: int, span: Span, after: int | None, busy: _Busy) -> Row:
