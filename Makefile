@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CACHE ?= $(or $(CRONSEMBLE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cronsemble)
 
-MAKE_VENV := import sys; from scheduler.venvs import make_venv; print(make_venv(lambda text: print(text, file=sys.stderr), sys.argv[1]))
+MAKE_VENV := import sys; from scheduler.runtimes.venvs import make_venv; print(make_venv(lambda text: print(text, file=sys.stderr), sys.argv[1]))
 
 .PHONY: demo test test-node test-nfs test-torch cluster node bench bench-node check format images keras3 hyperkube golden clean
 

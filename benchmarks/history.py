@@ -19,7 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from jobs.contract import RunId
-from jobs.store import Store, to_json
+from jobs.store import Store
+from jobs.store.files import to_json
 
 OURS = [sys.executable, "-c", "from scheduler.cli import main; main()", "history"]
 LOOKS = {

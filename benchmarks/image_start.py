@@ -13,7 +13,7 @@ import time
 import uuid
 from pathlib import Path
 
-from scheduler import containers
+from scheduler.runtimes import containers
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = {"theano": "legacy", "cntk": "legacy", "tensorflow": "keras3", "jax": "keras3"}

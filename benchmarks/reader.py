@@ -24,13 +24,13 @@ from cluster.access import Cluster  # noqa: E402
 from cluster.node import running_node  # noqa: E402
 from history import build  # noqa: E402
 from jobs import contract as c  # noqa: E402
-from scheduler.cluster import opening  # noqa: E402
-from scheduler.cluster.api import Api  # noqa: E402
-from scheduler.cluster.reader import Reader  # noqa: E402
-from scheduler.cluster.reconcile import Target  # noqa: E402
-from scheduler.cluster.remote import RemoteStore  # noqa: E402
 from scheduler.config import load  # noqa: E402
-from scheduler.history import History, Wish  # noqa: E402
+from scheduler.history.query import History, Wish  # noqa: E402
+from scheduler.kube.client import Api  # noqa: E402
+from scheduler.kube.target import ClusterTarget  # noqa: E402
+from scheduler.stores.remote import connect  # noqa: E402
+from scheduler.stores.remote.reader_pod import Reader  # noqa: E402
+from scheduler.stores.remote.store import RemoteStore  # noqa: E402
 
 CLI = [sys.executable, "-c", "from scheduler.cli import main; main()", "history"]
 CONFIG = """
@@ -67,10 +67,10 @@ def took(command: list[str], **options: object) -> float:
 def parts(config: Path, kubeconfig: Path) -> dict[str, float]:
     """One look in this process, by parts; seconds, and bytes that were received."""
     experiment = load(config)
-    with Api(Target(kubeconfig).access()) as api:
+    with Api(ClusterTarget(kubeconfig).access()) as api:
         reader = Reader(api, experiment, lambda text: None)
         began = time.perf_counter()
-        store = RemoteStore(opening.root_of(experiment, api.access), "bench", reader.open)
+        store = RemoteStore(connect.root_of(experiment, api.access), "bench", reader.open)
         try:
             store.connect()
             opened = time.perf_counter()
@@ -124,7 +124,7 @@ def copied(cluster: Cluster, namespace: str, config: Path, folder: Path) -> dict
     experiment = load(config)
     # Nobody speaks with the pod while it is used for this.
     os.environ["CRONSEMBLE_READER_IDLE"] = "1800"
-    with Api(Target(cluster.kubeconfig).access()) as api:
+    with Api(ClusterTarget(cluster.kubeconfig).access()) as api:
         reader = Reader(api, experiment, lambda text: None)
         with reader.open():
             pod = next(iter(cluster.objects("pod", namespace)))["metadata"]["name"]

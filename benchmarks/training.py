@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from jobs.contract import seed_of
-from scheduler import containers
-from scheduler.venvs import make_venv
+from scheduler.runtimes import containers
+from scheduler.runtimes.venvs import make_venv
 
 EPOCHS = 8
 LEGACY = "localhost/cronsemble-legacy"

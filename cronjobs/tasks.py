@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from cronjobs.resolved import Ensemble, Experiment, Member, Task
+from cronjobs.experiment import Ensemble, Experiment, Member, Task
 from jobs.contract import ENSEMBLE_TASK, member_task, seed_of
 
 

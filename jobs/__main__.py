@@ -5,12 +5,12 @@ from __future__ import print_function
 import sys
 
 STEPS = {
-    "supervise": "jobs.supervise",
-    "prepare": "jobs.prepare",
+    "supervise": "jobs.supervisor.supervise",
+    "prepare": "jobs.keras3.prepare",
     "train": "jobs.portable.train",
     "predict": "jobs.portable.predict",
-    "combine": "jobs.combine",
-    "serve-store": "jobs.serving",
+    "combine": "jobs.keras3.combine",
+    "serve-store": "jobs.remote.server",
 }
 
 

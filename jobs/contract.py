@@ -5,9 +5,12 @@ Standard library alone, Python 3.9: every image and the tool import it.
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from typing import Any
 
 SCHEMA = 1
 """Version of every JSON file that a run leaves in the store."""
@@ -138,7 +141,28 @@ def member_task(member: str) -> str:
 
 def seed_of(*parts: object) -> int:
     """A 31-bit seed from names and slot: the first bits of the SHA-256 of the parts, a line each."""
-    import hashlib  # late: `check` reads this module and hashes nothing
 
     digest = hashlib.sha256("\n".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:4], "big") & 0x7FFFFFFF
+
+
+def fault(revision: Mapping[str, Any]) -> str:
+    """Why this is no revision, or nothing."""
+    if not isinstance(revision.get("revision"), int):
+        return "it has no number"
+    try:
+        moment(revision)
+    except (KeyError, TypeError, ValueError):
+        return "its time is none"
+    told = revision.get("tasks", {})
+    if not isinstance(told, dict) or not all(isinstance(task, dict) for task in told.values()):
+        return "its tasks are none"
+    return ""
+
+
+def moment(revision: Mapping[str, Any]) -> float:
+    """Since when it holds, in seconds since 1970 in UTC."""
+    time = datetime.fromisoformat(revision["time"])
+    if time.tzinfo is None:
+        raise ValueError("a time needs a zone")
+    return time.timestamp()

@@ -1,44 +1,125 @@
-"""The command line: options and help. Commands hold no logic; heavy modules are imported by the command."""
+"""The entry point: the list of commands, each loaded when it is used, and errors as one line on stderr."""
 
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
 import os
 import sys
-from enum import StrEnum
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from scheduler.cli_cluster import add_to as add_cluster_commands
-from scheduler.cli_runs import add_to as add_run_commands
-from scheduler.options import (
-    DEFAULT_FILE,
-    DEFAULT_FILES,
-    AsJson,
-    Context,
-    ExperimentName,
-    File,
-    Files,
-    Kubeconfig,
-    Namespace,
-    Offline,
-    StoreFolder,
-)
+COMMANDS = {
+    "check": "Check configurations: every error in one pass.",
+    "render": "Print the cluster's objects as YAML.",
+    "init": "Write a commented starter configuration, and beside it its schema for editors.",
+    "schema": "Print the configuration's JSON Schema.",
+    "next": "Print the next fire times.",
+    "serve": "Run the schedules on this machine, as Kubernetes would.",
+    "run": "Run the experiment now, on this machine or on the cluster.",
+    "rerun": "Repeat a dated run exactly, and compare the results.",
+    "backfill": "Run the slots that never ran or failed.",
+    "logs": "Print the log of a run, or follow it.",
+    "cancel": "End running runs.",
+    "history": "Print what became of every slot, newest first, and why.",
+    "show": "Show one run: record, epochs, members, files.",
+    "get": "Copy archived predictions out of the store.",
+    "put": "Copy data into the store's data folder.",
+    "gc": "Remove old models and leftovers; archive and records stay.",
+    "fsck": "Find and explain damage in the store.",
+    "plan": "Show what `sync` would change on the cluster.",
+    "sync": "Make the cluster what the configuration says.",
+    "status": "Show the state of each task on the cluster.",
+    "suspend": "Suspend tasks on the cluster.",
+    "resume": "Resume suspended tasks on the cluster.",
+    "delete": "Remove an experiment from the cluster, but never its store.",
+}
+"""By the command's name its line in the list of commands."""
+
+
+class LazyGroup(TyperGroup):
+    """Imports only the command that was typed: all of them would take longer than most commands themselves."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        # For a name that there is not, the group looks among all of them for one that is like it.
+        for name in [cmd_name] if cmd_name in COMMANDS else COMMANDS:
+            if name not in self.commands:
+                self.commands[name] = load_command(name)
+        return self.commands.get(cmd_name)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+def load_command(name: str) -> Any:
+    """The command of this name, from its module; raises KeyError."""
+    command: Callable[..., None]
+    match name:
+        case "check":
+            from scheduler.commands.check import check as command
+        case "render":
+            from scheduler.commands.render import render as command
+        case "init":
+            from scheduler.commands.init import init as command
+        case "schema":
+            from scheduler.commands.init import schema as command
+        case "next":
+            from scheduler.commands.next import next_ as command
+        case "serve":
+            from scheduler.commands.serve import serve as command
+        case "run":
+            from scheduler.commands.run import run as command
+        case "rerun":
+            from scheduler.commands.rerun import rerun as command
+        case "backfill":
+            from scheduler.commands.backfill import backfill as command
+        case "logs":
+            from scheduler.commands.logs import logs as command
+        case "cancel":
+            from scheduler.commands.cancel import cancel as command
+        case "history":
+            from scheduler.commands.history import history as command
+        case "show":
+            from scheduler.commands.show import show as command
+        case "get":
+            from scheduler.commands.get import get as command
+        case "put":
+            from scheduler.commands.put import put as command
+        case "gc":
+            from scheduler.commands.gc import gc as command
+        case "fsck":
+            from scheduler.commands.fsck import fsck as command
+        case "plan":
+            from scheduler.commands.plan import plan as command
+        case "sync":
+            from scheduler.commands.sync import sync as command
+        case "status":
+            from scheduler.commands.status import status as command
+        case "suspend":
+            from scheduler.commands.suspend import suspend as command
+        case "resume":
+            from scheduler.commands.suspend import resume as command
+        case "delete":
+            from scheduler.commands.delete import delete as command
+        case _:
+            raise KeyError(name)
+    single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    single.command(name)(command)
+    return typer.main.get_command(single)
+
 
 app = typer.Typer(
     name="cronsemble",
+    cls=LazyGroup,
     help="Retrain every Keras backend on schedule, combine their predictions, keep them by date.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-
-class LogFormat(StrEnum):
-    """How `serve` writes its journal."""
-
-    plain = "plain"
-    json = "json"
 
 
 @app.callback()
@@ -48,258 +129,6 @@ def _root(
     """Retrain every Keras backend on schedule, combine their predictions, keep them by date."""
     if debug:
         os.environ["CRONSEMBLE_DEBUG"] = "1"
-
-
-@app.command()
-def check(file: Files = DEFAULT_FILES) -> None:
-    """Check configurations: every error in one pass. Example: cronsemble check -f config.yaml"""
-    from scheduler.coming import print_warnings
-    from scheduler.config import load_all
-
-    for experiment in load_all(file):
-        ensemble = "an ensemble" if experiment.ensemble else "no ensemble"
-        members = f"{len(experiment.members)} member{'' if len(experiment.members) == 1 else 's'}"
-        print(f"{experiment.path}: {experiment.name}: {members}, {ensemble}: no errors")
-        print_warnings(experiment)
-
-
-@app.command()
-def render(
-    file: Files = DEFAULT_FILES,
-    volume: Annotated[bool, typer.Option("--volume", help="Print a PersistentVolume and a claim for the store instead.")] = False,
-) -> None:
-    """Print the cluster's objects as YAML. Example: cronsemble render | kubectl apply --server-side -f -"""
-    from scheduler.commands import print_objects
-
-    print_objects(file, volume)
-
-
-@app.command()
-def init(file: Annotated[Path, typer.Argument(help="The file to write.")] = DEFAULT_FILE) -> None:
-    """Write a commented starter configuration, and beside it its schema for editors. Example: cronsemble init config.yaml"""
-    from scheduler.commands import write_starter
-
-    write_starter(file)
-
-
-@app.command()
-def schema() -> None:
-    """Print the configuration's JSON Schema. Example: cronsemble schema > cronsemble.schema.json"""
-    from scheduler.config import schema_text
-
-    print(schema_text(), end="")
-
-
-@app.command("next")
-def next_(
-    expression: Annotated[str | None, typer.Argument(help="A schedule; without one, those of the configuration.")] = None,
-    file: Files = DEFAULT_FILES,
-    timezone: Annotated[str | None, typer.Option(help="The expression's zone; UTC by default.")] = None,
-    count: Annotated[
-        int | None,
-        typer.Option("--count", "-n", min=1, max=100_000, help="Fire times of each task (3) or of the expression (10)."),
-    ] = None,
-    since: Annotated[str | None, typer.Option("--from", help="A date or time in the zone; now by default.")] = None,
-    until: Annotated[str | None, typer.Option(help="A date (with its whole day) or time in the zone.")] = None,
-    on_cluster: Annotated[
-        bool, typer.Option("--cluster", help="As the cluster has it: what is suspended there, and since when @every counts.")
-    ] = False,
-    context: Context = None,
-    namespace: Annotated[str | None, typer.Option("--namespace", help="The namespace; the configuration's by default.")] = None,
-    kubeconfig: Kubeconfig = None,
-    as_json: AsJson = False,
-) -> None:
-    """Say when it fires. Example: cronsemble next "0 9 * * 6" --timezone America/Santiago --from 2025-09-01"""
-    from scheduler.coming import print_expression, print_tasks
-
-    if expression is None:
-        if timezone is not None:
-            raise typer.BadParameter(
-                "it goes with an expression: a task's zone stands in the configuration", param_hint="--timezone"
-            )
-        from scheduler.whereabouts import Cluster
-
-        cluster = Cluster(kubeconfig, context, namespace) if on_cluster else None
-        print_tasks(file, count or 3, since, until, as_json, cluster)
-    else:
-        print_expression(expression, timezone or "UTC", count or 10, since, until, as_json)
-
-
-@app.command()
-def serve(
-    file: Files = DEFAULT_FILES,
-    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="CPUs that runs share; all by default.")] = None,
-    listen: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Answer /metrics and /healthz there, e.g. 127.0.0.1:9000.")
-    ] = None,
-    log_format: Annotated[LogFormat, typer.Option(help="Lines for people, or JSON objects.")] = LogFormat.plain,
-    take_over: Annotated[bool, typer.Option("--take-over", help="Run it here, whoever ran it before.")] = False,
-) -> None:
-    """Run the schedules on this machine, as Kubernetes would. Example: cronsemble serve -f a.yaml -f b.yaml"""
-    from scheduler.config import load_all
-    from scheduler.engine import cpu_count
-    from scheduler.journal import Journal
-    from scheduler.serve import serve as run_schedules
-
-    journal = Journal(log_format is LogFormat.json)
-    raise typer.Exit(run_schedules(load_all(file), jobs or cpu_count(), journal, listen, take_over))
-
-
-add_run_commands(app)
-
-
-@app.command()
-def history(
-    slot: Annotated[
-        str | None, typer.Argument(help="Tell the whole story of this slot: a time, a date, a run's id or a part of it.")
-    ] = None,
-    file: File = DEFAULT_FILE,
-    since: Annotated[str | None, typer.Option(help="From this date or time on, or for so long (7d).")] = None,
-    until: Annotated[str | None, typer.Option(help="Up to this date or time; in the future too.")] = None,
-    task: Annotated[list[str] | None, typer.Option(help="Only this task (repeat for more).")] = None,
-    status: Annotated[list[str] | None, typer.Option(help="Only this status (repeat for more).")] = None,
-    calendar: Annotated[bool, typer.Option("--calendar", help="A cell for each day and task.")] = False,
-    revisions: Annotated[
-        bool, typer.Option("--revisions", help="List what was run, served and synced, and what changed.")
-    ] = False,
-    as_json: AsJson = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="Rows; 0 for all.")] = 50,
-    on_cluster: Annotated[
-        bool, typer.Option("--cluster", help="With --revisions: the cluster's; the default where the store is a volume.")
-    ] = False,
-    offline: Offline = False,
-    context: Context = None,
-    namespace: Annotated[str | None, typer.Option("--namespace", help="The namespace of a cluster's store.")] = None,
-    kubeconfig: Kubeconfig = None,
-    store: StoreFolder = None,
-    experiment: ExperimentName = None,
-) -> None:
-    """What became of every slot, newest first, and why. Example: cronsemble history --since 7d --status missed"""
-    from scheduler import past
-    from scheduler.whereabouts import Cluster, is_local, opened
-
-    if revisions and (on_cluster or (store is None and not offline and not is_local(file))):
-        from scheduler.cluster.looking import print_revisions
-        from scheduler.cluster.reconcile import Target
-
-        raise typer.Exit(print_revisions(file, Target(kubeconfig, context, namespace), as_json))
-    with opened(file, store, experiment, Cluster(kubeconfig, context, namespace, offline)) as place:
-        if revisions:
-            past.print_revisions(place, as_json)
-        elif slot is not None:
-            past.print_story(place, slot, task or [], as_json)
-        else:
-            past.print_history(place, since, until, task or [], status or [], past.Shown(as_json, as_csv, calendar), limit)
-
-
-@app.command()
-def show(
-    run: Annotated[str, typer.Argument(help="A run's id, or a part of it that only one run has.")],
-    file: File = DEFAULT_FILE,
-    as_json: AsJson = False,
-    offline: Offline = False,
-    context: Context = None,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
-    store: StoreFolder = None,
-    experiment: ExperimentName = None,
-) -> None:
-    """Show one run: record, epochs, members, files. Example: cronsemble show digits-ensemble-29924640"""
-    from scheduler.showing import print_run
-    from scheduler.whereabouts import Cluster, opened
-
-    with opened(file, store, experiment, Cluster(kubeconfig, context, namespace, offline)) as place:
-        print_run(place, run, as_json)
-
-
-@app.command()
-def get(
-    what: Annotated[
-        str, typer.Argument(help="A date (2026-11-20, in the experiment's zone), a slot, an ensemble run, or latest.")
-    ] = "latest",
-    file: File = DEFAULT_FILE,
-    to: Annotated[Path, typer.Option(help="The folder to copy into.")] = Path(),
-    members: Annotated[bool, typer.Option("--members", help="Each member's probabilities too.")] = False,
-    offline: Offline = False,
-    context: Context = None,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
-    store: StoreFolder = None,
-    experiment: ExperimentName = None,
-) -> None:
-    """Copy archived predictions out of the store. Example: cronsemble get 2026-11-20 --to morning/"""
-    from scheduler.get import get_predictions
-    from scheduler.whereabouts import Cluster, opened
-
-    with opened(file, store, experiment, Cluster(kubeconfig, context, namespace, offline)) as place:
-        get_predictions(place, what, to, members)
-
-
-@app.command()
-def put(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="The files to copy.")],
-    file: File = DEFAULT_FILE,
-    name: Annotated[
-        str | None, typer.Option("--as", metavar="PATH", help="Its path under data/; with / at the end a folder for them.")
-    ] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Put it in the place of another file of that name.")] = False,
-    context: Context = None,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
-    store: StoreFolder = None,
-) -> None:
-    """Copy data into the store's data folder. Example: cronsemble put inputs.npz --as inputs/"""
-    from scheduler.put import put_files
-    from scheduler.whereabouts import Cluster
-
-    put_files(file, store, files, name, Cluster(kubeconfig, context, namespace), replace)
-
-
-@app.command()
-def gc(
-    file: File = DEFAULT_FILE,
-    what: Annotated[
-        list[str] | None, typer.Option(help="staging, models, data, snapshots, runs or archive (repeat for more).")
-    ] = None,
-    older_than: Annotated[str, typer.Option(help="Only what is older than this, e.g. 90d.")] = "90d",
-    keep: Annotated[int, typer.Option(min=1, help="The newest of each task that stay, whatever their age.")] = 5,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    store: StoreFolder = None,
-    experiment: ExperimentName = None,
-    as_json: AsJson = False,
-) -> None:
-    """Remove old models and leftovers; archive and records stay. Example: cronsemble gc --older-than 90d --dry-run"""
-    from scheduler.upkeep import clear
-    from scheduler.whereabouts import locate
-
-    raise typer.Exit(clear(locate(file, store, experiment), what or [], older_than, keep, dry_run, yes, as_json))
-
-
-@app.command()
-def fsck(
-    file: File = DEFAULT_FILE,
-    quick: Annotated[bool, typer.Option("--quick", help="Read no file only to compare its hash.")] = False,
-    repair: Annotated[bool, typer.Option("--repair", help="Mend what is safe to mend.")] = False,
-    context: Context = None,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
-    store: StoreFolder = None,
-    experiment: ExperimentName = None,
-    as_json: AsJson = False,
-) -> None:
-    """Find and explain damage in the store; 1 if anything is wrong. Example: cronsemble fsck --repair"""
-    from scheduler.upkeep import check_store
-    from scheduler.whereabouts import Cluster, opened
-
-    with opened(file, store, experiment, Cluster(kubeconfig, context, namespace)) as place:
-        code = check_store(place, quick, repair, as_json)
-    raise typer.Exit(code)
-
-
-# Last in the help: what a machine alone can do comes first.
-add_cluster_commands(app)
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from hypothesis import settings
 from cluster import binaries
 from cron_reference.program import build
 from needs import missing
-from scheduler import containers
+from scheduler.runtimes import containers
 
 pytest_plugins = ["cluster.fixtures"]
 

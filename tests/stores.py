@@ -9,7 +9,9 @@ from typing import Any
 
 from jobs import contract as c
 from jobs.contract import RunId
-from jobs.store import Store, process_identity, publish_bytes, to_json, write_file
+from jobs.store import Store
+from jobs.store.files import publish_bytes, to_json, write_file
+from jobs.store.process_identity import process_identity
 
 ELSEWHERE = {"host": "elsewhere", "boot": "b", "pid": 1, "start": 1}
 

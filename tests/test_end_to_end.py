@@ -16,7 +16,7 @@ import pytest
 from typer.main import get_command
 
 from scheduler.cli import app
-from scheduler.program import build_program
+from scheduler.snapshots.program import build_program
 
 EXPERIMENT = """
 experiment: small

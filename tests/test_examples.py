@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.config import load
-from scheduler.manifests import desired
+from scheduler.sync.desired import desired
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 FILES = [path for path in sorted(EXAMPLES.rglob("*.yaml")) if path.name != "claim.yaml"]

@@ -14,14 +14,15 @@ from hypothesis import strategies as st
 
 from jobs import contract as c
 from jobs.contract import RunId, parse_run_id
+from jobs.keras3.prepare import inside
 from jobs.portable.inputs import WrongInput, sha256
-from jobs.prepare import inside
-from jobs.store import Store, read_json, to_json, write_file
-from scheduler import views
-from scheduler.code import user_code
+from jobs.store import Store
+from jobs.store.files import read_json, to_json, write_file
 from scheduler.config import ConfigErrors, load
 from scheduler.errors import CronsembleError, UnknownRun
-from scheduler.program import build_program
+from scheduler.snapshots.program import build_program
+from scheduler.snapshots.user_code import user_code
+from scheduler.stores import find_run
 from stores import Builder
 from supervised import supervise
 
@@ -113,7 +114,7 @@ def test_no_name_of_a_run_leads_out_of_the_store(tmp_path: Path, name: str) -> N
     builder.run("train-a", "2026-11-20T01:00")
     builder.run("train-a", "2026-11-21T01:00")
     with pytest.raises(UnknownRun):
-        views.find(builder.store, "e", name)
+        find_run.find(builder.store, "e", name)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cronjobs.resolved import Data, Ensemble, Experiment, Member
+from cronjobs.experiment import Data, Ensemble, Experiment, Member
 from scheduler.config.errors import ConfigErrors, Problem
 from scheduler.config.load import load, load_all
 from scheduler.config.starter import SCHEMA_FILE, starter

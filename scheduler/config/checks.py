@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from jobs.contract import ENSEMBLE_TASK, member_task
-from scheduler.config import cluster
+from scheduler.config import kubernetes
 from scheduler.config.convert import INVALID, convert, fields_of, shown
 from scheduler.config.document import Document
 from scheduler.config.errors import nearest
@@ -37,7 +37,7 @@ def validate(document: Document, folder: Path) -> File | None:
     if not isinstance(value, dict):
         document.problem((), f"the file holds {shown(value)}, not keys: `cronsemble init` writes a starter")
         return None
-    cluster.check(document, value)
+    kubernetes.check(document, value)
     _apply_defaults(document, value)
     keys = convert(document, File, value)
     _names(document, value)
@@ -111,7 +111,7 @@ def is_zone(name: str) -> bool:
 
 
 def _schedules(document: Document, value: dict[str, Any]) -> None:
-    from cronjobs.schedule import ScheduleError, parse
+    from cronjobs.fire_times.schedule import ScheduleError, parse
 
     for path, given in _everywhere(value, "schedule"):
         if isinstance(given, str):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from cronjobs.resolved import Data, Ensemble, Experiment, Member
+from cronjobs.experiment import Data, Ensemble, Experiment, Member
 from jobs.contract import ENSEMBLE_TASK, member_task
 from scheduler.config.document import Document, parse
 from scheduler.config.errors import ConfigErrors, Problem
@@ -124,7 +124,7 @@ def _resolve(keys: Any, path: Path, folder: Path) -> Experiment:
 
 
 def _task(task: Any, keys: Any) -> dict[str, Any]:
-    from cronjobs import quantities
+    from cronjobs.objects import quantities
     from scheduler.config.keys import Task
 
     values = {name: getattr(task, name) for name in Task.__struct_fields__}

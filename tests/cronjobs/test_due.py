@@ -8,11 +8,11 @@ from math import inf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cronjobs.due import DEADLINE, EDIT, LATER, Known, decide
-from cronjobs.fires import instants
-from cronjobs.revisions import Plan, Span
-from cronjobs.schedule import parse
-from cronjobs.zones import zone
+from cronjobs.fire_times.fires import instants
+from cronjobs.fire_times.schedule import parse
+from cronjobs.fire_times.zones import zone
+from cronjobs.revisions.due import DEADLINE, EDIT, LATER, Known, decide
+from cronjobs.revisions.revisions import Plan, Span
 
 START = 1_790_000_040  # a whole minute in 2026
 SCHEDULES = st.sampled_from(["* * * * *", "*/5 * * * *", "7 * * * *", "30 2 * * *", "0 0 31 2 *"])

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from cronjobs.calendar import date_of, day_of
-from cronjobs.durations import DurationError, nanoseconds
-from cronjobs.fires import between, count, fires
-from cronjobs.missed import Due, due
-from cronjobs.schedule import ScheduleError, parse
-from cronjobs.surprises import surprises
-from cronjobs.zones import zone
+from cronjobs.fire_times.calendar import date_of, day_of
+from cronjobs.fire_times.durations import DurationError, nanoseconds
+from cronjobs.fire_times.fires import between, count, fires
+from cronjobs.fire_times.missed import Due, due
+from cronjobs.fire_times.schedule import ScheduleError, parse
+from cronjobs.fire_times.surprises import surprises
+from cronjobs.fire_times.zones import zone
 
 
 def local(expression: str, timezone: str, after: str, number: int) -> list[str]:

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from cronjobs import objects, volumes
-from cronjobs.reader import reader_pod
-from cronjobs.resolved import Experiment
+from cronjobs.experiment import Experiment
+from cronjobs.objects import cronjob, volumes
+from cronjobs.objects.reader_pod import reader_pod
 from cronjobs.tasks import Context
-from scheduler.code import user_code
+from scheduler.commands.render import to_yaml
 from scheduler.config import load
-from scheduler.manifests import to_yaml
+from scheduler.snapshots.user_code import user_code
 
 HERE = Path(__file__).parent
 CONFIGURATIONS = sorted((HERE / "configurations").glob("*.yaml"))
@@ -27,7 +27,7 @@ def desired(experiment: Experiment) -> list[dict[str, Any]]:
     program, code = b"the program", b"the code" if user_code(experiment) else None
     digest = hashlib.sha256(program).hexdigest()
     context = Context(experiment, digest, hashlib.sha256(code).hexdigest() if code else "")
-    return objects.desired(context, program, code)
+    return cronjob.desired(context, program, code)
 
 
 def compare(name: str, made: str) -> None:

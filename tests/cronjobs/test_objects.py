@@ -12,12 +12,15 @@ from typing import Any
 import pytest
 import yaml
 
-from cronjobs import config_maps, labels, objects, pods
+from cronjobs.experiment import Experiment
+from cronjobs.objects import config_maps, cronjob, labels, pods
+from cronjobs.objects import config_maps as objects_config_maps
+from cronjobs.objects.volumes import Unbuildable, security
 from cronjobs.tasks import Context
-from cronjobs.volumes import Unbuildable, security
-from scheduler.config import Experiment, load, load_all
+from scheduler.commands.render import to_yaml
+from scheduler.config import load, load_all
 from scheduler.errors import CronsembleError
-from scheduler.manifests import desired, notes, to_yaml
+from scheduler.sync.desired import desired, notes
 
 STORE = "store: {claim: experiments}\n"
 IMAGES = "cluster: {images: {keras3: k, legacy: l}}\n"
@@ -33,7 +36,7 @@ def experiment(folder: Path, text: str, name: str = "config.yaml") -> Experiment
 
 def cron_jobs(experiment: Experiment) -> dict[str, Any]:
     """The CronJobs by name."""
-    return {each["metadata"]["name"]: each for each in objects.cron_jobs(Context(experiment, "p" * 64, ""))}
+    return {each["metadata"]["name"]: each for each in cronjob.cron_jobs(Context(experiment, "p" * 64, ""))}
 
 
 def pod(cron_job: dict[str, Any]) -> dict[str, Any]:
@@ -155,9 +158,9 @@ def test_the_ensemble_has_a_try_for_each_member_that_may_kill_it(tmp_path: Path)
 
 def test_mounted_names_every_config_map(tmp_path: Path) -> None:
     context = Context(experiment(tmp_path, STORE + IMAGES + JAX), "a" * 64, "b" * 64)
-    spec = pod(next(objects.cron_jobs(context)))["spec"]
-    assert objects.mounted(spec) == {"cronsemble-program-" + "a" * 12, "cronsemble-code-" + "b" * 12, "e-revisions"}
-    assert objects.mounted({}) == set()
+    spec = pod(next(cronjob.cron_jobs(context)))["spec"]
+    assert objects_config_maps.mounted(spec) == {"cronsemble-program-" + "a" * 12, "cronsemble-code-" + "b" * 12, "e-revisions"}
+    assert objects_config_maps.mounted({}) == set()
 
 
 @pytest.mark.parametrize(

@@ -14,14 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kubernetes.utils.quantity import parse_quantity
 
-from cronjobs import objects, quantities
-from cronjobs.resolved import Experiment
+from cronjobs.experiment import Experiment
+from cronjobs.objects import cronjob, quantities
 from cronjobs.tasks import Context
 from jobs.contract import RunId, member_task, parse_run_id
+from scheduler.commands.render import to_yaml
 from scheduler.config import ConfigErrors, load
 from scheduler.config.checks import LONGEST
 from scheduler.config.document import Loader
-from scheduler.manifests import to_yaml
 
 CLAIM = load(Path(__file__).parent / "configurations" / "claim.yaml")
 names = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?", fullmatch=True)
@@ -29,7 +29,7 @@ names = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?", fullmatch=True)
 
 def built(experiment: Experiment) -> dict[str, Any]:
     context = Context(experiment, "0" * 64, "")
-    return {each["metadata"]["name"]: each for each in objects.desired(context, b"program", None)}
+    return {each["metadata"]["name"]: each for each in cronjob.desired(context, b"program", None)}
 
 
 @given(names, names, st.integers(0, 2**31), st.integers(1, 999))

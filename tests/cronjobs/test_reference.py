@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from cronjobs.fires import EndlessSearch, instants
-from cronjobs.schedule import ScheduleError, parse
-from cronjobs.zones import Zone
+from cronjobs.fire_times.fires import EndlessSearch, instants
+from cronjobs.fire_times.schedule import ScheduleError, parse
+from cronjobs.fire_times.zones import Zone
 
 SEED = int(os.environ.get("CRONSEMBLE_TEST_SEED", "20261124"))
 EXPRESSIONS, FIRES, MALFORMED = 10_000, 60, 60_000

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from cluster.access import Cluster
-from cronjobs import labels, objects
-from cronjobs.resolved import Experiment
-from cronjobs.runs import Await, Steps, Wanted, job
+from cronjobs.experiment import Experiment
+from cronjobs.objects import config_maps, cronjob, labels
+from cronjobs.objects.job import Await, Steps, Wanted, job
 from cronjobs.tasks import Context, ensemble_task, train_task
 from jobs import contract as c
 from scheduler.config import load
@@ -66,7 +66,7 @@ def test_it_is_the_cronjobs_own_but_for_its_kind(experiment: Experiment, task: s
     member = task.removeprefix("train-")
     made = job(experiment, ensemble(experiment) if task == "ensemble" else train(experiment, member))
     code = "" if task == "ensemble" else "c" * 64
-    cron_jobs = {each["metadata"]["name"]: each for each in objects.cron_jobs(Context(experiment, "p" * 64, code))}
+    cron_jobs = {each["metadata"]["name"]: each for each in cronjob.cron_jobs(Context(experiment, "p" * 64, code))}
     scheduled = cron_jobs[f"e-{task}"]["spec"]["jobTemplate"]
     own = {labels.KIND: "manual", labels.INVOCATION: "command"}
     assert made["metadata"] == {
@@ -96,7 +96,7 @@ def test_a_repeat_has_the_originals_threads_images_and_snapshot(experiment: Expe
     assert (env[c.ENV_KIND], env[c.ENV_INVOCATION], env[c.ENV_REPEATS]) == ("rerun", "i", "old")
     # Kubernetes makes $(HOME) of it, and not what HOME is.
     assert env[c.ENV_SELECTION] == '{"a": "$$(HOME) $$"}'
-    assert objects.mounted(made["spec"]["template"]["spec"]) == {"cronsemble-program-" + "d" * 12, "e-revisions"}
+    assert config_maps.mounted(made["spec"]["template"]["spec"]) == {"cronsemble-program-" + "d" * 12, "e-revisions"}
     assert (made["spec"]["backoffLimit"], made["spec"]["activeDeadlineSeconds"]) == (3, 60)
     assert json.loads(made["spec"]["template"]["metadata"]["annotations"][labels.CONFIGURATION]) == task
 
@@ -119,7 +119,7 @@ def test_an_ensemble_that_waits_has_its_own_program_and_time_for_it(experiment: 
     assert (first["name"], first["command"]) == ("await", ["python3", "/cronsemble/tool/program.pyz", "supervise", "await"])
     assert json.loads(variables(first)[c.ENV_AWAIT]) == {"runs": {"e-train-jax-1": 1}, "until": 1_800_000_000}
     assert made["spec"]["activeDeadlineSeconds"] == plain["spec"]["activeDeadlineSeconds"] + 900
-    assert objects.mounted(made["spec"]["template"]["spec"]) == {
+    assert config_maps.mounted(made["spec"]["template"]["spec"]) == {
         "cronsemble-program-" + "f" * 12,
         "cronsemble-program-" + "p" * 12,
         "e-revisions",

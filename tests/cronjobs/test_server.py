@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from cluster.access import Cluster, KubectlFailed
-from cronjobs.resolved import Experiment
-from cronjobs.volumes import LEVELS, security
+from cronjobs.experiment import Experiment
+from cronjobs.objects.volumes import LEVELS, security
 from scheduler.config import load
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.yaml"))

@@ -16,9 +16,10 @@ import pytest
 
 from jobs import contract as c
 from jobs.contract import RunId
-from jobs.store import Store, to_json
+from jobs.store import Store
+from jobs.store.check import findings, repair
+from jobs.store.files import to_json
 from scheduler.cli import app
-from scheduler.damage import findings, repair
 from stores import Builder, at, minute
 
 NOW = at("2024-11-24T12:00").timestamp()

@@ -13,9 +13,9 @@ import pytest
 
 from jobs import contract as c
 from jobs.contract import RunId
-from jobs.select import latest
 from jobs.store import Store
-from scheduler.retention import ARCHIVE, DATA, DEFAULT, MODELS, RUNS, SNAPSHOTS, Clearing, Rule, clearing, execute
+from jobs.store.latest_model import latest
+from scheduler.stores.gc import ARCHIVE, DATA, DEFAULT, MODELS, RUNS, SNAPSHOTS, Clearing, Rule, clearing, execute
 from stores import Builder, at, minute
 
 CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]

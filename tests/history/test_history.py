@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from jobs.contract import RunId
-from jobs.store import publish_bytes, to_json
-from scheduler.history import History, Wish
-from scheduler.slots import Row
+from jobs.store.files import publish_bytes, to_json
+from scheduler.history.query import History, Wish
+from scheduler.history.slots import Row
 from stores import Builder, at, minute
 
 CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]

@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cronjobs.labels import INSTANCE, TASK
+from cronjobs.objects.labels import INSTANCE, TASK
 from jobs import contract as c
 from jobs.contract import RunId
 from jobs.store import Store
-from scheduler.cluster.following import Found
-from scheduler.cluster.observing import observe
-from scheduler.cluster.telling import Telling
-from scheduler.history import History, Wish
-from scheduler.sighting import Seen, Sight
-from scheduler.slots import Fact, Row
-from scheduler.terminal import Plain
+from scheduler.console.progress import Plain
+from scheduler.history.observed_runs import Seen, Sight
+from scheduler.history.query import History, Wish
+from scheduler.history.slots import Fact, Row
+from scheduler.observe.job_progress import Telling
+from scheduler.observe.job_watcher import Found
+from scheduler.observe.run_status import observe
 from stores import Builder, at, minute
 
 SLOT = minute("2026-11-25T01:00")

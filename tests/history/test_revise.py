@@ -8,8 +8,8 @@ from pathlib import Path
 from cronjobs.tasks import Context
 from jobs.store import Store
 from scheduler.config import load
-from scheduler.history import History
-from scheduler.revise import engine, record
+from scheduler.engines.local_revisions import engine, record
+from scheduler.history.query import History
 from stores import at
 
 CONFIG = """experiment: e

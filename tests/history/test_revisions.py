@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cronjobs.revisions import at, delta, differences, fold, merge, scheduling, spans, states, told
+from cronjobs.revisions.revisions import at, delta, differences, fold, merge, scheduling, spans, states, told
 from stores import iso
 
 HELD = {"program": "p", "code": "c"}

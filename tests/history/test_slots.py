@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cronjobs.expected import expected, following
-from cronjobs.revisions import Plan, Span
-from scheduler.slots import LATE, LINGERS, Days, Fact, Notes, Row, Scene, duration, rows
+from cronjobs.revisions.expected import expected, following
+from cronjobs.revisions.revisions import Plan, Span
+from scheduler.history.slots import LATE, LINGERS, Days, Fact, Notes, Row, Scene, duration, rows
 
 DAY = 1440
 START = 29_900_160  # 2026-11-07T00:00Z

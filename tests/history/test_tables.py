@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.dates import dates, is_time, minutes
+from scheduler.console.tables import Column, cells, clean, cut, lines
 from scheduler.errors import CronsembleError
-from scheduler.tables import Column, cells, clean, cut, lines
+from scheduler.times import dates, is_time, minutes
 from stores import at, minute
 
 COLUMNS = [

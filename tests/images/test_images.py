@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scheduler import containers
-from scheduler.program import build_program
+from scheduler.runtimes import containers
+from scheduler.snapshots.program import build_program
 from tests.conftest import KERAS3, LEGACY
 
 ROOT = Path(__file__).parents[2]

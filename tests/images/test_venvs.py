@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from scheduler import venvs
 from scheduler.errors import RuntimeUnavailable
+from scheduler.runtimes import venvs
 
 BUILD = """
 import sys
 from pathlib import Path
-from scheduler import venvs
+from scheduler.runtimes import venvs
 print(venvs.build(Path(sys.argv[1]), b"# nothing\\n", sys.executable, lambda text: print(text, flush=True), "once"))
 """
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs import awaiting
 from jobs import contract as c
-from jobs.awaiting import has_ended, tell_awaited, until_ended
-from jobs.context import Context, StepError, read_context
-from jobs.store import publish_bytes, to_json
+from jobs.store.files import publish_bytes, to_json
+from jobs.supervisor import wait_for_runs
+from jobs.supervisor.run_context import Context, StepError, read_context
+from jobs.supervisor.wait_for_runs import has_ended, tell_awaited, until_ended
 from stores import Builder, minute
 
 SLOT = minute("2026-11-20T01:00")
@@ -75,7 +75,7 @@ def test_it_goes_on_when_the_time_is_up(tmp_path: Path) -> None:
 
 
 def test_it_gives_its_room_to_what_has_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(awaiting, "PATIENCE", 0.0)
+    monkeypatch.setattr(wait_for_runs, "PATIENCE", 0.0)
     made = Builder(tmp_path)
     assert not until_ended(context(tmp_path, {f"e-train-a-{SLOT}": 0}))
     fail(made, "interrupted", c.INTERRUPTED)

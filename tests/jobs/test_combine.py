@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs.combine import combine, main, weights
+from jobs.keras3.combine import combine, main, weights
 
 
 def test_the_articles_formula() -> None:

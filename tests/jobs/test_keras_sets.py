@@ -22,7 +22,7 @@ PROGRAM = """
 import json, sys
 from keras.src.utils import file_utils
 file_utils.validate_file = lambda *args, **kwargs: True
-from jobs.prepare import main
+from jobs.keras3.prepare import main
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from jobs.keras3.prepare import fingerprint, read_npz, resolve, write_npz
 from jobs.portable.inputs import WrongInput
-from jobs.prepare import fingerprint, read_npz, resolve, write_npz
 
 
 def data(items: int = 600, **changes: Any) -> dict[str, Any]:

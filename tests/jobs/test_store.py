@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 
 from jobs import contract as c
 from jobs.contract import RunId, parse_run_id
-from jobs.select import latest
-from jobs.store import Store, process_identity, publish_bytes, to_json, write_file
+from jobs.store import Store
+from jobs.store.files import publish_bytes, to_json, write_file
+from jobs.store.latest_model import latest
+from jobs.store.process_identity import process_identity
 
 MINUTE = 29_924_640
 
@@ -159,7 +161,9 @@ import sys
 from pathlib import Path
 from jobs import contract as c
 from jobs.contract import RunId
-from jobs.store import Store, process_identity, to_json, write_file
+from jobs.store import Store
+from jobs.store.files import to_json, write_file
+from jobs.store.process_identity import process_identity
 store = Store(Path(sys.argv[1]))
 print("ready", flush=True)
 while True:

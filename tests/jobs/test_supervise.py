@@ -19,14 +19,16 @@ import numpy as np
 import pytest
 
 from jobs import contract as c
-from jobs.child import memory_kills
-from jobs.context import Context
 from jobs.contract import RunId
-from jobs.prepare import fingerprint, resolve, write_npz
-from jobs.steps import started_before
-from jobs.store import Store, process_identity, read_json, to_json, write_file
+from jobs.keras3.prepare import fingerprint, resolve, write_npz
+from jobs.store import Store
+from jobs.store.files import read_json, to_json, write_file
+from jobs.store.process_identity import process_identity
+from jobs.supervisor.framework_process import memory_kills
+from jobs.supervisor.run_context import Context
+from jobs.supervisor.steps import started_before
 from needs import missing
-from scheduler.program import build_program
+from scheduler.snapshots.program import build_program
 from supervised import supervise
 
 MINUTE = 29_924_640
@@ -227,7 +229,7 @@ def data(hyperparameters):
 
 def test_the_tasks_environment_reaches_its_data_function(tmp_path: Path, program: Path) -> None:
     """From code that only the mounted snapshot holds, as in a pod's first run."""
-    from scheduler.program import deterministic_zip
+    from scheduler.snapshots.program import deterministic_zip
 
     code = deterministic_zip([("r.py", READER.encode())])
     (tmp_path / c.CODE_FILE).write_bytes(code)
@@ -243,7 +245,7 @@ SLEEPER = "import time\ndef data(hyperparameters):\n    print('asleep', flush=Tr
 
 
 def sleeper(store: Store) -> dict[str, Any]:
-    from scheduler.program import deterministic_zip
+    from scheduler.snapshots.program import deterministic_zip
 
     code = store.put_snapshot("code", deterministic_zip([("s.py", SLEEPER.encode())]))
     return {**prepare_task(dataset="s.py:data"), "snapshot": {"program": "", "code": code}}

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nfs import disks
-from scheduler.program import build_program
+from scheduler.snapshots.program import build_program
 
 MEMORY = "1536"
 # A modern processor in software: what numpy and polars were compiled for. KVM would be quicker, but is rarely there.

@@ -15,9 +15,9 @@ import pytest
 from jobs import contract as c
 from nfs import disks
 from nfs.machine import Report
-from scheduler import containers
 from scheduler.config import load
-from scheduler.manifests import desired
+from scheduler.runtimes import containers
+from scheduler.sync.desired import desired
 
 MINUTE = 29_924_640
 CONFIGURATION = """

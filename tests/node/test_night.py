@@ -23,7 +23,7 @@ from cluster.access import Cluster
 from cluster.claims import USER, Claim, store_claim
 from cluster.node import Node
 from needs import missing
-from scheduler import containers
+from scheduler.runtimes import containers
 from sync.experiments import Experiment
 
 MEMBERS = ("tensorflow", "jax", "theano", "cntk")

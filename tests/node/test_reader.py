@@ -17,9 +17,9 @@ from cluster.node import Node
 from jobs.store import Store
 from reader.forwarder import Forwarder
 from reader.pipes import age, some
-from scheduler.cluster import opening
-from scheduler.cluster.reconcile import Target
 from scheduler.config import load
+from scheduler.kube.target import ClusterTarget
+from scheduler.stores.remote import connect
 
 USER = 1000
 CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
@@ -34,10 +34,10 @@ ENSEMBLE, FAILED = "e-ensemble-28842120", "e-train-a-28843260"
 HANGS = """
 import sys
 from pathlib import Path
-from scheduler.cluster import opening
-from scheduler.cluster.reconcile import Target
+from scheduler.stores.remote import connect
+from scheduler.kube.target import ClusterTarget
 from scheduler.config import load
-with opening.reached(load(Path(sys.argv[1])), Target(Path(sys.argv[2]))) as store:
+with connect.reached(load(Path(sys.argv[1])), ClusterTarget(Path(sys.argv[2]))) as store:
     store.update("e")
     print("there", flush=True)
     sys.stdin.read()
@@ -106,7 +106,7 @@ def test_the_story_is_that_of_the_mounted_folder(laptop: Laptop, pods: Cluster, 
 def test_a_second_look_receives_little(laptop: Laptop, pods: Cluster) -> None:
     received = []
     for _ in range(2):
-        with opening.opened(load(laptop.config), Target(pods.kubeconfig), False) as (store, _):
+        with connect.opened(load(laptop.config), ClusterTarget(pods.kubeconfig), False) as (store, _):
             received.append(store.received)
     assert received[0] > 1000
     assert received[1] < 400
@@ -227,7 +227,7 @@ def test_what_keeps_the_pod_from_starting_is_one_line(laptop: Laptop, pods: Clus
 
 
 def test_the_store_is_written_to_from_elsewhere(laptop: Laptop, pods: Cluster, node: Node, namespace: str) -> None:
-    with opening.opened(load(laptop.config), Target(pods.kubeconfig), False) as (store, _):
+    with connect.opened(load(laptop.config), ClusterTarget(pods.kubeconfig), False) as (store, _):
         run = store.claim("e", "train-a", 28_850_000, {"by": "laptop"})
         store.observe(run, {"what": "OOMKilled"})
     there = Store(node.data / namespace)

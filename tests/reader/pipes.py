@@ -11,9 +11,9 @@ from pathlib import Path
 
 from jobs import contract as c
 from jobs.store import Store
-from scheduler.cluster.remote import RemoteStore
-from scheduler.cluster.session import Lost, Session
-from scheduler.program import build_beside
+from scheduler.snapshots.program import build_program
+from scheduler.stores.remote.client import Lost, Session
+from scheduler.stores.remote.store import RemoteStore
 from stores import Builder, minute
 
 
@@ -53,7 +53,7 @@ class Far:
 
     def __init__(self, folder: Path, root: Path) -> None:
         self._program, self.root = folder / "program.pyz", root
-        self._program.write_bytes(build_beside())
+        self._program.write_bytes(build_program())
         self.pipes: list[Pipe] = []
         self.sessions: list[Session] = []
 

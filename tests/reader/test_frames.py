@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs import frames
-from jobs.inside import Outside, parts_of
+from jobs.remote import messages as frames
+from jobs.store.safe_paths import Outside, parts_of
 
 HEADS = st.dictionaries(st.text(), st.one_of(st.none(), st.integers(), st.text()))
 

@@ -9,11 +9,12 @@ import msgspec
 import pytest
 
 from jobs import contract as c
-from jobs.store import Store, publish_bytes, to_json
+from jobs.store import Store
+from jobs.store.files import publish_bytes, to_json
 from reader.pipes import Far, age, content, some
-from scheduler.cluster.session import FarError
-from scheduler.history import History, Wish
-from scheduler.slots import Row
+from scheduler.history.query import History, Wish
+from scheduler.history.slots import Row
+from scheduler.stores.remote.client import FarError
 from stores import minute
 
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from jobs import contract as c
 from jobs.contract import RunId
-from jobs.store import Store, publish_bytes, to_json
+from jobs.store import Store
+from jobs.store.files import publish_bytes, to_json
 from reader.pipes import Far
-from scheduler.history import History, Wish
+from scheduler.history.query import History, Wish
 from stores import Builder, minute
 
 SLOTS = [minute(text) for text in ("2024-10-30T01:00", "2024-10-31T01:00", "2024-11-01T01:00", "2024-11-02T01:00")]

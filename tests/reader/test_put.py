@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs.uploads import Uploads
+from jobs.store.uploads import Uploads
 from reader.pipes import Far
-from scheduler.cluster.sending import Sending
 from scheduler.errors import CronsembleError
-from scheduler.put import PIECE, Item, items, put
+from scheduler.stores.remote.upload import Sending
+from scheduler.stores.upload import PIECE, Item, items, put
 
 CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
 

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jobs.store import Store, process_identity
-from scheduler.backfill import gaps
+from jobs.store import Store
+from jobs.store.process_identity import process_identity
 from scheduler.config import load
+from scheduler.rerun.backfill import gaps
 from stores import Builder, at, minute
 
 CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from jobs.contract import parse_run_id
-from jobs.select import latest
 from jobs.store import Store
+from jobs.store.latest_model import latest
 
 CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
 HEAD = """

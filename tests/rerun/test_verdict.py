@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from scheduler.verdict import CHANGED, EQUAL, IDENTICAL, NOTHING, TOLERANCE, Pinned, describe, differences, judge
+from scheduler.rerun.verdict import CHANGED, EQUAL, IDENTICAL, NOTHING, TOLERANCE, Pinned, describe, differences, judge
 
 TABLE = arrays("float32", (5, 3), elements=st.floats(0, 1, width=32))
 

@@ -22,14 +22,14 @@ import pytest
 
 from jobs.store import Store
 from needs import missing
-from scheduler import revise
 from scheduler.config import load
+from scheduler.engines import local_revisions
+from scheduler.engines.manual_run import keep_context
 from scheduler.errors import CronsembleError
-from scheduler.history import History, Wish
-from scheduler.journal import Journal
-from scheduler.manual import keep_context
-from scheduler.metrics import Metrics
-from scheduler.serve import Clock, Server
+from scheduler.history.query import History, Wish
+from scheduler.server.journal import Journal
+from scheduler.server.loop import Clock, Server
+from scheduler.server.metrics import Metrics
 
 CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
 DATA = """
@@ -71,7 +71,7 @@ def served_since(path: Path, minutes: int) -> None:
     experiment = load(path)
     engine = _server(path, Journal(False, StringIO())).all[0].engine
     context = keep_context(engine, experiment)
-    assert revise.record(engine.store, context, "serve", datetime.now(UTC) - timedelta(minutes=minutes))
+    assert local_revisions.record(engine.store, context, "serve", datetime.now(UTC) - timedelta(minutes=minutes))
 
 
 def _server(path: Path, journal: Journal, clock: Clock | None = None) -> Server:
@@ -184,7 +184,7 @@ def test_what_a_cluster_runs_is_refused_unless_taken_over(tmp_path: Path, keras3
         server.begin(False)
     assert (store.owner("e") or {})["engine"] == owner["engine"]
     server.begin(True)
-    assert (store.owner("e") or {})["engine"] == revise.engine()
+    assert (store.owner("e") or {})["engine"] == local_revisions.engine()
 
 
 class Hands(Clock):
@@ -357,7 +357,7 @@ from pathlib import Path
 from scheduler.config import load
 from scheduler.journal import Journal
 from scheduler.metrics import Metrics
-from scheduler.serve import Clock, Server
+from scheduler.server.loop import Clock, Server
 base, pace = float(sys.argv[2]), float(sys.argv[3])
 class Quick(Clock):
     def wait(self, changed, happened, seconds):

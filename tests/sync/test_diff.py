@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from scheduler.cluster.diff import compare
-from scheduler.cluster.explain import field_lines
+from scheduler.sync.describe import field_lines
+from scheduler.sync.diff import compare
 
 DESIRED = """
 metadata: {labels: {a: "1"}}

@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 from cluster.access import Cluster
-from scheduler.cluster.api import Api
-from scheduler.cluster.failures import ClusterError
-from scheduler.cluster.kubeconfig import find_access, in_cluster, merge
-from scheduler.cluster.live import read
+from scheduler.kube.client import Api
+from scheduler.kube.errors import ClusterError
+from scheduler.kube.kubeconfig import find_access, in_cluster, merge
+from scheduler.kube.objects import read
 
 
 def write(path: Path, **content: Any) -> Path:

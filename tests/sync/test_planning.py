@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from cronjobs import labels
-from scheduler.cluster import explain, revisions
-from scheduler.cluster.live import Live, Namespace
-from scheduler.cluster.plan import Plan
-from scheduler.cluster.planning import Surroundings, Wanted, make_plan
+from cronjobs.objects import labels
+from cronjobs.revisions import revisions
+from scheduler.kube import revision_configmap
+from scheduler.kube.objects import Live, Namespace
+from scheduler.sync import describe
+from scheduler.sync.plan import Plan
+from scheduler.sync.planner import Surroundings, Wanted, make_plan
 
 NOW = datetime(2026, 11, 24, 22, 0, tzinfo=UTC)
 SHA = "0123456789ab" + "0" * 52
@@ -71,7 +73,11 @@ def there(body: Object, manager: str = "cronsemble", **more: Any) -> Object:
 
 def recorded(*cronjobs: Object) -> Object:
     tasks, held = revisions.tasks(cronjobs), {"program": SHA, "code": ""}
-    annotations = {revisions.DIGEST: revisions.digest(tasks, held), revisions.NUMBER: "4", revisions.VERSION: "0.1.0"}
+    annotations = {
+        revision_configmap.DIGEST: revisions.digest(tasks, held),
+        revision_configmap.NUMBER: "4",
+        revision_configmap.VERSION: "0.1.0",
+    }
     metadata = {"name": "digits-revisions", "namespace": "lab", "labels": labels.of_experiment("digits", labels.REVISIONS)}
     return there({"metadata": {**metadata, "annotations": annotations}})
 
@@ -94,7 +100,7 @@ def plan(wanted: list[Object], *live: Object, force: bool = False, jobs: tuple[O
 
 
 def text(*arguments: Any, **more: Any) -> str:
-    return "\n".join(explain.lines(plan(*arguments, **more)))
+    return "\n".join(describe.lines(plan(*arguments, **more)))
 
 
 def test_nothing_there() -> None:
@@ -222,10 +228,10 @@ def test_a_snapshot_made_by_another_hand_is_refused() -> None:
 
 
 def test_a_plan_survives_its_file(tmp_path: Any) -> None:
-    from scheduler.cluster.plan import load, save
+    from scheduler.sync.plan import load, save
 
     made = plan([program(), cronjob(schedule="0 2 * * *")], there(program()), there(cronjob()), recorded(cronjob()))
     save(made, tmp_path / "plan")
     read = load(tmp_path / "plan")
-    assert list(explain.lines(read)) == list(explain.lines(made)) and read.same_work(made)
+    assert list(describe.lines(read)) == list(describe.lines(made)) and read.same_work(made)
     assert (tmp_path / "plan").stat().st_mode & 0o077 == 0

@@ -8,13 +8,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cluster.access import Cluster
-from scheduler.cluster import reconcile
-from scheduler.cluster.api import Api
-from scheduler.cluster.apply import execute
-from scheduler.cluster.kubeconfig import find_access
-from scheduler.cluster.plan import Action
-from scheduler.cluster.reconcile import Session
 from scheduler.config import load
+from scheduler.kube.client import Api
+from scheduler.kube.kubeconfig import find_access
+from scheduler.sync import reconcile
+from scheduler.sync.apply import execute
+from scheduler.sync.plan import Action
+from scheduler.sync.reconcile import Session
 from sync.experiments import Experiment
 
 WORD = st.sampled_from(["a", "b", "x1"])

@@ -7,8 +7,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.cluster import revisions
-from scheduler.cluster.looking import revision_lines
+from cronjobs.revisions import revisions
+from scheduler.commands.history import revision_lines
+from scheduler.kube import revision_configmap
 
 NAMES = st.sampled_from(["train-a", "train-b", "ensemble"])
 TASK = st.fixed_dictionaries(
@@ -45,7 +46,7 @@ def test_folding_keeps_the_last_state_and_the_number_of_all(wanted: list[Any], s
     kept = revisions.fold(found, size, None)
     assert list(revisions.states(kept))[-1][2] == list(revisions.states(found))[-1][2]
     assert sum(each.get("folded", 1) for each in kept) == len(found)
-    assert revisions.read(revisions.write(kept)) == kept
+    assert revision_configmap.read(revision_configmap.write(kept)) == kept
     assert kept[-1]["revision"] == found[-1]["revision"]
 
 
@@ -68,4 +69,4 @@ def test_what_a_person_reads() -> None:
 
 
 def test_versions_are_compared_as_numbers() -> None:
-    assert revisions.is_newer("0.10.0", "0.9.1") and not revisions.is_newer("0.1.0", "0.1.0")
+    assert revision_configmap.is_newer("0.10.0", "0.9.1") and not revision_configmap.is_newer("0.1.0", "0.1.0")

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from cluster.access import Cluster
-from scheduler.cluster.rights import NEEDED
+from scheduler.kube.permissions import NEEDED
 from sync.experiments import Experiment
 from sync.test_sync import NIGHTLY, names
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from cluster.access import Cluster
-from scheduler.cluster import rights
+from scheduler.kube import permissions
 from stores import Builder
 from sync.experiments import Experiment
 from sync.test_sync import NIGHTLY, names
@@ -41,7 +41,7 @@ def backfill(experiment: Experiment, store: str) -> tuple[str, ...]:
 def test_the_documented_role_is_what_runs_by_hand_ask_for() -> None:
     told = {(rule["apiGroups"][0], rule["resources"][0]): set(rule["verbs"]) for rule in RULES}
     wanted: dict[tuple[str, str], set[str]] = {}
-    for kind, verbs in (*rights.RUNS, *rights.LOGS, *rights.CANCEL):
+    for kind, verbs in (*permissions.RUNS, *permissions.LOGS, *permissions.CANCEL):
         wanted.setdefault((kind.version.rpartition("/")[0], kind.plural), set()).update(verbs)
     assert told == wanted
 

@@ -10,10 +10,10 @@ import pytest
 
 from cluster.access import Cluster
 from cluster.control_plane import ControlPlane
-from scheduler.cluster.api import Api
-from scheduler.cluster.failures import NotFound, Unreachable
-from scheduler.cluster.kinds import CONFIGMAP
-from scheduler.cluster.kubeconfig import Access, find_access
+from scheduler.kube.client import Api
+from scheduler.kube.errors import NotFound, Unreachable
+from scheduler.kube.kinds import CONFIGMAP
+from scheduler.kube.kubeconfig import Access, find_access
 
 QUERY = {"watch": "true", "fieldSelector": "metadata.name!=kube-root-ca.crt"}
 

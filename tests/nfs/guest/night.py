@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from jobs import contract as c
-from jobs.files import names
-from jobs.select import latest
 from jobs.store import Store
+from jobs.store.files import names
+from jobs.store.latest_model import latest
 from nfs.guest.clients import POD, SERVER, Worker, become, fork, fresh, mount, on, restart_server, shell
 
 NEWNS, PRIVATE = 0x00020000, 0x00040000 | 0x00004000

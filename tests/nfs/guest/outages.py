@@ -14,8 +14,8 @@ from typing import Any
 
 from jobs import contract as c
 from jobs.contract import RunId
-from jobs.files import names
-from jobs.store import Store, publish_bytes, to_json
+from jobs.store import Store
+from jobs.store.files import names, publish_bytes, to_json
 from nfs.guest.clients import SERVER, VERSIONS, Worker, fork, fresh, mount, on, restart_server, shell
 from nfs.guest.runs import EXPERIMENT, TIME, csv_of, faults_of, run_of, write
 

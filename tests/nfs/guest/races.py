@@ -9,8 +9,8 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
-from jobs.files import names
-from jobs.store import Store, publish_bytes, read_json, to_json
+from jobs.store import Store
+from jobs.store.files import names, publish_bytes, read_json, to_json
 from nfs.guest.clients import SERVER, VERSIONS, Worker, fork, fresh, mount
 from nfs.guest.runs import EXPERIMENT, MINUTE, TIME, csv_of, faults_of, run_of, write
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from jobs import contract as c
 from jobs.contract import RunId
-from jobs.store import Store, process_identity, to_json, write_file
+from jobs.store import Store
+from jobs.store.files import to_json, write_file
+from jobs.store.process_identity import process_identity
 
 MINUTE = 29_924_640
 EXPERIMENT = "e"

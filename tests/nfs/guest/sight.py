@@ -9,9 +9,9 @@ from typing import Any
 
 from jobs import contract as c
 from jobs.contract import member_task
-from jobs.files import GONE
-from jobs.select import latest
-from jobs.store import Store, publish_bytes, to_json
+from jobs.store import Store
+from jobs.store.files import GONE, publish_bytes, to_json
+from jobs.store.latest_model import latest
 from nfs.guest.clients import SERVER, VERSIONS, Worker, fork, fresh, mount, on
 from nfs.guest.runs import EXPERIMENT, TIME, begin, csv_of, faults_of, run_of, write
 

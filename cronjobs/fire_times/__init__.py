@@ -1,0 +1,1 @@
+"""When a schedule fires, to the minute as Kubernetes' controller has it."""

@@ -1,0 +1,1 @@
+"""Kubernetes objects as dictionaries: CronJobs, Jobs, pods, ConfigMaps, volumes."""

@@ -1,0 +1,134 @@
+"""A run that no schedule makes, as a Job of its own: what its CronJob would start, in its own images and variables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from cronjobs.experiment import Experiment, Member, Task
+from cronjobs.objects import labels, pods
+from cronjobs.objects.config_maps import program_name
+from cronjobs.objects.cronjob import job_spec
+from jobs import contract as c
+
+KEEP = 86400
+"""Seconds for which such a Job stays after its end, unless the configuration says `ttl`."""
+TOOL = "/cronsemble/tool"
+"""Where the await step finds today's program: a repeated run's own may be too old to know it."""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The steps of a run: each one's arguments and its image."""
+
+    steps: tuple[tuple[tuple[str, ...], str], ...]
+    retries: int
+    deadline: int
+
+
+@dataclass(frozen=True)
+class Await:
+    """What an ensemble waits for before its first step: runs with their retries, for so many seconds, by today's ``program``."""
+
+    runs: Mapping[str, int]
+    seconds: int
+    until: int  # seconds since 1970
+    program: str
+    image: str
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A run to be made: its name, its resolved configuration, its kind, and the variables that its steps get.
+
+    ``command`` is what the Jobs of one command have in common, ``invocation`` what their records have.
+    """
+
+    run: c.RunId
+    task: Mapping[str, Any]
+    kind: str
+    steps: Steps
+    command: str
+    invocation: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
+    waits: Await | None = None
+
+
+def job(experiment: Experiment, wanted: Wanted) -> dict[str, Any]:
+    """The Job of a run. No CronJob owns it, so none counts it for its concurrency or removes it by its history limits.
+
+    ``experiment`` says what pods may use, where they may run and where the store is; what comes out is told by ``wanted`` alone.
+    Raises Unbuildable.
+    """
+    task = spec_of(experiment, wanted.task)
+    env = {c.ENV_KIND: wanted.kind, **({c.ENV_INVOCATION: wanted.invocation} if wanted.invocation else {}), **wanted.env}
+    steps = []
+    for argv, image in wanted.steps.steps:
+        own, threads = _of_step(experiment, task, wanted.task, argv)
+        steps.append(pods.container(experiment, own, argv, image, threads, env))
+    waits = wanted.waits
+    if waits is not None:
+        steps.insert(0, _await(experiment, task, waits))
+    pod = pods.template(experiment, task, wanted.task, steps)
+    named = {labels.KIND: wanted.kind, labels.INVOCATION: wanted.command}
+    pod["metadata"]["labels"] |= named
+    made = replace(
+        task,
+        ttl=KEEP if task.ttl is None else task.ttl,
+        deadline=wanted.steps.deadline + (waits.seconds if waits else 0),
+    )
+    spec = job_spec(made, wanted.steps.retries, pod)
+    if waits is not None:
+        tool = {"name": "tool", "configMap": {"name": program_name(waits.program)}}
+        pod["spec"]["volumes"] = [*pod["spec"]["volumes"], tool]
+        away = {"action": "Ignore", "onExitCodes": {"containerName": "await", "operator": "In", "values": [c.GIVES_WAY]}}
+        spec["podFailurePolicy"]["rules"].insert(0, away)
+    name = str(wanted.task["task"])
+    queue = {labels.QUEUE: task.queue} if task.queue else {}
+    own_labels = {**task.labels, **labels.of_task(experiment.name, labels.component(name), name), **named, **queue}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": str(wanted.run), "namespace": experiment.cluster["namespace"], "labels": own_labels},
+        "spec": spec,
+    }
+
+
+def spec_of(experiment: Experiment, task: Mapping[str, Any]) -> Task:
+    """What a task's pods may use: as the configuration says today, or for a task that it has no longer, as a like one."""
+    if task["task"] == c.ENSEMBLE_TASK:
+        return experiment.ensemble or _any_member(experiment)
+    return _member(experiment, task)
+
+
+def _of_step(experiment: Experiment, own: Task, task: Mapping[str, Any], argv: tuple[str, ...]) -> tuple[Task, int]:
+    """Whose resources a step has, and how many threads: those change what comes out, so the run's own configuration tells."""
+    if argv[0] == "predict":
+        told: Mapping[str, Any] = next((each for each in task.get("members", []) if each["member"] == argv[2]), {})
+        member = _member(experiment, {"member": argv[2], **told})
+        return member, int(told.get("threads") or member.threads)
+    return own, int(task.get("threads") or own.threads)
+
+
+def _member(experiment: Experiment, task: Mapping[str, Any]) -> Member:
+    name = str(task["member"])
+    known = experiment.members.get(name)
+    if known is not None:
+        return known
+    like = [each for each in experiment.members.values() if each.backend == task.get("backend")]
+    # Its secrets were its own.
+    return replace(next(iter(like), _any_member(experiment)), name=name, env={})
+
+
+def _any_member(experiment: Experiment) -> Member:
+    return next(iter(experiment.members.values()))
+
+
+def _await(experiment: Experiment, task: Task, waits: Await) -> dict[str, Any]:
+    told = {"runs": dict(waits.runs), "until": waits.until}
+    made = pods.container(experiment, task, ("await",), waits.image, 1, {c.ENV_AWAIT: json.dumps(told, sort_keys=True)})
+    made["command"][1] = f"{TOOL}/{c.PROGRAM_FILE}"
+    made["volumeMounts"] = [*made["volumeMounts"], {"name": "tool", "mountPath": TOOL, "readOnly": True}]
+    return made

@@ -1,0 +1,162 @@
+"""The pods: a run's steps as initContainers and a container, under Pod Security's `restricted` rules."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cronjobs.experiment import Ensemble, Experiment, Member, Task
+from cronjobs.objects import labels, quantities
+from cronjobs.objects.config_maps import code_name, program_name, revisions_name
+from cronjobs.objects.confinement import confined, container_security
+from cronjobs.objects.volumes import Unbuildable, store_volume
+from cronjobs.tasks import Context, ensemble_task, train_task
+from jobs import contract as c
+
+STORE = "/store"
+FOLDER = "/store/data"
+SNAPSHOT = "/cronsemble/program"
+LARGEST_TASK = 120_000
+"""Bytes of a task's configuration: Linux takes at most 128 KiB in one environment variable."""
+PULL = {"always": "Always", "if_not_present": "IfNotPresent", "never": "Never"}
+
+
+def image_of(experiment: Experiment, runtime: str) -> str:
+    """The reference of a runtime's image on the cluster; raises Unbuildable if none is named."""
+    named = experiment.cluster["images"].get(runtime)
+    if named:
+        return str(named)
+    known = experiment.runtimes.get(runtime)
+    if isinstance(known, Mapping) and known.get("image"):
+        return str(known["image"])
+    what = "an interpreter" if isinstance(known, Mapping) else "a virtual environment"
+    raise Unbuildable(f"runtimes.{runtime} is {what} here; name its image: cluster.images.{runtime}")
+
+
+def train_pod(context: Context, member: Member) -> dict[str, Any]:
+    """The pod template of a member's trainings."""
+    experiment = context.experiment
+    steps = [(["prepare"], image_of(experiment, "keras3")), (["train"], image_of(experiment, member.runtime))]
+    configuration = train_task(context, member)
+    made = [container(experiment, member, argv, image, member.threads) for argv, image in steps]
+    return template(experiment, member, configuration, made)
+
+
+def ensemble_pod(context: Context, ensemble: Ensemble) -> dict[str, Any]:
+    """The pod template of the ensemble: each member predicts in its own runtime, one after the other."""
+    experiment = context.experiment
+    keras3 = image_of(experiment, "keras3")
+    steps = [container(experiment, ensemble, ["prepare"], keras3, ensemble.threads)]
+    for name, member in experiment.members.items():
+        argv = ["predict", "--member", name]
+        steps.append(container(experiment, member, argv, image_of(experiment, member.runtime), member.threads))
+    steps.append(container(experiment, ensemble, ["combine"], keras3, ensemble.threads))
+    return template(experiment, ensemble, ensemble_task(context, ensemble), steps)
+
+
+def template(experiment: Experiment, task: Task, configuration: Mapping[str, Any], steps: list[dict[str, Any]]) -> dict[str, Any]:
+    """A pod template with these containers, the last of which is no initContainer; ``configuration`` is the resolved task.
+
+    Raises Unbuildable if that is too large for a process.
+    """
+    cluster = experiment.cluster
+    spec: dict[str, Any] = {
+        "restartPolicy": "Never",
+        **confined(experiment),
+        "initContainers": steps[:-1],
+        "containers": steps[-1:],
+        "volumes": _volumes(experiment, task, configuration["snapshot"]),
+    }
+    given = {
+        "serviceAccountName": cluster.get("service_account"),
+        "imagePullSecrets": [{"name": name} for name in cluster["pull_secrets"]],
+        "nodeSelector": dict(task.node_selector),
+        "tolerations": list(task.tolerations),
+        "affinity": dict(task.affinity),
+        "priorityClassName": task.priority_class,
+    }
+    spec.update({key: value for key, value in given.items() if value})
+    own = labels.of_task(experiment.name, labels.component(str(configuration["task"])), str(configuration["task"]))
+    text = json.dumps(configuration, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    size = len(text.encode())
+    if size > LARGEST_TASK:
+        raise Unbuildable(
+            f"the configuration of {configuration['task']} has {size:,} bytes, at most {LARGEST_TASK:,} reach a process: "
+            "shorten hyperparameters or env, or split the experiment"
+        )
+    return {
+        "metadata": {"labels": {**task.labels, **own}, "annotations": {**task.annotations, labels.CONFIGURATION: text}},
+        "spec": spec,
+    }
+
+
+def _volumes(experiment: Experiment, task: Task, known: Mapping[str, str]) -> list[dict[str, Any]]:
+    snapshot = [program_name(known["program"])] + ([code_name(known["code"])] if known["code"] else [])
+    return [
+        {"name": "store", **store_volume(experiment)},
+        # One folder for both, for the supervisor keeps them in the store from there.
+        {"name": "snapshot", "projected": {"sources": [{"configMap": {"name": name}} for name in snapshot]}},
+        {"name": "revisions", "configMap": {"name": revisions_name(experiment.name), "optional": True}},
+        {"name": "tmp", "emptyDir": {"sizeLimit": quantities.size(task.resources["tmp"])}},
+    ]
+
+
+def container(
+    experiment: Experiment, task: Task, step: Sequence[str], image: str, threads: int, env: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """A container for a step: of ``task`` come what it may use and its secrets; ``env`` are more variables of the contract."""
+    cluster = experiment.cluster
+    gpus = task.resources["gpu"] if step[0] in ("train", "combine") else 0
+    amounts = {"cpu": quantities.cpu(task.resources["cpu"]), "memory": quantities.size(task.resources["memory"])}
+    if gpus:
+        amounts[cluster["gpu_resource"]] = str(gpus)
+    policy = cluster.get("pull_policy")
+    return {
+        "name": container_name(step),
+        "image": image,
+        **({"imagePullPolicy": PULL[policy]} if policy else {}),
+        "command": ["python3", f"{SNAPSHOT}/{c.PROGRAM_FILE}", "supervise", *step],
+        "env": _environment(image, task, threads, env or {}),
+        "resources": {"requests": dict(amounts), "limits": dict(amounts)},
+        "securityContext": container_security(),
+        "volumeMounts": [
+            {"name": "store", "mountPath": STORE},
+            {"name": "snapshot", "mountPath": SNAPSHOT, "readOnly": True},
+            {"name": "revisions", "mountPath": c.REVISIONS, "readOnly": True},
+            {"name": "tmp", "mountPath": "/tmp"},
+        ],
+    }
+
+
+def container_name(step: Sequence[str]) -> str:
+    """The name of a step's container: ``train``, ``predict-jax``."""
+    return "-".join([step[0], *step[2:]])
+
+
+def _environment(image: str, task: Task, threads: int, more: Mapping[str, str]) -> list[dict[str, Any]]:
+    def field(path: str) -> dict[str, Any]:
+        return {"valueFrom": {"fieldRef": {"fieldPath": path}}}
+
+    libraries = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
+    found: dict[str, dict[str, Any]] = {
+        c.ENV_RUN: field("metadata.labels['batch.kubernetes.io/job-name']"),
+        c.ENV_TRY: field("metadata.uid"),
+        # By the annotation: once a pod however many containers, and no $(NAME) in it is expanded.
+        c.ENV_TASK: field(f"metadata.annotations['{labels.CONFIGURATION}']"),
+        c.ENV_KIND: {"value": "scheduled"},
+        c.ENV_STORE: {"value": STORE},
+        c.ENV_FOLDER: {"value": FOLDER},
+        c.ENV_SNAPSHOT: {"value": SNAPSHOT},
+        c.ENV_REVISIONS: {"value": c.REVISIONS},
+        c.ENV_IMAGE: {"value": image},
+        # The root is read-only, and the user has no home of its own.
+        "HOME": {"value": "/tmp"},
+        **{name: {"value": str(threads)} for name in libraries},
+        # Kubernetes expands $(NAME) in a value.
+        **{name: {"value": value.replace("$", "$$")} for name, value in more.items()},
+    }
+    for name, secret in task.env.items():
+        if isinstance(secret, Mapping):
+            found[name] = {"valueFrom": {"secretKeyRef": {"name": secret["secret"], "key": secret["key"]}}}
+    return [{"name": name, **source} for name, source in found.items()]

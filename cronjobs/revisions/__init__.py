@@ -1,0 +1,1 @@
+"""What was declared when: revisions, the slots that they expect, and what is due."""

@@ -1,0 +1,121 @@
+"""What is due: what Kubernetes' CronJob controller would do now with one task, decided from values alone.
+
+Reference: syncCronJob and mostRecentScheduleTime of Kubernetes 1.34. Of the times that were missed only the latest is made up
+for, and only within the starting deadline; `forbid` lets it wait for the run at work, `replace` ends that run, `allow` starts
+beside it; a suspended task starts nothing, and its latest time is made up for when it goes on. One thing is done otherwise: a
+time that an edited schedule finds already passed, which a controller leaves latent until something else happens, is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from math import inf
+
+from cronjobs.revisions.expected import expected, following
+from cronjobs.revisions.revisions import Span
+
+LATER, DEADLINE, EDIT = "a later time came", "its starting deadline passed", "the schedule was edited"
+MOST = 100
+"""Slots of one task whose loss is told one by one; of more at once the newest."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of one task. Slots are minutes since 1970.
+
+    ``spans`` are its plans, the last one holding; ``started`` the slots that have a run of the schedule, at least those
+    within the starting deadline; ``active`` the slots at work; ``waiting`` the slot that was due and could not start;
+    ``settled`` the minute up to which the fate of every slot but that one has been told.
+    """
+
+    spans: Sequence[Span]
+    started: Collection[int]
+    active: Collection[int]
+    waiting: int | None
+    settled: int
+
+
+@dataclass(frozen=True)
+class Decision:
+    """``start`` is the slot to start now, in place of the runs of ``replaced``; ``waiting`` the one that is due and may not.
+
+    ``lost`` are slots that will never run, and why; ``coming`` is the next slot; ``wake`` is when to decide again, in seconds
+    since 1970, if nothing else happens.
+    """
+
+    start: int | None
+    replaced: tuple[int, ...]
+    waiting: int | None
+    lost: tuple[tuple[int, str], ...]
+    settled: int
+    coming: int | None
+    wake: float
+
+
+def decide(known: Known, now: float) -> Decision:
+    """The decision at ``now``, in seconds since 1970."""
+    span = known.spans[-1]
+    plan, minute = span.plan, int(now // 60)
+    deadline = inf if plan.starting_deadline is None else float(plan.starting_deadline)
+    candidate = None if plan.suspend else _latest(known, now, deadline)
+    start = waiting = None
+    replaced: tuple[int, ...] = ()
+    if candidate is not None:
+        if known.active and plan.concurrency == "Forbid":
+            waiting = candidate
+        else:
+            start = candidate
+            replaced = tuple(sorted(known.active)) if plan.concurrency == "Replace" else ()
+    lost = () if plan.suspend else tuple(_lost(known, candidate, now, deadline))
+    coming = following(known.spans, now)
+    wake = inf if coming is None else coming * 60.0
+    if waiting is not None and deadline < inf:
+        wake = min(wake, waiting * 60 + deadline + 1)
+    # While it is suspended nothing is told: its latest time may yet be made up for.
+    settled = known.settled if plan.suspend else max(known.settled, minute)
+    # What is due was told of; a suspended task's latest time waits for the day when it goes on.
+    waits = known.waiting if plan.suspend else waiting
+    return Decision(start, replaced, waits, lost, settled, coming, wake)
+
+
+def since(spans: Sequence[Span]) -> float:
+    """When the schedule that holds came to hold: other changes of a plan leave due what was due."""
+    start = spans[-1].start
+    for later, before in zip(reversed(spans), list(reversed(spans))[1:], strict=False):
+        own, other = later.plan, before.plan
+        joined = before.end == later.start and before.engine == later.engine
+        if not joined or (own.schedule, own.timezone) != (other.schedule, other.timezone):
+            break
+        start = before.start
+    return start
+
+
+def _latest(known: Known, now: float, deadline: float) -> int | None:
+    """The latest time that passed and is not begun, if it is within the deadline and later than any that was begun."""
+    # A clock that was set back finds times begun that lie ahead of it: they say nothing of those before.
+    last = max((each for each in known.started if each * 60 <= now), default=None)
+    low = max(since(known.spans), now - deadline, -inf if last is None else last * 60.0)
+    found = expected(known.spans, low, now)
+    while found:
+        slot = found.pop()[0]
+        # Whole seconds: what is exactly the deadline old is too old, as in the controller.
+        if slot not in known.started and slot * 60 > low:
+            return slot
+    return None
+
+
+def _lost(known: Known, candidate: int | None, now: float, deadline: float) -> list[tuple[int, str]]:
+    floor = since(known.spans)
+    slots = {slot: span for slot, span in expected(known.spans, known.settled * 60 + 59, now) if not span.plan.suspend}
+    gone = set(slots)
+    if known.waiting is not None:
+        gone.add(known.waiting)
+    gone -= {candidate, *known.started}
+    found = []
+    for slot in sorted(gone)[-MOST:]:
+        if slot * 60 <= floor:
+            found.append((slot, EDIT))
+        else:
+            found.append((slot, DEADLINE if slot * 60 + deadline <= now else LATER))
+    return found

@@ -1,0 +1,1 @@
+"""Steps that need the libraries of the keras3 runtime."""

@@ -1,0 +1,92 @@
+"""Files that are copied into a store's ``data/`` piece by piece: resumable, checked by hash, whole when they appear.
+
+Standard library alone, Python 3.9. Until it is whole, a file lies beside its place under a hidden name with the hash that it
+shall have: a second call goes on with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+from jobs.store.files import GONE, fsync, move, publish_file, sha256_of
+from jobs.store.safe_paths import Outside, open_in, parts_of, path_in
+
+FOLDER = "data"
+
+
+class Uploads:
+    """Into the store at ``root``. Paths are relative to its ``data/``; hashes are SHA-256 of the whole file."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def look(self, name: str, sha256: str, size: int) -> dict[str, Any]:
+        """What is there: ``state`` (absent, same, other), ``have`` bytes of a copy that was broken off, and their ``hash``."""
+        path = self._path(name)
+        state = "absent"
+        if path.is_dir():
+            raise Outside(f"data/{name} is a folder in the store: name another place by --as")
+        if path.exists():
+            state = "same" if path.stat().st_size == size and sha256_of(path) == sha256 else "other"
+        part = self._part(name, sha256)
+        try:
+            have = min(part.stat().st_size, size)
+        except OSError as error:
+            if error.errno not in GONE:
+                raise
+            return {"state": state, "have": 0, "hash": ""}
+        return {"state": state, "have": have, "hash": _hash_of(part, have)}
+
+    def part(self, name: str, sha256: str, start: int, data: bytes) -> dict[str, Any]:
+        """Write a piece; what lay behind its start before is dropped."""
+        part = self._part(name, sha256)
+        part.parent.mkdir(parents=True, exist_ok=True)
+        with open(open_in(self._root, part.relative_to(self._root).as_posix(), os.O_RDWR | os.O_CREAT), "r+b") as file:
+            if os.fstat(file.fileno()).st_size < start:
+                raise ValueError(f"data/{name}: a piece from byte {start} on, and fewer are there")
+            file.seek(start)
+            file.write(data)
+            file.truncate()
+        return {"have": start + len(data)}
+
+    def end(self, name: str, sha256: str, size: int, replace: bool) -> dict[str, Any]:
+        """Give the whole file its name: ``state`` is done, same, other (refused), or damaged (it is dropped then)."""
+        path, part = self._path(name), self._part(name, sha256)
+        if not part.exists() and size == 0:
+            self.part(name, sha256, 0, b"")
+        if part.stat().st_size != size or sha256_of(part) != sha256:
+            part.unlink()
+            return {"state": "damaged"}
+        fsync(part)
+        if replace:
+            move(part, path)
+        else:
+            if not publish_file(path, part) and not (path.is_file() and sha256_of(path) == sha256):
+                return {"state": "other"}
+            part.unlink()
+        fsync(path.parent)
+        return {"state": "done"}
+
+    def _path(self, name: str) -> Path:
+        if any(part.startswith(".") for part in parts_of(name)):
+            raise Outside(f"data/{name}: names that begin with a dot are for what is being written")
+        return path_in(self._root, f"{FOLDER}/{name}")
+
+    def _part(self, name: str, sha256: str) -> Path:
+        if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
+            raise ValueError(f"{sha256!r} is no SHA-256")
+        # The same bytes may be on their way to two names; a name of 255 bytes leaves no room for more.
+        own = hashlib.sha256(name.encode()).hexdigest()[:8]
+        return self._path(name).with_name(f".{sha256[:32]}-{own}.part")
+
+
+def _hash_of(path: Path, size: int) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while size and (block := file.read(min(size, 1 << 20))):
+            digest.update(block)
+            size -= len(block)
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""The process that runs one step of a run. Standard library alone, Python 3.9."""

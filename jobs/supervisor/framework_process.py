@@ -1,0 +1,186 @@
+"""The child: a program of this zipapp in the framework's interpreter, with its log, its time and its end. Python 3.9."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jobs import contract as c
+from jobs.store.files import reach
+from jobs.supervisor.run_context import Context, StepError
+
+GRACE = 2.0
+"""Seconds between the SIGTERM that a child gets and its SIGKILL; the whole stop must fit 5 s."""
+
+
+def run_child(
+    context: Context,
+    program: str,
+    arguments: Sequence[str],
+    env: Mapping[str, str],
+    timeout: float | None = None,
+) -> None:
+    """Run a program of this zipapp in the framework's interpreter; raises StepError unless it ends with 0."""
+    limit = context.env.get(c.ENV_TIMEOUT)
+    timeout = min(filter(None, (timeout, float(limit) if limit else None)), default=None)
+    interpreter = context.env.get(c.ENV_PYTHON) or sys.executable
+    entry = sys.argv[0] if zipfile.is_zipfile(sys.argv[0]) else str(Path(__file__).parent)
+    command = [interpreter, "-W", "ignore", entry, program, *arguments]
+    if not zipfile.is_zipfile(entry):
+        command = [interpreter, "-W", "ignore", "-m", "jobs", program, *arguments]
+        env = {**env, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    if context.stopped.is_set():
+        raise StepError("interrupted", c.INTERRUPTED, "interrupted")
+    try:
+        child = subprocess.Popen(
+            command,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1", **env},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            preexec_fn=_die_with_parent,
+        )
+    except OSError as error:
+        raise StepError(f"the interpreter {interpreter} cannot be started: {error.strerror}", c.WRONG_INPUT) from error
+    context.child = child
+    late = threading.Event()
+    killed_before = memory_kills()
+
+    def over() -> None:
+        late.set()
+        child.terminate()
+        threading.Timer(GRACE, child.kill).start()
+
+    timer = threading.Timer(timeout, over) if timeout else None
+    if timer:
+        timer.daemon = True
+        timer.start()
+    last = b""
+    with open(context.folder / c.LOG, "ab") as log:
+        assert child.stdout is not None
+        for line in child.stdout:
+            log.write(line)
+            log.flush()
+            sys.stdout.buffer.write(line)
+            sys.stdout.buffer.flush()
+            last = line if line.strip() else last
+    code = child.wait()
+    if timer:
+        timer.cancel()
+    context.child = None
+    if context.stopped.is_set():
+        raise StepError("interrupted", c.INTERRUPTED, "interrupted", exit_code=code)
+    if late.is_set():
+        raise StepError(f"{program}: not done within its deadline of {timeout:g} s", exit_code=code)
+    if code == c.WRONG_INPUT:
+        raise StepError(last.decode(errors="replace").strip() or f"{program}: wrong input", c.WRONG_INPUT, exit_code=code)
+    if code:
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
+        if memory_kills() > killed_before:
+            how += f" for memory{_limit()}" if code == -signal.SIGKILL else f", a process of it killed for memory{_limit()}"
+        raise StepError(f"{program} {how}: {last.decode(errors='replace').strip()[:300]}", exit_code=code)
+
+
+def memory_kills(root: Path = Path("/sys/fs/cgroup")) -> int:
+    """How many processes of this container were killed for memory so far: the kernel counts them (cgroup v2, else v1)."""
+    for name in ("memory.events", "memory/memory.oom_control"):
+        try:
+            told = dict(line.split() for line in (root / name).read_text().splitlines())
+        except (OSError, ValueError):
+            continue
+        if told.get("oom_kill", "").isdigit():
+            return int(told["oom_kill"])
+    return 0
+
+
+def _limit(root: Path = Path("/sys/fs/cgroup")) -> str:
+    """The memory that this container may use, for people."""
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        try:
+            told = (root / name).read_text().strip()
+        except OSError:
+            continue
+        if told.isdigit() and int(told) < 1 << 50:
+            return f" (the limit is {int(told) >> 20} MiB)"
+    return ""
+
+
+def stop(context: Context) -> None:
+    context.stopped.set()
+    child = context.child
+    if child is not None and child.poll() is None:
+        child.terminate()
+        timer = threading.Timer(GRACE, child.kill)
+        timer.daemon = True
+        timer.start()
+
+
+def _die_with_parent() -> None:
+    """Have the kernel end the child with its supervisor, however that ends (prctl PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def framework_env(spec: Mapping[str, Any]) -> dict[str, str]:
+    threads = str(spec["threads"])
+    env = {name: threads for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC")}
+    return {
+        **spec.get("env", {}),
+        **env,
+        "PYTHONIOENCODING": "utf-8",
+        "KERAS_BACKEND": spec["backend"],
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        # Without a GPU asked for, one that happens to be there would change the bits.
+        **({} if spec.get("gpus") else {"CUDA_VISIBLE_DEVICES": "-1"}),
+    }
+
+
+def warm_theano(context: Context, backend: str | None = None) -> None:
+    """Give Theano a private copy of the image's compiled modules: it needs a writable folder."""
+    warm = context.env.get(c.ENV_THEANO_WARM)
+    if not warm or (backend or context.task.get("backend")) != "theano":
+        return
+    target = Path(tempfile.gettempdir()) / "cronsemble-theano"
+    if not target.exists():
+        shutil.copytree(warm, target)
+    flags = [os.environ["THEANO_FLAGS"]] if os.environ.get("THEANO_FLAGS") else []
+    os.environ["THEANO_FLAGS"] = ",".join([*flags, f"base_compiledir={target}"])
+
+
+class UserCode:
+    """The user's code unpacked in a folder of its own for as long as a child needs it; empty without any."""
+
+    def __init__(self, context: Context, digest: str) -> None:
+        self.context = context
+        self.digest = digest
+        self.scratch: tempfile.TemporaryDirectory[str] | None = None
+
+    def __enter__(self) -> str:
+        self.scratch = tempfile.TemporaryDirectory(prefix="cronsemble-code-")
+        if self.digest:
+            path = self.context.store.snapshot("code", self.digest)
+            # It is about to be run: only the bytes that were recorded are.
+            problem = self.context.store.snapshot_problem("code", self.digest)
+            if problem:
+                self.scratch.cleanup()
+                raise StepError(problem, c.WRONG_INPUT)
+            try:
+                with reach(path, zipfile.ZipFile) as archive:
+                    archive.extractall(self.scratch.name)
+            except (FileNotFoundError, zipfile.BadZipFile) as error:
+                self.scratch.cleanup()
+                raise StepError(f"{path}: this snapshot of the user's code is missing or damaged", c.WRONG_INPUT) from error
+        return self.scratch.name
+
+    def __exit__(self, *_: object) -> None:
+        if self.scratch is not None:
+            self.scratch.cleanup()

@@ -1,0 +1,75 @@
+"""The record of a success, and its commit. Standard library alone, Python 3.9."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from jobs import contract as c
+from jobs.store.files import read_json, to_json, write_file
+from jobs.store.process_identity import process_identity
+from jobs.supervisor.run_context import Context, StepError, now, require
+
+
+def commit(context: Context, began: str, result: dict[str, Any]) -> None:
+    start = read_json(context.folder / c.START) or {}
+    task = context.task
+    record = {
+        "schema": c.SCHEMA,
+        "run": str(context.run),
+        "experiment": context.run.experiment,
+        "task": context.run.task,
+        "slot": context.run.slot.strftime("%Y-%m-%dT%H:%MZ"),
+        "attempt": context.run.attempt,
+        "try": context.name,
+        "kind": start.get("kind"),
+        "invocation": context.invocation or None,
+        "published": bool(task.get("published")),
+        "repeats": context.env.get(c.ENV_REPEATS) or None,
+        "repeats_kind": repeated_kind(context),
+        "other_configuration": context.other_configuration,
+        "started": start.get("time"),
+        "step_started": began,
+        "finished": now(),
+        "snapshot": context.snapshot,
+        "hyperparameters": task.get("hyperparameters"),
+        "seed": task.get("seed"),
+        "threads": task.get("threads"),
+        "data": require(context, c.DATA),
+        "image": _image(context),
+        "python": context.env.get(c.ENV_PYTHON) or sys.executable,
+        "processor": _processor(),
+        "host": process_identity()["host"],
+        **result,
+    }
+    write_file(context.folder / c.RECORD, to_json(record))
+    if context.stopped.is_set():
+        raise StepError("interrupted", c.INTERRUPTED, "interrupted")
+    if not context.store.publish(context.run, context.name):
+        raise StepError("another try of this run was first", c.DONE, "superseded")
+
+
+def repeated_kind(context: Context) -> str | None:
+    """The kind of the run at the beginning of a chain of repeats: what is repeated feeds no more than it did itself."""
+    name = context.env.get(c.ENV_REPEATS)
+    run = c.parse_run_id(name, context.run.experiment, context.run.task) if name else None
+    if run is None:
+        return None
+    original = context.store.read(run)
+    marks = [each["start"].get("kind") for each in original.tries]
+    kind = original.record.get("repeats_kind") or original.record.get("kind") or next(iter(marks), None)
+    return str(kind) if kind else None
+
+
+def _image(context: Context) -> dict[str, Any] | None:
+    reference = context.env.get(c.ENV_IMAGE)
+    return {"reference": reference, "identity": read_json(Path("/etc/cronsemble-image.json"))} if reference else None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")

@@ -1,0 +1,94 @@
+"""What a supervised process knows of its run, and how it speaks of it. Standard library alone, Python 3.9."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from jobs import contract as c
+from jobs.store import Store, snapshot_of
+from jobs.store.files import read_json, to_json
+
+
+class StepError(Exception):
+    """The step cannot go on; ``code`` is the exit status and ``status`` what the try ends as."""
+
+    def __init__(self, reason: str, code: int = c.FAILED, status: str = "failed", **facts: Any) -> None:
+        super().__init__(reason)
+        self.code, self.status, self.facts = code, status, facts
+
+
+@dataclass
+class Context:
+    """What the environment says of this run and this process."""
+
+    store: Store
+    run: c.RunId
+    name: str  # the try's
+    task: dict[str, Any]  # with this run's seed filled in
+    task_bytes: bytes  # as its snapshot keeps it
+    snapshot: dict[str, str]
+    env: Mapping[str, str]
+    stopped: threading.Event = field(default_factory=threading.Event)
+    child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def folder(self) -> Path:
+        return self.store.try_folder(self.run, self.name)
+
+    @property
+    def invocation(self) -> str:
+        return self.env.get(c.ENV_INVOCATION, "")
+
+    @property
+    def other_configuration(self) -> bool:
+        return self.env.get(c.ENV_OTHER) == "1"
+
+
+def read_context(env: Mapping[str, str]) -> Context:
+    """The context that the environment spells; raises StepError naming the variable that is wrong."""
+    for name in (c.ENV_RUN, c.ENV_STORE, c.ENV_TASK):
+        if not env.get(name):
+            raise StepError(f"{name} is not set: see `supervise --help`", c.WRONG_INPUT)
+    try:
+        task = json.loads(env[c.ENV_TASK])
+        run = c.parse_run_id(env[c.ENV_RUN], task["experiment"], task["task"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise StepError(f"{c.ENV_TASK} is not a task's configuration: {error!r}", c.WRONG_INPUT) from error
+    if run is None:
+        raise StepError(
+            f"{c.ENV_RUN}={env[c.ENV_RUN]} is not a run of {task['experiment']}'s {task['task']}",
+            c.WRONG_INPUT,
+        )
+    kept, snapshot = to_json(task), snapshot_of(task)
+    if "seed" in task and task["seed"] is None:
+        task["seed"] = c.seed_of(run.experiment, run.task, run.minute)
+    store = Store(Path(env[c.ENV_STORE]))
+    return Context(store, run, env.get(c.ENV_TRY) or uuid.uuid4().hex[:12], task, kept, snapshot, env)
+
+
+def require(context: Context, name: str) -> dict[str, Any]:
+    value = read_json(context.folder / name)
+    if value is None:
+        raise StepError(f"{context.folder / name} is not there: did the step before this one run?")
+    return value
+
+
+def notice(context: Context, text: str) -> None:
+    """Tell whoever watches, and the log, what the user should know of a step that goes on."""
+    print(f"cronsemble: {text}", flush=True)
+    with open(context.folder / c.LOG, "a", encoding="utf-8") as log:
+        log.write(f"cronsemble: {text}\n")
+    with open(context.folder / c.PROGRESS, "a", encoding="utf-8") as progress:
+        progress.write(json.dumps({"event": "notice", "text": text}) + "\n")
+
+
+def now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")

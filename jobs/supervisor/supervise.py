@@ -1,0 +1,133 @@
+"""The supervisor: runs one step of a run as a child, keeps its log, enforces its time, and publishes.
+
+Standard library alone, Python 3.9: it is the entry point of every container and every local process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jobs import contract as c
+from jobs.store.files import publish_bytes, to_json
+from jobs.store.process_identity import process_identity
+from jobs.supervisor.framework_process import stop
+from jobs.supervisor.run_context import Context, StepError, now, read_context
+from jobs.supervisor.steps import STEPS
+from jobs.supervisor.wait_for_runs import until_ended
+
+TAIL = 40
+"""Lines of the log that a failed try keeps with its reason."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one step; returns its exit status (``jobs.contract``)."""
+    parser = argparse.ArgumentParser(
+        prog="supervise",
+        description="Run one step of a run under supervision. The run is described by the environment: "
+        f"{c.ENV_RUN} (<experiment>-<task>-<unix minutes>[-rN]), {c.ENV_STORE}, {c.ENV_TASK} (JSON), and "
+        f"optionally {c.ENV_TRY}, {c.ENV_KIND}, {c.ENV_FOLDER}, {c.ENV_SNAPSHOT}, {c.ENV_PYTHON}, "
+        f"{c.ENV_TIMEOUT}; await: {c.ENV_AWAIT}.",
+    )
+    parser.add_argument("step", choices=["await", "prepare", "train", "predict", "combine"])
+    parser.add_argument("--member", help="predict: whose model")
+    options = parser.parse_args(argv)
+    try:
+        context = read_context(os.environ)
+    except StepError as error:
+        print(f"cronsemble: {error}", file=sys.stderr)
+        return error.code
+    return supervise(context, options.step, options.member)
+
+
+def supervise(context: Context, step: str, member: str | None) -> int:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop(context))
+    try:
+        if context.store.result(context.run) is not None:
+            print("cronsemble: this run has its result already", flush=True)
+            if step == "combine" and (path := context.store.heal(context.store.read(context.run))) is not None:
+                print(f"cronsemble: archived {path}", flush=True)
+            return c.DONE
+        if context.store.cancelled(context.run) is not None:
+            print("cronsemble: this run was cancelled", file=sys.stderr, flush=True)
+            return c.WRONG_INPUT
+        if step == "await" and not until_ended(context):
+            # Nothing was begun, so nothing is told of it.
+            return c.INTERRUPTED if context.stopped.is_set() else c.GIVES_WAY
+        _mark_start(context)
+        STEPS[step](context, member)
+    except StepError as error:
+        _end(context, step, error)
+        return error.code
+    except OSError as error:
+        _end(context, step, StepError(f"{error.filename or context.store.root}: {error.strerror}{_who(error)}"))
+        return c.FAILED
+    return c.DONE
+
+
+def _who(error: OSError) -> str:
+    """Who was refused, where that is the matter."""
+    if error.errno not in (errno.EACCES, errno.EPERM):
+        return ""
+    nobody = " (on NFS root is usually nobody: run as the user that owns the store)" if os.geteuid() == 0 else ""
+    return f" for user {os.geteuid()}, group {os.getegid()}{nobody}"
+
+
+def _mark_start(context: Context) -> None:
+    owner = context.env.get(c.ENV_OWNER)
+    mark = {
+        "schema": c.SCHEMA,
+        "run": str(context.run),
+        "try": context.name,
+        "time": now(),
+        "kind": context.env.get(c.ENV_KIND, "scheduled"),
+        "snapshot": context.snapshot,
+        "process": json.loads(owner) if owner else process_identity(),
+    }
+    context.store.begin_try(context.run, context.name, mark)
+
+
+def _end(context: Context, step: str, error: StepError) -> None:
+    what = "" if error.status in ("failed", str(error)) else f"{error.status}: "
+    print(f"cronsemble: {step}: {what}{error}", file=sys.stderr, flush=True)
+    mark = {
+        "schema": c.SCHEMA,
+        "time": now(),
+        "step": step,
+        "status": error.status,
+        "reason": str(error),
+        "code": error.code,
+        "tail": _tail(context.folder / c.LOG),
+        **error.facts,
+    }
+    _tell_the_kubelet(f"{what}{error}")
+    try:
+        publish_bytes(context.folder / c.END, to_json(mark))
+    except OSError as problem:
+        if f": {problem.strerror}" not in str(error):  # else it has been said
+            print(f"cronsemble: the reason could not be stored: {problem.strerror}", file=sys.stderr, flush=True)
+
+
+def _tell_the_kubelet(reason: str) -> None:
+    """Leave the reason where Kubernetes looks for a container's last words: the volume may be what failed."""
+    try:
+        # Made by the kubelet; outside a pod there is none, and none is made.
+        handle = os.open(c.LAST_WORDS, os.O_WRONLY | os.O_TRUNC)
+    except OSError:
+        return
+    with open(handle, "wb") as file:
+        file.write(reason.encode()[: c.LAST_WORDS_SIZE])
+
+
+def _tail(path: Path) -> list[str]:
+    try:
+        return path.read_text(errors="replace").splitlines()[-TAIL:]
+    except OSError:
+        return []

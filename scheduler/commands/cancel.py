@@ -1,0 +1,40 @@
+"""The command `cancel`."""
+
+# Annotations are values here, not postponed: typer would evaluate their text at every start.
+from typing import Annotated
+
+import typer
+
+from scheduler.commands.options import DEFAULT_FILE, Context, ExperimentName, File, Kubeconfig, Namespace, StoreFolder
+
+
+def cancel(
+    target: Annotated[
+        list[str], typer.Argument(metavar="RUN|TASK...", help="Runs at work, or tasks whose runs at work are meant.")
+    ],
+    file: File = DEFAULT_FILE,
+    on_cluster: Annotated[
+        bool, typer.Option("--cluster", help="On the cluster; the default where the store is a volume.")
+    ] = False,
+    context: Context = None,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    store: StoreFolder = None,
+    experiment: ExperimentName = None,
+) -> None:
+    """End running runs. Example: cronsemble cancel digits-train-theano-29924640"""
+    from scheduler.kube.target import ClusterTarget
+    from scheduler.stores.location import is_local
+    from scheduler.stores.open import opened
+
+    with opened(file, store, experiment, ClusterTarget(kubeconfig, context, namespace)) as place:
+        if on_cluster or (store is None and not is_local(file)):
+            from scheduler.engines.cancel_jobs import cancel_there
+            from scheduler.kube.target import ClusterTarget
+
+            code = cancel_there(place, target, ClusterTarget(kubeconfig, context, namespace))
+        else:
+            from scheduler.engines.cancel import cancel_here
+
+            code = cancel_here(place, target)
+    raise typer.Exit(code)

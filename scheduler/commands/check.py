@@ -1,0 +1,36 @@
+"""The command `check`."""
+
+from __future__ import annotations
+
+# Annotations are values here, not postponed: typer would evaluate their text at every start.
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from cronjobs.experiment import Experiment
+from scheduler.commands.options import (
+    DEFAULT_FILES,
+    Files,
+)
+from scheduler.config import load_all
+from scheduler.console.prompts import _warn
+from scheduler.history import upcoming
+from scheduler.stores.run_times import _durations, _store
+
+if TYPE_CHECKING:
+    pass
+
+
+def print_warnings(experiment: Experiment) -> None:
+    """The warnings of a configuration, for `check`."""
+    found = upcoming.warnings(experiment, datetime.now(UTC), _durations(_store(experiment), experiment))
+    _warn(f"{experiment.path}: ", found)
+
+
+def check(file: Files = DEFAULT_FILES) -> None:
+    """Check configurations: every error in one pass. Example: cronsemble check -f config.yaml"""
+
+    for experiment in load_all(file):
+        ensemble = "an ensemble" if experiment.ensemble else "no ensemble"
+        members = f"{len(experiment.members)} member{'' if len(experiment.members) == 1 else 's'}"
+        print(f"{experiment.path}: {experiment.name}: {members}, {ensemble}: no errors")
+        print_warnings(experiment)

@@ -1,0 +1,121 @@
+"""The command `gc`."""
+
+from __future__ import annotations
+
+import json
+
+# Annotations are values here, not postponed: typer would evaluate their text at every start.
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from scheduler.commands.options import (
+    DEFAULT_FILE,
+    AsJson,
+    ExperimentName,
+    File,
+    StoreFolder,
+)
+from scheduler.config.keys import Duration
+from scheduler.console import tables
+from scheduler.errors import CronsembleError
+from scheduler.identity import who
+from scheduler.stores import gc as retention
+from scheduler.stores.location import Place
+
+SHOWN = 20
+"""Paths that are named one by one."""
+
+
+def clear(place: Place, what: Sequence[str], older_than: str, keep: int, dry_run: bool, yes: bool, as_json: bool) -> int:
+    """Remove what the rule says, once it is agreed to; 0, or 1 if something could not be removed."""
+    for kind in what:
+        if kind not in retention.WHAT:
+            told = "; ".join(f"{name} ({text})" for name, text in retention.WHAT.items())
+            raise CronsembleError(f"--what {kind}: type one of {told}")
+    try:
+        age = float(Duration.read(older_than))
+    except ValueError as error:
+        raise CronsembleError(f"--older-than {older_than}: {error}") from error
+    rule = retention.Rule(tuple(what) or retention.DEFAULT, age, keep)
+    found = retention.clearing(place.store, place.name, rule, time.time())
+    if as_json:
+        print(json.dumps(_told(found), indent=1))
+    else:
+        _print(found, place)
+    if dry_run or not found.items:
+        return 0
+    if not yes:
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            raise CronsembleError("nothing was removed: there is no terminal to ask on; look with --dry-run, then give --yes")
+        if input(f"Remove these {_bytes(found.size)}? [y/N] ").strip().lower() not in ("y", "yes"):
+            print("nothing was removed")
+            return 0
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    failed = list(retention.execute(place.store, found, now, who()))
+    for item, problem in failed:
+        print(f"{item.path}: {problem.strerror or problem}", file=sys.stderr)
+    gone = [item for item in found.items if item.path not in {bad.path for bad, _ in failed}]
+    if not as_json:
+        print(f"removed {len(gone)} of {len(found.items)}, {_bytes(sum(item.size for item in gone))}")
+    return 1 if failed else 0
+
+
+def _told(found: retention.Clearing) -> dict[str, object]:
+    items = [
+        {
+            "kind": item.kind,
+            "path": str(item.path),
+            "size": item.size,
+            "why": item.why,
+            "run": None if item.run is None else str(item.run),
+        }
+        for item in found.items
+    ]
+    return {"items": items, "size": found.size, "consequences": found.consequences}
+
+
+def _print(found: retention.Clearing, place: Place) -> None:
+    if not found.items:
+        print(f"nothing to remove of {place.name} in {place.store.root}")
+    for kind, number, size in found.counts():
+        print(f"{kind}: {number}, {_bytes(size)}: {retention.WHAT[kind]}")
+        some = [item for item in found.items if item.kind == kind]
+        for item in some[:SHOWN]:
+            print(tables.clean(f"  {item.path}: {item.why}"))
+        if len(some) > SHOWN:
+            print(f"  … and {len(some) - SHOWN} more: --json names all")
+    for line in found.consequences:
+        print(f"note: {line}")
+
+
+def _bytes(size: int) -> str:
+    value, unit = float(size), "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
+
+
+def gc(
+    file: File = DEFAULT_FILE,
+    what: Annotated[
+        list[str] | None, typer.Option(help="staging, models, data, snapshots, runs or archive (repeat for more).")
+    ] = None,
+    older_than: Annotated[str, typer.Option(help="Only what is older than this, e.g. 90d.")] = "90d",
+    keep: Annotated[int, typer.Option(min=1, help="The newest of each task that stay, whatever their age.")] = 5,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    store: StoreFolder = None,
+    experiment: ExperimentName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove old models and leftovers; archive and records stay. Example: cronsemble gc --older-than 90d --dry-run"""
+    from scheduler.stores.location import locate
+
+    raise typer.Exit(clear(locate(file, store, experiment), what or [], older_than, keep, dry_run, yes, as_json))

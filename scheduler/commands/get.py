@@ -1,0 +1,89 @@
+"""The command `get`."""
+
+from __future__ import annotations
+
+# Annotations are values here, not postponed: typer would evaluate their text at every start.
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs import contract as c
+from jobs.store import Run, Store
+from jobs.store.files import publish_bytes
+from scheduler.commands.options import (
+    DEFAULT_FILE,
+    Context,
+    ExperimentName,
+    File,
+    Kubeconfig,
+    Namespace,
+    Offline,
+    StoreFolder,
+)
+from scheduler.errors import CronsembleError
+from scheduler.rerun import selection
+from scheduler.stores.location import Place
+
+LATEST = "latest"
+
+
+def get_predictions(place: Place, what: str, folder: Path, members: bool) -> None:
+    """Copy the CSV of each ensemble run that ``what`` names; with ``members`` each member's too. Raises CronsembleError."""
+    runs = _chosen(place.store, place.name, what)
+    copied = []
+    for run in runs:
+        place.store.bring(run.id, f"{c.RESULT}/{c.CSV}", *([f"{c.RESULT}/{c.MEMBERS}/*.csv"] if members else []))
+        result, target = run.folder / c.RESULT, folder / place.store.archived(run.id, run.record).name
+        copied.append((result / c.CSV, target))
+        if members:
+            found = sorted((result / c.MEMBERS).glob("*.csv"))
+            copied += [(source, target.with_suffix(".members") / source.name) for source in found]
+    for source, target in copied:
+        try:
+            # Never a link: what a user does with the copy must not reach the store.
+            data = source.read_bytes()
+            is_new = publish_bytes(target, data)
+            if not is_new and target.read_bytes() != data:
+                raise CronsembleError(f"{target}: another file is there: move it, or name another folder with --to")
+        except FileNotFoundError as error:
+            raise CronsembleError(f"{place.store.shown(source)}: it is not in the store: see `cronsemble fsck`") from error
+        print(f"{target}{'' if is_new else ' (there already)'}")
+
+
+def _chosen(store: Store, experiment: str, what: str) -> list[Run]:
+    """The successful ensemble runs of a date, a slot or a run's name, or the one of the newest slot."""
+    if what == LATEST:
+        known = (store.read(run) for run in store.run_ids(experiment, c.ENSEMBLE_TASK))
+        newest = next((run for run in known if run.status == "succeeded" and not run.record.get("other_configuration")), None)
+        found = [] if newest is None else [newest]
+    else:
+        found = selection.originals(store, experiment, what, c.ENSEMBLE_TASK)
+    done = [run for run in found if run.status == "succeeded" and run.id.task == c.ENSEMBLE_TASK]
+    if not done:
+        raise CronsembleError(
+            f"{what}: no ensemble run of {experiment} succeeded then: `cronsemble history` says what became of it"
+        )
+    return done
+
+
+def get(
+    what: Annotated[
+        str, typer.Argument(help="A date (2026-11-20, in the experiment's zone), a slot, an ensemble run, or latest.")
+    ] = "latest",
+    file: File = DEFAULT_FILE,
+    to: Annotated[Path, typer.Option(help="The folder to copy into.")] = Path(),
+    members: Annotated[bool, typer.Option("--members", help="Each member's probabilities too.")] = False,
+    offline: Offline = False,
+    context: Context = None,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    store: StoreFolder = None,
+    experiment: ExperimentName = None,
+) -> None:
+    """Copy archived predictions out of the store. Example: cronsemble get 2026-11-20 --to morning/"""
+    from scheduler.kube.target import ClusterTarget
+    from scheduler.stores.open import opened
+
+    with opened(file, store, experiment, ClusterTarget(kubeconfig, context, namespace, offline)) as place:
+        get_predictions(place, what, to, members)

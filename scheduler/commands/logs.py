@@ -1,0 +1,55 @@
+"""The command `logs`."""
+
+# Annotations are values here, not postponed: typer would evaluate their text at every start.
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scheduler.commands.options import DEFAULT_FILE, Context, ExperimentName, Kubeconfig, Namespace, Offline, StoreFolder
+
+
+def logs(
+    run: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RUN]", help="A run's id, or a part of it; the newest by default."),
+    ] = None,
+    follow: Annotated[int, typer.Option("--follow", "-f", count=True, help="Print what comes, until the run ends.")] = 0,
+    file: Annotated[Path | None, typer.Option("--file", help="The configuration file; -f FILE.yaml too, as elsewhere.")] = None,
+    on_cluster: Annotated[
+        bool, typer.Option("--cluster", help="Follow the pods; the default where the store is a volume.")
+    ] = False,
+    offline: Offline = False,
+    context: Context = None,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    store: StoreFolder = None,
+    experiment: ExperimentName = None,
+) -> None:
+    """Print the log of a run, or follow it. Example: cronsemble logs digits-train-theano-29924640 --follow"""
+    from scheduler.kube.target import ClusterTarget
+    from scheduler.observe.stored_logs import print_logs
+    from scheduler.stores.location import is_local
+    from scheduler.stores.open import opened
+
+    names, files, follows = _logs_arguments(run or [], follow)
+    path = file or (files[0] if files else DEFAULT_FILE)
+    with opened(path, store, experiment, ClusterTarget(kubeconfig, context, namespace, offline)) as place:
+        name = names[0] if names else None
+        if follows and not offline and (on_cluster or (store is None and not is_local(path))):
+            from scheduler.kube.target import ClusterTarget
+            from scheduler.observe.pod_logs import follow as follow_pods
+
+            code = follow_pods(place, name, ClusterTarget(kubeconfig, context, namespace))
+        else:
+            code = print_logs(place, name, follows)
+    raise typer.Exit(code)
+
+
+def _logs_arguments(given: list[str], follow: int) -> tuple[list[str], list[Path], bool]:
+    """Runs, files and whether to follow: `-f` follows as with every `logs`, and `-f FILE.yaml` names the file as elsewhere."""
+    files = [Path(each) for each in given if follow and each.endswith((".yaml", ".yml"))]
+    names = [each for each in given if not (follow and each.endswith((".yaml", ".yml")))]
+    if len(names) > 1 or len(files) > 1:
+        raise typer.BadParameter(f"one at a time: {' '.join(names[1:] or map(str, files[1:]))}", param_hint="RUN")
+    return names, files, follow > len(files)

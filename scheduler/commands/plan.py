@@ -1,0 +1,55 @@
+"""The command `plan`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+# Annotations are values here, not postponed: typer would evaluate their text at every start.
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from scheduler.commands.options import DEFAULT_FILES, AsJson, Context, Files, Force, Kubeconfig, Namespace
+from scheduler.commands.plan_session import open_session, print_plan
+from scheduler.kube import permissions
+from scheduler.kube.target import ClusterTarget
+from scheduler.sync import describe
+from scheduler.sync import plan as plans
+
+if TYPE_CHECKING:
+    pass
+
+
+def show_plan(files: list[Path], target: ClusterTarget, force: bool, as_json: bool, detailed: bool, out: Path | None) -> int:
+    """`plan`: 0, or with ``detailed`` 2 where there is something to do."""
+    session = open_session(files, target, force)
+    with session.api, permissions.explained(session.api, session.namespaces, reading=True):
+        plan = session.plan()
+    if out is not None:
+        plans.save(plan, out)
+    if as_json:
+        print(describe.as_json(plan))
+    else:
+        print_plan(plan)
+        if out is not None:
+            print(f"saved; next: cronsemble sync --plan {out}")
+    return 2 if detailed and plan.actions else 0
+
+
+def plan(
+    file: Files = DEFAULT_FILES,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Save the plan, for `sync --plan`.")] = None,
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="Exit with 2 where there is something to do.")
+    ] = False,
+    force_conflicts: Force = False,
+    as_json: AsJson = False,
+    context: Context = None,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """Show what `sync` would change on the cluster. Example: cronsemble plan -f config.yaml"""
+    from scheduler.kube.target import ClusterTarget
+
+    target = ClusterTarget(kubeconfig, context, namespace)
+    raise typer.Exit(show_plan(file, target, force_conflicts, as_json, detailed_exitcode, out))

@@ -1,0 +1,124 @@
+"""The command `show`."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+# Annotations are values here, not postponed: typer would evaluate their text at every start.
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from jobs import contract as c
+from jobs.contract import RunId
+from jobs.store import Run
+from jobs.store.files import read_json
+from scheduler.commands.options import (
+    DEFAULT_FILE,
+    AsJson,
+    Context,
+    ExperimentName,
+    File,
+    Kubeconfig,
+    Namespace,
+    Offline,
+    StoreFolder,
+)
+from scheduler.console import progress, tables
+from scheduler.history import slot_report
+from scheduler.history.query import History, Wish
+from scheduler.observe.open_history import history_of, run_named
+from scheduler.rerun.verdict import describe
+from scheduler.stores import find_run
+from scheduler.stores.location import Place
+
+
+def print_run(place: Place, name: str, as_json: bool) -> None:
+    history, _ = history_of(place)
+    run = history.store.read(run_named(history, name))
+    rows = history.rows(Wish(run.id.minute, run.id.minute, (run.id.task,)))
+    row = msgspec.to_builtins(next(each for each in rows if each.run == str(run.id)))
+    if as_json:
+        more = {"observed": run.observed, "removed": run.removed, "verdict": read_json(run.folder / c.VERDICT)}
+        print(
+            json.dumps(
+                {
+                    **row,
+                    "record": run.record,
+                    "tries": run.tries,
+                    "seen": _seen(history, run.id),
+                    **{k: v for k, v in more.items() if v},
+                },
+                indent=1,
+            )
+        )
+        return
+    for key, value in row.items():
+        if value not in (None, "") and key != "minute":
+            print(f"{key:<12}{value}")
+    for key in ("seed", "threads", "processor", "hyperparameters", "snapshot"):
+        if run.record.get(key):
+            print(f"{key:<12}{json.dumps(run.record[key])}")
+    for each in slot_report.tries(history, run):
+        print(f"{'try':<12}{tables.clean(slot_report.line_of_try(each))}")
+    for member in run.record.get("members", []):
+        told = member.get("left_out") or f"{member.get('run')}, accuracy {progress.number(member.get('accuracy'))}"
+        print(f"{'member':<12}{member['member']}: {told}")
+    _print_verdict(run)
+    for removal in run.removed.get("files", []):
+        print(f"{'removed':<12}{removal['path']} by gc at {run.removed.get('time')}")
+    place.store.bring(run.id, f"{c.RESULT}/{c.EPOCHS}")
+    _print_epochs(run)
+    for folder in find_run.folder_of(run):
+        for path in place.store.files(run.id, folder):
+            print(f"{'file':<12}{place.store.shown(path)}")
+
+
+def _seen(history: History, run: RunId) -> Any:
+    """What was seen of it on the cluster just now."""
+    seen = history.sight.seen.get((run.task, run.minute, run.attempt))
+    return msgspec.to_builtins(seen) if seen else None
+
+
+def _print_verdict(run: Run) -> None:
+    verdict = read_json(run.folder / c.VERDICT)
+    if verdict is not None:
+        print(f"{'repeats':<12}{verdict['repeats']}: {describe(verdict)}")
+        for name, member in verdict.get("members", {}).items():
+            print(f"{'repeats':<12}{name}: {member['repeats']}: {describe(member)}")
+
+
+def _print_epochs(run: Run) -> None:
+    try:
+        with open(run.folder / c.RESULT / c.EPOCHS, newline="", encoding="utf-8") as file:
+            epochs = list(csv.DictReader(file))
+        columns = {name: [float(each[name]) for each in epochs] for name in ("val_loss", "val_accuracy")}
+    except FileNotFoundError:
+        return
+    except (ValueError, KeyError, TypeError) as error:
+        print(f"{'damaged':<12}{run.folder / c.RESULT / c.EPOCHS}: {error}: see cronsemble fsck")
+        return
+    for name, values in columns.items():
+        if values:
+            print(f"{name:<12} {progress.chart(values)}  {values[0]:.4f} → {values[-1]:.4f}, {len(values)} epochs")
+
+
+def show(
+    run: Annotated[str, typer.Argument(help="A run's id, or a part of it that only one run has.")],
+    file: File = DEFAULT_FILE,
+    as_json: AsJson = False,
+    offline: Offline = False,
+    context: Context = None,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    store: StoreFolder = None,
+    experiment: ExperimentName = None,
+) -> None:
+    """Show one run: record, epochs, members, files. Example: cronsemble show digits-ensemble-29924640"""
+    from scheduler.kube.target import ClusterTarget
+    from scheduler.stores.open import opened
+
+    with opened(file, store, experiment, ClusterTarget(kubeconfig, context, namespace, offline)) as place:
+        print_run(place, run, as_json)

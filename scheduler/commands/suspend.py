@@ -1,0 +1,68 @@
+"""The commands `suspend` and `resume`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+# Annotations are values here, not postponed: typer would evaluate their text at every start.
+import typer
+
+from scheduler.commands.options import DEFAULT_FILE, Context, File, Force, Kubeconfig, Namespace, Tasks, Wait, _seconds
+from scheduler.commands.plan_session import say
+from scheduler.config import load
+from scheduler.config.namespace import in_namespace
+from scheduler.kube import permissions
+from scheduler.kube.client import Api
+from scheduler.kube.target import ClusterTarget
+from scheduler.signals import stopped_by_terminate
+from scheduler.sync import reconcile
+from scheduler.sync import suspend as suspension
+
+
+def set_suspended(file: Path, names: list[str], value: bool, target: ClusterTarget, force: bool, wait: float) -> int:
+    experiment = in_namespace(load(file), target.namespace)
+    api = Api(target.access())
+    namespace = experiment.cluster["namespace"]
+    word = "suspended" if value else "resumed"
+    with api, permissions.explained(api, [namespace]), stopped_by_terminate():
+        if not suspension.choose(api, experiment, names, value):
+            print(f"nothing to do: {', '.join(names) or 'all'} {word} already")
+            return 0
+        with reconcile.leases(api, [namespace], wait, say):
+            chosen = suspension.choose(api, experiment, names, value)
+            suspension.change(api, experiment, chosen, value, force)
+    for each in chosen:
+        print(f"{word}: {each['metadata']['name']}")
+    return 0
+
+
+def suspend(
+    task: Tasks = None,
+    file: File = DEFAULT_FILE,
+    force_conflicts: Force = False,
+    wait: Wait = None,
+    context: Context = None,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """Suspend tasks on the cluster. Example: cronsemble suspend train-theano"""
+    from scheduler.kube.target import ClusterTarget
+
+    target = ClusterTarget(kubeconfig, context, namespace)
+    raise typer.Exit(set_suspended(file, task or [], True, target, force_conflicts, _seconds(wait)))
+
+
+def resume(
+    task: Tasks = None,
+    file: File = DEFAULT_FILE,
+    force_conflicts: Force = False,
+    wait: Wait = None,
+    context: Context = None,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """Resume suspended tasks on the cluster. Example: cronsemble resume train-theano"""
+    from scheduler.kube.target import ClusterTarget
+
+    target = ClusterTarget(kubeconfig, context, namespace)
+    raise typer.Exit(set_suspended(file, task or [], False, target, force_conflicts, _seconds(wait)))

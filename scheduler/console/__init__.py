@@ -1,0 +1,1 @@
+"""Tables, progress and prompts: what writes to a terminal beyond a plain print."""

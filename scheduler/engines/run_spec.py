@@ -1,0 +1,94 @@
+"""Orders: one run to be made each, as values: what the local engine needs to know and nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cronjobs.experiment import Ensemble, Member, Task
+from cronjobs.tasks import Context, ensemble_task, train_task
+from jobs.contract import ENSEMBLE_TASK, RunId, member_task
+from scheduler.errors import RuntimeUnavailable
+from scheduler.runtimes.runtime import Runtime
+
+Runtimes = Mapping[str, Runtime | RuntimeUnavailable]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step's arguments and what it runs in; ``runtime`` is the reason where there is none."""
+
+    argv: tuple[str, ...]
+    runtime: Runtime | RuntimeUnavailable
+
+
+@dataclass(frozen=True)
+class Order:
+    """A run to be made: ``threads`` are the CPUs that it takes of the budget; ``deadline`` is in seconds for all tries.
+
+    ``folder`` is where relative data paths begin; ``env`` are more variables of the run's contract; ``after`` are the
+    runs that must have ended before it begins.
+    """
+
+    task: Mapping[str, Any]
+    minute: int
+    kind: str
+    steps: tuple[Step, ...]
+    folder: Path
+    threads: int
+    retries: int
+    deadline: int
+    invocation: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
+    after: tuple[RunId, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """What a watcher calls it: the task, with its slot where several slots may be under way."""
+        task = str(self.task["task"])
+        return task if self.kind == "manual" else f"{task} {RunId(self.minute, 1, '', task).slot:%Y-%m-%dT%H:%MZ}"
+
+
+def train_order(context: Context, member: Member, runtimes: Runtimes, minute: int, kind: str, invocation: str = "") -> Order:
+    """A member's training in a slot."""
+    return task_order(train_task(context, member), member, context.experiment.folder, runtimes, minute, kind, invocation)
+
+
+def ensemble_order(
+    context: Context, ensemble: Ensemble, runtimes: Runtimes, minute: int, kind: str, invocation: str = ""
+) -> Order:
+    """The ensemble in a slot."""
+    return task_order(ensemble_task(context, ensemble), ensemble, context.experiment.folder, runtimes, minute, kind, invocation)
+
+
+def task_order(
+    task: Mapping[str, Any], spec: Task, folder: Path, runtimes: Runtimes, minute: int, kind: str, invocation: str = ""
+) -> Order:
+    """A resolved configuration in a slot; of ``spec`` come the threads, retries and deadline.
+
+    Every member whose predict step is killed costs the ensemble a try of its own.
+    """
+    steps = [Step(("prepare",), runtimes["keras3"])]
+    members = task.get("members", [])
+    if task["task"] == ENSEMBLE_TASK:
+        steps += [Step(("predict", "--member", each["member"]), runtimes[each["runtime"]]) for each in members]
+        steps.append(Step(("combine",), runtimes["keras3"]))
+    else:
+        steps.append(Step(("train",), runtimes[task["runtime"]]))
+    return Order(task, minute, kind, tuple(steps), folder, spec.threads, spec.retries + len(members), spec.deadline, invocation)
+
+
+def needed(task: Mapping[str, Any]) -> set[str]:
+    """The names of the runtimes that the steps of a resolved configuration run in."""
+    own = {task["runtime"]} if "runtime" in task else {each["runtime"] for each in task.get("members", [])}
+    return {"keras3", *own}
+
+
+def runtimes_of(context: Context, task: str) -> set[str]:
+    """The names of the runtimes that a task's steps run in."""
+    members = context.experiment.members.values()
+    if task == ENSEMBLE_TASK:
+        return {"keras3", *(member.runtime for member in members)}
+    return {"keras3", *(member.runtime for member in members if member_task(member.name) == task)}

@@ -1,0 +1,1 @@
+"""The Kubernetes API client, and the objects it reads as values. Knows no experiment."""

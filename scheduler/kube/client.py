@@ -1,0 +1,276 @@
+"""The only code that talks to the Kubernetes API: requests over kept connections, tried again where that is safe."""
+
+from __future__ import annotations
+
+import http.client
+import random
+import socket
+import ssl
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+
+from scheduler.kube.errors import ClusterError, Expired, translate, unreachable
+from scheduler.kube.kinds import ACCESS_REVIEW, SUBJECT_REVIEW, Kind
+from scheduler.kube.kubeconfig import Access
+from scheduler.kube.transport import BROKEN, TIMEOUT, Connections, keep_alive
+
+PAGE = 500
+PATIENCE = 60.0
+"""Seconds for which a request is tried again once the server has answered before."""
+_FIRST = 3.0
+"""The same before the first answer."""
+_AGAIN = (429, 500, 502, 503, 504)
+METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+_VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+
+
+class Api:
+    """One server, over connections that are kept while the block runs. Safe to use from several threads."""
+
+    def __init__(self, access: Access, patience: float = PATIENCE) -> None:
+        self.access = access
+        self.connections = Connections(access)
+        self._patience = patience
+        self._answered = False
+        self._shaken = -1e9  # when a connection last broke: a server that starts refuses what it will allow
+        self._clock: tuple[datetime, float] | None = None
+
+    def __enter__(self) -> Api:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def now(self) -> datetime:
+        """The server's clock, by the Date of its latest answer."""
+        if self._clock is None:
+            raise ClusterError(f"{self.access.server}: no answer yet that bears a date")
+        date, seen = self._clock
+        return date + timedelta(seconds=time.monotonic() - seen)
+
+    def get(self, kind: Kind, namespace: str | None, name: str, metadata_only: bool = False) -> dict[str, Any]:
+        accept = METADATA if metadata_only else "application/json"
+        return self._object("GET", kind, namespace, name, accept=accept)
+
+    def create(self, kind: Kind, namespace: str | None, body: Mapping[str, Any], manager: str = "cronsemble") -> dict[str, Any]:
+        query = {} if kind in (ACCESS_REVIEW, SUBJECT_REVIEW) else {"fieldManager": manager}
+        return self._object("POST", kind, namespace, None, query, body)
+
+    def replace(
+        self, kind: Kind, namespace: str, name: str, body: Mapping[str, Any], manager: str = "cronsemble"
+    ) -> dict[str, Any]:
+        return self._object("PUT", kind, namespace, name, {"fieldManager": manager}, body)
+
+    def apply(
+        self, kind: Kind, namespace: str | None, body: Mapping[str, Any], manager: str, force: bool = False, dry_run: bool = False
+    ) -> dict[str, Any]:
+        """Server-side apply; answers with the object's metadata."""
+        query = {"fieldManager": manager, "force": "true" if force else "false", "fieldValidation": "Strict"}
+        if dry_run:
+            query["dryRun"] = "All"
+        name = body["metadata"]["name"]
+        return self._object("PATCH", kind, namespace, name, query, body, "application/apply-patch+yaml", METADATA)
+
+    def patch(self, kind: Kind, namespace: str, name: str, body: Any, manager: str = "cronsemble") -> dict[str, Any]:
+        """A merge patch (a dictionary) or a JSON patch (a list)."""
+        content = "application/json-patch+json" if isinstance(body, list) else "application/merge-patch+json"
+        return self._object("PATCH", kind, namespace, name, {"fieldManager": manager}, body, content, METADATA)
+
+    def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
+        """That very object, and what it owns after it."""
+        body = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Background",
+            "preconditions": {"uid": uid},
+        }
+        self._object("DELETE", kind, namespace, name, body=body)
+
+    def list(
+        self,
+        kind: Kind,
+        namespace: str | None,
+        selector: str = "",
+        fields: str = "",
+        metadata_only: bool = False,
+        first_page: bool = False,
+        decoder: msgspec.json.Decoder[Any] | None = None,
+    ) -> Iterator[Any]:
+        """Every object that matches, in pages, or only the first; begins anew when the server has forgotten where we were."""
+        query = {"limit": str(PAGE), "labelSelector": selector, "fieldSelector": fields}
+        query = {key: value for key, value in query.items() if value}
+        accept = METADATA_LIST if metadata_only else "application/json"
+        where = f" in namespace {namespace}" if namespace else ""
+        decode = decoder.decode if decoder else msgspec.json.decode
+        for _ in range(4):
+            found: list[Any] = []
+            more = ""
+            try:
+                while True:
+                    ask = {**query, "continue": more} if more else query
+                    answer = self.request(
+                        "GET", kind.path(namespace), ask, accept=accept, verb="list", what=kind.resource, where=where
+                    )
+                    page = decode(answer)
+                    found += (page["items"] if isinstance(page, dict) else page.items) or []
+                    more = page["metadata"].get("continue", "") if isinstance(page, dict) else page.metadata.next
+                    if not more or first_page:
+                        yield from found
+                        return
+            except Expired:
+                continue
+        raise ClusterError(f"{kind.resource}: the list changed faster than it could be read: try again")
+
+    def version(self) -> tuple[int, int]:
+        """Major and minor version of the server."""
+        told = msgspec.json.decode(self.request("GET", "/version", what="version"))
+        return int(told["major"]), int("".join(c for c in told["minor"] if c.isdigit()))
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        content: str = "application/json",
+        accept: str = "application/json",
+        verb: str = "",
+        what: str = "",
+        where: str = "",
+    ) -> bytes:
+        """The body of a good answer; broken connections, 429 and 5xx are tried again for as long as patience lasts."""
+        target = self.connections.prefix + path + ("?" + urlencode(query) if query else "")
+        data = None if body is None else msgspec.json.encode(body)
+        headers = {"Accept": accept, "User-Agent": "cronsemble"}
+        if data is not None:
+            headers["Content-Type"] = content
+        began = time.monotonic()
+        pause, renewed = 0.05, False
+        while True:
+            generation = self.connections.login.generation
+            wait: float | None = None
+            try:
+                status, answered, text = self._once(method, target, data, headers)
+            except BROKEN as error:
+                self.close()
+                self._shaken = time.monotonic()
+                # Nothing is there: no patience before the first answer.
+                hopeless = not self._answered and isinstance(error, ConnectionRefusedError | socket.gaierror | ssl.SSLError)
+                wrong = isinstance(error, ssl.SSLCertVerificationError)
+                if hopeless or wrong or time.monotonic() - began > (self._patience if self._answered else _FIRST):
+                    raise unreachable(self.access.server, self.access.context, TIMEOUT, error) from error
+            else:
+                if status < 400:
+                    return text
+                if status == 401 and not renewed and self.connections.login.renew(generation):
+                    renewed = True
+                    self.close()
+                    continue
+                starting = status in (401, 403) and time.monotonic() - self._shaken < 5
+                if not (status in _AGAIN or starting) or time.monotonic() - began > self._patience:
+                    raise translate(method, what or path, verb or _VERBS[method], where, status, decode(text))
+                wait = _seconds(answered)
+            # Jitter, so that eight threads do not come back as one.
+            time.sleep(wait if wait is not None else pause * (0.5 + random.random()))  # noqa: S311
+            pause = min(pause * 2, 2.0)
+
+    def stream(self, path: str, query: Mapping[str, str] | None = None, what: str = "", where: str = "") -> Iterator[bytes]:
+        """The lines of an answer that goes on until the server ends it: a followed log, or a watch's events.
+
+        They come as they are written, however long that takes; closing the iterator closes the connection. Raises what
+        :meth:`request` raises, and Unreachable when the connection breaks; what was not read then is for the caller to ask
+        again.
+        """
+        target = self.connections.prefix + path + ("?" + urlencode(query) if query else "")
+        renewed = False
+        while True:
+            generation = self.connections.login.generation
+            connection = self.connections.connect()
+            try:
+                connection.request("GET", target, headers={"User-Agent": "cronsemble", **self.connections.login.header()})
+                sock = connection.sock
+                keep_alive(sock)
+                answer = connection.getresponse()
+                if answer.status < 400:
+                    sock.settimeout(None)
+                    yield from _lines(answer)
+                    return
+                text = answer.read()
+            except BROKEN as error:
+                raise unreachable(self.access.server, self.access.context, TIMEOUT, error) from error
+            finally:
+                connection.close()
+            if answer.status != 401 or renewed or not self.connections.login.renew(generation):
+                raise translate("GET", what or path, "get", where, answer.status, decode(text))
+            renewed = True
+
+    def close(self) -> None:
+        """Close the connections that nobody uses now."""
+        self.connections.close()
+
+    def _object(
+        self,
+        method: str,
+        kind: Kind,
+        namespace: str | None,
+        name: str | None,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        content: str = "application/json",
+        accept: str = "application/json",
+    ) -> dict[str, Any]:
+        what = f"{kind.resource}/{name}" if name else kind.resource
+        where = f" in namespace {namespace}" if namespace else ""
+        answer = self.request(method, kind.path(namespace, name), query, body, content, accept, what=what, where=where)
+        return dict(msgspec.json.decode(answer))
+
+    def _once(
+        self, method: str, target: str, data: bytes | None, headers: dict[str, str]
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
+        login = self.connections.login.header()
+        generation, connection = self.connections.take()
+        try:
+            connection.request(method, target, data, {**headers, **login})
+            answer = connection.getresponse()
+            text = answer.read()
+        except BaseException:
+            connection.close()
+            raise
+        self.connections.keep(generation, connection)
+        seen = time.monotonic()
+        if date := answer.headers.get("Date"):
+            self._clock = (parsedate_to_datetime(date).astimezone(UTC), seen)
+        self._answered = True
+        return answer.status, answer.headers, text
+
+
+def _lines(answer: http.client.HTTPResponse) -> Iterator[bytes]:
+    """Each line once it is whole. Not by readline(), which takes a connection that broke for the end."""
+    rest = b""
+    while data := answer.read1(1 << 16):
+        *whole, rest = (rest + data).split(b"\n")
+        yield from (line + b"\n" for line in whole)
+    if rest:
+        yield rest
+
+
+def _seconds(headers: http.client.HTTPMessage) -> float | None:
+    told = headers.get("Retry-After", "")
+    return min(float(told), PATIENCE) if told.isdigit() else None
+
+
+def decode(text: bytes) -> dict[str, Any]:
+    """What a server says of an error, whatever it is written in."""
+    try:
+        value = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return {"message": text[:300].decode(errors="replace")}
+    return value if isinstance(value, dict) else {"message": str(value)}

@@ -1,0 +1,39 @@
+"""Revisions in a cluster: one ConfigMap an experiment, a JSON file a revision, only ever appended to.
+
+Near the limit of a ConfigMap the oldest are folded into one. What a revision says, ``cronjobs.revisions`` knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from cronjobs.revisions.revisions import Revision, Tasks, delta, digest, fold, snapshot, states, tasks
+
+__all__ = ["Revision", "Tasks", "delta", "digest", "fold", "is_newer", "read", "snapshot", "states", "tasks", "write"]
+
+NUMBER = "cronsemble.io/revision"
+DIGEST = "cronsemble.io/recorded"
+VERSION = "cronsemble.io/tool"
+FULL = 900_000
+"""Bytes of revisions from which on the oldest are folded; a ConfigMap takes 1 MiB."""
+AFTER_FOLDING = 600_000
+
+
+def read(data: Mapping[str, str]) -> list[Revision]:
+    """The revisions of a ConfigMap's data, oldest first; keys that are not ours are left alone."""
+    return [msgspec.json.decode(data[key]) for key in sorted(data) if key.endswith(".json") and key[:-5].isdigit()]
+
+
+def write(revisions: Iterable[Revision]) -> dict[str, str]:
+    """A ConfigMap's data."""
+    return {f"{each['revision']:06}.json": msgspec.json.encode(each).decode() for each in revisions}
+
+
+def is_newer(version: str, than: str) -> bool:
+    return _numbers(version) > _numbers(than)
+
+
+def _numbers(version: str) -> list[int]:
+    return [int("".join(c for c in part if c.isdigit()) or 0) for part in version.split(".")]

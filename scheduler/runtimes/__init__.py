@@ -1,0 +1,1 @@
+"""The interpreters and images that steps run in."""

@@ -1,0 +1,81 @@
+"""Runtimes: finds or makes what a backend runs in, and says how a step is started there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cronjobs.experiment import Experiment
+from jobs.contract import ENV_FOLDER, ENV_IMAGE, ENV_PYTHON, ENV_STORE
+from scheduler.errors import RuntimeUnavailable
+from scheduler.runtimes import containers
+from scheduler.runtimes.venvs import Say, make_venv, requirement_set
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A runtime that is ready: an interpreter here, or an image with the engine that runs it."""
+
+    name: str
+    python: str = ""
+    image: str = ""
+    engine: containers.Engine | None = None
+
+    def command(
+        self, program: Path, store: Path, folder: Path, step: list[str], env: Mapping[str, str], name: str
+    ) -> tuple[list[str], dict[str, str]]:
+        """The command line and the whole environment of a supervised step; ``name`` is the container's."""
+        if self.engine is None:
+            own = {**env, ENV_STORE: str(store), ENV_FOLDER: str(folder), ENV_PYTHON: self.python}
+            return [sys.executable, str(program), "supervise", *step], {**os.environ, **own}
+        inside = {**env, ENV_STORE: "/store", ENV_FOLDER: "/folder", ENV_IMAGE: self.image}
+        argv = ["python3", f"/store/{program.relative_to(store).as_posix()}", "supervise", *step]
+        mounts = [(str(store), "/store", False), (str(folder), "/folder", True)]
+        user = f"{os.getuid()}:{os.getgid()}"
+        if os.getuid() == 0:
+            # Without capabilities root writes nothing of another's, so it is the store's owner, as in a pod.
+            owner = os.stat(store)
+            user = f"{owner.st_uid}:{owner.st_gid}"
+        return containers.run_command(self.engine, self.image, name, argv, inside, mounts, user), dict(os.environ)
+
+    def kill(self, name: str) -> None:
+        if self.engine is not None:
+            containers.kill(self.engine, name)
+
+
+def find_runtime(experiment: Experiment, name: str, say: Say) -> Runtime:
+    """The runtime of that name, made if need be; raises RuntimeUnavailable."""
+    wanted = experiment.runtimes.get(name, "venv" if name == "keras3" else {})
+    if wanted == "venv":
+        needed = requirement_set(member.backend for member in experiment.members.values())
+        return Runtime(name, python=str(make_venv(say, needed)))
+    if isinstance(wanted, Mapping) and "python" in wanted:
+        path = shutil.which(str(wanted["python"]))
+        if path is None:
+            raise RuntimeUnavailable(f"runtimes.{name}: {wanted['python']} is not an interpreter on this machine")
+        return Runtime(name, python=path)
+    if isinstance(wanted, Mapping) and "image" in wanted:
+        image = str(wanted["image"])
+        try:
+            engine = containers.find_engine()
+        except containers.NoEngine as error:
+            raise RuntimeUnavailable(f"runtimes.{name}: {image} needs podman or docker: {error}") from error
+        if containers.image_id(engine, image) is None:
+            raise RuntimeUnavailable(f"runtimes.{name}: there is no image {image} here: `make images` builds it")
+        return Runtime(name, image=image, engine=engine)
+    raise RuntimeUnavailable(f"runtimes.{name} is not configured: give `image: REF` or `python: PATH`")
+
+
+def find_runtimes(experiment: Experiment, names: Iterable[str], say: Say) -> dict[str, Runtime | RuntimeUnavailable]:
+    """Each runtime, or the reason why it cannot be had."""
+    found: dict[str, Runtime | RuntimeUnavailable] = {}
+    for name in sorted(names):
+        try:
+            found[name] = find_runtime(experiment, name, say)
+        except RuntimeUnavailable as error:
+            found[name] = error
+    return found

@@ -1,0 +1,118 @@
+"""Virtual environments of the keras3 runtime: made once from pinned, hashed requirements, and kept in the cache folder."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from importlib.resources import files
+from pathlib import Path
+
+from scheduler.cache import cache_folder
+from scheduler.errors import RuntimeUnavailable
+
+Say = Callable[[str], None]
+
+PYTHONS = ((3, 13), (3, 12), (3, 11))
+"""The Pythons that every pinned package has a wheel for: TensorFlow 2.21 has none for 3.14."""
+BASE, WITH_TORCH = "keras3.txt", "keras3-torch.txt"
+SIZES = {BASE: "0.6 GB", WITH_TORCH: "3 GB"}
+INSTEAD = "or give runtimes.keras3: {python: PATH} or {image: REF}"
+
+
+def requirement_set(backends: Iterable[str]) -> str:
+    """The smallest set that serves these backends: torch alone costs four times all the others."""
+    return WITH_TORCH if "torch" in backends else BASE
+
+
+def make_venv(say: Say, requirements: str = BASE) -> Path:
+    """The interpreter of a virtual environment that holds a pinned set; made once per content and Python."""
+    text = files("scheduler").joinpath("requirements", requirements).read_bytes()
+    interpreter, version = find_python()
+    key = hashlib.sha256(text + f"{version[0]}.{version[1]}".encode()).hexdigest()[:16]
+    folder = cache_folder() / "venvs" / f"{requirements.removesuffix('.txt')}-{key}"
+    about = f"once, a few minutes, downloads {SIZES[requirements]}" if requirements in SIZES else "once"
+    return build(folder, text, interpreter, say, about)
+
+
+def find_python() -> tuple[str, tuple[int, int]]:
+    """An interpreter that the pins have wheels for: this one, else the newest on PATH; raises RuntimeUnavailable."""
+    own = sys.version_info[:2]
+    if own in PYTHONS:
+        return sys.executable, own
+    for version in PYTHONS:
+        name = f"python{version[0]}.{version[1]}"
+        # A name on PATH may be a stand-in for an interpreter that is not installed.
+        found = shutil.which(name)
+        if found and subprocess.run([found, "-c", "import ensurepip, venv"], capture_output=True, check=False).returncode == 0:
+            return found, version
+    raise RuntimeUnavailable(
+        f"the keras3 runtime needs Python 3.11, 3.12 or 3.13 with venv; this is {own[0]}.{own[1]} and PATH has none: "
+        f"install one (e.g. python3.13 and python3.13-venv), {INSTEAD}"
+    )
+
+
+def build(folder: Path, pins: bytes, interpreter: str, say: Say, about: str) -> Path:
+    """Make ``folder`` unless it is whole already; its interpreter.
+
+    The lock is held by pip too: if this process is killed, the next one waits until its pip is gone, and then
+    begins anew. The cache is on a local disk, where such a lock serves.
+    """
+    python, ready = folder / "bin" / "python", folder / ".ready"
+    if ready.exists():
+        return python
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with open(folder.parent / f"{folder.name}.lock", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say(f"another process is making the runtime {folder.name}: waiting for it")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if ready.exists():
+                return python
+            say(f"making the runtime {folder.name} ({about})")
+            shutil.rmtree(folder, ignore_errors=True)
+            listed = folder.parent / f"{folder.name}.txt"
+            listed.write_bytes(pins)
+            _run([interpreter, "-m", "venv", str(folder)], lock.fileno())
+            pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-input"]
+            _run([*pip, "--require-hashes", "-r", str(listed)], lock.fileno())
+            ready.touch()
+    except OSError as error:
+        raise RuntimeUnavailable(f"the runtime cannot be made: {error.filename or folder}: {error.strerror}") from error
+    return python
+
+
+def _run(command: list[str], lock: int) -> None:
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False, pass_fds=[lock]
+    )
+    if done.returncode:
+        raise RuntimeUnavailable(f"the keras3 runtime cannot be made: {_reason(command, done.stderr or done.stdout)}, {INSTEAD}")
+
+
+def _reason(command: list[str], output: str) -> str:
+    """pip's messages in one line; without a network its last one speaks of a missing distribution."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    unreachable = (
+        "NewConnectionError",
+        "Connection refused",
+        "Temporary failure",
+        "ConnectTimeout",
+        "ProxyError",
+        "NameResolution",
+    )
+    if any(word in line for line in lines for word in unreachable):
+        return "pip cannot reach its package index: connect this machine, or name an index that it reaches (PIP_INDEX_URL)"
+    absent = re.search(r"the requirement (\S+) \(from versions: none\)", output)
+    if absent:
+        return f"pip finds no {absent[1]} for this machine: connect it, or name an index that has it (PIP_INDEX_URL)"
+    if "No space left on device" in output:
+        return f"no space left on the disk of {cache_folder()}: free some, or set CRONSEMBLE_CACHE to a folder elsewhere"
+    last = next((line for line in reversed(lines) if line.startswith("ERROR")), lines[-1] if lines else "no message")
+    return f"`{' '.join(command[1:4])}` says: {last}"

@@ -1,0 +1,1 @@
+"""`serve`: the loop, the state of each experiment and task, and a thread for each run."""

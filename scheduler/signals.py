@@ -1,0 +1,25 @@
+"""Signals that end a command."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+
+@contextmanager
+def stopped_by_terminate() -> Iterator[None]:
+    """SIGTERM ends a sync as Ctrl-C does: what was begun is finished, and the Lease given back."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

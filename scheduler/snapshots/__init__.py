@@ -1,0 +1,1 @@
+"""The job program and the user's code as reproducible archives."""

@@ -1,0 +1,1 @@
+"""Where an experiment's store is, and how it is opened."""

@@ -1,0 +1,66 @@
+"""Packs: the small files of all runs of a month in one file, for ten thousand folders would take longer to make than to send.
+
+A file holds the length of its index (32 bits, big-endian), the index as JSON, and the files' bytes one after another. The
+index has for each name its state, whether it may still change (``jobs.remote.changes``), its folders, and its files with
+their sizes.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scheduler.stores.remote.mirror_files import replace
+
+_LENGTH = struct.Struct(">I")
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What is known of one name: of a run its folders and small files, of another file its state alone."""
+
+    state: str
+    is_open: bool = False
+    folders: tuple[str, ...] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def write(path: Path, entries: Mapping[str, Packed]) -> None:
+    """Put a pack in the place of the one before."""
+    index = {
+        name: [each.state, each.is_open, each.folders, [[file, len(data)] for file, data in each.files.items()]]
+        for name, each in entries.items()
+    }
+    text = json.dumps(index).encode()
+    replace(path, b"".join([_LENGTH.pack(len(text)), text, *(data for each in entries.values() for data in each.files.values())]))
+
+
+def states(path: Path) -> dict[str, tuple[str, bool]]:
+    """The state of each name, and whether it is open; nothing where no whole pack is."""
+    return {name: (state, is_open) for name, (state, is_open, _, _) in _index(path)[0].items()}
+
+
+def read(path: Path) -> dict[str, Packed]:
+    """All of it; nothing where no whole pack is."""
+    index, data = _index(path)
+    found, at = {}, 0
+    for name, (state, is_open, folders, files) in index.items():
+        own = {}
+        for file, size in files:
+            own[file] = data[at : at + size]
+            at += size
+        found[name] = Packed(state, is_open, tuple(folders), own)
+    return found if at == len(data) else {}
+
+
+def _index(path: Path) -> tuple[dict[str, Any], bytes]:
+    try:
+        data = path.read_bytes()
+        end = _LENGTH.size + _LENGTH.unpack(data[: _LENGTH.size])[0]
+        return dict(json.loads(data[_LENGTH.size : end])), data[end:]
+    except (OSError, ValueError, struct.error):
+        return {}, b""

@@ -1,0 +1,201 @@
+"""The reader pod's life: made when a store is looked at, waited for with a reason when it does not start, removed after."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from cronjobs.experiment import Experiment
+from cronjobs.objects import labels
+from cronjobs.objects.pods import STORE
+from cronjobs.objects.reader_pod import ALIVE, CONTAINER, IDLE, reader_pod, serving
+from scheduler.identity import who
+from scheduler.kube import kinds
+from scheduler.kube.client import Api
+from scheduler.kube.errors import ClusterError, Forbidden, NotFound
+from scheduler.kube.exec import Exec
+from scheduler.snapshots.program import build_program
+from scheduler.stores.remote.client import Session
+
+PATIENCE = 180.0
+"""Seconds that the pod may take to start: a node may have to fetch the image first."""
+QUIET = 3.0
+"""Seconds after which it is said what it waits for."""
+_HOPELESS = (
+    "ErrImageNeverPull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+    "CrashLoopBackOff",
+)
+"""Reasons of a waiting container that waiting does not mend."""
+
+Say = Callable[[str], None]
+
+
+class Reader:
+    """The reader pod of an experiment's store, started by the first ``open``."""
+
+    def __init__(self, api: Api, experiment: Experiment, say: Say) -> None:
+        self._api, self._experiment, self._say = api, experiment, say
+        self._namespace = str(experiment.cluster["namespace"])
+        self._pod: dict[str, Any] | None = None
+        self._program = build_program()
+        self.idle = _idle(os.environ.get("CRONSEMBLE_READER_IDLE"))
+        """Seconds without a word after which it ends."""
+        self.seconds: dict[str, float] = {}
+        """What the latest ``open`` took: ``pod`` to be ready, ``session`` to answer."""
+
+    def open(self) -> Session:
+        """A conversation with the program beside the store; raises ClusterError that says why there is none."""
+        self._began = time.monotonic()
+        if self._pod is not None and self._runs():
+            return self._speak(str(self._pod["metadata"]["name"]))
+        return self._start()
+
+    def _speak(self, name: str) -> Session:
+        ready = time.monotonic()
+        command = serving("serve-store", STORE, ALIVE)
+        session = Session(Exec(self._api, self._namespace, name, CONTAINER, command), f"pod {name}", self._program)
+        self.seconds = {"pod": ready - self._began, "session": time.monotonic() - ready}
+        return session
+
+    def close(self) -> None:
+        """Remove the pod, and those that others left behind: they have ended, or never started."""
+        pod, self._pod = self._pod, None
+        if pod is not None and self._remove(pod):
+            self._sweep()
+
+    def _runs(self) -> bool:
+        assert self._pod is not None
+        try:
+            found = self._api.get(kinds.POD, self._namespace, self._pod["metadata"]["name"])
+        except NotFound:
+            return False
+        if found["status"].get("phase") == "Running" and "deletionTimestamp" not in found["metadata"]:
+            return True
+        self._remove(found)
+        return False
+
+    def _start(self) -> Session:
+        name = f"cronsemble-reader-{secrets.token_hex(4)}"
+        self._say(f"starting the reader pod {name}…")
+        body = reader_pod(self._experiment, name, who(), self.idle)
+        try:
+            self._pod = self._api.create(kinds.POD, self._namespace, body)
+        except NotFound as error:
+            raise ClusterError(
+                f"namespace {self._namespace}: not found: is it the right cluster, and has sync made it?"
+            ) from error
+        try:
+            return self._wait(name)
+        except BaseException:
+            self.close()
+            raise
+
+    def _wait(self, name: str) -> Session:
+        """The first conversation that comes about: the kubelet runs a container for a second before it says so."""
+        deadline, quiet_until = time.monotonic() + PATIENCE, time.monotonic() + QUIET
+        pause, pulled, told = 0.05, "", ""
+        while True:
+            pod = self._api.get(kinds.POD, self._namespace, name)
+            status = pod["status"]
+            container: dict[str, Any] = next(iter(status.get("containerStatuses") or []), {})
+            waiting = (container.get("state") or {}).get("waiting") or {}
+            is_running = "running" in (container.get("state") or {})
+            if "nodeName" in pod["spec"]:
+                try:
+                    return self._speak(name)
+                except Forbidden:
+                    raise
+                except ClusterError:
+                    if is_running:
+                        raise
+            if waiting.get("reason") == "ErrImagePull":
+                pulled = str(waiting.get("message") or "")
+            if waiting.get("reason") in _HOPELESS:
+                raise self._failed(name, f"{waiting['reason']}: {pulled or waiting.get('message') or ''}")
+            if status.get("phase") in ("Failed", "Succeeded"):
+                raise self._failed(name, _ended(status, container))
+            reason = _unscheduled(status)
+            # One that is not bound yet may still be; the scheduler's words for that end in "not found" too.
+            if re.search(r'persistentvolumeclaim "[^"]*" not found', reason):
+                raise self._failed(name, reason)
+            now = time.monotonic()
+            if now > quiet_until:
+                reason = reason or self._event(name) or str(waiting.get("reason") or "")
+                if reason and reason != told:
+                    self._say(f"the reader pod {name} waits: {reason}")
+                    told = reason
+                quiet_until = now + QUIET
+            if now > deadline:
+                raise self._failed(
+                    name, f"it did not start in {PATIENCE:.0f} s: {reason or self._event(name) or 'no reason is known'}"
+                )
+            time.sleep(pause)
+            pause = min(pause * 1.2, 0.5)
+
+    def _failed(self, name: str, why: str) -> ClusterError:
+        return ClusterError(f"the reader pod {name} in namespace {self._namespace} cannot start: {' '.join(why.split())[:600]}")
+
+    def _event(self, name: str) -> str:
+        """The newest warning about it, as far as we may see events."""
+        try:
+            found = list(self._api.list(kinds.EVENT, self._namespace, fields=f"involvedObject.name={name},type=Warning"))
+        except ClusterError:
+            return ""
+        newest = max(found, key=lambda each: str(each.get("lastTimestamp") or each.get("eventTime") or ""), default=None)
+        return "" if newest is None else f"{newest.get('reason')}: {newest.get('message')}"
+
+    def _remove(self, pod: dict[str, Any]) -> bool:
+        """Whether it is gone, or soon will be."""
+        metadata = pod["metadata"]
+        try:
+            self._api.delete(kinds.POD, self._namespace, metadata["name"], metadata["uid"])
+        except NotFound:
+            pass
+        except ClusterError as error:
+            self._say(f"the reader pod {metadata['name']} ends by itself in {self.idle:.0f} s: {error}")
+            return False
+        return True
+
+    def _sweep(self) -> None:
+        """No right to list pods is needed: without it they stay until somebody removes them."""
+        try:
+            found = list(self._api.list(kinds.POD, self._namespace, f"{labels.SELECTOR},{labels.COMPONENT}={labels.READER}"))
+            old = self._api.now() - timedelta(minutes=10)
+        except (Forbidden, ClusterError):
+            return
+        for pod in found:
+            phase = pod["status"].get("phase")
+            made = datetime.fromisoformat(pod["metadata"]["creationTimestamp"]).astimezone(UTC)
+            if phase in ("Succeeded", "Failed") or (phase == "Pending" and made < old):
+                self._remove(pod)
+
+
+def _unscheduled(status: dict[str, Any]) -> str:
+    for condition in status.get("conditions") or []:
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            return str(condition.get("message") or condition.get("reason") or "")
+    return ""
+
+
+def _ended(status: dict[str, Any], container: dict[str, Any]) -> str:
+    ended = (container.get("state") or {}).get("terminated") or {}
+    if ended:
+        return f"it ended at once with {ended.get('exitCode')}: {ended.get('reason')} {ended.get('message') or ''}"
+    return f"{status.get('reason') or status.get('phase')}: {status.get('message') or ''}"
+
+
+def _idle(given: str | None) -> float:
+    try:
+        return max(float(given or IDLE), 1.0)
+    except ValueError as error:
+        raise ClusterError(f"CRONSEMBLE_READER_IDLE={given}: type a number of seconds, e.g. 60") from error

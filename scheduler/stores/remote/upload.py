@@ -1,0 +1,72 @@
+"""Files on their way into a store that only the cluster can mount: sent ahead, and over a new connection when one breaks."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from cronjobs.experiment import Experiment
+from scheduler.errors import CronsembleError
+from scheduler.kube.exec import Broken
+from scheduler.kube.target import ClusterTarget
+from scheduler.stores.remote.client import Lost, Session
+from scheduler.stores.remote.connect import reached
+from scheduler.stores.remote.store import RemoteStore
+from scheduler.stores.upload import Item, Progress, Read, put_all
+
+AHEAD = 4
+"""Pieces that are on their way before the first one's answer is waited for."""
+TRIES = 3
+"""Connections that may break one after another without a byte more arriving."""
+
+
+class Sending:
+    """``scheduler.put.Target`` of a remote store."""
+
+    def __init__(self, store: RemoteStore) -> None:
+        self._store = store
+        self._arrived = 0
+
+    def look(self, name: str, sha256: str, size: int) -> dict[str, Any]:
+        return self._store.converse(lambda session: session.ask("put-look", path=name, sha256=sha256, size=size))
+
+    def end(self, name: str, sha256: str, size: int, replace: bool) -> dict[str, Any]:
+        return self._store.converse(
+            lambda session: session.ask("put-end", path=name, sha256=sha256, size=size, replace=replace), again=False
+        )
+
+    def parts(self, name: str, sha256: str, start: int, read: Read, progress: Progress) -> None:
+        self._arrived, left = start, TRIES
+        while True:
+            before = self._arrived
+            try:
+                self._store.converse(lambda session: self._send(session, name, sha256, read, progress), again=False)
+                return
+            except (Broken, Lost) as error:
+                left = TRIES if self._arrived > before else left - 1
+                if not left:
+                    raise CronsembleError(f"{error}: put it again, it goes on from there") from error
+
+    def _send(self, session: Session, name: str, sha256: str, read: Read, progress: Progress) -> None:
+        """All from what has arrived on."""
+        at, sent = self._arrived, deque[int]()
+
+        def arrived() -> None:
+            session.finish()
+            self._arrived = sent.popleft()
+            progress(self._arrived)
+
+        for piece in read(at):
+            session.send("put-part", piece, path=name, sha256=sha256, start=at)
+            at += len(piece)
+            sent.append(at)
+            if len(sent) == AHEAD:
+                arrived()
+        while sent:
+            arrived()
+
+
+def put_there(experiment: Experiment, target: ClusterTarget, chosen: list[Item], replace: bool) -> None:
+    """Copy files into the store that an experiment's pods mount."""
+    with reached(experiment, target) as store:
+        put_all(chosen, Sending(store), replace)

@@ -1,0 +1,164 @@
+"""`put`: copies files into a store's data folder, resumable and checked, whatever is between here and there."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from jobs.store import Store
+from jobs.store.safe_paths import Outside, parts_of
+from jobs.store.uploads import Uploads
+from scheduler.errors import CronsembleError
+
+PIECE = 1 << 20
+OFTEN = 10.0
+"""Seconds between two lines of progress where there is no terminal."""
+
+Progress = Callable[[int], None]
+Read = Callable[[int], Iterator[bytes]]
+"""The pieces of a file from a byte on."""
+
+
+class Target(Protocol):
+    """A store's data folder; what each does is said in ``jobs.store.uploads``."""
+
+    def look(self, name: str, sha256: str, size: int) -> dict[str, Any]: ...
+
+    def parts(self, name: str, sha256: str, start: int, read: Read, progress: Progress) -> None:
+        """Write what ``read`` gives from ``start`` on; ``progress`` hears how many bytes are there."""
+
+    def end(self, name: str, sha256: str, size: int, replace: bool) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class Item:
+    """A file of this machine and the name that it gets under data/."""
+
+    path: Path
+    name: str
+
+
+def items(files: list[Path], name: str | None) -> list[Item]:
+    """What is to be copied where; ``name`` is ``--as``: a path, or a folder if it ends in /. Raises CronsembleError."""
+    if name is not None and not name.endswith("/") and len(files) > 1:
+        raise CronsembleError(f"--as {name}: {len(files)} files cannot have one name: end it with / to make it a folder")
+    found = []
+    for path in files:
+        if not path.is_file():
+            what = "a folder: name its files" if path.is_dir() else "no such file"
+            raise CronsembleError(f"{path}: {what}")
+        own = path.name if name is None else name + path.name if name.endswith("/") else name
+        try:
+            if any(part.startswith(".") for part in parts_of(own)):
+                raise Outside("it must not begin with a dot")
+        except Outside as error:
+            raise CronsembleError(f"--as {own}: a place under data/ in the store, e.g. inputs/{path.name}: {error}") from error
+        found.append(Item(path, own))
+    names = [item.name for item in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise CronsembleError(f"{name}: two files would have this name: put them one by one, with --as")
+    return found
+
+
+def put(target: Target, item: Item, replace: bool) -> None:
+    """Copy one file, and say what became of it; raises CronsembleError."""
+    size, digest = item.path.stat().st_size, _sha256(item.path)
+    there = target.look(item.name, digest, size)
+    if there["state"] == "same":
+        print(f"data/{item.name}: there already, {told(size)}, sha256 {digest[:12]}")
+        return
+    if there["state"] == "other" and not replace:
+        raise CronsembleError(f"data/{item.name}: another file is there: --replace puts this one in its place, --as beside it")
+    start = int(there["have"])
+    if start and _sha256(item.path, start) != there["hash"]:
+        start = 0
+    if start:
+        print(f"data/{item.name}: going on from {told(start)} of {told(size)}", file=sys.stderr, flush=True)
+    began = time.monotonic()
+    with _shown(item.name, size) as progress:
+        progress(start)
+        target.parts(item.name, digest, start, lambda at: _pieces(item.path, at), progress)
+    state = target.end(item.name, digest, size, replace)["state"]
+    if state == "damaged":
+        raise CronsembleError(
+            f"data/{item.name}: what arrived is not what was sent, or {item.path} changed meanwhile: put it again"
+        )
+    if state == "other":
+        raise CronsembleError(f"data/{item.name}: another file has come there meanwhile: --replace puts this one in its place")
+    rate = (size - start) / max(time.monotonic() - began, 1e-3)
+    print(f"data/{item.name}: {told(size)}, sha256 {digest[:12]}, {told(rate)}/s")
+
+
+def told(size: float) -> str:
+    """A number of bytes for people."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            break
+        size /= 1000
+    return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+
+
+def _sha256(path: Path, size: int | None = None) -> str:
+    """Of a file, or of its first bytes."""
+    digest = hashlib.sha256()
+    left = path.stat().st_size if size is None else size
+    with open(path, "rb") as file:
+        while left > 0 and (block := file.read(min(PIECE, left))):
+            digest.update(block)
+            left -= len(block)
+    return digest.hexdigest()
+
+
+def _pieces(path: Path, start: int) -> Iterator[bytes]:
+    with open(path, "rb") as file:
+        file.seek(start)
+        while piece := file.read(PIECE):
+            yield piece
+
+
+@contextmanager
+def _shown(name: str, size: int) -> Iterator[Progress]:
+    """A bar on a terminal; elsewhere a line now and then."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(name, total=size)
+            yield lambda done: bar.update(task, completed=done)
+        return
+    last = time.monotonic()
+
+    def say(done: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > OFTEN:
+            last = time.monotonic()
+            print(f"data/{name}: {told(done)} of {told(size)}", file=sys.stderr, flush=True)
+
+    yield say
+
+
+class Here:
+    """The data folder of a store that this machine has."""
+
+    def __init__(self, store: Store) -> None:
+        self._uploads = Uploads(store.root)
+        self.look, self.end = self._uploads.look, self._uploads.end
+
+    def parts(self, name: str, sha256: str, start: int, read: Read, progress: Progress) -> None:
+        for piece in read(start):
+            start = int(self._uploads.part(name, sha256, start, piece)["have"])
+            progress(start)
+
+
+def put_all(chosen: list[Item], target: Target, replace: bool) -> None:
+    for item in chosen:
+        put(target, item, replace)

@@ -1,0 +1,54 @@
+"""When a CronJob fires before and after an edit, and which past slot the edit leaves to be run late."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from cronjobs.fire_times import fires, schedule
+from cronjobs.fire_times.missed import due
+from scheduler.kube.objects import last
+from scheduler.sync.plan import Fires
+
+
+def forecast(live: Mapping[str, Any] | None, spec: Mapping[str, Any], now: datetime) -> Fires:
+    """Of a CronJob that gets this spec; ``live`` is None for a new one."""
+    if live is None:
+        return Fires(None, next_fire(spec, now, now))
+    return Fires(next_fire(live["spec"], now, last(live)), next_fire(spec, now, last(live)), _latent(live, spec, now))
+
+
+def next_fire(spec: Mapping[str, Any], now: datetime, anchor: datetime) -> str | None:
+    """The next fire time after ``now`` as ISO 8601, whether or not it is suspended; None for never or for a wrong schedule."""
+    try:
+        found = schedule.parse(spec["schedule"])
+    except schedule.ScheduleError:
+        return None
+    if found.every is not None:
+        return next((iso(each) for each in fires.fires(found, "UTC", anchor) if each > now), None)
+    # Fire times are whole minutes: every instant of a minute has the same next one.
+    return _after(spec["schedule"], spec.get("timeZone") or "UTC", now.replace(second=0, microsecond=0))
+
+
+@functools.lru_cache(maxsize=8192)
+def _after(expression: str, timezone: str, minute: datetime) -> str | None:
+    return next((iso(each) for each in fires.fires(schedule.parse(expression), timezone, minute)), None)
+
+
+def _latent(live: Mapping[str, Any], spec: Mapping[str, Any], now: datetime) -> str | None:
+    # An edit only asks for the next time; what the new schedule has passed since the last scheduled time waits for
+    # another event of the CronJob. Only the latest is run, and none that is older than the starting deadline.
+    if spec.get("suspend", live["spec"].get("suspend")):
+        return None
+    zone, deadline = spec.get("timeZone") or "UTC", spec.get("startingDeadlineSeconds")
+    try:
+        found = due(schedule.parse(spec["schedule"]), zone, last(live), now, deadline)
+    except schedule.ScheduleError:
+        return None
+    return iso(found.time) if found.time else None
+
+
+def iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
