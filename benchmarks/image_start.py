@@ -34,7 +34,7 @@ print(json.dumps(told))
 """
 
 
-def measure(engine: containers.Engine, backend: str) -> dict[str, float]:
+def measure(engine: containers.ContainerEngine, backend: str) -> dict[str, float]:
     """Seconds since the engine was asked: started, imported, stepped."""
     env = {
         "KERAS_BACKEND": backend,

@@ -25,11 +25,11 @@ from cluster.node import running_node  # noqa: E402
 from history import build  # noqa: E402
 from jobs import contract as c  # noqa: E402
 from scheduler.config import load  # noqa: E402
-from scheduler.history.query import History, Wish  # noqa: E402
-from scheduler.kube.client import Api  # noqa: E402
+from scheduler.history.query import History, HistoryQuery  # noqa: E402
+from scheduler.kube.client import KubeClient  # noqa: E402
 from scheduler.kube.target import ClusterTarget  # noqa: E402
 from scheduler.stores.remote import connect  # noqa: E402
-from scheduler.stores.remote.reader_pod import Reader  # noqa: E402
+from scheduler.stores.remote.reader_pod import ReaderPod  # noqa: E402
 from scheduler.stores.remote.store import RemoteStore  # noqa: E402
 
 CLI = [sys.executable, "-c", "from scheduler.cli import main; main()", "history"]
@@ -67,17 +67,17 @@ def took(command: list[str], **options: object) -> float:
 def parts(config: Path, kubeconfig: Path) -> dict[str, float]:
     """One look in this process, by parts; seconds, and bytes that were received."""
     experiment = load(config)
-    with Api(ClusterTarget(kubeconfig).access()) as api:
-        reader = Reader(api, experiment, lambda text: None)
+    with KubeClient(ClusterTarget(kubeconfig).access()) as api:
+        reader = ReaderPod(api, experiment, lambda text: None)
         began = time.perf_counter()
-        store = RemoteStore(connect.root_of(experiment, api.access), "bench", reader.open)
+        store = RemoteStore(connect.mirror_folder(experiment, api.access), "bench", reader.open)
         try:
             store.connect()
             opened = time.perf_counter()
             store.update(experiment.name)
             updated = time.perf_counter()
             received = store.received
-            History(store, experiment.name, "UTC", time.time()).rows(Wish(limit=50))
+            History(store, experiment.name, "UTC", time.time()).rows(HistoryQuery(limit=50))
             told = time.perf_counter()
         finally:
             store.close()
@@ -124,8 +124,8 @@ def copied(cluster: Cluster, namespace: str, config: Path, folder: Path) -> dict
     experiment = load(config)
     # Nobody speaks with the pod while it is used for this.
     os.environ["CRONSEMBLE_READER_IDLE"] = "1800"
-    with Api(ClusterTarget(cluster.kubeconfig).access()) as api:
-        reader = Reader(api, experiment, lambda text: None)
+    with KubeClient(ClusterTarget(cluster.kubeconfig).access()) as api:
+        reader = ReaderPod(api, experiment, lambda text: None)
         with reader.open():
             pod = next(iter(cluster.objects("pod", namespace)))["metadata"]["name"]
             kubectl = f"{cluster.plane and cluster.plane.binaries / 'kubectl'} exec -n {namespace} {pod} --"

@@ -12,7 +12,7 @@ from jobs.contract import ENSEMBLE_TASK, member_task, seed_of
 
 
 @dataclass(frozen=True)
-class Context:
+class ExperimentContext:
     """What all tasks of one synchronised or started experiment share."""
 
     experiment: Experiment
@@ -33,7 +33,7 @@ def data_config(experiment: Experiment, code: str) -> dict[str, Any]:
     return {**told, "key": hashlib.sha256(key.encode()).hexdigest()[:8]}
 
 
-def train_task(context: Context, member: Member) -> dict[str, Any]:
+def train_task(context: ExperimentContext, member: Member) -> dict[str, Any]:
     """The resolved configuration of a member's trainings; without a seed given, a run's own is from its slot."""
     return {
         **_shared(context, member_task(member.name)),
@@ -47,7 +47,7 @@ def train_task(context: Context, member: Member) -> dict[str, Any]:
     }
 
 
-def ensemble_task(context: Context, ensemble: Ensemble) -> dict[str, Any]:
+def ensemble_task(context: ExperimentContext, ensemble: Ensemble) -> dict[str, Any]:
     """The resolved configuration of the ensemble."""
     members = list(context.experiment.members.values())
     return {
@@ -61,7 +61,7 @@ def ensemble_task(context: Context, ensemble: Ensemble) -> dict[str, Any]:
     }
 
 
-def _shared(context: Context, task: str) -> dict[str, Any]:
+def _shared(context: ExperimentContext, task: str) -> dict[str, Any]:
     experiment = context.experiment
     return {
         "schema": 1,

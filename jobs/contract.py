@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from enum import Enum
 from typing import Any
 
 SCHEMA = 1
@@ -77,11 +78,57 @@ GIVES_WAY = 75
 INTERRUPTED = 143
 DEADLINE = "deadline"
 """What was observed of a Job whose time was over before its run had ended."""
-NO_QUORUM = "no quorum"
-"""The status of an ensemble's try that too few members gave a prediction to."""
+
+
+class _Word(str, Enum):  # noqa: UP042 (Python 3.9 has no StrEnum)
+    """A word of the store's files: written and compared as its text."""
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.value, spec)
+
+
+class Status(_Word):
+    """What became of a slot or a run."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    NO_QUORUM = "no quorum"
+    """Of an ensemble: too few members gave a prediction."""
+    INTERRUPTED = "interrupted"
+    DIED = "died"
+    """It ended without writing down how."""
+    RUNNING = "running"
+    MISSED = "missed"
+    SKIPPED = "skipped"
+    """Another run of the task was running, and its concurrency is ``forbid``."""
+    SUSPENDED = "suspended"
+    DUE = "due"
+    NOT_YET_DUE = "not yet due"
+    UNKNOWN = "unknown"
+
+
+class RunKind(_Word):
+    """Why a run was started."""
+
+    SCHEDULED = "scheduled"
+    MANUAL = "manual"
+    RERUN = "rerun"
+    BACKFILL = "backfill"
+
+
+class Evidence(_Word):
+    """How a status is known: written by the run, seen on the cluster in time, or concluded afterwards."""
+
+    RECORDED = "recorded"
+    OBSERVED = "observed"
+    INFERRED = "inferred"
+    UNKNOWN = "unknown"
+
 
 ENSEMBLE_TASK = "ensemble"
-KINDS = ("scheduled", "manual", "rerun", "backfill")
 
 _LAST_MINUTE = 4_223_371_679  # of the year 9999
 _RUN = re.compile(r"(?P<name>[a-z0-9]([-a-z0-9]*[a-z0-9])?)-(?P<minute>[0-9]{1,10})(-r(?P<attempt>[1-9][0-9]*))?")
@@ -146,12 +193,12 @@ def seed_of(*parts: object) -> int:
     return int.from_bytes(digest[:4], "big") & 0x7FFFFFFF
 
 
-def fault(revision: Mapping[str, Any]) -> str:
+def revision_problem(revision: Mapping[str, Any]) -> str:
     """Why this is no revision, or nothing."""
     if not isinstance(revision.get("revision"), int):
         return "it has no number"
     try:
-        moment(revision)
+        revision_time(revision)
     except (KeyError, TypeError, ValueError):
         return "its time is none"
     told = revision.get("tasks", {})
@@ -160,7 +207,7 @@ def fault(revision: Mapping[str, Any]) -> str:
     return ""
 
 
-def moment(revision: Mapping[str, Any]) -> float:
+def revision_time(revision: Mapping[str, Any]) -> float:
     """Since when it holds, in seconds since 1970 in UTC."""
     time = datetime.fromisoformat(revision["time"])
     if time.tzinfo is None:

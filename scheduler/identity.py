@@ -7,7 +7,7 @@ import os
 import socket
 
 
-def who() -> str:
+def current_user() -> str:
     """user@host of this process."""
     try:
         user = getpass.getuser()

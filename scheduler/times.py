@@ -15,7 +15,7 @@ _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:?[0-9]{2}")
 _ARCHIVED = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2})([0-9]{2}Z)")
 
 
-def minutes(text: str, timezone: str, now: float, what: str) -> tuple[int, int]:
+def parse_period(text: str, timezone: str, now: float, what: str) -> tuple[int, int]:
     """The first and last minute since 1970 that a text means: a whole day for a date; raises CronsembleError.
 
     A time without a zone is in ``timezone``, where a time that clocks show twice means both. ``what`` names the option.

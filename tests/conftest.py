@@ -34,7 +34,7 @@ def keras3() -> Path:
 def _image(reference: str) -> str:
     try:
         engine = containers.find_engine()
-    except containers.NoEngine as error:
+    except containers.NoContainerEngine as error:
         missing(f"no container engine: {error}")
     if containers.image_id(engine, reference) is None:
         missing(f"there is no image {reference}: run `make images`")

@@ -47,7 +47,7 @@ class Builder:
         assert self.store.add_revision(self.experiment, {"revision": number, **told, **held, "tasks": whole, "folded": 1})
 
     def note(self, time: str, event: str, **more: Any) -> None:
-        self.store.note(
+        self.store.add_note(
             self.experiment, "here", {"time": iso(at(time).timestamp()), "event": event, "engine": "host:here", **more}
         )
 

@@ -100,12 +100,12 @@ def test_wrong_input_is_one_line(tmp_path: Path, arguments: list[str], code: int
 @pytest.mark.parametrize("text", ["0001-01-01", "9999-12-31", "0004-06-01T00:00Z", "9999-12-31T23:59-12:00"])
 def test_far_dates_are_refused(text: str) -> None:
     with pytest.raises(CronsembleError, match="--from"):
-        upcoming.before("--from", text, "America/Santiago")
+        upcoming.parse_start("--from", text, "America/Santiago")
 
 
 def test_a_date_before_1970_is_answered() -> None:
-    after = upcoming.before("--from", "1912-06-01", "UTC")
-    (first,) = upcoming.of_expression(upcoming.read("0 9 * * 6", "UTC"), "UTC", after, None, 1)
+    after = upcoming.parse_start("--from", "1912-06-01", "UTC")
+    (first,) = upcoming.fires_of_expression(upcoming.read("0 9 * * 6", "UTC"), "UTC", after, None, 1)
     assert first == datetime(1912, 6, 1, 9, tzinfo=UTC)
 
 
@@ -165,4 +165,4 @@ def test_past_runs_and_slots_are_read_from_the_store(tmp_path: Path) -> None:
     [(0, "0s"), (45, "45s"), (3600, "1h"), (3661, "1h 1m"), (90_000, "1d 1h"), (86_401, "1d")],
 )
 def test_lengths(duration: float, expected: str) -> None:
-    assert upcoming.length(duration) == expected
+    assert upcoming.format_duration(duration) == expected

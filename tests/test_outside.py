@@ -21,7 +21,7 @@ from jobs.store.files import read_json, to_json, write_file
 from scheduler.config import ConfigErrors, load
 from scheduler.errors import CronsembleError, UnknownRun
 from scheduler.snapshots.program import build_program
-from scheduler.snapshots.user_code import user_code
+from scheduler.snapshots.user_code import build_user_code
 from scheduler.stores import find_run
 from stores import Builder
 from supervised import supervise
@@ -82,7 +82,7 @@ def test_a_link_among_the_code_is_not_followed_out_of_the_folder(tmp_path: Path)
     (folder / "lib" / "stolen.py").symlink_to(tmp_path / "secret.py")
     (folder / "config.yaml").write_text("experiment: e\nbackends: {jax: {}}\ncode: [lib]\n")
     with pytest.raises(CronsembleError, match="stolen.py: a link that leads outside the configuration's folder"):
-        user_code(load(folder / "config.yaml"))
+        build_user_code(load(folder / "config.yaml"))
 
 
 @pytest.mark.parametrize("name", ["../x.npz", "/etc/x.npz", "link/x.npz", "2026-11-20.npz"])
@@ -114,7 +114,7 @@ def test_no_name_of_a_run_leads_out_of_the_store(tmp_path: Path, name: str) -> N
     builder.run("train-a", "2026-11-20T01:00")
     builder.run("train-a", "2026-11-21T01:00")
     with pytest.raises(UnknownRun):
-        find_run.find(builder.store, "e", name)
+        find_run.find_run(builder.store, "e", name)
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ def date_of(day: int) -> tuple[int, int, int]:
     return (year + era * 400 + (month >= 10), month + (3 if month < 10 else -9), number)
 
 
-class Plan:
+class CompiledSchedule:
     """What a schedule of five fields names: seconds of a day, and days."""
 
     def __init__(self, schedule: Schedule) -> None:
@@ -81,5 +81,5 @@ class Plan:
 
 
 @lru_cache(maxsize=4096)
-def plan(schedule: Schedule) -> Plan:
-    return Plan(schedule)
+def compile_schedule(schedule: Schedule) -> CompiledSchedule:
+    return CompiledSchedule(schedule)

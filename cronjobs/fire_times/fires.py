@@ -16,7 +16,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from cronjobs.fire_times.calendar import Plan, date_of, day_of, plan
+from cronjobs.fire_times.calendar import CompiledSchedule, compile_schedule, date_of, day_of
 from cronjobs.fire_times.schedule import Schedule
 from cronjobs.fire_times.zones import DAY, LAST, Zone, zone
 
@@ -76,7 +76,7 @@ def instants(schedule: Schedule, area: Zone, after: int, anchor: int | None = No
     if schedule.every is not None:
         yield from _every(schedule.every, after, after if anchor is None else anchor)
         return
-    named = plan(schedule)
+    named = compile_schedule(schedule)
     if not named.seconds:
         return
     last: int | None = after
@@ -97,7 +97,7 @@ def _every(delay: int, after: int, anchor: int) -> Iterator[int]:
         yield at
 
 
-def _calm(named: Plan, area: Zone, after: int) -> Iterator[int]:
+def _calm(named: CompiledSchedule, area: Zone, after: int) -> Iterator[int]:
     """The fire times after an instant as long as no shift is near: perhaps none, and never one too many."""
     if after >= _BEYOND or not area.quiet(after - 2 * DAY, after + DAY + _MORE):
         return
@@ -131,7 +131,7 @@ def _calm(named: Plan, area: Zone, after: int) -> Iterator[int]:
         previous = each
 
 
-def following(named: Plan, area: Zone, after: int, strict: bool = False) -> int | None:
+def following(named: CompiledSchedule, area: Zone, after: int, strict: bool = False) -> int | None:
     """The fire time after an instant by the library's own steps (SpecSchedule.Next); None after five years.
 
     ``reset`` is the library's ``added``: whether the smaller units are at their beginning already.
@@ -189,7 +189,7 @@ def following(named: Plan, area: Zone, after: int, strict: bool = False) -> int 
             local = at + area.offset(at)
 
 
-def _month(named: Plan, area: Zone, at: int) -> tuple[int, bool]:
+def _month(named: CompiledSchedule, area: Zone, at: int) -> tuple[int, bool]:
     """The first named month after ``at``, and whether a year ended on the way."""
     while True:
         day, second = divmod(at + area.offset(at), DAY)
@@ -200,7 +200,7 @@ def _month(named: Plan, area: Zone, at: int) -> tuple[int, bool]:
             return at, month == 1
 
 
-def _day(named: Plan, area: Zone, at: int, strict: bool) -> tuple[int, bool]:
+def _day(named: CompiledSchedule, area: Zone, at: int, strict: bool) -> tuple[int, bool]:
     """The first named day after ``at``, and whether a month ended on the way."""
     while True:
         day, second = divmod(at + area.offset(at), DAY)
@@ -227,7 +227,7 @@ def _day(named: Plan, area: Zone, at: int, strict: bool) -> tuple[int, bool]:
             return at, first
 
 
-def _hour(named: Plan, area: Zone, at: int) -> tuple[int, bool]:
+def _hour(named: CompiledSchedule, area: Zone, at: int) -> tuple[int, bool]:
     """The first named hour after ``at``, and whether a day was seen to end on the way."""
     while True:
         at += 3600
@@ -236,7 +236,7 @@ def _hour(named: Plan, area: Zone, at: int) -> tuple[int, bool]:
             return at, hour == 0
 
 
-def _minute(named: Plan, area: Zone, at: int) -> tuple[int, bool]:
+def _minute(named: CompiledSchedule, area: Zone, at: int) -> tuple[int, bool]:
     """The first named minute after ``at``, and whether an hour ended on the way."""
     if area.quiet(at, at + 3600):
         minute = (at + area.offset(at)) % 3600 // 60

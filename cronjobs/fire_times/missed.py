@@ -15,7 +15,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
-class Due:
+class MissedTimes:
     """What the controller finds when it looks: the one time that it would start, and how many it has missed.
 
     ``missed`` is its own estimate: none before the first time, few, or many (over 100; only a warning). A time of
@@ -27,7 +27,9 @@ class Due:
     missed: Literal["none", "few", "many"]
 
 
-def due(schedule: Schedule, timezone: str, since: datetime, now: datetime, starting_deadline: int | None = None) -> Due:
+def most_recent_missed(
+    schedule: Schedule, timezone: str, since: datetime, now: datetime, starting_deadline: int | None = None
+) -> MissedTimes:
     """The latest fire time not yet run, at ``now``.
 
     ``since`` is the last scheduled time, or the CronJob's creation; ``starting_deadline`` in seconds raises it.
@@ -40,16 +42,16 @@ def due(schedule: Schedule, timezone: str, since: datetime, now: datetime, start
     area = zone(timezone)
     first, second = [*islice(instants(schedule, area, start), 2), None, None][:2]
     if first is None or at < first:
-        return Due(None, "none")
+        return MissedTimes(None, "none")
     if second is None:
         # The controller takes it for a schedule that makes no sense, and starts nothing.
-        return Due(None, "none")
+        return MissedTimes(None, "none")
     if at < second:
-        return Due(_EPOCH + timedelta(seconds=first), "none")
+        return MissedTimes(_EPOCH + timedelta(seconds=first), "none")
     apart = second - first
     missed = (at - first) // apart + 1
     latest = _latest(schedule, area, first + (missed - 2) * apart, at)
-    return Due(None if latest is None else _EPOCH + timedelta(seconds=latest), "many" if missed > 100 else "few")
+    return MissedTimes(None if latest is None else _EPOCH + timedelta(seconds=latest), "many" if missed > 100 else "few")
 
 
 def _latest(schedule: Schedule, area: Zone, after: int, last: int) -> int | None:

@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
-from cronjobs.fire_times.calendar import plan
+from cronjobs.fire_times.calendar import compile_schedule
 from cronjobs.fire_times.fires import instants, seconds
 from cronjobs.fire_times.schedule import Schedule
 from cronjobs.fire_times.zones import DAY, Zone, zone
@@ -25,7 +25,7 @@ def surprises(schedule: Schedule, timezone: str, now: datetime) -> list[str]:
     area, start = zone(timezone), seconds(now)
     if next(instants(schedule, area, start), None) is None:
         return [f"never fires: in the five years from {now:%Y-%m-%d} there is no such time; change the day or the month"]
-    if len(plan(schedule).hours) == 24:
+    if len(compile_schedule(schedule).hours) == 24:
         return []  # it goes on through a shift, as often as before
     found = []
     for shift, before, since in area.shifts(start, seconds(now + AHEAD)):
@@ -37,7 +37,7 @@ def _around(schedule: Schedule, area: Zone, timezone: str, shift: int, before: i
     """What differs around a shift between what the calendar names and what clocks show at the fire times."""
     first = (shift + min(before, since)) // DAY - 1
     last = (shift + max(before, since)) // DAY + 2
-    named = plan(schedule)
+    named = compile_schedule(schedule)
     days = [day for day in islice(named.days(first), last - first) if day < last]
     expected = {day * DAY + second for day in days for second in named.seconds}
     shown: Counter[int] = Counter()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cronjobs.objects import labels
-from cronjobs.objects.volumes import Unbuildable
+from cronjobs.objects.volumes import ObjectsError
 from jobs import contract as c
 
 LARGEST = 1 << 20
@@ -53,7 +53,7 @@ def mounted(pod: Mapping[str, Any]) -> set[str]:
 def _snapshot(namespace: str, component: str, name: Callable[[str], str], key: str, data: bytes, hint: str) -> dict[str, Any]:
     digest = hashlib.sha256(data).hexdigest()
     if len(data) > LARGEST:
-        raise Unbuildable(f"the {component} has {len(data):,} bytes, at most {LARGEST:,} fit a ConfigMap{hint}")
+        raise ObjectsError(f"the {component} has {len(data):,} bytes, at most {LARGEST:,} fit a ConfigMap{hint}")
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",

@@ -7,7 +7,7 @@ from typing import Any
 from cronjobs.experiment import Experiment
 
 
-def confined(experiment: Experiment) -> dict[str, Any]:
+def confined_pod(experiment: Experiment) -> dict[str, Any]:
     """The part of a pod's spec: not root, the runtime's seccomp profile, no token, no service links."""
     cluster = experiment.cluster
     return {

@@ -12,14 +12,14 @@ from cronjobs.experiment import Ensemble, Experiment, Task
 from cronjobs.objects import labels
 from cronjobs.objects.config_maps import LARGEST, code_map, mounted, program_map, revisions_name
 from cronjobs.objects.pods import ensemble_pod, image_of, train_pod
-from cronjobs.objects.volumes import Unbuildable, store_volume
-from cronjobs.tasks import Context
+from cronjobs.objects.volumes import ObjectsError, store_volume
+from cronjobs.tasks import ExperimentContext
 from jobs import contract as c
 
-__all__ = ["Unbuildable", "cron_jobs", "desired", "mounted", "notes", "revisions_name"]
+__all__ = ["ObjectsError", "cron_jobs", "desired", "mounted", "notes", "revisions_name"]
 
 
-def desired(context: Context, program: bytes, code: bytes | None) -> list[dict[str, Any]]:
+def desired(context: ExperimentContext, program: bytes, code: bytes | None) -> list[dict[str, Any]]:
     """All objects of an experiment in the order of their making: ConfigMaps, then CronJobs.
 
     ``context`` holds the hashes of ``program`` and ``code``. None at all without a schedule. Raises Unbuildable.
@@ -30,7 +30,7 @@ def desired(context: Context, program: bytes, code: bytes | None) -> list[dict[s
     return [*maps, *scheduled] if scheduled else []
 
 
-def cron_jobs(context: Context) -> Iterator[dict[str, Any]]:
+def cron_jobs(context: ExperimentContext) -> Iterator[dict[str, Any]]:
     """The CronJobs of the tasks that have a schedule, members first; raises Unbuildable."""
     experiment = context.experiment
     _check(experiment)
@@ -64,10 +64,10 @@ def _check(experiment: Experiment) -> None:
     for need in needs:
         try:
             need()
-        except Unbuildable as error:
+        except ObjectsError as error:
             problems += error.problems
     if problems:
-        raise Unbuildable(*problems)
+        raise ObjectsError(*problems)
 
 
 def _runtimes(experiment: Experiment) -> list[str]:
@@ -122,5 +122,5 @@ def _cron_job(experiment: Experiment, name: str, task: Task, pod: dict[str, Any]
     # Only the ensemble has a container for each member; the configuration file bounds the others.
     size = len(msgspec.json.encode(made)) if isinstance(task, Ensemble) else 0
     if size > LARGEST:
-        raise Unbuildable(f"{name}: its CronJob has {size:,} bytes, at most {LARGEST:,} fit: split the experiment")
+        raise ObjectsError(f"{name}: its CronJob has {size:,} bytes, at most {LARGEST:,} fit: split the experiment")
     return made

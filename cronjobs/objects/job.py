@@ -20,7 +20,7 @@ TOOL = "/cronsemble/tool"
 
 
 @dataclass(frozen=True)
-class Steps:
+class JobSteps:
     """The steps of a run: each one's arguments and its image."""
 
     steps: tuple[tuple[tuple[str, ...], str], ...]
@@ -29,7 +29,7 @@ class Steps:
 
 
 @dataclass(frozen=True)
-class Await:
+class WaitFor:
     """What an ensemble waits for before its first step: runs with their retries, for so many seconds, by today's ``program``."""
 
     runs: Mapping[str, int]
@@ -40,7 +40,7 @@ class Await:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class JobRequest:
     """A run to be made: its name, its resolved configuration, its kind, and the variables that its steps get.
 
     ``command`` is what the Jobs of one command have in common, ``invocation`` what their records have.
@@ -49,14 +49,14 @@ class Wanted:
     run: c.RunId
     task: Mapping[str, Any]
     kind: str
-    steps: Steps
+    steps: JobSteps
     command: str
     invocation: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
-    waits: Await | None = None
+    waits: WaitFor | None = None
 
 
-def job(experiment: Experiment, wanted: Wanted) -> dict[str, Any]:
+def job(experiment: Experiment, wanted: JobRequest) -> dict[str, Any]:
     """The Job of a run. No CronJob owns it, so none counts it for its concurrency or removes it by its history limits.
 
     ``experiment`` says what pods may use, where they may run and where the store is; what comes out is told by ``wanted`` alone.
@@ -126,7 +126,7 @@ def _any_member(experiment: Experiment) -> Member:
     return next(iter(experiment.members.values()))
 
 
-def _await(experiment: Experiment, task: Task, waits: Await) -> dict[str, Any]:
+def _await(experiment: Experiment, task: Task, waits: WaitFor) -> dict[str, Any]:
     told = {"runs": dict(waits.runs), "until": waits.until}
     made = pods.container(experiment, task, ("await",), waits.image, 1, {c.ENV_AWAIT: json.dumps(told, sort_keys=True)})
     made["command"][1] = f"{TOOL}/{c.PROGRAM_FILE}"

@@ -9,9 +9,9 @@ from typing import Any
 from cronjobs.experiment import Ensemble, Experiment, Member, Task
 from cronjobs.objects import labels, quantities
 from cronjobs.objects.config_maps import code_name, program_name, revisions_name
-from cronjobs.objects.confinement import confined, container_security
-from cronjobs.objects.volumes import Unbuildable, store_volume
-from cronjobs.tasks import Context, ensemble_task, train_task
+from cronjobs.objects.confinement import confined_pod, container_security
+from cronjobs.objects.volumes import ObjectsError, store_volume
+from cronjobs.tasks import ExperimentContext, ensemble_task, train_task
 from jobs import contract as c
 
 STORE = "/store"
@@ -31,10 +31,10 @@ def image_of(experiment: Experiment, runtime: str) -> str:
     if isinstance(known, Mapping) and known.get("image"):
         return str(known["image"])
     what = "an interpreter" if isinstance(known, Mapping) else "a virtual environment"
-    raise Unbuildable(f"runtimes.{runtime} is {what} here; name its image: cluster.images.{runtime}")
+    raise ObjectsError(f"runtimes.{runtime} is {what} here; name its image: cluster.images.{runtime}")
 
 
-def train_pod(context: Context, member: Member) -> dict[str, Any]:
+def train_pod(context: ExperimentContext, member: Member) -> dict[str, Any]:
     """The pod template of a member's trainings."""
     experiment = context.experiment
     steps = [(["prepare"], image_of(experiment, "keras3")), (["train"], image_of(experiment, member.runtime))]
@@ -43,7 +43,7 @@ def train_pod(context: Context, member: Member) -> dict[str, Any]:
     return template(experiment, member, configuration, made)
 
 
-def ensemble_pod(context: Context, ensemble: Ensemble) -> dict[str, Any]:
+def ensemble_pod(context: ExperimentContext, ensemble: Ensemble) -> dict[str, Any]:
     """The pod template of the ensemble: each member predicts in its own runtime, one after the other."""
     experiment = context.experiment
     keras3 = image_of(experiment, "keras3")
@@ -63,7 +63,7 @@ def template(experiment: Experiment, task: Task, configuration: Mapping[str, Any
     cluster = experiment.cluster
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
-        **confined(experiment),
+        **confined_pod(experiment),
         "initContainers": steps[:-1],
         "containers": steps[-1:],
         "volumes": _volumes(experiment, task, configuration["snapshot"]),
@@ -81,7 +81,7 @@ def template(experiment: Experiment, task: Task, configuration: Mapping[str, Any
     text = json.dumps(configuration, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     size = len(text.encode())
     if size > LARGEST_TASK:
-        raise Unbuildable(
+        raise ObjectsError(
             f"the configuration of {configuration['task']} has {size:,} bytes, at most {LARGEST_TASK:,} reach a process: "
             "shorten hyperparameters or env, or split the experiment"
         )

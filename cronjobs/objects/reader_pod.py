@@ -6,7 +6,7 @@ from typing import Any
 
 from cronjobs.experiment import Experiment, Task
 from cronjobs.objects import labels
-from cronjobs.objects.confinement import confined, container_security
+from cronjobs.objects.confinement import confined_pod, container_security
 from cronjobs.objects.pods import PULL, STORE, image_of
 from cronjobs.objects.volumes import store_volume
 
@@ -60,7 +60,7 @@ def reader_pod(experiment: Experiment, name: str, by: str, idle: float = IDLE) -
         "restartPolicy": "Never",
         "activeDeadlineSeconds": LONGEST,
         "terminationGracePeriodSeconds": 1,
-        **confined(experiment),
+        **confined_pod(experiment),
         "containers": [container],
         "volumes": [{"name": "store", **store_volume(experiment)}, {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}],
     }

@@ -12,7 +12,7 @@ LEVELS = ("restricted", "baseline", "privileged")
 """Pod Security's levels, the strictest first."""
 
 
-class Unbuildable(ValueError):
+class ObjectsError(ValueError):
     """The configuration is right, but a cluster cannot run it: ``problems`` name keys and what to type, a line each."""
 
     def __init__(self, *problems: str) -> None:
@@ -21,7 +21,7 @@ class Unbuildable(ValueError):
 
 
 @dataclass(frozen=True)
-class Security:
+class PodSecurity:
     """The strictest Pod Security level that admits the pods, and what keeps them from a stricter one."""
 
     level: str
@@ -36,7 +36,7 @@ def store_volume(experiment: Experiment) -> dict[str, Any]:
     """The source of the store's volume; raises Unbuildable for a folder of this machine."""
     store = experiment.store
     if not isinstance(store, dict):
-        raise Unbuildable(
+        raise ObjectsError(
             f"store: {store} is a folder of this machine: for a cluster type store: {{claim: NAME}}, "
             "{nfs: {server: HOST, path: PATH}} or {host_path: PATH}"
         )
@@ -48,7 +48,7 @@ def store_volume(experiment: Experiment) -> dict[str, Any]:
     return {"hostPath": {"path": store["host_path"], "type": "Directory"}}
 
 
-def security(experiment: Experiment) -> Security:
+def pod_security(experiment: Experiment) -> PodSecurity:
     """The Pod Security level that the store needs; raises Unbuildable like :func:`store_volume`.
 
     Levels as in Kubernetes' Pod Security Standards: ``restricted`` admits of these volumes only the claim,
@@ -56,10 +56,10 @@ def security(experiment: Experiment) -> Security:
     """
     volume = store_volume(experiment)
     if "nfs" in volume:
-        return Security("baseline", "store.nfs is mounted by the pods themselves")
+        return PodSecurity("baseline", "store.nfs is mounted by the pods themselves")
     if "hostPath" in volume:
-        return Security("privileged", "store.host_path is a folder of the node")
-    return Security("restricted", "")
+        return PodSecurity("privileged", "store.host_path is a folder of the node")
+    return PodSecurity("restricted", "")
 
 
 def claim_name(experiment: Experiment) -> str:
@@ -74,7 +74,7 @@ def persistent_volume(experiment: Experiment) -> list[dict[str, Any]]:
     source = store_volume(experiment)
     if "persistentVolumeClaim" in source:
         claim = source["persistentVolumeClaim"]["claimName"]
-        raise Unbuildable(f"store.claim: {claim} is a claim already: --volume makes one for nfs or host_path")
+        raise ObjectsError(f"store.claim: {claim} is a claim already: --volume makes one for nfs or host_path")
     namespace, claim = experiment.cluster["namespace"], claim_name(experiment)
     volume = f"{namespace}-{claim}"
     named = {"labels": {labels.NAME: labels.OURS}}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from math import inf
 
 from cronjobs.revisions.expected import expected, following
-from cronjobs.revisions.revisions import Span
+from cronjobs.revisions.revisions import SchedulePeriod
 
 LATER, DEADLINE, EDIT = "a later time came", "its starting deadline passed", "the schedule was edited"
 MOST = 100
@@ -21,7 +21,7 @@ MOST = 100
 
 
 @dataclass(frozen=True)
-class Known:
+class TaskHistory:
     """What is known of one task. Slots are minutes since 1970.
 
     ``spans`` are its plans, the last one holding; ``started`` the slots that have a run of the schedule, at least those
@@ -29,7 +29,7 @@ class Known:
     ``settled`` the minute up to which the fate of every slot but that one has been told.
     """
 
-    spans: Sequence[Span]
+    spans: Sequence[SchedulePeriod]
     started: Collection[int]
     active: Collection[int]
     waiting: int | None
@@ -53,7 +53,7 @@ class Decision:
     wake: float
 
 
-def decide(known: Known, now: float) -> Decision:
+def decide(known: TaskHistory, now: float) -> Decision:
     """The decision at ``now``, in seconds since 1970."""
     span = known.spans[-1]
     plan, minute = span.plan, int(now // 60)
@@ -79,7 +79,7 @@ def decide(known: Known, now: float) -> Decision:
     return Decision(start, replaced, waits, lost, settled, coming, wake)
 
 
-def since(spans: Sequence[Span]) -> float:
+def since(spans: Sequence[SchedulePeriod]) -> float:
     """When the schedule that holds came to hold: other changes of a plan leave due what was due."""
     start = spans[-1].start
     for later, before in zip(reversed(spans), list(reversed(spans))[1:], strict=False):
@@ -91,7 +91,7 @@ def since(spans: Sequence[Span]) -> float:
     return start
 
 
-def _latest(known: Known, now: float, deadline: float) -> int | None:
+def _latest(known: TaskHistory, now: float, deadline: float) -> int | None:
     """The latest time that passed and is not begun, if it is within the deadline and later than any that was begun."""
     # A clock that was set back finds times begun that lie ahead of it: they say nothing of those before.
     last = max((each for each in known.started if each * 60 <= now), default=None)
@@ -105,7 +105,7 @@ def _latest(known: Known, now: float, deadline: float) -> int | None:
     return None
 
 
-def _lost(known: Known, candidate: int | None, now: float, deadline: float) -> list[tuple[int, str]]:
+def _lost(known: TaskHistory, candidate: int | None, now: float, deadline: float) -> list[tuple[int, str]]:
     floor = since(known.spans)
     slots = {slot: span for slot, span in expected(known.spans, known.settled * 60 + 59, now) if not span.plan.suspend}
     gone = set(slots)

@@ -9,15 +9,15 @@ from zoneinfo import ZoneInfoNotFoundError
 from cronjobs.fire_times.fires import instants
 from cronjobs.fire_times.schedule import Schedule, ScheduleError, parse
 from cronjobs.fire_times.zones import DAY, zone
-from cronjobs.revisions.revisions import Span
+from cronjobs.revisions.revisions import SchedulePeriod
 
 
-def expected(spans: Sequence[Span], low: float, high: float) -> list[tuple[int, Span]]:
+def expected(spans: Sequence[SchedulePeriod], low: float, high: float) -> list[tuple[int, SchedulePeriod]]:
     """The slots of one task after ``low`` and up to ``high`` (seconds since 1970) in order, each with the plan it is from.
 
     A slot is a minute since 1970. ``spans`` are the task's, oldest first. A schedule that cannot be read expects nothing.
     """
-    found: dict[int, Span] = {}
+    found: dict[int, SchedulePeriod] = {}
     for n, span in enumerate(spans):
         if span.start >= high or span.end <= low:
             continue
@@ -26,7 +26,7 @@ def expected(spans: Sequence[Span], low: float, high: float) -> list[tuple[int, 
     return sorted(found.items())
 
 
-def fires_at(span: Span, minute: int) -> bool:
+def fires_at(span: SchedulePeriod, minute: int) -> bool:
     """Whether a plan's schedule fires in a minute, whenever the plan held; @every never does."""
     schedule = _schedule(span.plan.schedule)
     if schedule is None or schedule.every is not None:
@@ -34,7 +34,7 @@ def fires_at(span: Span, minute: int) -> bool:
     return bool(_fires(span, minute * 60 - 1, minute * 60 + 59, 0))
 
 
-def following(spans: Sequence[Span], after: float) -> int | None:
+def following(spans: Sequence[SchedulePeriod], after: float) -> int | None:
     """The next slot after an instant, if the last plan goes on and fires within five years."""
     if not spans or spans[-1].plan.suspend:
         return None
@@ -49,7 +49,7 @@ def following(spans: Sequence[Span], after: float) -> int | None:
     return None if found is None or found > span.end else found // 60
 
 
-def _fires(span: Span, low: float, high: float, anchor: float) -> list[int]:
+def _fires(span: SchedulePeriod, low: float, high: float, anchor: float) -> list[int]:
     schedule = _schedule(span.plan.schedule)
     if schedule is None:
         return []
@@ -65,7 +65,7 @@ def _fires(span: Span, low: float, high: float, anchor: float) -> list[int]:
     return found
 
 
-def _anchor(spans: Sequence[Span], n: int) -> float:
+def _anchor(spans: Sequence[SchedulePeriod], n: int) -> float:
     """Where @every counts from: the last time that the schedule before it fired, else when the task was made."""
     while n:
         span, before = spans[n], spans[n - 1]

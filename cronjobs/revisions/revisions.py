@@ -17,7 +17,7 @@ from math import inf
 from typing import Any
 
 from cronjobs.objects import labels
-from jobs.contract import fault, moment
+from jobs.contract import revision_problem, revision_time
 
 Revision = dict[str, Any]
 Tasks = dict[str, dict[str, Any]]
@@ -29,7 +29,7 @@ _SCHEDULING = ("schedule", "timezone", "suspend", "concurrency", "starting_deadl
 
 
 @dataclass(frozen=True)
-class Plan:
+class TaskSchedule:
     """What one task was to do while a revision held; durations in seconds."""
 
     schedule: str | None = None
@@ -41,12 +41,12 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Span:
+class SchedulePeriod:
     """How long a task had one plan: after ``start`` and up to ``end``, in seconds since 1970 in UTC."""
 
     start: float
     end: float
-    plan: Plan
+    plan: TaskSchedule
     engine: str
     by: str
 
@@ -132,11 +132,11 @@ def fold(revisions: list[Revision], size: int, recorded_until: str | None) -> li
         safe = [each for each in kept if recorded_until and each["time"] <= recorded_until]
         count = min(max(2, len(safe) or len(kept) // 2), len(kept) - 1) if len(kept) > 2 else 2
         *_, (last, _, after) = states(kept[:count])
-        kept = [whole(last, after, sum(each.get("folded", 1) for each in kept[:count])), *kept[count:]]
+        kept = [with_every_task(last, after, sum(each.get("folded", 1) for each in kept[:count])), *kept[count:]]
     return kept
 
 
-def whole(revision: Revision, after: Tasks, folded: int = 1) -> Revision:
+def with_every_task(revision: Revision, after: Tasks, folded: int = 1) -> Revision:
     """The revision as one that says everything, and stands for ``folded``."""
     held = next(({key: task.get(key, "") for key in ("program", "code")} for task in after.values()), {})
     own = {name: {k: v for k, v in task.items() if k not in ("program", "code")} for name, task in after.items()}
@@ -157,7 +157,7 @@ def merge(*lists: Iterable[Revision]) -> list[Revision]:
     """
     found: dict[tuple[str, str, int], Revision] = {}
     for each in (each for some in lists for each in some):
-        if fault(each):
+        if revision_problem(each):
             continue
         key = (str(each.get("engine", "")), str(each["time"]), int(each["revision"]))
         if key not in found or found[key].get("folded", 0) > each.get("folded", 0):
@@ -172,7 +172,7 @@ def _chains(revisions: Iterable[Revision]) -> list[list[Revision]]:
     chains = []
     for _, some in sorted(engines.items()):
         lives: list[dict[int, Revision]] = [{}]
-        for each in sorted(some, key=lambda each: (moment(each), each["revision"])):
+        for each in sorted(some, key=lambda each: (revision_time(each), each["revision"])):
             if each["revision"] in lives[-1]:
                 lives.append({})
             lives[-1][each["revision"]] = each
@@ -181,7 +181,7 @@ def _chains(revisions: Iterable[Revision]) -> list[list[Revision]]:
 
 
 @dataclass(frozen=True)
-class Held:
+class RevisionPeriod:
     """A revision, and the tasks while it held: from ``start`` to ``end`` in seconds since 1970, or without end."""
 
     start: float
@@ -195,7 +195,7 @@ class Held:
         return str(self.revision.get("engine", ""))
 
 
-def told(revisions: Iterable[Revision], now: float = inf) -> list[Held]:
+def periods(revisions: Iterable[Revision], now: float = inf) -> list[RevisionPeriod]:
     """Every revision with its tasks, oldest first; ``end`` is when the next one came, whose ever.
 
     Of clocks that were wrong: one with a later number never begins before an earlier one, and one that is dated after
@@ -203,32 +203,34 @@ def told(revisions: Iterable[Revision], now: float = inf) -> list[Held]:
     """
     found = []
     for chain in _chains(merge(revisions)):
-        starts = [moment(each) for each in chain]
+        starts = [revision_time(each) for each in chain]
         following = now
         for n in range(len(starts) - 1, -1, -1):
             starts[n] = following = min(starts[n], following) if starts[n] > now else starts[n]
         start = -inf
         for given, (revision, before, after) in zip(starts, states(chain), strict=True):
             start = max(start, given)
-            found.append(Held(start, inf, revision, before, after))
+            found.append(RevisionPeriod(start, inf, revision, before, after))
     found.sort(key=lambda each: (each.start, each.engine, each.revision["revision"]))
     ends = [*[each.start for each in found[1:]], inf][: len(found)]
-    return [Held(each.start, end, each.revision, each.before, each.tasks) for each, end in zip(found, ends, strict=True)]
+    return [
+        RevisionPeriod(each.start, end, each.revision, each.before, each.tasks) for each, end in zip(found, ends, strict=True)
+    ]
 
 
-def scheduling(revisions: Iterable[Revision], now: float = inf) -> list[Held]:
+def scheduling_periods(revisions: Iterable[Revision], now: float = inf) -> list[RevisionPeriod]:
     """The revisions that schedule something, each until the next such one; those of `cronsemble run` do not."""
-    return told((each for each in revisions if each.get("what") != MANUAL), now)
+    return periods((each for each in revisions if each.get("what") != MANUAL), now)
 
 
-def at(holds: Iterable[Held], instant: float) -> Held | None:
+def at(holds: Iterable[RevisionPeriod], instant: float) -> RevisionPeriod | None:
     """The one that holds at an instant, in seconds since 1970 in UTC."""
     return next((each for each in holds if each.start <= instant < each.end), None)
 
 
-def spans(holds: Iterable[Held]) -> dict[str, list[Span]]:
+def schedule_periods(holds: Iterable[RevisionPeriod]) -> dict[str, list[SchedulePeriod]]:
     """Each task's plans, oldest first; what changes nothing of its schedule does not part a span."""
-    found: dict[str, list[Span]] = {}
+    found: dict[str, list[SchedulePeriod]] = {}
     for held in holds:
         if held.end <= held.start:
             continue
@@ -238,14 +240,14 @@ def spans(holds: Iterable[Held]) -> dict[str, list[Span]]:
             last = some[-1] if some else None
             joined = last is not None and last.end == held.start and last.engine == held.engine
             if joined and last is not None and last.plan == plan:
-                some[-1] = Span(last.start, held.end, plan, last.engine, last.by)
+                some[-1] = SchedulePeriod(last.start, held.end, plan, last.engine, last.by)
             else:
-                some.append(Span(held.start, held.end, plan, held.engine, str(held.revision.get("by", ""))))
+                some.append(SchedulePeriod(held.start, held.end, plan, held.engine, str(held.revision.get("by", ""))))
     return found
 
 
-def _plan(task: Mapping[str, Any]) -> Plan:
-    return Plan(**{key: task[key] for key in _SCHEDULING if task.get(key) is not None})
+def _plan(task: Mapping[str, Any]) -> TaskSchedule:
+    return TaskSchedule(**{key: task[key] for key in _SCHEDULING if task.get(key) is not None})
 
 
 def differences(before: Tasks, after: Tasks) -> list[str]:

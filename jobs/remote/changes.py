@@ -23,7 +23,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jobs.contract import END, RECORD, RESULT, SELECTION, START, TRY_PREFIX, RunId, parse_run_id
+from jobs.contract import END, RECORD, RESULT, SELECTION, START, TRY_PREFIX, RunId, Status, parse_run_id
 from jobs.store import Store
 from jobs.store.files import GONE, names
 from jobs.store.safe_paths import files_in, read_in
@@ -196,7 +196,7 @@ def _is_settled(store: Store, run: RunId, now: float) -> bool:
     told = store.read(run)
     if "run" in told.removed:
         return True
-    if told.status in ("running", "unknown", "died") or not told.tries:
+    if told.status in (Status.RUNNING, Status.UNKNOWN, Status.DIED) or not told.tries:
         return False
     ends = [str((each["end"] or {}).get("time", "")) for each in told.tries]
     try:

@@ -18,7 +18,7 @@ HEAD, BODY = 1 << 20, 1 << 24
 _LENGTHS = struct.Struct(">II")
 
 
-class Garbled(Exception):
+class MalformedMessage(Exception):
     """What came is no message of ours; ``data`` is what was read."""
 
     def __init__(self, text: str, data: bytes = b"") -> None:
@@ -53,11 +53,11 @@ def unpack(read: Callable[[int], bytes]) -> tuple[dict[str, Any], bytes] | None:
         return None
     head_size, body_size = _LENGTHS.unpack(first + exactly(read, _LENGTHS.size - 1))
     if head_size > HEAD or body_size > BODY:
-        raise Garbled(f"a message that says it has {head_size} and {body_size} bytes")
+        raise MalformedMessage(f"a message that says it has {head_size} and {body_size} bytes")
     try:
         head = json.loads(exactly(read, head_size))
     except ValueError as error:
-        raise Garbled(f"a head that is no JSON: {error}") from error
+        raise MalformedMessage(f"a head that is no JSON: {error}") from error
     if not isinstance(head, dict):
-        raise Garbled("a head that is no object")
+        raise MalformedMessage("a head that is no object")
     return head, exactly(read, body_size)

@@ -21,7 +21,7 @@ from jobs.contract import RunId
 from jobs.remote import changes, check, messages
 from jobs.store import Store
 from jobs.store.files import append_line, publish_bytes, replace_file
-from jobs.store.safe_paths import Outside, files_in, open_in, parts_of, path_in
+from jobs.store.safe_paths import UnsafePath, files_in, open_in, parts_of, path_in
 from jobs.store.uploads import Uploads
 
 WORKING = 5.0
@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
         Server(Store(Path(argv[0])), sys.stdin.buffer.read, out.write, out.flush, alive).serve()
     except (EOFError, BrokenPipeError):
         return 0
-    except messages.Garbled as error:
+    except messages.MalformedMessage as error:
         print(f"the tool said what is no message: {error}", file=sys.stderr)
         return 1
     return 0
@@ -102,7 +102,7 @@ class Server:
         except OSError as error:
             where = str(error.filename or self._store.root)
             return {"is": "error", "errno": error.errno, "path": where, "text": f"{where}: {error.strerror or error}"}
-        except (Outside, KeyError, TypeError, ValueError) as error:
+        except (UnsafePath, KeyError, TypeError, ValueError) as error:
             return {"is": "error", "text": str(error) or repr(error)}
 
     def _say(self, head: dict[str, Any], body: bytes = b"") -> None:
@@ -190,7 +190,7 @@ class Server:
     def _writable(self, name: Any) -> Path:
         parts = parts_of(name)
         if parts[0] not in WRITABLE or any(part.startswith(".") for part in parts):
-            raise Outside(f"{name!r}: nothing is written there from outside")
+            raise UnsafePath(f"{name!r}: nothing is written there from outside")
         return path_in(self._store.root, name)
 
     # -- putting data

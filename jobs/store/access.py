@@ -12,7 +12,7 @@ from jobs.contract import RunId
 from jobs.store.files import sha256_of
 
 
-class Reach:
+class StoreFiles:
     """A store's files, wherever they are; ``root`` is a folder of this machine."""
 
     def __init__(self, root: Path) -> None:
@@ -26,13 +26,13 @@ class Reach:
         """Whether what is not at hand cannot be had now."""
         return False
 
-    def bring(self, run: RunId, *patterns: str) -> None:
+    def download(self, run: RunId, *patterns: str) -> None:
         """Have those of a run's files at hand whose path within the run's folder fits a pattern (``*`` also fits ``/``)."""
 
     def update(self, experiment: str) -> None:
         """Have at hand what others have written of an experiment since."""
 
-    def fetch(self, *paths: Path) -> None:
+    def download_files(self, *paths: Path) -> None:
         """Have these files of the store at hand, if they are there; paths as the store itself gives them."""
 
     def files(self, run: RunId, folder: str) -> list[Path]:

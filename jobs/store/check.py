@@ -12,7 +12,7 @@ from typing import Any
 
 from jobs import contract
 from jobs import contract as c
-from jobs.contract import RunId, parse_run_id
+from jobs.contract import RunId, Status, parse_run_id
 from jobs.store.files import read_json, sha256_of
 from jobs.store.reading import Run
 from jobs.store.store import Store
@@ -77,7 +77,7 @@ def _leftovers(store: Store, now: float) -> Iterator[Finding]:
 
 
 def _ledger(store: Store, experiment: str, now: float) -> Iterator[Finding]:
-    owner = store.ledger(experiment).with_name(f"{experiment}.json")
+    owner = store.experiment_folder(experiment).with_name(f"{experiment}.json")
     if owner.exists() and read_json(owner) is None:
         yield Finding(
             owner, TRUNCATED, "who runs the experiment cannot be told: `serve` or `sync` with --take-over writes it anew"
@@ -85,12 +85,12 @@ def _ledger(store: Store, experiment: str, now: float) -> Iterator[Finding]:
     before: dict[str, tuple[int, float]] = {}
     for path in store.revision_files(experiment):
         told = read_json(path)
-        problem = "it cannot be read" if told is None else contract.fault(told)
+        problem = "it cannot be read" if told is None else contract.revision_problem(told)
         if told is None or problem:
             meaning = f"no revision: {problem}; slots are told by those around it"
             yield Finding(path, TRUNCATED, meaning, "puts it aside, so that a pod can bring it again")
             continue
-        number, moment, engine = int(told["revision"]), contract.moment(told), str(told.get("engine", ""))
+        number, moment, engine = int(told["revision"]), contract.revision_time(told), str(told.get("engine", ""))
         if moment > now + AHEAD:
             yield Finding(path, CLOCK, f"it is dated {told['time']}, which is still to come")
         last = before.get(engine)
@@ -248,7 +248,7 @@ def _archive(store: Store, experiment: str) -> Iterator[Finding]:
         if "run" in run.removed:
             removed |= {target, store.archived(run.id, {"other_configuration": True})}
         csv = run.folder / c.RESULT / c.CSV
-        if run.status != "succeeded" or not csv.exists():
+        if run.status != Status.SUCCEEDED or not csv.exists():
             continue
         known.add(target)
         if store.is_archive_removed(run.id, target):

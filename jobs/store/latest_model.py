@@ -11,7 +11,7 @@ from jobs.store.store import Store
 
 
 @dataclass(frozen=True)
-class Choice:
+class ModelChoice:
     """The model taken for one member, or why there is none."""
 
     member: str
@@ -37,7 +37,9 @@ def is_model_removed(store: Store, run: RunId, record: dict[str, Any]) -> bool:
     return store.is_removed(run, f"{RESULT}/{(record.get('model') or {}).get('file')}")
 
 
-def latest(store: Store, ensemble: RunId, members: Iterable[str], max_age: int | None, invocation: str) -> list[Choice]:
+def choose_models(
+    store: Store, ensemble: RunId, members: Iterable[str], max_age: int | None, invocation: str
+) -> list[ModelChoice]:
     """For each member its latest model: of the newest slot, then of the newest attempt.
 
     Only slots at or before the ensemble's own count. ``max_age`` is in seconds, ensemble slot minus
@@ -46,7 +48,7 @@ def latest(store: Store, ensemble: RunId, members: Iterable[str], max_age: int |
     return [_latest(store, ensemble, member, max_age, invocation) for member in members]
 
 
-def why_not(store: Store, ensemble: RunId, run: RunId, max_age: int | None, invocation: str, when: str | None) -> str:
+def rejection_reason(store: Store, ensemble: RunId, run: RunId, max_age: int | None, invocation: str, when: str | None) -> str:
     """Why an ensemble run could not take a training at ``when``, the time at which it chose; nothing if it could."""
     record = store.result(run)
     if record is None:
@@ -65,24 +67,24 @@ def why_not(store: Store, ensemble: RunId, run: RunId, max_age: int | None, invo
     return "its model was removed by gc" if is_model_removed(store, run, record) else ""
 
 
-def _latest(store: Store, ensemble: RunId, member: str, max_age: int | None, invocation: str) -> Choice:
+def _latest(store: Store, ensemble: RunId, member: str, max_age: int | None, invocation: str) -> ModelChoice:
     for run in store.run_ids(ensemble.experiment, member_task(member)):
         if run.minute > ensemble.minute:
             continue
         age = (ensemble.minute - run.minute) * 60
         if max_age is not None and age > max_age:
-            return Choice(member, None, f"its newest candidates are older than {max_age // 3600}h")
+            return ModelChoice(member, None, f"its newest candidates are older than {max_age // 3600}h")
         record = store.result(run)
         if record is not None and is_candidate(record, invocation):
             if is_model_removed(store, run, record):
                 # An older one would be another answer, not this one.
-                return Choice(member, None, f"the model of {run} was removed by gc")
-            return Choice(member, run)
-    return Choice(member, None, "no published training at or before this slot")
+                return ModelChoice(member, None, f"the model of {run} was removed by gc")
+            return ModelChoice(member, run)
+    return ModelChoice(member, None, "no published training at or before this slot")
 
 
-def selected(selection: Mapping[str, str], experiment: str, member: str) -> Choice:
+def selected(selection: Mapping[str, str], experiment: str, member: str) -> ModelChoice:
     """The choice that was made beforehand: each member's run by its id, or why it has none."""
     told = selection.get(member, "not among the models that were named")
     run = parse_run_id(told, experiment, member_task(member))
-    return Choice(member, run, "" if run else told)
+    return ModelChoice(member, run, "" if run else told)

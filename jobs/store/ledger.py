@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from jobs.contract import OBSERVED, SCHEMA, VERDICT, RunId
-from jobs.store.access import Reach
+from jobs.store.access import StoreFiles
 from jobs.store.files import append_line, names, publish_bytes, read_json, read_lines, replace_file, to_json
 
 
-class Ledger(Reach):
+class Ledger(StoreFiles):
     """The part of a store that runs do not write, but those who start them."""
 
-    def ledger(self, experiment: str) -> Path:
+    def experiment_folder(self, experiment: str) -> Path:
         """The folder of an experiment's revisions and notes."""
         return self.root / "experiments" / experiment
 
@@ -30,14 +30,14 @@ class Ledger(Reach):
 
     def owner(self, experiment: str) -> dict[str, Any] | None:
         """Who runs the experiment, or None if nobody ever said so."""
-        return read_json(self.ledger(experiment).with_name(f"{experiment}.json"))
+        return read_json(self.experiment_folder(experiment).with_name(f"{experiment}.json"))
 
-    def own(self, experiment: str, claim: dict[str, Any], take_over: bool = False) -> dict[str, Any] | None:
+    def take_ownership(self, experiment: str, claim: dict[str, Any], take_over: bool = False) -> dict[str, Any] | None:
         """Say that ``claim["engine"]`` runs the experiment; the other owner, if there is one and it is not taken over.
 
         An owner's file that cannot be read is another's.
         """
-        path = self.ledger(experiment).with_name(f"{experiment}.json")
+        path = self.experiment_folder(experiment).with_name(f"{experiment}.json")
         data = to_json({"schema": SCHEMA, **claim})
         if publish_bytes(path, data):
             return None
@@ -49,13 +49,13 @@ class Ledger(Reach):
         replace_file(path, data)
         return None
 
-    def beat(self, experiment: str, writer: str, time: str) -> None:
+    def record_heartbeat(self, experiment: str, writer: str, time: str) -> None:
         """Leave a sign of life of the machine ``writer``, which serves the experiment, in the place of its last one."""
-        replace_file(self.ledger(experiment) / f"alive-{writer}.json", to_json({"schema": SCHEMA, "time": time}))
+        replace_file(self.experiment_folder(experiment) / f"alive-{writer}.json", to_json({"schema": SCHEMA, "time": time}))
 
-    def last_beat(self, experiment: str, writer: str) -> str | None:
+    def last_heartbeat(self, experiment: str, writer: str) -> str | None:
         """When that machine last gave a sign of life."""
-        known = read_json(self.ledger(experiment) / f"alive-{writer}.json")
+        known = read_json(self.experiment_folder(experiment) / f"alive-{writer}.json")
         return str(known["time"]) if known and "time" in known else None
 
     # -- revisions
@@ -78,11 +78,11 @@ class Ledger(Reach):
     def _revision_file(self, experiment: str, revision: dict[str, Any]) -> Path:
         key = to_json([revision.get("engine"), revision["revision"], revision["time"]])
         when = int(_seconds(revision["time"]) * 1000)
-        return self.ledger(experiment) / "revisions" / f"{when:013}-{hashlib.sha256(key).hexdigest()[:12]}.json"
+        return self.experiment_folder(experiment) / "revisions" / f"{when:013}-{hashlib.sha256(key).hexdigest()[:12]}.json"
 
     def revision_files(self, experiment: str) -> list[Path]:
         """The files of an experiment's revisions, oldest first."""
-        folder = self.ledger(experiment) / "revisions"
+        folder = self.experiment_folder(experiment) / "revisions"
         return [folder / name for name in names(folder) if name.endswith(".json")]
 
     def revisions(self, experiment: str) -> list[dict[str, Any]]:
@@ -92,7 +92,7 @@ class Ledger(Reach):
 
     # -- notes
 
-    def note(self, experiment: str, writer: str, note: dict[str, Any]) -> None:
+    def add_note(self, experiment: str, writer: str, note: dict[str, Any]) -> None:
         """Add what became of a slot, or of an engine: ``time``, ``event``, ``reason``, for a slot ``task`` and ``minute``.
 
         ``writer`` is a machine's name: no two machines append to one file.
@@ -100,10 +100,10 @@ class Ledger(Reach):
         append_line(self._note_file(experiment, writer, note), {"schema": SCHEMA, **note})
 
     def _note_file(self, experiment: str, writer: str, note: dict[str, Any]) -> Path:
-        return self.ledger(experiment) / "notes" / f"{str(note['time'])[:7]}-{writer}.jsonl"
+        return self.experiment_folder(experiment) / "notes" / f"{str(note['time'])[:7]}-{writer}.jsonl"
 
     def note_files(self, experiment: str) -> list[Path]:
-        folder = self.ledger(experiment) / "notes"
+        folder = self.experiment_folder(experiment) / "notes"
         return [folder / name for name in names(folder) if name.endswith(".jsonl")]
 
     def notes(self, experiment: str) -> Iterator[dict[str, Any]]:
@@ -113,7 +113,7 @@ class Ledger(Reach):
 
     # -- what others saw of a run
 
-    def observe(self, run: RunId, seen: dict[str, Any]) -> bool:
+    def record_observation(self, run: RunId, seen: dict[str, Any]) -> bool:
         """Keep what a command saw of a run's Job or pods when they had ended: ``time``, ``by``, ``what``, ``reason``, ``tries``.
 
         ``status`` stands in it if the run failed. Written once; False if it was known already.
@@ -136,7 +136,7 @@ class Ledger(Reach):
                 os.chown(each, above.st_uid if os.geteuid() == 0 else -1, above.st_gid)
                 os.chmod(each, stat.S_IMODE(above.st_mode))
 
-    def keep_verdict(self, run: RunId, told: dict[str, Any]) -> None:
+    def record_verdict(self, run: RunId, told: dict[str, Any]) -> None:
         """Keep what a comparison with the repeated run said; the first one stays."""
         publish_bytes(self.run_folder(run) / VERDICT, to_json(told))
 

@@ -26,12 +26,14 @@ from jobs.contract import (
     SELECTION,
     START,
     TRY_PREFIX,
+    Evidence,
     RunId,
+    Status,
     parse_run_id,
 )
 from jobs.store.files import look, names, read_json
 from jobs.store.process_identity import is_alive
-from jobs.store.removal import Removal
+from jobs.store.removal import StoreRemoval
 
 _MONTH = re.compile(r"[0-9]{4,}-[0-9]{2}$")
 
@@ -46,14 +48,14 @@ class Run:
     reason: str = ""
     record: dict[str, Any] = field(default_factory=dict)
     tries: tuple[dict[str, Any], ...] = ()
-    evidence: str = "recorded"  # recorded by the run | observed in time by a command | inferred | unknown
+    evidence: str = Evidence.RECORDED  # recorded by the run | observed in time by a command | inferred | unknown
     observed: dict[str, Any] = field(default_factory=dict)
     removed: dict[str, Any] = field(default_factory=dict)  # the tombstone that gc left
     cancelled: dict[str, Any] = field(default_factory=dict)  # who ended it by `cancel`
     claim: dict[str, Any] = field(default_factory=dict)  # who is to make it, until its first try begins
 
 
-class Reading(Removal):
+class StoreReading(StoreRemoval):
     """The part of a store that tells."""
 
     # -- where things are
@@ -128,12 +130,12 @@ class Reading(Removal):
 
     def result_file(self, run: RunId, name: str) -> Path:
         """Where this machine finds a file of a run's result; it may not be there."""
-        self.bring(run, f"{RESULT}/{name}")
+        self.download(run, f"{RESULT}/{name}")
         return self.run_folder(run) / RESULT / name
 
     def data_of(self, run: RunId) -> dict[str, Any] | None:
         """What a run's prepare step pinned: by its result, else by the newest of its tries that came so far."""
-        self.bring(run, f"*/{DATA}")
+        self.download(run, f"*/{DATA}")
         folder = self.run_folder(run)
         tries = [name for name in names(folder) if name.startswith(TRY_PREFIX)]
         started = {name: str((read_json(folder / name / START) or {}).get("time", "")) for name in tries}
@@ -157,7 +159,7 @@ class Reading(Removal):
     def read_snapshot(self, kind: str, digest: str) -> bytes:
         """A part of a snapshot, whole."""
         path = self.snapshot(kind, digest)
-        self.fetch(path)
+        self.download_files(path)
         return path.read_bytes()
 
     def snapshot_problem(self, kind: str, digest: str) -> str:
@@ -252,7 +254,7 @@ class Reading(Removal):
 
 def _is_outdone(end: dict[str, Any], observed: dict[str, Any]) -> bool:
     """Whether what was seen of a run's Job says more than how its last try ended: who stopped it, or that its time was over."""
-    return bool(observed.get("status")) and (end.get("status") == "interrupted" or observed.get("what") == DEADLINE)
+    return bool(observed.get("status")) and (end.get("status") == Status.INTERRUPTED or observed.get("what") == DEADLINE)
 
 
 def _minutes_of(month: str) -> tuple[int, int]:

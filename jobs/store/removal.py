@@ -17,7 +17,7 @@ from jobs.store.files import GONE, is_there, move, read_json, replace_file, to_j
 from jobs.store.ledger import Ledger
 
 
-class Removal(Ledger):
+class StoreRemoval(Ledger):
     """The part of a store that forgets."""
 
     def leftovers(self, before: float) -> Iterator[Path]:
@@ -34,7 +34,9 @@ class Removal(Ledger):
                     if _newest(path) < before:
                         yield path
 
-    def bury(self, run: RunId, files: list[dict[str, Any]], time: str, by: str, row: dict[str, Any] | None = None) -> None:
+    def record_removal(
+        self, run: RunId, files: list[dict[str, Any]], time: str, by: str, row: dict[str, Any] | None = None
+    ) -> None:
         """Say in a run's folder which of its files are removed, and, if all are, what became of it (``row``)."""
         path = self.run_folder(run) / REMOVED
         known = read_json(path) or {}

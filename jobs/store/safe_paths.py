@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 
-class Outside(ValueError):
+class UnsafePath(ValueError):
     """A name that is no plain path inside the folder."""
 
 
 def parts_of(name: Any) -> list[str]:
     """The parts of a relative path as we write it: no empty one, no ``.`` or ``..``, no NUL; raises Outside."""
     if not isinstance(name, str) or not name or "\0" in name:
-        raise Outside(f"{name!r} is no path inside the store")
+        raise UnsafePath(f"{name!r} is no path inside the store")
     parts = name.split("/")
     if any(part in ("", ".", "..") for part in parts):
-        raise Outside(f"{name!r} is no path inside the store: it must be relative, without . and ..")
+        raise UnsafePath(f"{name!r} is no path inside the store: it must be relative, without . and ..")
     return parts
 
 
@@ -31,7 +31,7 @@ def path_in(root: Path, name: Any) -> Path:
     for part in parts:
         path = path / part
         if path.is_symlink():
-            raise Outside(f"{name!r}: {path.relative_to(root)} is a link, and links are not followed")
+            raise UnsafePath(f"{name!r}: {path.relative_to(root)} is a link, and links are not followed")
     return path
 
 
@@ -49,14 +49,14 @@ def open_in(root: Path, name: Any, flags: int = os.O_RDONLY, mode: int = 0o666) 
     except OSError as error:
         # Linux says ENOTDIR for a link where O_DIRECTORY asks for a folder.
         if error.errno == errno.ELOOP or (error.errno == errno.ENOTDIR and _has_link(root, parts)):
-            raise Outside(f"{name!r}: a link, and links are not followed") from error
+            raise UnsafePath(f"{name!r}: a link, and links are not followed") from error
         error.filename = str(root.joinpath(*parts))
         raise
     finally:
         os.close(folder)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise Outside(f"{name!r} is no regular file")
+        raise UnsafePath(f"{name!r} is no regular file")
     return handle
 
 
@@ -64,7 +64,7 @@ def read_in(root: Path, name: str, most: int) -> bytes | None:
     """The bytes of a file, or None where it is none of ours to read: gone, larger than ``most``, a link, no file."""
     try:
         handle = open_in(root, name)
-    except Outside:
+    except UnsafePath:
         return None
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ESTALE, errno.ENOTDIR, errno.EISDIR):

@@ -16,7 +16,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jobs.contract import CANCELLED, CLAIM, CLAIM_PREFIX, CSV, ENSEMBLE_TASK, MEMBERS, RECORD, RESULT, SCHEMA, START, RunId
+from jobs.contract import (
+    CANCELLED,
+    CLAIM,
+    CLAIM_PREFIX,
+    CSV,
+    ENSEMBLE_TASK,
+    MEMBERS,
+    RECORD,
+    RESULT,
+    SCHEMA,
+    START,
+    RunId,
+    Status,
+)
 from jobs.store.files import (
     GONE,
     fsync,
@@ -29,7 +42,7 @@ from jobs.store.files import (
     to_json,
     write_file,
 )
-from jobs.store.reading import Reading, Run
+from jobs.store.reading import Run, StoreReading
 
 
 def snapshot_of(task: Mapping[str, Any]) -> dict[str, str]:
@@ -37,7 +50,7 @@ def snapshot_of(task: Mapping[str, Any]) -> dict[str, str]:
     return {**task["snapshot"], "task": hashlib.sha256(to_json(dict(task))).hexdigest()}
 
 
-class Store(Reading):
+class Store(StoreReading):
     """A store's folder."""
 
     def put_snapshot(self, kind: str, data: bytes) -> str:
@@ -145,19 +158,19 @@ class Store(Reading):
     def _archive_file(self, source: Path, target: Path) -> bool:
         return publish_file(target, source) or source.read_bytes() == target.read_bytes()
 
-    def heal_archive(self, experiment: str) -> list[Path]:
+    def repair_archives(self, experiment: str) -> list[Path]:
         """Link what a process that died between commit and link left out of the archive."""
-        healed = (self.heal(run) for run in self.runs(experiment, ENSEMBLE_TASK))
+        healed = (self.repair_archive(run) for run in self.runs(experiment, ENSEMBLE_TASK))
         return [path for path in healed if path is not None]
 
-    def heal(self, run: Run) -> Path | None:
+    def repair_archive(self, run: Run) -> Path | None:
         """The same for one run: the path that it got."""
         target = self.archived(run.id, run.record)
-        if run.status != "succeeded" or is_there(target) or self.is_archive_removed(run.id, target):
+        if run.status != Status.SUCCEEDED or is_there(target) or self.is_archive_removed(run.id, target):
             return None
         return self.publish_archive(run.id)
 
-    def keep_page(self, path: Path, data: bytes) -> None:
+    def write_index_page(self, path: Path, data: bytes) -> None:
         """Keep a page of an index: it is no truth, so it need not survive a crash."""
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.parent / f".{path.name}.{uuid.uuid4().hex}.part"

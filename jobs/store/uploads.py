@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.store.files import GONE, fsync, move, publish_file, sha256_of
-from jobs.store.safe_paths import Outside, open_in, parts_of, path_in
+from jobs.store.safe_paths import UnsafePath, open_in, parts_of, path_in
 
 FOLDER = "data"
 
@@ -28,7 +28,7 @@ class Uploads:
         path = self._path(name)
         state = "absent"
         if path.is_dir():
-            raise Outside(f"data/{name} is a folder in the store: name another place by --as")
+            raise UnsafePath(f"data/{name} is a folder in the store: name another place by --as")
         if path.exists():
             state = "same" if path.stat().st_size == size and sha256_of(path) == sha256 else "other"
         part = self._part(name, sha256)
@@ -72,7 +72,7 @@ class Uploads:
 
     def _path(self, name: str) -> Path:
         if any(part.startswith(".") for part in parts_of(name)):
-            raise Outside(f"data/{name}: names that begin with a dot are for what is being written")
+            raise UnsafePath(f"data/{name}: names that begin with a dot are for what is being written")
         return path_in(self._root, f"{FOLDER}/{name}")
 
     def _part(self, name: str, sha256: str) -> Path:

@@ -17,14 +17,14 @@ from typing import Any
 
 from jobs import contract as c
 from jobs.store.files import reach
-from jobs.supervisor.run_context import Context, StepError
+from jobs.supervisor.run_context import RunContext, StepError
 
 GRACE = 2.0
 """Seconds between the SIGTERM that a child gets and its SIGKILL; the whole stop must fit 5 s."""
 
 
 def run_child(
-    context: Context,
+    context: RunContext,
     program: str,
     arguments: Sequence[str],
     env: Mapping[str, str],
@@ -115,7 +115,7 @@ def _limit(root: Path = Path("/sys/fs/cgroup")) -> str:
     return ""
 
 
-def stop(context: Context) -> None:
+def stop_process(context: RunContext) -> None:
     context.stopped.set()
     child = context.child
     if child is not None and child.poll() is None:
@@ -144,7 +144,7 @@ def framework_env(spec: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def warm_theano(context: Context, backend: str | None = None) -> None:
+def warm_theano(context: RunContext, backend: str | None = None) -> None:
     """Give Theano a private copy of the image's compiled modules: it needs a writable folder."""
     warm = context.env.get(c.ENV_THEANO_WARM)
     if not warm or (backend or context.task.get("backend")) != "theano":
@@ -159,7 +159,7 @@ def warm_theano(context: Context, backend: str | None = None) -> None:
 class UserCode:
     """The user's code unpacked in a folder of its own for as long as a child needs it; empty without any."""
 
-    def __init__(self, context: Context, digest: str) -> None:
+    def __init__(self, context: RunContext, digest: str) -> None:
         self.context = context
         self.digest = digest
         self.scratch: tempfile.TemporaryDirectory[str] | None = None

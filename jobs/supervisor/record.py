@@ -9,10 +9,10 @@ from typing import Any
 from jobs import contract as c
 from jobs.store.files import read_json, to_json, write_file
 from jobs.store.process_identity import process_identity
-from jobs.supervisor.run_context import Context, StepError, now, require
+from jobs.supervisor.run_context import RunContext, StepError, now, require
 
 
-def commit(context: Context, began: str, result: dict[str, Any]) -> None:
+def commit(context: RunContext, began: str, result: dict[str, Any]) -> None:
     start = read_json(context.folder / c.START) or {}
     task = context.task
     record = {
@@ -50,7 +50,7 @@ def commit(context: Context, began: str, result: dict[str, Any]) -> None:
         raise StepError("another try of this run was first", c.DONE, "superseded")
 
 
-def repeated_kind(context: Context) -> str | None:
+def repeated_kind(context: RunContext) -> str | None:
     """The kind of the run at the beginning of a chain of repeats: what is repeated feeds no more than it did itself."""
     name = context.env.get(c.ENV_REPEATS)
     run = c.parse_run_id(name, context.run.experiment, context.run.task) if name else None
@@ -62,7 +62,7 @@ def repeated_kind(context: Context) -> str | None:
     return str(kind) if kind else None
 
 
-def _image(context: Context) -> dict[str, Any] | None:
+def _image(context: RunContext) -> dict[str, Any] | None:
     reference = context.env.get(c.ENV_IMAGE)
     return {"reference": reference, "identity": read_json(Path("/etc/cronsemble-image.json"))} if reference else None
 

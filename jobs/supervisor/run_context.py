@@ -26,7 +26,7 @@ class StepError(Exception):
 
 
 @dataclass
-class Context:
+class RunContext:
     """What the environment says of this run and this process."""
 
     store: Store
@@ -52,7 +52,7 @@ class Context:
         return self.env.get(c.ENV_OTHER) == "1"
 
 
-def read_context(env: Mapping[str, str]) -> Context:
+def read_context(env: Mapping[str, str]) -> RunContext:
     """The context that the environment spells; raises StepError naming the variable that is wrong."""
     for name in (c.ENV_RUN, c.ENV_STORE, c.ENV_TASK):
         if not env.get(name):
@@ -71,17 +71,17 @@ def read_context(env: Mapping[str, str]) -> Context:
     if "seed" in task and task["seed"] is None:
         task["seed"] = c.seed_of(run.experiment, run.task, run.minute)
     store = Store(Path(env[c.ENV_STORE]))
-    return Context(store, run, env.get(c.ENV_TRY) or uuid.uuid4().hex[:12], task, kept, snapshot, env)
+    return RunContext(store, run, env.get(c.ENV_TRY) or uuid.uuid4().hex[:12], task, kept, snapshot, env)
 
 
-def require(context: Context, name: str) -> dict[str, Any]:
+def require(context: RunContext, name: str) -> dict[str, Any]:
     value = read_json(context.folder / name)
     if value is None:
         raise StepError(f"{context.folder / name} is not there: did the step before this one run?")
     return value
 
 
-def notice(context: Context, text: str) -> None:
+def notice(context: RunContext, text: str) -> None:
     """Tell whoever watches, and the log, what the user should know of a step that goes on."""
     print(f"cronsemble: {text}", flush=True)
     with open(context.folder / c.LOG, "a", encoding="utf-8") as log:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from jobs import contract as c
 from jobs.store.files import is_there, read_json
-from jobs.supervisor.run_context import Context, StepError
+from jobs.supervisor.run_context import RunContext, StepError
 
 
-def keep_snapshot(context: Context) -> None:
+def store_snapshot(context: RunContext) -> None:
     """Put into the store what a rerun needs and the store lacks: program, user code, the task's configuration."""
     store, known = context.store, context.task["snapshot"]
     store.put_snapshot("task", context.task_bytes)
@@ -22,7 +22,7 @@ def keep_snapshot(context: Context) -> None:
                 raise StepError(f"{Path(mounted) / name} is {found[:12]}, not the {digest[:12]} of this task", c.WRONG_INPUT)
 
 
-def keep_revisions(context: Context) -> None:
+def store_revisions(context: RunContext) -> None:
     """Put into the store the cluster's revisions that it lacks: a ConfigMap cannot hold all for ever."""
     mounted = context.env.get(c.ENV_REVISIONS)
     if mounted:

@@ -10,20 +10,21 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from jobs import contract as c
+from jobs.contract import Status
 from jobs.store.files import is_there, publish_bytes, publish_file, read_json, sha256_of, to_json, write_file
-from jobs.store.latest_model import Choice, latest, selected
+from jobs.store.latest_model import ModelChoice, choose_models, selected
 from jobs.supervisor.framework_process import UserCode, framework_env, run_child, warm_theano
 from jobs.supervisor.record import commit
-from jobs.supervisor.run_context import Context, StepError, notice, now, require
-from jobs.supervisor.snapshots import keep_revisions, keep_snapshot
+from jobs.supervisor.run_context import RunContext, StepError, notice, now, require
+from jobs.supervisor.snapshots import store_revisions, store_snapshot
 from jobs.supervisor.wait_for_runs import tell_awaited
 
 
-def _prepare(context: Context, _: str | None) -> None:
+def _prepare(context: RunContext, _: str | None) -> None:
     """Keep the snapshot, and pin the bytes that the tasks of this experiment and local date use."""
     task, store = context.task, context.store
-    keep_snapshot(context)
-    keep_revisions(context)
+    store_snapshot(context)
+    store_revisions(context)
     repeated = _repeated_data(context)
     if repeated is not None:
         write_file(context.folder / c.DATA, to_json(repeated))
@@ -63,7 +64,7 @@ def _prepare(context: Context, _: str | None) -> None:
     write_file(context.folder / c.DATA, to_json(known))
 
 
-def _repeated_data(context: Context) -> dict[str, Any] | None:
+def _repeated_data(context: RunContext) -> dict[str, Any] | None:
     """What the repeated run learnt from; None where none is repeated, or it never came to have data."""
     name = context.env.get(c.ENV_REPEATS)
     if not name or context.other_configuration:
@@ -78,7 +79,7 @@ def _repeated_data(context: Context) -> dict[str, Any] | None:
     return known
 
 
-def _tell_of_changes(context: Context, pinned: Mapping[str, Any]) -> None:
+def _tell_of_changes(context: RunContext, pinned: Mapping[str, Any]) -> None:
     """Say so if a file has changed since its data was pinned: the pinned bytes are used all the same."""
     for name, digest in pinned.get("files", {}).items():
         try:
@@ -93,7 +94,7 @@ def _tell_of_changes(context: Context, pinned: Mapping[str, Any]) -> None:
             )
 
 
-def _train(context: Context, _: str | None) -> None:
+def _train(context: RunContext, _: str | None) -> None:
     task = context.task
     began = now()
     data = _data(context)
@@ -114,7 +115,7 @@ def _train(context: Context, _: str | None) -> None:
     commit(context, began, {"metrics": metrics, "model": model, "accuracy": metrics.get("accuracy")})
 
 
-def _predict(context: Context, member: str | None) -> None:
+def _predict(context: RunContext, member: str | None) -> None:
     """One member's probabilities. A failure is recorded and the step ends well, for the next one's turn."""
     spec = next((each for each in context.task["members"] if each["member"] == member), None)
     if spec is None or member is None:
@@ -149,21 +150,21 @@ def _predict(context: Context, member: str | None) -> None:
             run_child(context, "predict", [*arguments, "--code", code], framework_env(spec), spec.get("timeout"))
         told["probabilities"] = f"probabilities/{member}/probabilities.npy"
     except StepError as error:
-        if error.status == "interrupted":
+        if error.status == Status.INTERRUPTED:
             raise
         told["left_out"] = str(error)
         notice(context, f"{member} is left out: {error}")
     publish_bytes(out / c.END, to_json(told))
 
 
-def _choice(context: Context, member: str) -> Choice:
+def _choice(context: RunContext, member: str) -> ModelChoice:
     told = context.env.get(c.ENV_SELECTION)
     if told:
         return selected(json.loads(told), context.run.experiment, member)
-    return latest(context.store, context.run, [member], context.task.get("max_age"), context.invocation)[0]
+    return choose_models(context.store, context.run, [member], context.task.get("max_age"), context.invocation)[0]
 
 
-def _combine(context: Context, _: str | None) -> None:
+def _combine(context: RunContext, _: str | None) -> None:
     task = context.task
     began = now()
     told = []
@@ -174,7 +175,7 @@ def _combine(context: Context, _: str | None) -> None:
     write_file(context.folder / c.SELECTION, to_json({"members": told}))
     if len(taken) < task["quorum"] or not taken:
         lines = "; ".join(f"{each['member']}: {each['left_out']}" for each in told if "left_out" in each)
-        raise StepError(f"{len(taken)} of the {task['quorum']} members it needs ({lines})", c.WRONG_INPUT, c.NO_QUORUM)
+        raise StepError(f"{len(taken)} of the {task['quorum']} members it needs ({lines})", c.WRONG_INPUT, c.Status.NO_QUORUM)
     with tempfile.TemporaryDirectory(prefix="cronsemble-") as scratch:
         plan = Path(scratch) / "plan.json"
         members = [{**each, "probabilities": str(context.folder / each["probabilities"])} for each in taken]
@@ -189,17 +190,17 @@ def _combine(context: Context, _: str | None) -> None:
         print(f"cronsemble: archived {path}", flush=True)
 
 
-def _task_file(context: Context, folder: Path) -> Path:
+def _task_file(context: RunContext, folder: Path) -> Path:
     path = folder / "task.json"
     path.write_bytes(to_json(context.task))
     return path
 
 
-def _data(context: Context) -> Path:
+def _data(context: RunContext) -> Path:
     return context.store.dataset(str(require(context, c.DATA)["fingerprint"]))
 
 
-def started_before(context: Context, member: str) -> bool:
+def started_before(context: RunContext, member: str) -> bool:
     """Whether a try before this one began to predict and never ended. One that runs beside this one says nothing of it."""
     own = str((read_json(context.folder / c.START) or {}).get("time", ""))
     for folder in context.store.run_folder(context.run).glob(c.TRY_PREFIX + "*"):
@@ -210,7 +211,7 @@ def started_before(context: Context, member: str) -> bool:
     return False
 
 
-def _local_date(context: Context) -> str:
+def _local_date(context: RunContext) -> str:
     """The slot's date in the experiment's zone; only prepare asks, whose runtime has zone data."""
     zone = str(context.task["timezone"])
     try:

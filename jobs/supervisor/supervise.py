@@ -15,10 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jobs import contract as c
+from jobs.contract import Status
 from jobs.store.files import publish_bytes, to_json
 from jobs.store.process_identity import process_identity
-from jobs.supervisor.framework_process import stop
-from jobs.supervisor.run_context import Context, StepError, now, read_context
+from jobs.supervisor.framework_process import stop_process
+from jobs.supervisor.run_context import RunContext, StepError, now, read_context
 from jobs.supervisor.steps import STEPS
 from jobs.supervisor.wait_for_runs import until_ended
 
@@ -46,13 +47,13 @@ def main(argv: Sequence[str]) -> int:
     return supervise(context, options.step, options.member)
 
 
-def supervise(context: Context, step: str, member: str | None) -> int:
+def supervise(context: RunContext, step: str, member: str | None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop(context))
+        signal.signal(number, lambda *_: stop_process(context))
     try:
         if context.store.result(context.run) is not None:
             print("cronsemble: this run has its result already", flush=True)
-            if step == "combine" and (path := context.store.heal(context.store.read(context.run))) is not None:
+            if step == "combine" and (path := context.store.repair_archive(context.store.read(context.run))) is not None:
                 print(f"cronsemble: archived {path}", flush=True)
             return c.DONE
         if context.store.cancelled(context.run) is not None:
@@ -80,7 +81,7 @@ def _who(error: OSError) -> str:
     return f" for user {os.geteuid()}, group {os.getegid()}{nobody}"
 
 
-def _mark_start(context: Context) -> None:
+def _mark_start(context: RunContext) -> None:
     owner = context.env.get(c.ENV_OWNER)
     mark = {
         "schema": c.SCHEMA,
@@ -94,8 +95,8 @@ def _mark_start(context: Context) -> None:
     context.store.begin_try(context.run, context.name, mark)
 
 
-def _end(context: Context, step: str, error: StepError) -> None:
-    what = "" if error.status in ("failed", str(error)) else f"{error.status}: "
+def _end(context: RunContext, step: str, error: StepError) -> None:
+    what = "" if error.status in (Status.FAILED, str(error)) else f"{error.status}: "
     print(f"cronsemble: {step}: {what}{error}", file=sys.stderr, flush=True)
     mark = {
         "schema": c.SCHEMA,

@@ -7,8 +7,9 @@ from datetime import datetime, timezone
 from typing import Any
 
 from jobs import contract as c
+from jobs.contract import Status
 from jobs.store import Run
-from jobs.supervisor.run_context import Context, StepError, notice
+from jobs.supervisor.run_context import RunContext, StepError, notice
 
 LOOK = 2.0
 """Seconds between two looks at the store."""
@@ -16,7 +17,7 @@ PATIENCE = 60.0
 """Seconds after which a pod whose awaited runs have not all begun gives its room to theirs."""
 
 
-def until_ended(context: Context) -> bool:
+def until_ended(context: RunContext) -> bool:
     """Wait until every awaited run has ended for good, or its time is up; False if told to stop, or to come again later."""
     told = _told(context)
     began = _now()
@@ -37,7 +38,7 @@ def until_ended(context: Context) -> bool:
     return False
 
 
-def tell_awaited(context: Context, _: str | None) -> None:
+def tell_awaited(context: RunContext, _: str | None) -> None:
     """Write down what became of the awaited runs: this run's log is the evidence."""
     told = _told(context)
     for run in _read(context, told["runs"]):
@@ -49,14 +50,14 @@ def tell_awaited(context: Context, _: str | None) -> None:
 
 def has_ended(run: Run, retries: int) -> bool:
     """Whether a run has its result, or its last failure: one that more tries cannot mend, or one too many."""
-    if run.status == "succeeded" or run.cancelled:
+    if run.status == Status.SUCCEEDED or run.cancelled:
         return True
     ends = [each["end"] for each in run.tries if each["end"]]
-    is_final = any(end.get("status") == c.NO_QUORUM or end.get("code") == c.WRONG_INPUT for end in ends)
-    return is_final or len([end for end in ends if end.get("status") == "failed"]) > retries
+    is_final = any(end.get("status") == c.Status.NO_QUORUM or end.get("code") == c.WRONG_INPUT for end in ends)
+    return is_final or len([end for end in ends if end.get("status") == Status.FAILED]) > retries
 
 
-def _told(context: Context) -> dict[str, Any]:
+def _told(context: RunContext) -> dict[str, Any]:
     try:
         told = json.loads(context.env.get(c.ENV_AWAIT, ""))
         return {"runs": {str(run): int(retries) for run, retries in told["runs"].items()}, "until": float(told["until"])}
@@ -66,7 +67,7 @@ def _told(context: Context) -> dict[str, Any]:
         ) from error
 
 
-def _read(context: Context, runs: dict[str, int]) -> list[Run]:
+def _read(context: RunContext, runs: dict[str, int]) -> list[Run]:
     found = []
     for name in runs:
         run = c.any_run_id(name, context.run.experiment)

@@ -13,17 +13,17 @@ from typing import Annotated
 import typer
 
 from cronjobs.experiment import Experiment
-from jobs.contract import ENSEMBLE_TASK
+from jobs.contract import ENSEMBLE_TASK, Status
 from jobs.store import Store
-from scheduler.commands.engine_choice import MakeOnCluster, OnCluster, WaitOrDetach, _cluster, placed, working
+from scheduler.commands.engine_choice import ClusterRun, OnCluster, WaitOrDetach, cluster_run, open_engine, open_for_runs
 from scheduler.commands.options import DEFAULT_FILE, AsJson, Context, File, Kubeconfig, Namespace, StoreFolder
 from scheduler.config import load
 from scheduler.console import progress
-from scheduler.engines.manual_run import keep_context
+from scheduler.engines.manual_run import store_context
 from scheduler.engines.run_spec import runtimes_of
 from scheduler.errors import CronsembleError
 from scheduler.rerun.backfill import Gap, fill, gaps
-from scheduler.times import minutes
+from scheduler.times import parse_period
 
 
 def backfill_slots(
@@ -36,11 +36,11 @@ def backfill_slots(
     jobs: int | None,
     as_json: bool,
     folder: Path | None = None,
-    cluster: OnCluster | None = None,
+    cluster: ClusterRun | None = None,
 ) -> int:
     """Make up for the slots of a period; 0, 1 if any did not succeed, 130 if it was stopped."""
     experiment, now = load(file), time.time()
-    with placed(file, folder, None, cluster) as place:
+    with open_for_runs(file, folder, None, cluster) as place:
         return _backfill(place.store, experiment, period, now, tasks, dry_run, parallel, jobs, as_json, cluster)
 
 
@@ -54,15 +54,15 @@ def _backfill(
     parallel: int,
     jobs: int | None,
     as_json: bool,
-    cluster: OnCluster | None,
+    cluster: ClusterRun | None,
 ) -> int:
     low, high = _period(period, experiment.timezone, now)
     found = gaps(store, experiment, low, high, now, tasks)
     if dry_run or not found:
         return _print_gaps(found, as_json)
     rows = []
-    with progress.watcher(apart=as_json) as watcher, working(store, experiment, watcher, jobs, cluster) as engine:
-        context = keep_context(engine, experiment)
+    with progress.run_display(apart=as_json) as watcher, open_engine(store, experiment, watcher, jobs, cluster) as engine:
+        context = store_context(engine, experiment)
         names = {name for gap in found for name in runtimes_of(context, gap.run.task)}
         runtimes = engine.runtimes(experiment, names)
         for gap, run in fill(engine, context, found, runtimes, parallel):
@@ -72,9 +72,9 @@ def _backfill(
     if as_json:
         print(json.dumps({"experiment": experiment.name, "slots": rows}, indent=1))
     for row in rows:
-        if not as_json and row["status"] == "succeeded" and row["task"] == ENSEMBLE_TASK:
+        if not as_json and row["status"] == Status.SUCCEEDED and row["task"] == ENSEMBLE_TASK:
             print(f"{row['slot']}: archived")
-        elif row["status"] not in ("succeeded", "running"):
+        elif row["status"] not in (Status.SUCCEEDED, Status.RUNNING):
             print(f"{row['run']}: {row['status']}{': ' if row['reason'] else ''}{row['reason']}", file=sys.stderr)
     if engine.stopped:
         print("stopped; the same command goes on with what is left", file=sys.stderr)
@@ -88,7 +88,7 @@ def _period(text: str, timezone: str, now: float) -> tuple[int, int]:
     first, dots, last = text.partition("..")
     if not dots or not first or not last:
         raise CronsembleError(f"{text}: type the first and the last day, e.g. 2026-11-01..2026-11-20")
-    low, high = minutes(first, timezone, now, "FROM")[0], minutes(last, timezone, now, "TO")[1]
+    low, high = parse_period(first, timezone, now, "FROM")[0], parse_period(last, timezone, now, "TO")[1]
     if high < low:
         raise CronsembleError(f"{text}: it ends before it begins: type {last}..{first}")
     if low * 60 > now:
@@ -117,7 +117,7 @@ def backfill(
     parallel: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="CPUs to use; all by default.")] = None,
     as_json: AsJson = False,
-    on_cluster: MakeOnCluster = False,
+    on_cluster: OnCluster = False,
     wait: WaitOrDetach = True,
     context: Context = None,
     namespace: Namespace = None,
@@ -135,6 +135,6 @@ def backfill(
         jobs=jobs,
         as_json=as_json,
         folder=store,
-        cluster=_cluster(on_cluster, wait, file, store, kubeconfig, context, namespace),
+        cluster=cluster_run(on_cluster, wait, file, store, kubeconfig, context, namespace),
     )
     raise typer.Exit(code)

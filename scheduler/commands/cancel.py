@@ -25,16 +25,16 @@ def cancel(
     """End running runs. Example: cronsemble cancel digits-train-theano-29924640"""
     from scheduler.kube.target import ClusterTarget
     from scheduler.stores.location import is_local
-    from scheduler.stores.open import opened
+    from scheduler.stores.open import open_store
 
-    with opened(file, store, experiment, ClusterTarget(kubeconfig, context, namespace)) as place:
+    with open_store(file, store, experiment, ClusterTarget(kubeconfig, context, namespace)) as place:
         if on_cluster or (store is None and not is_local(file)):
-            from scheduler.engines.cancel_jobs import cancel_there
+            from scheduler.engines.cancel_jobs import cancel_cluster_runs
             from scheduler.kube.target import ClusterTarget
 
-            code = cancel_there(place, target, ClusterTarget(kubeconfig, context, namespace))
+            code = cancel_cluster_runs(place, target, ClusterTarget(kubeconfig, context, namespace))
         else:
-            from scheduler.engines.cancel import cancel_here
+            from scheduler.engines.cancel import cancel_local_runs
 
-            code = cancel_here(place, target)
+            code = cancel_local_runs(place, target)
     raise typer.Exit(code)

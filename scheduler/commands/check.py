@@ -4,7 +4,6 @@ from __future__ import annotations
 
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from cronjobs.experiment import Experiment
 from scheduler.commands.options import (
@@ -12,18 +11,15 @@ from scheduler.commands.options import (
     Files,
 )
 from scheduler.config import load_all
-from scheduler.console.prompts import _warn
+from scheduler.console.prompts import print_warnings
 from scheduler.history import upcoming
-from scheduler.stores.run_times import _durations, _store
-
-if TYPE_CHECKING:
-    pass
+from scheduler.stores.run_times import longest_durations, store_if_present
 
 
-def print_warnings(experiment: Experiment) -> None:
+def print_schedule_warnings(experiment: Experiment) -> None:
     """The warnings of a configuration, for `check`."""
-    found = upcoming.warnings(experiment, datetime.now(UTC), _durations(_store(experiment), experiment))
-    _warn(f"{experiment.path}: ", found)
+    found = upcoming.warnings(experiment, datetime.now(UTC), longest_durations(store_if_present(experiment), experiment))
+    print_warnings(f"{experiment.path}: ", found)
 
 
 def check(file: Files = DEFAULT_FILES) -> None:
@@ -33,4 +29,4 @@ def check(file: Files = DEFAULT_FILES) -> None:
         ensemble = "an ensemble" if experiment.ensemble else "no ensemble"
         members = f"{len(experiment.members)} member{'' if len(experiment.members) == 1 else 's'}"
         print(f"{experiment.path}: {experiment.name}: {members}, {ensemble}: no errors")
-        print_warnings(experiment)
+        print_schedule_warnings(experiment)

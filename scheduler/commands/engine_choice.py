@@ -20,29 +20,29 @@ from cronjobs.experiment import Experiment
 from jobs.store import Store
 from scheduler.commands.options import DEFAULT_FILE
 from scheduler.config import load
-from scheduler.console.progress import Watcher
+from scheduler.console.progress import RunDisplay
 from scheduler.engines.base import Engine
-from scheduler.engines.local import Budget, LocalEngine, cpu_count
+from scheduler.engines.local import CpuBudget, LocalEngine, cpu_count
 from scheduler.errors import CronsembleError
 from scheduler.kube.target import ClusterTarget
-from scheduler.stores.location import Place, local_store
-from scheduler.stores.open import opened
+from scheduler.stores.location import StoreLocation, local_store
+from scheduler.stores.open import open_store
 
 if TYPE_CHECKING:
-    from scheduler.engines.kubernetes import ClusterEngine
+    from scheduler.engines.kubernetes import KubernetesEngine
     from scheduler.kube.target import ClusterTarget
 
 
 @dataclass(frozen=True)
-class OnCluster:
+class ClusterRun:
     """That a command's runs are made on a cluster; ``wait``: until they have ended. ``typed`` are options to type again."""
 
     target: ClusterTarget
     wait: bool = True
-    typed: str = ""
+    options_text: str = ""
 
 
-def typed(file: Path, store: Path | None, target: ClusterTarget) -> str:
+def options_text(file: Path, store: Path | None, target: ClusterTarget) -> str:
     """The options that say where, as another command needs them; with a blank before them."""
     given: dict[str, object] = {"-f": file if file != DEFAULT_FILE else None, "--store": store, "--kubeconfig": target.kubeconfig}
     given |= {"--context": target.context, "--namespace": target.namespace}
@@ -50,56 +50,56 @@ def typed(file: Path, store: Path | None, target: ClusterTarget) -> str:
 
 
 @contextmanager
-def placed(file: Path, folder: Path | None, name: str | None, cluster: OnCluster | None) -> Iterator[Place]:
+def open_for_runs(file: Path, folder: Path | None, name: str | None, cluster: ClusterRun | None) -> Iterator[StoreLocation]:
     """Where runs are made of what a file declares: ``folder``, even one without runs, or what the file says.
 
     A store that only the cluster can mount is reached for runs on the cluster alone.
     """
     if cluster is not None and folder is None:
         target = cluster.target
-        with opened(file, None, name, target) as place:
+        with open_store(file, None, name, target) as place:
             yield place
         return
     experiment = load(file)
     store = Store(folder.resolve()) if folder is not None else local_store(experiment)
-    yield Place(store, experiment.name, experiment)
+    yield StoreLocation(store, experiment.name, experiment)
 
 
 @contextmanager
-def working(
-    store: Store, experiment: Experiment | None, watcher: Watcher, jobs: int | None, cluster: OnCluster | None
+def open_engine(
+    store: Store, experiment: Experiment | None, watcher: RunDisplay, jobs: int | None, cluster: ClusterRun | None
 ) -> Iterator[Engine]:
     """The engine, which Ctrl-C and SIGTERM stop."""
     if cluster is None:
-        engine = LocalEngine(store, watcher, Budget(jobs or cpu_count()))
+        engine = LocalEngine(store, watcher, CpuBudget(jobs or cpu_count()))
         stop_on_signals(engine)
         yield engine
         return
     from scheduler.config.namespace import in_namespace
-    from scheduler.engines.kubernetes import ClusterEngine
+    from scheduler.engines.kubernetes import KubernetesEngine
     from scheduler.kube import permissions
-    from scheduler.kube.client import Api
+    from scheduler.kube.client import KubeClient
 
     if experiment is None:
         raise CronsembleError("--cluster needs a configuration without errors: give -f FILE")
     placed = in_namespace(experiment, cluster.target.namespace)
     namespace = str(placed.cluster["namespace"])
-    with Api(cluster.target.access()) as api, permissions.explained(api, [namespace], needed=permissions.RUNS):
-        there = ClusterEngine(api, store, placed, watcher, detached=not cluster.wait)
+    with KubeClient(cluster.target.access()) as api, permissions.explain_denials(api, [namespace], needed=permissions.RUNS):
+        there = KubernetesEngine(api, store, placed, watcher, detached=not cluster.wait)
         stop_on_signals(there)
         try:
             yield there
         finally:
             there.close()
-            tell_left(there, cluster)
+            print_detached_runs(there, cluster)
 
 
-def tell_left(engine: ClusterEngine, cluster: OnCluster) -> None:
+def print_detached_runs(engine: KubernetesEngine, cluster: ClusterRun) -> None:
     """How to look again at what was left at work, and how to end it."""
     if not engine.left:
         return
     runs = " ".join(map(str, sorted(engine.left)))
-    where = cluster.typed + ("" if "--store" not in cluster.typed else " --cluster")
+    where = cluster.options_text + ("" if "--store" not in cluster.options_text else " --cluster")
     print(f"at work on the cluster: {runs}", file=sys.stderr)
     print(f"look again: cronsemble logs {sorted(engine.left)[-1]} -f{where}", file=sys.stderr)
     print(f"cancel: cronsemble cancel {runs}{where}", file=sys.stderr)
@@ -116,13 +116,13 @@ def stop_on_signals(engine: Engine) -> None:
         signal.signal(number, interrupt)
 
 
-MakeOnCluster = Annotated[bool, typer.Option("--cluster", help="Make the runs on the cluster.")]
+OnCluster = Annotated[bool, typer.Option("--cluster", help="Make the runs on the cluster.")]
 WaitOrDetach = Annotated[
     bool, typer.Option("--wait/--detach", help="With --cluster: follow the runs to their end, or only submit them.")
 ]
 
 
-def _cluster(
+def cluster_run(
     wanted: bool, wait: bool, file: Path, store: Path | None, kubeconfig: Path | None, context: str | None, namespace: str | None
 ) -> Any:
     """Which cluster runs are made on, if they are."""
@@ -136,4 +136,4 @@ def _cluster(
     from scheduler.kube.target import ClusterTarget
 
     target = ClusterTarget(kubeconfig, context, namespace)
-    return OnCluster(target, wait, typed(file, store, target))
+    return ClusterRun(target, wait, options_text(file, store, target))

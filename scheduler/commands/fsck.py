@@ -22,10 +22,10 @@ from scheduler.commands.options import (
     StoreFolder,
 )
 from scheduler.console import tables
-from scheduler.stores.location import Place
+from scheduler.stores.location import StoreLocation
 
 
-def check_store(place: Place, quick: bool, repair: bool, as_json: bool) -> int:
+def check_store(place: StoreLocation, quick: bool, repair: bool, as_json: bool) -> int:
     """Find, explain and, if asked to, mend damage; 0 if nothing is left that is wrong, else 1."""
     findings = _findings(place, quick, repair)
     if as_json:
@@ -42,7 +42,7 @@ def check_store(place: Place, quick: bool, repair: bool, as_json: bool) -> int:
     return 1 if any(not each.repaired for each in findings) else 0
 
 
-def _findings(place: Place, quick: bool, repair: bool) -> list[check.Finding]:
+def _findings(place: StoreLocation, quick: bool, repair: bool) -> list[check.Finding]:
     """All that is wrong, mended where that is wanted; by a program beside the store where that is elsewhere."""
     store = place.store
     told = store.check_remotely(place.name, quick, repair)
@@ -67,8 +67,8 @@ def fsck(
 ) -> None:
     """Find and explain damage in the store. Example: cronsemble fsck --repair"""
     from scheduler.kube.target import ClusterTarget
-    from scheduler.stores.open import opened
+    from scheduler.stores.open import open_store
 
-    with opened(file, store, experiment, ClusterTarget(kubeconfig, context, namespace)) as place:
+    with open_store(file, store, experiment, ClusterTarget(kubeconfig, context, namespace)) as place:
         code = check_store(place, quick, repair, as_json)
     raise typer.Exit(code)

@@ -23,15 +23,17 @@ from scheduler.commands.options import (
 from scheduler.config.keys import Duration
 from scheduler.console import tables
 from scheduler.errors import CronsembleError
-from scheduler.identity import who
+from scheduler.identity import current_user
 from scheduler.stores import gc as retention
-from scheduler.stores.location import Place
+from scheduler.stores.location import StoreLocation
 
 SHOWN = 20
 """Paths that are named one by one."""
 
 
-def clear(place: Place, what: Sequence[str], older_than: str, keep: int, dry_run: bool, yes: bool, as_json: bool) -> int:
+def remove_old(
+    place: StoreLocation, what: Sequence[str], older_than: str, keep: int, dry_run: bool, yes: bool, as_json: bool
+) -> int:
     """Remove what the rule says, once it is agreed to; 0, or 1 if something could not be removed."""
     for kind in what:
         if kind not in retention.WHAT:
@@ -41,8 +43,8 @@ def clear(place: Place, what: Sequence[str], older_than: str, keep: int, dry_run
         age = float(Duration.read(older_than))
     except ValueError as error:
         raise CronsembleError(f"--older-than {older_than}: {error}") from error
-    rule = retention.Rule(tuple(what) or retention.DEFAULT, age, keep)
-    found = retention.clearing(place.store, place.name, rule, time.time())
+    rule = retention.RetentionRule(tuple(what) or retention.DEFAULT, age, keep)
+    found = retention.plan_removal(place.store, place.name, rule, time.time())
     if as_json:
         print(json.dumps(_told(found), indent=1))
     else:
@@ -56,7 +58,7 @@ def clear(place: Place, what: Sequence[str], older_than: str, keep: int, dry_run
             print("nothing was removed")
             return 0
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    failed = list(retention.execute(place.store, found, now, who()))
+    failed = list(retention.execute(place.store, found, now, current_user()))
     for item, problem in failed:
         print(f"{item.path}: {problem.strerror or problem}", file=sys.stderr)
     gone = [item for item in found.items if item.path not in {bad.path for bad, _ in failed}]
@@ -65,7 +67,7 @@ def clear(place: Place, what: Sequence[str], older_than: str, keep: int, dry_run
     return 1 if failed else 0
 
 
-def _told(found: retention.Clearing) -> dict[str, object]:
+def _told(found: retention.RemovalPlan) -> dict[str, object]:
     items = [
         {
             "kind": item.kind,
@@ -79,7 +81,7 @@ def _told(found: retention.Clearing) -> dict[str, object]:
     return {"items": items, "size": found.size, "consequences": found.consequences}
 
 
-def _print(found: retention.Clearing, place: Place) -> None:
+def _print(found: retention.RemovalPlan, place: StoreLocation) -> None:
     if not found.items:
         print(f"nothing to remove of {place.name} in {place.store.root}")
     for kind, number, size in found.counts():
@@ -118,4 +120,4 @@ def gc(
     """Remove old models and leftovers; archive and records stay. Example: cronsemble gc --older-than 90d --dry-run"""
     from scheduler.stores.location import locate
 
-    raise typer.Exit(clear(locate(file, store, experiment), what or [], older_than, keep, dry_run, yes, as_json))
+    raise typer.Exit(remove_old(locate(file, store, experiment), what or [], older_than, keep, dry_run, yes, as_json))

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from jobs import contract as c
+from jobs.contract import Status
 from jobs.store import Run, Store
 from jobs.store.files import publish_bytes
 from scheduler.commands.options import (
@@ -23,17 +24,17 @@ from scheduler.commands.options import (
 )
 from scheduler.errors import CronsembleError
 from scheduler.rerun import selection
-from scheduler.stores.location import Place
+from scheduler.stores.location import StoreLocation
 
 LATEST = "latest"
 
 
-def get_predictions(place: Place, what: str, folder: Path, members: bool) -> None:
+def get_predictions(place: StoreLocation, what: str, folder: Path, members: bool) -> None:
     """Copy the CSV of each ensemble run that ``what`` names; with ``members`` each member's too. Raises CronsembleError."""
     runs = _chosen(place.store, place.name, what)
     copied = []
     for run in runs:
-        place.store.bring(run.id, f"{c.RESULT}/{c.CSV}", *([f"{c.RESULT}/{c.MEMBERS}/*.csv"] if members else []))
+        place.store.download(run.id, f"{c.RESULT}/{c.CSV}", *([f"{c.RESULT}/{c.MEMBERS}/*.csv"] if members else []))
         result, target = run.folder / c.RESULT, folder / place.store.archived(run.id, run.record).name
         copied.append((result / c.CSV, target))
         if members:
@@ -55,11 +56,13 @@ def _chosen(store: Store, experiment: str, what: str) -> list[Run]:
     """The successful ensemble runs of a date, a slot or a run's name, or the one of the newest slot."""
     if what == LATEST:
         known = (store.read(run) for run in store.run_ids(experiment, c.ENSEMBLE_TASK))
-        newest = next((run for run in known if run.status == "succeeded" and not run.record.get("other_configuration")), None)
+        newest = next(
+            (run for run in known if run.status == Status.SUCCEEDED and not run.record.get("other_configuration")), None
+        )
         found = [] if newest is None else [newest]
     else:
         found = selection.originals(store, experiment, what, c.ENSEMBLE_TASK)
-    done = [run for run in found if run.status == "succeeded" and run.id.task == c.ENSEMBLE_TASK]
+    done = [run for run in found if run.status == Status.SUCCEEDED and run.id.task == c.ENSEMBLE_TASK]
     if not done:
         raise CronsembleError(
             f"{what}: no ensemble run of {experiment} succeeded then: `cronsemble history` says what became of it"
@@ -83,7 +86,7 @@ def get(
 ) -> None:
     """Copy archived predictions out of the store. Example: cronsemble get 2026-11-20 --to morning/"""
     from scheduler.kube.target import ClusterTarget
-    from scheduler.stores.open import opened
+    from scheduler.stores.open import open_store
 
-    with opened(file, store, experiment, ClusterTarget(kubeconfig, context, namespace, offline)) as place:
+    with open_store(file, store, experiment, ClusterTarget(kubeconfig, context, namespace, offline)) as place:
         get_predictions(place, what, to, members)

@@ -25,16 +25,16 @@ from scheduler.console import tables
 from scheduler.errors import CronsembleError
 from scheduler.history import calendar as calendar_view
 from scheduler.history import slot_report
-from scheduler.history.query import History, Wish
+from scheduler.history.query import History, HistoryQuery
 from scheduler.history.slots import STATUSES, Row
 from scheduler.kube import kinds, permissions, revision_configmap
-from scheduler.kube.client import Api
+from scheduler.kube.client import KubeClient
 from scheduler.kube.errors import NotFound
 from scheduler.kube.target import ClusterTarget
 from scheduler.observe.open_history import history_of, run_named
-from scheduler.stores.location import Place
+from scheduler.stores.location import StoreLocation
 from scheduler.sync import describe
-from scheduler.times import is_time, minutes
+from scheduler.times import is_time, parse_period
 
 COLOURS = {
     "succeeded": "green",
@@ -62,7 +62,7 @@ _TABLE = [
 
 
 @dataclass(frozen=True)
-class Shown:
+class OutputFormat:
     """How the rows are printed."""
 
     as_json: bool = False
@@ -70,9 +70,9 @@ class Shown:
     calendar: bool = False
 
 
-def wish_of(
+def parse_query(
     history: History, timezone: str, since: str | None, until: str | None, tasks: Sequence[str], statuses: Sequence[str]
-) -> Wish:
+) -> HistoryQuery:
     """The rows that the options ask for; raises CronsembleError for one that is wrong."""
     names = [each.replace("-", " ") for each in statuses]
     for name in names:
@@ -83,24 +83,24 @@ def wish_of(
         if task not in known:
             there = f"there are {', '.join(known)}" if known else "it is empty"
             raise CronsembleError(f"--task {task}: no such task in the history: {there}")
-    low = minutes(since, timezone, history.now, "--since")[0] if since else None
-    high = minutes(until, timezone, history.now, "--until")[1] if until else None
+    low = parse_period(since, timezone, history.now, "--since")[0] if since else None
+    high = parse_period(until, timezone, history.now, "--until")[1] if until else None
     if low is not None and high is not None and low > high:
         raise CronsembleError(f"--since {since} --until {until}: the end is before the beginning")
-    return Wish(low, high, tuple(tasks), tuple(names))
+    return HistoryQuery(low, high, tuple(tasks), tuple(names))
 
 
 def print_history(
-    place: Place,
+    place: StoreLocation,
     since: str | None,
     until: str | None,
     tasks: Sequence[str],
     statuses: Sequence[str],
-    shown: Shown,
+    shown: OutputFormat,
     limit: int,
 ) -> None:
     history, timezone = history_of(place)
-    wish = wish_of(history, timezone, since, until, tasks, statuses)
+    wish = parse_query(history, timezone, since, until, tasks, statuses)
     if shown.calendar:
         days = calendar_view.days(history, wish, timezone)
         if shown.as_json or shown.as_csv:
@@ -113,7 +113,7 @@ def print_history(
         _print_values(Row, rows, shown.as_json)
     elif rows:
         print_rows(rows, timezone)
-    elif wish == Wish():
+    elif wish == HistoryQuery():
         print(f"no runs of {history.experiment} yet; next: cronsemble run")
     else:
         print("nothing in the history is like that")
@@ -157,21 +157,21 @@ def _cells(row: Row) -> list[str]:
     ]
 
 
-def print_story(place: Place, slot: str, tasks: Sequence[str], as_json: bool) -> None:
+def print_slot(place: StoreLocation, slot: str, tasks: Sequence[str], as_json: bool) -> None:
     """The whole story of a slot, of each task that has it, or of the slot of one run."""
     history, timezone = history_of(place)
     if is_time(slot):
-        low, high = minutes(slot, timezone, history.now, "SLOT")
-        wish = wish_of(history, timezone, None, None, tasks, ())
+        low, high = parse_period(slot, timezone, history.now, "SLOT")
+        wish = parse_query(history, timezone, None, None, tasks, ())
         rows = history.rows(replace(wish, low=low, high=high))
         if not rows:
             raise CronsembleError(f"{slot}: no slot and no run then: `cronsemble history --since {slot[:10]}` lists them")
     else:
         run = run_named(history, slot)
-        rows = history.rows(Wish(run.minute, run.minute, (run.task,)))
+        rows = history.rows(HistoryQuery(run.minute, run.minute, (run.task,)))
     keys = sorted({(row.minute, row.task) for row in rows})
     stories = [
-        slot_report.tell(history, task, minute, [r for r in rows if (r.minute, r.task) == (minute, task)])
+        slot_report.slot_report(history, task, minute, [r for r in rows if (r.minute, r.task) == (minute, task)])
         for minute, task in keys
     ]
     if as_json:
@@ -184,7 +184,7 @@ def print_story(place: Place, slot: str, tasks: Sequence[str], as_json: bool) ->
             print(tables.clean(line))
 
 
-def print_revisions(place: Place, as_json: bool) -> None:
+def print_revisions(place: StoreLocation, as_json: bool) -> None:
     """Every revision with what it changed, newest first."""
     history, _ = history_of(place)
     told = [slot_report.revision(history, held) for held in reversed(history.revisions())]
@@ -202,7 +202,7 @@ def print_revisions(place: Place, as_json: bool) -> None:
 def print_cluster_revisions(file: Path, target: ClusterTarget, as_json: bool) -> int:
     experiment = in_namespace(load(file), target.namespace)
     namespace = experiment.cluster["namespace"]
-    with Api(target.access()) as api, permissions.explained(api, [namespace], reading=True):
+    with KubeClient(target.access()) as api, permissions.explain_denials(api, [namespace], reading=True):
         try:
             data = api.get(kinds.CONFIGMAP, namespace, revisions_name(experiment.name)).get("data") or {}
         except NotFound:
@@ -264,16 +264,16 @@ def history(
     """Print what became of every slot, newest first, and why. Example: cronsemble history --since 7d --status missed"""
     from scheduler.kube.target import ClusterTarget
     from scheduler.stores.location import is_local
-    from scheduler.stores.open import opened
+    from scheduler.stores.open import open_store
 
     if revisions and (on_cluster or (store is None and not offline and not is_local(file))):
         from scheduler.kube.target import ClusterTarget
 
         raise typer.Exit(print_cluster_revisions(file, ClusterTarget(kubeconfig, context, namespace), as_json))
-    with opened(file, store, experiment, ClusterTarget(kubeconfig, context, namespace, offline)) as place:
+    with open_store(file, store, experiment, ClusterTarget(kubeconfig, context, namespace, offline)) as place:
         if revisions:
             print_revisions(place, as_json)
         elif slot is not None:
-            print_story(place, slot, task or [], as_json)
+            print_slot(place, slot, task or [], as_json)
         else:
-            print_history(place, since, until, task or [], status or [], Shown(as_json, as_csv, calendar), limit)
+            print_history(place, since, until, task or [], status or [], OutputFormat(as_json, as_csv, calendar), limit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -13,9 +13,6 @@ from scheduler.commands.options import (
 )
 from scheduler.config import SCHEMA_FILE, schema_text, starter
 from scheduler.errors import CronsembleError
-
-if TYPE_CHECKING:
-    pass
 
 
 def write_starter(file: Path) -> None:

@@ -30,11 +30,11 @@ def logs(
     from scheduler.kube.target import ClusterTarget
     from scheduler.observe.stored_logs import print_logs
     from scheduler.stores.location import is_local
-    from scheduler.stores.open import opened
+    from scheduler.stores.open import open_store
 
     names, files, follows = _logs_arguments(run or [], follow)
     path = file or (files[0] if files else DEFAULT_FILE)
-    with opened(path, store, experiment, ClusterTarget(kubeconfig, context, namespace, offline)) as place:
+    with open_store(path, store, experiment, ClusterTarget(kubeconfig, context, namespace, offline)) as place:
         name = names[0] if names else None
         if follows and not offline and (on_cluster or (store is None and not is_local(path))):
             from scheduler.kube.target import ClusterTarget

@@ -21,9 +21,9 @@ from scheduler.commands.options import (
     Kubeconfig,
 )
 from scheduler.config import load_all
-from scheduler.console.prompts import _warn
+from scheduler.console.prompts import print_warnings
 from scheduler.history import upcoming
-from scheduler.stores.run_times import _anchors, _durations, _store
+from scheduler.stores.run_times import last_scheduled_slots, longest_durations, store_if_present
 
 if TYPE_CHECKING:
     from scheduler.kube.target import ClusterTarget
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 def print_expression(expression: str, timezone: str, count: int, since: str | None, until: str | None, as_json: bool) -> None:
     """The fire times of any expression, and its warnings."""
     schedule = upcoming.read(expression, timezone)
-    after = upcoming.before("--from", since, timezone) if since else datetime.now(UTC)
-    times = upcoming.of_expression(schedule, timezone, after, _last(until, timezone), count)
+    after = upcoming.parse_start("--from", since, timezone) if since else datetime.now(UTC)
+    times = upcoming.fires_of_expression(schedule, timezone, after, _last(until, timezone), count)
     warnings = surprises(schedule, timezone, after)
     if as_json:
-        fires = [upcoming.stamp(each) for each in times]
+        fires = [upcoming.format_time(each) for each in times]
         print(json.dumps({"expression": expression, "timezone": timezone, "fires": fires, "warnings": warnings}, indent=1))
         return
     rows = [upcoming.Fire("", "", expression, timezone, each) for each in times]
     _table(rows, with_task=False, with_experiment=False)
-    _warn("", warnings)
+    print_warnings("", warnings)
 
 
 def print_tasks(
@@ -54,13 +54,15 @@ def print_tasks(
     warnings: list[tuple[str, str]] = []
     resting: list[tuple[str, str]] = []
     for experiment in experiments:
-        after = upcoming.before("--from", since, experiment.timezone) if since else now
-        store = _store(experiment)
-        anchors, out = (_anchors(store, experiment), {}) if cluster is None else _standing(experiment, cluster)
-        found = upcoming.of_experiment(experiment, after, _last(until, experiment.timezone), count, anchors)
+        after = upcoming.parse_start("--from", since, experiment.timezone) if since else now
+        store = store_if_present(experiment)
+        anchors, out = (last_scheduled_slots(store, experiment), {}) if cluster is None else _standing(experiment, cluster)
+        found = upcoming.fires_of_experiment(experiment, after, _last(until, experiment.timezone), count, anchors)
         fires += [each for each in found if each.task not in out]
-        warnings += [(experiment.name, each) for each in upcoming.warnings(experiment, after, _durations(store, experiment))]
-        resting += [(experiment.name, each) for each in (*upcoming.resting(experiment), *out.values())]
+        warnings += [
+            (experiment.name, each) for each in upcoming.warnings(experiment, after, longest_durations(store, experiment))
+        ]
+        resting += [(experiment.name, each) for each in (*upcoming.suspended_tasks(experiment), *out.values())]
     fires.sort(key=lambda each: (each.at, each.experiment, each.task))
     if as_json:
         told = {
@@ -74,14 +76,14 @@ def print_tasks(
     for name, line in resting:
         print(f"{name}: {line}")
     for name, line in warnings:
-        _warn(f"{name}: ", [line])
+        print_warnings(f"{name}: ", [line])
 
 
 def _standing(experiment: Experiment, cluster: ClusterTarget) -> tuple[dict[str, datetime], dict[str, str]]:
     """By task since when a CronJob counts, and a line for each that would fire but does not on the cluster, and why."""
-    from scheduler.observe.cluster_state import standing
+    from scheduler.observe.cluster_state import cronjob_states
 
-    found = standing(experiment, cluster)
+    found = cronjob_states(experiment, cluster)
     out = {}
     for name, task in upcoming.tasks(experiment):
         if task.schedule is not None and not task.suspend:
@@ -96,10 +98,10 @@ def _last(until: str | None, timezone: str) -> datetime | None:
     """A date stands for the whole day."""
     if until is None:
         return None
-    found = upcoming.moment("--until", until, timezone)
+    found = upcoming.parse_time("--until", until, timezone)
     if len(until) != len("2026-11-20"):
         return found
-    return upcoming.moment("--until", str(datetime.fromisoformat(until).date() + timedelta(days=1)), timezone) - timedelta(
+    return upcoming.parse_time("--until", str(datetime.fromisoformat(until).date() + timedelta(days=1)), timezone) - timedelta(
         seconds=1
     )
 
@@ -118,8 +120,8 @@ def _table(fires: list[upcoming.Fire], with_task: bool, with_experiment: bool) -
         names = [*([each.experiment] if with_experiment else []), *([each.task] if with_task else [])]
         local = f"{each.local:%a %Y-%m-%d %H:%M:%S}" if each.at.second else f"{each.local:%a %Y-%m-%d %H:%M}"
         offset = f"{each.local:%z}"
-        how = upcoming.length(away) if away >= 0 else f"{upcoming.length(-away)} ago"
-        rows.append([how, *names, f"{local} {offset[:3]}:{offset[3:5]}", each.timezone, upcoming.stamp(each.at)])
+        how = upcoming.format_duration(away) if away >= 0 else f"{upcoming.format_duration(-away)} ago"
+        rows.append([how, *names, f"{local} {offset[:3]}:{offset[3:5]}", each.timezone, upcoming.format_time(each.at)])
     print_columns(columns, rows)
 
 

@@ -23,13 +23,13 @@ DEFAULT_FILE = Path("config.yaml")
 DEFAULT_FILES = [DEFAULT_FILE]
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before objects are removed.")]
-Force = Annotated[bool, typer.Option("--force-conflicts", help="Take fields that others own, and what kubectl applied.")]
-Wait = Annotated[str | None, typer.Option("--wait", help="How long to wait for another sync to end, e.g. 2m.")]
+ForceConflicts = Annotated[bool, typer.Option("--force-conflicts", help="Take fields that others own, and what kubectl applied.")]
+WaitForLease = Annotated[str | None, typer.Option("--wait", help="How long to wait for another sync to end, e.g. 2m.")]
 Tasks = Annotated[list[str] | None, typer.Argument(help="Tasks, e.g. train-jax or ensemble; all by default.")]
-Kill = Annotated[bool, typer.Option("--kill-running", help="Remove CronJobs whose Jobs are running, and so end these.")]
+KillRunning = Annotated[bool, typer.Option("--kill-running", help="Remove CronJobs whose Jobs are running, and so end these.")]
 
 
-def _seconds(duration: str | None) -> float:
+def parse_wait(duration: str | None) -> float:
     from scheduler.config.keys import Duration
 
     try:

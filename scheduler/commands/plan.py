@@ -5,25 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from scheduler.commands.options import DEFAULT_FILES, AsJson, Context, Files, Force, Kubeconfig, Namespace
-from scheduler.commands.plan_session import open_session, print_plan
+from scheduler.commands.options import DEFAULT_FILES, AsJson, Context, Files, ForceConflicts, Kubeconfig, Namespace
+from scheduler.commands.plan_session import open_reconciler, print_plan
 from scheduler.kube import permissions
 from scheduler.kube.target import ClusterTarget
 from scheduler.sync import describe
 from scheduler.sync import plan as plans
 
-if TYPE_CHECKING:
-    pass
-
 
 def show_plan(files: list[Path], target: ClusterTarget, force: bool, as_json: bool, detailed: bool, out: Path | None) -> int:
     """`plan`: 0, or with ``detailed`` 2 where there is something to do."""
-    session = open_session(files, target, force)
-    with session.api, permissions.explained(session.api, session.namespaces, reading=True):
+    session = open_reconciler(files, target, force)
+    with session.api, permissions.explain_denials(session.api, session.namespaces, reading=True):
         plan = session.plan()
     if out is not None:
         plans.save(plan, out)
@@ -42,7 +39,7 @@ def plan(
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="Exit with 2 where there is something to do.")
     ] = False,
-    force_conflicts: Force = False,
+    force_conflicts: ForceConflicts = False,
     as_json: AsJson = False,
     context: Context = None,
     namespace: Namespace = None,

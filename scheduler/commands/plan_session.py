@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scheduler.config import load_all, namespace
-from scheduler.console.prompts import Bar, confirm
+from scheduler.console.prompts import ProgressBar, confirm
 from scheduler.errors import CronsembleError
-from scheduler.kube.client import Api
+from scheduler.kube.client import KubeClient
 from scheduler.kube.target import ClusterTarget
 from scheduler.sync import describe, reconcile
 from scheduler.sync import plan as plans
-from scheduler.sync.plan import PRUNE, Plan
-from scheduler.sync.reconcile import Session
+from scheduler.sync.plan import PRUNE, SyncPlan
+from scheduler.sync.reconcile import Reconciler
 
 if TYPE_CHECKING:
     from scheduler.sync.apply import Outcome
 
 
 @dataclass(frozen=True)
-class Flags:
+class SyncFlags:
     """What a user allows."""
 
     yes: bool = False
@@ -48,30 +48,30 @@ class Flags:
         return frozenset(flag for flag, given in flags.items() if given)
 
 
-def open_session(files: list[Path], target: ClusterTarget, force: bool) -> Session:
+def open_reconciler(files: list[Path], target: ClusterTarget, force: bool) -> Reconciler:
     # Thousands of objects without a cycle: looking for cycles would take a fifth of the time.
     gc.disable()
     experiments = namespace.all_in_namespace(load_all(files), target.namespace)
-    return Session(Api(target.access()), experiments, force)
+    return Reconciler(KubeClient(target.access()), experiments, force)
 
 
-def _make_namespaces(api: Api, plan: Plan) -> Plan:
+def create_namespaces(api: KubeClient, plan: SyncPlan) -> SyncPlan:
     """Make what a Lease can be in; the rest of the plan."""
     namespaces, rest = reconcile.without_namespaces(plan)
     outcome = run_plan(api, msgspec.structs.replace(plan, actions=tuple(namespaces)), {})
     if outcome.failed:
-        finish(outcome)
+        print_outcome(outcome)
     return rest
 
 
-def run_plan(api: Api, plan: Plan, held: dict[str, Any], what: str = "sync") -> Outcome:
+def run_plan(api: KubeClient, plan: SyncPlan, held: dict[str, Any], what: str = "sync") -> Outcome:
     from scheduler.sync.apply import execute
 
-    with Bar(len(plan.actions)) as bar:
+    with ProgressBar(len(plan.actions)) as bar:
         return execute(api, plan, held, bar, what)
 
 
-def finish(outcome: Outcome) -> int:
+def print_outcome(outcome: Outcome) -> int:
     if outcome.failed:
         texts = [str(error) for _, error in outcome.failed]
         for text in list(dict.fromkeys(texts))[:10]:
@@ -84,19 +84,19 @@ def finish(outcome: Outcome) -> int:
     return 0
 
 
-def print_plan(plan: Plan, flags: Flags | None = None) -> None:
+def print_plan(plan: SyncPlan, flags: SyncFlags | None = None) -> None:
     sys.stdout.write("".join(f"{line}\n" for line in describe.lines(plan, flags.allowed if flags else frozenset())))
     sys.stdout.flush()
 
 
-def refuse(plan: Plan, flags: Flags) -> None:
+def raise_refusals(plan: SyncPlan, flags: SyncFlags) -> None:
     refused = plan.refused(flags.allowed)
     if refused:
         hints = [each.text + (f": {each.flag} allows it" if each.flag else "") for each in refused]
         raise CronsembleError("\n".join([*hints[:10], *([f"and {len(hints) - 10} more"] if len(hints) > 10 else [])]))
 
 
-def _confirm(plan: Plan, flags: Flags) -> None:
+def confirm_removals(plan: SyncPlan, flags: SyncFlags) -> None:
     # Snapshots that nothing names are no loss: the store has those that ran, and sync makes the others again.
     removed = [action for action in plan.actions if action.verb == PRUNE and action.kind != "ConfigMap"]
     if removed:
@@ -104,5 +104,5 @@ def _confirm(plan: Plan, flags: Flags) -> None:
         confirm(f"This removes {len(removed)} CronJobs: {names}.", flags.yes)
 
 
-def say(text: str) -> None:
+def print_progress(text: str) -> None:
     print(text, file=sys.stderr, flush=True)

@@ -21,26 +21,26 @@ from scheduler.config import load
 from scheduler.errors import CronsembleError
 from scheduler.kube.target import ClusterTarget
 from scheduler.stores.location import local_store
-from scheduler.stores.upload import Here, items, put_all
+from scheduler.stores.upload import LocalUpload, upload_all, uploads
 
 
 def put_files(
     file: Path, folder: Path | None, files: list[Path], name: str | None, cluster: ClusterTarget, replace: bool
 ) -> None:
     """`put`: into the store that a configuration declares, or into the one at ``folder``."""
-    chosen = items(files, name)
+    chosen = uploads(files, name)
     if folder is not None:
         if not folder.is_dir():
             raise CronsembleError(f"--store {folder}: no such folder")
-        put_all(chosen, Here(Store(folder.resolve())), replace)
+        upload_all(chosen, LocalUpload(Store(folder.resolve())), replace)
         return
     experiment = load(file)
     if isinstance(experiment.store, str):
-        put_all(chosen, Here(local_store(experiment)), replace)
+        upload_all(chosen, LocalUpload(local_store(experiment)), replace)
         return
-    from scheduler.stores.remote.upload import put_there
+    from scheduler.stores.remote.upload import upload_remotely
 
-    put_there(experiment, cluster, chosen, replace)
+    upload_remotely(experiment, cluster, chosen, replace)
 
 
 def put(

@@ -7,7 +7,7 @@ import sys
 
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 import yaml
@@ -15,9 +15,6 @@ import yaml
 from scheduler.commands.options import DEFAULT_FILES, Files
 from scheduler.config import load_all
 from scheduler.sync.desired import Objects
-
-if TYPE_CHECKING:
-    pass
 
 
 class _Text(str):
@@ -55,7 +52,7 @@ def _quoted(value: Any) -> Any:
 
 def print_objects(files: list[Path], volume: bool) -> None:
     """The objects as YAML on stdout; on stderr what they do not say."""
-    from cronjobs.objects.volumes import claim_name, security
+    from cronjobs.objects.volumes import claim_name, pod_security
     from scheduler.sync import desired
 
     experiments = load_all(files)
@@ -65,7 +62,7 @@ def print_objects(files: list[Path], volume: bool) -> None:
     else:
         found, said = desired.desired(experiments), desired.notes(experiments)
         for each in experiments:
-            needs = security(each)
+            needs = pod_security(each)
             if needs.reason:
                 said.append(
                     f"{each.path}: a namespace that enforces more than Pod Security {needs.level} refuses the pods: "

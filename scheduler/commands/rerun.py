@@ -13,8 +13,9 @@ from typing import Annotated, Any
 
 import typer
 
+from jobs.contract import Status
 from jobs.store import Run
-from scheduler.commands.engine_choice import MakeOnCluster, OnCluster, WaitOrDetach, _cluster, working
+from scheduler.commands.engine_choice import ClusterRun, OnCluster, WaitOrDetach, cluster_run, open_engine
 from scheduler.commands.options import DEFAULT_FILE, AsJson, Context, ExperimentName, File, Kubeconfig, Namespace, StoreFolder
 from scheduler.console import progress
 from scheduler.errors import CronsembleError
@@ -22,12 +23,12 @@ from scheduler.rerun import compare, execute, selection
 from scheduler.rerun import plan as repeats
 from scheduler.rerun.verdict import CHANGED, describe
 from scheduler.stores import find_run
-from scheduler.stores.location import Place
+from scheduler.stores.location import StoreLocation
 
 
 def rerun_runs(
     what: str,
-    place: Place,
+    place: StoreLocation,
     *,
     task: str | None,
     reuse: bool,
@@ -37,7 +38,7 @@ def rerun_runs(
     jobs: int | None,
     as_json: bool,
     judge: bool = False,
-    cluster: OnCluster | None = None,
+    cluster: ClusterRun | None = None,
 ) -> int:
     """Repeat the runs that ``what`` names, or with ``judge`` only judge that repeat.
 
@@ -46,11 +47,16 @@ def rerun_runs(
     if judge:
         return _judge(place, what, tolerance, as_json)
     found = selection.originals(place.store, place.name, what, task)
-    if place.problem and not current:
-        print(f"{place.problem}\ngoing on from what {place.store.root} kept", file=sys.stderr)
+    if place.config_problem and not current:
+        print(f"{place.config_problem}\ngoing on from what {place.store.root} kept", file=sys.stderr)
     if current and place.experiment is None:
-        raise CronsembleError(f"--with-current-config needs a configuration without errors: {place.problem or 'give -f FILE'}")
-    with progress.watcher(apart=as_json) as watcher, working(place.store, place.experiment, watcher, jobs, cluster) as engine:
+        raise CronsembleError(
+            f"--with-current-config needs a configuration without errors: {place.config_problem or 'give -f FILE'}"
+        )
+    with (
+        progress.run_display(apart=as_json) as watcher,
+        open_engine(place.store, place.experiment, watcher, jobs, cluster) as engine,
+    ):
         plan = None if current else repeats.plan(place.store, found, reuse, engine.problems)
         if plan is not None:
             for each in plan.repeats:
@@ -64,11 +70,11 @@ def rerun_runs(
             )
         with tempfile.TemporaryDirectory(prefix="cronsemble-") as empty:
             if plan is not None:
-                work = execute.exact(engine, plan, Path(empty))
+                work = execute.exact_work(engine, plan, Path(empty))
             else:
                 assert place.experiment is not None
-                work = execute.with_current(place.experiment, found, engine, reuse)
-            outcomes = execute.carry_out(engine, work, tolerance)
+                work = execute.current_work(place.experiment, found, engine, reuse)
+            outcomes = execute.execute(engine, work, tolerance)
     told = [each.as_json() for each in outcomes]
     if as_json:
         print(json.dumps({"experiment": place.name, "runs": told}, indent=1))
@@ -84,17 +90,23 @@ def rerun_runs(
     return 2 if any(each["verdict"] == CHANGED for each in flat) else 0
 
 
-def _judge(place: Place, what: str, tolerance: float, as_json: bool) -> int:
+def _judge(place: StoreLocation, what: str, tolerance: float, as_json: bool) -> int:
     """The verdict on a repeat that was left at work; it is kept beside it."""
-    run = find_run.find(place.store, place.name, what)
-    original = compare.repeated(run)
+    run = find_run.find_run(place.store, place.name, what)
+    original = compare.repeated_run(run)
     if original is None:
-        why = "it is still at work" if run.status == "running" else f"it {run.status}" if not run.record else "it repeats no run"
+        why = (
+            "it is still at work"
+            if run.status == Status.RUNNING
+            else f"it {run.status}"
+            if not run.record
+            else "it repeats no run"
+        )
         raise CronsembleError(f"{run.id}: {why}: there is nothing to compare")
-    (outcome,) = compare.repeats(place.store, [run], tolerance)
+    (outcome,) = compare.compare_repeats(place.store, [run], tolerance)
     for each in (*outcome.members.values(), outcome):
         if each.run is not None and each.run.id != each.original:
-            compare.keep(place.store, each, tolerance, lambda text: print(text, file=sys.stderr))
+            compare.store_verdict(place.store, each, tolerance, lambda text: print(text, file=sys.stderr))
     told = [outcome.as_json()]
     if as_json:
         print(json.dumps({"experiment": place.name, "runs": told}, indent=1))
@@ -106,18 +118,18 @@ def _judge(place: Place, what: str, tolerance: float, as_json: bool) -> int:
 def _print_verdicts(told: list[dict[str, Any]]) -> None:
     for each in told:
         for name, member in each.get("members", {}).items():
-            print(f"{name}: {_made(member)}{describe(member)}")
-        print(f"{_made(each)}{describe(each)}")
+            print(f"{name}: {_runs_text(member)}{describe(member)}")
+        print(f"{_runs_text(each)}{describe(each)}")
 
 
-def _made(told: dict[str, Any]) -> str:
+def _runs_text(told: dict[str, Any]) -> str:
     run, original = told["run"], told["repeats"]
     if run is None or original is None:
         return f"{run or original}: " if run or original else ""
     return f"{run}, taken again: " if run == original else f"{run} repeats {original}: "
 
 
-def _print_plan(found: list[Run], plan: repeats.Plan | None, as_json: bool) -> int:
+def _print_plan(found: list[Run], plan: repeats.RerunPlan | None, as_json: bool) -> int:
     """What would run, and what of it is missing; 1 if anything is."""
     rows: list[dict[str, Any]]
     if plan is None:
@@ -127,7 +139,7 @@ def _print_plan(found: list[Run], plan: repeats.Plan | None, as_json: bool) -> i
             {
                 "repeats": str(each.original.id),
                 "task": each.original.id.task,
-                "in": each.made_in.get("image") or each.made_in.get("python") or "",
+                "in": each.environment.get("image") or each.environment.get("python") or "",
                 "missing": list(each.missing),
                 "notes": list(each.notes),
                 "members": {name: str(taken) for name, taken in each.members.items()},
@@ -166,7 +178,7 @@ def rerun(
     store: StoreFolder = None,
     experiment: ExperimentName = None,
     as_json: AsJson = False,
-    on_cluster: MakeOnCluster = False,
+    on_cluster: OnCluster = False,
     wait: WaitOrDetach = True,
     context: Context = None,
     namespace: Namespace = None,
@@ -175,10 +187,10 @@ def rerun(
     """Repeat a dated run exactly, and compare the results. Example: cronsemble rerun 2026-11-20"""
     from scheduler.kube.target import ClusterTarget
     from scheduler.stores.location import locate
-    from scheduler.stores.open import opened
+    from scheduler.stores.open import open_store
 
-    cluster = _cluster(on_cluster or verdict, wait, file, store, kubeconfig, context, namespace)
-    elsewhere = opened(file, store, experiment, ClusterTarget(kubeconfig, context, namespace)) if cluster else None
+    cluster = cluster_run(on_cluster or verdict, wait, file, store, kubeconfig, context, namespace)
+    elsewhere = open_store(file, store, experiment, ClusterTarget(kubeconfig, context, namespace)) if cluster else None
     with elsewhere or nullcontext(locate(file, store, experiment)) as place:
         code = rerun_runs(
             what,

@@ -14,8 +14,9 @@ import typer
 
 from cronjobs.experiment import Experiment, Member
 from jobs import contract as c
+from jobs.contract import Status
 from jobs.store import Run, Store
-from scheduler.commands.engine_choice import MakeOnCluster, WaitOrDetach, _cluster
+from scheduler.commands.engine_choice import OnCluster, WaitOrDetach, cluster_run
 from scheduler.commands.options import (
     DEFAULT_FILE,
     Context,
@@ -29,7 +30,7 @@ from scheduler.console import progress
 from scheduler.errors import CronsembleError, RuntimeUnavailable
 
 if TYPE_CHECKING:
-    from scheduler.commands.engine_choice import OnCluster
+    from scheduler.commands.engine_choice import ClusterRun
 
 
 def run_now(
@@ -40,10 +41,10 @@ def run_now(
     publish: bool,
     skip_unavailable: bool,
     folder: Path | None = None,
-    cluster: OnCluster | None = None,
+    cluster: ClusterRun | None = None,
 ) -> int:
     """Run members and ensemble; 0 if all succeeded or were left at work as asked, 1 if any did not, 130 if interrupted."""
-    from scheduler.commands.engine_choice import placed, working
+    from scheduler.commands.engine_choice import open_engine, open_for_runs
     from scheduler.engines.manual_run import run_members
 
     experiment = load(file)
@@ -53,9 +54,9 @@ def run_now(
     members = [member for name, member in experiment.members.items() if not names or name in names]
     with_ensemble = (not names) if ensemble is None else ensemble
     with (
-        placed(file, folder, None, cluster) as place,
-        progress.watcher() as watcher,
-        working(place.store, experiment, watcher, jobs, cluster) as engine,
+        open_for_runs(file, folder, None, cluster) as place,
+        progress.run_display() as watcher,
+        open_engine(place.store, experiment, watcher, jobs, cluster) as engine,
     ):
         if skip_unavailable:
             members = _available(experiment, members, watcher.say)
@@ -85,10 +86,10 @@ def _available(experiment: Experiment, members: list[Member], say: Callable[[str
 
 def _print_outcome(store: Store, runs: list[Run]) -> None:
     for run in runs:
-        if run.status == "succeeded":
+        if run.status == Status.SUCCEEDED:
             if run.id.task == c.ENSEMBLE_TASK:
                 print(f"archived: {store.shown(store.archived(run.id, run.record))}")
-        elif run.status != "running":
+        elif run.status != Status.RUNNING:
             print(f"{run.id}: {run.status}: {run.reason}; see: cronsemble logs {run.id}", file=sys.stderr)
     print("next: cronsemble history")
 
@@ -102,7 +103,7 @@ def run(
     skip_unavailable: Annotated[
         bool, typer.Option(help="Leave out members whose runtime cannot be had here, and say so.")
     ] = False,
-    on_cluster: MakeOnCluster = False,
+    on_cluster: OnCluster = False,
     wait: WaitOrDetach = True,
     context: Context = None,
     namespace: Namespace = None,
@@ -111,5 +112,5 @@ def run(
 ) -> None:
     """Run the experiment now, on this machine or on the cluster. Example: cronsemble run --jobs 2"""
 
-    cluster = _cluster(on_cluster, wait, file, store, kubeconfig, context, namespace)
+    cluster = cluster_run(on_cluster, wait, file, store, kubeconfig, context, namespace)
     raise typer.Exit(run_now(file, member or [], ensemble, jobs, publish, skip_unavailable, store, cluster))

@@ -28,17 +28,17 @@ from scheduler.commands.options import (
 )
 from scheduler.console import progress, tables
 from scheduler.history import slot_report
-from scheduler.history.query import History, Wish
+from scheduler.history.query import History, HistoryQuery
 from scheduler.observe.open_history import history_of, run_named
 from scheduler.rerun.verdict import describe
 from scheduler.stores import find_run
-from scheduler.stores.location import Place
+from scheduler.stores.location import StoreLocation
 
 
-def print_run(place: Place, name: str, as_json: bool) -> None:
+def print_run(place: StoreLocation, name: str, as_json: bool) -> None:
     history, _ = history_of(place)
     run = history.store.read(run_named(history, name))
-    rows = history.rows(Wish(run.id.minute, run.id.minute, (run.id.task,)))
+    rows = history.rows(HistoryQuery(run.id.minute, run.id.minute, (run.id.task,)))
     row = msgspec.to_builtins(next(each for each in rows if each.run == str(run.id)))
     if as_json:
         more = {"observed": run.observed, "removed": run.removed, "verdict": read_json(run.folder / c.VERDICT)}
@@ -69,9 +69,9 @@ def print_run(place: Place, name: str, as_json: bool) -> None:
     _print_verdict(run)
     for removal in run.removed.get("files", []):
         print(f"{'removed':<12}{removal['path']} by gc at {run.removed.get('time')}")
-    place.store.bring(run.id, f"{c.RESULT}/{c.EPOCHS}")
+    place.store.download(run.id, f"{c.RESULT}/{c.EPOCHS}")
     _print_epochs(run)
-    for folder in find_run.folder_of(run):
+    for folder in find_run.file_folders(run):
         for path in place.store.files(run.id, folder):
             print(f"{'file':<12}{place.store.shown(path)}")
 
@@ -118,7 +118,7 @@ def show(
 ) -> None:
     """Show one run: record, epochs, members, files. Example: cronsemble show digits-ensemble-29924640"""
     from scheduler.kube.target import ClusterTarget
-    from scheduler.stores.open import opened
+    from scheduler.stores.open import open_store
 
-    with opened(file, store, experiment, ClusterTarget(kubeconfig, context, namespace, offline)) as place:
+    with open_store(file, store, experiment, ClusterTarget(kubeconfig, context, namespace, offline)) as place:
         print_run(place, run, as_json)

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from scheduler.commands.options import DEFAULT_FILES, AsJson, Context, Files, Kubeconfig, Namespace
-from scheduler.commands.plan_session import open_session
+from scheduler.commands.plan_session import open_reconciler
 from scheduler.console.prompts import print_table
 from scheduler.kube import objects, permissions
 from scheduler.kube.target import ClusterTarget
@@ -21,15 +21,15 @@ from scheduler.sync.status import rows as status_rows
 
 
 def show_status(files: list[Path], target: ClusterTarget, as_json: bool) -> int:
-    session = open_session(files, target, False)
-    with session.api, permissions.explained(session.api, session.namespaces, reading=True):
+    session = open_reconciler(files, target, False)
+    with session.api, permissions.explain_denials(session.api, session.namespaces, reading=True):
         plan = session.plan()
         jobs: list[Any] = []
         seen: list[Any] = []
         for namespace in session.lives:
             found = objects.jobs(session.api, namespace)
             jobs += found
-            seen += cluster_state.observed(
+            seen += cluster_state.observed_jobs(
                 session.api, namespace, found, cluster_state.pods_of(session.api, namespace) if found else ()
             )
     rows = status_rows(plan, session.lives, jobs, seen, session.api.now())

@@ -7,12 +7,22 @@ from pathlib import Path
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
 import typer
 
-from scheduler.commands.options import DEFAULT_FILE, Context, File, Force, Kubeconfig, Namespace, Tasks, Wait, _seconds
-from scheduler.commands.plan_session import say
+from scheduler.commands.options import (
+    DEFAULT_FILE,
+    Context,
+    File,
+    ForceConflicts,
+    Kubeconfig,
+    Namespace,
+    Tasks,
+    WaitForLease,
+    parse_wait,
+)
+from scheduler.commands.plan_session import print_progress
 from scheduler.config import load
 from scheduler.config.namespace import in_namespace
 from scheduler.kube import permissions
-from scheduler.kube.client import Api
+from scheduler.kube.client import KubeClient
 from scheduler.kube.target import ClusterTarget
 from scheduler.signals import stopped_by_terminate
 from scheduler.sync import reconcile
@@ -21,16 +31,16 @@ from scheduler.sync import suspend as suspension
 
 def set_suspended(file: Path, names: list[str], value: bool, target: ClusterTarget, force: bool, wait: float) -> int:
     experiment = in_namespace(load(file), target.namespace)
-    api = Api(target.access())
+    api = KubeClient(target.access())
     namespace = experiment.cluster["namespace"]
     word = "suspended" if value else "resumed"
-    with api, permissions.explained(api, [namespace]), stopped_by_terminate():
-        if not suspension.choose(api, experiment, names, value):
+    with api, permissions.explain_denials(api, [namespace]), stopped_by_terminate():
+        if not suspension.select_cronjobs(api, experiment, names, value):
             print(f"nothing to do: {', '.join(names) or 'all'} {word} already")
             return 0
-        with reconcile.leases(api, [namespace], wait, say):
-            chosen = suspension.choose(api, experiment, names, value)
-            suspension.change(api, experiment, chosen, value, force)
+        with reconcile.leases(api, [namespace], wait, print_progress):
+            chosen = suspension.select_cronjobs(api, experiment, names, value)
+            suspension.set_suspended(api, experiment, chosen, value, force)
     for each in chosen:
         print(f"{word}: {each['metadata']['name']}")
     return 0
@@ -39,8 +49,8 @@ def set_suspended(file: Path, names: list[str], value: bool, target: ClusterTarg
 def suspend(
     task: Tasks = None,
     file: File = DEFAULT_FILE,
-    force_conflicts: Force = False,
-    wait: Wait = None,
+    force_conflicts: ForceConflicts = False,
+    wait: WaitForLease = None,
     context: Context = None,
     namespace: Namespace = None,
     kubeconfig: Kubeconfig = None,
@@ -49,14 +59,14 @@ def suspend(
     from scheduler.kube.target import ClusterTarget
 
     target = ClusterTarget(kubeconfig, context, namespace)
-    raise typer.Exit(set_suspended(file, task or [], True, target, force_conflicts, _seconds(wait)))
+    raise typer.Exit(set_suspended(file, task or [], True, target, force_conflicts, parse_wait(wait)))
 
 
 def resume(
     task: Tasks = None,
     file: File = DEFAULT_FILE,
-    force_conflicts: Force = False,
-    wait: Wait = None,
+    force_conflicts: ForceConflicts = False,
+    wait: WaitForLease = None,
     context: Context = None,
     namespace: Namespace = None,
     kubeconfig: Kubeconfig = None,
@@ -65,4 +75,4 @@ def resume(
     from scheduler.kube.target import ClusterTarget
 
     target = ClusterTarget(kubeconfig, context, namespace)
-    raise typer.Exit(set_suspended(file, task or [], False, target, force_conflicts, _seconds(wait)))
+    raise typer.Exit(set_suspended(file, task or [], False, target, force_conflicts, parse_wait(wait)))

@@ -10,7 +10,7 @@ import msgspec
 
 from scheduler.config.document import Document
 from scheduler.config.errors import nearest
-from scheduler.config.keys import Duration, Keys
+from scheduler.config.keys import Duration, Section
 
 Path = tuple[Any, ...]
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
@@ -25,13 +25,13 @@ def shown(value: Any) -> str:
 
 
 @functools.cache
-def fields_of(kind: type[Keys]) -> dict[str, Any]:
+def fields_of(kind: type[Section]) -> dict[str, Any]:
     """The types of a struct's keys, by name."""
     return get_type_hints(kind, include_extras=True)
 
 
 @functools.cache
-def _required(kind: type[Keys]) -> tuple[str, ...]:
+def _required(kind: type[Section]) -> tuple[str, ...]:
     # msgspec evaluates every annotation anew each time.
     return tuple(each.name for each in msgspec.structs.fields(kind) if each.required)
 
@@ -58,7 +58,7 @@ def convert(document: Document, kind: Any, value: Any, path: Path = ()) -> Any:
 
 
 def _is_group(kind: Any) -> bool:
-    return get_origin(kind) in (dict, list) or (isinstance(kind, type) and issubclass(kind, Keys))
+    return get_origin(kind) in (dict, list) or (isinstance(kind, type) and issubclass(kind, Section))
 
 
 def _group(document: Document, kind: Any, meta: tuple[Any, ...], value: Any, path: Path) -> Any:
@@ -79,7 +79,7 @@ def _group(document: Document, kind: Any, meta: tuple[Any, ...], value: Any, pat
     return _struct(document, kind, value, path)
 
 
-def _struct(document: Document, kind: type[Keys], value: dict[str, Any], path: Path) -> Any:
+def _struct(document: Document, kind: type[Section], value: dict[str, Any], path: Path) -> Any:
     types, found, good = fields_of(kind), {}, True
     for name, given in value.items():
         if name in types:

@@ -11,7 +11,7 @@ from scheduler.config.errors import ConfigErrors, Problem
 
 LARGEST = 1_000_000
 MOST_NODES = 50_000
-Place = tuple[int, int]
+Position = tuple[int, int]
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -21,8 +21,8 @@ class Document:
 
     file: str
     value: Any = None
-    places: dict[tuple[Any, ...], Place] = field(default_factory=dict)
-    key_places: dict[tuple[Any, ...], Place] = field(default_factory=dict)
+    places: dict[tuple[Any, ...], Position] = field(default_factory=dict)
+    key_places: dict[tuple[Any, ...], Position] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     traps: set[tuple[Any, ...]] = field(default_factory=set)
     nodes: int = 0
@@ -74,7 +74,7 @@ def parse(file: str, data: bytes) -> Document:
     return document
 
 
-def _place(node: Any) -> Place:
+def _place(node: Any) -> Position:
     return node.start_mark.line + 1, node.start_mark.column + 1
 
 

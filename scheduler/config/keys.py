@@ -29,28 +29,28 @@ def lasting(text: str) -> Any:
     return field(default_factory=lambda: Duration.read(text))
 
 
-class Keys(Struct, kw_only=True, forbid_unknown_fields=True):
+class Section(Struct, kw_only=True, forbid_unknown_fields=True):
     pass
 
 
-class Resources(Keys):
+class Resources(Section):
     cpu: Annotated[int | float | str, Meta(description="CPUs, e.g. 2 or 1500m")] = 1
     memory: Annotated[int | str, Meta(description="memory, e.g. 4Gi (on a cluster)")] = "2Gi"
     tmp: Annotated[int | str, Meta(description="room in /tmp, e.g. 10Gi (on a cluster)")] = "2Gi"
     gpu: Annotated[int, Meta(ge=0, description="GPUs for the training or the combining")] = 0
 
 
-class HistoryLimits(Keys):
+class HistoryLimits(Section):
     successful: Annotated[int, Meta(ge=0, description="finished Jobs that succeeded")] = 3
     failed: Annotated[int, Meta(ge=0, description="finished Jobs that failed")] = 20
 
 
-class SecretKey(Keys):
+class SecretKey(Section):
     secret: Annotated[str, Meta(description="the Secret's name (on a cluster; on one machine your own environment's)")]
     key: Annotated[str, Meta(description="the key inside the Secret")]
 
 
-class Task(Keys):
+class Task(Section):
     """What every task may say."""
 
     schedule: Annotated[str | None, Meta(description="when it fires: five cron fields, as Kubernetes reads them")] = None
@@ -100,41 +100,41 @@ class EnsembleKeys(Task):
     )
 
 
-class DataKeys(Keys):
+class DataKeys(Section):
     dataset: Annotated[str, Meta(description="digits, cifar10, mnist, FILE.npz or file.py:function")] = "digits"
     predict: Annotated[str, Meta(description="holdout (the first 100 test items) or FILE.npz, {date} allowed")] = "holdout"
     refresh: Annotated[Literal["daily", "each_run"], Meta(description="how often the data is read anew")] = "daily"
 
 
-class Nfs(Keys):
+class Nfs(Section):
     server: Annotated[str, Meta(description="the NFS server")]
     path: Annotated[str, Meta(description="the exported path")]
 
 
-class StoreKeys(Keys):
+class StoreKeys(Section):
     claim: Annotated[str | None, Meta(description="a PersistentVolumeClaim (on a cluster)")] = None
     nfs: Annotated[Nfs | None, Meta(description="an NFS export (on a cluster)")] = None
     host_path: Annotated[str | None, Meta(description="a folder of the node (on a cluster)")] = None
 
 
-class RuntimeKeys(Keys):
+class RuntimeKeys(Section):
     python: Annotated[str | None, Meta(description="an interpreter by path")] = None
     image: Annotated[str | None, Meta(description="a container image")] = None
 
 
-class Runtimes(Keys):
+class Runtimes(Section):
     keras3: Annotated[Literal["venv"] | RuntimeKeys, Meta(description="tensorflow, jax, torch: venv, python or image")] = "venv"
     legacy: Annotated[RuntimeKeys, Meta(description="theano, cntk: an image or an interpreter")] = field(
         default_factory=lambda: RuntimeKeys(image="localhost/cronsemble-legacy")
     )
 
 
-class Images(Keys):
+class Images(Section):
     keras3: Annotated[str | None, Meta(description="the image on a cluster; the runtime's by default")] = None
     legacy: Annotated[str | None, Meta(description="the image on a cluster; the runtime's by default")] = None
 
 
-class Cluster(Keys):
+class Cluster(Section):
     namespace: Annotated[str, Meta(description="the Kubernetes namespace")] = "default"
     images: Annotated[Images, Meta(description="images by runtime, where the runtimes' own are for this machine")] = field(
         default_factory=Images
@@ -151,7 +151,7 @@ class Cluster(Keys):
     gpu_resource: Annotated[str, Meta(description="what a GPU is called on the nodes")] = "nvidia.com/gpu"
 
 
-class File(Keys, kw_only=True):
+class File(Section, kw_only=True):
     """A configuration file."""
 
     experiment: Annotated[str, Meta(description="the experiment's name: a DNS label")]

@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 from typing import Any, Self, TextIO
 
-from jobs.contract import PROGRESS, RESULT
+from jobs.contract import PROGRESS, RESULT, Status
 from jobs.store import Run
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -40,12 +40,12 @@ def print_columns(columns: list[str], rows: list[list[str]]) -> None:
     Console(width=None if sys.stdout.isatty() else 400).print(table)
 
 
-class Watcher:
+class RunDisplay:
     """Follows the progress files of tasks at work and tells of what happens; used as a context manager."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._tails: dict[str, Tail] = {}
+        self._tails: dict[str, LogTail] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
@@ -64,7 +64,7 @@ class Watcher:
         """A task is at a stage; its progress lies in ``folder``."""
         with self._lock:
             if folder is not None and (task not in self._tails or self._tails[task].path != folder / PROGRESS):
-                self._tails[task] = Tail(folder / PROGRESS)
+                self._tails[task] = LogTail(folder / PROGRESS)
 
     def done(self, task: str, run: Run) -> None:
         """A task's run ended; what its progress file says last is told first."""
@@ -88,7 +88,7 @@ class Watcher:
             self.event(task, event)
 
 
-class Plain(Watcher):
+class PlainDisplay(RunDisplay):
     """A line for every stage, epoch and end, for pipes and logs."""
 
     def __init__(self, out: TextIO) -> None:
@@ -108,7 +108,7 @@ class Plain(Watcher):
         self.say(f"{task}: {ended(run)}")
 
 
-class Live(Watcher):
+class LiveDisplay(RunDisplay):
     """A line per task, kept up to date: stage, epoch, loss, accuracy, time left."""
 
     def __init__(self) -> None:
@@ -161,7 +161,7 @@ class Live(Watcher):
         return table
 
 
-class Tail:
+class LogTail:
     """Reads the lines that a file has grown by since the last look."""
 
     def __init__(self, path: Path) -> None:
@@ -191,7 +191,7 @@ def describe(event: dict[str, Any]) -> str:
 
 
 def ended(run: Run) -> str:
-    if run.status != "succeeded":
+    if run.status != Status.SUCCEEDED:
         return f"{run.status}: {run.reason}"
     accuracy = run.record.get("accuracy")
     return "succeeded" + ("" if accuracy is None else f", accuracy {accuracy:.4f}")
@@ -203,8 +203,8 @@ def _left(event: dict[str, Any]) -> str:
     return f"{(event['epochs'] - event['epoch']) * event['seconds']:.0f} s"
 
 
-def watcher(apart: bool = False) -> Watcher:
+def run_display(apart: bool = False) -> RunDisplay:
     """A live display on a terminal, else lines; ``apart`` keeps stdout free for what a program reads."""
     if apart:
-        return Plain(sys.stderr)
-    return Live() if sys.stdout.isatty() else Plain(sys.stdout)
+        return PlainDisplay(sys.stderr)
+    return LiveDisplay() if sys.stdout.isatty() else PlainDisplay(sys.stdout)

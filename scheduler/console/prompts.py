@@ -5,12 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from scheduler.errors import CronsembleError
-
-if TYPE_CHECKING:
-    pass
 
 FEW = 20
 """Up to so many actions need no bar."""
@@ -27,14 +24,14 @@ def confirm(question: str, yes: bool) -> None:
         raise CronsembleError("nothing was changed")
 
 
-class Bar:
+class ProgressBar:
     """How many of all actions are done; a line each 100 where there is no terminal."""
 
     def __init__(self, total: int) -> None:
         self._total, self._done = total, 0
         self._bar: Any = None
 
-    def __enter__(self) -> Bar:
+    def __enter__(self) -> ProgressBar:
         if self._total > FEW and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn as Filled
@@ -73,7 +70,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> No
     Console(width=None if sys.stdout.isatty() else 400, markup=False, highlight=False).print(table)
 
 
-class Line:
+class StatusLine:
     """A line on a terminal that says what is waited for, and is gone afterwards; elsewhere nothing is said."""
 
     def __init__(self) -> None:
@@ -90,7 +87,7 @@ class Line:
             self._is_shown = False
 
 
-def _warn(place: str, lines: list[str]) -> None:
+def print_warnings(place: str, lines: list[str]) -> None:
     sys.stdout.flush()
     for line in lines:
         print(f"{place}warning: {line}", file=sys.stderr)

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cronjobs.experiment import Experiment
-from cronjobs.tasks import Context
+from cronjobs.tasks import ExperimentContext
 from jobs import contract as c
 from jobs.store import Run, Store
-from scheduler.engines.run_spec import Order
+from scheduler.engines.run_spec import RunSpec
 from scheduler.errors import RuntimeUnavailable
 from scheduler.runtimes.runtime import Runtime
 
 
-class Watcher(Protocol):
+class RunObserver(Protocol):
     """What is told of a run's progress; called from several threads."""
 
     def say(self, text: str) -> None: ...
@@ -35,15 +35,15 @@ class Engine(Protocol):
     def store(self) -> Store: ...
 
     @property
-    def watcher(self) -> Watcher: ...
+    def watcher(self) -> RunObserver: ...
 
     @property
     def stopped(self) -> bool: ...
 
-    def keep(self, kind: str, data: bytes) -> str:
+    def store_snapshot(self, kind: str, data: bytes) -> str:
         """Have a part of a snapshot (``program``, ``code``) at hand for runs to come; its hash."""
 
-    def announce(self, context: Context, now: datetime) -> None:
+    def record_start(self, context: ExperimentContext, now: datetime) -> None:
         """Write down what is about to be run."""
 
     def runtimes(self, experiment: Experiment, names: Iterable[str]) -> dict[str, Runtime | RuntimeUnavailable]:
@@ -55,13 +55,13 @@ class Engine(Protocol):
     def runtime_of(self, run: Run, task: Mapping[str, Any]) -> Runtime | RuntimeUnavailable:
         """What a run was made in, to repeat it there."""
 
-    def plain(self, run: Run, task: Mapping[str, Any]) -> Runtime | RuntimeUnavailable:
+    def fallback_runtime(self, run: Run, task: Mapping[str, Any]) -> Runtime | RuntimeUnavailable:
         """What steps of its repeat that need no library are started in."""
 
-    def take(self, run: c.RunId, kind: str) -> bool:
+    def claim(self, run: c.RunId, kind: str) -> bool:
         """Take exactly this attempt; False if somebody has it."""
 
-    def carry_out(self, order: Order, claimed: c.RunId | None = None) -> Run | None:
+    def run(self, order: RunSpec, claimed: c.RunId | None = None) -> Run | None:
         """Make the run, in the slot's next free attempt unless one was taken; None if it was not begun."""
 
     def interrupt(self, run: c.RunId | None = None) -> None: ...

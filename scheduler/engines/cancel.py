@@ -8,23 +8,24 @@ from datetime import UTC, datetime
 from typing import Any
 
 from jobs import contract as c
+from jobs.contract import Status
 from jobs.store import Run, Store
 from jobs.store.process_identity import is_alive
 from scheduler.engines import processes
 from scheduler.errors import CronsembleError
-from scheduler.identity import who
+from scheduler.identity import current_user
 from scheduler.stores import find_run
-from scheduler.stores.location import Place
+from scheduler.stores.location import StoreLocation
 
 
-def mark(kind: str | None = None) -> dict[str, Any]:
+def cancellation(kind: str | None = None) -> dict[str, Any]:
     """What is written down of a cancellation."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    told = {"schema": c.SCHEMA, "reason": f"cancelled by {who()}", "by": who(), "time": now}
+    told = {"schema": c.SCHEMA, "reason": f"cancelled by {current_user()}", "by": current_user(), "time": now}
     return {**told, "kind": kind} if kind else told
 
 
-def cancel_here(place: Place, targets: Sequence[str]) -> int:
+def cancel_local_runs(place: StoreLocation, targets: Sequence[str]) -> int:
     """End runs that a process of this machine makes; 1 if any could not be ended."""
     store, code = place.store, 0
     for run in _wanted(store, place.name, targets):
@@ -43,24 +44,24 @@ def _wanted(store: Store, experiment: str, targets: Sequence[str]) -> list[Run]:
     known = store.tasks(experiment)
     for target in targets:
         if target in known:
-            own = at_work(store, experiment, target)
+            own = running_runs(store, experiment, target)
             if not own:
                 raise CronsembleError(f"{target}: no run of it is at work")
             found |= {run.id: run for run in own}
         else:
-            run = find_run.find(store, experiment, target)
+            run = find_run.find_run(store, experiment, target)
             found[run.id] = run
     return list(found.values())
 
 
-def at_work(store: Store, experiment: str, task: str) -> list[Run]:
+def running_runs(store: Store, experiment: str, task: str) -> list[Run]:
     """The runs of a task that say they are at work."""
-    return [run for run in store.runs(experiment, task) if run.status == "running"]
+    return [run for run in store.runs(experiment, task) if run.status == Status.RUNNING]
 
 
 def _cancel(store: Store, run: Run) -> str:
     """What keeps a run from being ended here; empty if it has ended."""
-    if run.status != "running":
+    if run.status != Status.RUNNING:
         return f"it has ended already: {run.status}" + (f": {run.reason}" if run.reason else "")
     owner = owner_of(run)
     alive = is_alive(dict(owner))
@@ -69,9 +70,9 @@ def _cancel(store: Store, run: Run) -> str:
     if not alive:
         return "the process that made it is gone"
     # First the mark: between two steps, or in the queue for CPUs, there is nothing to stop, and nothing more begins.
-    store.cancel(run.id, mark())
-    if not processes.stop(run.id, owner):
-        return f"its processes have not stopped within {processes.PATIENCE:.0f} s: {processes.of_run(run.id, owner)}"
+    store.cancel(run.id, cancellation())
+    if not processes.stop_processes(run.id, owner):
+        return f"its processes have not stopped within {processes.PATIENCE:.0f} s: {processes.processes_of_run(run.id, owner)}"
     return ""
 
 

@@ -9,22 +9,22 @@ from typing import Any
 from cronjobs.experiment import Experiment
 from cronjobs.objects import labels
 from cronjobs.objects.config_maps import code_map, program_map
-from cronjobs.objects.job import Wanted, job
-from cronjobs.objects.volumes import Unbuildable
+from cronjobs.objects.job import JobRequest, job
+from cronjobs.objects.volumes import ObjectsError
 from scheduler.errors import CronsembleError
 from scheduler.kube import kinds
-from scheduler.kube.client import Api
-from scheduler.kube.errors import ClusterError, Conflict, NotFound
+from scheduler.kube.client import KubeClient
+from scheduler.kube.errors import Conflict, KubeError, NotFound
 from scheduler.kube.managed_fields import OURS
 
 ALREADY = "AlreadyExists"
 
 
-def make(api: Api, experiment: Experiment, wanted: Wanted) -> bool:
+def create_job(api: KubeClient, experiment: Experiment, wanted: JobRequest) -> bool:
     """Make the Job of a run; False if the name is another's."""
     try:
         body = job(experiment, wanted)
-    except Unbuildable as error:
+    except ObjectsError as error:
         raise CronsembleError("\n".join(f"{experiment.path}: {problem}" for problem in error.problems)) from error
     namespace, name = body["metadata"]["namespace"], body["metadata"]["name"]
     try:
@@ -40,16 +40,16 @@ def make(api: Api, experiment: Experiment, wanted: Wanted) -> bool:
     return True
 
 
-def _no_namespace(namespace: str) -> ClusterError:
-    return ClusterError(f"namespace {namespace} does not exist: cronsemble sync --create-namespace makes it")
+def _no_namespace(namespace: str) -> KubeError:
+    return KubeError(f"namespace {namespace} does not exist: cronsemble sync --create-namespace makes it")
 
 
-def ensure_maps(api: Api, namespace: str, known: Mapping[str, bytes]) -> None:
+def ensure_config_maps(api: KubeClient, namespace: str, known: Mapping[str, bytes]) -> None:
     """Have these parts of snapshots (``program``, ``code``) in the namespace, under the names that their hashes give."""
     for kind, data in known.items():
         try:
             body = (program_map if kind == "program" else code_map)(namespace, data)
-        except Unbuildable as error:
+        except ObjectsError as error:
             raise CronsembleError(str(error)) from error
         name = body["metadata"]["name"]
         try:
@@ -61,10 +61,10 @@ def ensure_maps(api: Api, namespace: str, known: Mapping[str, bytes]) -> None:
                 raise _no_namespace(namespace) from error
             continue
         if (there.get("annotations") or {}).get(labels.SHA256) != hashlib.sha256(data).hexdigest():
-            raise ClusterError(f"ConfigMap {name} in namespace {namespace} is not ours: remove it yourself")
+            raise KubeError(f"ConfigMap {name} in namespace {namespace} is not ours: remove it yourself")
 
 
-def end(api: Api, namespace: str, found: Mapping[str, Any]) -> bool:
+def delete_job(api: KubeClient, namespace: str, found: Mapping[str, Any]) -> bool:
     """Ask for a Job's end: its pods are told to stop, and it goes when they have; False if it is gone already."""
     body = {
         "apiVersion": "v1",

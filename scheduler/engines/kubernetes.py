@@ -14,26 +14,27 @@ from typing import Any, ClassVar
 
 from cronjobs.experiment import Experiment
 from cronjobs.objects import labels
-from cronjobs.objects.job import Await, Steps, Wanted, spec_of
+from cronjobs.objects.job import JobRequest, JobSteps, WaitFor, spec_of
 from cronjobs.objects.pods import image_of
-from cronjobs.objects.volumes import Unbuildable
+from cronjobs.objects.volumes import ObjectsError
 from cronjobs.revisions.expected import expected
-from cronjobs.revisions.revisions import Plan, Span
-from cronjobs.tasks import Context
+from cronjobs.revisions.revisions import SchedulePeriod, TaskSchedule
+from cronjobs.tasks import ExperimentContext
 from jobs import contract as c
+from jobs.contract import RunKind, Status
 from jobs.store import Run, Store
-from scheduler.console.progress import Watcher
+from scheduler.console.progress import RunDisplay
 from scheduler.engines import jobs
-from scheduler.engines.run_spec import Order
+from scheduler.engines.run_spec import RunSpec
 from scheduler.errors import CronsembleError, RuntimeUnavailable
 from scheduler.history.index import fact_of
-from scheduler.history.observed_runs import Seen, is_news, iso
+from scheduler.history.observed_runs import ObservedJob, is_news, iso
 from scheduler.history.slots import FAILED, OBSERVED
-from scheduler.identity import who
+from scheduler.identity import current_user
 from scheduler.kube import objects
-from scheduler.kube.client import Api
-from scheduler.observe.job_progress import Telling, witnessed
-from scheduler.observe.job_watcher import Following, Found
+from scheduler.kube.client import KubeClient
+from scheduler.observe.job_progress import ProgressReporter, observed_once
+from scheduler.observe.job_watcher import JobSnapshot, JobWatcher
 from scheduler.runtimes import recorded
 from scheduler.runtimes.runtime import Runtime
 from scheduler.snapshots.program import build_program
@@ -43,7 +44,7 @@ SLACK = 300
 
 
 @dataclass
-class ClusterEngine:
+class KubernetesEngine:
     """Makes runs in one namespace. Runs may be carried out by several threads at once.
 
     A run is claimed by its Job's name: two commands, or a command and the CronJob controller, never both make it.
@@ -51,23 +52,23 @@ class ClusterEngine:
     """
 
     outlives: ClassVar[bool] = True
-    api: Api
+    api: KubeClient
     store: Store
     experiment: Experiment
-    watcher: Watcher
+    watcher: RunDisplay
     detached: bool = False
     command: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     left: list[c.RunId] = field(default_factory=list)
     """Runs that were begun and not seen to end."""
     _kept: dict[str, bytes] = field(default_factory=dict)
-    _made: dict[c.RunId, Order] = field(default_factory=dict)
+    _made: dict[c.RunId, RunSpec] = field(default_factory=dict)
     _stop: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _storing: threading.Lock = field(default_factory=threading.Lock)  # one that is elsewhere answers one question at a time
 
     def __post_init__(self) -> None:
         selector = f"{labels.SELECTOR},{labels.INVOCATION}={self.command}"
-        self._following = Following(self.api, self.namespace, selector, self.watcher.say)
+        self._following = JobWatcher(self.api, self.namespace, selector, self.watcher.say)
 
     @property
     def namespace(self) -> str:
@@ -88,12 +89,12 @@ class ClusterEngine:
 
     # -- what runs are made in
 
-    def keep(self, kind: str, data: bytes) -> str:
+    def store_snapshot(self, kind: str, data: bytes) -> str:
         digest = hashlib.sha256(data).hexdigest()
         self._kept[digest] = data
         return digest
 
-    def announce(self, context: Context, now: datetime) -> None:
+    def record_start(self, context: ExperimentContext, now: datetime) -> None:
         """Nothing: what a cluster schedules `sync` records, and a run keeps its own snapshot in the store."""
 
     def runtimes(self, experiment: Experiment, names: Iterable[str]) -> dict[str, Runtime | RuntimeUnavailable]:
@@ -104,7 +105,7 @@ class ClusterEngine:
         return found
 
     def problems(self, run: Run) -> tuple[list[str], list[str]]:
-        known = recorded.told(run)
+        known = recorded.recorded_environment(run)
         if "image" in known:
             return [], []
         found = self._instead(run, {})
@@ -114,10 +115,10 @@ class ClusterEngine:
         return [], [f"it {what}, and is repeated in the image {found.image}: versions may differ"]
 
     def runtime_of(self, run: Run, task: Mapping[str, Any]) -> Runtime | RuntimeUnavailable:
-        known = recorded.told(run)
+        known = recorded.recorded_environment(run)
         return Runtime("image", image=known["image"]) if "image" in known else self._instead(run, task)
 
-    def plain(self, run: Run, task: Mapping[str, Any]) -> Runtime | RuntimeUnavailable:
+    def fallback_runtime(self, run: Run, task: Mapping[str, Any]) -> Runtime | RuntimeUnavailable:
         return self.runtime_of(run, task)
 
     def _instead(self, run: Run, task: Mapping[str, Any]) -> Runtime | RuntimeUnavailable:
@@ -128,16 +129,16 @@ class ClusterEngine:
     def _image(self, runtime: str) -> Runtime | RuntimeUnavailable:
         try:
             return Runtime(runtime, image=image_of(self.experiment, runtime))
-        except Unbuildable as error:
+        except ObjectsError as error:
             return RuntimeUnavailable(str(error))
 
     # -- making
 
-    def take(self, run: c.RunId, kind: str) -> bool:
+    def claim(self, run: c.RunId, kind: str) -> bool:
         """The Job's making takes it; here only what the store knows already is passed over."""
         return run.attempt not in self._attempts(run.experiment, run.task, run.minute)
 
-    def carry_out(self, order: Order, claimed: c.RunId | None = None) -> Run | None:
+    def run(self, order: RunSpec, claimed: c.RunId | None = None) -> Run | None:
         """Make the run, in the slot's next free attempt unless one was taken; None if somebody else made that.
 
         Returns a run that is ``running`` where we left before its end.
@@ -152,16 +153,16 @@ class ClusterEngine:
             self.interrupt()
             raise
 
-    def _submit(self, order: Order, claimed: c.RunId | None) -> c.RunId | None:
+    def _submit(self, order: RunSpec, claimed: c.RunId | None) -> c.RunId | None:
         task = str(order.task["task"])
         waits = self._waits(order)
         self._snapshots(order, waits)
         names = [claimed] if claimed else self._free(order)
         for run in names:
-            wanted = Wanted(
+            wanted = JobRequest(
                 run, order.task, order.kind, self._steps(order), self.command, order.invocation, dict(order.env), waits
             )
-            if jobs.make(self.api, self.experiment, wanted):
+            if jobs.create_job(self.api, self.experiment, wanted):
                 # Once more: a sync may have removed one that nothing named.
                 self._snapshots(order, waits)
                 with self._lock:
@@ -172,11 +173,11 @@ class ClusterEngine:
             self.watcher.say(f"{task}: there is a Job {claimed} already: left alone")
         return None
 
-    def _free(self, order: Order) -> Iterable[c.RunId]:
+    def _free(self, order: RunSpec) -> Iterable[c.RunId]:
         """The attempts that the store does not know, from the first; the schedule's own stays free for its CronJob."""
         experiment, task = str(order.task["experiment"]), str(order.task["task"])
         known = self._attempts(experiment, task, order.minute)
-        first = 2 if order.kind == "manual" and self._fires(order) else 1
+        first = 2 if order.kind == RunKind.MANUAL and self._fires(order) else 1
         for attempt in range(first, first + 1000):
             if attempt not in known:
                 yield c.RunId(order.minute, attempt, experiment, task)
@@ -186,56 +187,56 @@ class ClusterEngine:
         with self._storing:
             return {run.attempt for run in self.store.month_ids(experiment, task, month) if run.minute == minute}
 
-    def _fires(self, order: Order) -> bool:
+    def _fires(self, order: RunSpec) -> bool:
         spec = spec_of(self.experiment, order.task)
-        span = Span(order.minute * 60.0 - 60, inf, Plan(spec.schedule, spec.timezone), "", "")
+        span = SchedulePeriod(order.minute * 60.0 - 60, inf, TaskSchedule(spec.schedule, spec.timezone), "", "")
         return bool(expected([span], order.minute * 60.0 - 1, order.minute * 60.0 + 59))
 
-    def _steps(self, order: Order) -> Steps:
+    def _steps(self, order: RunSpec) -> JobSteps:
         found: list[tuple[tuple[str, ...], str]] = []
         for step in order.steps:
             if not isinstance(step.runtime, RuntimeUnavailable):
                 found.append((step.argv, step.runtime.image))
             elif step.argv[0] != "predict":  # the ensemble goes on without that member
                 raise step.runtime
-        return Steps(tuple(found), order.retries, order.deadline)
+        return JobSteps(tuple(found), order.retries, order.deadline)
 
-    def _waits(self, order: Order) -> Await | None:
+    def _waits(self, order: RunSpec) -> WaitFor | None:
         """What it has to wait for itself, since it is begun before those have ended."""
         open_runs = [run for run in order.after if run in self.left]
         if not open_runs:
             return None
         seconds = max(self._made[run].deadline for run in open_runs) + SLACK
         image = next(step.runtime.image for step in order.steps if isinstance(step.runtime, Runtime))
-        program = self.keep("program", build_program())
+        program = self.store_snapshot("program", build_program())
         until = int(self.api.now().timestamp()) + seconds
-        return Await({str(run): self._made[run].retries for run in open_runs}, seconds, until, program, image)
+        return WaitFor({str(run): self._made[run].retries for run in open_runs}, seconds, until, program, image)
 
-    def _snapshots(self, order: Order, waits: Await | None) -> None:
+    def _snapshots(self, order: RunSpec, waits: WaitFor | None) -> None:
         known = order.task["snapshot"]
         wanted = [("program", known["program"]), ("code", known["code"]), ("program", waits.program if waits else "")]
         for kind, digest in dict.fromkeys(each for each in wanted if each[1]):
             with self._storing:
                 if digest not in self._kept:
                     self._kept[digest] = self.store.read_snapshot(kind, digest)
-            jobs.ensure_maps(self.api, self.namespace, {kind: self._kept[digest]})
+            jobs.ensure_config_maps(self.api, self.namespace, {kind: self._kept[digest]})
 
     # -- following
 
-    def _follow(self, order: Order, run: c.RunId) -> Run:
+    def _follow(self, order: RunSpec, run: c.RunId) -> Run:
         if self.detached or self.stopped:
             self.watcher.stage(order.label, f"submitted as {run}")
             return self._going_on(run)
         self._following.start()
         began, last = time.monotonic(), None
-        telling = Telling(self.api, self.namespace, self.store, self.watcher, order.label, run)
+        telling = ProgressReporter(self.api, self.namespace, self.store, self.watcher, order.label, run)
         while True:
             found = self._following.next(str(run), began, last)
             if found is None:
                 return self._going_on(run)
-            if found.job is None or objects.ended(found.job):
+            if found.job is None or objects.has_ended(found.job):
                 break
-            telling.tell(found)
+            telling.report(found)
             last = found
         telling.passed(found)
         with self._lock:
@@ -244,29 +245,31 @@ class ClusterEngine:
         self.watcher.done(order.label, result)
         return result
 
-    def _result(self, run: c.RunId, found: Found) -> Run:
+    def _result(self, run: c.RunId, found: JobSnapshot) -> Run:
         """What became of a run whose Job has ended: by the store, and where that lacks the end, by the cluster."""
         with self._storing:
             self.store.update(run.experiment)
             result = self.store.read(run)
-        told = witnessed(self.api, self.namespace, found)
+        told = observed_once(self.api, self.namespace, found)
         known = fact_of(result) if result.record or result.tries or result.cancelled else None
         if told is not None and told.state == FAILED and is_news(known, told):
             self._keep_seen(run, told)
             return replace(result, status=FAILED, reason=told.reason, evidence=OBSERVED)
-        if result.status not in ("running", "died"):
+        if result.status not in (Status.RUNNING, Status.DIED):
             return result
         if found.job is None:
-            return replace(result, status="interrupted", reason="its Job was removed", evidence=OBSERVED)
+            return replace(result, status=Status.INTERRUPTED, reason="its Job was removed", evidence=OBSERVED)
         reason = (
             f"its Job completed, but {self.store.shown(self.store.root)} holds no result of it: do the pods write that store?"
         )
-        return replace(result, status="unknown", reason=reason, evidence=OBSERVED)
+        return replace(result, status=Status.UNKNOWN, reason=reason, evidence=OBSERVED)
 
-    def _keep_seen(self, run: c.RunId, seen: Seen) -> None:
+    def _keep_seen(self, run: c.RunId, seen: ObservedJob) -> None:
         try:
             with self._storing:
-                self.store.observe(run, {"time": iso(self.api.now().timestamp()), "by": who(), **seen.facts()})
+                self.store.record_observation(
+                    run, {"time": iso(self.api.now().timestamp()), "by": current_user(), **seen.facts()}
+                )
         except OSError as error:
             self.watcher.say(f"{run}: what was seen of it could not be kept in the store: {error.strerror}")
 

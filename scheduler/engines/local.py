@@ -21,14 +21,15 @@ from typing import IO, Any, ClassVar
 
 from cronjobs.experiment import Experiment
 from cronjobs.revisions.revisions import MANUAL
-from cronjobs.tasks import Context
+from cronjobs.tasks import ExperimentContext
 from jobs import contract as c
+from jobs.contract import Status
 from jobs.store import Run, Store, snapshot_of
 from jobs.store.files import publish_bytes, to_json
 from jobs.store.process_identity import process_identity
 from scheduler.engines import local_revisions
-from scheduler.engines.base import Watcher
-from scheduler.engines.run_spec import Order
+from scheduler.engines.base import RunObserver
+from scheduler.engines.run_spec import RunSpec
 from scheduler.errors import RuntimeUnavailable
 from scheduler.runtimes import recorded
 from scheduler.runtimes.runtime import Runtime, find_runtimes
@@ -37,7 +38,7 @@ KILL_AFTER = 3.5
 """Seconds after which a process that was asked to stop is killed; children have 2 s of their own."""
 
 
-class Budget:
+class CpuBudget:
     """A number of CPUs that tasks take from and give back; one that wants more than all gets all."""
 
     def __init__(self, cpus: int) -> None:
@@ -73,8 +74,8 @@ class LocalEngine:
 
     outlives: ClassVar[bool] = False
     store: Store
-    watcher: Watcher
-    budget: Budget
+    watcher: RunObserver
+    budget: CpuBudget
     back_off: Callable[[int], float] = lambda _: 0.0
     _stop: threading.Event = field(default_factory=threading.Event)
     _ending: dict[c.RunId, str] = field(default_factory=dict)  # runs that are to stop, and why
@@ -88,30 +89,30 @@ class LocalEngine:
     def stopped(self) -> bool:
         return self._stop.is_set()
 
-    def keep(self, kind: str, data: bytes) -> str:
+    def store_snapshot(self, kind: str, data: bytes) -> str:
         return self.store.put_snapshot(kind, data)
 
-    def announce(self, context: Context, now: datetime) -> None:
-        self.store.heal_archive(context.experiment.name)
-        local_revisions.record(self.store, context, MANUAL, now)
+    def record_start(self, context: ExperimentContext, now: datetime) -> None:
+        self.store.repair_archives(context.experiment.name)
+        local_revisions.record_revision(self.store, context, MANUAL, now)
 
     def runtimes(self, experiment: Experiment, names: Iterable[str]) -> dict[str, Runtime | RuntimeUnavailable]:
         return find_runtimes(experiment, names, self.watcher.say)
 
     def problems(self, run: Run) -> tuple[list[str], list[str]]:
-        return recorded.problems(run)
+        return recorded.environment_problems(run)
 
     def runtime_of(self, run: Run, task: Mapping[str, Any]) -> Runtime | RuntimeUnavailable:
-        return recorded.runtime(run, task, self.watcher.say)
+        return recorded.recorded_runtime(run, task, self.watcher.say)
 
-    def plain(self, run: Run, task: Mapping[str, Any]) -> Runtime | RuntimeUnavailable:
+    def fallback_runtime(self, run: Run, task: Mapping[str, Any]) -> Runtime | RuntimeUnavailable:
         return Runtime("host", python=sys.executable)
 
-    def take(self, run: c.RunId, kind: str) -> bool:
-        mark = {"kind": kind, "time": _now(), "process": process_identity()}
+    def claim(self, run: c.RunId, kind: str) -> bool:
+        mark = {"kind": kind, "time": _current_time(), "process": process_identity()}
         return self.store.claim_attempt(run, mark)
 
-    def carry_out(self, order: Order, claimed: c.RunId | None = None) -> Run | None:
+    def run(self, order: RunSpec, claimed: c.RunId | None = None) -> Run | None:
         """Make the run, in the slot's next free attempt unless one was claimed; None if stopped before its turn came.
 
         A claimed run may have had tries: those that failed count as such, those that were interrupted do not.
@@ -149,10 +150,10 @@ class LocalEngine:
             # Its turn never came: it is told as a try that ended before its first step.
             name = uuid.uuid4().hex[:12]
             self._begin(order, run, name)
-            self._end(self.store.try_folder(run, name), {"status": "interrupted", "reason": reason})
+            self._end(self.store.try_folder(run, name), {"status": Status.INTERRUPTED, "reason": reason})
         result = self.store.read(run)
-        if problem and result.status in ("running", "died"):
-            result = replace(result, status="failed", reason=problem)
+        if problem and result.status in (Status.RUNNING, Status.DIED):
+            result = replace(result, status=Status.FAILED, reason=problem)
         self.watcher.done(order.label, result)
         return result
 
@@ -163,7 +164,7 @@ class LocalEngine:
             folder = self._tries.get(run)
         if folder is not None and folder.exists():
             try:
-                self._end(folder, {"status": "interrupted", "reason": reason})
+                self._end(folder, {"status": Status.INTERRUPTED, "reason": reason})
             except OSError as error:
                 self.watcher.say(f"{run}: why it is stopped could not be written down: {error.strerror}")
         self.interrupt(run)
@@ -196,7 +197,7 @@ class LocalEngine:
         with self._pause:
             self._pause.wait_for(lambda: self._is_over(run), seconds)
 
-    def _try(self, order: Order, run: c.RunId, ends: float) -> int:
+    def _try(self, order: RunSpec, run: c.RunId, ends: float) -> int:
         store = self.store
         name = uuid.uuid4().hex[:12]
         folder = store.try_folder(run, name)
@@ -209,7 +210,7 @@ class LocalEngine:
             if isinstance(runtime, RuntimeUnavailable):
                 if step.argv[0] == "predict":
                     continue
-                self._end(folder, {"step": step.argv[0], "status": "failed", "reason": str(runtime)})
+                self._end(folder, {"step": step.argv[0], "status": Status.FAILED, "reason": str(runtime)})
                 return c.WRONG_INPUT
             container = f"cronsemble-{name}-{step.argv[-1]}"
             env = self._env(order, run, name, max(1.0, ends - time.monotonic()))
@@ -257,7 +258,7 @@ class LocalEngine:
             with self._lock:
                 del self._live[process]
 
-    def _env(self, order: Order, run: c.RunId, name: str, left: float) -> dict[str, str]:
+    def _env(self, order: RunSpec, run: c.RunId, name: str, left: float) -> dict[str, str]:
         return {
             c.ENV_RUN: str(run),
             c.ENV_TRY: name,
@@ -269,8 +270,8 @@ class LocalEngine:
             **order.env,
         }
 
-    def _begin(self, order: Order, run: c.RunId, name: str) -> None:
-        mark = {"schema": c.SCHEMA, "run": str(run), "try": name, "time": _now(), "kind": order.kind}
+    def _begin(self, order: RunSpec, run: c.RunId, name: str) -> None:
+        mark = {"schema": c.SCHEMA, "run": str(run), "try": name, "time": _current_time(), "kind": order.kind}
         own = order.steps[-1].runtime
         runtime = {"image": own.image, "python": own.python} if isinstance(own, Runtime) else None
         mark |= {"snapshot": snapshot_of(order.task), "runtime": runtime, "process": process_identity()}
@@ -281,18 +282,18 @@ class LocalEngine:
         if self.store.result(run) is not None or (folder / c.END).exists():
             return
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-        told = {"step": step, "status": "failed", "reason": f"{step} could not be supervised ({how}): {said}"}
+        told = {"step": step, "status": Status.FAILED, "reason": f"{step} could not be supervised ({how}): {said}"}
         if self._is_over(run):
-            told |= {"status": "interrupted", "reason": "interrupted"}
+            told |= {"status": Status.INTERRUPTED, "reason": "interrupted"}
         self._end(folder, told)
 
     def _end(self, folder: Path, told: dict[str, Any]) -> None:
-        publish_bytes(folder / c.END, to_json({"schema": c.SCHEMA, "time": _now(), **told}))
+        publish_bytes(folder / c.END, to_json({"schema": c.SCHEMA, "time": _current_time(), **told}))
 
 
 def _counts(told: dict[str, Any]) -> bool:
     """Whether a try counts as failed: as on a cluster, one that was interrupted or swept away does not."""
-    return bool(told["end"]) and told["end"].get("status") == "failed"
+    return bool(told["end"]) and told["end"].get("status") == Status.FAILED
 
 
 def _stop_with_parent() -> None:
@@ -301,7 +302,7 @@ def _stop_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
-def _now() -> str:
+def _current_time() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

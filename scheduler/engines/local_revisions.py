@@ -11,11 +11,11 @@ from typing import Any
 from cronjobs.experiment import Task
 from cronjobs.revisions import revisions
 from cronjobs.revisions.revisions import Revision
-from cronjobs.tasks import Context, ensemble_task, train_task
+from cronjobs.tasks import ExperimentContext, ensemble_task, train_task
 from jobs.contract import ENSEMBLE_TASK, member_task
 from jobs.store import Store
 from jobs.store.files import to_json
-from scheduler.identity import who
+from scheduler.identity import current_user
 
 
 def engine() -> str:
@@ -23,7 +23,7 @@ def engine() -> str:
     return f"host:{socket.gethostname()}"
 
 
-def described(context: Context) -> revisions.Tasks:
+def describe_tasks(context: ExperimentContext) -> revisions.Tasks:
     """What a revision says of each task of a configuration."""
     experiment = context.experiment
     found = {member_task(name): _told(member, train_task(context, member)) for name, member in experiment.members.items()}
@@ -45,7 +45,7 @@ def _told(task: Task, resolved: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in told.items() if value is not None}
 
 
-def record(store: Store, context: Context, what: str, now: datetime) -> Revision | None:
+def record_revision(store: Store, context: ExperimentContext, what: str, now: datetime) -> Revision | None:
     """Append what this machine now runs or serves, unless that is what it did before; returns what was appended.
 
     ``what`` is run, which schedules nothing, or serve, suspend, resume or delete.
@@ -53,16 +53,16 @@ def record(store: Store, context: Context, what: str, now: datetime) -> Revision
     name, mine = context.experiment.name, engine()
     known = store.revisions(name)
     asked = known if what == revisions.MANUAL else [each for each in known if each.get("what") != revisions.MANUAL]
-    last = next(reversed(revisions.told(asked, now.timestamp())), None)
+    last = next(reversed(revisions.periods(asked, now.timestamp())), None)
     held = {"program": context.program, "code": context.code}
-    tasks = {} if what == "delete" else described(context)
+    tasks = {} if what == "delete" else describe_tasks(context)
     if last is not None and last.engine == mine and last.tasks == {task: {**told, **held} for task, told in tasks.items()}:
         return None
     numbers = [each["revision"] for each in revisions.merge(known) if each.get("engine") == mine]
     revision = {
         "revision": max(numbers, default=0) + 1,
         "time": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "by": who(),
+        "by": current_user(),
         "tool": metadata.version("cronsemble"),
         "what": what,
         "engine": mine,

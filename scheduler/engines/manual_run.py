@@ -9,14 +9,14 @@ from dataclasses import replace
 from datetime import datetime
 
 from cronjobs.experiment import Experiment, Member
-from cronjobs.tasks import Context
+from cronjobs.tasks import ExperimentContext
 from jobs.contract import ENSEMBLE_TASK, member_task
 from jobs.store import Run
 from scheduler.engines.base import Engine
-from scheduler.engines.run_spec import Order, ensemble_order, runtimes_of, train_order
+from scheduler.engines.run_spec import RunSpec, ensemble_spec, runtimes_of, train_spec
 from scheduler.errors import CronsembleError
 from scheduler.snapshots.program import build_program
-from scheduler.snapshots.user_code import user_code
+from scheduler.snapshots.user_code import build_user_code
 
 
 def run_members(
@@ -24,28 +24,28 @@ def run_members(
 ) -> list[Run]:
     """Run these members and then the ensemble in the slot of ``now``; returns the runs in that order."""
     chosen, minute, invocation = list(members), int(now.timestamp() // 60), uuid.uuid4().hex[:12]
-    context = keep_context(engine, experiment, published)
-    engine.announce(context, now)
+    context = store_context(engine, experiment, published)
+    engine.record_start(context, now)
     tasks = [member_task(member.name) for member in chosen] + ([ENSEMBLE_TASK] if with_ensemble else [])
     runtimes = engine.runtimes(experiment, {name for task in tasks for name in runtimes_of(context, task)})
-    orders = [train_order(context, member, runtimes, minute, "manual", invocation) for member in chosen]
-    done = carry_out_all(engine, orders)
+    orders = [train_spec(context, member, runtimes, minute, "manual", invocation) for member in chosen]
+    done = run_all(engine, orders)
     if with_ensemble and (engine.outlives or not engine.stopped):
         if experiment.ensemble is None:
             raise CronsembleError("this experiment declares no ensemble")
-        order = ensemble_order(context, experiment.ensemble, runtimes, minute, "manual", invocation)
-        done += carry_out_all(engine, [replace(order, after=tuple(run.id for run in done if run is not None))])
+        order = ensemble_spec(context, experiment.ensemble, runtimes, minute, "manual", invocation)
+        done += run_all(engine, [replace(order, after=tuple(run.id for run in done if run is not None))])
     return [run for run in done if run is not None]
 
 
-def carry_out_all(engine: Engine, orders: list[Order]) -> list[Run | None]:
+def run_all(engine: Engine, orders: list[RunSpec]) -> list[Run | None]:
     """Side by side; in the orders' order, for what the user wrote first starts first. None: stopped before its turn."""
     with ThreadPoolExecutor(max(1, len(orders))) as pool:
-        return list(pool.map(engine.carry_out, orders))
+        return list(pool.map(engine.run, orders))
 
 
-def keep_context(engine: Engine, experiment: Experiment, published: bool = False) -> Context:
+def store_context(engine: Engine, experiment: Experiment, published: bool = False) -> ExperimentContext:
     """The experiment with its program and code, which the engine keeps for the runs to come."""
-    code = user_code(experiment)
-    program = engine.keep("program", build_program())
-    return Context(experiment, program, engine.keep("code", code) if code else "", published)
+    code = build_user_code(experiment)
+    program = engine.store_snapshot("program", build_program())
+    return ExperimentContext(experiment, program, engine.store_snapshot("code", code) if code else "", published)

@@ -16,7 +16,7 @@ PATIENCE = 10.0
 """Seconds within which what was asked to stop has stopped: a supervisor gives its child two."""
 
 
-def of_run(run: RunId, owner: Mapping[str, Any]) -> list[int]:
+def processes_of_run(run: RunId, owner: Mapping[str, Any]) -> list[int]:
     """The pids of a run's steps: the children of the process that makes it, supervisors or container clients."""
     if is_alive(dict(owner)) is not True:
         return []
@@ -24,11 +24,11 @@ def of_run(run: RunId, owner: Mapping[str, Any]) -> list[int]:
     return [pid for pid in _children(int(owner["pid"])) if mark in _told(pid)]
 
 
-def stop(run: RunId, owner: Mapping[str, Any]) -> bool:
+def stop_processes(run: RunId, owner: Mapping[str, Any]) -> bool:
     """Ask the steps of a run to stop, and wait for that; False if one has not stopped in time."""
     asked: set[int] = set()
     ends = time.monotonic() + PATIENCE
-    while pids := of_run(run, owner):
+    while pids := processes_of_run(run, owner):
         for pid in pids:
             if pid not in asked:
                 asked.add(pid)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cronjobs.experiment import Ensemble, Member, Task
-from cronjobs.tasks import Context, ensemble_task, train_task
-from jobs.contract import ENSEMBLE_TASK, RunId, member_task
+from cronjobs.tasks import ExperimentContext, ensemble_task, train_task
+from jobs.contract import ENSEMBLE_TASK, RunId, RunKind, member_task
 from scheduler.errors import RuntimeUnavailable
 from scheduler.runtimes.runtime import Runtime
 
@@ -25,7 +25,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Order:
+class RunSpec:
     """A run to be made: ``threads`` are the CPUs that it takes of the budget; ``deadline`` is in seconds for all tries.
 
     ``folder`` is where relative data paths begin; ``env`` are more variables of the run's contract; ``after`` are the
@@ -48,24 +48,26 @@ class Order:
     def label(self) -> str:
         """What a watcher calls it: the task, with its slot where several slots may be under way."""
         task = str(self.task["task"])
-        return task if self.kind == "manual" else f"{task} {RunId(self.minute, 1, '', task).slot:%Y-%m-%dT%H:%MZ}"
+        return task if self.kind == RunKind.MANUAL else f"{task} {RunId(self.minute, 1, '', task).slot:%Y-%m-%dT%H:%MZ}"
 
 
-def train_order(context: Context, member: Member, runtimes: Runtimes, minute: int, kind: str, invocation: str = "") -> Order:
+def train_spec(
+    context: ExperimentContext, member: Member, runtimes: Runtimes, minute: int, kind: str, invocation: str = ""
+) -> RunSpec:
     """A member's training in a slot."""
-    return task_order(train_task(context, member), member, context.experiment.folder, runtimes, minute, kind, invocation)
+    return task_spec(train_task(context, member), member, context.experiment.folder, runtimes, minute, kind, invocation)
 
 
-def ensemble_order(
-    context: Context, ensemble: Ensemble, runtimes: Runtimes, minute: int, kind: str, invocation: str = ""
-) -> Order:
+def ensemble_spec(
+    context: ExperimentContext, ensemble: Ensemble, runtimes: Runtimes, minute: int, kind: str, invocation: str = ""
+) -> RunSpec:
     """The ensemble in a slot."""
-    return task_order(ensemble_task(context, ensemble), ensemble, context.experiment.folder, runtimes, minute, kind, invocation)
+    return task_spec(ensemble_task(context, ensemble), ensemble, context.experiment.folder, runtimes, minute, kind, invocation)
 
 
-def task_order(
+def task_spec(
     task: Mapping[str, Any], spec: Task, folder: Path, runtimes: Runtimes, minute: int, kind: str, invocation: str = ""
-) -> Order:
+) -> RunSpec:
     """A resolved configuration in a slot; of ``spec`` come the threads, retries and deadline.
 
     Every member whose predict step is killed costs the ensemble a try of its own.
@@ -77,16 +79,16 @@ def task_order(
         steps.append(Step(("combine",), runtimes["keras3"]))
     else:
         steps.append(Step(("train",), runtimes[task["runtime"]]))
-    return Order(task, minute, kind, tuple(steps), folder, spec.threads, spec.retries + len(members), spec.deadline, invocation)
+    return RunSpec(task, minute, kind, tuple(steps), folder, spec.threads, spec.retries + len(members), spec.deadline, invocation)
 
 
-def needed(task: Mapping[str, Any]) -> set[str]:
+def runtimes_needed(task: Mapping[str, Any]) -> set[str]:
     """The names of the runtimes that the steps of a resolved configuration run in."""
     own = {task["runtime"]} if "runtime" in task else {each["runtime"] for each in task.get("members", [])}
     return {"keras3", *own}
 
 
-def runtimes_of(context: Context, task: str) -> set[str]:
+def runtimes_of(context: ExperimentContext, task: str) -> set[str]:
     """The names of the runtimes that a task's steps run in."""
     members = context.experiment.members.values()
     if task == ENSEMBLE_TASK:

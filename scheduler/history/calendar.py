@@ -9,10 +9,11 @@ from datetime import date, timedelta
 
 import msgspec
 
+from jobs.contract import RunKind, Status
 from scheduler.console import tables
-from scheduler.history.query import History, Wish
+from scheduler.history.query import History, HistoryQuery
 from scheduler.history.slots import Row
-from scheduler.times import dates, minutes
+from scheduler.times import dates, parse_period
 
 DAYS = 31
 """Days that are shown where no beginning is asked for."""
@@ -45,31 +46,31 @@ class Cell(msgspec.Struct):
 
 
 @dataclass(frozen=True)
-class Days:
+class CalendarDays:
     """The statuses of slots by task and date, and the dates that were asked for, oldest first."""
 
     dates: list[date]
     tasks: dict[str, dict[str, Counter[str]]]
 
 
-def days(history: History, wish: Wish, timezone: str) -> Days:
+def days(history: History, wish: HistoryQuery, timezone: str) -> CalendarDays:
     """What became of every slot that was asked for; the last 31 days unless a beginning is given."""
     high = int(history.now // 60) if wish.high is None else wish.high
     low = wish.low
     if low is None:
         (last,) = dates(high, high, timezone)
-        low = minutes((last - timedelta(days=DAYS - 1)).isoformat(), timezone, history.now, "--since")[0]
+        low = parse_period((last - timedelta(days=DAYS - 1)).isoformat(), timezone, history.now, "--since")[0]
     rows = history.rows(replace(wish, low=low, high=high))
-    return Days(dates(low, high, timezone), _by_day(rows))
+    return CalendarDays(dates(low, high, timezone), _by_day(rows))
 
 
 def _by_day(rows: Iterable[Row]) -> dict[str, dict[str, Counter[str]]]:
     slots: dict[tuple[str, str, int, bool], str] = {}
     for row in rows:
-        key = (row.task, row.local[:10], row.minute, row.kind == "manual")
+        key = (row.task, row.local[:10], row.minute, row.kind == RunKind.MANUAL)
         # One attempt that succeeded makes the slot's day good, whatever came before or after.
         if slots.get(key) != "succeeded":
-            slots[key] = "succeeded" if row.status == "succeeded" else slots.get(key, row.status)
+            slots[key] = "succeeded" if row.status == Status.SUCCEEDED else slots.get(key, row.status)
     found: dict[str, dict[str, Counter[str]]] = {}
     for (task, day, _, _), status in slots.items():
         found.setdefault(task, {}).setdefault(day, Counter())[status] += 1
@@ -80,7 +81,7 @@ def _ordered(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda item: _WORST.get(item[0], -1))
 
 
-def cells(days: Days) -> list[Cell]:
+def cells(days: CalendarDays) -> list[Cell]:
     """The calendar's cells, newest date first, as values."""
     found = []
     for task, by_date in days.tasks.items():
@@ -91,7 +92,7 @@ def cells(days: Days) -> list[Cell]:
     return sorted(found, key=lambda cell: (cell.date, cell.task), reverse=True)
 
 
-def print_days(days: Days) -> None:
+def print_days(days: CalendarDays) -> None:
     """A block for as many days as the terminal has room for, a line a task."""
     if not days.tasks:
         print("nothing in the history is like that")

@@ -19,7 +19,7 @@ import msgspec
 from jobs.contract import VERDICT, RunId
 from jobs.store import Run, Store
 from jobs.store.files import read_json
-from scheduler.history.slots import RUNNING, UNKNOWN, Fact
+from scheduler.history.slots import RUNNING, UNKNOWN, RunFact
 
 VERSION = 1
 SETTLED = 14 * 86400
@@ -34,7 +34,7 @@ class Page(msgspec.Struct, array_like=True):
     version: int = VERSION
     seen: tuple[int, int] = (0, 0)
     listed: float = 0.0
-    facts: list[Fact] = []
+    facts: list[RunFact] = []
 
 
 class Index:
@@ -44,16 +44,16 @@ class Index:
         self._store, self._experiment = store, experiment
         self._folders = [store.root / ".index", cache or _cache(store)]
         self._decoder = msgspec.msgpack.Decoder(Page)
-        self._loaded: dict[tuple[str, str], list[Fact]] = {}
+        self._loaded: dict[tuple[str, str], list[RunFact]] = {}
 
-    def facts(self, task: str, month: str) -> Sequence[Fact]:
+    def facts(self, task: str, month: str) -> Sequence[RunFact]:
         """The runs of a task and a month (``2026-11``), oldest slot first, as they are now."""
         key = (task, month)
         if key not in self._loaded:
             self._loaded[key] = self._current(task, month)
         return self._loaded[key]
 
-    def _current(self, task: str, month: str) -> list[Fact]:
+    def _current(self, task: str, month: str) -> list[RunFact]:
         seen = self._store.month_state(self._experiment, task, month)
         if seen is None:
             return []
@@ -75,7 +75,7 @@ class Index:
             self._save(task, month, Page(VERSION, seen, listed, facts))
         return facts
 
-    def _again(self, task: str, fact: Fact, now: float) -> Fact:
+    def _again(self, task: str, fact: RunFact, now: float) -> RunFact:
         """The fact of a run that may still change, read again if its folder has changed since."""
         run = RunId(fact.minute, fact.attempt, self._experiment, task)
         if fact.seal > 0 and self._store.run_state(run) == fact.seal:
@@ -84,7 +84,7 @@ class Index:
             return fact
         return self._read(run)
 
-    def _read(self, run: RunId) -> Fact:
+    def _read(self, run: RunId) -> RunFact:
         record = self._store.result(run)
         if record is not None:
             fact = fact_of(Run(run, Path(), "succeeded", record=record))
@@ -117,7 +117,7 @@ class Index:
         data = msgspec.msgpack.encode(page)
         for folder in self._folders:
             try:
-                self._store.keep_page(folder / self._name(task, month), data)
+                self._store.write_index_page(folder / self._name(task, month), data)
             except OSError:
                 continue
             return
@@ -133,14 +133,14 @@ def _cache(store: Store) -> Path:
     return Path(home) / "index" / hashlib.sha256(os.fsencode(store.root.resolve())).hexdigest()[:16]
 
 
-def fact_of(run: Run) -> Fact:
+def fact_of(run: Run) -> RunFact:
     """What the history needs of a run."""
     record, tries = run.record, run.tries
     judged = next((each for each in (record.get("metrics"), record.get("ensemble")) if isinstance(each, dict)), {})
     first: dict[str, Any] = tries[0]["start"] if tries else {}
     ends = [each["end"].get("time") for each in tries if each["end"]]
     row = run.removed.get("run") or {}
-    return Fact(
+    return RunFact(
         run.id.minute,
         run.id.attempt,
         run.status,

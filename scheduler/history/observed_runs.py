@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import Any
 
 from cronjobs.revisions.revisions import Revision
-from jobs.contract import DEADLINE, RunId, run_name
-from scheduler.history.slots import DIED, FAILED, INFERRED, INTERRUPTED, OBSERVED, RECORDED, RUNNING, SUCCEEDED, UNKNOWN, Fact
+from jobs.contract import DEADLINE, RunId, RunKind, run_name
+from scheduler.history.slots import DIED, FAILED, INFERRED, INTERRUPTED, OBSERVED, RECORDED, RUNNING, SUCCEEDED, UNKNOWN, RunFact
 
 EXIT = "exit"
 """What is seen of a try that ended with an exit status of its own: it has recorded more."""
@@ -21,7 +21,7 @@ MOMENT = 60
 
 
 @dataclass(frozen=True)
-class Try:
+class ObservedPod:
     """A pod of a run. ``name`` is its UID, ``container`` the one at work or the one that ended it; times are ISO 8601."""
 
     name: str
@@ -35,7 +35,7 @@ class Try:
 
 
 @dataclass(frozen=True)
-class Seen:
+class ObservedJob:
     """A run's Job. ``what`` is a word for the reason: memory, killed, deadline, image, ...; times are ISO 8601."""
 
     run: RunId
@@ -43,17 +43,17 @@ class Seen:
     state: str  # waiting | running | succeeded | failed
     what: str = ""
     reason: str = ""
-    kind: str = "scheduled"
+    kind: str = RunKind.SCHEDULED
     started: str | None = None
     ended: str | None = None
-    tries: tuple[Try, ...] = ()
+    tries: tuple[ObservedPod, ...] = ()
 
     @property
     def is_over(self) -> bool:
         return self.state in (SUCCEEDED, FAILED)
 
     @property
-    def lost(self) -> list[Try]:
+    def lost(self) -> list[ObservedPod]:
         """The tries that failed and could not say why themselves."""
         return [each for each in self.tries if each.state == FAILED and each.what != EXIT]
 
@@ -76,7 +76,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Sight:
+class ClusterObservation:
     """One look at an experiment on a cluster, at ``time`` in seconds since 1970 by the server's clock.
 
     ``is_home`` says that the experiment is synced there: a run of it without a Job there has none any more.
@@ -84,13 +84,13 @@ class Sight:
 
     namespace: str
     time: float
-    seen: Mapping[tuple[str, int, int], Seen] = field(default_factory=dict)  # by task, minute and attempt
+    seen: Mapping[tuple[str, int, int], ObservedJob] = field(default_factory=dict)  # by task, minute and attempt
     revisions: Sequence[Revision] = ()
     is_home: bool = False
 
     @cached_property
-    def _by_month(self) -> dict[tuple[str, str], list[Seen]]:
-        found: dict[tuple[str, str], list[Seen]] = {}
+    def _by_month(self) -> dict[tuple[str, str], list[ObservedJob]]:
+        found: dict[tuple[str, str], list[ObservedJob]] = {}
         for each in self.seen.values():
             found.setdefault((each.run.task, each.run.month), []).append(each)
         return found
@@ -99,16 +99,16 @@ class Sight:
         """The months in which a task has Jobs."""
         return {month for name, month in self._by_month if name == task}
 
-    def joined(self, experiment: str, task: str, month: str, facts: Sequence[Fact]) -> list[Fact]:
+    def merge(self, experiment: str, task: str, month: str, facts: Sequence[RunFact]) -> list[RunFact]:
         """The facts of a task's month with what was seen: those of Jobs that have left nothing in the store are added."""
         found = {(fact.minute, fact.attempt): fact for fact in facts}
         for each in self._by_month.get((task, month), ()):
             key = (each.run.minute, each.run.attempt)
-            found[key] = joined(found.get(key), each)
+            found[key] = merge_observed(found.get(key), each)
         told = [found[key] for key in sorted(found)]
         return [self._gone(experiment, task, fact) for fact in told] if self.is_home else told
 
-    def _gone(self, experiment: str, task: str, fact: Fact) -> Fact:
+    def _gone(self, experiment: str, task: str, fact: RunFact) -> RunFact:
         """A run that said it was at work, in a pod, and has no Job any more, has died."""
         is_at_work = fact.status == RUNNING and fact.evidence == RECORDED and (fact.started or self.time) < self.time - MOMENT
         if not is_at_work or (task, fact.minute, fact.attempt) in self.seen:
@@ -125,10 +125,10 @@ def pod_prefix(job: str) -> str:
     return f"{job}-"[:58]
 
 
-def joined(fact: Fact | None, seen: Seen) -> Fact:
+def merge_observed(fact: RunFact | None, seen: ObservedJob) -> RunFact:
     """What the store and the cluster together tell of a run: what the run itself recorded of its end counts more."""
     started, ended = _instant(seen.started), _instant(seen.ended)
-    base = fact or Fact(seen.run.minute, seen.run.attempt, RUNNING, kind=seen.kind, started=started)
+    base = fact or RunFact(seen.run.minute, seen.run.attempt, RUNNING, kind=seen.kind, started=started)
     if fact is not None and (fact.status == SUCCEEDED or (fact.status == INTERRUPTED and fact.evidence == OBSERVED)):
         return fact
     if not seen.is_over:
@@ -140,15 +140,15 @@ def joined(fact: Fact | None, seen: Seen) -> Fact:
     return fact
 
 
-def is_news(fact: Fact | None, seen: Seen) -> bool:
+def is_news(fact: RunFact | None, seen: ObservedJob) -> bool:
     """Whether a failed Job tells more of a run's end than the run itself did."""
     if fact is None or fact.status in (RUNNING, DIED):
         return True
     return fact.evidence == RECORDED and (fact.status == INTERRUPTED or (fact.status == FAILED and seen.what == DEADLINE))
 
 
-def _with(fact: Fact, status: str, reason: str, evidence: str, finished: float | None = None) -> Fact:
-    return Fact(
+def _with(fact: RunFact, status: str, reason: str, evidence: str, finished: float | None = None) -> RunFact:
+    return RunFact(
         fact.minute,
         fact.attempt,
         status,

@@ -12,18 +12,18 @@ from typing import Any
 from cronjobs.fire_times.fires import seconds
 from cronjobs.revisions import revisions
 from cronjobs.revisions.expected import following
-from cronjobs.revisions.revisions import Held, Span
+from cronjobs.revisions.revisions import RevisionPeriod, SchedulePeriod
 from jobs.store import Store
 from scheduler.history.index import Index
-from scheduler.history.observed_runs import Seen, Sight, is_news
-from scheduler.history.slots import FAILED, NOT_YET, SUCCEEDED, Days, Fact, Notes, Row, Scene, rows
+from scheduler.history.observed_runs import ClusterObservation, ObservedJob, is_news
+from scheduler.history.slots import FAILED, NOT_YET, SUCCEEDED, LocalClock, Notes, Row, RunFact, TaskContext, rows
 
 BACK = 3
 """Months that are searched for a run that was still at work when a slot of a later month came."""
 
 
 @dataclass(frozen=True)
-class Wish:
+class HistoryQuery:
     """Which rows are asked for: minutes since 1970, both included; no tasks or statuses given means all."""
 
     low: int | None = None
@@ -39,24 +39,24 @@ class History:
     ``sight`` is what was seen on its cluster: Jobs that the store knows nothing of, and revisions that it may not have yet.
     """
 
-    def __init__(self, store: Store, experiment: str, timezone: str, now: float, sight: Sight | None = None) -> None:
+    def __init__(self, store: Store, experiment: str, timezone: str, now: float, sight: ClusterObservation | None = None) -> None:
         self.store, self.experiment, self.now = store, experiment, now
-        self.sight = sight or Sight("", now)
-        self.days = Days(timezone)
+        self.sight = sight or ClusterObservation("", now)
+        self.days = LocalClock(timezone)
         self.index = Index(store, experiment)
         self.given = [*store.revisions(experiment), *self.sight.revisions]
-        self.spans: dict[str, list[Span]] = revisions.spans(revisions.scheduling(self.given, now))
+        self.spans: dict[str, list[SchedulePeriod]] = revisions.schedule_periods(revisions.scheduling_periods(self.given, now))
         self._notes: Notes | None = None
 
     def tasks(self) -> list[str]:
         """Every task that a revision names or that has runs."""
         return sorted({*self.spans, *self.store.tasks(self.experiment), *(task for task, _, _ in self.sight.seen)})
 
-    def facts(self, task: str, month: str) -> Sequence[Fact]:
+    def facts(self, task: str, month: str) -> Sequence[RunFact]:
         """The runs of a task and a month, oldest slot first, with what was seen of them."""
-        return self.sight.joined(self.experiment, task, month, self.index.facts(task, month))
+        return self.sight.merge(self.experiment, task, month, self.index.facts(task, month))
 
-    def news(self) -> list[Seen]:
+    def unrecorded(self) -> list[ObservedJob]:
         """What was seen of runs that are over and tells more of them than the store does."""
         found = []
         for (task, minute, attempt), seen in self.sight.seen.items():
@@ -67,9 +67,9 @@ class History:
                     found.append(seen)
         return found
 
-    def revisions(self) -> list[Held]:
+    def revisions(self) -> list[RevisionPeriod]:
         """Every revision with what it changed, oldest first."""
-        return revisions.told(self.given, self.now)
+        return revisions.periods(self.given, self.now)
 
     @property
     def notes(self) -> Notes:
@@ -77,12 +77,12 @@ class History:
             self._notes = _notes(self.store.notes(self.experiment))
         return self._notes
 
-    def rows(self, wish: Wish) -> list[Row]:
+    def rows(self, wish: HistoryQuery) -> list[Row]:
         """The rows that are asked for, newest slot first; without an end, up to now and each task's next slot."""
         found = (row for row in self._rows(wish) if not wish.statuses or row.status in wish.statuses)
         return list(islice(found, wish.limit or None))
 
-    def _rows(self, wish: Wish) -> Iterator[Row]:
+    def _rows(self, wish: HistoryQuery) -> Iterator[Row]:
         tasks = [task for task in self.tasks() if not wish.tasks or task in wish.tasks]
         now = int(self.now // 60)
         if wish.high is None:
@@ -116,7 +116,7 @@ class History:
         return sorted((each for each in found if _month_start(each) <= high and _month_end(each) >= low), reverse=True)
 
     def _of_month(self, task: str, month: str, with_runs: list[str], low: int, high: int, slots_until: int) -> list[Row]:
-        known: Sequence[Fact] = self.facts(task, month) if month in with_runs else ()
+        known: Sequence[RunFact] = self.facts(task, month) if month in with_runs else ()
         spans = self.spans.get(task, [])
         if not known and not any(span.start < slots_until * 60 + 60 and span.end > low * 60 for span in spans):
             return []
@@ -124,7 +124,7 @@ class History:
             known if low <= _month_start(month) and high >= _month_end(month) else [f for f in known if low <= f.minute <= high]
         )
 
-        def before() -> Iterator[Fact]:
+        def before() -> Iterator[RunFact]:
             yield from (fact for fact in known if fact.minute < low)
             for earlier in [each for each in with_runs if each < month][-BACK:]:
                 yield from self.facts(task, earlier)
@@ -139,8 +139,8 @@ class History:
                     if row.status == NOT_YET:
                         yield row
 
-    def _scene(self, task: str) -> Scene:
-        return Scene(self.experiment, task, self.spans.get(task, ()), self.notes, self.days, self.now)
+    def _scene(self, task: str) -> TaskContext:
+        return TaskContext(self.experiment, task, self.spans.get(task, ()), self.notes, self.days, self.now)
 
 
 def _order(row: Row) -> tuple[int, str, int]:

@@ -8,19 +8,19 @@ from datetime import datetime
 from typing import Any
 
 from cronjobs.revisions.expected import expected
-from cronjobs.revisions.revisions import Held, at, differences, scheduling
-from jobs.contract import ENSEMBLE_TASK, PROBABILITIES, SELECTION, START, VERDICT, member_task, parse_run_id
+from cronjobs.revisions.revisions import RevisionPeriod, at, differences, scheduling_periods
+from jobs.contract import ENSEMBLE_TASK, PROBABILITIES, SELECTION, START, VERDICT, Status, member_task, parse_run_id
 from jobs.store import Run
 from jobs.store.files import read_json
-from jobs.store.latest_model import why_not
+from jobs.store.latest_model import rejection_reason
 from scheduler.history.query import History
-from scheduler.history.slots import Row, duration
+from scheduler.history.slots import Row, format_duration
 
 NAMED = 20
 """Models of a member that are named one by one as not taken."""
 
 
-def tell(history: History, task: str, minute: int, rows: Sequence[Row]) -> dict[str, Any]:
+def slot_report(history: History, task: str, minute: int, rows: Sequence[Row]) -> dict[str, Any]:
     """Everything that the store tells of one task's slot; ``rows`` are its rows of the history."""
     newest = rows[0]
     return {
@@ -41,7 +41,7 @@ def tell(history: History, task: str, minute: int, rows: Sequence[Row]) -> dict[
 def _expected(history: History, task: str, minute: int) -> dict[str, Any] | None:
     spans = history.spans.get(task, ())
     for _, span in expected(spans, minute * 60 - 1, minute * 60 + 59):
-        held = at(scheduling(history.given, history.now), minute * 60 - 1)
+        held = at(scheduling_periods(history.given, history.now), minute * 60 - 1)
         plan = span.plan
         return {
             "schedule": plan.schedule,
@@ -60,7 +60,7 @@ def _expected(history: History, task: str, minute: int) -> dict[str, Any] | None
 def _attempt(history: History, row: Row) -> dict[str, Any]:
     run_id = parse_run_id(str(row.run), history.experiment, row.task)
     assert run_id is not None
-    history.store.bring(run_id, f"*/{SELECTION}", f"*/{PROBABILITIES}/*/{START}")
+    history.store.download(run_id, f"*/{SELECTION}", f"*/{PROBABILITIES}/*/{START}")
     run = history.store.read(run_id)
     told: dict[str, Any] = {
         "run": row.run,
@@ -122,7 +122,7 @@ def _committed(run: Run) -> dict[str, Any]:
         "ended": record.get("finished"),
         "host": record.get("host"),
         "step": None,
-        "status": "succeeded",
+        "status": Status.SUCCEEDED,
         "reason": None,
         "said": [],
     }
@@ -147,7 +147,7 @@ def _models(history: History, run: Run) -> Iterator[dict[str, Any]]:
                 older += 1
             else:
                 when = store.chosen_at(run, member)
-                reason = why_not(store, run.id, candidate, max_age, str(record.get("invocation") or ""), when)
+                reason = rejection_reason(store, run.id, candidate, max_age, str(record.get("invocation") or ""), when)
                 not_taken.append({"run": str(candidate), "reason": reason or "it was there only after the choice"})
         yield {
             "member": member,
@@ -197,7 +197,7 @@ def _lines_of(attempt: dict[str, Any]) -> Iterator[str]:
         yield f"    removed by gc: {removal.get('path')}"
     for each in attempt["tries"]:
         yield f"    try {line_of_try(each)}"
-        for line in each["said"] if each["status"] == "failed" else []:
+        for line in each["said"] if each["status"] == Status.FAILED else []:
             yield f"      | {line}"
     for model in attempt.get("models", []):
         weight = "" if model["weight"] is None else f", weight {model['weight']:.3f}"
@@ -223,10 +223,10 @@ def _took(each: Mapping[str, Any]) -> str:
         seconds = (datetime.fromisoformat(each["ended"]) - datetime.fromisoformat(each["started"])).total_seconds()
     except (TypeError, ValueError):
         return ""
-    return f", {duration(seconds)}"
+    return f", {format_duration(seconds)}"
 
 
-def revision(history: History, held: Held) -> dict[str, Any]:
+def revision(history: History, held: RevisionPeriod) -> dict[str, Any]:
     """A revision and what it changed."""
     given = held.revision
     return {

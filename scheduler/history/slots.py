@@ -14,8 +14,8 @@ import msgspec
 from cronjobs.fire_times.calendar import date_of
 from cronjobs.fire_times.zones import DAY, zone
 from cronjobs.revisions.expected import expected, fires_at
-from cronjobs.revisions.revisions import Plan, Span
-from jobs.contract import run_name
+from cronjobs.revisions.revisions import SchedulePeriod, TaskSchedule
+from jobs.contract import RunKind, run_name
 
 SUCCEEDED, FAILED, RUNNING, DIED, INTERRUPTED, UNKNOWN = "succeeded", "failed", "running", "died", "interrupted", "unknown"
 NO_QUORUM, MISSED, SUSPENDED, SKIPPED = "no quorum", "missed", "suspended", "skipped"
@@ -45,7 +45,7 @@ LINGERS = 30
 """Seconds for which a Job may outlive its run's record: the containers end, the kubelet tells, the controllers look."""
 
 
-class Fact(msgspec.Struct, array_like=True, gc=False):
+class RunFact(msgspec.Struct, array_like=True, gc=False):
     """A run as the history needs it. Times in seconds since 1970; ``seal`` is the index's own."""
 
     minute: int
@@ -83,7 +83,7 @@ class Row(msgspec.Struct, gc=False):
     minute: int
 
 
-class Days:
+class LocalClock:
     """Writes minutes since 1970 as UTC and as a zone's clock."""
 
     def __init__(self, timezone: str) -> None:
@@ -127,7 +127,7 @@ class Notes:
 
 
 @dataclass(frozen=True)
-class Scene:
+class TaskContext:
     """What the rows of one task are computed from.
 
     ``before`` tells since when and until when earlier scheduled runs were at work, for the runs of an earlier time.
@@ -135,13 +135,15 @@ class Scene:
 
     experiment: str
     task: str
-    spans: Sequence[Span]
+    spans: Sequence[SchedulePeriod]
     notes: Notes
-    days: Days
+    days: LocalClock
     now: float
 
 
-def rows(scene: Scene, facts: Sequence[Fact], low: int, high: int, before: Callable[[], Iterable[Fact]] = tuple) -> list[Row]:
+def rows(
+    scene: TaskContext, facts: Sequence[RunFact], low: int, high: int, before: Callable[[], Iterable[RunFact]] = tuple
+) -> list[Row]:
     """The rows of the minutes ``low`` to ``high``, both included, oldest first.
 
     ``facts`` are all runs of these minutes in order; ``before`` gives those of some time before, asked for only if needed.
@@ -155,7 +157,7 @@ def rows(scene: Scene, facts: Sequence[Fact], low: int, high: int, before: Calla
             at += 1
         filled, first = False, at
         while at < len(facts) and facts[at].minute == minute:
-            filled |= facts[at].kind != "manual"
+            filled |= facts[at].kind != RunKind.MANUAL
             found.append(_row(scene, facts[at], span, _why(facts[at], scene, True)))
             at += 1
         if not filled:
@@ -165,7 +167,7 @@ def rows(scene: Scene, facts: Sequence[Fact], low: int, high: int, before: Calla
     return found
 
 
-def _next(scene: Scene, minute: int) -> int | None:
+def _next(scene: TaskContext, minute: int) -> int | None:
     """The slot after the last one of a window, if it is past and near enough to matter."""
     soon = expected(scene.spans, minute * 60 + 59, min(scene.now, minute * 60 + 2 * DAY))
     return soon[0][0] if soon else None
@@ -174,10 +176,10 @@ def _next(scene: Scene, minute: int) -> int | None:
 class _Busy:
     """Which scheduled run was at work at an instant: Forbid looks at the runs of the schedule alone."""
 
-    def __init__(self, facts: Sequence[Fact], before: Callable[[], Iterable[Fact]]) -> None:
+    def __init__(self, facts: Sequence[RunFact], before: Callable[[], Iterable[RunFact]]) -> None:
         self._facts, self._before = facts, before
         self._added = -1  # how many of the facts; those before them are asked for first
-        self._fact: Fact | None = None
+        self._fact: RunFact | None = None
         self._key = (-inf, 0, 0)  # the one that ended last; of several, the first
 
     def up_to(self, number: int) -> _Busy:
@@ -191,14 +193,14 @@ class _Busy:
         self._added = max(number, self._added)
         return self
 
-    def _add(self, fact: Fact) -> None:
+    def _add(self, fact: RunFact) -> None:
         until = inf if fact.status == RUNNING else fact.finished
-        if fact.kind in ("scheduled", None) and fact.started is not None and until is not None:
+        if fact.kind in (RunKind.SCHEDULED, None) and fact.started is not None and until is not None:
             key = (until, -fact.minute, -fact.attempt)
             if key > self._key:
                 self._key, self._fact = key, fact
 
-    def at(self, instant: float, span: Span, spans: Sequence[Span]) -> tuple[Fact, float] | None:
+    def at(self, instant: float, span: SchedulePeriod, spans: Sequence[SchedulePeriod]) -> tuple[RunFact, float] | None:
         """The run, and until when it was at work; one that said nothing more, until its deadline."""
         fact, until = self._fact, self._key[0]
         if fact is None or fact.started is None:
@@ -215,17 +217,17 @@ class _Busy:
         return (fact, until) if began <= instant < until else None
 
 
-def _is_local(span: Span) -> bool:
+def _is_local(span: SchedulePeriod) -> bool:
     """Whether a machine's own engine ran it, and no cluster."""
     return span.engine.startswith("host:")
 
 
-def _silence(plan: Plan | None) -> float:
+def _silence(plan: TaskSchedule | None) -> float:
     """Seconds after its start from which on a run of another machine without a word has died."""
     return LONGEST if plan is None or plan.deadline is None else plan.deadline + SILENT
 
 
-def _row(scene: Scene, fact: Fact, span: Span | None, why: str) -> Row:
+def _row(scene: TaskContext, fact: RunFact, span: SchedulePeriod | None, why: str) -> Row:
     status, reason, evidence = _judged(scene, fact, span)
     duration = None if fact.started is None or fact.finished is None else round(fact.finished - fact.started, 1)
     minute = fact.minute
@@ -248,13 +250,13 @@ def _row(scene: Scene, fact: Fact, span: Span | None, why: str) -> Row:
     )
 
 
-def _judged(scene: Scene, fact: Fact, span: Span | None) -> tuple[str, str, str]:
+def _judged(scene: TaskContext, fact: RunFact, span: SchedulePeriod | None) -> tuple[str, str, str]:
     """Status, reason and evidence; one that should long have ended, and whose machine cannot be asked, has died."""
     plan = span.plan if span is not None else None
     is_silent = fact.status == RUNNING and fact.evidence == RECORDED and fact.started is not None
     if is_silent and scene.now > (fact.started or 0) + _silence(plan):
         deadline = plan.deadline if plan is not None else None
-        told = "for 30 days" if deadline is None else f"after its deadline of {duration(deadline)}"
+        told = "for 30 days" if deadline is None else f"after its deadline of {format_duration(deadline)}"
         return DIED, f"no word {told} ({fact.reason})", INFERRED
     if fact.status == INTERRUPTED and fact.evidence == RECORDED and span is not None and not _is_local(span):
         after = _replaced_by(scene, fact)
@@ -264,9 +266,9 @@ def _judged(scene: Scene, fact: Fact, span: Span | None) -> tuple[str, str, str]
     return fact.status, fact.reason, fact.evidence
 
 
-def _replaced_by(scene: Scene, fact: Fact) -> int | None:
+def _replaced_by(scene: TaskContext, fact: RunFact) -> int | None:
     """The slot for which a cluster's controller ended a run: the latest that came while it was at work."""
-    if fact.finished is None or fact.kind not in ("scheduled", None):
+    if fact.finished is None or fact.kind not in (RunKind.SCHEDULED, None):
         return None
     came = expected(scene.spans, fact.minute * 60 + 59, fact.finished)
     if not came:
@@ -275,13 +277,13 @@ def _replaced_by(scene: Scene, fact: Fact) -> int | None:
     return minute if span.plan.concurrency == "Replace" and not span.plan.suspend else None
 
 
-def _why(fact: Fact, scene: Scene, is_expected: bool) -> str:
+def _why(fact: RunFact, scene: TaskContext, is_expected: bool) -> str:
     """Why a run ran when it did; nothing for one that ran on time."""
-    if fact.kind is not None and fact.kind != "scheduled":
+    if fact.kind is not None and fact.kind != RunKind.SCHEDULED:
         return fact.kind
     late = None if fact.started is None else fact.started - fact.minute * 60
     if is_expected or not scene.spans:
-        return f"{duration(late)} late" if late is not None and late >= LATE else ""
+        return f"{format_duration(late)} late" if late is not None and late >= LATE else ""
     instant = fact.minute * 60
     until = inf if fact.started is None else fact.started
     if any(instant <= span.start <= until and fires_at(span, fact.minute) for span in scene.spans):
@@ -291,23 +293,23 @@ def _why(fact: Fact, scene: Scene, is_expected: bool) -> str:
     return "no revision expected it"
 
 
-def _unexpected(scene: Scene, fact: Fact) -> Row:
+def _unexpected(scene: TaskContext, fact: RunFact) -> Row:
     return _row(scene, fact, _span_at(scene.spans, fact.minute * 60), _why(fact, scene, False))
 
 
-def _span_at(spans: Sequence[Span], instant: float) -> Span | None:
+def _span_at(spans: Sequence[SchedulePeriod], instant: float) -> SchedulePeriod | None:
     """The latest that had begun by then."""
     n = bisect_right(spans, instant, key=lambda span: span.start) - 1
     return spans[n] if n >= 0 else None
 
 
-def _empty(scene: Scene, minute: int, span: Span, after: int | None, busy: _Busy) -> Row:
+def _empty(scene: TaskContext, minute: int, span: SchedulePeriod, after: int | None, busy: _Busy) -> Row:
     status, reason, evidence = _without_run(scene, minute, span, after, busy)
     utc, local = scene.days.both(minute)
     return Row(utc, local, scene.task, status, None, None, None, None, None, None, "", reason, evidence, minute)
 
 
-def _without_run(scene: Scene, minute: int, span: Span, after: int | None, busy: _Busy) -> tuple[str, str, str]:
+def _without_run(scene: TaskContext, minute: int, span: SchedulePeriod, after: int | None, busy: _Busy) -> tuple[str, str, str]:
     """Why an expected slot has no run: what was recorded counts before what can be told from the rest."""
     instant = minute * 60
     note = scene.notes.slots.get((scene.task, minute))
@@ -339,7 +341,7 @@ def _without_run(scene: Scene, minute: int, span: Span, after: int | None, busy:
     return MISSED, "no run and no word of why: probably serve was not running", INFERRED
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A length of time for people: 45 s, 43 min, 6 h, 1.5 h, 2 d."""
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:

@@ -61,7 +61,7 @@ def read(expression: str, timezone: str) -> Schedule:
         raise CronsembleError(f"{expression!r}: {error}") from error
 
 
-def moment(option: str, text: str, timezone: str) -> datetime:
+def parse_time(option: str, text: str, timezone: str) -> datetime:
     """A date or an instant as typed: 2025-09-01, 2025-09-01T12:00, with Z or an offset; else in the zone.
 
     A time that the zone's clocks show twice or never is read as Kubernetes' library reads it.
@@ -82,13 +82,13 @@ def moment(option: str, text: str, timezone: str) -> datetime:
         raise CronsembleError(f"{option} {text!r}: type a date or a time, e.g. 2026-11-20 or 2026-11-20T06:00Z") from error
 
 
-def before(option: str, text: str, timezone: str) -> datetime:
+def parse_start(option: str, text: str, timezone: str) -> datetime:
     """The instant strictly after which fire times are sought: a date's own 00:00 is among them, an instant is not."""
-    found = moment(option, text, timezone)
+    found = parse_time(option, text, timezone)
     return found - timedelta(seconds=1) if _DAY.fullmatch(text) else found
 
 
-def of_expression(schedule: Schedule, timezone: str, after: datetime, until: datetime | None, count: int) -> list[datetime]:
+def fires_of_expression(schedule: Schedule, timezone: str, after: datetime, until: datetime | None, count: int) -> list[datetime]:
     """At most ``count`` fire times after ``after`` and up to ``until``."""
     found = []
     for each in islice(fires(schedule, timezone, after), count):
@@ -98,7 +98,7 @@ def of_expression(schedule: Schedule, timezone: str, after: datetime, until: dat
     return found
 
 
-def of_experiment(
+def fires_of_experiment(
     experiment: Experiment, after: datetime, until: datetime | None, count: int, anchors: Mapping[str, datetime]
 ) -> list[Fire]:
     """For each task that has a schedule and is not suspended at most ``count`` fire times, in the order of time.
@@ -115,12 +115,12 @@ def of_experiment(
             start = anchors[name] + (after - anchors[name]) // timedelta(seconds=schedule.every) * timedelta(
                 seconds=schedule.every
             )
-        times = of_expression(schedule, task.timezone, start, until, count)
+        times = fires_of_expression(schedule, task.timezone, start, until, count)
         found += [Fire(experiment.name, name, task.schedule, task.timezone, each) for each in times]
     return sorted(found, key=lambda each: (each.at, each.task))
 
 
-def resting(experiment: Experiment) -> list[str]:
+def suspended_tasks(experiment: Experiment) -> list[str]:
     """A line for each task that will not fire by itself, and why."""
     lines = []
     for name, task in tasks(experiment):
@@ -156,7 +156,7 @@ def warnings(experiment: Experiment, now: datetime, durations: Mapping[str, floa
 def _too_early(experiment: Experiment, ensemble: Ensemble, now: datetime, durations: Mapping[str, float]) -> list[str]:
     """Members whose models the ensemble's coming fires would find not yet made, or too old: the first case of each."""
     assert ensemble.schedule is not None
-    coming = of_expression(parse(ensemble.schedule), ensemble.timezone, now, now + _HOURS, _ENSEMBLES)
+    coming = fires_of_expression(parse(ensemble.schedule), ensemble.timezone, now, now + _HOURS, _ENSEMBLES)
     lines = []
     for name, member in experiment.members.items():
         if member.schedule is None or not coming:
@@ -191,16 +191,19 @@ def _first_case(
             since = at - last
             if took is not None and since < timedelta(seconds=took):
                 ready = last + timedelta(seconds=took)
-                told = f"{shown} fires before TASK of {_local(last, member)} has finished ({length(took)} lately)"
+                told = f"{shown} fires before TASK of {_local(last, member)} has finished ({format_duration(took)} lately)"
                 return f"{told}: an older model is taken; let it fire after {_local(ready, ensemble)}"
             if took is None and since < timedelta(seconds=min(member.starting_deadline, _gap(past, later))):
-                told = f"{shown} fires {length(since.total_seconds())} after TASK" if since else f"{shown} fires with TASK"
-                return f"{told}, which may start as late as {length(member.starting_deadline)} after its time: let it fire later"
+                told = (
+                    f"{shown} fires {format_duration(since.total_seconds())} after TASK" if since else f"{shown} fires with TASK"
+                )
+                latest = format_duration(member.starting_deadline)
+                return f"{told}, which may start as late as {latest} after its time: let it fire later"
             if ensemble.max_age is not None and since > timedelta(seconds=ensemble.max_age):
-                told = f"{shown} finds no model of TASK from within max_age ({length(ensemble.max_age)})"
+                told = f"{shown} finds no model of TASK from within max_age ({format_duration(ensemble.max_age)})"
                 return f"{told}: the last is of {_local(last, member)}"
         if later is not None and last is not None and (later - at) * _LATE < at - last:
-            wait, age = length((later - at).total_seconds()), length((at - last).total_seconds())
+            wait, age = format_duration((later - at).total_seconds()), format_duration((at - last).total_seconds())
             return f"{shown} fires {wait} before TASK: its model will be {age} old; let it fire later"
     return None
 
@@ -216,7 +219,7 @@ def _local(at: datetime, task: Task) -> str:
     return f"{at.astimezone(ZoneInfo(task.timezone)):%Y-%m-%d %H:%M}"
 
 
-def length(duration: float) -> str:
+def format_duration(duration: float) -> str:
     """Seconds as the two largest units: 2d 3h, 3h 20m, 45s."""
     left, parts = round(duration), []
     for size, unit in ((86400, "d"), (3600, "h"), (60, "m"), (1, "s")):
@@ -236,9 +239,9 @@ def row(fire: Fire) -> dict[str, Any]:
         "schedule": fire.schedule,
         "timezone": fire.timezone,
         "local": fire.local.isoformat(),
-        "fire": stamp(fire.at),
+        "fire": format_time(fire.at),
     }
 
 
-def stamp(at: datetime) -> str:
+def format_time(at: datetime) -> str:
     return f"{at:%Y-%m-%dT%H:%M:%SZ}"

@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from scheduler.kube.errors import ClusterError, Expired, translate, unreachable
+from scheduler.kube.errors import Expired, KubeError, api_error, unreachable
 from scheduler.kube.kinds import ACCESS_REVIEW, SUBJECT_REVIEW, Kind
 from scheduler.kube.kubeconfig import Access
 from scheduler.kube.transport import BROKEN, TIMEOUT, Connections, keep_alive
@@ -32,7 +32,7 @@ METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 
-class Api:
+class KubeClient:
     """One server, over connections that are kept while the block runs. Safe to use from several threads."""
 
     def __init__(self, access: Access, patience: float = PATIENCE) -> None:
@@ -43,7 +43,7 @@ class Api:
         self._shaken = -1e9  # when a connection last broke: a server that starts refuses what it will allow
         self._clock: tuple[datetime, float] | None = None
 
-    def __enter__(self) -> Api:
+    def __enter__(self) -> KubeClient:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -52,7 +52,7 @@ class Api:
     def now(self) -> datetime:
         """The server's clock, by the Date of its latest answer."""
         if self._clock is None:
-            raise ClusterError(f"{self.access.server}: no answer yet that bears a date")
+            raise KubeError(f"{self.access.server}: no answer yet that bears a date")
         date, seen = self._clock
         return date + timedelta(seconds=time.monotonic() - seen)
 
@@ -127,7 +127,7 @@ class Api:
                         return
             except Expired:
                 continue
-        raise ClusterError(f"{kind.resource}: the list changed faster than it could be read: try again")
+        raise KubeError(f"{kind.resource}: the list changed faster than it could be read: try again")
 
     def version(self) -> tuple[int, int]:
         """Major and minor version of the server."""
@@ -176,7 +176,7 @@ class Api:
                     continue
                 starting = status in (401, 403) and time.monotonic() - self._shaken < 5
                 if not (status in _AGAIN or starting) or time.monotonic() - began > self._patience:
-                    raise translate(method, what or path, verb or _VERBS[method], where, status, decode(text))
+                    raise api_error(method, what or path, verb or _VERBS[method], where, status, decode(text))
                 wait = _seconds(answered)
             # Jitter, so that eight threads do not come back as one.
             time.sleep(wait if wait is not None else pause * (0.5 + random.random()))  # noqa: S311
@@ -209,7 +209,7 @@ class Api:
             finally:
                 connection.close()
             if answer.status != 401 or renewed or not self.connections.login.renew(generation):
-                raise translate("GET", what or path, "get", where, answer.status, decode(text))
+                raise api_error("GET", what or path, "get", where, answer.status, decode(text))
             renewed = True
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from scheduler.kube.errors import ClusterError
+from scheduler.kube.errors import KubeError
 from scheduler.kube.kubeconfig import Access
 
 
@@ -39,7 +39,7 @@ class Login:
             try:
                 return {"Authorization": f"Bearer {Path(user['tokenFile']).read_text().strip()}"}
             except OSError as error:
-                raise ClusterError(f"tokenFile {user['tokenFile']}: {error.strerror}") from error
+                raise KubeError(f"tokenFile {user['tokenFile']}: {error.strerror}") from error
         if user.get("exec"):
             token = self._credential().get("token")
             return {"Authorization": f"Bearer {token}"} if token else {}
@@ -59,7 +59,7 @@ class Login:
             try:
                 context.load_verify_locations(cadata=access.authority)
             except ssl.SSLError as error:
-                raise ClusterError(f"context {access.context}: the certificate authority is not a PEM certificate") from error
+                raise KubeError(f"context {access.context}: the certificate authority is not a PEM certificate") from error
         else:
             context.load_default_certs()
         certificate, key = access.user.get("client-certificate"), access.user.get("client-key")
@@ -99,7 +99,7 @@ def run_plugin(access: Access, environ: Mapping[str, str] = os.environ) -> dict[
     command = [str(plugin.get("command", "")), *map(str, plugin.get("args") or [])]
     interactive = plugin.get("interactiveMode", "IfAvailable") != "Never" and sys.stdin is not None and sys.stdin.isatty()
     if plugin.get("interactiveMode") == "Always" and not interactive:
-        raise ClusterError(f"the credential plugin {command[0]} must ask something: run this on a terminal")
+        raise KubeError(f"the credential plugin {command[0]} must ask something: run this on a terminal")
     spec: dict[str, Any] = {"interactive": interactive}
     if plugin.get("provideClusterInfo"):
         authority = access.authority and base64.b64encode(access.authority.encode()).decode()
@@ -124,19 +124,19 @@ def run_plugin(access: Access, environ: Mapping[str, str] = os.environ) -> dict[
         )
     except OSError as error:
         hint = plugin.get("installHint")
-        raise ClusterError(
+        raise KubeError(
             f"the credential plugin {command[0]} cannot start: {error.strerror}" + (f": {hint}" if hint else "")
         ) from error
     if done.returncode:
-        raise ClusterError(f"the credential plugin {' '.join(command)} ended with {done.returncode}")
+        raise KubeError(f"the credential plugin {' '.join(command)} ended with {done.returncode}")
     try:
         answer = json.loads(done.stdout)
         status = dict(answer["status"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ClusterError(f"the credential plugin {command[0]} printed no ExecCredential with a status") from error
+        raise KubeError(f"the credential plugin {command[0]} printed no ExecCredential with a status") from error
     if answer.get("apiVersion") != plugin.get("apiVersion"):
         given, wanted = answer.get("apiVersion"), plugin.get("apiVersion")
-        raise ClusterError(f"the credential plugin {command[0]} answered in {given}, the kubeconfig says {wanted}")
+        raise KubeError(f"the credential plugin {command[0]} answered in {given}, the kubeconfig says {wanted}")
     return status
 
 
@@ -153,4 +153,4 @@ def _load_pair(context: ssl.SSLContext, certificate: str, key: str, name: str) -
         try:
             context.load_cert_chain(file.name)
         except (ssl.SSLError, OSError) as error:
-            raise ClusterError(f"context {name}: client-certificate and client-key are no pair of PEM texts") from error
+            raise KubeError(f"context {name}: client-certificate and client-key are no pair of PEM texts") from error

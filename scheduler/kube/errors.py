@@ -16,15 +16,15 @@ from scheduler.errors import CronsembleError
 _DENIED = re.compile(r'cannot (?P<verb>[a-z]+) resource "(?P<resource>[^"/]+)(?P<part>/[^"]*)?" in API group "(?P<group>[^"]*)"')
 
 
-class ClusterError(CronsembleError):
+class KubeError(CronsembleError):
     """The cluster cannot be used as asked."""
 
 
-class Unreachable(ClusterError):
+class Unreachable(KubeError):
     """No answer from the server."""
 
 
-class Refused(ClusterError):
+class ApiError(KubeError):
     """The server answered with an error status."""
 
     def __init__(self, text: str, status: int, answer: Mapping[str, Any] | None = None) -> None:
@@ -41,15 +41,15 @@ class Refused(ClusterError):
         return list((self.answer.get("details") or {}).get("causes") or [])
 
 
-class NotFound(Refused):
+class NotFound(ApiError):
     """404."""
 
 
-class Expired(Refused):
+class Expired(ApiError):
     """410: a LIST's continue token is too old."""
 
 
-class Conflict(Refused):
+class Conflict(ApiError):
     """409: another owns a field, or the object has changed or exists already."""
 
     @property
@@ -64,11 +64,11 @@ class Conflict(Refused):
         return found
 
 
-class Forbidden(Refused):
+class Forbidden(ApiError):
     """403 by the authorizer: a right is missing."""
 
 
-def translate(method: str, what: str, verb: str, where: str, status: int, answer: Mapping[str, Any]) -> Refused:
+def api_error(method: str, what: str, verb: str, where: str, status: int, answer: Mapping[str, Any]) -> ApiError:
     """The error for an answer with a status of 400 or more; ``what`` is the resource (``cronjobs.batch/name``)."""
     message = " ".join(str(answer.get("message") or answer.get("reason") or f"status {status}").split())
     if status == 404:
@@ -78,20 +78,20 @@ def translate(method: str, what: str, verb: str, where: str, status: int, answer
     if status == 409:
         return Conflict(f"{what}{where}: {message}", status, answer)
     if status == 401:
-        return Refused("the server does not accept this login: its token or certificate is wrong or has expired", status, answer)
+        return ApiError("the server does not accept this login: its token or certificate is wrong or has expired", status, answer)
     if status == 403 and "exceeded quota" in message:
-        return Refused(f"{what}{where}: {_after(message, 'is forbidden: ')}: raise the quota, or declare less", status, answer)
+        return ApiError(f"{what}{where}: {_after(message, 'is forbidden: ')}: raise the quota, or declare less", status, answer)
     if status == 403 and (said := _DENIED.search(message)):
         resource = f"{said['resource']}.{said['group']}" if said["group"] else said["resource"]
         # Applying what is not there needs two rights, and the server knows which one is missing.
-        return Forbidden(right_missing(resource, said["verb"], where, said["part"] or ""), status, answer)
+        return Forbidden(permission_missing(resource, said["verb"], where, said["part"] or ""), status, answer)
     if status == 403:
-        return Refused(f"{what}{where}: refused by admission: {_after(message, 'is forbidden: ')}", status, answer)
+        return ApiError(f"{what}{where}: refused by admission: {_after(message, 'is forbidden: ')}", status, answer)
     if status in (400, 422) and ("admission webhook" in message or "denied request" in message):
-        return Refused(f"{what}{where}: refused by admission: {message}", status, answer)
+        return ApiError(f"{what}{where}: refused by admission: {message}", status, answer)
     if status == 413 or "Too long" in message or "request is too large" in message:
-        return Refused(f"{what}{where}: too large for the server: {message}", status, answer)
-    return Refused(f"{what}{where}: the server says: {message}", status, answer)
+        return ApiError(f"{what}{where}: too large for the server: {message}", status, answer)
+    return ApiError(f"{what}{where}: the server says: {message}", status, answer)
 
 
 def unreachable(server: str, context: str, timeout: float, error: Exception) -> Unreachable:
@@ -111,7 +111,7 @@ def unreachable(server: str, context: str, timeout: float, error: Exception) -> 
     return Unreachable(f"{server}: not reachable (context {context}): {said}")
 
 
-def right_missing(what: str, verb: str, where: str, part: str = "") -> str:
+def permission_missing(what: str, verb: str, where: str, part: str = "") -> str:
     """One line: the verb and resource, and the rule that gives the right; ``part`` is that of a subresource (``/exec``)."""
     resource, _, _ = what.partition("/")
     plural, _, group = resource.partition(".")

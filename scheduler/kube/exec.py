@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
-from scheduler.kube.client import Api, decode
-from scheduler.kube.errors import ClusterError, translate, unreachable
+from scheduler.kube.client import KubeClient, decode
+from scheduler.kube.errors import KubeError, api_error, unreachable
 from scheduler.kube.transport import BROKEN, TIMEOUT, keep_alive
 
 if TYPE_CHECKING:
@@ -26,14 +26,14 @@ PIECE = 1 << 17
 _TAIL = 4000
 
 
-class Broken(ClusterError):
+class StreamBroken(KubeError):
     """The connection to the pod ended in the middle."""
 
 
-class Exec:
+class ExecStream:
     """A running command. ``read`` and ``write`` wait for the other side, so that neither buffers more than some pieces."""
 
-    def __init__(self, api: Api, namespace: str, pod: str, container: str, command: Sequence[str]) -> None:
+    def __init__(self, api: KubeClient, namespace: str, pod: str, container: str, command: Sequence[str]) -> None:
         """Raises what a request raises, and Broken."""
         self.pod = pod
         self._server = api.access.server
@@ -47,7 +47,7 @@ class Exec:
         self._status: dict[str, object] = {}
         self._protocol = self._connect(api, path, f" in namespace {namespace}")
 
-    def _connect(self, api: Api, path: str, where: str) -> ClientProtocol:
+    def _connect(self, api: KubeClient, path: str, where: str) -> ClientProtocol:
         from websockets.client import ClientProtocol
         from websockets.exceptions import InvalidStatus
         from websockets.typing import Subprotocol
@@ -82,11 +82,11 @@ class Exec:
                 return protocol
             connection.close()
             if not isinstance(problem, InvalidStatus):
-                raise ClusterError(f"{self._server}: a proxy between does not let WebSockets through: {problem}")
+                raise KubeError(f"{self._server}: a proxy between does not let WebSockets through: {problem}")
             answer = problem.response
             if answer.status_code != 401 or renewed or not connections.login.renew(generation):
                 text = decode(bytes(answer.body or b""))
-                raise translate("GET", f"pods/exec/{self.pod}", "get", where, answer.status_code, text)
+                raise api_error("GET", f"pods/exec/{self.pod}", "get", where, answer.status_code, text)
             renewed = True
 
     def write(self, data: bytes) -> None:
@@ -135,10 +135,10 @@ class Exec:
         finally:
             self._socket.close()
 
-    def _broken(self, why: str) -> Broken:
+    def _broken(self, why: str) -> StreamBroken:
         self._ended = True
         told = self.said() or why or "its other end was closed"
-        return Broken(f"the connection to pod {self.pod} broke: {told}")
+        return StreamBroken(f"the connection to pod {self.pod} broke: {told}")
 
     def _flush(self, protocol: ClientProtocol) -> None:
         for data in protocol.data_to_send():

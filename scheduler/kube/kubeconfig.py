@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scheduler.kube.errors import ClusterError
+from scheduler.kube.errors import KubeError
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _FILES = (
@@ -43,7 +43,7 @@ def find_access(kubeconfig: Path | None, context: str | None, environ: Mapping[s
     """The access that ``--kubeconfig``, ``KUBECONFIG``, ``~/.kube/config`` or the pod's service account gives, in this order."""
     if kubeconfig is not None:
         if not kubeconfig.exists():
-            raise ClusterError(f"--kubeconfig {kubeconfig}: no such file")
+            raise KubeError(f"--kubeconfig {kubeconfig}: no such file")
         return select(merge([kubeconfig]), context, str(kubeconfig))
     listed = [Path(name) for name in environ.get("KUBECONFIG", "").split(os.pathsep) if name]
     paths = listed or [Path(environ.get("HOME", "/")) / ".kube" / "config"]
@@ -51,7 +51,7 @@ def find_access(kubeconfig: Path | None, context: str | None, environ: Mapping[s
     if not present:
         if "KUBERNETES_SERVICE_HOST" in environ and (ACCOUNT / "token").exists():
             return in_cluster(environ)
-        raise ClusterError(f"no cluster: {', '.join(map(str, paths))} not found: name a kubeconfig by --kubeconfig or KUBECONFIG")
+        raise KubeError(f"no cluster: {', '.join(map(str, paths))} not found: name a kubeconfig by --kubeconfig or KUBECONFIG")
     return select(merge(present), context, ", ".join(map(str, present)))
 
 
@@ -87,20 +87,20 @@ def select(merged: Mapping[str, Any], context: str | None, source: str) -> Acces
     name = context or merged.get("current-context")
     if not name:
         known = ", ".join(merged["contexts"]) or "none"
-        raise ClusterError(f"{source}: no current context: name one by --context (there are: {known})")
+        raise KubeError(f"{source}: no current context: name one by --context (there are: {known})")
     if name not in merged["contexts"]:
         known = ", ".join(merged["contexts"]) or "none"
         given = f"--context {name}" if context else f"current-context {name}"
-        raise ClusterError(f"{given}: no such context in {source} (there are: {known})")
+        raise KubeError(f"{given}: no such context in {source} (there are: {known})")
     chosen = merged["contexts"][name]
     cluster = merged["clusters"].get(str(chosen.get("cluster")))
     user = merged["users"].get(str(chosen.get("user"))) if chosen.get("user") else {}
     if cluster is None or not cluster.get("server"):
-        raise ClusterError(f"{source}: context {name} names the cluster {chosen.get('cluster')}, which has no server there")
+        raise KubeError(f"{source}: context {name} names the cluster {chosen.get('cluster')}, which has no server there")
     if user is None:
-        raise ClusterError(f"{source}: context {name} names the user {chosen.get('user')}, who is not there")
+        raise KubeError(f"{source}: context {name} names the user {chosen.get('user')}, who is not there")
     if "auth-provider" in user:
-        raise ClusterError(f"{source}: the user of context {name} has an auth-provider, which Kubernetes 1.26 removed: use exec")
+        raise KubeError(f"{source}: the user of context {name} has an auth-provider, which Kubernetes 1.26 removed: use exec")
     return Access(
         server=str(cluster["server"]).rstrip("/"),
         context=str(name),
@@ -125,11 +125,11 @@ def _read(path: Path) -> dict[str, Any]:
         with open(path, "rb") as file:
             content = yaml.load(file, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except OSError as error:
-        raise ClusterError(f"{path}: cannot be read: {error.strerror}") from error
+        raise KubeError(f"{path}: cannot be read: {error.strerror}") from error
     except yaml.YAMLError as error:
-        raise ClusterError(f"{path}: not a kubeconfig: {' '.join(str(error).split())[:200]}") from error
+        raise KubeError(f"{path}: not a kubeconfig: {' '.join(str(error).split())[:200]}") from error
     if content is not None and not isinstance(content, dict):
-        raise ClusterError(f"{path}: not a kubeconfig: it holds no keys")
+        raise KubeError(f"{path}: not a kubeconfig: it holds no keys")
     return content or {}
 
 
@@ -151,6 +151,6 @@ def _pem(entry: Mapping[str, Any], key: str, source: str) -> str | None:
             return base64.b64decode(data, validate=True).decode()
         return Path(entry[key]).read_text() if entry.get(key) else None
     except (binascii.Error, UnicodeDecodeError) as error:
-        raise ClusterError(f"{source}: {key}-data is not base64 of a PEM file") from error
+        raise KubeError(f"{source}: {key}-data is not base64 of a PEM file") from error
     except OSError as error:
-        raise ClusterError(f"{source}: {key} {entry[key]}: {error.strerror}") from error
+        raise KubeError(f"{source}: {key} {entry[key]}: {error.strerror}") from error

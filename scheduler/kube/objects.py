@@ -12,7 +12,7 @@ import msgspec
 
 from cronjobs.objects import labels
 from scheduler.kube import kinds
-from scheduler.kube.client import Api
+from scheduler.kube.client import KubeClient
 from scheduler.kube.errors import Forbidden, NotFound
 from scheduler.kube.kinds import Kind
 
@@ -22,7 +22,7 @@ ENFORCE = "pod-security.kubernetes.io/enforce"
 
 
 @dataclass(frozen=True)
-class Live:
+class NamespaceObjects:
     """Ours in one namespace, by name. ``configmaps`` are metadata alone."""
 
     namespace: str
@@ -36,7 +36,7 @@ class Live:
 
 
 @dataclass(frozen=True)
-class Namespace:
+class NamespaceState:
     exists: bool = True
     enforced: str | None = None
     """The Pod Security level that it enforces."""
@@ -44,7 +44,7 @@ class Namespace:
     """False where the namespace may not be read."""
 
 
-def read(api: Api, namespace: str, experiments: Iterable[str]) -> Live:
+def read_namespace_objects(api: KubeClient, namespace: str, experiments: Iterable[str]) -> NamespaceObjects:
     """Our CronJobs, our ConfigMaps' metadata, and the other namespaces that hold CronJobs of these experiments."""
     names = sorted(experiments)
     cronjobs, maps, elsewhere = in_parallel(
@@ -52,20 +52,20 @@ def read(api: Api, namespace: str, experiments: Iterable[str]) -> Live:
         lambda: by_name(api.list(kinds.CONFIGMAP, namespace, labels.SELECTOR, metadata_only=True, decoder=decoder())),
         lambda: _elsewhere(api, namespace, names) if names else {},
     )
-    return Live(namespace, cronjobs, maps, elsewhere)
+    return NamespaceObjects(namespace, cronjobs, maps, elsewhere)
 
 
-def unfinished_jobs(api: Api, namespace: str) -> list[Object]:
+def unfinished_jobs(api: KubeClient, namespace: str) -> list[Object]:
     """Our Jobs that still run or may run again."""
-    return [job for job in jobs(api, namespace, "status.successful=0") if not ended(job)]
+    return [job for job in jobs(api, namespace, "status.successful=0") if not has_ended(job)]
 
 
-def jobs(api: Api, namespace: str, fields: str = "", selector: str = "") -> list[Object]:
+def jobs(api: KubeClient, namespace: str, fields: str = "", selector: str = "") -> list[Object]:
     chosen = f"{labels.SELECTOR},{selector}" if selector else labels.SELECTOR
     return [plain(item) for item in api.list(kinds.JOB, namespace, chosen, fields, decoder=decoder())]
 
 
-def ended(job: Mapping[str, Any]) -> str | None:
+def has_ended(job: Mapping[str, Any]) -> str | None:
     """``Complete`` or ``Failed`` once a Job is over."""
     for condition in (job.get("status") or {}).get("conditions") or []:
         if condition.get("type") in ("Complete", "Failed") and condition.get("status") == "True":
@@ -73,7 +73,7 @@ def ended(job: Mapping[str, Any]) -> str | None:
     return None
 
 
-def strangers(api: Api, kind: Kind, namespace: str) -> dict[str, str]:
+def foreign_names(api: KubeClient, kind: Kind, namespace: str) -> dict[str, str]:
     """Objects of a kind that are not ours: name → the manager that made it."""
     found = {}
     for item in api.list(kind, namespace, f"{labels.MANAGED_BY}!={labels.OURS}", metadata_only=True, decoder=decoder()):
@@ -81,14 +81,14 @@ def strangers(api: Api, kind: Kind, namespace: str) -> dict[str, str]:
     return found
 
 
-def read_namespace(api: Api, name: str) -> Namespace:
+def read_namespace(api: KubeClient, name: str) -> NamespaceState:
     try:
         metadata = api.get(kinds.NAMESPACE, None, name, metadata_only=True)["metadata"]
     except NotFound:
-        return Namespace(exists=False)
+        return NamespaceState(exists=False)
     except Forbidden:
-        return Namespace(seen=False)
-    return Namespace(enforced=(metadata.get("labels") or {}).get(ENFORCE))
+        return NamespaceState(seen=False)
+    return NamespaceState(enforced=(metadata.get("labels") or {}).get(ENFORCE))
 
 
 def in_parallel(*work: Callable[[], Any]) -> list[Any]:
@@ -113,7 +113,7 @@ def in_parallel(*work: Callable[[], Any]) -> list[Any]:
     return results
 
 
-def _elsewhere(api: Api, namespace: str, experiments: list[str]) -> dict[str, tuple[str, ...]] | None:
+def _elsewhere(api: KubeClient, namespace: str, experiments: list[str]) -> dict[str, tuple[str, ...]] | None:
     chosen = f"{labels.SELECTOR},{labels.INSTANCE} in ({','.join(experiments)})"
     found: dict[str, set[str]] = {}
     try:
@@ -178,7 +178,7 @@ def plain(item: _Item) -> Object:
     return {"metadata": metadata, "spec": item.spec, "status": item.status}
 
 
-def last(live: Mapping[str, Any]) -> datetime:
+def last_schedule_time(live: Mapping[str, Any]) -> datetime:
     """The last scheduled time of a CronJob, or its creation."""
     told = (live.get("status") or {}).get("lastScheduleTime") or live["metadata"]["creationTimestamp"]
     return datetime.fromisoformat(told)

@@ -6,39 +6,39 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from scheduler.kube import kinds
-from scheduler.kube.client import Api
-from scheduler.kube.errors import ClusterError, Forbidden, right_missing
+from scheduler.kube.client import KubeClient
+from scheduler.kube.errors import Forbidden, KubeError, permission_missing
 from scheduler.kube.kinds import Kind
 from scheduler.kube.objects import in_parallel
 
-Rights = tuple[tuple[Kind, tuple[str, ...]], ...]
+Permissions = tuple[tuple[Kind, tuple[str, ...]], ...]
 
-NEEDED: Rights = (
+NEEDED: Permissions = (
     (kinds.CRONJOB, ("list", "create", "patch", "delete")),
     (kinds.JOB, ("list",)),
     (kinds.CONFIGMAP, ("get", "list", "create", "patch", "delete")),
     (kinds.LEASE, ("get", "create", "update")),
 )
-READING: Rights = tuple((kind, ("list",)) for kind, verbs in NEEDED if "list" in verbs)
+READING: Permissions = tuple((kind, ("list",)) for kind, verbs in NEEDED if "list" in verbs)
 """Those of `plan` and `status`."""
-READER: Rights = (
+READER: Permissions = (
     (kinds.POD, ("create", "get", "delete")),
     (kinds.POD_EXEC, ("get", "create")),
     (kinds.CONFIGMAP, ("get",)),
 )
 """Those of the commands that look into a store through a reader pod. docs/kubernetes-rights.md has all as Roles."""
 
-RUNS: Rights = (
+RUNS: Permissions = (
     (kinds.JOB, ("get", "list", "create")),
     (kinds.POD, ("list",)),
     (kinds.CONFIGMAP, ("get", "create", "patch")),
 )
 """What runs by hand need, then what following their logs does, and their end; docs/kubernetes-rights.md has them too."""
-LOGS: Rights = ((kinds.JOB, ("get", "list")), (kinds.POD, ("list",)), (kinds.POD_LOG, ("get",)))
-CANCEL: Rights = ((kinds.JOB, ("list", "delete")),)
+LOGS: Permissions = ((kinds.JOB, ("get", "list")), (kinds.POD, ("list",)), (kinds.POD_LOG, ("get",)))
+CANCEL: Permissions = ((kinds.JOB, ("list", "delete")),)
 
 
-def missing(api: Api, namespace: str, needed: Rights) -> list[str]:
+def missing(api: KubeClient, namespace: str, needed: Permissions) -> list[str]:
     """A line for each of these rights that this user lacks in the namespace."""
     wanted = [(kind, verb) for kind, verbs in needed for verb in verbs]
     answers = in_parallel(*(lambda kind=kind, verb=verb: _allowed(api, namespace, kind, verb) for kind, verb in wanted))
@@ -47,11 +47,11 @@ def missing(api: Api, namespace: str, needed: Rights) -> list[str]:
     for (kind, verb), good in zip(wanted, answers, strict=True):
         if not good:
             resource, slash, part = kind.resource.partition("/")
-            found.append(right_missing(resource, verb, where, slash + part))
+            found.append(permission_missing(resource, verb, where, slash + part))
     return found
 
 
-def _allowed(api: Api, namespace: str, kind: Kind, verb: str) -> bool:
+def _allowed(api: KubeClient, namespace: str, kind: Kind, verb: str) -> bool:
     group = kind.version.rpartition("/")[0]
     resource, _, part = kind.plural.partition("/")
     attributes = {"namespace": namespace, "verb": verb, "resource": resource, "group": group, "subresource": part}
@@ -64,7 +64,9 @@ def _allowed(api: Api, namespace: str, kind: Kind, verb: str) -> bool:
 
 
 @contextmanager
-def explained(api: Api, namespaces: Iterable[str], reading: bool = False, needed: Rights | None = None) -> Iterator[None]:
+def explain_denials(
+    api: KubeClient, namespaces: Iterable[str], reading: bool = False, needed: Permissions | None = None
+) -> Iterator[None]:
     """Where one right turns out to be missing, name every one that is; by default of those that `sync` needs."""
     try:
         yield
@@ -73,6 +75,6 @@ def explained(api: Api, namespaces: Iterable[str], reading: bool = False, needed
             found = [
                 line for namespace in namespaces for line in missing(api, namespace, needed or (READING if reading else NEEDED))
             ]
-        except ClusterError:
+        except KubeError:
             found = []
-        raise ClusterError("\n".join(dict.fromkeys([*found, str(error)]))) from error
+        raise KubeError("\n".join(dict.fromkeys([*found, str(error)]))) from error

@@ -9,7 +9,7 @@ import threading
 from urllib.parse import urlsplit
 
 from scheduler.kube.credentials import Login
-from scheduler.kube.errors import ClusterError
+from scheduler.kube.errors import KubeError
 from scheduler.kube.kubeconfig import Access
 
 TIMEOUT = 60.0
@@ -26,7 +26,7 @@ class Connections:
         self._idle: list[tuple[int, http.client.HTTPConnection]] = []
         url = urlsplit(access.server)
         if url.scheme not in ("https", "http") or not url.hostname:
-            raise ClusterError(f"context {access.context}: server {access.server} is not an address, e.g. https://host:6443")
+            raise KubeError(f"context {access.context}: server {access.server} is not an address, e.g. https://host:6443")
         self._secure = url.scheme == "https"
         self.host, self.port, self.prefix = url.hostname, url.port or (443 if self._secure else 80), url.path.rstrip("/")
         self._tls: tuple[int, ssl.SSLContext] | None = None

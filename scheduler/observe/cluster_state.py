@@ -11,18 +11,18 @@ from cronjobs.experiment import Experiment
 from cronjobs.objects import labels
 from cronjobs.objects.config_maps import revisions_name
 from cronjobs.revisions.revisions import Revision
-from scheduler.history.observed_runs import Seen, Sight, pod_prefix
+from scheduler.history.observed_runs import ClusterObservation, ObservedJob, pod_prefix
 from scheduler.kube import kinds, objects, permissions, revision_configmap
-from scheduler.kube.client import Api
-from scheduler.kube.errors import ClusterError, Forbidden, NotFound
-from scheduler.kube.objects import last
+from scheduler.kube.client import KubeClient
+from scheduler.kube.errors import Forbidden, KubeError, NotFound
+from scheduler.kube.objects import last_schedule_time
 from scheduler.kube.target import ClusterTarget
-from scheduler.observe.run_status import JOB_NAME, observe, run_of
+from scheduler.observe.run_status import JOB_NAME, job_status, run_of
 
 Object = dict[str, Any]
 
 
-def look(experiment: Experiment, target: ClusterTarget, asked: bool) -> Sight | None:
+def observe_experiment(experiment: Experiment, target: ClusterTarget, asked: bool) -> ClusterObservation | None:
     """What is to be seen now; None where the cluster cannot be looked at, and a line on stderr says why.
 
     ``asked`` is False for a user who named no cluster, and may have none: then a missing kubeconfig is not worth a line.
@@ -30,19 +30,19 @@ def look(experiment: Experiment, target: ClusterTarget, asked: bool) -> Sight | 
     namespace = target.namespace or experiment.cluster["namespace"]
     try:
         access = target.access()
-    except ClusterError as error:
+    except KubeError as error:
         if asked:
             _say(error)
         return None
     try:
-        with Api(access) as api:
-            return sight(api, namespace, experiment.name)
-    except ClusterError as error:
+        with KubeClient(access) as api:
+            return observe(api, namespace, experiment.name)
+    except KubeError as error:
         _say(error)
         return None
 
 
-def sight(api: Api, namespace: str, experiment: str) -> Sight:
+def observe(api: KubeClient, namespace: str, experiment: str) -> ClusterObservation:
     """One look. Raises ClusterError unless at least the Jobs may be listed."""
     selector = f"{labels.INSTANCE}={experiment}"
     jobs, pods, held = objects.in_parallel(
@@ -50,38 +50,41 @@ def sight(api: Api, namespace: str, experiment: str) -> Sight:
         lambda: pods_of(api, namespace, selector),
         lambda: _revisions(api, namespace, experiment),
     )
-    found = {(seen.run.task, seen.run.minute, seen.run.attempt): seen for seen in observed(api, namespace, jobs, pods)}
-    return Sight(namespace, api.now().timestamp(), found, held or (), held is not None)
+    found = {(seen.run.task, seen.run.minute, seen.run.attempt): seen for seen in observed_jobs(api, namespace, jobs, pods)}
+    return ClusterObservation(namespace, api.now().timestamp(), found, held or (), held is not None)
 
 
-def standing(experiment: Experiment, target: ClusterTarget) -> dict[str, tuple[datetime, bool]]:
+def cronjob_states(experiment: Experiment, target: ClusterTarget) -> dict[str, tuple[datetime, bool]]:
     """By task of a CronJob that is there: its last scheduled time (or when it was made), and whether it is suspended."""
     namespace = target.namespace or experiment.cluster["namespace"]
     selector = f"{labels.SELECTOR},{labels.INSTANCE}={experiment.name}"
-    with Api(target.access()) as api, permissions.explained(api, [namespace], reading=True):
+    with KubeClient(target.access()) as api, permissions.explain_denials(api, [namespace], reading=True):
         found = objects.by_name(api.list(kinds.CRONJOB, namespace, selector, decoder=objects.decoder())).values()
-    return {each["metadata"]["labels"].get(labels.TASK, ""): (last(each), bool(each["spec"].get("suspend"))) for each in found}
+    return {
+        each["metadata"]["labels"].get(labels.TASK, ""): (last_schedule_time(each), bool(each["spec"].get("suspend")))
+        for each in found
+    }
 
 
-def observed(api: Api, namespace: str, jobs: Iterable[Object], pods: Iterable[Object]) -> list[Seen]:
+def observed_jobs(api: KubeClient, namespace: str, jobs: Iterable[Object], pods: Iterable[Object]) -> list[ObservedJob]:
     """What became of these Jobs' runs; events are asked for only if they can tell something that nothing else does."""
     own: dict[str, list[Object]] = {}
     for pod in pods:
         own.setdefault(pod["metadata"].get("labels", {}).get(JOB_NAME, ""), []).append(pod)
     chosen = [job for job in jobs if run_of(job) is not None]
-    found = [(job, observe(job, own.get(job["metadata"]["name"], ()))) for job in chosen]
+    found = [(job, job_status(job, own.get(job["metadata"]["name"], ()))) for job in chosen]
     needy = {job["metadata"]["name"] for job, seen in found if seen is not None and _is_needy(seen)}
     events = _events(api, namespace, needy) if needy else {}
     told = []
     for job, seen in found:
         name = job["metadata"]["name"]
-        better = observe(job, own.get(name, ()), events[name]) if name in events else seen
+        better = job_status(job, own.get(name, ()), events[name]) if name in events else seen
         if better is not None:
             told.append(better)
     return told
 
 
-def pods_of(api: Api, namespace: str, selector: str = "") -> list[Object]:
+def pods_of(api: KubeClient, namespace: str, selector: str = "") -> list[Object]:
     """Our pods; none, and a line on stderr, where they may not be seen."""
     try:
         return list(api.list(kinds.POD, namespace, f"{labels.SELECTOR},{selector}".rstrip(",")))
@@ -90,14 +93,14 @@ def pods_of(api: Api, namespace: str, selector: str = "") -> list[Object]:
         return []
 
 
-def _is_needy(seen: Seen) -> bool:
+def _is_needy(seen: ObservedJob) -> bool:
     """Whether only an event may say why a run does not begin, or never did."""
     if seen.is_over:
         return seen.state == "failed" and not any(each.reason for each in seen.tries)
     return seen.state == "waiting"
 
 
-def _events(api: Api, namespace: str, names: set[str]) -> Mapping[str, list[Object]]:
+def _events(api: KubeClient, namespace: str, names: set[str]) -> Mapping[str, list[Object]]:
     """The warnings about these Jobs and their pods, by Job."""
     found: dict[str, list[Object]] = {name: [] for name in names}
     jobs = {pod_prefix(name): name for name in names}
@@ -112,7 +115,7 @@ def _events(api: Api, namespace: str, names: set[str]) -> Mapping[str, list[Obje
     return found
 
 
-def _revisions(api: Api, namespace: str, experiment: str) -> list[Revision] | None:
+def _revisions(api: KubeClient, namespace: str, experiment: str) -> list[Revision] | None:
     """The revisions in the cluster's ConfigMap; None where there is none, or it may not be read."""
     try:
         data = api.get(kinds.CONFIGMAP, namespace, revisions_name(experiment)).get("data") or {}

@@ -10,26 +10,26 @@ from dataclasses import dataclass, field
 
 from jobs import contract as c
 from jobs.store import Store
-from scheduler.console.progress import Watcher
+from scheduler.console.progress import RunDisplay
 from scheduler.errors import CronsembleError
-from scheduler.history.observed_runs import WAITING, Seen
+from scheduler.history.observed_runs import WAITING, ObservedJob
 from scheduler.history.slots import RUNNING
 from scheduler.kube import kinds
-from scheduler.kube.client import Api
+from scheduler.kube.client import KubeClient
 from scheduler.observe import cluster_state
-from scheduler.observe.job_watcher import SAME, Found, stage
+from scheduler.observe.job_watcher import SAME, JobSnapshot, stage
 
 _EPOCH = re.compile(rb"epoch (\d+)/(\d+): loss (\S+), accuracy (\S+)")
 
 
 @dataclass
-class Telling:
+class ProgressReporter:
     """Tells a watcher how one run goes: its stages, what keeps it from going on, its epochs."""
 
-    api: Api
+    api: KubeClient
     namespace: str
     store: Store
-    watcher: Watcher
+    watcher: RunDisplay
     label: str
     run: c.RunId
     _told: set[str] = field(default_factory=set)
@@ -38,7 +38,7 @@ class Telling:
     _trouble: str = ""
     _pod: str = ""  # whose log is read for epochs
 
-    def tell(self, found: Found) -> None:
+    def report(self, found: JobSnapshot) -> None:
         """What is new of it."""
         seen = found.seen
         assert seen is not None
@@ -58,7 +58,7 @@ class Telling:
         if seen.state == WAITING and time.monotonic() - self._since > SAME:
             self._warn(found)
 
-    def passed(self, found: Found, besides: str = "") -> None:
+    def passed(self, found: JobSnapshot, besides: str = "") -> None:
         """The steps that have begun and were not told yet: some are over between two looks."""
         for text in found.steps:
             if text not in self._told and text != besides:
@@ -69,10 +69,10 @@ class Telling:
         self._stage, self._since = text, time.monotonic()
         self._told.add(text)
 
-    def _warn(self, found: Found) -> None:
+    def _warn(self, found: JobSnapshot) -> None:
         """What keeps it from beginning, by the cluster's events."""
         with suppress(CronsembleError):
-            told = witnessed(self.api, self.namespace, found)
+            told = observed_once(self.api, self.namespace, found)
             if told is not None and told.reason not in (self._trouble, self._stage):
                 self._trouble = told.reason
                 self.watcher.say(f"{self.label}: {told.reason}")
@@ -91,7 +91,7 @@ class Telling:
                     began = now
 
 
-def witnessed(api: Api, namespace: str, found: Found) -> Seen | None:
+def observed_once(api: KubeClient, namespace: str, found: JobSnapshot) -> ObservedJob | None:
     """What the cluster tells of a run, with its events; None once its Job is gone."""
-    told = cluster_state.observed(api, namespace, [found.job] if found.job else [], found.pods)
+    told = cluster_state.observed_jobs(api, namespace, [found.job] if found.job else [], found.pods)
     return told[0] if told else None

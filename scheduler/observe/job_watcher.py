@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from scheduler.history.observed_runs import WAITING, Seen
+from scheduler.history.observed_runs import WAITING, ObservedJob
 from scheduler.history.slots import RUNNING
 from scheduler.kube import kinds, objects
-from scheduler.kube.client import Api
-from scheduler.kube.errors import ClusterError, Refused
-from scheduler.observe.run_status import JOB_NAME, begun, observe
+from scheduler.kube.client import KubeClient
+from scheduler.kube.errors import ApiError, KubeError
+from scheduler.observe.run_status import JOB_NAME, has_begun, job_status
 
 Object = dict[str, Any]
 
@@ -26,31 +26,31 @@ SAME = 10.0
 
 
 @dataclass(frozen=True)
-class Found:
+class JobSnapshot:
     """A Job, None once it is gone, and its pods, oldest first."""
 
     job: Object | None
     pods: tuple[Object, ...] = ()
 
     @property
-    def seen(self) -> Seen | None:
+    def seen(self) -> ObservedJob | None:
         """What that says of the run."""
-        return observe(self.job, self.pods) if self.job is not None else None
+        return job_status(self.job, self.pods) if self.job is not None else None
 
     @property
     def steps(self) -> list[str]:
         """The steps that have begun, for people, the latest last. One that ended between two looks is among them."""
-        return [_nth(container, number) for number, pod in enumerate(self.pods, 1) for container in begun(pod)]
+        return [_nth(container, number) for number, pod in enumerate(self.pods, 1) for container in has_begun(pod)]
 
 
-class Following:
+class JobWatcher:
     """Looks at the Jobs and pods of one selector until it is stopped."""
 
-    def __init__(self, api: Api, namespace: str, selector: str, say: Callable[[str], None]) -> None:
+    def __init__(self, api: KubeClient, namespace: str, selector: str, say: Callable[[str], None]) -> None:
         self._api, self._namespace, self._selector, self._say = api, namespace, selector, say
-        self._seen: dict[str, Found] = {}
+        self._seen: dict[str, JobSnapshot] = {}
         self._looked = -1.0  # when the latest look that was answered began
-        self._failed: ClusterError | None = None
+        self._failed: KubeError | None = None
         self._change = threading.Condition()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
@@ -67,7 +67,7 @@ class Following:
         with self._change:
             self._change.notify_all()
 
-    def next(self, name: str, since: float, last: Found | None) -> Found | None:
+    def next(self, name: str, since: float, last: JobSnapshot | None) -> JobSnapshot | None:
         """What is seen of a Job once that is another thing than ``last``, or the same after some seconds.
 
         Only looks after ``since`` (monotonic) count. None when stopped. Raises the error that looking ended with.
@@ -77,7 +77,7 @@ class Following:
             while not self._stop.is_set():
                 if self._failed is not None:
                     raise self._failed
-                found = self._seen.get(name, Found(None))
+                found = self._seen.get(name, JobSnapshot(None))
                 if self._looked > since and (found != last or time.monotonic() > patient):
                     return found
                 self._change.wait(SAME)
@@ -88,9 +88,9 @@ class Following:
         while not self._stop.is_set():
             began = time.monotonic()
             try:
-                seen = look(self._api, self._namespace, self._selector)
-            except ClusterError as error:
-                if isinstance(error, Refused) and error.status < 500:
+                seen = read_jobs(self._api, self._namespace, self._selector)
+            except KubeError as error:
+                if isinstance(error, ApiError) and error.status < 500:
                     with self._change:
                         self._failed = error
                         self._change.notify_all()
@@ -109,23 +109,23 @@ class Following:
             self._stop.wait(LOOK)
 
 
-def look(api: Api, namespace: str, selector: str) -> dict[str, Found]:
+def read_jobs(api: KubeClient, namespace: str, selector: str) -> dict[str, JobSnapshot]:
     """The Jobs of a selector with their pods, by name."""
     jobs = objects.jobs(api, namespace, selector=selector)
     pods: dict[str, list[Object]] = {}
     for pod in pods_of(api, namespace, selector):
         pods.setdefault(pod["metadata"]["labels"].get(JOB_NAME, ""), []).append(pod)
     names = [(str(job["metadata"]["name"]), job) for job in jobs]
-    return {name: Found(job, tuple(pods.get(name, ()))) for name, job in names}
+    return {name: JobSnapshot(job, tuple(pods.get(name, ()))) for name, job in names}
 
 
-def pods_of(api: Api, namespace: str, selector: str) -> list[Object]:
+def pods_of(api: KubeClient, namespace: str, selector: str) -> list[Object]:
     """The pods of a selector, oldest first."""
     found = list(api.list(kinds.POD, namespace, selector))
     return sorted(found, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
 
 
-def stage(seen: Seen) -> str:
+def stage(seen: ObservedJob) -> str:
     """Where a run is, for people: what it waits for, or the step at work; and which try it is."""
     at_work = [(each, n) for n, each in enumerate(seen.tries, 1) if each.state == RUNNING and each.container]
     if seen.state == WAITING or not at_work:

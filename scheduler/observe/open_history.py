@@ -7,47 +7,47 @@ import time
 
 from jobs.contract import RunId
 from scheduler.errors import CronsembleError, UnknownRun
-from scheduler.history.observed_runs import Sight, iso
+from scheduler.history.observed_runs import ClusterObservation, iso
 from scheduler.history.query import History
-from scheduler.identity import who
+from scheduler.identity import current_user
 from scheduler.stores import find_run
-from scheduler.stores.location import Place
+from scheduler.stores.location import StoreLocation
 
 
-def history_of(place: Place) -> tuple[History, str]:
+def history_of(place: StoreLocation) -> tuple[History, str]:
     """The history of an experiment as of now, and its zone: without a configuration that of its newest run.
 
     Where the experiment runs on a cluster it is looked at, and what was seen of runs that have ended is kept in the store.
     """
-    if place.problem:
-        print(f"{place.problem}\ngoing on from what {place.store.root} kept", file=sys.stderr)
+    if place.config_problem:
+        print(f"{place.config_problem}\ngoing on from what {place.store.root} kept", file=sys.stderr)
     timezone = place.experiment.timezone if place.experiment else _last_zone(place)
     history = History(place.store, place.name, timezone, time.time(), _sight(place))
     _keep(history)
     return history, timezone
 
 
-def _sight(place: Place) -> Sight:
+def _sight(place: StoreLocation) -> ClusterObservation:
     """What is to be seen on the cluster now; where none is looked at, the revisions that were seen last."""
     cluster, found = place.cluster, None
     if cluster is not None and not cluster.offline and place.experiment is not None and isinstance(place.experiment.store, dict):
         from scheduler.observe import cluster_state
 
         is_named = any((cluster.kubeconfig, cluster.context, cluster.namespace))
-        found = cluster_state.look(place.experiment, cluster, is_named)
-    return found or Sight("", time.time(), revisions=place.more)
+        found = cluster_state.observe_experiment(place.experiment, cluster, is_named)
+    return found or ClusterObservation("", time.time(), revisions=place.cluster_revisions)
 
 
 def _keep(history: History) -> None:
     """Write down what was seen: Kubernetes' objects vanish. Who cannot write has seen it all the same."""
-    for seen in history.news():
+    for seen in history.unrecorded():
         try:
-            history.store.observe(seen.run, {"time": iso(history.sight.time), "by": who(), **seen.facts()})
+            history.store.record_observation(seen.run, {"time": iso(history.sight.time), "by": current_user(), **seen.facts()})
         except (OSError, CronsembleError):
             return
 
 
-def _last_zone(place: Place) -> str:
+def _last_zone(place: StoreLocation) -> str:
     for task in place.store.tasks(place.name):
         for run in place.store.run_ids(place.name, task):
             told = place.store.task_of(place.store.result(run) or {}).get("timezone")
@@ -59,7 +59,7 @@ def _last_zone(place: Place) -> str:
 def run_named(history: History, name: str) -> RunId:
     """The run of that id in the store, else of a Job that has left nothing in it; raises UnknownRun."""
     try:
-        return find_run.find(history.store, history.experiment, name).id
+        return find_run.find_run(history.store, history.experiment, name).id
     except UnknownRun:
         found = [seen.run for seen in history.sight.seen.values() if name in str(seen.run)]
         exact = [run for run in found if str(run) == name] or found

@@ -8,31 +8,32 @@ from collections.abc import Iterator
 
 from cronjobs.objects import labels
 from jobs import contract as c
+from jobs.contract import Status
 from jobs.store import Run
 from scheduler.errors import CronsembleError, UnknownRun
 from scheduler.history.observed_runs import WAITING
 from scheduler.history.slots import FAILED
 from scheduler.kube import kinds, objects, permissions
-from scheduler.kube.client import Api
-from scheduler.kube.errors import NotFound, Refused, Unreachable
+from scheduler.kube.client import KubeClient
+from scheduler.kube.errors import ApiError, NotFound, Unreachable
 from scheduler.kube.objects import Object
 from scheduler.kube.target import ClusterTarget
 from scheduler.observe import stored_logs
-from scheduler.observe.job_watcher import LOOK, Found, pods_of
+from scheduler.observe.job_watcher import LOOK, JobSnapshot, pods_of
 from scheduler.observe.run_status import JOB_NAME
-from scheduler.stores.location import Place
+from scheduler.stores.location import StoreLocation
 
 BREAKS = 10
 """Broken connections in a row after which a log is given up."""
 
 
-def follow(place: Place, name: str | None, target: ClusterTarget) -> int:
+def follow(place: StoreLocation, name: str | None, target: ClusterTarget) -> int:
     """Print what a run says until it ends; then 0 if it succeeded, else 1. Without pods, what the store kept."""
     experiment = place.experiment
     if experiment is None:
         raise CronsembleError("--cluster needs a configuration without errors: give -f FILE")
     namespace = target.namespace or str(experiment.cluster["namespace"])
-    with Api(target.access()) as api, permissions.explained(api, [namespace], needed=permissions.LOGS):
+    with KubeClient(target.access()) as api, permissions.explain_denials(api, [namespace], needed=permissions.LOGS):
         job = _find(objects.jobs(api, namespace, selector=f"{labels.INSTANCE}={experiment.name}"), place, name)
         if job is None:
             return stored_logs.print_logs(place, name, follow=True)
@@ -43,7 +44,7 @@ def follow(place: Place, name: str | None, target: ClusterTarget) -> int:
         seen = _print_all(api, namespace, str(run))
     place.store.update(experiment.name)
     result = place.store.read(run)
-    if result.status == "running":
+    if result.status == Status.RUNNING:
         told = seen.seen
         if told is not None and told.state == FAILED:
             result = Run(run, result.folder, FAILED, told.reason)
@@ -52,11 +53,11 @@ def follow(place: Place, name: str | None, target: ClusterTarget) -> int:
     return stored_logs.end(result, True)
 
 
-def _find(jobs: list[Object], place: Place, name: str | None) -> Object | None:
+def _find(jobs: list[Object], place: StoreLocation, name: str | None) -> Object | None:
     """The Job that is named, or the newest, one at work first; None if the store alone may know."""
     own = [job for job in jobs if c.any_run_id(job["metadata"]["name"], place.name) is not None]
     if name is None:
-        return max(own, key=lambda job: (objects.ended(job) is None, job["metadata"]["creationTimestamp"]), default=None)
+        return max(own, key=lambda job: (objects.has_ended(job) is None, job["metadata"]["creationTimestamp"]), default=None)
     exact = [job for job in own if job["metadata"]["name"] == name]
     some = exact or [job for job in own if name in job["metadata"]["name"]]
     if len(some) > 1:
@@ -65,7 +66,7 @@ def _find(jobs: list[Object], place: Place, name: str | None) -> Object | None:
     return some[0] if some else None
 
 
-def _print_all(api: Api, namespace: str, name: str) -> Found:
+def _print_all(api: KubeClient, namespace: str, name: str) -> JobSnapshot:
     """Print the logs of a Job's pods until it has ended; what was seen of it last."""
     done: set[tuple[str, str]] = set()
     said = ""
@@ -79,7 +80,7 @@ def _print_all(api: Api, namespace: str, name: str) -> Found:
                     _print_container(api, namespace, pod, str(each["name"]))
                     done.add(key)
                     fresh = True
-        if seen.job is None or (objects.ended(seen.job) and not fresh):
+        if seen.job is None or (objects.has_ended(seen.job) and not fresh):
             return seen
         told = seen.seen
         if told is not None and told.state == WAITING and told.reason != said:
@@ -89,12 +90,12 @@ def _print_all(api: Api, namespace: str, name: str) -> Found:
             time.sleep(LOOK)
 
 
-def _look(api: Api, namespace: str, name: str) -> Found:
+def _look(api: KubeClient, namespace: str, name: str) -> JobSnapshot:
     try:
         job = api.get(kinds.JOB, namespace, name)
     except NotFound:
         job = None
-    return Found(job, tuple(pods_of(api, namespace, f"{JOB_NAME}={name}")))
+    return JobSnapshot(job, tuple(pods_of(api, namespace, f"{JOB_NAME}={name}")))
 
 
 def _containers(status: Object) -> list[Object]:
@@ -102,13 +103,13 @@ def _containers(status: Object) -> list[Object]:
     return [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
 
 
-def _print_container(api: Api, namespace: str, pod: Object, container: str) -> None:
+def _print_container(api: KubeClient, namespace: str, pod: Object, container: str) -> None:
     for line in lines(api, namespace, str(pod["metadata"]["name"]), container):
         sys.stdout.buffer.write(line + b"\n")
         sys.stdout.buffer.flush()
 
 
-def lines(api: Api, namespace: str, pod: str, container: str) -> Iterator[bytes]:
+def lines(api: KubeClient, namespace: str, pod: str, container: str) -> Iterator[bytes]:
     """What a container has said and says until it ends; after a broken connection it goes on behind the last line."""
     path = f"{kinds.POD.path(namespace, pod)}/log"
     recent: list[bytes] = []  # those of the latest second, for that is how exactly one can ask to go on
@@ -133,7 +134,7 @@ def lines(api: Api, namespace: str, pod: str, container: str) -> Iterator[bytes]
                 raise
         except NotFound:
             return
-        except Refused as error:
+        except ApiError as error:
             # Between its pod's start and its own.
             if "waiting to start" not in str(error):
                 raise

@@ -11,8 +11,8 @@ from typing import Any
 from cronjobs.objects import labels
 from jobs import contract as c
 from jobs.contract import RunId, parse_run_id
-from scheduler.history.observed_runs import EXIT, WAITING, Seen, Try, pod_prefix
-from scheduler.history.slots import FAILED, RUNNING, SUCCEEDED, duration
+from scheduler.history.observed_runs import EXIT, WAITING, ObservedJob, ObservedPod, pod_prefix
+from scheduler.history.slots import FAILED, RUNNING, SUCCEEDED, format_duration
 from scheduler.observe.retry_policy import condition, is_spent, statuses_of
 
 Object = Mapping[str, Any]
@@ -50,7 +50,7 @@ _EVENTS = {
 }
 
 
-def observe(job: Object, pods: Iterable[Object] = (), events: Iterable[Object] = ()) -> Seen | None:
+def job_status(job: Object, pods: Iterable[Object] = (), events: Iterable[Object] = ()) -> ObservedJob | None:
     """What became of a Job's run; ``pods`` and ``events`` are the Job's own. None for a Job that is no run of ours."""
     run = run_of(job)
     if run is None:
@@ -60,7 +60,7 @@ def observe(job: Object, pods: Iterable[Object] = (), events: Iterable[Object] =
     state, what, reason = _standing(job, tries, told, is_spent(job, pods))
     status = job.get("status") or {}
     end = condition(job, "Failed") or condition(job, "FailureTarget") or {}
-    return Seen(
+    return ObservedJob(
         run,
         str(job["metadata"].get("uid", "")),
         state,
@@ -80,7 +80,7 @@ def run_of(job: Object) -> RunId | None:
     return parse_run_id(job["metadata"]["name"], experiment, task) if experiment and task else None
 
 
-def try_of(pod: Object, events: Sequence[Object] = ()) -> Try:
+def try_of(pod: Object, events: Sequence[Object] = ()) -> ObservedPod:
     """What became of one pod; ``events`` oldest first."""
     metadata, status = pod["metadata"], pod.get("status") or {}
     statuses = statuses_of(pod)
@@ -95,33 +95,33 @@ def try_of(pod: Object, events: Sequence[Object] = ()) -> Try:
     phase = status.get("phase")
     broken = next(((each["name"], end) for each, end in ends if end.get("exitCode") != 0), None)
     if phase == "Succeeded":
-        return Try(*base, SUCCEEDED, started=started, ended=last)
+        return ObservedPod(*base, SUCCEEDED, started=started, ended=last)
     if phase == "Failed" or (taken and broken):
         container = broken[0] if broken else ""
         what, reason = taken or (_ending(pod, *broken) if broken else (EXIT, str(status.get("message") or "its pod failed")))
         if taken and container:
             reason = f"{container} was stopped: {reason}"
-        return Try(*base, FAILED, container, what, reason, started, last)
+        return ObservedPod(*base, FAILED, container, what, reason, started, last)
     if at_work is not None:
         where = (pod.get("spec") or {}).get("nodeName")
         is_leaving = taken is not None or "deletionTimestamp" in metadata
         reason = f"{at_work['name']}{f' on {where}' if where else ''}"
         if is_leaving:
             reason += f", being stopped{f': {taken[1]}' if taken else ''}"
-        return Try(*base, RUNNING, at_work["name"], "", reason, started)
+        return ObservedPod(*base, RUNNING, at_work["name"], "", reason, started)
     if status.get("containerStatuses") and len(ends) == len(statuses):
-        return Try(*base, RUNNING, "", "", "its pod is about to end", started)
+        return ObservedPod(*base, RUNNING, "", "", "its pod is about to end", started)
     what, reason, container = _waiting(pod, statuses, events)
-    return Try(*base, WAITING, container, what, reason, started)
+    return ObservedPod(*base, WAITING, container, what, reason, started)
 
 
-def begun(pod: Object) -> list[str]:
+def has_begun(pod: Object) -> list[str]:
     """The containers of a pod that have begun, those that have ended too, in their order."""
     states = [(str(each["name"]), each.get("state") or {}) for each in statuses_of(pod)]
     return [name for name, state in states if any((state.get(how) or {}).get("startedAt") for how in ("running", "terminated"))]
 
 
-def _standing(job: Object, tries: Sequence[Try], events: Sequence[Object], is_spent: bool) -> tuple[str, str, str]:
+def _standing(job: Object, tries: Sequence[ObservedPod], events: Sequence[Object], is_spent: bool) -> tuple[str, str, str]:
     """State, what and reason of a Job; ``is_spent``: no more tries follow."""
     lost = [each for each in tries if each.state == FAILED]
     failed = condition(job, "Failed") or condition(job, "FailureTarget")
@@ -148,11 +148,13 @@ def _standing(job: Object, tries: Sequence[Try], events: Sequence[Object], is_sp
     return RUNNING, "", f"{at_work[-1].reason}{others}{before}"
 
 
-def _failure(job: Object, failed: Object, tries: Sequence[Try], lost: Sequence[Try], events: Sequence[Object]) -> tuple[str, str]:
+def _failure(
+    job: Object, failed: Object, tries: Sequence[ObservedPod], lost: Sequence[ObservedPod], events: Sequence[Object]
+) -> tuple[str, str]:
     spec, reason = job.get("spec") or {}, failed.get("reason")
     if reason == "DeadlineExceeded":
         limit = spec.get("activeDeadlineSeconds")
-        told = f"not done within its deadline{f' of {duration(limit)}' if limit else ''}"
+        told = f"not done within its deadline{f' of {format_duration(limit)}' if limit else ''}"
         alive = [each for each in tries if each.state in (RUNNING, WAITING)]
         if alive:
             return c.DEADLINE, f"{told}: {alive[-1].reason}"
@@ -192,14 +194,14 @@ def _ending(pod: Object, container: str, end: Object) -> tuple[str, str]:
     return EXIT, f"{container}: {said}" if said else f"{container} ended with exit status {code}"
 
 
-def _suspected(tries: list[Try]) -> list[Try]:
+def _suspected(tries: list[ObservedPod]) -> list[ObservedPod]:
     """A container killed by nobody knows whom was most likely killed for memory if another try of the same run was."""
     short = {each.container for each in tries if each.what == MEMORY}
     found = []
     for each in tries:
         if each.what == KILLED and each.container in short:
             told = f"{each.container} was killed from outside (exit status 137, SIGKILL), most likely for memory: another try was"
-            each = Try(each.name, each.pod, each.state, each.container, each.what, told, each.started, each.ended)
+            each = ObservedPod(each.name, each.pod, each.state, each.container, each.what, told, each.started, each.ended)
         found.append(each)
     return found
 

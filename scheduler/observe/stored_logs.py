@@ -7,10 +7,11 @@ import sys
 import time
 
 from jobs import contract as c
+from jobs.contract import Status
 from jobs.store import Run, Store
 from scheduler.errors import UnknownRun
 from scheduler.stores import find_run
-from scheduler.stores.location import Place
+from scheduler.stores.location import StoreLocation
 
 LOOK = 0.3
 """Seconds between two looks at a log that grows."""
@@ -19,12 +20,12 @@ LOOK = 0.3
 def find(store: Store, experiment: str, name: str | None) -> Run:
     """The run of that name, or the newest: one at work, else that of the newest slot; raises UnknownRun."""
     if name is not None:
-        return find_run.find(store, experiment, name)
+        return find_run.find_run(store, experiment, name)
     newest = [next(store.run_ids(experiment, task), None) for task in store.tasks(experiment)]
     found = [store.read(run) for run in newest if run is not None]
     if not found:
         raise UnknownRun(f"no runs of {experiment} yet; next: cronsemble run")
-    return max(found, key=lambda run: (run.status == "running", run.id.minute, run.id.attempt, begun(run)))
+    return max(found, key=lambda run: (run.status == Status.RUNNING, run.id.minute, run.id.attempt, begun(run)))
 
 
 def begun(run: Run) -> str:
@@ -32,7 +33,7 @@ def begun(run: Run) -> str:
     return str(run.record.get("started") or next((each["start"].get("time", "") for each in run.tries), ""))
 
 
-def print_logs(place: Place, name: str | None, follow: bool) -> int:
+def print_logs(place: StoreLocation, name: str | None, follow: bool) -> int:
     """Print a run's log; with ``follow`` what comes to it until the run ends: then 0 if it succeeded, else 1."""
     store = place.store
     run = find(store, place.name, name)
@@ -42,12 +43,12 @@ def print_logs(place: Place, name: str | None, follow: bool) -> int:
     while True:
         # First what it is, then what it said: all of an ended run is printed.
         run = store.read(run.id)
-        store.bring(run.id, f"*/{c.LOG}")
-        for folder in find_run.folder_of(run):
+        store.download(run.id, f"*/{c.LOG}")
+        for folder in find_run.file_folders(run):
             # A try that is published takes its log along.
             key = str(run.record.get("try")) if folder == c.RESULT else folder.removeprefix(c.TRY_PREFIX)
             shown[key] = _print_from(run.folder / folder / c.LOG, shown.get(key, 0))
-        if not follow or run.status != "running" or store.is_offline:
+        if not follow or run.status != Status.RUNNING or store.is_offline:
             break
         time.sleep(LOOK)
     if store.is_offline and not any(shown.values()):
@@ -60,7 +61,7 @@ def end(run: Run, follow: bool) -> int:
     sys.stdout.flush()
     if run.reason:
         print(f"{run.status}: {run.reason}")
-    return 0 if not follow or run.status == "succeeded" else 1
+    return 0 if not follow or run.status == Status.SUCCEEDED else 1
 
 
 def _print_from(path: os.PathLike[str], at: int) -> int:

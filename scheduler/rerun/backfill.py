@@ -10,13 +10,14 @@ from math import inf
 from cronjobs.experiment import Experiment
 from cronjobs.revisions import revisions
 from cronjobs.revisions.expected import expected
-from cronjobs.revisions.revisions import Plan, Span
-from cronjobs.tasks import Context
+from cronjobs.revisions.revisions import SchedulePeriod, TaskSchedule
+from cronjobs.tasks import ExperimentContext
 from jobs import contract as c
+from jobs.contract import Status
 from jobs.store import Run, Store
 from jobs.store.latest_model import is_candidate
 from scheduler.engines.base import Engine
-from scheduler.engines.run_spec import Order, Runtimes, ensemble_order, train_order
+from scheduler.engines.run_spec import RunSpec, Runtimes, ensemble_spec, train_spec
 from scheduler.errors import CronsembleError
 
 KIND = "backfill"
@@ -45,7 +46,7 @@ def gaps(store: Store, experiment: Experiment, low: int, high: int, now: float, 
     for name in only:
         if name not in tasks:
             raise CronsembleError(f"--task {name}: {experiment.path} declares no such task; there are {', '.join(tasks)}")
-    known = revisions.spans(revisions.scheduling(store.revisions(experiment.name), now))
+    known = revisions.schedule_periods(revisions.scheduling_periods(store.revisions(experiment.name), now))
     found: list[Gap] = []
     for name, task in tasks.items():
         if only and name not in only:
@@ -53,7 +54,7 @@ def gaps(store: Store, experiment: Experiment, low: int, high: int, now: float, 
         spans = known.get(name, [])
         first = spans[0].start if spans else inf
         # Nobody ran it before: what its schedule of today would have done counts.
-        before = Span(low * 60.0 - 60, first, Plan(task.schedule, task.timezone), "", "")
+        before = SchedulePeriod(low * 60.0 - 60, first, TaskSchedule(task.schedule, task.timezone), "", "")
         wanted = expected([before, *spans], low * 60.0 - 1, min(high * 60.0 + 59, now))
         attempts = _attempts(store, experiment.name, name, low, high)
         for minute, _ in wanted:
@@ -74,16 +75,16 @@ def _attempts(store: Store, experiment: str, task: str, low: int, high: int) -> 
 
 
 def _gap(experiment: str, task: str, minute: int, attempts: list[Run]) -> Gap | None:
-    if any(run.status == "running" or run.status == "succeeded" and is_candidate(run.record, "") for run in attempts):
+    if any(run.status == Status.RUNNING or run.status == Status.SUCCEEDED and is_candidate(run.record, "") for run in attempts):
         return None
-    last = next((run for run in reversed(attempts) if run.status != "succeeded"), None)
+    last = next((run for run in reversed(attempts) if run.status != Status.SUCCEEDED), None)
     why = "never ran" if last is None else f"{last.status}: {last.reason}" if last.reason else last.status
     attempt = max((run.id.attempt for run in attempts), default=0) + 1
     return Gap(c.RunId(minute, attempt, experiment, task), why)
 
 
 def fill(
-    engine: Engine, context: Context, found: list[Gap], runtimes: Runtimes, parallel: int
+    engine: Engine, context: ExperimentContext, found: list[Gap], runtimes: Runtimes, parallel: int
 ) -> Iterator[tuple[Gap, Run | None]]:
     """Make up for these gaps, ``parallel`` at a time, and tell each as it ends, in order; None: not started.
 
@@ -104,20 +105,20 @@ def fill(
             yield gap, future.result()
 
 
-def _carry_out(engine: Engine, gap: Gap, order: Order, before: list[Future[Run | None]]) -> Run | None:
+def _carry_out(engine: Engine, gap: Gap, order: RunSpec, before: list[Future[Run | None]]) -> Run | None:
     done = [each.result() for each in before if each.exception() is None]
     if engine.stopped:
         return None
-    if not engine.take(gap.run, KIND):
+    if not engine.claim(gap.run, KIND):
         engine.watcher.say(f"{order.label}: somebody else has begun {gap.run}: left alone")
         return None
-    return engine.carry_out(replace(order, after=tuple(run.id for run in done if run is not None)), gap.run)
+    return engine.run(replace(order, after=tuple(run.id for run in done if run is not None)), gap.run)
 
 
-def _order(context: Context, gap: Gap, runtimes: Runtimes) -> Order:
+def _order(context: ExperimentContext, gap: Gap, runtimes: Runtimes) -> RunSpec:
     experiment = context.experiment
     if gap.run.task == c.ENSEMBLE_TASK:
         assert experiment.ensemble is not None
-        return ensemble_order(context, experiment.ensemble, runtimes, gap.run.minute, KIND)
+        return ensemble_spec(context, experiment.ensemble, runtimes, gap.run.minute, KIND)
     member = next(each for name, each in experiment.members.items() if c.member_task(name) == gap.run.task)
-    return train_order(context, member, runtimes, gap.run.minute, KIND)
+    return train_spec(context, member, runtimes, gap.run.minute, KIND)

@@ -10,15 +10,16 @@ from pathlib import Path
 
 from cronjobs.experiment import Experiment
 from jobs import contract as c
+from jobs.contract import Status
 from jobs.store import Run
 from scheduler.engines.base import Engine
-from scheduler.engines.manual_run import carry_out_all, keep_context
-from scheduler.engines.run_spec import Order, Step, ensemble_order, runtimes_of, train_order
+from scheduler.engines.manual_run import run_all, store_context
+from scheduler.engines.run_spec import RunSpec, Step, ensemble_spec, runtimes_of, train_spec
 from scheduler.errors import CronsembleError, RuntimeUnavailable
 from scheduler.rerun import compare
 from scheduler.rerun import selection as targets
-from scheduler.rerun.compare import Outcome
-from scheduler.rerun.plan import Plan, Repeat
+from scheduler.rerun.compare import RepeatOutcome
+from scheduler.rerun.plan import PlannedRepeat, RerunPlan
 from scheduler.runtimes.runtime import Runtime
 
 RETRIES, DEADLINE = 1, 6 * 3600
@@ -26,33 +27,33 @@ RETRIES, DEADLINE = 1, 6 * 3600
 
 
 @dataclass(frozen=True)
-class Combining:
+class EnsembleRepeat:
     """An ensemble to be made again; ``members``: each one's training by its key among the orders, its run, or why none."""
 
     original: Run
-    order: Order
+    order: RunSpec
     members: Mapping[str, str | c.RunId]
 
 
 @dataclass(frozen=True)
-class Work:
+class RerunWork:
     """Trainings by key, with the run that each repeats; then the ensembles."""
 
-    trainings: Mapping[str, tuple[c.RunId | None, Order]]
-    ensembles: tuple[Combining, ...]
+    trainings: Mapping[str, tuple[c.RunId | None, RunSpec]]
+    ensembles: tuple[EnsembleRepeat, ...]
 
 
-def exact(engine: Engine, plan: Plan, folder: Path) -> Work:
+def exact_work(engine: Engine, plan: RerunPlan, folder: Path) -> RerunWork:
     """The orders that repeat a plan from the store's snapshots alone; ``folder`` is an empty one."""
     invocation = uuid.uuid4().hex[:12]
     known = {each.original.id: engine.runtime_of(each.original, each.task) for each in plan.trainings}
 
-    def order(repeat: Repeat, steps: list[Step]) -> Order:
+    def order(repeat: PlannedRepeat, steps: list[Step]) -> RunSpec:
         # prepare needs no library here: the data is there already.
-        whole = (Step(("prepare",), engine.plain(repeat.original, repeat.task)), *steps)
+        whole = (Step(("prepare",), engine.fallback_runtime(repeat.original, repeat.task)), *steps)
         minute, threads = repeat.original.id.minute, int(repeat.task.get("threads") or 1)
         env = {c.ENV_REPEATS: str(repeat.original.id)}
-        return Order(repeat.task, minute, "rerun", whole, folder, threads, RETRIES, DEADLINE, invocation, env)
+        return RunSpec(repeat.task, minute, "rerun", whole, folder, threads, RETRIES, DEADLINE, invocation, env)
 
     trainings = {
         str(each.original.id): (each.original.id, order(each, [Step(("train",), known[each.original.id])]))
@@ -63,7 +64,7 @@ def exact(engine: Engine, plan: Plan, folder: Path) -> Work:
         steps = []
         for name, taken in each.members.items():
             # A member that is left out only has its reason written down.
-            plain = engine.plain(each.original, each.task)
+            plain = engine.fallback_runtime(each.original, each.task)
             own = plain if isinstance(taken, str) else known.get(taken) or _runtime_of(engine, taken)
             steps.append(Step(("predict", "--member", name), own))
         made = order(each, [*steps, Step(("combine",), engine.runtime_of(each.original, each.task))])
@@ -71,8 +72,8 @@ def exact(engine: Engine, plan: Plan, folder: Path) -> Work:
             name: taken if plan.reuse or isinstance(taken, str) and taken not in trainings else str(taken)
             for name, taken in each.members.items()
         }
-        ensembles.append(Combining(each.original, made, members))
-    return Work(trainings, tuple(ensembles))
+        ensembles.append(EnsembleRepeat(each.original, made, members))
+    return RerunWork(trainings, tuple(ensembles))
 
 
 def _runtime_of(engine: Engine, run: c.RunId) -> Runtime | RuntimeUnavailable:
@@ -80,20 +81,20 @@ def _runtime_of(engine: Engine, run: c.RunId) -> Runtime | RuntimeUnavailable:
     return engine.runtime_of(found, targets.task_of(engine.store, found))
 
 
-def with_current(experiment: Experiment, found: list[Run], engine: Engine, reuse: bool) -> Work:
+def current_work(experiment: Experiment, found: list[Run], engine: Engine, reuse: bool) -> RerunWork:
     """The orders of today's configuration in the slots of these runs; raises CronsembleError."""
-    context = keep_context(engine, experiment)
+    context = store_context(engine, experiment)
     invocation = uuid.uuid4().hex[:12]
     names = {name for run in found for name in runtimes_of(context, run.id.task)}
     runtimes = engine.runtimes(experiment, names)
-    trainings: dict[str, tuple[c.RunId | None, Order]] = {}
+    trainings: dict[str, tuple[c.RunId | None, RunSpec]] = {}
     ensembles = []
 
     def training(name: str, minute: int, original: c.RunId | None) -> str:
         member = experiment.members.get(name)
         if member is None:
             raise CronsembleError(f"{original}: {experiment.path} declares no member {name} any more")
-        order = train_order(context, member, runtimes, minute, "rerun", invocation)
+        order = train_spec(context, member, runtimes, minute, "rerun", invocation)
         key = f"{name} {minute}"
         trainings[key] = (original, replace(order, env=_other(original)))
         return key
@@ -112,24 +113,24 @@ def with_current(experiment: Experiment, found: list[Run], engine: Engine, reuse
                 members[name] = original or f"{run.id} had no model of it"
             else:
                 members[name] = training(name, original.minute if original else run.id.minute, original)
-        order = ensemble_order(context, experiment.ensemble, runtimes, run.id.minute, "rerun", invocation)
-        ensembles.append(Combining(run, replace(order, env=_other(run.id)), members))
-    return Work(trainings, tuple(ensembles))
+        order = ensemble_spec(context, experiment.ensemble, runtimes, run.id.minute, "rerun", invocation)
+        ensembles.append(EnsembleRepeat(run, replace(order, env=_other(run.id)), members))
+    return RerunWork(trainings, tuple(ensembles))
 
 
 def _other(original: c.RunId | None) -> dict[str, str]:
     return {c.ENV_OTHER: "1", **({c.ENV_REPEATS: str(original)} if original else {})}
 
 
-def carry_out(engine: Engine, work: Work, tolerance: float) -> list[Outcome]:
+def execute(engine: Engine, work: RerunWork, tolerance: float) -> list[RepeatOutcome]:
     """Make every run, judge it and keep the verdict beside it; trainings that feed an ensemble are told with it."""
     store = engine.store
     keys = list(work.trainings)
-    done = carry_out_all(engine, [work.trainings[key][1] for key in keys])
+    done = run_all(engine, [work.trainings[key][1] for key in keys])
     made = {key: run for key, run in zip(keys, done, strict=True) if run is not None}
-    own = {key: compare.training(store, work.trainings[key][0], made.get(key), tolerance) for key in keys}
+    own = {key: compare.compare_training(store, work.trainings[key][0], made.get(key), tolerance) for key in keys}
     for outcome in own.values():
-        compare.keep(store, outcome, tolerance, engine.watcher.say)
+        compare.store_verdict(store, outcome, tolerance, engine.watcher.say)
     outcomes, told = [], set()
     for each in work.ensembles:
         if engine.stopped and not engine.outlives:
@@ -137,10 +138,10 @@ def carry_out(engine: Engine, work: Work, tolerance: float) -> list[Outcome]:
         selection = {name: _selected(made, key) for name, key in each.members.items()}
         after = tuple(made[key].id for key in each.members.values() if isinstance(key, str) and key in made)
         order = replace(each.order, env={**each.order.env, c.ENV_SELECTION: json.dumps(selection)}, after=after)
-        (run,) = carry_out_all(engine, [order])
+        (run,) = run_all(engine, [order])
         told |= {key for key in each.members.values() if isinstance(key, str)}
-        outcome = compare.ensemble(store, each.original, each.members, run, own, tolerance)
-        compare.keep(store, outcome, tolerance, engine.watcher.say)
+        outcome = compare.compare_ensemble(store, each.original, each.members, run, own, tolerance)
+        compare.store_verdict(store, outcome, tolerance, engine.watcher.say)
         outcomes.append(outcome)
     return [*(outcome for key, outcome in own.items() if key not in told), *outcomes]
 
@@ -152,4 +153,4 @@ def _selected(made: Mapping[str, Run], key: str | c.RunId) -> str:
         return key
     run = made[key]
     # One that goes on without us may still succeed.
-    return str(run.id) if run.status in ("succeeded", "running") else f"its repeat {run.id} {run.status}: {run.reason}"
+    return str(run.id) if run.status in (Status.SUCCEEDED, Status.RUNNING) else f"its repeat {run.id} {run.status}: {run.reason}"

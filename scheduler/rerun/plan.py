@@ -18,7 +18,7 @@ Problems = Callable[[Run], tuple[list[str], list[str]]]
 
 
 @dataclass(frozen=True)
-class Repeat:
+class PlannedRepeat:
     """One run to be made again: the original, its task as it was, and what it ran in.
 
     ``members`` is an ensemble's: each member's original training, or why it has none.
@@ -26,22 +26,22 @@ class Repeat:
 
     original: Run
     task: Mapping[str, Any]
-    made_in: Mapping[str, str]
+    environment: Mapping[str, str]
     members: Mapping[str, c.RunId | str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Plan:
+class RerunPlan:
     """The trainings that are made again, then the ensembles; with ``reuse`` the ensembles take the archived models."""
 
-    trainings: tuple[Repeat, ...]
-    ensembles: tuple[Repeat, ...]
+    trainings: tuple[PlannedRepeat, ...]
+    ensembles: tuple[PlannedRepeat, ...]
     reuse: bool = False
 
     @property
-    def repeats(self) -> tuple[Repeat, ...]:
+    def repeats(self) -> tuple[PlannedRepeat, ...]:
         return (*self.trainings, *self.ensembles)
 
     @property
@@ -49,7 +49,7 @@ class Plan:
         return [f"{each.original.id}: {problem}" for each in self.repeats for problem in each.missing]
 
 
-def plan(store: Store, found: list[Run], reuse: bool, problems: Problems = recorded.problems) -> Plan:
+def plan(store: Store, found: list[Run], reuse: bool, problems: Problems = recorded.environment_problems) -> RerunPlan:
     """What repeating these runs means: of an ensemble, the trainings that it took too. Raises CronsembleError."""
     ensembles = [_ensemble(store, run, problems) for run in found if run.id.task == c.ENSEMBLE_TASK]
     wanted = {run.id: run for run in found if run.id.task != c.ENSEMBLE_TASK}
@@ -60,15 +60,15 @@ def plan(store: Store, found: list[Run], reuse: bool, problems: Problems = recor
         wanted |= {run: store.read(run) for run in models}
     trainings = [_training(store, run, problems) for _, run in sorted(wanted.items())]
     checked = [_with_models(store, each, reuse, problems) for each in ensembles]
-    return Plan(tuple(trainings), tuple(checked), reuse)
+    return RerunPlan(tuple(trainings), tuple(checked), reuse)
 
 
-def _training(store: Store, run: Run, problems: Problems) -> Repeat:
+def _training(store: Store, run: Run, problems: Problems) -> PlannedRepeat:
     missing, notes = _check(store, run, problems)
-    return Repeat(run, selection.task_of(store, run), recorded.told(run), {}, tuple(missing), tuple(notes))
+    return PlannedRepeat(run, selection.task_of(store, run), recorded.recorded_environment(run), {}, tuple(missing), tuple(notes))
 
 
-def _ensemble(store: Store, run: Run, problems: Problems) -> Repeat:
+def _ensemble(store: Store, run: Run, problems: Problems) -> PlannedRepeat:
     missing, notes = _check(store, run, problems)
     members: dict[str, c.RunId | str] = {}
     for told in store.selection(run):
@@ -78,17 +78,19 @@ def _ensemble(store: Store, run: Run, problems: Problems) -> Repeat:
         members[name] = f"left out, as in {run.id}: {left_out}" if left_out or taken is None else taken
     if not any(isinstance(taken, c.RunId) for taken in members.values()):
         missing.append("it took no model, so there is nothing to combine again")
-    return Repeat(run, selection.task_of(store, run), recorded.told(run), members, tuple(missing), tuple(notes))
+    return PlannedRepeat(
+        run, selection.task_of(store, run), recorded.recorded_environment(run), members, tuple(missing), tuple(notes)
+    )
 
 
-def _with_models(store: Store, ensemble: Repeat, reuse: bool, problems: Problems) -> Repeat:
+def _with_models(store: Store, ensemble: PlannedRepeat, reuse: bool, problems: Problems) -> PlannedRepeat:
     """What a predict step needs of the members' trainings: the interpreter, and their files if they are reused."""
     missing = list(ensemble.missing)
     for run in ensemble.members.values():
         if isinstance(run, c.RunId) and reuse:
             training = store.read(run)
             missing += [f"{run}: {problem}" for problem in (*problems(training)[0], *_model_problems(store, training))]
-    return Repeat(ensemble.original, ensemble.task, ensemble.made_in, ensemble.members, tuple(missing), ensemble.notes)
+    return PlannedRepeat(ensemble.original, ensemble.task, ensemble.environment, ensemble.members, tuple(missing), ensemble.notes)
 
 
 def _model_problems(store: Store, run: Run) -> Iterator[str]:

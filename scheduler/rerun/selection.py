@@ -9,6 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from jobs import contract as c
+from jobs.contract import Status
 from jobs.store import Run, Store
 from scheduler.errors import CronsembleError
 from scheduler.stores import find_run
@@ -43,7 +44,7 @@ def originals(store: Store, experiment: str, what: str, task: str | None) -> lis
     """
     wanted = parse(what)
     if isinstance(wanted, str):
-        return [find_run.find(store, experiment, wanted)]
+        return [find_run.find_run(store, experiment, wanted)]
     tasks = store.tasks(experiment)
     if task is not None and task not in tasks:
         raise CronsembleError(f"--task {task}: no runs of it; there are {', '.join(tasks) or 'none'}")
@@ -84,8 +85,8 @@ def _near(store: Store, experiment: str, task: str, wanted: date | datetime) -> 
 def _originals(runs: list[Run]) -> list[Run]:
     kinds = {run.id: _kind(run) for run in runs}
     own = [run for run in runs if kinds[run.id] != "rerun" and not run.record.get("other_configuration")]
-    succeeded = [run for run in own if run.status == "succeeded"]
-    return succeeded or sorted((run for run in own if run.status != "running"), key=lambda run: run.id)[-1:]
+    succeeded = [run for run in own if run.status == Status.SUCCEEDED]
+    return succeeded or sorted((run for run in own if run.status != Status.RUNNING), key=lambda run: run.id)[-1:]
 
 
 def _kind(run: Run) -> str:

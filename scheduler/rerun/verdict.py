@@ -28,7 +28,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Pinned:
+class PinnedInputs:
     """A run's record, its task's configuration, and the hash of each file of its code."""
 
     record: Mapping[str, Any]
@@ -68,12 +68,12 @@ def _shape(array: Any) -> str:
     return "×".join(map(str, array.shape))
 
 
-def differences(before: Pinned, after: Pinned) -> list[str]:
+def differences(before: PinnedInputs, after: PinnedInputs) -> list[str]:
     """What is pinned and differs, a line each: seed, data, code, program, configuration, threads, image, versions, processor."""
     return [*_simple(before, after), *_code(before, after), *_configuration(before, after), *_environment(before, after)]
 
 
-def _simple(before: Pinned, after: Pinned) -> Iterator[str]:
+def _simple(before: PinnedInputs, after: PinnedInputs) -> Iterator[str]:
     old, new = before.record, after.record
     for name, left, right in (
         ("seed", old.get("seed"), new.get("seed")),
@@ -92,7 +92,7 @@ def _digest(record: Mapping[str, Any], *keys: str) -> str | None:
     return str(value)[:12] if value else None
 
 
-def _code(before: Pinned, after: Pinned) -> Iterator[str]:
+def _code(before: PinnedInputs, after: PinnedInputs) -> Iterator[str]:
     left, right = _digest(before.record, "snapshot", "code"), _digest(after.record, "snapshot", "code")
     if left == right:
         return
@@ -104,7 +104,7 @@ _APART = ("schema", "snapshot", "seed", "threads", "data.key", "published")
 """Keys of a task that are told in a line of their own, or say nothing of what comes out."""
 
 
-def _configuration(before: Pinned, after: Pinned) -> Iterator[str]:
+def _configuration(before: PinnedInputs, after: PinnedInputs) -> Iterator[str]:
     if not before.task or not after.task:
         old, new = before.record.get("hyperparameters"), after.record.get("hyperparameters")
         left, right = dict(_flat("hyperparameters", old)), dict(_flat("hyperparameters", new))
@@ -128,7 +128,7 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield prefix, value
 
 
-def _environment(before: Pinned, after: Pinned) -> Iterator[str]:
+def _environment(before: PinnedInputs, after: PinnedInputs) -> Iterator[str]:
     old, new = before.record, after.record
     left, right = old.get("image") or {}, new.get("image") or {}
     if left.get("reference") != right.get("reference"):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
-class Engine:
+class ContainerEngine:
     """podman or docker; ``prefix`` begins every command line."""
 
     name: str
@@ -20,19 +20,19 @@ class Engine:
     rootless: bool = False
 
 
-class NoEngine(Exception):
+class NoContainerEngine(Exception):
     """Neither podman nor docker works here."""
 
 
 @functools.cache
-def find_engine() -> Engine:
+def find_engine() -> ContainerEngine:
     """The first engine that answers; a docker client without its engine is passed over."""
     podman = ("podman", "--cgroup-manager", "cgroupfs")
     candidates = (
         # cgroupfs: there may be no systemd to ask. runc first: crun refuses machines with both cgroup versions.
-        *([Engine("podman", (*podman, "--runtime", "runc"))] if shutil.which("runc") else []),
-        Engine("podman", podman),
-        Engine("docker", ("docker",)),
+        *([ContainerEngine("podman", (*podman, "--runtime", "runc"))] if shutil.which("runc") else []),
+        ContainerEngine("podman", podman),
+        ContainerEngine("docker", ("docker",)),
     )
     reasons = []
     for engine in candidates:
@@ -42,16 +42,16 @@ def find_engine() -> Engine:
             return replace(engine, rootless=engine.name == "podman" and os.getuid() != 0)
         else:
             reasons.append(f"{engine.name} does not answer")
-    raise NoEngine("; ".join(reasons))
+    raise NoContainerEngine("; ".join(reasons))
 
 
-def image_id(engine: Engine, reference: str) -> str | None:
+def image_id(engine: ContainerEngine, reference: str) -> str | None:
     """The id of an image that is on this machine, or None."""
     done = _quiet([*engine.prefix, "image", "inspect", "--format", "{{.Id}}", reference])
     return done.stdout.strip() or None if done.returncode == 0 else None
 
 
-def image_label(engine: Engine, reference: str, label: str) -> str:
+def image_label(engine: ContainerEngine, reference: str, label: str) -> str:
     """A label of an image that is on this machine; empty if it has none."""
     template = f'{{{{ index .Config.Labels "{label}" }}}}'
     done = _quiet([*engine.prefix, "image", "inspect", "--format", template, reference])
@@ -59,7 +59,7 @@ def image_label(engine: Engine, reference: str, label: str) -> str:
 
 
 def run_command(
-    engine: Engine,
+    engine: ContainerEngine,
     image: str,
     name: str,
     argv: Sequence[str],
@@ -112,7 +112,7 @@ def run_command(
     return [*command, image, *argv]
 
 
-def kill(engine: Engine, name: str) -> None:
+def kill(engine: ContainerEngine, name: str) -> None:
     """End a container if it runs."""
     _quiet([*engine.prefix, "kill", name])
 

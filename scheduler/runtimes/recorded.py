@@ -15,7 +15,7 @@ from scheduler.runtimes.runtime import Runtime
 from scheduler.runtimes.venvs import Say, make_venv, requirement_set
 
 
-def told(run: Run) -> dict[str, str]:
+def recorded_environment(run: Run) -> dict[str, str]:
     """The image or the interpreter that a run was made in, as it recorded them."""
     image = run.record.get("image")
     if image:
@@ -27,9 +27,9 @@ def told(run: Run) -> dict[str, str]:
     return {key: value for key, value in mark.items() if value}
 
 
-def problems(run: Run) -> tuple[list[str], list[str]]:
+def environment_problems(run: Run) -> tuple[list[str], list[str]]:
     """Why what a run was made in cannot be had here; and how it may differ."""
-    known = told(run)
+    known = recorded_environment(run)
     if "image" in known:
         return _image_problems(known)
     if "python" not in known:
@@ -44,7 +44,7 @@ def problems(run: Run) -> tuple[list[str], list[str]]:
 def _image_problems(known: Mapping[str, str]) -> tuple[list[str], list[str]]:
     try:
         engine = containers.find_engine()
-    except containers.NoEngine as error:
+    except containers.NoContainerEngine as error:
         return [f"its image {known['image']} needs podman or docker: {error}"], []
     if containers.image_id(engine, known["image"]) is None:
         return [f"its image {known['image']} is not here: `{engine.name} pull` or `make images` gets it"], []
@@ -58,9 +58,9 @@ def _is_managed(python: str) -> bool:
     return Path(python).is_relative_to(cache_folder() / "venvs")
 
 
-def runtime(run: Run, task: Mapping[str, Any], say: Say) -> Runtime | RuntimeUnavailable:
+def recorded_runtime(run: Run, task: Mapping[str, Any], say: Say) -> Runtime | RuntimeUnavailable:
     """What a run of that task was made in, as something to start steps with."""
-    known = told(run)
+    known = recorded_environment(run)
     try:
         if "image" in known:
             return Runtime("image", image=known["image"], engine=containers.find_engine())
@@ -71,5 +71,5 @@ def runtime(run: Run, task: Mapping[str, Any], say: Say) -> Runtime | RuntimeUna
                 say(f"{made} has other pins than {python} had: versions may differ")
             python = made
         return Runtime("python", python=python)
-    except (KeyError, containers.NoEngine, RuntimeUnavailable) as error:
+    except (KeyError, containers.NoContainerEngine, RuntimeUnavailable) as error:
         return RuntimeUnavailable(f"what {run.id} ran in cannot be had: {error}")

@@ -23,7 +23,7 @@ class Runtime:
     name: str
     python: str = ""
     image: str = ""
-    engine: containers.Engine | None = None
+    engine: containers.ContainerEngine | None = None
 
     def command(
         self, program: Path, store: Path, folder: Path, step: list[str], env: Mapping[str, str], name: str
@@ -62,7 +62,7 @@ def find_runtime(experiment: Experiment, name: str, say: Say) -> Runtime:
         image = str(wanted["image"])
         try:
             engine = containers.find_engine()
-        except containers.NoEngine as error:
+        except containers.NoContainerEngine as error:
             raise RuntimeUnavailable(f"runtimes.{name}: {image} needs podman or docker: {error}") from error
         if containers.image_id(engine, image) is None:
             raise RuntimeUnavailable(f"runtimes.{name}: there is no image {image} here: `make images` builds it")

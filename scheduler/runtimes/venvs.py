@@ -36,7 +36,7 @@ def make_venv(say: Say, requirements: str = BASE) -> Path:
     key = hashlib.sha256(text + f"{version[0]}.{version[1]}".encode()).hexdigest()[:16]
     folder = cache_folder() / "venvs" / f"{requirements.removesuffix('.txt')}-{key}"
     about = f"once, a few minutes, downloads {SIZES[requirements]}" if requirements in SIZES else "once"
-    return build(folder, text, interpreter, say, about)
+    return build_venv(folder, text, interpreter, say, about)
 
 
 def find_python() -> tuple[str, tuple[int, int]]:
@@ -56,7 +56,7 @@ def find_python() -> tuple[str, tuple[int, int]]:
     )
 
 
-def build(folder: Path, pins: bytes, interpreter: str, say: Say, about: str) -> Path:
+def build_venv(folder: Path, pins: bytes, interpreter: str, say: Say, about: str) -> Path:
     """Make ``folder`` unless it is whole already; its interpreter.
 
     The lock is held by pip too: if this process is killed, the next one waits until its pip is gone, and then

@@ -10,22 +10,23 @@ from typing import Any
 
 from cronjobs.experiment import Experiment
 from cronjobs.revisions import revisions
-from cronjobs.revisions.due import DEADLINE, EDIT, Decision, Known, decide
+from cronjobs.revisions.due import DEADLINE, EDIT, Decision, TaskHistory, decide
 from cronjobs.revisions.expected import expected
 from jobs import contract as c
+from jobs.contract import RunKind, Status
 from jobs.store import Store
 from jobs.store.process_identity import is_alive, process_identity
 from scheduler.config import ConfigErrors, load
 from scheduler.engines import local_revisions
-from scheduler.engines.local import Budget, LocalEngine
-from scheduler.engines.manual_run import keep_context
+from scheduler.engines.local import CpuBudget, LocalEngine
+from scheduler.engines.manual_run import store_context
 from scheduler.errors import CronsembleError
-from scheduler.identity import who
-from scheduler.server.file_watch import Watched
+from scheduler.identity import current_user
+from scheduler.server.file_watch import FileWatcher
 from scheduler.server.journal import Journal
 from scheduler.server.metrics import Metrics
-from scheduler.server.run_thread import Ended, Making, begun_by, iso, slot_name
-from scheduler.server.task_state import Standing, has_tries_left, tasks_of
+from scheduler.server.run_thread import RunEnded, RunThread, iso, runs_begun_by, slot_name
+from scheduler.server.task_state import TaskState, has_tries_left, tasks_of
 from scheduler.stores.location import local_store
 
 AGAIN = 15.0
@@ -40,22 +41,27 @@ def back_off(failed: int) -> float:
     return float(min(10 * 2 ** (failed - 1), 600))
 
 
-class Served:
+class ServedExperiment:
     """One experiment. Its methods are called by the loop's thread alone; ``tell`` is called by the threads of runs."""
 
     def __init__(
-        self, experiment: Experiment, budget: Budget, journal: Journal, metrics: Metrics, tell: Callable[[Served, Ended], None]
+        self,
+        experiment: Experiment,
+        budget: CpuBudget,
+        journal: Journal,
+        metrics: Metrics,
+        tell: Callable[[ServedExperiment, RunEnded], None],
     ) -> None:
         self.name, self.path = experiment.name, experiment.path
         self.store: Store = local_store(experiment)
         self.journal, self.metrics, self.tell = journal.of(experiment.name), metrics, tell
         self.engine = LocalEngine(self.store, self.journal, budget, back_off)
-        self.standings: dict[str, Standing] = {}
+        self.standings: dict[str, TaskState] = {}
         self.owned = False
         self.experiment = experiment
-        self._files = Watched()
+        self._files = FileWatcher()
         self._notes: list[dict[str, Any]] = []
-        self._making: dict[tuple[str, int], Making] = {}
+        self._making: dict[tuple[str, int], RunThread] = {}
         self._identity = process_identity()
         self._host = str(self._identity["host"])
         self._since = ""
@@ -73,16 +79,16 @@ class Served:
     def own(self, now: float, take_over: bool) -> None:
         """Say that this process runs the experiment; raises CronsembleError if another does."""
         known = self.store.owner(self.name)
-        mine = {"engine": local_revisions.engine(), "by": who(), "time": iso(now), "process": self._identity}
+        mine = {"engine": local_revisions.engine(), "by": current_user(), "time": iso(now), "process": self._identity}
         if known is not None and not take_over:
             own = known.get("engine") == mine["engine"]
             if not own or is_alive(known.get("process", {})) is True and known.get("process") != self._identity:
                 raise CronsembleError(f"{self.path}: {self.name} is run by {_named(known)}: stop that one, or type --take-over")
-        refused = self.store.own(self.name, mine, take_over=take_over or known is not None)
+        refused = self.store.take_ownership(self.name, mine, take_over=take_over or known is not None)
         if refused is not None:
             raise CronsembleError(f"{self.path}: {self.name} is run by {_named(refused)}: stop that one, or type --take-over")
         self.owned = True
-        self._since = self.store.last_beat(self.name, self._host) or ""
+        self._since = self.store.last_heartbeat(self.name, self._host) or ""
 
     def is_still_ours(self) -> bool:
         known = self.store.owner(self.name)
@@ -96,7 +102,7 @@ class Served:
 
     def begin(self, now: float) -> None:
         """Record the revision, find what was left at work, and be ready for the first look."""
-        self.store.heal_archive(self.name)
+        self.store.repair_archives(self.name)
         self._files.has_changed(self.experiment)
         self._apply(self.experiment, now)
         self._note({"event": "started", **({"since": self._since} if self._since else {})}, now)
@@ -111,14 +117,14 @@ class Served:
 
     def _apply(self, experiment: Experiment, now: float) -> bool:
         """Take a configuration on; whether it says anything new."""
-        context = keep_context(self.engine, experiment)
+        context = store_context(self.engine, experiment)
         before = {name: (standing.spec, standing.resolved) for name, standing in self.standings.items()}
-        new = local_revisions.record(self.store, context, "serve", datetime.fromtimestamp(now, UTC))
-        known = revisions.spans(revisions.scheduling(self.store.revisions(self.name), now + 1))
+        new = local_revisions.record_revision(self.store, context, "serve", datetime.fromtimestamp(now, UTC))
+        known = revisions.schedule_periods(revisions.scheduling_periods(self.store.revisions(self.name), now + 1))
         standings = {}
         for name, (spec, resolved) in tasks_of(context).items():
             old = self.standings.get(name)
-            standing = old or Standing(spec, resolved, [], settled=int(now // 60))
+            standing = old or TaskState(spec, resolved, [], settled=int(now // 60))
             standing.spec, standing.resolved, standing.spans, standing.wake = spec, resolved, known.get(name, []), -inf
             standings[name] = standing
         for name, standing in self.standings.items():
@@ -127,27 +133,31 @@ class Served:
         self.standings, self.experiment = standings, experiment
         return new is not None or before != {name: (each.spec, each.resolved) for name, each in standings.items()}
 
-    def _recover(self, name: str, standing: Standing, now: float) -> None:
+    def _recover(self, name: str, standing: TaskState, now: float) -> None:
         """Learn which slots have begun; go on with what this machine's last `serve` left unfinished."""
         reach = standing.spec.starting_deadline + standing.spec.deadline + KEEP
         for run in self.store.run_ids(self.name, name):
             if run.minute * 60 < now - reach:
                 break
             told = self.store.read(run)
-            kind, begun, process = begun_by(self.store, told)
-            if kind == "manual":
+            kind, begun, process = runs_begun_by(self.store, told)
+            if kind == RunKind.MANUAL:
                 continue
             standing.started.add(run.minute)
-            if kind != "scheduled" or told.cancelled or told.status in ("succeeded", "failed", "no quorum", "unknown"):
+            if (
+                kind != RunKind.SCHEDULED
+                or told.cancelled
+                or told.status in (Status.SUCCEEDED, Status.FAILED, Status.NO_QUORUM, Status.UNKNOWN)
+            ):
                 continue
-            if told.status == "running":
+            if told.status == Status.RUNNING:
                 # Another process's, which goes on to its end: it counts for `concurrency`.
                 standing.active[run.minute] = run
             elif process.get("host") == self._host and begun + standing.spec.deadline > now and has_tries_left(told, standing):
                 self.journal.write("resumed", f"goes on with {run}, which {told.status}", task=name, run=str(run))
                 self._start(name, standing, run.minute, (), run)
 
-    def _remember(self, name: str, standing: Standing, told: set[tuple[Any, Any]]) -> None:
+    def _remember(self, name: str, standing: TaskState, told: set[tuple[Any, Any]]) -> None:
         """The slot that had come and not begun when this machine's last `serve` gave its last sign of life."""
         if not self._since or not standing.spans:
             return
@@ -182,9 +192,9 @@ class Served:
     def beat(self, now: float) -> None:
         """A sign of life, and the notes that could not be written before."""
         try:
-            self.store.beat(self.name, self._host, iso(now))
+            self.store.record_heartbeat(self.name, self._host, iso(now))
             while self._notes:
-                self.store.note(self.name, self._host, self._notes[0])
+                self.store.add_note(self.name, self._host, self._notes[0])
                 del self._notes[0]
         except OSError as error:
             self.journal.write("trouble", f"{error.filename or self.store.root}: {error.strerror}")
@@ -208,12 +218,12 @@ class Served:
             self.beat(now)
         return min((standing.wake for standing in self.standings.values() if standing.spans), default=inf)
 
-    def _decide(self, name: str, standing: Standing, now: float) -> None:
+    def _decide(self, name: str, standing: TaskState, now: float) -> None:
         foreign = {at: run for at, run in standing.active.items() if run is not None and (name, at) not in self._making}
         for minute, run in foreign.items():
-            if self.store.read(run).status != "running":
+            if self.store.read(run).status != Status.RUNNING:
                 del standing.active[minute]
-        told = decide(Known(standing.spans, standing.started, standing.active, standing.waiting, standing.settled), now)
+        told = decide(TaskHistory(standing.spans, standing.started, standing.active, standing.waiting, standing.settled), now)
         for minute, why in told.lost:
             reason = standing.blocked if minute == standing.waiting and standing.blocked else ""
             self._lose(name, standing, minute, why, reason, now)
@@ -228,7 +238,7 @@ class Served:
             self._start(name, standing, told.start, replaced)
         self.metrics.following.labels(self.name, name).set(0 if told.coming is None else told.coming * 60)
 
-    def _wait(self, name: str, standing: Standing, told: Decision) -> None:
+    def _wait(self, name: str, standing: TaskState, told: Decision) -> None:
         if told.waiting is not None and told.waiting != standing.waiting:
             busy = next(
                 (run for run in (self._run_of(name, standing, each) for each in standing.active) if run is not None), None
@@ -237,7 +247,7 @@ class Served:
             self.journal.write("waits", f"{slot_name(told.waiting)} is due and waits: {standing.blocked}", task=name)
         standing.waiting = told.waiting
 
-    def _lose(self, name: str, standing: Standing, minute: int, why: str, reason: str, now: float) -> None:
+    def _lose(self, name: str, standing: TaskState, minute: int, why: str, reason: str, now: float) -> None:
         event = "skipped" if reason and "concurrency" in reason and why != EDIT else _SAID.get(why, "missed")
         text = f"{why}{': ' if reason else ''}{reason}" if event != "skipped" else reason
         self._note({"event": event, "task": name, "minute": minute, "reason": text}, now)
@@ -249,28 +259,28 @@ class Served:
 
     # -- running
 
-    def _run_of(self, name: str, standing: Standing, minute: int) -> c.RunId | None:
+    def _run_of(self, name: str, standing: TaskState, minute: int) -> c.RunId | None:
         making = self._making.get((name, minute))
         return standing.active.get(minute) if making is None else making.run_id
 
     def _start(
-        self, name: str, standing: Standing, minute: int, replaced: tuple[Making, ...], resumed: c.RunId | None = None
+        self, name: str, standing: TaskState, minute: int, replaced: tuple[RunThread, ...], resumed: c.RunId | None = None
     ) -> None:
         standing.started.add(minute)
         standing.active[minute] = resumed
-        making = Making(self, name, standing.spec, standing.resolved, minute, replaced, resumed)
+        making = RunThread(self, name, standing.spec, standing.resolved, minute, replaced, resumed)
         self._making[name, minute] = making
         self.metrics.active.labels(self.name).set(len(self._making))
         making.start()
 
-    def ended(self, told: Ended, now: float) -> None:
+    def ended(self, told: RunEnded, now: float) -> None:
         """A run's thread has come to its end."""
         self._making.pop((told.task, told.minute), None)
         self.metrics.active.labels(self.name).set(len(self._making))
         standing = self.standings.get(told.task)
         if told.run is not None:
             self.metrics.runs.labels(self.name, told.task, told.run.status).inc()
-            if told.run.status == "succeeded":
+            if told.run.status == Status.SUCCEEDED:
                 self.metrics.succeeded.labels(self.name, told.task).set(now)
         if standing is None:
             return

@@ -8,7 +8,7 @@ from pathlib import Path
 from cronjobs.experiment import Experiment
 
 
-class Watched:
+class FileWatcher:
     """Compares times, sizes and inodes; a look is a call of stat for each file."""
 
     def __init__(self) -> None:

@@ -14,12 +14,12 @@ from types import FrameType
 from typing import Any
 
 from cronjobs.experiment import Experiment
-from scheduler.engines.local import Budget
+from scheduler.engines.local import CpuBudget
 from scheduler.errors import CronsembleError
-from scheduler.server.experiment import Served
+from scheduler.server.experiment import ServedExperiment
 from scheduler.server.journal import Journal
 from scheduler.server.metrics import Metrics
-from scheduler.server.run_thread import Ended
+from scheduler.server.run_thread import RunEnded
 
 LONGEST_WAIT = 10.0
 """Seconds after which the clock is looked at again: while a machine sleeps, a wait does not count on."""
@@ -46,9 +46,9 @@ class Server:
 
     def __init__(self, experiments: Sequence[Experiment], cpus: int, journal: Journal, metrics: Metrics, clock: Clock) -> None:
         self.journal, self.metrics, self.clock = journal, metrics, clock
-        budget = Budget(cpus)
-        self.all = [Served(each, budget, journal, metrics, self._told) for each in experiments]
-        self._news: deque[tuple[Served, Ended]] = deque()
+        budget = CpuBudget(cpus)
+        self.all = [ServedExperiment(each, budget, journal, metrics, self._told) for each in experiments]
+        self._news: deque[tuple[ServedExperiment, RunEnded]] = deque()
         self._changed = threading.Condition()
         self._stopping = False
         self._last = _Look(clock.wall(), clock.steady())
@@ -104,7 +104,7 @@ class Server:
         told = [self._guarded(served, now, partial(served.step, now)) for served in self.all if served.owned]
         return min((each for each in told if each is not None), default=now + LONGEST_WAIT)
 
-    def _guarded(self, served: Served, now: float, act: Callable[[], float | None]) -> float | None:
+    def _guarded(self, served: ServedExperiment, now: float, act: Callable[[], float | None]) -> float | None:
         """What goes wrong with one experiment, its store gone or a fault of ours, is said and stops no other."""
         try:
             return act()
@@ -114,7 +114,7 @@ class Server:
             served.journal.write("trouble", f"{type(error).__name__}: {error} (a fault of ours)", trace=traceback.format_exc())
         return now + LONGEST_WAIT
 
-    def _each_minute(self, served: Served, now: float) -> None:
+    def _each_minute(self, served: ServedExperiment, now: float) -> None:
         if served.owned and served.is_still_ours():
             served.look_at_files(now)
             served.beat(now)
@@ -128,7 +128,7 @@ class Server:
         minute = 60 - now % 60
         return max(0.0, min(until - now, minute, LONGEST_WAIT))
 
-    def _told(self, served: Served, ended: Ended) -> None:
+    def _told(self, served: ServedExperiment, ended: RunEnded) -> None:
         self._news.append((served, ended))
         self._wake()
 

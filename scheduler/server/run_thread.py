@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from cronjobs.experiment import Task
 from jobs import contract as c
+from jobs.contract import RunKind
 from jobs.store import Run, Store, snapshot_of
 from jobs.store.files import to_json
 from jobs.store.process_identity import process_identity
-from scheduler.engines.run_spec import needed, task_order
+from scheduler.engines.run_spec import runtimes_needed, task_spec
 from scheduler.runtimes.runtime import find_runtimes
 
 if TYPE_CHECKING:
-    from scheduler.server.experiment import Served
+    from scheduler.server.experiment import ServedExperiment
 
 
 @dataclass(frozen=True)
-class Ended:
+class RunEnded:
     """What a run's thread tells the loop; without a run, the slot could not be begun, for ``trouble`` or because it has one."""
 
     task: str
@@ -31,17 +32,17 @@ class Ended:
     trouble: str = ""
 
 
-class Making(threading.Thread):
+class RunThread(threading.Thread):
     """Claims one slot's run and takes it to its end."""
 
     def __init__(
         self,
-        served: Served,
+        served: ServedExperiment,
         task: str,
         spec: Task,
         resolved: dict[str, Any],
         minute: int,
-        replaced: tuple[Making, ...],
+        replaced: tuple[RunThread, ...],
         resumed: c.RunId | None,
     ) -> None:
         super().__init__(name=f"{task} {minute}", daemon=True)
@@ -69,18 +70,18 @@ class Making(threading.Thread):
             if self.run_id is not None and self._gives_way:
                 served.engine.end(self.run_id, self._gives_way)
             if self.run_id is not None:
-                runtimes = find_runtimes(served.experiment, needed(resolved), served.journal.say)
-                order = task_order(resolved, self.spec, served.folder, runtimes, self.minute, "scheduled")
+                runtimes = find_runtimes(served.experiment, runtimes_needed(resolved), served.journal.say)
+                order = task_spec(resolved, self.spec, served.folder, runtimes, self.minute, "scheduled")
                 if resumed:
                     order = replace(order, deadline=self._left())
-                result = served.engine.carry_out(order, self.run_id)
+                result = served.engine.run(order, self.run_id)
         except OSError as error:
             trouble = f"{error.filename or served.store.root}: {error.strerror}"
         except Exception as error:  # a fault of ours must not end the other runs, and must be seen
             trouble = f"{type(error).__name__}: {error}"
         if trouble and self.run_id is not None:
             served.journal.write("trouble", f"{self.run_id}: {trouble}", task=self.task, run=str(self.run_id))
-        served.tell(served, Ended(self.task, self.minute, result, trouble if self.run_id is None else ""))
+        served.tell(served, RunEnded(self.task, self.minute, result, trouble if self.run_id is None else ""))
 
     def _resolved(self) -> dict[str, Any]:
         """The task of a run that goes on, as it was begun."""
@@ -91,13 +92,13 @@ class Making(threading.Thread):
     def _left(self) -> int:
         """Seconds that are left of the deadline of a run that goes on."""
         assert self.run_id is not None
-        begun = begun_by(self.served.store, self.served.store.read(self.run_id))[1]
+        begun = runs_begun_by(self.served.store, self.served.store.read(self.run_id))[1]
         return max(1, int(begun + self.spec.deadline - datetime.now(UTC).timestamp()))
 
     def _claim(self, resolved: dict[str, Any]) -> c.RunId | None:
         """The slot's first attempt, or the next after manual ones; None if the slot has its run already."""
         served = self.served
-        mark = {"kind": "scheduled", "time": iso(datetime.now(UTC).timestamp()), "process": process_identity()}
+        mark = {"kind": RunKind.SCHEDULED, "time": iso(datetime.now(UTC).timestamp()), "process": process_identity()}
         attempt = 1
         while True:
             run = c.RunId(self.minute, attempt, served.name, self.task)
@@ -106,13 +107,13 @@ class Making(threading.Thread):
                 served.metrics.lag.labels(served.name).observe(late)
                 served.journal.write("begun", f"{run} begun, {late:.1f} s after its minute", task=self.task, run=str(run))
                 return run
-            if begun_by(served.store, served.store.read(run))[0] != "manual":
+            if runs_begun_by(served.store, served.store.read(run))[0] != "manual":
                 served.journal.write("had", f"{run} is there already: nothing is run twice", task=self.task, run=str(run))
                 return None
             attempt += 1
 
 
-def begun_by(store: Store, run: Run) -> tuple[str, float, dict[str, Any]]:
+def runs_begun_by(store: Store, run: Run) -> tuple[str, float, dict[str, Any]]:
     """A run's kind, when it was begun, and by which process: by its first try, else by its claim."""
     marks = [each["start"] for each in run.tries]
     mark = store.claim_of(run.id) or next(iter(marks), {})

@@ -7,19 +7,20 @@ from math import inf
 from typing import Any
 
 from cronjobs.experiment import Task
-from cronjobs.revisions.revisions import Span
-from cronjobs.tasks import Context, ensemble_task, train_task
+from cronjobs.revisions.revisions import SchedulePeriod
+from cronjobs.tasks import ExperimentContext, ensemble_task, train_task
 from jobs import contract as c
+from jobs.contract import Status
 from jobs.store import Run
 
 
 @dataclass
-class Standing:
+class TaskState:
     """What is known of one task. ``blocked`` tells why its waiting slot waits."""
 
     spec: Task
     resolved: dict[str, Any]
-    spans: list[Span]
+    spans: list[SchedulePeriod]
     started: set[int] = field(default_factory=set)
     active: dict[int, c.RunId | None] = field(default_factory=dict)
     waiting: int | None = None
@@ -28,7 +29,7 @@ class Standing:
     wake: float = -inf
 
 
-def tasks_of(context: Context) -> dict[str, tuple[Task, dict[str, Any]]]:
+def tasks_of(context: ExperimentContext) -> dict[str, tuple[Task, dict[str, Any]]]:
     experiment = context.experiment
     found: dict[str, tuple[Task, dict[str, Any]]] = {
         c.member_task(name): (member, train_task(context, member)) for name, member in experiment.members.items()
@@ -38,6 +39,6 @@ def tasks_of(context: Context) -> dict[str, tuple[Task, dict[str, Any]]]:
     return found
 
 
-def has_tries_left(run: Run, standing: Standing) -> bool:
-    failed = sum(1 for each in run.tries if each["end"] and each["end"].get("status") == "failed")
+def has_tries_left(run: Run, standing: TaskState) -> bool:
+    failed = sum(1 for each in run.tries if each["end"] and each["end"].get("status") == Status.FAILED)
     return failed <= standing.spec.retries + len(standing.resolved.get("members", []))

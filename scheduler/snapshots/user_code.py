@@ -9,7 +9,7 @@ from scheduler.errors import CronsembleError
 from scheduler.snapshots.program import deterministic_zip
 
 
-def user_code(experiment: Experiment) -> bytes | None:
+def build_user_code(experiment: Experiment) -> bytes | None:
     """A deterministic zip of the user's code, named as in the configuration's folder; None without any."""
     paths: set[Path] = set()
     for item in experiment.code:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from jobs import contract as c
+from jobs.contract import Status
 from jobs.store import Run, Store
 from scheduler.errors import UnknownRun
 
 
-def find(store: Store, experiment: str, name: str) -> Run:
+def find_run(store: Store, experiment: str, name: str) -> Run:
     """The run of that id, or the only one whose id holds ``name``; raises UnknownRun."""
     for task in store.tasks(experiment):
         run = c.parse_run_id(name, experiment, task)
@@ -22,8 +23,8 @@ def find(store: Store, experiment: str, name: str) -> Run:
     raise UnknownRun(f"{name}: {len(found)} runs have this in their id ({some}): give more of it")
 
 
-def folder_of(run: Run) -> list[str]:
+def file_folders(run: Run) -> list[str]:
     """The folders that hold a run's files: its result, else its tries."""
-    if run.status == "succeeded":
+    if run.status == Status.SUCCEEDED:
         return [c.RESULT]
     return [c.TRY_PREFIX + each["name"] for each in run.tries]

@@ -10,7 +10,7 @@ from typing import Any
 
 from cronjobs.revisions import revisions
 from jobs import contract as c
-from jobs.contract import RunId
+from jobs.contract import RunId, Status
 from jobs.store import Run, Store
 from jobs.store.files import read_json
 from scheduler.history.index import fact_of
@@ -30,12 +30,12 @@ SETTLING = 86400
 _LIGHT = (".json", ".jsonl", ".csv", ".txt")
 
 
-class Unclear(Exception):
+class UnreadableRun(Exception):
     """What a run needs cannot be told."""
 
 
 @dataclass(frozen=True)
-class Rule:
+class RetentionRule:
     """What is asked for: older than ``age`` seconds, and not among the newest ``keep`` of a task."""
 
     what: Collection[str]
@@ -44,7 +44,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Item:
+class RemovalItem:
     """Something to remove; ``name`` is its path in the run's folder, or in the store where there is no run."""
 
     kind: str
@@ -56,10 +56,10 @@ class Item:
 
 
 @dataclass
-class Clearing:
+class RemovalPlan:
     """What gc will do, and what that means."""
 
-    items: list[Item] = field(default_factory=list)
+    items: list[RemovalItem] = field(default_factory=list)
     rows: dict[RunId, dict[str, Any]] = field(default_factory=dict)  # of runs that are removed as a whole
     consequences: list[str] = field(default_factory=list)
 
@@ -76,35 +76,35 @@ class Clearing:
         return [(kind, numbers[kind], sizes[kind]) for kind in WHAT if numbers[kind]]
 
 
-def clearing(store: Store, experiment: str, rule: Rule, now: float) -> Clearing:
+def plan_removal(store: Store, experiment: str, rule: RetentionRule, now: float) -> RemovalPlan:
     """What a rule removes of an experiment. Data and snapshots are shared: those that any experiment's runs name stay."""
-    found = Clearing()
+    found = RemovalPlan()
     before = now - rule.age
     if STAGING in rule.what:
         for path in store.leftovers(now - min(rule.age, SETTLING)):
             name = path.relative_to(store.root).as_posix()
-            found.items.append(Item(STAGING, path, name, _size(path), "its writer ended before it was done"))
+            found.items.append(RemovalItem(STAGING, path, name, _size(path), "its writer ended before it was done"))
     for task in store.tasks(experiment):
         succeeded = 0
         for number, run in enumerate(store.runs(experiment, task)):
             is_old = run.id.minute * 60 < before
-            if RUNS in rule.what and is_old and number >= rule.keep and run.status != "running":
+            if RUNS in rule.what and is_old and number >= rule.keep and run.status != Status.RUNNING:
                 _whole(store, run, found)
             else:
-                if STAGING in rule.what and run.status != "running":
+                if STAGING in rule.what and run.status != Status.RUNNING:
                     found.items += _tries(run, now)
                 if MODELS in rule.what and is_old and succeeded >= rule.keep and run.record:
                     found.items += _models(store, run)
             if ARCHIVE in rule.what and is_old and succeeded >= rule.keep and task == c.ENSEMBLE_TASK:
                 found.items += _archived(store, run)
-            succeeded += run.status == "succeeded"
+            succeeded += run.status == Status.SUCCEEDED
     _say_of_models(store, experiment, found)
     if DATA in rule.what or SNAPSHOTS in rule.what:
         _unneeded(store, rule, found, now)
     return found
 
 
-def _tries(run: Run, now: float) -> Iterator[Item]:
+def _tries(run: Run, now: float) -> Iterator[RemovalItem]:
     """What is heavy in the tries that are over: marks, logs and tables stay."""
     for each in run.tries:
         folder = run.folder / (c.TRY_PREFIX + each["name"])
@@ -113,19 +113,19 @@ def _tries(run: Run, now: float) -> Iterator[Item]:
                 if path.stat().st_mtime > now - SETTLING:
                     continue
                 name = path.relative_to(run.folder).as_posix()
-                yield Item(STAGING, path, name, path.stat().st_size, "of a try that did not become the result", run.id)
+                yield RemovalItem(STAGING, path, name, path.stat().st_size, "of a try that did not become the result", run.id)
 
 
-def _models(store: Store, run: Run) -> Iterator[Item]:
+def _models(store: Store, run: Run) -> Iterator[RemovalItem]:
     """A training's model and whatever other weights lie beside it."""
     described = (run.record.get("model") or {}).get("file")
     for path in sorted((run.folder / c.RESULT).glob("*")):
         if path.is_file() and (path.name == described or path.suffix in (".h5", ".keras", ".ckpt", ".npz")):
             name = f"{c.RESULT}/{path.name}"
-            yield Item(MODELS, path, name, path.stat().st_size, "older than what is kept", run.id)
+            yield RemovalItem(MODELS, path, name, path.stat().st_size, "older than what is kept", run.id)
 
 
-def _whole(store: Store, run: Run, found: Clearing) -> None:
+def _whole(store: Store, run: Run, found: RemovalPlan) -> None:
     paths = [path for path in sorted(run.folder.iterdir()) if path.name != c.REMOVED] if run.folder.is_dir() else []
     if not paths:
         return
@@ -140,20 +140,20 @@ def _whole(store: Store, run: Run, found: Clearing) -> None:
         "accuracy": fact.accuracy,
         "loss": fact.loss,
     }
-    found.items += [Item(RUNS, path, path.name, _size(path), "of an old run", run.id) for path in paths]
+    found.items += [RemovalItem(RUNS, path, path.name, _size(path), "of an old run", run.id) for path in paths]
 
 
-def _archived(store: Store, run: Run) -> Iterator[Item]:
+def _archived(store: Store, run: Run) -> Iterator[RemovalItem]:
     """A run's CSV in the archive, and its members'; a stranger's of that name is left alone."""
     target, own = store.archived(run.id, run.record), run.folder / c.RESULT / c.CSV
     if target.is_file() and own.is_file() and target.read_bytes() == own.read_bytes():
         for path in (target, target.with_suffix(".members")):
             if path.exists():
                 name = path.relative_to(store.root).as_posix()
-                yield Item(ARCHIVE, path, name, _size(path), "older than what is kept", run.id)
+                yield RemovalItem(ARCHIVE, path, name, _size(path), "older than what is kept", run.id)
 
 
-def _say_of_models(store: Store, experiment: str, found: Clearing) -> None:
+def _say_of_models(store: Store, experiment: str, found: RemovalPlan) -> None:
     """Which ensembles cannot be repeated any more, and which not with the models that they had."""
     if found.rows:
         days = sorted(run.slot.date() for run in found.rows)
@@ -179,11 +179,11 @@ def _say_of_models(store: Store, experiment: str, found: Clearing) -> None:
             found.consequences.append(f"{len(runs)} ensembles from {runs[-1].slot.date()} to {runs[0].slot.date()} {meaning}")
 
 
-def _unneeded(store: Store, rule: Rule, found: Clearing, now: float) -> None:
+def _unneeded(store: Store, rule: RetentionRule, found: RemovalPlan, now: float) -> None:
     """Data and snapshots that nothing kept names, and that are old enough not to be somebody's who is at work."""
     try:
         data, snapshots = _needed(store, set(found.rows))
-    except Unclear as error:
+    except UnreadableRun as error:
         found.consequences.append(f"no data and no snapshots are removed, for it cannot be told which are needed: {error}")
         return
     wanted = [(DATA, path, path.stem in data) for path in (store.root / "datasets").glob("*.npz")] if DATA in rule.what else []
@@ -193,12 +193,12 @@ def _unneeded(store: Store, rule: Rule, found: Clearing, now: float) -> None:
     for kind, path, is_needed in wanted:
         if not is_needed and path.is_file() and path.stat().st_mtime < now - max(min(rule.age, 7 * SETTLING), SETTLING):
             name = path.relative_to(store.root).as_posix()
-            found.items.append(Item(kind, path, name, path.stat().st_size, "no kept run names it"))
+            found.items.append(RemovalItem(kind, path, name, path.stat().st_size, "no kept run names it"))
             removed.add(path.stem)
     for path in sorted((store.root / "datasets").glob("*/*.json")):
         if (read_json(path) or {}).get("fingerprint") in removed:
             name = path.relative_to(store.root).as_posix()
-            found.items.append(Item(DATA, path, name, _size(path), "it fixed data for a date that is removed"))
+            found.items.append(RemovalItem(DATA, path, name, _size(path), "it fixed data for a date that is removed"))
 
 
 def _needed(store: Store, gone: Collection[RunId]) -> tuple[set[str], set[str]]:
@@ -209,14 +209,14 @@ def _needed(store: Store, gone: Collection[RunId]) -> tuple[set[str], set[str]]:
             for run in store.runs(experiment, task):
                 if run.id in gone:
                     continue
-                if run.status == "unknown":
-                    raise Unclear(f"{run.id}: {run.reason}")
+                if run.status == Status.UNKNOWN:
+                    raise UnreadableRun(f"{run.id}: {run.reason}")
                 known = run.record.get("data") or store.data_of(run.id) or {}
                 data.add(str(known.get("fingerprint")))
                 marks = [run.record, *(each["start"] for each in run.tries), store.claim_of(run.id) or {}]
                 for mark in marks:
                     snapshots |= {str(digest) for digest in (mark.get("snapshot") or {}).values() if digest}
-        latest = {held.engine: held for held in revisions.told(store.revisions(experiment))}
+        latest = {held.engine: held for held in revisions.periods(store.revisions(experiment))}
         for held in latest.values():
             named = (task.get(key) for task in held.tasks.values() for key in ("program", "code", "task"))
             snapshots |= {str(digest) for digest in named if digest}
@@ -233,15 +233,15 @@ def _size(path: Path) -> int:
         return 0
 
 
-def execute(store: Store, what: Clearing, time: str, by: str) -> Iterator[tuple[Item, OSError]]:
+def execute(store: Store, what: RemovalPlan, time: str, by: str) -> Iterator[tuple[RemovalItem, OSError]]:
     """Remove it, each run's tombstone first; yields what could not be removed."""
-    runs: dict[RunId, list[Item]] = {}
+    runs: dict[RunId, list[RemovalItem]] = {}
     for item in what.items:
         if item.run is not None:
             runs.setdefault(item.run, []).append(item)
     for run, items in runs.items():
         files = [{"path": item.name, "size": item.size, "why": item.why} for item in items]
-        store.bury(run, files, time, by, what.rows.get(run))
+        store.record_removal(run, files, time, by, what.rows.get(run))
     for item in what.items:
         try:
             store.remove(item.path)

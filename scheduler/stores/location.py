@@ -16,7 +16,7 @@ from scheduler.kube.target import ClusterTarget
 
 
 @dataclass(frozen=True)
-class Place:
+class StoreLocation:
     """An experiment's store and name; its configuration, or what is wrong with that.
 
     ``cluster`` is the one to look at, if any; ``more`` are revisions that were seen there and that the store may not have yet.
@@ -25,9 +25,9 @@ class Place:
     store: Store
     name: str
     experiment: Experiment | None
-    problem: str = ""
+    config_problem: str = ""
     cluster: ClusterTarget | None = None
-    more: Sequence[Revision] = ()
+    cluster_revisions: Sequence[Revision] = ()
 
 
 def local_store(experiment: Experiment) -> Store:
@@ -40,7 +40,7 @@ def local_store(experiment: Experiment) -> Store:
     return Store((experiment.folder / experiment.store).resolve())
 
 
-def locate(file: Path, folder: Path | None, name: str | None) -> Place:
+def locate(file: Path, folder: Path | None, name: str | None) -> StoreLocation:
     """The place that a file declares, or that ``folder`` (a store) and ``name`` (an experiment) name; raises CronsembleError.
 
     A broken or missing file is no obstacle as long as the store can be told: its own lines, or ./store beside it.
@@ -54,7 +54,7 @@ def locate(file: Path, folder: Path | None, name: str | None) -> Place:
     if experiment is not None and folder is None:
         if name not in (None, experiment.name):
             raise CronsembleError(f"--experiment {name}: {file} declares {experiment.name}: give -f of the other, or --store DIR")
-        return Place(local_store(experiment), experiment.name, experiment)
+        return StoreLocation(local_store(experiment), experiment.name, experiment)
     if (
         experiment is not None
         and folder is not None
@@ -62,7 +62,7 @@ def locate(file: Path, folder: Path | None, name: str | None) -> Place:
         and name in (None, experiment.name)
     ):
         # Its cluster may know of runs that have left nothing in the store.
-        return Place(Store(folder.resolve()), experiment.name, experiment)
+        return StoreLocation(Store(folder.resolve()), experiment.name, experiment)
     root = folder or file.resolve().parent / (_value(text, "store") or "store")
     store = Store(root.resolve())
     known = store.experiments()
@@ -75,7 +75,7 @@ def locate(file: Path, folder: Path | None, name: str | None) -> Place:
         given = f"--experiment {wanted}: not in {root}" if wanted else f"{root} holds several experiments"
         raise CronsembleError(f"{given}: give --experiment, one of {', '.join(known)}")
     fits = experiment is not None and experiment.name == wanted
-    return Place(store, wanted, experiment if fits else None, problem)
+    return StoreLocation(store, wanted, experiment if fits else None, problem)
 
 
 def _text(file: Path) -> str:

@@ -11,11 +11,11 @@ from cronjobs.experiment import Experiment
 from scheduler.config import ConfigErrors, load
 from scheduler.errors import CronsembleError
 from scheduler.kube.target import ClusterTarget
-from scheduler.stores.location import Place, locate
+from scheduler.stores.location import StoreLocation, locate
 
 
 @contextmanager
-def opened(file: Path, folder: Path | None, name: str | None, cluster: ClusterTarget) -> Iterator[Place]:
+def open_store(file: Path, folder: Path | None, name: str | None, cluster: ClusterTarget) -> Iterator[StoreLocation]:
     """Like :func:`locate`, and for a store that only a cluster can mount what its mirror holds, brought up to date."""
     experiment = None if folder is not None else _of_cluster(file)
     if experiment is None:
@@ -26,9 +26,9 @@ def opened(file: Path, folder: Path | None, name: str | None, cluster: ClusterTa
     from scheduler.stores.remote import connect
 
     target = cluster
-    with connect.opened(experiment, target, cluster.offline) as (store, more):
+    with connect.open_remote_store(experiment, target, cluster.offline) as (store, more):
         known = replace(cluster, offline=cluster.offline or store.is_offline)
-        yield Place(store, experiment.name, experiment, cluster=known, more=more)
+        yield StoreLocation(store, experiment.name, experiment, cluster=known, cluster_revisions=more)
 
 
 def _of_cluster(file: Path) -> Experiment | None:

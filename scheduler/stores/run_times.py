@@ -7,6 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from cronjobs.experiment import Experiment
+from jobs.contract import RunKind
 from scheduler.history import upcoming
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 _LATELY = 5
 
 
-def _store(experiment: Experiment) -> Store | None:
+def store_if_present(experiment: Experiment) -> Store | None:
     """The store where it is a folder that is there."""
     if not isinstance(experiment.store, str):
         return None
@@ -27,7 +28,7 @@ def _store(experiment: Experiment) -> Store | None:
     return Store(root)
 
 
-def _durations(store: Store | None, experiment: Experiment) -> dict[str, float]:
+def longest_durations(store: Store | None, experiment: Experiment) -> dict[str, float]:
     """By task the seconds that its longest run took, of its latest that succeeded."""
     found: dict[str, float] = {}
     for name, _ in upcoming.tasks(experiment) if store else ():
@@ -42,7 +43,7 @@ def _durations(store: Store | None, experiment: Experiment) -> dict[str, float]:
     return found
 
 
-def _anchors(store: Store | None, experiment: Experiment) -> dict[str, datetime]:
+def last_scheduled_slots(store: Store | None, experiment: Experiment) -> dict[str, datetime]:
     """By task the last scheduled slot, from which Kubernetes counts @every on."""
     found = {}
     for name, task in upcoming.tasks(experiment) if store else ():
@@ -50,7 +51,7 @@ def _anchors(store: Store | None, experiment: Experiment) -> dict[str, datetime]
         if not (task.schedule or "").startswith("@every"):
             continue
         for run in store.run_ids(experiment.name, name):
-            if (store.result(run) or {}).get("kind") == "scheduled":
+            if (store.result(run) or {}).get("kind") == RunKind.SCHEDULED:
                 found[name] = run.slot
                 break
     return found

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from jobs.store import Store
-from jobs.store.safe_paths import Outside, parts_of
+from jobs.store.safe_paths import UnsafePath, parts_of
 from jobs.store.uploads import Uploads
 from scheduler.errors import CronsembleError
 
@@ -25,7 +25,7 @@ Read = Callable[[int], Iterator[bytes]]
 """The pieces of a file from a byte on."""
 
 
-class Target(Protocol):
+class UploadTarget(Protocol):
     """A store's data folder; what each does is said in ``jobs.store.uploads``."""
 
     def look(self, name: str, sha256: str, size: int) -> dict[str, Any]: ...
@@ -37,14 +37,14 @@ class Target(Protocol):
 
 
 @dataclass(frozen=True)
-class Item:
+class Upload:
     """A file of this machine and the name that it gets under data/."""
 
     path: Path
     name: str
 
 
-def items(files: list[Path], name: str | None) -> list[Item]:
+def uploads(files: list[Path], name: str | None) -> list[Upload]:
     """What is to be copied where; ``name`` is ``--as``: a path, or a folder if it ends in /. Raises CronsembleError."""
     if name is not None and not name.endswith("/") and len(files) > 1:
         raise CronsembleError(f"--as {name}: {len(files)} files cannot have one name: end it with / to make it a folder")
@@ -56,10 +56,10 @@ def items(files: list[Path], name: str | None) -> list[Item]:
         own = path.name if name is None else name + path.name if name.endswith("/") else name
         try:
             if any(part.startswith(".") for part in parts_of(own)):
-                raise Outside("it must not begin with a dot")
-        except Outside as error:
+                raise UnsafePath("it must not begin with a dot")
+        except UnsafePath as error:
             raise CronsembleError(f"--as {own}: a place under data/ in the store, e.g. inputs/{path.name}: {error}") from error
-        found.append(Item(path, own))
+        found.append(Upload(path, own))
     names = [item.name for item in found]
     for name in names:
         if names.count(name) > 1:
@@ -67,7 +67,7 @@ def items(files: list[Path], name: str | None) -> list[Item]:
     return found
 
 
-def put(target: Target, item: Item, replace: bool) -> None:
+def upload(target: UploadTarget, item: Upload, replace: bool) -> None:
     """Copy one file, and say what became of it; raises CronsembleError."""
     size, digest = item.path.stat().st_size, _sha256(item.path)
     there = target.look(item.name, digest, size)
@@ -146,7 +146,7 @@ def _shown(name: str, size: int) -> Iterator[Progress]:
     yield say
 
 
-class Here:
+class LocalUpload:
     """The data folder of a store that this machine has."""
 
     def __init__(self, store: Store) -> None:
@@ -159,6 +159,6 @@ class Here:
             progress(start)
 
 
-def put_all(chosen: list[Item], target: Target, replace: bool) -> None:
+def upload_all(chosen: list[Upload], target: UploadTarget, replace: bool) -> None:
     for item in chosen:
-        put(target, item, replace)
+        upload(target, item, replace)

@@ -14,13 +14,13 @@ import msgspec
 
 from cronjobs.objects import labels
 from cronjobs.revisions import revisions
-from scheduler.identity import who
+from scheduler.identity import current_user
 from scheduler.kube import kinds, managed_fields, revision_configmap
-from scheduler.kube.client import Api
-from scheduler.kube.errors import ClusterError, Conflict, Forbidden, NotFound, Refused
+from scheduler.kube.client import KubeClient
+from scheduler.kube.errors import ApiError, Conflict, Forbidden, KubeError, NotFound
 from scheduler.kube.managed_fields import OURS, SUSPEND
 from scheduler.sync.lease import Lease
-from scheduler.sync.plan import PRUNE, RECORD, Action, Plan
+from scheduler.sync.plan import PRUNE, RECORD, Action, SyncPlan
 
 AT_ONCE = 8
 BATCH = 96
@@ -38,14 +38,14 @@ class Outcome:
     """What became of a plan."""
 
     done: list[Action] = field(default_factory=list)
-    failed: list[tuple[Action, ClusterError]] = field(default_factory=list)
+    failed: list[tuple[Action, KubeError]] = field(default_factory=list)
 
 
-def execute(api: Api, plan: Plan, leases: Mapping[str, Lease], progress: Progress, what: str = "sync") -> Outcome:
+def execute(api: KubeClient, plan: SyncPlan, leases: Mapping[str, Lease], progress: Progress, what: str = "sync") -> Outcome:
     """Do what the plan says. After a batch with a failure nothing more is begun: the next sync goes on from there."""
     outcome = Outcome()
     stop = threading.Event()
-    waiting: list[tuple[Action, Future[ClusterError | None]]] = []
+    waiting: list[tuple[Action, Future[KubeError | None]]] = []
 
     def settle(left: int) -> None:
         """Take results until no more than ``left`` actions are under way."""
@@ -94,17 +94,17 @@ def batches(actions: Iterable[Action]) -> list[list[Action]]:
     return found
 
 
-def _attempt(api: Api, action: Action, tool: str, what: str, stop: threading.Event) -> ClusterError | None:
+def _attempt(api: KubeClient, action: Action, tool: str, what: str, stop: threading.Event) -> KubeError | None:
     if stop.is_set():
-        return ClusterError("not begun")
+        return KubeError("not begun")
     try:
         _do(api, action, tool, what)
-    except ClusterError as error:
+    except KubeError as error:
         return error
     return None
 
 
-def _do(api: Api, action: Action, tool: str, what: str) -> None:
+def _do(api: KubeClient, action: Action, tool: str, what: str) -> None:
     kind = kinds.KINDS[action.kind]
     if action.kind == "Namespace":
         _create_namespace(api, action.name)
@@ -118,7 +118,7 @@ def _do(api: Api, action: Action, tool: str, what: str) -> None:
         apply(api, kind, action)
 
 
-def apply(api: Api, kind: kinds.Kind, action: Action) -> None:
+def apply(api: KubeClient, kind: kinds.Kind, action: Action) -> None:
     """Server-side apply; a conflict of versions, not of owners, is tried again."""
     for left in (4, 3, 2, 1, 0):
         try:
@@ -127,32 +127,32 @@ def apply(api: Api, kind: kinds.Kind, action: Action) -> None:
         except Conflict as error:
             if error.owners:
                 told = "; ".join(f"{path} is owned by {manager}" for manager, path in error.owners)
-                raise ClusterError(f"{action.kind} {action.name}: {told}: --force-conflicts takes it") from error
+                raise KubeError(f"{action.kind} {action.name}: {told}: --force-conflicts takes it") from error
             if not left:
                 raise
         except NotFound as error:
-            raise ClusterError(
+            raise KubeError(
                 f"namespace {action.namespace} does not exist: kubectl create namespace {action.namespace}, or --create-namespace"
             ) from error
 
 
-def delete(api: Api, kind: kinds.Kind, action: Action) -> None:
+def delete(api: KubeClient, kind: kinds.Kind, action: Action) -> None:
     """The very object that was planned; one that is gone already is no error."""
     try:
         api.delete(kind, action.namespace, action.name, action.uid)
     except NotFound:
         pass
     except Conflict as error:
-        raise ClusterError(f"{action.kind} {action.name}: it is another object than the one planned: sync again") from error
+        raise KubeError(f"{action.kind} {action.name}: it is another object than the one planned: sync again") from error
 
 
-def _create_namespace(api: Api, name: str) -> None:
+def _create_namespace(api: KubeClient, name: str) -> None:
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
     with contextlib.suppress(Conflict):  # Made by another meanwhile.
         api.create(kinds.NAMESPACE, None, body)
 
 
-def take_over(api: Api, kind: kinds.Kind, namespace: str, name: str) -> None:
+def take_over(api: KubeClient, kind: kinds.Kind, namespace: str, name: str) -> None:
     """Make ours what kubectl owns and is ours to say, so that fields which we drop go away."""
     while True:
         metadata = api.get(kind, namespace, name, metadata_only=True)["metadata"]
@@ -187,7 +187,7 @@ def take_over(api: Api, kind: kinds.Kind, namespace: str, name: str) -> None:
             continue
 
 
-def suspend(api: Api, namespace: str, name: str, uid: str, value: bool, force: bool) -> None:
+def suspend(api: KubeClient, namespace: str, name: str, uid: str, value: bool, force: bool) -> None:
     """Set a CronJob's suspension under the field manager of its own."""
     body = {
         "apiVersion": kinds.CRONJOB.version,
@@ -200,14 +200,14 @@ def suspend(api: Api, namespace: str, name: str, uid: str, value: bool, force: b
         api.apply(kinds.CRONJOB, namespace, body, SUSPEND, force)
     except Conflict as error:
         if not error.owners:
-            raise ClusterError(f"CronJob {name}: it has gone meanwhile") from error
+            raise KubeError(f"CronJob {name}: it has gone meanwhile") from error
         managers = ", ".join(manager for manager, _ in error.owners)
         if any(manager == OURS for manager, _ in error.owners):
-            raise ClusterError(f"CronJob {name}: the configuration says `suspend:`, edit it there and sync") from error
-        raise ClusterError(f"CronJob {name}: {managers} set its suspension: --force-conflicts takes it") from error
+            raise KubeError(f"CronJob {name}: the configuration says `suspend:`, edit it there and sync") from error
+        raise KubeError(f"CronJob {name}: {managers} set its suspension: --force-conflicts takes it") from error
 
 
-def record(api: Api, namespace: str, name: str, experiment: str, told: Mapping[str, Any], tool: str, what: str) -> None:
+def record(api: KubeClient, namespace: str, name: str, experiment: str, told: Mapping[str, Any], tool: str, what: str) -> None:
     """Append a revision; one that another wrote meanwhile comes before it."""
     tried: dict[str, Any] | None = None
     for _ in range(8):
@@ -240,11 +240,11 @@ def record(api: Api, namespace: str, name: str, experiment: str, told: Mapping[s
             annotations[revision_configmap.DIGEST] = told["digest"]
         if _write_revisions(api, namespace, name, experiment, known, revision_configmap.write(kept), annotations):
             return
-    raise ClusterError(f"ConfigMap {name} in namespace {namespace} changes faster than a revision can be added: try again")
+    raise KubeError(f"ConfigMap {name} in namespace {namespace} changes faster than a revision can be added: try again")
 
 
 def _write_revisions(
-    api: Api,
+    api: KubeClient,
     namespace: str,
     name: str,
     experiment: str,
@@ -267,11 +267,11 @@ def _write_revisions(
     return True
 
 
-def _user(api: Api) -> str:
+def _user(api: KubeClient) -> str:
     """Who this is: to the server, and on which machine."""
     try:
         body = {"apiVersion": kinds.SUBJECT_REVIEW.version, "kind": kinds.SUBJECT_REVIEW.kind}
         answer = api.create(kinds.SUBJECT_REVIEW, None, body)
-        return f"{answer['status']['userInfo']['username']} ({who()})"
-    except (NotFound, Forbidden, Refused, KeyError):
-        return who()
+        return f"{answer['status']['userInfo']['username']} ({current_user()})"
+    except (NotFound, Forbidden, ApiError, KeyError):
+        return current_user()

@@ -8,19 +8,19 @@ from cronjobs.objects import labels
 from cronjobs.objects.config_maps import revisions_name
 from scheduler import VERSION
 from scheduler.kube import objects
-from scheduler.kube.client import Api
+from scheduler.kube.client import KubeClient
 from scheduler.kube.objects import Object
 from scheduler.sync import planner, prune
-from scheduler.sync.plan import KILL_RUNNING, PRUNE, RECORD, Action, Plan, Refusal
+from scheduler.sync.plan import KILL_RUNNING, PRUNE, RECORD, Action, Refusal, SyncPlan
 
 
-def plan_removal(api: Api, namespace: str, experiment: str, purge: bool) -> Plan:
+def plan_removal(api: KubeClient, namespace: str, experiment: str, purge: bool) -> SyncPlan:
     """The removal of an experiment's CronJobs and own Jobs, of snapshots that nothing names then, and with ``purge`` of its
     revisions."""
-    found = objects.read(api, namespace, [])
+    found = objects.read_namespace_objects(api, namespace, [])
     gone = [each for each in found.cronjobs.values() if each["metadata"]["labels"].get(labels.INSTANCE) == experiment]
     jobs = objects.jobs(api, namespace, selector=f"{labels.INSTANCE}={experiment}")
-    unfinished = [job for job in objects.jobs(api, namespace, "status.successful=0") if not objects.ended(job)]
+    unfinished = [job for job in objects.jobs(api, namespace, "status.successful=0") if not objects.has_ended(job)]
     refusals: list[Refusal] = []
     notes: list[str] = []
     actions = prune.prune_cronjobs(gone, unfinished, refusals)
@@ -35,7 +35,7 @@ def plan_removal(api: Api, namespace: str, experiment: str, purge: bool) -> Plan
         others = [job for job in unfinished if job["metadata"]["name"] not in going]
         actions += prune.prune_maps(found, kept, set(), lambda: others, notes)
     actions += _revisions(found.configmaps, namespace, experiment, purge, bool(gone))
-    return Plan(
+    return SyncPlan(
         VERSION,
         api.access.server,
         api.access.context,
@@ -49,7 +49,7 @@ def plan_removal(api: Api, namespace: str, experiment: str, purge: bool) -> Plan
 
 def _job(job: Object, refusals: list[Refusal]) -> Action:
     metadata = job["metadata"]
-    running = () if objects.ended(job) else (metadata["name"],)
+    running = () if objects.has_ended(job) else (metadata["name"],)
     if running:
         refusals.append(Refusal(f"Job {metadata['name']} is running", KILL_RUNNING))
     named = metadata["labels"]

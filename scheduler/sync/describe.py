@@ -10,14 +10,14 @@ import msgspec
 
 from cronjobs.objects import labels
 from scheduler.sync.diff import ABSENT, Change
-from scheduler.sync.plan import CHANGE, CREATE, PRUNE, RECORD, Action, Plan
+from scheduler.sync.plan import CHANGE, CREATE, PRUNE, RECORD, Action, SyncPlan
 
 _SIGNS = {CREATE: "+", CHANGE: "~", PRUNE: "-", RECORD: "*"}
 _LONGEST = 100
 _HASH = re.compile("[0-9a-f]{64}")
 
 
-def lines(plan: Plan, allowed: frozenset[str] = frozenset()) -> Iterator[str]:
+def lines(plan: SyncPlan, allowed: frozenset[str] = frozenset()) -> Iterator[str]:
     """The plan for people; what the flags ``allowed`` lift is not refused."""
     for action in plan.actions:
         yield f"{_SIGNS[action.verb]} {title(action, many=len(plan.namespaces) > 1)}"
@@ -86,7 +86,7 @@ def inner(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
         yield path, old, new
 
 
-def summary(plan: Plan) -> str:
+def summary(plan: SyncPlan) -> str:
     counts = {verb: sum(1 for action in plan.actions if action.verb == verb) for verb in (CREATE, CHANGE, PRUNE)}
     if not plan.actions and not plan.unchanged:
         return "nothing to do"
@@ -106,7 +106,7 @@ def value(found: Any) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
-def as_json(plan: Plan) -> str:
+def as_json(plan: SyncPlan) -> str:
     """The plan for programs."""
     told = msgspec.to_builtins(plan)
     for action in told["actions"]:

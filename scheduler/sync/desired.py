@@ -5,19 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from cronjobs.experiment import Experiment
 from cronjobs.objects import cronjob, labels, volumes
 from cronjobs.objects.config_maps import mounted
-from cronjobs.tasks import Context
+from cronjobs.tasks import ExperimentContext
 from scheduler.errors import CronsembleError
 from scheduler.snapshots.program import build_program
-from scheduler.snapshots.user_code import user_code
-from scheduler.sync.planner import Wanted
-
-if TYPE_CHECKING:
-    pass
+from scheduler.snapshots.user_code import build_user_code
+from scheduler.sync.planner import DesiredState
 
 Objects = list[dict[str, Any]]
 T = TypeVar("T")
@@ -29,8 +26,8 @@ def desired(experiments: Iterable[Experiment]) -> Objects:
     digest = hashlib.sha256(program).hexdigest()
 
     def build(experiment: Experiment) -> Objects:
-        code = user_code(experiment)
-        context = Context(experiment, digest, hashlib.sha256(code).hexdigest() if code else "")
+        code = build_user_code(experiment)
+        context = ExperimentContext(experiment, digest, hashlib.sha256(code).hexdigest() if code else "")
         return cronjob.desired(context, program, code)
 
     found: dict[tuple[str, ...], dict[str, Any]] = {}
@@ -57,14 +54,14 @@ def _each(experiments: Iterable[Experiment], build: Callable[[Experiment], list[
     for experiment in experiments:
         try:
             found += build(experiment)
-        except volumes.Unbuildable as error:
+        except volumes.ObjectsError as error:
             problems += [f"{experiment.path}: {problem}" for problem in error.problems]
     if problems:
         raise CronsembleError("\n".join(problems))
     return found
 
 
-def wanted(placed: list[Experiment]) -> list[Wanted]:
+def desired_states(placed: list[Experiment]) -> list[DesiredState]:
     """What these experiments need of a cluster, by experiment; raises CronsembleError where one cannot run there."""
     cronjobs: dict[tuple[str, str], list[dict[str, Any]]] = {}
     maps = {}
@@ -80,9 +77,9 @@ def wanted(placed: list[Experiment]) -> list[Wanted]:
         own = cronjobs.get((space, experiment.name), [])
         named = {name for each in own for name in mounted(each["spec"]["jobTemplate"]["spec"]["template"]["spec"])}
         held = [maps[space, name] for name in sorted(named) if (space, name) in maps]
-        needs = volumes.security(experiment)
+        needs = volumes.pod_security(experiment)
         notes = tuple(f"{experiment.path}: {note}" for note in absent_data(experiment))
-        found.append(Wanted(experiment.name, space, (*held, *own), needs.level, needs.reason, notes))
+        found.append(DesiredState(experiment.name, space, (*held, *own), needs.level, needs.reason, notes))
     return found
 
 

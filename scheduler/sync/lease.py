@@ -13,10 +13,10 @@ import msgspec
 
 from cronjobs.objects import labels
 from jobs.store.process_identity import is_alive, process_identity
-from scheduler.identity import who
+from scheduler.identity import current_user
 from scheduler.kube import kinds
-from scheduler.kube.client import Api
-from scheduler.kube.errors import ClusterError, Conflict, NotFound
+from scheduler.kube.client import KubeClient
+from scheduler.kube.errors import Conflict, KubeError, NotFound
 
 NAME = "cronsemble-sync"
 SECONDS = 60
@@ -24,20 +24,20 @@ PROCESS = "cronsemble.io/process"
 """Annotation: who the holder's process is, so that one that died on this machine need not be waited for."""
 
 
-class Held(ClusterError):
+class LeaseHeld(KubeError):
     """Another sync holds the Lease."""
 
 
-class Lost(ClusterError):
+class LeaseLost(KubeError):
     """The Lease that we held is another's now."""
 
 
 class Lease:
     """Taken by ``take``, shown to be still ours by ``check``, given back by ``release``."""
 
-    def __init__(self, api: Api, namespace: str) -> None:
+    def __init__(self, api: KubeClient, namespace: str) -> None:
         self._api, self.namespace = api, namespace
-        self._holder = f"{who()}:{os.getpid()}"
+        self._holder = f"{current_user()}:{os.getpid()}"
         self._lease: dict[str, Any] | None = None
 
     def take(self, wait: float, say: Callable[[str], None]) -> None:
@@ -47,7 +47,7 @@ class Lease:
             try:
                 self._try()
                 return
-            except Held as error:
+            except LeaseHeld as error:
                 if time.monotonic() >= deadline:
                     raise
                 if not told:
@@ -66,13 +66,15 @@ class Lease:
             if found and holder == self._holder:
                 self._lease = found
                 return
-            raise Lost(f"namespace {self.namespace}: {holder} has taken the Lease {NAME}: nothing more is changed") from error
+            raise LeaseLost(
+                f"namespace {self.namespace}: {holder} has taken the Lease {NAME}: nothing more is changed"
+            ) from error
 
     def release(self) -> None:
         """Give it back; a Lease that is not ours any more is left alone."""
         if self._lease is None:
             return
-        with contextlib.suppress(ClusterError, KeyboardInterrupt):  # It runs out by itself.
+        with contextlib.suppress(KubeError, KeyboardInterrupt):  # It runs out by itself.
             self._write(self._lease, holder="")
         self._lease = None
 
@@ -92,14 +94,14 @@ class Lease:
             except Conflict as error:
                 found = self._read()
                 if found is None or found["spec"].get("holderIdentity") != self._holder:
-                    raise Held(f"namespace {self.namespace}: another sync has just begun: try again") from error
+                    raise LeaseHeld(f"namespace {self.namespace}: another sync has just begun: try again") from error
                 self._lease = found
                 return
         spec = found.get("spec") or {}
         holder = spec.get("holderIdentity") or ""
         left = self._left(found)
         if holder and holder != self._holder and left > 0 and self._lives(found):
-            raise Held(
+            raise LeaseHeld(
                 f"namespace {self.namespace}: {holder} is syncing it (Lease {NAME}, for {left:.0f} s more unless renewed): "
                 "wait with --wait 2m, or try again"
             )
@@ -110,7 +112,7 @@ class Lease:
             if again is not None and again["spec"].get("holderIdentity") == self._holder:
                 self._lease = again
                 return  # It was written, and only the answer lost.
-            raise Held(f"namespace {self.namespace}: another sync has just begun: try again") from error
+            raise LeaseHeld(f"namespace {self.namespace}: another sync has just begun: try again") from error
 
     def _read(self) -> dict[str, Any] | None:
         try:

@@ -8,16 +8,20 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cronjobs.fire_times import fires, schedule
-from cronjobs.fire_times.missed import due
-from scheduler.kube.objects import last
-from scheduler.sync.plan import Fires
+from cronjobs.fire_times.missed import most_recent_missed
+from scheduler.kube.objects import last_schedule_time
+from scheduler.sync.plan import FireTimes
 
 
-def forecast(live: Mapping[str, Any] | None, spec: Mapping[str, Any], now: datetime) -> Fires:
+def fire_times(live: Mapping[str, Any] | None, spec: Mapping[str, Any], now: datetime) -> FireTimes:
     """Of a CronJob that gets this spec; ``live`` is None for a new one."""
     if live is None:
-        return Fires(None, next_fire(spec, now, now))
-    return Fires(next_fire(live["spec"], now, last(live)), next_fire(spec, now, last(live)), _latent(live, spec, now))
+        return FireTimes(None, next_fire(spec, now, now))
+    return FireTimes(
+        next_fire(live["spec"], now, last_schedule_time(live)),
+        next_fire(spec, now, last_schedule_time(live)),
+        _latent(live, spec, now),
+    )
 
 
 def next_fire(spec: Mapping[str, Any], now: datetime, anchor: datetime) -> str | None:
@@ -27,14 +31,14 @@ def next_fire(spec: Mapping[str, Any], now: datetime, anchor: datetime) -> str |
     except schedule.ScheduleError:
         return None
     if found.every is not None:
-        return next((iso(each) for each in fires.fires(found, "UTC", anchor) if each > now), None)
+        return next((format_time(each) for each in fires.fires(found, "UTC", anchor) if each > now), None)
     # Fire times are whole minutes: every instant of a minute has the same next one.
     return _after(spec["schedule"], spec.get("timeZone") or "UTC", now.replace(second=0, microsecond=0))
 
 
 @functools.lru_cache(maxsize=8192)
 def _after(expression: str, timezone: str, minute: datetime) -> str | None:
-    return next((iso(each) for each in fires.fires(schedule.parse(expression), timezone, minute)), None)
+    return next((format_time(each) for each in fires.fires(schedule.parse(expression), timezone, minute)), None)
 
 
 def _latent(live: Mapping[str, Any], spec: Mapping[str, Any], now: datetime) -> str | None:
@@ -44,11 +48,11 @@ def _latent(live: Mapping[str, Any], spec: Mapping[str, Any], now: datetime) -> 
         return None
     zone, deadline = spec.get("timeZone") or "UTC", spec.get("startingDeadlineSeconds")
     try:
-        found = due(schedule.parse(spec["schedule"]), zone, last(live), now, deadline)
+        found = most_recent_missed(schedule.parse(spec["schedule"]), zone, last_schedule_time(live), now, deadline)
     except schedule.ScheduleError:
         return None
-    return iso(found.time) if found.time else None
+    return format_time(found.time) if found.time else None
 
 
-def iso(moment: datetime) -> str:
+def format_time(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

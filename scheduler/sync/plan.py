@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from scheduler.kube.errors import ClusterError
+from scheduler.kube.errors import KubeError
 from scheduler.sync.diff import Change
 
 FORMAT = 1
@@ -16,7 +16,7 @@ ALLOW_EMPTY, KILL_RUNNING, DOWNGRADE = "--allow-empty", "--kill-running", "--dow
 FORCE, CREATE_NAMESPACE = "--force-conflicts", "--create-namespace"
 
 
-class Fires(msgspec.Struct, frozen=True):
+class FireTimes(msgspec.Struct, frozen=True):
     """The next fire time of a changed schedule before and after (UTC, ISO 8601; null for never)."""
 
     before: str | None
@@ -43,7 +43,7 @@ class Action(msgspec.Struct, frozen=True):
     uid: str = ""
     seen: str = ""
     """The fingerprint of the live object's fields that we say or own; empty for one that is not there."""
-    fires: Fires | None = None
+    fires: FireTimes | None = None
     running: tuple[str, ...] = ()
     """Unfinished Jobs of the object."""
 
@@ -59,7 +59,7 @@ class Refusal(msgspec.Struct, frozen=True):
     flag: str = ""
 
 
-class Plan(msgspec.Struct, frozen=True):
+class SyncPlan(msgspec.Struct, frozen=True):
     tool: str
     server: str
     context: str
@@ -77,7 +77,7 @@ class Plan(msgspec.Struct, frozen=True):
         """The refusals that these flags do not lift."""
         return [refusal for refusal in self.refusals if refusal.flag not in allowed]
 
-    def same_work(self, other: Plan) -> bool:
+    def same_work(self, other: SyncPlan) -> bool:
         """Whether both do the same to what they found in the same state."""
         return [_work(action) for action in self.actions] == [_work(action) for action in other.actions]
 
@@ -86,21 +86,21 @@ def _work(action: Action) -> tuple[Any, ...]:
     return (*action.key, action.seen, action.changes, action.force, action.running if action.verb == PRUNE else ())
 
 
-def save(plan: Plan, path: Path) -> None:
+def save(plan: SyncPlan, path: Path) -> None:
     """Write the plan to a file that only its owner may read."""
     path.touch(0o600)
     path.write_bytes(msgspec.json.encode(plan))
 
 
-def load(path: Path) -> Plan:
+def load(path: Path) -> SyncPlan:
     """The plan of a file; raises ClusterError for anything else."""
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ClusterError(f"--plan {path}: {error.strerror}") from error
+        raise KubeError(f"--plan {path}: {error.strerror}") from error
     try:
         if (found := msgspec.json.decode(data, type=dict)).get("format") != FORMAT:
-            raise ClusterError(f"--plan {path}: a plan of format {found.get('format')}: make it anew with this version")
-        return msgspec.json.decode(data, type=Plan)
+            raise KubeError(f"--plan {path}: a plan of format {found.get('format')}: make it anew with this version")
+        return msgspec.json.decode(data, type=SyncPlan)
     except msgspec.DecodeError as error:
-        raise ClusterError(f"--plan {path}: not a plan: `cronsemble plan --out {path}` writes one") from error
+        raise KubeError(f"--plan {path}: not a plan: `cronsemble plan --out {path}` writes one") from error

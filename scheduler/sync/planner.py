@@ -14,7 +14,7 @@ from cronjobs.objects.config_maps import revisions_name
 from cronjobs.revisions import revisions
 from scheduler.kube import managed_fields, revision_configmap
 from scheduler.kube.managed_fields import OURS, SUSPEND
-from scheduler.kube.objects import Live, Namespace, Object
+from scheduler.kube.objects import NamespaceObjects, NamespaceState, Object
 from scheduler.sync import prune, warnings
 from scheduler.sync.diff import Change, compare, fingerprint
 from scheduler.sync.plan import (
@@ -27,13 +27,13 @@ from scheduler.sync.plan import (
     PRUNE,
     RECORD,
     Action,
-    Plan,
     Refusal,
+    SyncPlan,
 )
 
 
 @dataclass(frozen=True)
-class Wanted:
+class DesiredState:
     """One experiment in one namespace: its objects, and the Pod Security level that its pods need."""
 
     experiment: str
@@ -49,17 +49,17 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class NamespaceContext:
     """What only a sync with something to do must know of a namespace; each is asked for once and only if needed."""
 
-    namespace: Callable[[], Namespace] = Namespace
+    namespace: Callable[[], NamespaceState] = NamespaceState
     unfinished: Callable[[], list[Object]] = list
     strangers: Callable[[str], Mapping[str, str]] = lambda kind: {}
     configmap: Callable[[str], Mapping[str, Any]] = lambda name: {}
 
 
 @dataclass
-class Draft:
+class PlanBuilder:
     """A plan in the making."""
 
     tool: str
@@ -76,26 +76,26 @@ class Draft:
 
 
 def make_plan(
-    wanted: Iterable[Wanted],
-    lives: Mapping[str, Live],
-    around: Mapping[str, Surroundings],
+    wanted: Iterable[DesiredState],
+    lives: Mapping[str, NamespaceObjects],
+    around: Mapping[str, NamespaceContext],
     *,
     tool: str,
     server: str,
     context: str,
     now: datetime,
     force: bool = False,
-) -> Plan:
+) -> SyncPlan:
     """What a sync of these experiments does; ``force`` takes fields that others own."""
     experiments = list(wanted)
-    draft = Draft(tool, now, force)
+    draft = PlanBuilder(tool, now, force)
     for namespace in dict.fromkeys(each.namespace for each in experiments):
         _namespace([each for each in experiments if each.namespace == namespace], lives[namespace], around[namespace], draft)
     order = {CREATE: 0, CHANGE: 0, PRUNE: 2, RECORD: 3}
     kinds = {"Namespace": 0, "ConfigMap": 1, "CronJob": 2}
     reverse = {"CronJob": 0, "ConfigMap": 1}
     draft.actions.sort(key=lambda a: (order[a.verb], (reverse if a.verb == PRUNE else kinds)[a.kind]))
-    return Plan(
+    return SyncPlan(
         tool=tool,
         server=server,
         context=context,
@@ -109,7 +109,7 @@ def make_plan(
     )
 
 
-def _namespace(wanted: list[Wanted], live: Live, around: Surroundings, draft: Draft) -> None:
+def _namespace(wanted: list[DesiredState], live: NamespaceObjects, around: NamespaceContext, draft: PlanBuilder) -> None:
     before = len(draft.actions)
     desired = {(each["kind"], each["metadata"]["name"]): each for one in wanted for each in one.objects}
     for key, body in desired.items():
@@ -123,12 +123,12 @@ def _namespace(wanted: list[Wanted], live: Live, around: Surroundings, draft: Dr
     for one in wanted:
         _record(one, live, draft)
         draft.notes += one.notes
-    draft.notes += warnings.undeclared({one.experiment for one in wanted}, live)
+    draft.notes += warnings.undeclared_experiments({one.experiment for one in wanted}, live)
     if len(draft.actions) > before:
         _check_namespace(wanted, live.namespace, around.namespace(), draft)
 
 
-def _create(body: Object, around: Surroundings, draft: Draft) -> None:
+def _create(body: Object, around: NamespaceContext, draft: PlanBuilder) -> None:
     kind, name, namespace = body["kind"], body["metadata"]["name"], body["metadata"]["namespace"]
     if stranger := around.strangers(kind).get(name):
         draft.refuse(
@@ -140,7 +140,7 @@ def _create(body: Object, around: Surroundings, draft: Draft) -> None:
     draft.actions.append(_with_fires(action, None, body, draft))
 
 
-def _compare(body: Object, live: Object, around: Surroundings, draft: Draft) -> None:
+def _compare(body: Object, live: Object, around: NamespaceContext, draft: PlanBuilder) -> None:
     kind, name = body["kind"], body["metadata"]["name"]
     owners = managed_fields.ownerships(live["metadata"])
     theirs = live["metadata"]["labels"].get(labels.INSTANCE)
@@ -162,7 +162,7 @@ def _compare(body: Object, live: Object, around: Surroundings, draft: Draft) -> 
     else:
         ours = managed_fields.merged([owned, kubectl]) if draft.force else owned
         changes = compare(body, live, ours)
-        draft.notes += warnings.left_alone(body, live, None if draft.force else kubectl)
+        draft.notes += warnings.fields_left_alone(body, live, None if draft.force else kubectl)
     if not changes:
         draft.unchanged += 1
         return
@@ -184,7 +184,7 @@ def _compare(body: Object, live: Object, around: Surroundings, draft: Draft) -> 
     draft.actions.append(_with_fires(action, live, body, draft))
 
 
-def _compare_map(body: Object, live: Object, around: Surroundings) -> list[Change] | None:
+def _compare_map(body: Object, live: Object, around: NamespaceContext) -> list[Change] | None:
     """The changes of a snapshot's ConfigMap; None where its content is another's."""
     (key,) = body["binaryData"]
     owned = managed_fields.owned_by(live["metadata"], OURS)
@@ -202,7 +202,11 @@ def _owners(change: Change, owners: list[managed_fields.Ownership]) -> Change:
 
 
 def _prune_cronjobs(
-    wanted: list[Wanted], live: Live, desired: Mapping[tuple[str, str], Object], around: Surroundings, draft: Draft
+    wanted: list[DesiredState],
+    live: NamespaceObjects,
+    desired: Mapping[tuple[str, str], Object],
+    around: NamespaceContext,
+    draft: PlanBuilder,
 ) -> None:
     names = {one.experiment for one in wanted}
     gone = [
@@ -219,14 +223,16 @@ def _prune_cronjobs(
         draft.actions += prune.prune_cronjobs(gone, around.unfinished(), draft.refusals)
 
 
-def _prune_maps(live: Live, desired: Mapping[tuple[str, str], Object], around: Surroundings, draft: Draft) -> None:
+def _prune_maps(
+    live: NamespaceObjects, desired: Mapping[tuple[str, str], Object], around: NamespaceContext, draft: PlanBuilder
+) -> None:
     pruned = {action.name for action in draft.actions if action.verb == PRUNE and action.namespace == live.namespace}
     kept = [desired.get(("CronJob", name), each) for name, each in live.cronjobs.items() if name not in pruned]
     wanted = {name for kind, name in desired if kind == "ConfigMap"}
     draft.actions += prune.prune_maps(live, kept, wanted, around.unfinished, draft.notes)
 
 
-def _record(one: Wanted, live: Live, draft: Draft) -> None:
+def _record(one: DesiredState, live: NamespaceObjects, draft: PlanBuilder) -> None:
     """A revision, where what is recorded is not what will be."""
     name = revisions_name(one.experiment)
     known = live.configmaps.get(name)
@@ -270,7 +276,7 @@ def next_revision(known: Object | None) -> int:
     return int(annotations.get(revision_configmap.NUMBER, "0")) + 1
 
 
-def _check_namespace(wanted: list[Wanted], name: str, found: Namespace, draft: Draft) -> None:
+def _check_namespace(wanted: list[DesiredState], name: str, found: NamespaceState, draft: PlanBuilder) -> None:
     if not found.exists:
         draft.actions.insert(0, Action(CREATE, "Namespace", name, name))
         draft.refuse(f"namespace {name} does not exist: kubectl create namespace {name}", CREATE_NAMESPACE)
@@ -279,16 +285,16 @@ def _check_namespace(wanted: list[Wanted], name: str, found: Namespace, draft: D
         draft.notes += warnings.pod_security(one.experiment, name, found.enforced, one.level, one.level_reason)
 
 
-def _with_fires(action: Action, live: Object | None, body: Object, draft: Draft) -> Action:
+def _with_fires(action: Action, live: Object | None, body: Object, draft: PlanBuilder) -> Action:
     if body["kind"] != "CronJob":
         return action
     timed = any(change.path in (("spec", "schedule"), ("spec", "timeZone")) for change in action.changes)
     if live is not None and not timed:
         return action
     # With nothing to do nobody needs fire times: their import takes as long as a page of the list.
-    from scheduler.sync.next_fire import forecast
+    from scheduler.sync.next_fire import fire_times
 
-    return msgspec.structs.replace(action, fires=forecast(live, body["spec"], draft.now))
+    return msgspec.structs.replace(action, fires=fire_times(live, body["spec"], draft.now))
 
 
 def _action(verb: str, body: Object, **more: Any) -> Action:

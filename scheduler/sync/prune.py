@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from cronjobs.objects import labels
 from cronjobs.objects.config_maps import mounted
-from scheduler.kube.objects import Live, Object
+from scheduler.kube.objects import NamespaceObjects, Object
 from scheduler.sync.diff import fingerprint
 from scheduler.sync.plan import KILL_RUNNING, PRUNE, Action, Refusal
 
@@ -40,7 +40,7 @@ def prune_cronjobs(gone: list[Object], unfinished: list[Object], refusals: list[
 
 
 def prune_maps(
-    live: Live, cronjobs: Iterable[Object], wanted: set[str], unfinished: Callable[[], list[Object]], notes: list[str]
+    live: NamespaceObjects, cronjobs: Iterable[Object], wanted: set[str], unfinished: Callable[[], list[Object]], notes: list[str]
 ) -> list[Action]:
     """The removal of snapshots that nothing names: no CronJob that stays and no unfinished Job."""
     snapshots = (labels.PROGRAM, labels.CODE)

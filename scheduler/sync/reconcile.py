@@ -14,14 +14,14 @@ import msgspec
 from cronjobs.experiment import Experiment
 from scheduler import VERSION
 from scheduler.kube import kinds, managed_fields, objects, revision_configmap
-from scheduler.kube.client import Api
-from scheduler.kube.errors import ClusterError
-from scheduler.kube.objects import Live
+from scheduler.kube.client import KubeClient
+from scheduler.kube.errors import KubeError
+from scheduler.kube.objects import NamespaceObjects
 from scheduler.sync import planner
-from scheduler.sync.desired import wanted
+from scheduler.sync.desired import desired_states
 from scheduler.sync.diff import fingerprint
-from scheduler.sync.plan import CHANGE, CREATE, PRUNE, RECORD, Action, Plan
-from scheduler.sync.planner import Surroundings, Wanted
+from scheduler.sync.plan import CHANGE, CREATE, PRUNE, RECORD, Action, SyncPlan
+from scheduler.sync.planner import DesiredState, NamespaceContext
 
 if TYPE_CHECKING:
     from scheduler.sync.lease import Lease
@@ -30,19 +30,19 @@ OLDEST = (1, 27)
 """The first minor version whose CronJobs have a time zone for sure."""
 
 
-class Stale(ClusterError):
+class StalePlan(KubeError):
     """The cluster is not as the plan saw it."""
 
 
 @dataclass
-class Session:
+class Reconciler:
     """One cluster and what it should hold."""
 
-    api: Api
+    api: KubeClient
     experiments: list[Experiment]
     force: bool = False
-    wanted: list[Wanted] = field(init=False)
-    lives: dict[str, Live] = field(default_factory=dict, init=False)
+    wanted: list[DesiredState] = field(init=False)
+    lives: dict[str, NamespaceObjects] = field(default_factory=dict, init=False)
     """What the latest plan was made of."""
     _checked: bool = field(default=False, init=False)
     _ahead: threading.Thread | None = field(default=None, init=False)
@@ -52,9 +52,9 @@ class Session:
         # The server lists while the objects are built.
         self._ahead = threading.Thread(target=self._read_ahead, daemon=True)
         self._ahead.start()
-        self.wanted = wanted(self.experiments)
+        self.wanted = desired_states(self.experiments)
 
-    def plan(self) -> Plan:
+    def plan(self) -> SyncPlan:
         """Read the cluster and plan; nothing is changed."""
         ahead, self._ahead = self._ahead, None
         if ahead is None:
@@ -66,7 +66,7 @@ class Session:
         plan = planner.make_plan(
             self.wanted,
             self.lives,
-            {name: surroundings(self.api, name) for name in self.lives},
+            {name: namespace_context(self.api, name) for name in self.lives},
             tool=VERSION,
             server=self.api.access.server,
             context=self.api.access.context,
@@ -94,31 +94,33 @@ class Session:
 
     def _read(self) -> None:
         spaces = self.namespaces
-        found = objects.in_parallel(*(functools.partial(objects.read, self.api, *space) for space in spaces.items()))
+        found = objects.in_parallel(
+            *(functools.partial(objects.read_namespace_objects, self.api, *space) for space in spaces.items())
+        )
         self.lives = dict(zip(spaces, found, strict=True))
 
 
-def check_version(api: Api) -> None:
+def check_version(api: KubeClient) -> None:
     major, minor = found = api.version()
     if found < OLDEST:
         needed = ".".join(map(str, OLDEST))
-        raise ClusterError(
+        raise KubeError(
             f"{api.access.server} is Kubernetes {major}.{minor}, whose CronJobs have no time zone: {needed} is needed"
         )
 
 
-def surroundings(api: Api, namespace: str) -> Surroundings:
+def namespace_context(api: KubeClient, namespace: str) -> NamespaceContext:
     """Asks for each thing once, and only if it is wanted."""
-    return Surroundings(
+    return NamespaceContext(
         functools.cache(lambda: objects.read_namespace(api, namespace)),
         functools.cache(lambda: objects.unfinished_jobs(api, namespace)),
-        functools.cache(lambda kind: objects.strangers(api, kinds.KINDS[kind], namespace)),
+        functools.cache(lambda kind: objects.foreign_names(api, kinds.KINDS[kind], namespace)),
         lambda name: api.get(kinds.CONFIGMAP, namespace, name),
     )
 
 
 @contextmanager
-def leases(api: Api, namespaces: Iterable[str], wait: float, say: Callable[[str], None]) -> Iterator[dict[str, Lease]]:
+def leases(api: KubeClient, namespaces: Iterable[str], wait: float, say: Callable[[str], None]) -> Iterator[dict[str, Lease]]:
     """The Leases of these namespaces, in one order for all so that no two wait for each other."""
     # Not needed when there is nothing to do, which must take no time.
     from scheduler.sync.lease import Lease
@@ -132,26 +134,26 @@ def leases(api: Api, namespaces: Iterable[str], wait: float, say: Callable[[str]
         yield held
 
 
-def touched(plan: Plan) -> set[str]:
+def changed_namespaces(plan: SyncPlan) -> set[str]:
     return {action.namespace for action in plan.actions}
 
 
-def without_namespaces(plan: Plan) -> tuple[list[Action], Plan]:
+def without_namespaces(plan: SyncPlan) -> tuple[list[Action], SyncPlan]:
     """A plan's namespaces, which must be there before a Lease can be, and the rest of it."""
     first = [action for action in plan.actions if action.kind == "Namespace"]
     return first, msgspec.structs.replace(plan, actions=tuple(action for action in plan.actions if action.kind != "Namespace"))
 
 
-def check_saved(api: Api, plan: Plan) -> None:
+def check_saved(api: KubeClient, plan: SyncPlan) -> None:
     """Raise Stale if anything that a saved plan touches is not as it was seen."""
     if plan.server != api.access.server:
-        raise Stale(f"the plan is for {plan.server}, this is {api.access.server}: use the context that it was made with")
+        raise StalePlan(f"the plan is for {plan.server}, this is {api.access.server}: use the context that it was made with")
     if plan.tool != VERSION:
-        raise Stale(f"the plan was made by cronsemble {plan.tool}, this is {VERSION}: make it anew")
+        raise StalePlan(f"the plan was made by cronsemble {plan.tool}, this is {VERSION}: make it anew")
     stale: list[str] = []
-    for namespace in sorted(touched(plan)):
-        found = objects.read(api, namespace, [])
-        around = surroundings(api, namespace)
+    for namespace in sorted(changed_namespaces(plan)):
+        found = objects.read_namespace_objects(api, namespace, [])
+        around = namespace_context(api, namespace)
         stale += [
             f"{action.kind} {action.name}"
             for action in plan.actions
@@ -159,10 +161,10 @@ def check_saved(api: Api, plan: Plan) -> None:
         ]
     if stale:
         shown = ", ".join(stale[:5]) + (f" and {len(stale) - 5} more" if len(stale) > 5 else "")
-        raise Stale(f"the plan is stale: {shown} changed since it was made: plan again")
+        raise StalePlan(f"the plan is stale: {shown} changed since it was made: plan again")
 
 
-def _moved(action: Action, found: Live, around: Surroundings) -> bool:
+def _moved(action: Action, found: NamespaceObjects, around: NamespaceContext) -> bool:
     if action.kind == "Namespace":
         return False
     if action.verb == RECORD:

@@ -7,18 +7,18 @@ from datetime import datetime
 from typing import Any
 
 from cronjobs.objects import labels
-from scheduler.history.observed_runs import Seen
+from scheduler.history.observed_runs import ObservedJob
 from scheduler.kube import managed_fields, objects
-from scheduler.kube.objects import Live, Object
+from scheduler.kube.objects import NamespaceObjects, Object
 from scheduler.sync import next_fire
-from scheduler.sync.plan import CHANGE, CREATE, PRUNE, Plan
+from scheduler.sync.plan import CHANGE, CREATE, PRUNE, SyncPlan
 
 COLUMNS = ("experiment", "task", "schedule", "timezone", "suspended", "last", "result", "next", "running", "drift", "reason")
 _SLOT = "batch.kubernetes.io/cronjob-scheduled-timestamp"
 
 
 def rows(
-    plan: Plan, lives: Mapping[str, Live], jobs: Iterable[Object], seen: Iterable[Seen], now: datetime
+    plan: SyncPlan, lives: Mapping[str, NamespaceObjects], jobs: Iterable[Object], seen: Iterable[ObservedJob], now: datetime
 ) -> list[dict[str, Any]]:
     """A row for each task on the cluster or in the configuration, with the keys of COLUMNS; times in UTC, ISO 8601.
 
@@ -54,11 +54,13 @@ def _task(thing: Object) -> tuple[str, ...]:
     return (metadata["namespace"], metadata["labels"].get(labels.INSTANCE, ""), metadata["labels"].get(labels.TASK, ""))
 
 
-def _row(cronjob: Object, jobs: list[Object], hand: list[Object], seen: Mapping[str, Seen], now: datetime) -> dict[str, Any]:
+def _row(
+    cronjob: Object, jobs: list[Object], hand: list[Object], seen: Mapping[str, ObservedJob], now: datetime
+) -> dict[str, Any]:
     spec, status, named = cronjob["spec"], cronjob["status"], cronjob["metadata"]["labels"]
     suspended = bool(spec.get("suspend"))
     # Runs by hand are at work as well, but say nothing of how the schedule fares.
-    running = sorted(job["metadata"]["name"] for job in [*jobs, *hand] if not objects.ended(job))
+    running = sorted(job["metadata"]["name"] for job in [*jobs, *hand] if not objects.has_ended(job))
     return {
         "experiment": named.get(labels.INSTANCE, ""),
         "task": named.get(labels.TASK, ""),
@@ -67,15 +69,15 @@ def _row(cronjob: Object, jobs: list[Object], hand: list[Object], seen: Mapping[
         "suspended": suspended_by(cronjob) if suspended else "",
         "last": status.get("lastScheduleTime"),
         "result": _result(jobs, status),
-        "next": None if suspended else next_fire.next_fire(spec, now, objects.last(cronjob)),
+        "next": None if suspended else next_fire.next_fire(spec, now, objects.last_schedule_time(cronjob)),
         "running": running,
         "reason": _reason(jobs, seen),
     }
 
 
-def _reason(jobs: list[Object], seen: Mapping[str, Seen]) -> str:
+def _reason(jobs: list[Object], seen: Mapping[str, ObservedJob]) -> str:
     """What those at work do, else why the newest failed."""
-    alive = [job for job in jobs if not objects.ended(job)]
+    alive = [job for job in jobs if not objects.has_ended(job)]
     newest = [max(jobs, key=_began)] if jobs else []
     told = (seen.get(job["metadata"]["uid"]) for job in sorted(alive, key=_began) or newest)
     return "; ".join(each.reason for each in told if each is not None and each.reason)
@@ -89,11 +91,11 @@ def suspended_by(cronjob: Object) -> str:
 
 
 def _result(jobs: list[Object], status: Mapping[str, Any]) -> str:
-    over = [job for job in jobs if objects.ended(job)]
+    over = [job for job in jobs if objects.has_ended(job)]
     if not over:
         return "succeeded" if status.get("lastSuccessfulTime") else ""
     newest = max(over, key=_began)
-    if objects.ended(newest) == "Complete":
+    if objects.has_ended(newest) == "Complete":
         return "succeeded"
     reason = next((each.get("reason", "") for each in newest["status"]["conditions"] if each["type"] == "Failed"), "")
     return f"failed ({reason})" if reason else "failed"

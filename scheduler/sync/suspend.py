@@ -10,38 +10,38 @@ from cronjobs.objects.config_maps import revisions_name
 from jobs.contract import ENSEMBLE_TASK, member_task
 from scheduler import VERSION
 from scheduler.kube import kinds, objects
-from scheduler.kube.client import Api
-from scheduler.kube.errors import ClusterError
+from scheduler.kube.client import KubeClient
+from scheduler.kube.errors import KubeError
 from scheduler.kube.objects import Object
 from scheduler.sync import apply
 
 
-def choose(api: Api, experiment: Experiment, names: list[str], value: bool) -> list[Object]:
+def select_cronjobs(api: KubeClient, experiment: Experiment, names: list[str], value: bool) -> list[Object]:
     """The CronJobs whose suspension changes: of these tasks, or of all; raises ClusterError for one that is not there."""
     namespace = experiment.cluster["namespace"]
     found = objects.by_name(api.list(kinds.CRONJOB, namespace, _selector(experiment.name), decoder=objects.decoder()))
     there = {each["metadata"]["labels"].get(labels.TASK, ""): each for each in found.values()}
     if not there:
-        raise ClusterError(f"experiment {experiment.name} has no CronJob in namespace {namespace}: cronsemble sync makes them")
+        raise KubeError(f"experiment {experiment.name} has no CronJob in namespace {namespace}: cronsemble sync makes them")
     chosen = names or list(there)
     for name in chosen:
         if name not in there:
-            raise ClusterError(f"{name}: no such task on the cluster; there are {', '.join(sorted(there))}")
+            raise KubeError(f"{name}: no such task on the cluster; there are {', '.join(sorted(there))}")
         configured = _tasks(experiment).get(name)
         if configured is not None and configured.suspend is not None and bool(configured.suspend) != value:
             told = str(configured.suspend).lower()
-            raise ClusterError(f"{experiment.path}: {name} has `suspend: {told}`, which holds: change it there and sync")
+            raise KubeError(f"{experiment.path}: {name} has `suspend: {told}`, which holds: change it there and sync")
     return [there[name] for name in chosen if bool(there[name]["spec"].get("suspend")) != value]
 
 
-def change(api: Api, experiment: Experiment, chosen: list[Object], value: bool, force: bool) -> None:
+def set_suspended(api: KubeClient, experiment: Experiment, chosen: list[Object], value: bool, force: bool) -> None:
     """Set it on these CronJobs, and record a revision of those that took it; needs the namespace's Lease."""
     namespace = experiment.cluster["namespace"]
 
-    def one(each: Object) -> ClusterError | None:
+    def one(each: Object) -> KubeError | None:
         try:
             apply.suspend(api, namespace, each["metadata"]["name"], each["metadata"]["uid"], value, force)
-        except ClusterError as error:
+        except KubeError as error:
             return error
         return None
 
@@ -54,7 +54,7 @@ def change(api: Api, experiment: Experiment, chosen: list[Object], value: bool, 
         what = "suspend" if value else "resume"
         apply.record(api, namespace, revisions_name(experiment.name), experiment.name, told, VERSION, what)
     if failed := [error for error in errors if error is not None]:
-        raise ClusterError("\n".join(dict.fromkeys(map(str, failed))))
+        raise KubeError("\n".join(dict.fromkeys(map(str, failed))))
 
 
 def _selector(experiment: str) -> str:

@@ -8,12 +8,12 @@ from cronjobs.objects import labels
 from cronjobs.objects.volumes import LEVELS
 from scheduler.kube import managed_fields
 from scheduler.kube.managed_fields import OURS
-from scheduler.kube.objects import Live, Object
+from scheduler.kube.objects import NamespaceObjects, Object
 from scheduler.sync.diff import compare
 from scheduler.sync.plan import FORCE
 
 
-def left_alone(body: Object, live: Object, kubectl: managed_fields.Tree | None) -> Iterator[str]:
+def fields_left_alone(body: Object, live: Object, kubectl: managed_fields.Tree | None) -> Iterator[str]:
     """What of a CronJob is not as the configuration has it, and stays: a suspension, and with ``kubectl`` what kubectl owns."""
     name = body["metadata"]["name"]
     owners = managed_fields.ownerships(live["metadata"])
@@ -26,7 +26,7 @@ def left_alone(body: Object, live: Object, kubectl: managed_fields.Tree | None) 
                 yield (f"CronJob {name}: {change.field} is left as it is (kubectl's); {FORCE} removes it")
 
 
-def undeclared(names: set[str], live: Live) -> Iterator[str]:
+def undeclared_experiments(names: set[str], live: NamespaceObjects) -> Iterator[str]:
     """Experiments of ours that nobody declares here, and namespaces that hold the same experiments: never left in silence."""
     others: dict[str, int] = {}
     for each in live.cronjobs.values():

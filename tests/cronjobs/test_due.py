@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from cronjobs.fire_times.fires import instants
 from cronjobs.fire_times.schedule import parse
 from cronjobs.fire_times.zones import zone
-from cronjobs.revisions.due import DEADLINE, EDIT, LATER, Known, decide
-from cronjobs.revisions.revisions import Plan, Span
+from cronjobs.revisions.due import DEADLINE, EDIT, LATER, TaskHistory, decide
+from cronjobs.revisions.revisions import SchedulePeriod, TaskSchedule
 
 START = 1_790_000_040  # a whole minute in 2026
 SCHEDULES = st.sampled_from(["* * * * *", "*/5 * * * *", "7 * * * *", "30 2 * * *", "0 0 31 2 *"])
 PLANS = st.builds(
-    Plan,
+    TaskSchedule,
     schedule=SCHEDULES,
     timezone=st.sampled_from(["UTC", "Europe/Berlin"]),
     suspend=st.booleans(),
@@ -26,7 +26,7 @@ PLANS = st.builds(
 )
 
 
-def controller(plan: Plan, created: float, last: int | None, active: bool, now: float) -> int | None:
+def controller(plan: TaskSchedule, created: float, last: int | None, active: bool, now: float) -> int | None:
     """The minute that syncCronJob of Kubernetes 1.34 would start; from its source, for one CronJob that is never edited."""
     if plan.suspend or plan.schedule is None:
         return None
@@ -44,19 +44,21 @@ def controller(plan: Plan, created: float, last: int | None, active: bool, now: 
 
 
 @given(PLANS, st.floats(0, 90_000), st.integers(0, 200_000), st.booleans())
-def test_it_starts_what_the_controller_would(plan: Plan, passed: float, back: int, active: bool) -> None:
+def test_it_starts_what_the_controller_would(plan: TaskSchedule, passed: float, back: int, active: bool) -> None:
     now, created = START + passed, START - 100_000
     last = (START - back) // 60 if back < 100_000 else None
     started = set() if last is None else {last}
-    told = decide(Known([Span(created, inf, plan, "host:a", "me")], started, started if active else (), None, 0), now)
+    told = decide(
+        TaskHistory([SchedulePeriod(created, inf, plan, "host:a", "me")], started, started if active else (), None, 0), now
+    )
     assert told.start == controller(plan, created, last, active and last is not None, now)
 
 
 class World:
     """One task over time: decided at any moments, runs that last as they like, edits of its plan."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.spans = [Span(START, inf, plan, "host:a", "me")]
+    def __init__(self, plan: TaskSchedule) -> None:
+        self.spans = [SchedulePeriod(START, inf, plan, "host:a", "me")]
         self.started: set[int] = set()
         self.active: dict[int, float] = {}
         self.waiting: int | None = None
@@ -64,14 +66,14 @@ class World:
         self.lost: dict[int, str] = {}
         self.starts: list[tuple[int, float]] = []
 
-    def edit(self, plan: Plan, now: float) -> None:
+    def edit(self, plan: TaskSchedule, now: float) -> None:
         last = self.spans[-1]
-        self.spans[-1] = Span(last.start, now, last.plan, last.engine, last.by)
-        self.spans.append(Span(now, inf, plan, "host:a", "me"))
+        self.spans[-1] = SchedulePeriod(last.start, now, last.plan, last.engine, last.by)
+        self.spans.append(SchedulePeriod(now, inf, plan, "host:a", "me"))
 
     def decide(self, now: float, lasts: float) -> None:
         self.active = {slot: end for slot, end in self.active.items() if end > now}
-        told = decide(Known(self.spans, self.started, self.active, self.waiting, self.settled), now)
+        told = decide(TaskHistory(self.spans, self.started, self.active, self.waiting, self.settled), now)
         plan = self.spans[-1].plan
         for slot, why in told.lost:
             assert slot not in self.lost and slot not in self.started and why in (DEADLINE, EDIT, LATER)
@@ -105,7 +107,7 @@ def slots(world: World, until: float) -> Iterator[int]:
 
 
 @given(PLANS, MOMENTS)
-def test_every_slot_has_one_fate(plan: Plan, moments: list[tuple[float, float, Plan | None]]) -> None:
+def test_every_slot_has_one_fate(plan: TaskSchedule, moments: list[tuple[float, float, TaskSchedule | None]]) -> None:
     world, now = World(plan), float(START)
     for wait, lasts, new in moments:
         now += wait
@@ -122,12 +124,12 @@ def test_every_slot_has_one_fate(plan: Plan, moments: list[tuple[float, float, P
 
 
 @given(PLANS, st.lists(st.floats(-7200, 7200), min_size=2, max_size=30))
-def test_a_clock_that_jumps_either_way_starts_nothing_twice(plan: Plan, jumps: list[float]) -> None:
+def test_a_clock_that_jumps_either_way_starts_nothing_twice(plan: TaskSchedule, jumps: list[float]) -> None:
     world, now = World(plan), START + 90_000.0
     for jump in jumps:
         now += jump
         before = len(world.started)
-        told = decide(Known(world.spans, world.started, (), None, world.settled), now)
+        told = decide(TaskHistory(world.spans, world.started, (), None, world.settled), now)
         if told.start is not None:
             world.started.add(told.start)
             assert len(world.started) == before + 1
@@ -135,28 +137,28 @@ def test_a_clock_that_jumps_either_way_starts_nothing_twice(plan: Plan, jumps: l
 
 
 def test_a_slot_left_latent_by_an_edit_is_dropped() -> None:
-    world = World(Plan("* * * * *", "UTC", False, "Forbid", 3600))
+    world = World(TaskSchedule("* * * * *", "UTC", False, "Forbid", 3600))
     world.decide(START + 61, 1000)
     world.decide(START + 125, 0)
     assert world.waiting == START // 60 + 2
-    world.edit(Plan("0 0 1 1 *", "UTC", False, "Forbid", 3600), START + 130)
+    world.edit(TaskSchedule("0 0 1 1 *", "UTC", False, "Forbid", 3600), START + 130)
     world.decide(START + 131, 0)
     assert (world.waiting, world.lost) == (None, {START // 60 + 2: EDIT})
 
 
 def test_an_edit_of_anything_else_leaves_due_what_was_due() -> None:
-    world = World(Plan("* * * * *", "UTC", False, "Forbid", 3600))
+    world = World(TaskSchedule("* * * * *", "UTC", False, "Forbid", 3600))
     world.decide(START + 61, 1000)
     world.decide(START + 125, 0)
-    world.edit(Plan("* * * * *", "UTC", False, "Allow", 3600), START + 130)
+    world.edit(TaskSchedule("* * * * *", "UTC", False, "Allow", 3600), START + 130)
     world.decide(START + 131, 0)
     assert world.starts[-1] == (START // 60 + 2, START + 131)
 
 
 def test_what_was_due_while_suspended_is_made_up_for_when_it_goes_on() -> None:
-    world = World(Plan("0 * * * *", "UTC", True, "Forbid", 7200))
+    world = World(TaskSchedule("0 * * * *", "UTC", True, "Forbid", 7200))
     world.decide(START + 7100, 0)
     assert not world.starts
-    world.edit(Plan("0 * * * *", "UTC", False, "Forbid", 7200), START + 7110)
+    world.edit(TaskSchedule("0 * * * *", "UTC", False, "Forbid", 7200), START + 7110)
     world.decide(START + 7111, 0)
     assert len(world.starts) == 1 and not world.lost

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cronjobs.fire_times.calendar import date_of, day_of
 from cronjobs.fire_times.durations import DurationError, nanoseconds
 from cronjobs.fire_times.fires import between, count, fires
-from cronjobs.fire_times.missed import Due, due
+from cronjobs.fire_times.missed import MissedTimes, most_recent_missed
 from cronjobs.fire_times.schedule import ScheduleError, parse
 from cronjobs.fire_times.surprises import surprises
 from cronjobs.fire_times.zones import zone
@@ -171,22 +171,22 @@ NINE = datetime(2026, 11, 24, 9, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("expression", "since", "now", "deadline", "expected"),
     [
-        ("0 * * * *", NINE, NINE + HOUR / 2, None, Due(None, "none")),
-        ("0 * * * *", NINE, NINE + HOUR, None, Due(NINE + HOUR, "none")),
-        ("0 * * * *", NINE, NINE + 5.5 * HOUR, None, Due(NINE + 5 * HOUR, "few")),
-        ("0 * * * *", NINE, NINE + 200 * HOUR, None, Due(NINE + 200 * HOUR, "many")),
-        ("0 * * * *", NINE, NINE + 200.5 * HOUR, 3600, Due(NINE + 200 * HOUR, "none")),
-        ("0 * * * *", NINE, NINE + 200.5 * HOUR, 600, Due(None, "none")),
-        ("@every 1h", NINE + HOUR / 3, NINE + 3 * HOUR, None, Due(NINE + 2 * HOUR + HOUR / 3, "few")),
-        ("0 0 31 2 *", NINE, NINE + 9000 * HOUR, None, Due(None, "none")),
+        ("0 * * * *", NINE, NINE + HOUR / 2, None, MissedTimes(None, "none")),
+        ("0 * * * *", NINE, NINE + HOUR, None, MissedTimes(NINE + HOUR, "none")),
+        ("0 * * * *", NINE, NINE + 5.5 * HOUR, None, MissedTimes(NINE + 5 * HOUR, "few")),
+        ("0 * * * *", NINE, NINE + 200 * HOUR, None, MissedTimes(NINE + 200 * HOUR, "many")),
+        ("0 * * * *", NINE, NINE + 200.5 * HOUR, 3600, MissedTimes(NINE + 200 * HOUR, "none")),
+        ("0 * * * *", NINE, NINE + 200.5 * HOUR, 600, MissedTimes(None, "none")),
+        ("@every 1h", NINE + HOUR / 3, NINE + 3 * HOUR, None, MissedTimes(NINE + 2 * HOUR + HOUR / 3, "few")),
+        ("0 0 31 2 *", NINE, NINE + 9000 * HOUR, None, MissedTimes(None, "none")),
         # Two times an hour apart each day: the controller's estimate lies beyond the last one.
-        ("0 9,10 * * *", NINE - HOUR, NINE + 30 * HOUR, None, Due(None, "few")),
+        ("0 9,10 * * *", NINE - HOUR, NINE + 30 * HOUR, None, MissedTimes(None, "few")),
     ],
 )
 def test_what_a_controller_finds_missed(
-    expression: str, since: datetime, now: datetime, deadline: int | None, expected: Due
+    expression: str, since: datetime, now: datetime, deadline: int | None, expected: MissedTimes
 ) -> None:
-    assert due(parse(expression), "UTC", since, now, deadline) == expected
+    assert most_recent_missed(parse(expression), "UTC", since, now, deadline) == expected
 
 
 @pytest.mark.parametrize(

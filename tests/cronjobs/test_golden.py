@@ -12,10 +12,10 @@ import pytest
 from cronjobs.experiment import Experiment
 from cronjobs.objects import cronjob, volumes
 from cronjobs.objects.reader_pod import reader_pod
-from cronjobs.tasks import Context
+from cronjobs.tasks import ExperimentContext
 from scheduler.commands.render import to_yaml
 from scheduler.config import load
-from scheduler.snapshots.user_code import user_code
+from scheduler.snapshots.user_code import build_user_code
 
 HERE = Path(__file__).parent
 CONFIGURATIONS = sorted((HERE / "configurations").glob("*.yaml"))
@@ -24,9 +24,9 @@ STORES = [path for path in CONFIGURATIONS if path.stem in ("claim", "nfs", "host
 
 def desired(experiment: Experiment) -> list[dict[str, Any]]:
     """With a program and code whose bytes stay the same while ours change."""
-    program, code = b"the program", b"the code" if user_code(experiment) else None
+    program, code = b"the program", b"the code" if build_user_code(experiment) else None
     digest = hashlib.sha256(program).hexdigest()
-    context = Context(experiment, digest, hashlib.sha256(code).hexdigest() if code else "")
+    context = ExperimentContext(experiment, digest, hashlib.sha256(code).hexdigest() if code else "")
     return cronjob.desired(context, program, code)
 
 

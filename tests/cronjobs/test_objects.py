@@ -15,8 +15,8 @@ import yaml
 from cronjobs.experiment import Experiment
 from cronjobs.objects import config_maps, cronjob, labels, pods
 from cronjobs.objects import config_maps as objects_config_maps
-from cronjobs.objects.volumes import Unbuildable, security
-from cronjobs.tasks import Context
+from cronjobs.objects.volumes import ObjectsError, pod_security
+from cronjobs.tasks import ExperimentContext
 from scheduler.commands.render import to_yaml
 from scheduler.config import load, load_all
 from scheduler.errors import CronsembleError
@@ -36,7 +36,7 @@ def experiment(folder: Path, text: str, name: str = "config.yaml") -> Experiment
 
 def cron_jobs(experiment: Experiment) -> dict[str, Any]:
     """The CronJobs by name."""
-    return {each["metadata"]["name"]: each for each in cronjob.cron_jobs(Context(experiment, "p" * 64, ""))}
+    return {each["metadata"]["name"]: each for each in cronjob.cron_jobs(ExperimentContext(experiment, "p" * 64, ""))}
 
 
 def pod(cron_job: dict[str, Any]) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def test_all_that_is_missing_is_said_at_once(tmp_path: Path) -> None:
         "backends: {jax: {schedule: '@daily'}, cntk: {schedule: '@daily'}}\n"
         "runtimes: {keras3: {python: /usr/bin/python3}, legacy: {python: /usr/bin/python2}}\n",
     )
-    with pytest.raises(Unbuildable) as caught:
+    with pytest.raises(ObjectsError) as caught:
         cron_jobs(found)
     assert caught.value.problems == (
         "store: ./store is a folder of this machine: for a cluster type store: {claim: NAME}, "
@@ -68,7 +68,7 @@ def test_only_the_runtimes_of_members_need_an_image(tmp_path: Path) -> None:
     """And keras3 always, for it prepares and combines."""
     assert cron_jobs(experiment(tmp_path, STORE + JAX + "cluster: {images: {keras3: k}}\nruntimes: {legacy: {python: p}}\n"))
     with pytest.raises(
-        Unbuildable, match=r"^runtimes.keras3 is a virtual environment here; name its image: cluster.images.keras3$"
+        ObjectsError, match=r"^runtimes.keras3 is a virtual environment here; name its image: cluster.images.keras3$"
     ):
         cron_jobs(experiment(tmp_path, STORE + "backends: {cntk: {schedule: '@daily'}}\n"))
 
@@ -157,7 +157,7 @@ def test_the_ensemble_has_a_try_for_each_member_that_may_kill_it(tmp_path: Path)
 
 
 def test_mounted_names_every_config_map(tmp_path: Path) -> None:
-    context = Context(experiment(tmp_path, STORE + IMAGES + JAX), "a" * 64, "b" * 64)
+    context = ExperimentContext(experiment(tmp_path, STORE + IMAGES + JAX), "a" * 64, "b" * 64)
     spec = pod(next(cronjob.cron_jobs(context)))["spec"]
     assert objects_config_maps.mounted(spec) == {"cronsemble-program-" + "a" * 12, "cronsemble-code-" + "b" * 12, "e-revisions"}
     assert objects_config_maps.mounted({}) == set()
@@ -168,7 +168,7 @@ def test_mounted_names_every_config_map(tmp_path: Path) -> None:
     [("{claim: c}", "restricted"), ("{nfs: {server: s, path: /p}}", "baseline"), ("{host_path: /p}", "privileged")],
 )
 def test_the_level_that_a_store_needs(tmp_path: Path, store: str, level: str) -> None:
-    found = security(experiment(tmp_path, f"store: {store}\n" + JAX))
+    found = pod_security(experiment(tmp_path, f"store: {store}\n" + JAX))
     assert found.level == level
     assert [each for each in ("restricted", "baseline", "privileged") if found.admitted_by(each)][0] == level
 
@@ -181,13 +181,15 @@ def test_too_much_code_says_what_to_do(tmp_path: Path) -> None:
     ):
         desired([found])
     config_maps.program_map("ml", b"x" * (1 << 20))
-    with pytest.raises(Unbuildable, match="the program has 1,048,577 bytes"):
+    with pytest.raises(ObjectsError, match="the program has 1,048,577 bytes"):
         config_maps.program_map("ml", b"x" * ((1 << 20) + 1))
 
 
 def test_too_large_a_configuration_says_what_to_do(tmp_path: Path) -> None:
     text = "backends: {jax: {schedule: '@daily', env: {LONG: " + "x" * pods.LARGEST_TASK + "}}}\n"
-    with pytest.raises(Unbuildable, match="the configuration of train-jax has 120,[0-9]+ bytes, at most 120,000 reach a process"):
+    with pytest.raises(
+        ObjectsError, match="the configuration of train-jax has 120,[0-9]+ bytes, at most 120,000 reach a process"
+    ):
         cron_jobs(experiment(tmp_path, STORE + IMAGES + text))
 
 
@@ -195,7 +197,7 @@ def test_too_many_members_for_one_ensemble(tmp_path: Path) -> None:
     """Each member predicts in a container of its own; some 750 of them fit."""
     found = experiment(tmp_path, STORE + IMAGES + JAX + "ensemble: {schedule: '@daily'}\n")
     members = {f"m{n}": replace(found.members["jax"], name=f"m{n}", schedule=None) for n in range(900)}
-    with pytest.raises(Unbuildable, match="^ensemble: its CronJob has .* bytes, at most 1,048,576 fit: split the experiment$"):
+    with pytest.raises(ObjectsError, match="^ensemble: its CronJob has .* bytes, at most 1,048,576 fit: split the experiment$"):
         cron_jobs(replace(found, members=members))
 
 

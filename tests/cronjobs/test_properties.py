@@ -16,7 +16,7 @@ from kubernetes.utils.quantity import parse_quantity
 
 from cronjobs.experiment import Experiment
 from cronjobs.objects import cronjob, quantities
-from cronjobs.tasks import Context
+from cronjobs.tasks import ExperimentContext
 from jobs.contract import RunId, member_task, parse_run_id
 from scheduler.commands.render import to_yaml
 from scheduler.config import ConfigErrors, load
@@ -28,7 +28,7 @@ names = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?", fullmatch=True)
 
 
 def built(experiment: Experiment) -> dict[str, Any]:
-    context = Context(experiment, "0" * 64, "")
+    context = ExperimentContext(experiment, "0" * 64, "")
     return {each["metadata"]["name"]: each for each in cronjob.desired(context, b"program", None)}
 
 

@@ -12,8 +12,8 @@ import pytest
 from cluster.access import Cluster
 from cronjobs.experiment import Experiment
 from cronjobs.objects import config_maps, cronjob, labels
-from cronjobs.objects.job import Await, Steps, Wanted, job
-from cronjobs.tasks import Context, ensemble_task, train_task
+from cronjobs.objects.job import JobRequest, JobSteps, WaitFor, job
+from cronjobs.tasks import ExperimentContext, ensemble_task, train_task
 from jobs import contract as c
 from scheduler.config import load
 
@@ -36,19 +36,19 @@ def experiment(tmp_path: Path) -> Experiment:
     return load(path)
 
 
-def train(experiment: Experiment, member: str, **more: Any) -> Wanted:
-    task = train_task(Context(experiment, "p" * 64, "c" * 64), experiment.members[member])
+def train(experiment: Experiment, member: str, **more: Any) -> JobRequest:
+    task = train_task(ExperimentContext(experiment, "p" * 64, "c" * 64), experiment.members[member])
     image = {"keras3": "k", "legacy": "l"}[experiment.members[member].runtime]
-    steps = Steps(((("prepare",), "k"), (("train",), image)), 1, 21600)
-    return Wanted(c.RunId(SLOT, 2, "e", f"train-{member}"), task, more.pop("kind", "manual"), steps, "command", **more)
+    steps = JobSteps(((("prepare",), "k"), (("train",), image)), 1, 21600)
+    return JobRequest(c.RunId(SLOT, 2, "e", f"train-{member}"), task, more.pop("kind", "manual"), steps, "command", **more)
 
 
-def ensemble(experiment: Experiment, **more: Any) -> Wanted:
+def ensemble(experiment: Experiment, **more: Any) -> JobRequest:
     assert experiment.ensemble is not None
-    task = ensemble_task(Context(experiment, "p" * 64, ""), experiment.ensemble)
+    task = ensemble_task(ExperimentContext(experiment, "p" * 64, ""), experiment.ensemble)
     predicts = [(("predict", "--member", name), "k" if name == "jax" else "l") for name in experiment.members]
-    steps = Steps(((("prepare",), "k"), *predicts, (("combine",), "k")), 4, 21600)
-    return Wanted(c.RunId(SLOT, 1, "e", "ensemble"), task, "manual", steps, "command", **more)
+    steps = JobSteps(((("prepare",), "k"), *predicts, (("combine",), "k")), 4, 21600)
+    return JobRequest(c.RunId(SLOT, 1, "e", "ensemble"), task, "manual", steps, "command", **more)
 
 
 def containers(made: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -66,7 +66,7 @@ def test_it_is_the_cronjobs_own_but_for_its_kind(experiment: Experiment, task: s
     member = task.removeprefix("train-")
     made = job(experiment, ensemble(experiment) if task == "ensemble" else train(experiment, member))
     code = "" if task == "ensemble" else "c" * 64
-    cron_jobs = {each["metadata"]["name"]: each for each in cronjob.cron_jobs(Context(experiment, "p" * 64, code))}
+    cron_jobs = {each["metadata"]["name"]: each for each in cronjob.cron_jobs(ExperimentContext(experiment, "p" * 64, code))}
     scheduled = cron_jobs[f"e-{task}"]["spec"]["jobTemplate"]
     own = {labels.KIND: "manual", labels.INVOCATION: "command"}
     assert made["metadata"] == {
@@ -88,7 +88,7 @@ def test_a_repeat_has_the_originals_threads_images_and_snapshot(experiment: Expe
         experiment, "jax", kind="rerun", invocation="i", env={c.ENV_REPEATS: "old", c.ENV_SELECTION: '{"a": "$(HOME) $"}'}
     )
     task = {**wanted.task, "threads": 7, "snapshot": {"program": "d" * 64, "code": ""}}
-    made = job(experiment, replace(wanted, task=task, steps=Steps(((("train",), "other:1"),), 3, 60)))
+    made = job(experiment, replace(wanted, task=task, steps=JobSteps(((("train",), "other:1"),), 3, 60)))
     container = containers(made)["train"]
     env = variables(container)
     assert container["image"] == env[c.ENV_IMAGE] == "other:1"
@@ -112,7 +112,7 @@ def test_a_member_that_is_gone_borrows_resources_and_no_secret(experiment: Exper
 
 
 def test_an_ensemble_that_waits_has_its_own_program_and_time_for_it(experiment: Experiment) -> None:
-    waits = Await({"e-train-jax-1": 1}, 900, 1_800_000_000, "f" * 64, "k")
+    waits = WaitFor({"e-train-jax-1": 1}, 900, 1_800_000_000, "f" * 64, "k")
     made = job(experiment, ensemble(experiment, waits=waits))
     plain = job(experiment, ensemble(experiment))
     first = made["spec"]["template"]["spec"]["initContainers"][0]
@@ -132,7 +132,7 @@ def test_the_server_takes_them(cluster: Cluster, namespace: str, tmp_path: Path)
     path = tmp_path / "config.yaml"
     path.write_text(CONFIGURATION.replace("NAMESPACE", namespace))
     experiment = load(path)
-    waits = Await({"e-train-jax-1": 1}, 900, 1_800_000_000, "f" * 64, "k")
+    waits = WaitFor({"e-train-jax-1": 1}, 900, 1_800_000_000, "f" * 64, "k")
     for wanted in (train(experiment, "jax", invocation="i"), train(experiment, "theano"), ensemble(experiment, waits=waits)):
         made = json.dumps(job(experiment, wanted))
         cluster.kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", stdin=made)

@@ -12,7 +12,7 @@ import yaml
 
 from cluster.access import Cluster, KubectlFailed
 from cronjobs.experiment import Experiment
-from cronjobs.objects.volumes import LEVELS, security
+from cronjobs.objects.volumes import LEVELS, pod_security
 from scheduler.config import load
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.yaml"))
@@ -30,7 +30,7 @@ def of_reader(path: Path) -> Experiment:
 
 
 def at_its_level(path: Path) -> Any:
-    return pytest.param(path, id=path.stem, marks=pytest.mark.pod_security(security(experiment(path)).level))
+    return pytest.param(path, id=path.stem, marks=pytest.mark.pod_security(pod_security(experiment(path)).level))
 
 
 def golden(path: Path, namespace: str) -> str:
@@ -85,7 +85,7 @@ def test_pods_are_admitted(cluster: Cluster, namespace: str, nightly: None, path
 
 @pytest.mark.parametrize(
     "path",
-    [pytest.param(path, id=path.stem, marks=pytest.mark.pod_security(security(of_reader(path)).level)) for path in READERS],
+    [pytest.param(path, id=path.stem, marks=pytest.mark.pod_security(pod_security(of_reader(path)).level)) for path in READERS],
 )
 def test_reader_pods_are_admitted(cluster: Cluster, namespace: str, path: Path) -> None:
     cluster.wait_for(lambda: cluster.objects("serviceaccount", namespace), what="the default service account")
@@ -96,9 +96,9 @@ def test_reader_pods_are_admitted(cluster: Cluster, namespace: str, path: Path) 
     dry_run(cluster, json.dumps(pod))
 
 
-@pytest.mark.parametrize("path", [path for path in OBJECTS if security(experiment(path)).level != "restricted"])
+@pytest.mark.parametrize("path", [path for path in OBJECTS if pod_security(experiment(path)).level != "restricted"])
 def test_no_stricter_level_admits_the_pods(cluster: Cluster, path: Path) -> None:
-    needed = security(experiment(path))
+    needed = pod_security(experiment(path))
     stricter = LEVELS[LEVELS.index(needed.level) - 1]
     assert not needed.admitted_by(stricter)
     namespace = cluster.new_namespace(stricter)

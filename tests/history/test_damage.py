@@ -44,7 +44,7 @@ def store(tmp_path: Path) -> Store:
     builder.revise("2024-11-19T00:00", {"train-a": {"schedule": "0 1 * * *"}})
     builder.revise("2024-11-20T00:00", {"train-a": {"schedule": "0 1 * * *"}, "ensemble": {"schedule": "0 6 * * *"}})
     builder.note("2024-11-22T01:00", "skipped", task="train-a", minute=minute("2024-11-22T01:00"), reason="no room")
-    builder.store.own("e", {"engine": "host:here"})
+    builder.store.take_ownership("e", {"engine": "host:here"})
     held = builder.store
     held.dataset("f").parent.mkdir(parents=True)
     held.dataset("f").write_bytes(npz())

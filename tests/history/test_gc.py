@@ -14,8 +14,8 @@ import pytest
 from jobs import contract as c
 from jobs.contract import RunId
 from jobs.store import Store
-from jobs.store.latest_model import latest
-from scheduler.stores.gc import ARCHIVE, DATA, DEFAULT, MODELS, RUNS, SNAPSHOTS, Clearing, Rule, clearing, execute
+from jobs.store.latest_model import choose_models
+from scheduler.stores.gc import ARCHIVE, DATA, DEFAULT, MODELS, RUNS, SNAPSHOTS, RemovalPlan, RetentionRule, execute, plan_removal
 from stores import Builder, at, minute
 
 CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
@@ -56,7 +56,7 @@ def store(tmp_path: Path) -> Store:
     return builder.store
 
 
-def names(found: Clearing) -> list[str]:
+def names(found: RemovalPlan) -> list[str]:
     return sorted(f"{item.run or ''}:{item.name}" for item in found.items)
 
 
@@ -65,7 +65,7 @@ def name_of(day: int, task: str = "train-a") -> str:
 
 
 def test_old_models_and_dead_tries_go_and_the_newest_stay(store: Store) -> None:
-    found = clearing(store, "e", Rule(DEFAULT, 5 * DAY, 3), NOW)
+    found = plan_removal(store, "e", RetentionRule(DEFAULT, 5 * DAY, 3), NOW)
     old = [f"{name_of(day)}:result/model.h5" for day in range(14, 20)]
     assert names(found) == sorted([*old, f"{name_of(16)}:try-dead/model.h5"])
     assert found.consequences == [
@@ -73,14 +73,14 @@ def test_old_models_and_dead_tries_go_and_the_newest_stay(store: Store) -> None:
         "their members are trained again"
     ]
     # By count alone, and by age alone.
-    assert len(names(clearing(store, "e", Rule([MODELS], 0, 3), NOW))) == 7
-    assert len(names(clearing(store, "e", Rule([MODELS], 5 * DAY, 1), NOW))) == 6
+    assert len(names(plan_removal(store, "e", RetentionRule([MODELS], 0, 3), NOW))) == 7
+    assert len(names(plan_removal(store, "e", RetentionRule([MODELS], 5 * DAY, 1), NOW))) == 6
     before = {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file()}
     assert list(execute(store, found, "2024-11-24T12:00:00Z", "me")) == []
     after = {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file() and path.name != c.REMOVED}
     assert set(before) - set(after) == {item.path for item in found.items}
     assert all(before[path] == data for path, data in after.items())
-    assert names(clearing(store, "e", Rule(DEFAULT, 5 * DAY, 3), NOW)) == []
+    assert names(plan_removal(store, "e", RetentionRule(DEFAULT, 5 * DAY, 3), NOW)) == []
     run = store.read(RunId(minute("2024-11-16T01:00"), 1, "e", "train-a"))
     assert run.status == "succeeded"
     assert [each["path"] for each in run.removed["files"]] == ["try-dead/model.h5", "result/model.h5"]
@@ -88,12 +88,12 @@ def test_old_models_and_dead_tries_go_and_the_newest_stay(store: Store) -> None:
 
 def test_a_removed_model_is_never_taken_nor_replaced_by_an_older_one(store: Store) -> None:
     ensemble = RunId(minute("2024-11-16T06:00"), 2, "e", "ensemble")
-    assert latest(store, ensemble, ["a"], None, "")[0].run is not None
-    list(execute(store, clearing(store, "e", Rule([MODELS], 5 * DAY, 3), NOW), "2024-11-24T12:00:00Z", "me"))
-    (choice,) = latest(store, ensemble, ["a"], None, "")
+    assert choose_models(store, ensemble, ["a"], None, "")[0].run is not None
+    list(execute(store, plan_removal(store, "e", RetentionRule([MODELS], 5 * DAY, 3), NOW), "2024-11-24T12:00:00Z", "me"))
+    (choice,) = choose_models(store, ensemble, ["a"], None, "")
     assert choice.run is None and choice.reason == f"the model of {name_of(16)} was removed by gc"
     now = RunId(minute("2024-11-24T06:00"), 1, "e", "ensemble")
-    assert str(latest(store, now, ["a"], None, "")[0].run) == name_of(23)
+    assert str(choose_models(store, now, ["a"], None, "")[0].run) == name_of(23)
 
 
 def test_work_in_progress_is_left_alone(store: Store) -> None:
@@ -106,7 +106,8 @@ def test_work_in_progress_is_left_alone(store: Store) -> None:
         for path in (part, hidden, hidden / c.START):
             os.utime(path, (NOW - seconds,) * 2)
         assert (
-            sum(item.path in (part, hidden) for item in clearing(store, "e", Rule(DEFAULT, 90 * DAY, 3), NOW).items) == expected
+            sum(item.path in (part, hidden) for item in plan_removal(store, "e", RetentionRule(DEFAULT, 90 * DAY, 3), NOW).items)
+            == expected
         )
 
 
@@ -115,18 +116,18 @@ def test_data_and_snapshots_that_a_kept_run_names_stay(store: Store) -> None:
     stray.write_bytes(b"x")
     unnamed = store.snapshot("task", store.put_snapshot("task", b"unnamed"))
     age(store, 10 * DAY)
-    rule = Rule([DATA, SNAPSHOTS], 5 * DAY, 3)
-    assert {item.path for item in clearing(store, "e", rule, NOW).items} == {stray, unnamed}
+    rule = RetentionRule([DATA, SNAPSHOTS], 5 * DAY, 3)
+    assert {item.path for item in plan_removal(store, "e", rule, NOW).items} == {stray, unnamed}
     # Where a record cannot be read, nobody knows what it needs.
     record = store.root / "runs/e/train-a/2024-11" / name_of(14) / "result/record.json"
     record.write_text(record.read_text()[:40])
-    found = clearing(store, "e", rule, NOW)
+    found = plan_removal(store, "e", rule, NOW)
     assert found.items == [] and "it cannot be told which are needed" in found.consequences[0]
 
 
 def test_whole_runs_leave_their_row_and_free_what_they_alone_needed(store: Store) -> None:
     age(store, 10 * DAY)
-    found = clearing(store, "e", Rule([RUNS, DATA, SNAPSHOTS], 5 * DAY, 3), NOW)
+    found = plan_removal(store, "e", RetentionRule([RUNS, DATA, SNAPSHOTS], 5 * DAY, 3), NOW)
     assert found.consequences[0] == "12 runs from 2024-11-14 to 2024-11-19 can never be repeated or shown: only their rows stay"
     assert {item.name for item in found.items if item.kind == DATA} == {f"datasets/f{day}.npz" for day in range(14, 20)}
     list(execute(store, found, "2024-11-24T12:00:00Z", "me"))
@@ -137,11 +138,11 @@ def test_whole_runs_leave_their_row_and_free_what_they_alone_needed(store: Store
 
 
 def test_what_was_taken_out_of_the_archive_is_not_put_back(store: Store) -> None:
-    found = clearing(store, "e", Rule([ARCHIVE], 5 * DAY, 3), NOW)
+    found = plan_removal(store, "e", RetentionRule([ARCHIVE], 5 * DAY, 3), NOW)
     assert len(found.items) == 12
     list(execute(store, found, "2024-11-24T12:00:00Z", "me"))
     assert len(list(store.archive("e").glob("*.csv"))) == 4
-    assert store.heal_archive("e") == []
+    assert store.repair_archives("e") == []
 
 
 def cronsemble(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -17,7 +17,7 @@ import pytest
 
 from jobs.contract import RunId
 from jobs.store.files import publish_bytes, to_json
-from scheduler.history.query import History, Wish
+from scheduler.history.query import History, HistoryQuery
 from scheduler.history.slots import Row
 from stores import Builder, at, minute
 
@@ -72,34 +72,34 @@ def history(builder: Builder, now: float = NOW) -> History:
 
 def test_a_week_row_by_row(tmp_path: Path) -> None:
     builder = week(tmp_path)
-    assert told(history(builder).rows(Wish())) == WEEK
+    assert told(history(builder).rows(HistoryQuery())) == WEEK
     # The index tells the same, and so does a store that cannot be written.
-    assert told(history(builder).rows(Wish())) == WEEK
+    assert told(history(builder).rows(HistoryQuery())) == WEEK
     assert list((tmp_path / ".index" / "e" / "train-a").iterdir())
-    assert [row.slot for row in history(builder).rows(Wish(limit=3))] == [slot for slot, *_ in WEEK[:3]]
+    assert [row.slot for row in history(builder).rows(HistoryQuery(limit=3))] == [slot for slot, *_ in WEEK[:3]]
     low, high = minute("2024-11-18T00:00"), minute("2024-11-19T07:59")
-    assert told(history(builder).rows(Wish(low, high))) == WEEK[8:11]
-    assert told(history(builder).rows(Wish(statuses=["skipped"]))) == [WEEK[2], WEEK[6]]
-    assert history(builder).rows(Wish(tasks=["ensemble"])) == []
-    future = history(builder).rows(Wish(minute("2024-11-25T00:00"), minute("2024-11-27T00:00")))
+    assert told(history(builder).rows(HistoryQuery(low, high))) == WEEK[8:11]
+    assert told(history(builder).rows(HistoryQuery(statuses=["skipped"]))) == [WEEK[2], WEEK[6]]
+    assert history(builder).rows(HistoryQuery(tasks=["ensemble"])) == []
+    future = history(builder).rows(HistoryQuery(minute("2024-11-25T00:00"), minute("2024-11-27T00:00")))
     assert [row.status for row in future] == ["not yet due"] * 2
 
 
 def test_an_index_sees_what_is_new(tmp_path: Path) -> None:
     builder = week(tmp_path)
-    before = history(builder).rows(Wish())
+    before = history(builder).rows(HistoryQuery())
     run = RunId(minute("2024-11-24T08:00"), 1, "e", "train-a")
     # The run fails, and a second try succeeds; another run comes; one goes.
     publish_bytes(builder.store.try_folder(run, "a") / "end.json", to_json({"time": "2024-11-24T08:10:00Z", "status": "failed"}))
-    assert [row.status for row in history(builder).rows(Wish(limit=2))] == ["not yet due", "failed"]
+    assert [row.status for row in history(builder).rows(HistoryQuery(limit=2))] == ["not yet due", "failed"]
     builder.store.begin_try(run, "b", {"time": "2024-11-24T08:11:00Z", "process": {"host": "elsewhere"}})
-    assert [row.status for row in history(builder).rows(Wish(limit=2))] == ["not yet due", "running"]
+    assert [row.status for row in history(builder).rows(HistoryQuery(limit=2))] == ["not yet due", "running"]
     (builder.store.try_folder(run, "b") / "record.json").write_bytes(to_json({"try": "b", "accuracy": 0.5}))
     assert builder.store.publish(run, "b")
-    assert history(builder).rows(Wish(limit=2))[1].accuracy == 0.5
+    assert history(builder).rows(HistoryQuery(limit=2))[1].accuracy == 0.5
     builder.run("train-a", "2024-11-24T09:30", kind="manual")
     shutil.rmtree(builder.store.run_folder(RunId(minute("2024-11-17T00:00"), 1, "e", "train-a")))
-    after = history(builder).rows(Wish())
+    after = history(builder).rows(HistoryQuery())
     assert len(after) == len(before) + 1  # the slot of the 17th is told as missed
     assert after[-1].status == "missed"
 
@@ -109,21 +109,21 @@ def test_an_old_month_is_not_read_again(tmp_path: Path) -> None:
     folder = builder.store.task_folder("e", "train-a") / "2024-11"
     old = NOW - 40 * 86400
     os.utime(folder, (old, old))
-    assert told(history(builder).rows(Wish())) == WEEK
+    assert told(history(builder).rows(HistoryQuery())) == WEEK
     record = builder.store.run_folder(RunId(minute("2024-11-17T00:00"), 1, "e", "train-a")) / "result" / "record.json"
     record.write_text(record.read_text().replace("0.9", "0.1"))
-    assert history(builder).rows(Wish())[-1].accuracy == 0.9
+    assert history(builder).rows(HistoryQuery())[-1].accuracy == 0.9
     (tmp_path / ".index" / "e" / "train-a" / "2024-11").write_bytes(b"damaged")
-    assert history(builder).rows(Wish())[-1].accuracy == 0.1
+    assert history(builder).rows(HistoryQuery())[-1].accuracy == 0.1
 
 
 def test_a_store_that_takes_no_index_has_it_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     builder = week(tmp_path / "store")
     monkeypatch.setenv("CRONSEMBLE_CACHE", str(tmp_path / "cache"))
     (tmp_path / "store" / ".index").write_text("no folder")
-    assert told(history(builder).rows(Wish())) == WEEK
+    assert told(history(builder).rows(HistoryQuery())) == WEEK
     assert list((tmp_path / "cache").rglob("2024-11"))
-    assert told(history(builder).rows(Wish())) == WEEK
+    assert told(history(builder).rows(HistoryQuery())) == WEEK
 
 
 def cronsemble(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -235,12 +235,12 @@ def test_what_was_observed_is_told_unless_the_run_said_more(tmp_path: Path) -> N
     seen = {"time": "2024-11-17T01:00:00Z", "by": "sync", "what": "oom", "status": "failed", "reason": "killed for memory"}
     silent = builder.run("train-a", "2024-11-17T00:00", "running")
     outspoken = builder.run("train-a", "2024-11-18T00:00", "failed", reason="exit status 1")
-    assert history(builder).rows(Wish())[1].status == "running"
+    assert history(builder).rows(HistoryQuery())[1].status == "running"
     for run in (silent, outspoken):
-        builder.store.observe(run, seen)
+        builder.store.record_observation(run, seen)
     # A pod that could not even begin has no try.
-    builder.store.observe(RunId(minute("2024-11-19T00:00"), 1, "e", "train-a"), {**seen, "reason": "no image"})
-    assert [(row.status, row.reason, row.evidence) for row in history(builder).rows(Wish())] == [
+    builder.store.record_observation(RunId(minute("2024-11-19T00:00"), 1, "e", "train-a"), {**seen, "reason": "no image"})
+    assert [(row.status, row.reason, row.evidence) for row in history(builder).rows(HistoryQuery())] == [
         ("failed", "no image", "observed"),
         ("failed", "exit status 1", "recorded"),
         ("failed", "killed for memory", "observed"),
@@ -253,7 +253,7 @@ def test_a_reruns_verdict_is_told_once_it_is_there(tmp_path: Path) -> None:
     # A verdict is waited for in the days after the run, not for ever.
     late = time.time() - first.minute * 60 - 100
     again = builder.run("train-a", "2024-11-17T00:00", attempt=2, kind="rerun", repeats=str(first), late=late)
-    assert (history(builder).rows(Wish())[0].why, history(builder).rows(Wish())[0].reason) == ("rerun", "")
+    assert (history(builder).rows(HistoryQuery())[0].why, history(builder).rows(HistoryQuery())[0].reason) == ("rerun", "")
     publish_bytes(builder.store.run_folder(again) / "verdict.json", to_json({"verdict": "identical"}))
-    assert history(builder).rows(Wish())[0].reason == "identical"
-    assert history(builder).rows(Wish())[0].reason == "identical"
+    assert history(builder).rows(HistoryQuery())[0].reason == "identical"
+    assert history(builder).rows(HistoryQuery())[0].reason == "identical"

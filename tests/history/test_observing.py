@@ -15,13 +15,13 @@ from cronjobs.objects.labels import INSTANCE, TASK
 from jobs import contract as c
 from jobs.contract import RunId
 from jobs.store import Store
-from scheduler.console.progress import Plain
-from scheduler.history.observed_runs import Seen, Sight
-from scheduler.history.query import History, Wish
-from scheduler.history.slots import Fact, Row
-from scheduler.observe.job_progress import Telling
-from scheduler.observe.job_watcher import Found
-from scheduler.observe.run_status import observe
+from scheduler.console.progress import PlainDisplay
+from scheduler.history.observed_runs import ClusterObservation, ObservedJob
+from scheduler.history.query import History, HistoryQuery
+from scheduler.history.slots import Row, RunFact
+from scheduler.observe.job_progress import ProgressReporter
+from scheduler.observe.job_watcher import JobSnapshot
+from scheduler.observe.run_status import job_status
 from stores import Builder, at, minute
 
 SLOT = minute("2026-11-25T01:00")
@@ -272,14 +272,14 @@ CASES: dict[str, tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_observed(case: str) -> None:
     told, pods, events, wanted = CASES[case]
-    seen = observe(told, pods, events)
+    seen = job_status(told, pods, events)
     assert seen is not None
     assert (seen.state, seen.what, seen.reason) == wanted
 
 
 def test_each_try_is_told_with_its_container_and_times() -> None:
     again = pod("y", "Failed", made=ENDED, prepare=ended(1))
-    seen = observe(job(LIMIT), [again, FIRST])
+    seen = job_status(job(LIMIT), [again, FIRST])
     assert seen is not None
     assert [(each.name, each.container, each.what, each.started, each.ended) for each in seen.tries] == [
         ("x", "train", "memory", BEGAN, ENDED),
@@ -292,27 +292,27 @@ def test_each_try_is_told_with_its_container_and_times() -> None:
 def test_a_job_that_is_no_run_of_ours_is_left_alone() -> None:
     stranger = job()
     stranger["metadata"]["name"] = "by-hand"
-    assert observe(stranger) is None
+    assert job_status(stranger) is None
 
 
 # -- with the store
 
 
-def sight(*seen: Seen | None, is_home: bool = False) -> Sight:
+def sight(*seen: ObservedJob | None, is_home: bool = False) -> ClusterObservation:
     found = {(each.run.task, each.run.minute, each.run.attempt): each for each in seen if each is not None}
-    return Sight("ns", at("2026-11-25T01:06").timestamp(), found, (), is_home)
+    return ClusterObservation("ns", at("2026-11-25T01:06").timestamp(), found, (), is_home)
 
 
-def row(builder: Builder, seen: Sight) -> tuple[str, str, str]:
+def row(builder: Builder, seen: ClusterObservation) -> tuple[str, str, str]:
     history = History(builder.store, "e", "UTC", seen.time, seen)
-    (found,) = [each for each in history.rows(Wish()) if each.minute == SLOT]
+    (found,) = [each for each in history.rows(HistoryQuery()) if each.minute == SLOT]
     return found.status, found.reason, found.evidence
 
 
-KILLED, KILLED_ROW = observe(job(LIMIT), [FIRST]), ("failed", "train was killed for memory (its limit is 300Mi)", "observed")
-AT_WORK = observe(job(), [pod("y", "Running", made=ENDED, prepare=RUNS)])
-COMPLETE = observe(job(("Complete", "")))
-TOO_LATE = observe(job(LATE))
+KILLED, KILLED_ROW = job_status(job(LIMIT), [FIRST]), ("failed", "train was killed for memory (its limit is 300Mi)", "observed")
+AT_WORK = job_status(job(), [pod("y", "Running", made=ENDED, prepare=RUNS)])
+COMPLETE = job_status(job(("Complete", "")))
+TOO_LATE = job_status(job(LATE))
 
 
 @pytest.mark.parametrize(
@@ -331,7 +331,7 @@ TOO_LATE = observe(job(LATE))
     ],
 )
 def test_a_row_tells_what_run_and_cluster_tell(
-    tmp_path: Path, status: str | None, reason: str, seen: Seen, wanted: tuple[str, str, str]
+    tmp_path: Path, status: str | None, reason: str, seen: ObservedJob, wanted: tuple[str, str, str]
 ) -> None:
     builder = Builder(tmp_path)
     if status is not None:
@@ -339,7 +339,7 @@ def test_a_row_tells_what_run_and_cluster_tell(
     assert row(builder, sight(seen)) == wanted
 
 
-SEENS = [observe(told, pods, events) for told, pods, events, _ in CASES.values()]
+SEENS = [job_status(told, pods, events) for told, pods, events, _ in CASES.values()]
 STATUSES = ["succeeded", "failed", "no quorum", "running", "died", "interrupted", "unknown"]
 
 
@@ -349,11 +349,11 @@ STATUSES = ["succeeded", "failed", "no quorum", "running", "died", "interrupted"
     st.booleans(),
 )
 def test_every_run_and_every_job_is_told_once_and_no_success_is_invented_or_lost(
-    runs: dict[tuple[int, int], str], jobs: dict[tuple[int, int], Seen], is_home: bool
+    runs: dict[tuple[int, int], str], jobs: dict[tuple[int, int], ObservedJob], is_home: bool
 ) -> None:
-    facts = [Fact(SLOT + minute, attempt, runs[minute, attempt]) for minute, attempt in sorted(runs)]
+    facts = [RunFact(SLOT + minute, attempt, runs[minute, attempt]) for minute, attempt in sorted(runs)]
     seen = [replace(each, run=RunId(SLOT + key[0], key[1], "e", "train-a")) for key, each in jobs.items()]
-    found = sight(*seen, is_home=is_home).joined("e", "train-a", "2026-11", facts)
+    found = sight(*seen, is_home=is_home).merge("e", "train-a", "2026-11", facts)
     assert [(fact.minute - SLOT, fact.attempt) for fact in found] == sorted({*runs, *jobs})
     for fact in found:
         key = (fact.minute - SLOT, fact.attempt)
@@ -366,20 +366,20 @@ def test_what_was_seen_is_kept_once_and_told_without_the_cluster(tmp_path: Path)
     builder = Builder(tmp_path)
     builder.store.task_folder("e", "train-a").mkdir(parents=True)
     assert KILLED is not None and AT_WORK is not None
-    (news,) = History(builder.store, "e", "UTC", 0, sight(KILLED)).news()
-    assert builder.store.observe(news.run, news.facts())
-    assert not builder.store.observe(news.run, {"status": "failed", "reason": "another"})
+    (news,) = History(builder.store, "e", "UTC", 0, sight(KILLED)).unrecorded()
+    assert builder.store.record_observation(news.run, news.facts())
+    assert not builder.store.record_observation(news.run, {"status": "failed", "reason": "another"})
     assert row(builder, sight()) == KILLED_ROW
     # What was written is told, however often it is looked at; what may still change is not written.
-    assert History(builder.store, "e", "UTC", 0, sight(KILLED)).news() == []
-    assert History(builder.store, "e", "UTC", 0, sight(AT_WORK)).news() == []
+    assert History(builder.store, "e", "UTC", 0, sight(KILLED)).unrecorded() == []
+    assert History(builder.store, "e", "UTC", 0, sight(AT_WORK)).unrecorded() == []
 
 
 def test_a_killed_try_of_a_run_that_succeeded_is_kept(tmp_path: Path) -> None:
     builder = Builder(tmp_path)
     builder.run("train-a", SLOT)
-    done = observe(job(("Complete", "")), [FIRST, pod("y", "Succeeded", made=ENDED, prepare=DONE, train=DONE)])
-    (news,) = History(builder.store, "e", "UTC", 0, sight(done)).news()
+    done = job_status(job(("Complete", "")), [FIRST, pod("y", "Succeeded", made=ENDED, prepare=DONE, train=DONE)])
+    (news,) = History(builder.store, "e", "UTC", 0, sight(done)).unrecorded()
     assert "status" not in news.facts() and [each["try"] for each in news.facts()["tries"]] == ["x"]
 
 
@@ -388,7 +388,7 @@ def test_a_run_whose_job_is_gone_has_died(tmp_path: Path, is_home: bool, status:
     builder = Builder(tmp_path)
     builder.run("train-a", SLOT, "running", process={"host": f"{NAME}-x", "boot": "b", "pid": 1, "start": 1})
     other = builder.run("train-a", SLOT - 1440, "running")
-    rows: list[Row] = History(builder.store, "e", "UTC", 0, sight(is_home=is_home)).rows(Wish())
+    rows: list[Row] = History(builder.store, "e", "UTC", 0, sight(is_home=is_home)).rows(HistoryQuery())
     assert [each.status for each in rows] == [status, "running"]
     assert rows[1].run == str(other)
 
@@ -399,7 +399,7 @@ def test_a_folder_that_is_made_for_an_observation_is_open_to_those_who_write_the
     root.chmod(0o2775)
     assert KILLED is not None
     builder = Builder(root)
-    assert builder.store.observe(KILLED.run, {"reason": "r"})
+    assert builder.store.record_observation(KILLED.run, {"reason": "r"})
     folder = builder.store.run_folder(KILLED.run)
     assert {path.stat().st_mode & 0o7777 for path in (folder, *list(folder.parents)[:4])} == {0o2775}
     assert (folder / c.OBSERVED).exists()
@@ -407,10 +407,10 @@ def test_a_folder_that_is_made_for_an_observation_is_open_to_those_who_write_the
 
 def test_steps_that_begin_and_end_between_two_looks_are_told(tmp_path: Path) -> None:
     out = io.StringIO()
-    telling = Telling(None, "n", Store(tmp_path), Plain(out), "a", RunId(SLOT, 1, "e", "train-a"))  # type: ignore[arg-type]
+    telling = ProgressReporter(None, "n", Store(tmp_path), PlainDisplay(out), "a", RunId(SLOT, 1, "e", "train-a"))  # type: ignore[arg-type]
     first = pod("x", "Failed", prepare=DONE, train=ended(1))
     for pods in ([pod(prepare=RUNS)], [first], [first, pod("y", prepare=DONE, train=waiting("PodInitializing"))]):
-        telling.tell(Found(job(), tuple(pods)))
-    telling.passed(Found(job(("Complete", "")), (first, pod("y", "Succeeded", prepare=DONE, train=DONE))))
+        telling.report(JobSnapshot(job(), tuple(pods)))
+    telling.passed(JobSnapshot(job(("Complete", "")), (first, pod("y", "Succeeded", prepare=DONE, train=DONE))))
     told = [line.removeprefix("a: ") for line in out.getvalue().splitlines()]
     assert [line for line in told if "waiting" not in line] == ["prepare", "train", "prepare (try 2)", "train (try 2)"]

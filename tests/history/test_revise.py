@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from cronjobs.tasks import Context
+from cronjobs.tasks import ExperimentContext
 from jobs.store import Store
 from scheduler.config import load
-from scheduler.engines.local_revisions import engine, record
+from scheduler.engines.local_revisions import engine, record_revision
 from scheduler.history.query import History
 from stores import at
 
@@ -19,23 +19,23 @@ ensemble: {schedule: "0 6 * * *"}
 """
 
 
-def context(folder: Path, text: str, program: str = "p") -> Context:
+def context(folder: Path, text: str, program: str = "p") -> ExperimentContext:
     (folder / "config.yaml").write_text(text)
-    return Context(load(folder / "config.yaml"), program, "")
+    return ExperimentContext(load(folder / "config.yaml"), program, "")
 
 
 def test_what_changes_is_recorded_and_what_stays_is_not(tmp_path: Path) -> None:
     store, now = Store(tmp_path / "store"), at("2024-11-20T00:00")
     first = context(tmp_path, CONFIG)
-    assert record(store, first, "run", now) is not None
-    assert record(store, first, "run", now) is None
+    assert record_revision(store, first, "run", now) is not None
+    assert record_revision(store, first, "run", now) is None
     # What only ran schedules nothing: serving the same is new.
     assert History(store, "e", "UTC", now.timestamp()).spans == {}
-    assert record(store, first, "serve", now.replace(hour=1)) is not None
-    assert record(store, first, "serve", now.replace(hour=2)) is None
-    assert record(store, first, "run", now.replace(hour=2)) is None
+    assert record_revision(store, first, "serve", now.replace(hour=1)) is not None
+    assert record_revision(store, first, "serve", now.replace(hour=2)) is None
+    assert record_revision(store, first, "run", now.replace(hour=2)) is None
     edited = context(tmp_path, CONFIG.replace("0 1", "0 2"))
-    told = record(store, edited, "serve", now.replace(hour=3))
+    told = record_revision(store, edited, "serve", now.replace(hour=3))
     assert told is not None and told["revision"] == 3
     history = History(store, "e", "UTC", now.timestamp() + 86400)
     assert [(span.plan.schedule, span.engine) for span in history.spans["train-a"]] == [
@@ -43,26 +43,26 @@ def test_what_changes_is_recorded_and_what_stays_is_not(tmp_path: Path) -> None:
         ("0 2 * * *", engine()),
     ]
     assert len(history.spans["ensemble"]) == 1
-    assert record(store, replace(edited, program="q"), "serve", now.replace(hour=4)) is not None
+    assert record_revision(store, replace(edited, program="q"), "serve", now.replace(hour=4)) is not None
 
 
 def test_one_that_another_engine_ran_meanwhile_is_recorded_anew(tmp_path: Path) -> None:
     store, now = Store(tmp_path / "store"), at("2024-11-20T00:00")
     first = context(tmp_path, CONFIG)
-    assert record(store, first, "serve", now) is not None
+    assert record_revision(store, first, "serve", now) is not None
     other = {"revision": 1, "time": "2024-11-20T01:00:00Z", "what": "sync", "engine": "cluster:c/n", "tasks": {}, "folded": 1}
     assert store.add_revision("e", other)
-    assert record(store, first, "serve", now.replace(hour=2)) is not None
+    assert record_revision(store, first, "serve", now.replace(hour=2)) is not None
 
 
 def test_an_owner_gives_way_only_when_it_is_taken_over(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    assert store.own("e", {"engine": "host:a"}) is None
-    assert store.own("e", {"engine": "host:a"}) is None
-    refused = store.own("e", {"engine": "cluster:c/n"})
+    assert store.take_ownership("e", {"engine": "host:a"}) is None
+    assert store.take_ownership("e", {"engine": "host:a"}) is None
+    refused = store.take_ownership("e", {"engine": "cluster:c/n"})
     assert refused is not None and refused["engine"] == "host:a"
-    assert store.own("e", {"engine": "cluster:c/n"}, take_over=True) is None
+    assert store.take_ownership("e", {"engine": "cluster:c/n"}, take_over=True) is None
     assert (store.owner("e") or {})["engine"] == "cluster:c/n"
     (tmp_path / "experiments" / "e.json").write_text("{")
-    assert store.own("e", {"engine": "host:a"}) is not None
-    assert store.own("e", {"engine": "host:a"}, take_over=True) is None
+    assert store.take_ownership("e", {"engine": "host:a"}) is not None
+    assert store.take_ownership("e", {"engine": "host:a"}, take_over=True) is None

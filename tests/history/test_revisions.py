@@ -8,7 +8,17 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cronjobs.revisions.revisions import at, delta, differences, fold, merge, scheduling, spans, states, told
+from cronjobs.revisions.revisions import (
+    at,
+    delta,
+    differences,
+    fold,
+    merge,
+    periods,
+    schedule_periods,
+    scheduling_periods,
+    states,
+)
 from stores import iso
 
 HELD = {"program": "p", "code": "c"}
@@ -72,7 +82,7 @@ def test_the_newest_of_any_engine_holds() -> None:
         revision(2, 300, "host:h", "run", tasks=tasks, **HELD),
         revision(2, 400, "cluster:c/n", "delete", gone=["train-a"]),
     ]
-    held = scheduling(some)
+    held = scheduling_periods(some)
     assert [(each.start, each.end, each.engine) for each in held] == [
         (100, 200, "host:h"),
         (200, 400, "cluster:c/n"),
@@ -81,22 +91,22 @@ def test_the_newest_of_any_engine_holds() -> None:
     found = at(held, 399)
     assert found is not None and found.revision["revision"] == 1
     assert at(held, 99) is None
-    assert [(each.start, each.end) for each in spans(held)["train-a"]] == [(100, 200), (200, 400)]
+    assert [(each.start, each.end) for each in schedule_periods(held)["train-a"]] == [(100, 200), (200, 400)]
 
 
 def test_what_changes_no_schedule_parts_no_span() -> None:
     first = {"train-a": {"schedule": "0 1 * * *", "task": "x"}}
     second = {"train-a": {"schedule": "0 1 * * *", "task": "y"}}
-    held = scheduling([revision(1, 100, tasks=first, **HELD), revision(2, 200, tasks=second)])
-    assert [(each.start, each.end) for each in spans(held)["train-a"]] == [(100, inf)]
+    held = scheduling_periods([revision(1, 100, tasks=first, **HELD), revision(2, 200, tasks=second)])
+    assert [(each.start, each.end) for each in schedule_periods(held)["train-a"]] == [(100, inf)]
 
 
 def test_clocks_that_were_wrong_reorder_nothing() -> None:
     tasks = {"train-a": {"schedule": "0 1 * * *"}}
     behind = [revision(1, 1000, tasks=tasks), revision(2, 500, tasks=tasks), revision(3, 2000, tasks=tasks)]
-    assert [(each.revision["revision"], each.start) for each in told(behind)] == [(1, 1000), (2, 1000), (3, 2000)]
+    assert [(each.revision["revision"], each.start) for each in periods(behind)] == [(1, 1000), (2, 1000), (3, 2000)]
     ahead = [revision(1, 1000, tasks=tasks), revision(2, 9e9, tasks=tasks), revision(3, 2000, tasks=tasks)]
-    assert [(each.revision["revision"], each.start) for each in told(ahead, 5000)] == [(1, 1000), (2, 2000), (3, 2000)]
+    assert [(each.revision["revision"], each.start) for each in periods(ahead, 5000)] == [(1, 1000), (2, 2000), (3, 2000)]
 
 
 def test_a_new_count_goes_on_after_the_old() -> None:

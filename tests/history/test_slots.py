@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cronjobs.revisions.expected import expected, following
-from cronjobs.revisions.revisions import Plan, Span
-from scheduler.history.slots import LATE, LINGERS, Days, Fact, Notes, Row, Scene, duration, rows
+from cronjobs.revisions.revisions import SchedulePeriod, TaskSchedule
+from scheduler.history.slots import LATE, LINGERS, LocalClock, Notes, Row, RunFact, TaskContext, format_duration, rows
 
 DAY = 1440
 START = 29_900_160  # 2026-11-07T00:00Z
 PLANS = st.builds(
-    Plan,
+    TaskSchedule,
     schedule=st.sampled_from(["0 1 * * *", "30 */6 * * *", "15 3 * * 1", "@every 5h", "0 0 31 2 *", None, "nonsense"]),
     timezone=st.sampled_from(["UTC", "Europe/Berlin", "America/Santiago"]),
     suspend=st.booleans(),
@@ -29,41 +29,41 @@ PLANS = st.builds(
 
 
 @st.composite
-def spans_of(draw: st.DrawFn) -> list[Span]:
+def spans_of(draw: st.DrawFn) -> list[SchedulePeriod]:
     cuts = sorted(draw(st.sets(st.integers(START * 60, (START + 6 * DAY) * 60), min_size=1, max_size=4)))
     engines = st.sampled_from(["host:h", "cluster:c/n"])
-    return [Span(a, b, draw(PLANS), draw(engines), "me") for a, b in zip(cuts, [*cuts[1:], inf], strict=True)]
+    return [SchedulePeriod(a, b, draw(PLANS), draw(engines), "me") for a, b in zip(cuts, [*cuts[1:], inf], strict=True)]
 
 
 @st.composite
-def facts_of(draw: st.DrawFn, spans: list[Span]) -> list[Fact]:
+def facts_of(draw: st.DrawFn, spans: list[SchedulePeriod]) -> list[RunFact]:
     near = [minute for minute, _ in expected(spans, START * 60, (START + 8 * DAY) * 60)]
     slots = st.integers(START, START + 8 * DAY) | st.sampled_from(near) if near else st.integers(START, START + 8 * DAY)
-    found: dict[tuple[int, int], Fact] = {}
+    found: dict[tuple[int, int], RunFact] = {}
     for minute in draw(st.lists(slots, max_size=12)):
         attempt = 1 + sum(key[0] == minute for key in found)
         status = draw(st.sampled_from(["succeeded", "failed", "running", "died", "interrupted"]))
         kind = draw(st.sampled_from(["scheduled", "manual", "backfill"]))
         started = minute * 60 + draw(st.integers(0, 90_000))
         finished = None if status in ("running", "died") else started + draw(st.integers(1, 90_000))
-        found[minute, attempt] = Fact(minute, attempt, status, "", "recorded", kind, started, finished)
+        found[minute, attempt] = RunFact(minute, attempt, status, "", "recorded", kind, started, finished)
     return [found[key] for key in sorted(found)]
 
 
 @st.composite
-def scenes(draw: st.DrawFn) -> tuple[Scene, list[Fact]]:
+def scenes(draw: st.DrawFn) -> tuple[TaskContext, list[RunFact]]:
     spans = draw(spans_of())
     now = draw(st.integers((START + DAY) * 60, (START + 9 * DAY) * 60))
-    return Scene("e", "train-a", spans, Notes(), Days("Europe/Berlin"), now), draw(facts_of(spans))
+    return TaskContext("e", "train-a", spans, Notes(), LocalClock("Europe/Berlin"), now), draw(facts_of(spans))
 
 
-def told(scene: Scene, facts: list[Fact], low: int = START, high: int = START + 9 * DAY) -> list[Row]:
+def told(scene: TaskContext, facts: list[RunFact], low: int = START, high: int = START + 9 * DAY) -> list[Row]:
     some = [fact for fact in facts if low <= fact.minute <= high]
     return rows(scene, some, low, high, lambda: (fact for fact in facts if fact.minute < low))
 
 
 @given(scenes())
-def test_every_slot_and_every_run_is_told_once(given: tuple[Scene, list[Fact]]) -> None:
+def test_every_slot_and_every_run_is_told_once(given: tuple[TaskContext, list[RunFact]]) -> None:
     scene, facts = given
     found = told(scene, facts)
     assert [(row.minute, row.attempt or 0) for row in found if row.run] == [(fact.minute, fact.attempt) for fact in facts]
@@ -74,13 +74,13 @@ def test_every_slot_and_every_run_is_told_once(given: tuple[Scene, list[Fact]]) 
 
 
 @given(scenes(), PLANS, st.integers(0, 8 * DAY))
-def test_an_edit_changes_nothing_before_it(given: tuple[Scene, list[Fact]], plan: Plan, after: int) -> None:
+def test_an_edit_changes_nothing_before_it(given: tuple[TaskContext, list[RunFact]], plan: TaskSchedule, after: int) -> None:
     scene, facts = given
     last = scene.spans[-1]
     edit = max(last.start, (START + after) * 60)
     if edit > scene.now:
         return
-    edited = replace(scene, spans=[*scene.spans[:-1], replace(last, end=edit), Span(edit, inf, plan, "host:h", "me")])
+    edited = replace(scene, spans=[*scene.spans[:-1], replace(last, end=edit), SchedulePeriod(edit, inf, plan, "host:h", "me")])
     before = [row for row in told(scene, facts) if row.minute * 60 <= edit]
     since = [row for row in told(edited, facts) if row.minute * 60 <= edit]
     # What is still due when the edit comes is dropped by it.
@@ -92,14 +92,14 @@ def test_an_edit_changes_nothing_before_it(given: tuple[Scene, list[Fact]], plan
 
 
 @given(scenes(), st.integers(0, 9 * DAY))
-def test_a_part_of_the_time_tells_the_same(given: tuple[Scene, list[Fact]], cut: int) -> None:
+def test_a_part_of_the_time_tells_the_same(given: tuple[TaskContext, list[RunFact]], cut: int) -> None:
     scene, facts = given
     whole = told(scene, facts)
     assert told(scene, facts, START, START + cut - 1) + told(scene, facts, START + cut) == whole
 
 
 @given(scenes(), st.integers(0, 40 * DAY))
-def test_time_alone_makes_no_past_slot_better(given: tuple[Scene, list[Fact]], more: int) -> None:
+def test_time_alone_makes_no_past_slot_better(given: tuple[TaskContext, list[RunFact]], more: int) -> None:
     scene, facts = given
     later = replace(scene, now=scene.now + more * 60)
     for old, new in zip(told(scene, facts), told(later, facts), strict=True):
@@ -107,12 +107,14 @@ def test_time_alone_makes_no_past_slot_better(given: tuple[Scene, list[Fact]], m
         assert old == new or waiting
 
 
-def scene(*spans: Span, now: int = START + 3 * DAY, notes: Notes | None = None) -> Scene:
-    return Scene("e", "train-a", spans, notes or Notes(), Days("UTC"), now * 60)
+def scene(*spans: SchedulePeriod, now: int = START + 3 * DAY, notes: Notes | None = None) -> TaskContext:
+    return TaskContext("e", "train-a", spans, notes or Notes(), LocalClock("UTC"), now * 60)
 
 
-def daily(start: int = START, end: float = inf, engine: str = "host:h", **plan: Any) -> Span:
-    return Span(start * 60, end if end == inf else end * 60, Plan("0 1 * * *", starting_deadline=3600, **plan), engine, "me")
+def daily(start: int = START, end: float = inf, engine: str = "host:h", **plan: Any) -> SchedulePeriod:
+    return SchedulePeriod(
+        start * 60, end if end == inf else end * 60, TaskSchedule("0 1 * * *", starting_deadline=3600, **plan), engine, "me"
+    )
 
 
 def status(found: list[Row]) -> list[tuple[str, str, str]]:
@@ -122,10 +124,10 @@ def status(found: list[Row]) -> list[tuple[str, str, str]]:
 FIRST = START + 60
 
 
-def fact(minute: int, status: str = "succeeded", late: float = 5, lasts: float | None = 60, **more: Any) -> Fact:
+def fact(minute: int, status: str = "succeeded", late: float = 5, lasts: float | None = 60, **more: Any) -> RunFact:
     started = minute * 60 + late
     finished = None if lasts is None else started + lasts
-    return Fact(minute, 1, status, started=started, finished=finished, **{"kind": "scheduled", **more})
+    return RunFact(minute, 1, status, started=started, finished=finished, **{"kind": "scheduled", **more})
 
 
 def test_the_reasons_of_slots_without_a_run() -> None:
@@ -172,7 +174,7 @@ def test_a_run_still_at_work_skips_the_next(lasts: int, concurrency: str, expect
         (fact(FIRST, lasts=DAY * 60 + 3600 - 5 - LINGERS * 2), ["succeeded", "missed"]),
     ],
 )
-def test_on_a_cluster_the_job_is_what_skips_the_next(first: Fact, statuses: list[str]) -> None:
+def test_on_a_cluster_the_job_is_what_skips_the_next(first: RunFact, statuses: list[str]) -> None:
     found = told(scene(daily(engine="cluster:c/n", concurrency="Forbid")), [first], FIRST, FIRST + DAY)
     assert [row.status for row in found] == statuses
 
@@ -193,8 +195,8 @@ def test_a_run_that_the_controller_replaced_says_by_which(lasts: int, concurrenc
 
 def test_a_run_whose_slot_an_edit_made_is_late_not_missed() -> None:
     # At 10:00 the schedule becomes 08:00, which has passed: Kubernetes runs it at the next event.
-    before = Span(START * 60, (START + 600) * 60, Plan("0 12 * * *"), "cluster:c/n", "me")
-    after = Span((START + 600) * 60, inf, Plan("0 8 * * *"), "cluster:c/n", "me")
+    before = SchedulePeriod(START * 60, (START + 600) * 60, TaskSchedule("0 12 * * *"), "cluster:c/n", "me")
+    after = SchedulePeriod((START + 600) * 60, inf, TaskSchedule("0 8 * * *"), "cluster:c/n", "me")
     slot = START + 480
     found = told(scene(before, after), [fact(slot, late=3 * 3600)], START, START + DAY - 1)
     assert [(row.minute, row.why, row.status) for row in found] == [(slot, "late, after an edit", "succeeded")]
@@ -219,13 +221,13 @@ def test_another_machines_run_that_says_nothing_has_died() -> None:
 
 
 def test_every_counts_from_the_last_time_or_the_beginning() -> None:
-    first = Span(START * 60, (START + 400) * 60, Plan("0 */2 * * *"), "host:h", "me")
-    second = Span((START + 400) * 60, (START + 900) * 60, Plan("@every 3h"), "host:h", "me")
-    third = Span((START + 900) * 60, inf, Plan("@every 3h", suspend=True), "host:h", "me")
+    first = SchedulePeriod(START * 60, (START + 400) * 60, TaskSchedule("0 */2 * * *"), "host:h", "me")
+    second = SchedulePeriod((START + 400) * 60, (START + 900) * 60, TaskSchedule("@every 3h"), "host:h", "me")
+    third = SchedulePeriod((START + 900) * 60, inf, TaskSchedule("@every 3h", suspend=True), "host:h", "me")
     named = [minute - START for minute, _ in expected([first, second, third], START * 60, (START + 1200) * 60)]
     # 02:00, 04:00, 06:00; then three hours on from 06:00, whatever else is edited.
     assert named == [120, 240, 360, 540, 720, 900, 1080]
-    alone = Span(START * 60 + 90, inf, Plan("@every 1h"), "host:h", "me")
+    alone = SchedulePeriod(START * 60 + 90, inf, TaskSchedule("@every 1h"), "host:h", "me")
     assert following([alone], START * 60 + 100) == START + 61
 
 
@@ -233,4 +235,4 @@ def test_every_counts_from_the_last_time_or_the_beginning() -> None:
     ("seconds", "text"), [(0, "0 s"), (59, "59 s"), (90, "1.5 min"), (2580, "43 min"), (5400, "1.5 h"), (86400, "1 d")]
 )
 def test_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+    assert format_duration(seconds) == text

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from scheduler.console.tables import Column, cells, clean, cut, lines
 from scheduler.errors import CronsembleError
-from scheduler.times import dates, is_time, minutes
+from scheduler.times import dates, is_time, parse_period
 from stores import at, minute
 
 COLUMNS = [
@@ -67,14 +67,14 @@ NOW = at("2024-11-24T12:00").timestamp()
     ],
 )
 def test_what_a_time_means(text: str, zone: str, first: str, last: str) -> None:
-    assert minutes(text, zone, NOW, "--since") == (minute(first), minute(last))
+    assert parse_period(text, zone, NOW, "--since") == (minute(first), minute(last))
     assert is_time(text) == (not text.endswith("h"))
 
 
 @pytest.mark.parametrize("text", ["yesterday", "2024-02-30", "2024-11-20T25:00", "7", "", "2024-11", "20241120"])
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(CronsembleError, match="--since .*: no time: type a date"):
-        minutes(text, "UTC", NOW, "--since")
+        parse_period(text, "UTC", NOW, "--since")
 
 
 def test_the_dates_of_a_span() -> None:

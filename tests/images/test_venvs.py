@@ -69,7 +69,7 @@ def test_without_a_network_one_line_says_what_to_do(
         monkeypatch.setenv(name, value)
     pins = b"absent-package==1 --hash=sha256:" + b"0" * 64 + b"\n"
     with pytest.raises(RuntimeUnavailable) as caught:
-        venvs.build(tmp_path / "v", pins, sys.executable, lambda _: None, "once")
+        venvs.build_venv(tmp_path / "v", pins, sys.executable, lambda _: None, "once")
     told = str(caught.value)
     assert told.startswith(f"the keras3 runtime cannot be made: {said}")
     assert told.endswith("or give runtimes.keras3: {python: PATH} or {image: REF}") and "\n" not in told
@@ -78,7 +78,7 @@ def test_without_a_network_one_line_says_what_to_do(
 def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RuntimeUnavailable, match="the runtime cannot be made: .*file.*: "):
-        venvs.build(tmp_path / "file" / "v", b"", sys.executable, lambda _: None, "once")
+        venvs.build_venv(tmp_path / "file" / "v", b"", sys.executable, lambda _: None, "once")
 
 
 def test_a_python_that_the_pins_do_not_know(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

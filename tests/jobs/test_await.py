@@ -11,7 +11,7 @@ import pytest
 from jobs import contract as c
 from jobs.store.files import publish_bytes, to_json
 from jobs.supervisor import wait_for_runs
-from jobs.supervisor.run_context import Context, StepError, read_context
+from jobs.supervisor.run_context import RunContext, StepError, read_context
 from jobs.supervisor.wait_for_runs import has_ended, tell_awaited, until_ended
 from stores import Builder, minute
 
@@ -19,7 +19,7 @@ SLOT = minute("2026-11-20T01:00")
 FAR = 4_000_000_000
 
 
-def context(store: Path, runs: dict[str, int], until: float = FAR) -> Context:
+def context(store: Path, runs: dict[str, int], until: float = FAR) -> RunContext:
     task = {"experiment": "e", "task": "ensemble", "members": [], "snapshot": {"program": "p", "code": ""}}
     env = {c.ENV_RUN: f"e-ensemble-{SLOT}", c.ENV_TRY: "one", c.ENV_STORE: str(store), c.ENV_TASK: json.dumps(task)}
     return read_context({**env, c.ENV_AWAIT: json.dumps({"runs": runs, "until": until})})

@@ -19,7 +19,7 @@ from jobs import contract as c
 from jobs.contract import RunId, parse_run_id
 from jobs.store import Store
 from jobs.store.files import publish_bytes, to_json, write_file
-from jobs.store.latest_model import latest
+from jobs.store.latest_model import choose_models
 from jobs.store.process_identity import process_identity
 
 MINUTE = 29_924_640
@@ -110,7 +110,7 @@ def test_the_archive_is_never_overwritten(tmp_path: Path) -> None:
         write_file(folder / c.RECORD, to_json({"try": "a"}))
         assert store.publish(run, "a")
     archive = store.archive("e")
-    assert sorted(store.heal_archive("e")) == sorted(archive / f"{run.dated_name}.csv" for run in (first, second))
+    assert sorted(store.repair_archives("e")) == sorted(archive / f"{run.dated_name}.csv" for run in (first, second))
     assert sorted(path.name for path in archive.glob("*.csv")) == [
         "2026-11-24T0000Z-r2.csv",
         "2026-11-24T0000Z.csv",
@@ -137,7 +137,7 @@ def test_which_model_is_latest(
     store = Store(tmp_path)
     for offset, attempt in slots:
         assert succeed(store, RunId(MINUTE + offset, attempt, "e", "train-m"))
-    (choice,) = latest(store, RunId(MINUTE, 1, "e", "ensemble"), ["m"], max_age, "")
+    (choice,) = choose_models(store, RunId(MINUTE, 1, "e", "ensemble"), ["m"], max_age, "")
     found = (choice.run.minute - MINUTE, choice.run.attempt) if choice.run else None
     assert found == expected
 
@@ -146,14 +146,14 @@ def test_manual_runs_feed_only_their_own_ensemble(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert succeed(store, RunId(MINUTE, 1, "e", "train-m"), kind="manual", invocation="mine")
     ensemble = RunId(MINUTE, 1, "e", "ensemble")
-    assert latest(store, ensemble, ["m"], None, "mine")[0].run is not None
-    assert latest(store, ensemble, ["m"], None, "other")[0].run is None
-    assert latest(store, ensemble, ["m"], None, "")[0].run is None
+    assert choose_models(store, ensemble, ["m"], None, "mine")[0].run is not None
+    assert choose_models(store, ensemble, ["m"], None, "other")[0].run is None
+    assert choose_models(store, ensemble, ["m"], None, "")[0].run is None
     # A repeat feeds no more than what it repeats did.
     assert succeed(store, RunId(MINUTE, 2, "e", "train-m"), kind="rerun", repeats_kind="manual")
-    assert latest(store, ensemble, ["m"], None, "")[0].run is None
+    assert choose_models(store, ensemble, ["m"], None, "")[0].run is None
     assert succeed(store, RunId(MINUTE, 3, "e", "train-m"), kind="rerun", repeats_kind="scheduled")
-    assert latest(store, ensemble, ["m"], None, "")[0].run == RunId(MINUTE, 3, "e", "train-m")
+    assert choose_models(store, ensemble, ["m"], None, "")[0].run == RunId(MINUTE, 3, "e", "train-m")
 
 
 _PUBLISHER = """
@@ -201,7 +201,7 @@ def test_killed_at_random_points_nothing_is_half_visible(tmp_path: Path) -> None
     assert {run.status for run in runs} <= {"succeeded", "died"}
     succeeded = [run for run in runs if run.status == "succeeded"]
     assert len(succeeded) >= acknowledged > 0
-    store.heal_archive("e")
+    store.repair_archives("e")
     for run in succeeded:
         assert (store.archive("e") / f"{run.id.dated_name}.csv").read_bytes() == b"x" * 50_000
         assert (run.folder / c.RESULT / c.MEMBERS / "m.csv").stat().st_size == 50_000
@@ -229,10 +229,10 @@ def test_a_rename_whose_reply_was_lost_is_done(tmp_path: Path, monkeypatch: pyte
     assert not store.claim_attempt(run, {"kind": "manual"})
     assert store.claim("e", "train-a", MINUTE).attempt == 2
     store.begin_try(run, "b", {})
-    store.beat("e", "here", "one")
-    store.beat("e", "here", "two")
+    store.record_heartbeat("e", "here", "one")
+    store.record_heartbeat("e", "here", "two")
     assert succeed(store, run, "a")
-    assert store.last_beat("e", "here") == "two"
+    assert store.last_heartbeat("e", "here") == "two"
     assert sorted(os.listdir(store.run_folder(run))) == [c.CLAIM, c.RESULT, "try-b"]
     assert len(os.listdir(store.run_folder(run).parent)) == 2
 
@@ -243,7 +243,7 @@ def test_a_name_that_seems_taken_for_a_reply_was_lost(
 ) -> None:
     store = Store(tmp_path)
     lose_replies(monkeypatch, name, error)
-    assert store.own("e", {"engine": "host:here"}) is None
+    assert store.take_ownership("e", {"engine": "host:here"}) is None
     run = store.claim("e", "train-a", MINUTE)
     assert run.attempt == 1
     store.begin_try(run, "a", {})

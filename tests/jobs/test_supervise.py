@@ -25,7 +25,7 @@ from jobs.store import Store
 from jobs.store.files import read_json, to_json, write_file
 from jobs.store.process_identity import process_identity
 from jobs.supervisor.framework_process import memory_kills
-from jobs.supervisor.run_context import Context
+from jobs.supervisor.run_context import RunContext
 from jobs.supervisor.steps import started_before
 from needs import missing
 from scheduler.snapshots.program import build_program
@@ -106,7 +106,7 @@ def test_killed_anywhere_a_run_is_whole_or_absent(tmp_path: Path, program: Path)
     plans += [(None, chance.uniform(0, 1.3 * committing)) for _ in range(KILLS // 2)]
     runs = [combine(*plan)[0] for plan in plans]
     assert len(set(runs)) == KILLS
-    store.heal_archive("e")
+    store.repair_archives("e")
     whole = [run for run in runs if store.read(run).status == "succeeded"]
     assert 0 < len(whole) < KILLS
     for run in runs:
@@ -138,7 +138,7 @@ def test_a_try_after_one_killed_between_result_and_archive_archives(tmp_path: Pa
     assert (again.returncode, archived.read_bytes()) == (c.DONE, whole), said
     # what gc took out of the archive stays out
     archived.unlink()
-    store.bury(run, [{"path": archived.relative_to(store.root).as_posix()}], "2026-11-25T00:00:00Z", "gc")
+    store.record_removal(run, [{"path": archived.relative_to(store.root).as_posix()}], "2026-11-25T00:00:00Z", "gc")
     supervise(program, store, run, "combine", task, **{c.ENV_TRY: "c"}).communicate()
     assert not archived.exists()
 
@@ -333,7 +333,7 @@ def test_the_kernels_count_of_kills_for_memory_is_read(tmp_path: Path, name: str
 def test_only_a_try_before_this_one_can_have_ended_while_predicting(tmp_path: Path, other_began: str, is_left_out: bool) -> None:
     """One that runs beside it, and began to predict while this one was there, is no reason to leave the member out."""
     store, run = Store(tmp_path), RunId(MINUTE, 1, "e", "ensemble")
-    context = Context(store, run, "own", {"members": [{"member": "a"}]}, b"", {}, {})
+    context = RunContext(store, run, "own", {"members": [{"member": "a"}]}, b"", {}, {})
     for name in ("own", "other"):
         store.begin_try(run, name, {"time": "2026-11-25T01:00:10.000Z"})
     for member, told in (("a", {"time": other_began}), ("b", {"time": "2026-11-25T01:00:05.000Z"})):

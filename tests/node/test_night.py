@@ -292,7 +292,7 @@ def run_locally(experiment: Experiment, images: dict[str, str], slots: dict[str,
     """The same images, for the engine of this machine, are built before they are imported into the node."""
     try:
         engine = containers.find_engine()
-    except containers.NoEngine as error:
+    except containers.NoContainerEngine as error:
         missing(f"no container engine: {error}")
     for reference in images.values():
         if containers.image_id(engine, reference) is None:

@@ -106,7 +106,7 @@ def test_the_story_is_that_of_the_mounted_folder(laptop: Laptop, pods: Cluster, 
 def test_a_second_look_receives_little(laptop: Laptop, pods: Cluster) -> None:
     received = []
     for _ in range(2):
-        with connect.opened(load(laptop.config), ClusterTarget(pods.kubeconfig), False) as (store, _):
+        with connect.open_remote_store(load(laptop.config), ClusterTarget(pods.kubeconfig), False) as (store, _):
             received.append(store.received)
     assert received[0] > 1000
     assert received[1] < 400
@@ -227,9 +227,9 @@ def test_what_keeps_the_pod_from_starting_is_one_line(laptop: Laptop, pods: Clus
 
 
 def test_the_store_is_written_to_from_elsewhere(laptop: Laptop, pods: Cluster, node: Node, namespace: str) -> None:
-    with connect.opened(load(laptop.config), ClusterTarget(pods.kubeconfig), False) as (store, _):
+    with connect.open_remote_store(load(laptop.config), ClusterTarget(pods.kubeconfig), False) as (store, _):
         run = store.claim("e", "train-a", 28_850_000, {"by": "laptop"})
-        store.observe(run, {"what": "OOMKilled"})
+        store.record_observation(run, {"what": "OOMKilled"})
     there = Store(node.data / namespace)
     assert there.claim_of(run) == store.claim_of(run) == {"schema": 1, "by": "laptop"}
     assert there.read(run).observed == store.read(run).observed == {"schema": 1, "what": "OOMKilled"}

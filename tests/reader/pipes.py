@@ -12,7 +12,7 @@ from pathlib import Path
 from jobs import contract as c
 from jobs.store import Store
 from scheduler.snapshots.program import build_program
-from scheduler.stores.remote.client import Lost, Session
+from scheduler.stores.remote.client import ConnectionLost, StoreClient
 from scheduler.stores.remote.store import RemoteStore
 from stores import Builder, minute
 
@@ -29,7 +29,7 @@ class Pipe:
             self.process.stdin.write(data)
             self.process.stdin.flush()
         except BrokenPipeError as error:
-            raise Lost("far: it has gone") from error
+            raise ConnectionLost("far: it has gone") from error
 
     def read(self, size: int) -> bytes:
         assert self.process.stdout is not None
@@ -55,12 +55,12 @@ class Far:
         self._program, self.root = folder / "program.pyz", root
         self._program.write_bytes(build_program())
         self.pipes: list[Pipe] = []
-        self.sessions: list[Session] = []
+        self.sessions: list[StoreClient] = []
 
-    def connect(self) -> Session:
+    def connect(self) -> StoreClient:
         pipe = Pipe([sys.executable, "-I", str(self._program), "serve-store", str(self.root)])
         self.pipes.append(pipe)
-        self.sessions.append(Session(pipe, "far"))
+        self.sessions.append(StoreClient(pipe, "far"))
         return self.sessions[-1]
 
     def received(self) -> int:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.remote import messages as frames
-from jobs.store.safe_paths import Outside, parts_of
+from jobs.store.safe_paths import UnsafePath, parts_of
 
 HEADS = st.dictionaries(st.text(), st.one_of(st.none(), st.integers(), st.text()))
 
@@ -43,7 +43,7 @@ def test_a_message_that_breaks_off_is_no_message(head: dict[str, object], body: 
 def test_what_is_no_message_is_said_to_be_none(data: bytes) -> None:
     try:
         message = frames.unpack(in_pieces(data, 100))
-    except (frames.Garbled, EOFError):
+    except (frames.MalformedMessage, EOFError):
         return
     assert message is not None
     assert frames.unpack(io.BytesIO(frames.pack(*message)).read) == message
@@ -59,7 +59,7 @@ def test_a_name_that_is_taken_stays_inside(name: str) -> None:
     root = Path("/store/of/ours")
     try:
         parts = parts_of(name)
-    except Outside:
+    except UnsafePath:
         return
     path = root.joinpath(*parts)
     assert "/".join(parts) == name

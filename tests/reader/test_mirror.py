@@ -12,14 +12,14 @@ from jobs import contract as c
 from jobs.store import Store
 from jobs.store.files import publish_bytes, to_json
 from reader.pipes import Far, age, content, some
-from scheduler.history.query import History, Wish
+from scheduler.history.query import History, HistoryQuery
 from scheduler.history.slots import Row
-from scheduler.stores.remote.client import FarError
+from scheduler.stores.remote.client import RemoteStoreError
 from stores import minute
 
 
 def rows(store: Store) -> list[Row]:
-    found = History(store, "e", "UTC", 1_732_500_000).rows(Wish())
+    found = History(store, "e", "UTC", 1_732_500_000).rows(HistoryQuery())
     return [msgspec.structs.replace(row) for row in found]
 
 
@@ -59,9 +59,11 @@ def test_what_comes_late_is_seen(far: Far, tmp_path: Path) -> None:
     publish_bytes(
         store.try_folder(running, "a") / c.END, to_json({"time": "2024-11-04T01:10:00Z", "status": "failed", "reason": "x"})
     )
-    store.observe(failed, {"time": "t", "by": "b", "what": "OOMKilled", "status": "failed", "reason": "killed for memory"})
-    store.keep_verdict(first, {"verdict": "identical", "repeats": "r"})
-    store.bury(second, [{"path": "result/record.json"}], "t", "gc", {"status": "succeeded", "accuracy": 0.5})
+    store.record_observation(
+        failed, {"time": "t", "by": "b", "what": "OOMKilled", "status": "failed", "reason": "killed for memory"}
+    )
+    store.record_verdict(first, {"verdict": "identical", "repeats": "r"})
+    store.record_removal(second, [{"path": "result/record.json"}], "t", "gc", {"status": "succeeded", "accuracy": 0.5})
     store.remove(store.run_folder(second) / c.RESULT)
     remote.update("e")
     for run in runs.values():
@@ -81,7 +83,7 @@ def test_what_is_gone_goes(far: Far, tmp_path: Path) -> None:
     remote.update("e")
     store.remove(store.task_folder("e", "train-a") / "2024-10")
     store.remove(store.task_folder("e", "ensemble"))
-    store.remove(store.ledger("e") / "notes")
+    store.remove(store.experiment_folder("e") / "notes")
     store.remove(next((far.root / "snapshots/task").iterdir()))
     (gone,) = [run for run in store.run_ids("e", "train-a") if str(run.slot.date()) == "2024-11-02"]
     store.remove(store.run_folder(gone))
@@ -138,19 +140,19 @@ def test_larger_files_come_when_they_are_asked_for(far: Far, tmp_path: Path) -> 
     remote.update("e")
     run = next(remote.run_ids("e", "ensemble"))
     assert [path.name for path in remote.files(run, c.RESULT)] == ["a.csv", "predictions.csv", "record.json", "start.json"]
-    remote.bring(run, "*.csv")
+    remote.download(run, "*.csv")
     result = remote.run_folder(run) / c.RESULT
     assert (result / "members/a.csv").read_bytes() == b"item\n"
     before = far.received()
-    remote.bring(run, "*.csv")
+    remote.download(run, "*.csv")
     assert far.received() == before
     builder.store.remove(builder.store.run_folder(run) / c.RESULT / c.CSV)
     remote.update("e")
-    remote.bring(run, "*.csv")
+    remote.download(run, "*.csv")
     assert not (result / c.CSV).exists()
     archived = remote.archive("e") / "x.csv"
     publish_bytes(far.root / "predictions/e/x.csv", b"y")
-    remote.fetch(archived)
+    remote.download_files(archived)
     assert archived.read_bytes() == b"y"
 
 
@@ -164,11 +166,11 @@ def test_a_store_is_written_to_there_and_here(far: Far, tmp_path: Path) -> None:
     assert not remote.claim_attempt(claimed)
     digest = remote.put_snapshot("code", b"code")
     assert store.snapshot("code", digest).read_bytes() == b"code"
-    remote.note("e", "laptop", {"time": "2024-11-06T00:00:00Z", "event": "skipped"})
-    remote.note("e", "laptop", {"time": "2024-11-06T00:00:01Z", "event": "skipped"})
+    remote.add_note("e", "laptop", {"time": "2024-11-06T00:00:00Z", "event": "skipped"})
+    remote.add_note("e", "laptop", {"time": "2024-11-06T00:00:01Z", "event": "skipped"})
     assert [note["event"] for note in store.notes("e")] == ["skipped"] * 3
-    remote.observe(claimed, {"what": "OOMKilled"})
-    remote.keep_verdict(claimed, {"verdict": "equal"})
+    remote.record_observation(claimed, {"what": "OOMKilled"})
+    remote.record_verdict(claimed, {"verdict": "equal"})
     remote.add_revision("e", {"revision": 9, "time": "2024-11-06T00:00:00Z", "engine": "x", "tasks": {}})
     remote.update("e")
     names = content(store, "experiments", f"runs/e/train-a/2024-11/{claimed}")
@@ -194,15 +196,15 @@ def test_no_name_leads_out_of_the_store(far: Far, tmp_path: Path, path: str) -> 
         (folder / "link").symlink_to(tmp_path)
     session = far.connect()
     for op in ("get", "sha256"):
-        with pytest.raises(FarError):
+        with pytest.raises(RemoteStoreError):
             session.ask(op, path=path)
     for op in ("publish", "replace", "append"):
         for given in (path, f"runs/{path}"):
-            with pytest.raises(FarError):
+            with pytest.raises(RemoteStoreError):
                 session.ask(op, b"{}", path=given)
-    with pytest.raises(FarError):
+    with pytest.raises(RemoteStoreError):
         session.tree(path)
-    with pytest.raises(FarError):
+    with pytest.raises(RemoteStoreError):
         session.ask("put-part", b"x", path=path, sha256="0" * 64, start=0)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["far", "out", "program.pyz"]
     assert (tmp_path / "out").read_text() == "secret"
@@ -219,5 +221,5 @@ def test_a_link_in_a_run_is_not_followed(far: Far, tmp_path: Path) -> None:
     (store.run_folder(run) / c.VERDICT).symlink_to(tmp_path / "out")
     remote = far.remote(tmp_path / "mirror")
     remote.update("e")
-    remote.bring(run, "*")
+    remote.download(run, "*")
     assert "secret" not in "".join(path.read_text() for path in remote.run_folder(run).rglob("*") if path.is_file())

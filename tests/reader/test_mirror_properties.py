@@ -16,7 +16,7 @@ from jobs.contract import RunId
 from jobs.store import Store
 from jobs.store.files import publish_bytes, to_json
 from reader.pipes import Far
-from scheduler.history.query import History, Wish
+from scheduler.history.query import History, HistoryQuery
 from stores import Builder, minute
 
 SLOTS = [minute(text) for text in ("2024-10-30T01:00", "2024-10-31T01:00", "2024-11-01T01:00", "2024-11-02T01:00")]
@@ -64,13 +64,13 @@ class Life:
             mark = {"time": "2024-11-01T03:00:00Z", "status": "failed", "reason": "late"}
             publish_bytes(store.try_folder(latest, "a") / c.END, to_json(mark))
         elif what == "observe":
-            store.observe(latest, {"what": "OOMKilled", "reason": "killed for memory"})
+            store.record_observation(latest, {"what": "OOMKilled", "reason": "killed for memory"})
         elif what == "verdict":
-            store.keep_verdict(latest, {"verdict": "identical"})
+            store.record_verdict(latest, {"verdict": "identical"})
         elif what == "cancel":
             store.cancel(latest, {"by": "me"})
         elif what == "bury":
-            store.bury(latest, [{"path": "result"}], "t", "gc", {"status": "succeeded"})
+            store.record_removal(latest, [{"path": "result"}], "t", "gc", {"status": "succeeded"})
             store.remove(store.run_folder(latest) / c.RESULT)
         elif what == "forget":
             store.remove(store.run_folder(latest))
@@ -105,7 +105,7 @@ def test_the_mirror_tells_the_same_story(events: list[tuple[str, int]]) -> None:
                 continue
             remote.update("e")
             assert story(remote) == story(life.store)
-            here, there = (History(store, "e", "UTC", NOW).rows(Wish()) for store in (remote, life.store))
+            here, there = (History(store, "e", "UTC", NOW).rows(HistoryQuery()) for store in (remote, life.store))
             assert here == there
     finally:
         far.close()

@@ -13,49 +13,49 @@ import pytest
 from jobs.store.uploads import Uploads
 from reader.pipes import Far
 from scheduler.errors import CronsembleError
-from scheduler.stores.remote.upload import Sending
-from scheduler.stores.upload import PIECE, Item, items, put
+from scheduler.stores.remote.upload import RemoteUpload
+from scheduler.stores.upload import PIECE, Upload, upload, uploads
 
 CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
 
 
 @pytest.fixture
-def item(tmp_path: Path) -> Item:
+def item(tmp_path: Path) -> Upload:
     path = tmp_path / "x.npz"
     path.write_bytes(os.urandom(5 * PIECE + 7))
-    return Item(path, "inputs/x.npz")
+    return Upload(path, "inputs/x.npz")
 
 
-def sending(far: Far, tmp_path: Path) -> Sending:
-    return Sending(far.remote(tmp_path / "mirror"))
+def sending(far: Far, tmp_path: Path) -> RemoteUpload:
+    return RemoteUpload(far.remote(tmp_path / "mirror"))
 
 
-def test_a_file_is_there_whole_and_once(far: Far, tmp_path: Path, item: Item, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_is_there_whole_and_once(far: Far, tmp_path: Path, item: Upload, capsys: pytest.CaptureFixture[str]) -> None:
     target = sending(far, tmp_path)
-    put(target, item, False)
+    upload(target, item, False)
     there = far.root / "data/inputs/x.npz"
     assert there.read_bytes() == item.path.read_bytes()
     assert [path.name for path in there.parent.iterdir()] == ["x.npz"]
-    put(target, item, False)
+    upload(target, item, False)
     assert "there already" in capsys.readouterr().out
-    before, other = there.read_bytes(), Item(item.path, item.name)
+    before, other = there.read_bytes(), Upload(item.path, item.name)
     item.path.write_bytes(b"other")
     with pytest.raises(CronsembleError, match="another file is there: --replace"):
-        put(target, other, False)
+        upload(target, other, False)
     assert there.read_bytes() == before
-    put(target, other, True)
+    upload(target, other, True)
     assert there.read_bytes() == b"other"
 
 
 def test_an_empty_file(far: Far, tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
-    put(sending(far, tmp_path), Item(tmp_path / "empty", "empty"), False)
+    upload(sending(far, tmp_path), Upload(tmp_path / "empty", "empty"), False)
     assert (far.root / "data/empty").read_bytes() == b""
 
 
 @pytest.mark.parametrize("damaged", [False, True])
 def test_what_has_arrived_is_not_sent_again(
-    far: Far, tmp_path: Path, item: Item, capsys: pytest.CaptureFixture[str], damaged: bool
+    far: Far, tmp_path: Path, item: Upload, capsys: pytest.CaptureFixture[str], damaged: bool
 ) -> None:
     data = item.path.read_bytes()
     digest = hashlib.sha256(data).hexdigest()
@@ -63,12 +63,12 @@ def test_what_has_arrived_is_not_sent_again(
     if damaged:
         (part,) = (far.root / "data/inputs").iterdir()
         part.write_bytes(b"x" + data[1 : 3 * PIECE])
-    put(sending(far, tmp_path), item, False)
+    upload(sending(far, tmp_path), item, False)
     assert ("going on from 3.1 MB of 5.2 MB" in capsys.readouterr().err) is not damaged
     assert (far.root / "data/inputs/x.npz").read_bytes() == data
 
 
-def test_a_connection_that_breaks_is_made_anew(far: Far, tmp_path: Path, item: Item) -> None:
+def test_a_connection_that_breaks_is_made_anew(far: Far, tmp_path: Path, item: Upload) -> None:
     target = sending(far, tmp_path)
     digest = hashlib.sha256(item.path.read_bytes()).hexdigest()
     reads: list[int] = []
@@ -116,7 +116,7 @@ def test_names_that_cannot_be(
         (tmp_path / name).touch()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CronsembleError, match=said):
-        items([Path(name) for name in names], given)
+        uploads([Path(name) for name in names], given)
 
 
 def test_into_a_store_of_this_machine(tmp_path: Path) -> None:

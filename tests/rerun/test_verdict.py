@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from scheduler.rerun.verdict import CHANGED, EQUAL, IDENTICAL, NOTHING, TOLERANCE, Pinned, describe, differences, judge
+from scheduler.rerun.verdict import CHANGED, EQUAL, IDENTICAL, NOTHING, TOLERANCE, PinnedInputs, describe, differences, judge
 
 TABLE = arrays("float32", (5, 3), elements=st.floats(0, 1, width=32))
 
@@ -84,6 +84,6 @@ TASK = {"hyperparameters": {"epochs": 2}, "data": {"dataset": "digits", "key": "
     ],
 )
 def test_a_cause_is_named_and_no_other(record: dict[str, Any], task: dict[str, Any], code: dict[str, str], said: str) -> None:
-    before = Pinned(RECORD, TASK, {"m.py": "1", "n.py": "1"})
-    after = Pinned({**RECORD, **record}, {**TASK, **task}, {"m.py": "1", "n.py": "1", **code})
+    before = PinnedInputs(RECORD, TASK, {"m.py": "1", "n.py": "1"})
+    after = PinnedInputs({**RECORD, **record}, {**TASK, **task}, {"m.py": "1", "n.py": "1", **code})
     assert differences(before, after) == ([said] if said else [])

@@ -24,9 +24,9 @@ from jobs.store import Store
 from needs import missing
 from scheduler.config import load
 from scheduler.engines import local_revisions
-from scheduler.engines.manual_run import keep_context
+from scheduler.engines.manual_run import store_context
 from scheduler.errors import CronsembleError
-from scheduler.history.query import History, Wish
+from scheduler.history.query import History, HistoryQuery
 from scheduler.server.journal import Journal
 from scheduler.server.loop import Clock, Server
 from scheduler.server.metrics import Metrics
@@ -70,8 +70,8 @@ def served_since(path: Path, minutes: int) -> None:
     """As if the configuration had been served for so long: its latest time has passed, and is due."""
     experiment = load(path)
     engine = _server(path, Journal(False, StringIO())).all[0].engine
-    context = keep_context(engine, experiment)
-    assert local_revisions.record(engine.store, context, "serve", datetime.now(UTC) - timedelta(minutes=minutes))
+    context = store_context(engine, experiment)
+    assert local_revisions.record_revision(engine.store, context, "serve", datetime.now(UTC) - timedelta(minutes=minutes))
 
 
 def _server(path: Path, journal: Journal, clock: Clock | None = None) -> Server:
@@ -107,7 +107,7 @@ def serving(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[st
 
 def rows(folder: Path, now: float | None = None) -> list[Any]:
     history = History(Store(folder / "store"), "e", "UTC", now or time.time())
-    return [row for row in history.rows(Wish()) if row.status not in ("not yet due",)]
+    return [row for row in history.rows(HistoryQuery()) if row.status not in ("not yet due",)]
 
 
 def test_stopped_and_killed_it_goes_on_with_the_same_run(tmp_path: Path, keras3: Path) -> None:
@@ -178,7 +178,7 @@ def test_what_a_cluster_runs_is_refused_unless_taken_over(tmp_path: Path, keras3
         Store(tmp_path / "store"),
         {"engine": "cluster:https://there/ns", "by": "you@there", "time": "2026-11-20"},
     )
-    assert store.own("e", owner) is None
+    assert store.take_ownership("e", owner) is None
     server = _server(path, Journal(False, StringIO()))
     with pytest.raises(CronsembleError, match="e is run by you@there .cluster:https://there/ns, since 2026-11-20"):
         server.begin(False)

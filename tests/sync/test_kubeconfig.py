@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 from cluster.access import Cluster
-from scheduler.kube.client import Api
-from scheduler.kube.errors import ClusterError
+from scheduler.kube.client import KubeClient
+from scheduler.kube.errors import KubeError
 from scheduler.kube.kubeconfig import find_access, in_cluster, merge
-from scheduler.kube.objects import read
+from scheduler.kube.objects import read_namespace_objects
 
 
 def write(path: Path, **content: Any) -> Path:
@@ -56,7 +56,7 @@ def test_the_first_of_several_files_wins_and_paths_are_relative_to_their_own(tmp
 )
 def test_what_is_wrong_with_a_kubeconfig(tmp_path: Path, content: dict[str, Any], said: str) -> None:
     path = write(tmp_path / "config", **content)
-    with pytest.raises(ClusterError) as caught:
+    with pytest.raises(KubeError) as caught:
         find_access(path, None, {})
     assert said in str(caught.value)
 
@@ -65,7 +65,7 @@ def test_a_file_that_is_no_kubeconfig(tmp_path: Path) -> None:
     path = tmp_path / "config"
     for text in ("a: [", "- 1"):
         path.write_text(text)
-        with pytest.raises(ClusterError, match="not a kubeconfig"):
+        with pytest.raises(KubeError, match="not a kubeconfig"):
             find_access(path, None, {})
 
 
@@ -111,9 +111,9 @@ def test_a_credential_plugin_is_asked_once_and_again_when_its_token_has_ended(
         "interactiveMode": "Never",
         "provideClusterInfo": True,
     }
-    with Api(find_access(logins(cluster, tmp_path, {"exec": plugin}), None, {})) as api:
+    with KubeClient(find_access(logins(cluster, tmp_path, {"exec": plugin}), None, {})) as api:
         for _ in range(2):
-            assert read(api, namespace, []).cronjobs == {}
+            assert read_namespace_objects(api, namespace, []).cronjobs == {}
     assert len((tmp_path / "calls").read_text()) == (2 if ended else 1)
 
 
@@ -121,8 +121,8 @@ def test_a_plugin_that_fails_or_is_not_there(cluster: Cluster, namespace: str, t
     def said(**plugin: Any) -> str:
         plugin = {"apiVersion": "client.authentication.k8s.io/v1", **plugin}
         access = find_access(logins(cluster, tmp_path, {"exec": plugin}), None, {})
-        with pytest.raises(ClusterError) as caught, Api(access) as api:
-            read(api, namespace, [])
+        with pytest.raises(KubeError) as caught, KubeClient(access) as api:
+            read_namespace_objects(api, namespace, [])
         return str(caught.value)
 
     assert said(command="no-such-plugin", installHint="get it there").endswith(
@@ -135,11 +135,11 @@ def test_a_plugin_that_fails_or_is_not_there(cluster: Cluster, namespace: str, t
 def test_a_token_in_a_file_may_change_while_we_run(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("ended")
-    with Api(find_access(logins(cluster, tmp_path, {"tokenFile": str(file)}), None, {})) as api:
-        with pytest.raises(ClusterError, match="does not accept this login"):
-            read(api, namespace, [])
+    with KubeClient(find_access(logins(cluster, tmp_path, {"tokenFile": str(file)}), None, {})) as api:
+        with pytest.raises(KubeError, match="does not accept this login"):
+            read_namespace_objects(api, namespace, [])
         file.write_text(token_of(cluster, namespace))
-        assert read(api, namespace, []).cronjobs == {}
+        assert read_namespace_objects(api, namespace, []).cronjobs == {}
 
 
 def test_a_pods_own_account(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
@@ -153,5 +153,5 @@ def test_a_pods_own_account(cluster: Cluster, namespace: str, tmp_path: Path) ->
     (tmp_path / "namespace").write_text(namespace)
     access = in_cluster({"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port}, tmp_path)
     assert access.namespace == namespace
-    with Api(access) as api:
-        assert read(api, namespace, []).cronjobs == {}
+    with KubeClient(access) as api:
+        assert read_namespace_objects(api, namespace, []).cronjobs == {}

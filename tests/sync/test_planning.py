@@ -10,10 +10,10 @@ import pytest
 from cronjobs.objects import labels
 from cronjobs.revisions import revisions
 from scheduler.kube import revision_configmap
-from scheduler.kube.objects import Live, Namespace
+from scheduler.kube.objects import NamespaceObjects, NamespaceState
 from scheduler.sync import describe
-from scheduler.sync.plan import Plan
-from scheduler.sync.planner import Surroundings, Wanted, make_plan
+from scheduler.sync.plan import SyncPlan
+from scheduler.sync.planner import DesiredState, NamespaceContext, make_plan
 
 NOW = datetime(2026, 11, 24, 22, 0, tzinfo=UTC)
 SHA = "0123456789ab" + "0" * 52
@@ -82,18 +82,18 @@ def recorded(*cronjobs: Object) -> Object:
     return there({"metadata": {**metadata, "annotations": annotations}})
 
 
-def plan(wanted: list[Object], *live: Object, force: bool = False, jobs: tuple[Object, ...] = (), **around: Any) -> Plan:
+def plan(wanted: list[Object], *live: Object, force: bool = False, jobs: tuple[Object, ...] = (), **around: Any) -> SyncPlan:
     by_kind: dict[str, dict[str, Object]] = {"cronjobs": {}, "configmaps": {}}
     for each in live:
         by_kind["cronjobs" if "schedule" in each["spec"] else "configmaps"][each["metadata"]["name"]] = each
-    found = Live("lab", by_kind["cronjobs"], by_kind["configmaps"], around.pop("elsewhere", {}))
-    surroundings = Surroundings(
-        lambda: around.get("namespace", Namespace()),
+    found = NamespaceObjects("lab", by_kind["cronjobs"], by_kind["configmaps"], around.pop("elsewhere", {}))
+    surroundings = NamespaceContext(
+        lambda: around.get("namespace", NamespaceState()),
         lambda: list(jobs),
         lambda kind: around.get("strangers", {}),
         lambda name: around.get("whole", {}),
     )
-    one = Wanted("digits", "lab", tuple(wanted), around.get("level", "restricted"), "store.nfs needs it")
+    one = DesiredState("digits", "lab", tuple(wanted), around.get("level", "restricted"), "store.nfs needs it")
     return make_plan(
         [one], {"lab": found}, {"lab": surroundings}, tool="0.1.0", server="https://s", context="c", now=NOW, force=force
     )
@@ -195,11 +195,11 @@ def test_a_conflict_names_field_owner_and_flag() -> None:
             "rename the experiment, or remove that object yourself",
         ),
         (
-            {"namespace": Namespace(exists=False)},
+            {"namespace": NamespaceState(exists=False)},
             "refused: namespace lab does not exist: kubectl create namespace lab (--create-namespace allows it)",
         ),
         (
-            {"namespace": Namespace(enforced="restricted"), "level": "baseline"},
+            {"namespace": NamespaceState(enforced="restricted"), "level": "baseline"},
             "note: namespace lab enforces Pod Security restricted, which refuses the pods of digits: they need baseline, for "
             "store.nfs needs it; `cronsemble render --volume` prints a claim that needs less",
         ),

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from cluster.access import Cluster
 from scheduler.config import load
-from scheduler.kube.client import Api
+from scheduler.kube.client import KubeClient
 from scheduler.kube.kubeconfig import find_access
 from scheduler.sync import reconcile
 from scheduler.sync.apply import execute
 from scheduler.sync.plan import Action
-from scheduler.sync.reconcile import Session
+from scheduler.sync.reconcile import Reconciler
 from sync.experiments import Experiment
 
 WORD = st.sampled_from(["a", "b", "x1"])
@@ -79,14 +79,14 @@ class Silent:
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(before=CONFIGURATION, after=CONFIGURATION)
 def test_a_plan_after_a_sync_is_empty(cluster: Cluster, experiment: Experiment, before: Any, after: Any) -> None:
-    with Api(find_access(cluster.kubeconfig, None)) as api:
+    with KubeClient(find_access(cluster.kubeconfig, None)) as api:
         check(api, cluster, experiment, before, after)
 
 
-def check(api: Api, cluster: Cluster, experiment: Experiment, before: Any, after: Any) -> None:
+def check(api: KubeClient, cluster: Cluster, experiment: Experiment, before: Any, after: Any) -> None:
     for tasks, ensemble, store in (before, after):
         experiment.write(tasks, ensemble, store=store)
-        session = Session(api, [load(experiment.file)])
+        session = Reconciler(api, [load(experiment.file)])
         plan = session.plan()
         with reconcile.leases(api, [experiment.namespace], 30, print) as held:
             outcome = execute(api, plan, held, Silent())

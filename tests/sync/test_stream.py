@@ -10,7 +10,7 @@ import pytest
 
 from cluster.access import Cluster
 from cluster.control_plane import ControlPlane
-from scheduler.kube.client import Api
+from scheduler.kube.client import KubeClient
 from scheduler.kube.errors import NotFound, Unreachable
 from scheduler.kube.kinds import CONFIGMAP
 from scheduler.kube.kubeconfig import Access, find_access
@@ -23,7 +23,7 @@ def config_map(name: str) -> dict[str, object]:
 
 
 def test_a_watch_tells_each_event_at_once(cluster: Cluster, namespace: str) -> None:
-    with Api(find_access(cluster.kubeconfig, None)) as api:
+    with KubeClient(find_access(cluster.kubeconfig, None)) as api:
         lines = api.stream(CONFIGMAP.path(namespace), QUERY)
         for name in ("one", "two"):
             cluster.apply(config_map(name), namespace)
@@ -33,19 +33,19 @@ def test_a_watch_tells_each_event_at_once(cluster: Cluster, namespace: str) -> N
 
 
 def test_the_end_of_a_watch_is_an_end(cluster: Cluster, namespace: str) -> None:
-    with Api(find_access(cluster.kubeconfig, None)) as api:
+    with KubeClient(find_access(cluster.kubeconfig, None)) as api:
         assert list(api.stream(CONFIGMAP.path(namespace), {**QUERY, "timeoutSeconds": "1"})) == []
 
 
 def test_what_is_not_there_is_said_before_the_first_line(cluster: Cluster, namespace: str) -> None:
-    with Api(find_access(cluster.kubeconfig, None)) as api, pytest.raises(NotFound, match="^pods/no in namespace"):
+    with KubeClient(find_access(cluster.kubeconfig, None)) as api, pytest.raises(NotFound, match="^pods/no in namespace"):
         next(
             api.stream(f"/api/v1/namespaces/{namespace}/pods/no/log", {"follow": "true"}, "pods/no", f" in namespace {namespace}")
         )
 
 
 def test_a_server_that_goes_away_is_one_line(cluster: Cluster, namespace: str, control_plane: ControlPlane) -> None:
-    with Api(find_access(cluster.kubeconfig, None)) as api:
+    with KubeClient(find_access(cluster.kubeconfig, None)) as api:
         lines = api.stream(CONFIGMAP.path(namespace), QUERY)
         cluster.apply(config_map("one"), namespace)
         next(lines)
@@ -66,7 +66,7 @@ def test_an_answer_that_breaks_off_is_one_line() -> None:
 
         thread = threading.Thread(target=answer)
         thread.start()
-        lines = Api(Access(f"http://127.0.0.1:{listener.getsockname()[1]}")).stream("/")
+        lines = KubeClient(Access(f"http://127.0.0.1:{listener.getsockname()[1]}")).stream("/")
         assert next(lines) == b"one\n"
         with pytest.raises(Unreachable, match="not reachable"):
             list(lines)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from jobs.contract import RunId
 from jobs.remote import messages
-from scheduler.kube.errors import ClusterError
+from scheduler.kube.errors import KubeError
 
 
 class Pipe(Protocol):
@@ -30,11 +30,11 @@ class Pipe(Protocol):
     def close(self) -> None: ...
 
 
-class Lost(ClusterError):
+class ConnectionLost(KubeError):
     """The program ended in the middle."""
 
 
-class FarError(ClusterError):
+class RemoteStoreError(KubeError):
     """The program could not do what it was asked for; ``errno`` where the store's file system said so."""
 
     def __init__(self, text: str, errno: int | None = None) -> None:
@@ -43,7 +43,7 @@ class FarError(ClusterError):
 
 
 @dataclass(frozen=True)
-class Told:
+class FileReceived:
     """A file as the far side has it: its path relative to the store, its size, and its mtime in ns."""
 
     path: str
@@ -51,7 +51,7 @@ class Told:
     mtime: int
 
 
-class Session:
+class StoreClient:
     """One conversation. ``name`` is what the other side is called in errors, e.g. ``pod x``."""
 
     def __init__(self, pipe: Pipe, name: str, program: bytes = b"") -> None:
@@ -69,7 +69,7 @@ class Session:
             pipe.close()
             raise
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> StoreClient:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -84,11 +84,11 @@ class Session:
             first += part
         if first != messages.MAGIC:
             said = " ".join(filter(None, (first.decode(errors="replace").strip("\0 \n"), self._pipe.said())))
-            raise ClusterError(f"{self._name}: what reads the store did not start: {said or 'it said nothing'}")
+            raise KubeError(f"{self._name}: what reads the store did not start: {said or 'it said nothing'}")
         hello = self._receive()[0]
         self.root = str(hello.get("root"))
         if not hello.get("there"):
-            raise ClusterError(f"{self._name}: {self.root} is no folder: is anything mounted there?")
+            raise KubeError(f"{self._name}: {self.root} is no folder: is anything mounted there?")
 
     # -- asking
 
@@ -119,17 +119,17 @@ class Session:
                 final.update(head)
                 return
             elif kind == "error":
-                raise FarError(f"{self._name}: {head.get('text')}", head.get("errno"))
+                raise RemoteStoreError(f"{self._name}: {head.get('text')}", head.get("errno"))
             elif kind != "working":
-                raise Lost(f"{self._name}: an answer of an unknown kind: {kind!r}")
+                raise ConnectionLost(f"{self._name}: an answer of an unknown kind: {kind!r}")
 
     def _receive(self) -> tuple[dict[str, Any], bytes]:
         try:
             message = messages.unpack(self._pipe.read)
-        except (EOFError, messages.Garbled) as error:
-            raise Lost(f"{self._name}: it broke off: {self._pipe.said() or error}") from error
+        except (EOFError, messages.MalformedMessage) as error:
+            raise ConnectionLost(f"{self._name}: it broke off: {self._pipe.said() or error}") from error
         if message is None:
-            raise Lost(f"{self._name}: it ended: {self._pipe.said() or 'without a word'}")
+            raise ConnectionLost(f"{self._name}: it ended: {self._pipe.said() or 'without a word'}")
         self.used = time.monotonic()
         self.received += len(message[1])
         return message
@@ -153,11 +153,11 @@ class Session:
             if data := unpack.decompress(part):
                 yield data
         if not unpack.eof:
-            raise Lost(f"{self._name}: the runs broke off")
+            raise ConnectionLost(f"{self._name}: the runs broke off")
 
-    def tree(self, folder: str) -> list[Told]:
+    def tree(self, folder: str) -> list[FileReceived]:
         """Every file under a folder of the store; none if there is no such folder."""
-        return [Told(str(path), int(size), int(mtime)) for path, size, mtime in self._json("tree", folder=folder)]
+        return [FileReceived(str(path), int(size), int(mtime)) for path, size, mtime in self._json("tree", folder=folder)]
 
     def get(self, path: str, target: Path, progress: Callable[[int], None] | None = None) -> None:
         """A file of the store as ``target``, which appears whole, with the mtime that it has there."""
@@ -174,7 +174,7 @@ class Session:
                     if progress is not None:
                         progress(len(data))
             if digest.hexdigest() != final.get("sha256"):
-                raise FarError(f"{self._name}: {path} came with another sha256 than it was sent with")
+                raise RemoteStoreError(f"{self._name}: {path} came with another sha256 than it was sent with")
             os.utime(part, ns=(int(final["mtime"]), int(final["mtime"])))
             os.replace(part, target)
         finally:

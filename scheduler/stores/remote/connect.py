@@ -11,27 +11,29 @@ from typing import Any
 from cronjobs.experiment import Experiment
 from cronjobs.objects.config_maps import revisions_name
 from scheduler.config.namespace import in_namespace
-from scheduler.console.prompts import Line
+from scheduler.console.prompts import StatusLine
 from scheduler.kube import kinds, permissions, revision_configmap
-from scheduler.kube.client import Api
-from scheduler.kube.errors import ClusterError, NotFound, Unreachable
+from scheduler.kube.client import KubeClient
+from scheduler.kube.errors import KubeError, NotFound, Unreachable
 from scheduler.kube.kubeconfig import Access
 from scheduler.kube.target import ClusterTarget
 from scheduler.signals import stopped_by_terminate
-from scheduler.stores.remote.client import Session
-from scheduler.stores.remote.mirror import place
-from scheduler.stores.remote.reader_pod import Reader
+from scheduler.stores.remote.client import StoreClient
+from scheduler.stores.remote.mirror import mirror_path
+from scheduler.stores.remote.reader_pod import ReaderPod
 from scheduler.stores.remote.store import RemoteStore
 
 
-def label(experiment: Experiment) -> str:
+def store_label(experiment: Experiment) -> str:
     """What a store is called in messages: ``claim/experiments``, ``nfs/server/path`` or ``host_path/path``."""
     ((kind, value),) = dict(experiment.store).items() if isinstance(experiment.store, dict) else (("folder", experiment.store),)
     return f"{kind}/{value['server']}{value['path']}" if isinstance(value, dict) else f"{kind}/{str(value).lstrip('/')}"
 
 
 @contextmanager
-def opened(experiment: Experiment, target: ClusterTarget, offline: bool) -> Iterator[tuple[RemoteStore, list[dict[str, Any]]]]:
+def open_remote_store(
+    experiment: Experiment, target: ClusterTarget, offline: bool
+) -> Iterator[tuple[RemoteStore, list[dict[str, Any]]]]:
     """An experiment's store as the cluster has it now, and the cluster's own revisions; the reader pod is gone afterwards.
 
     Where no cluster answers, or ``offline``, what was seen last, with a line that says as of when.
@@ -55,26 +57,30 @@ def opened(experiment: Experiment, target: ClusterTarget, offline: bool) -> Iter
 
 
 @contextmanager
-def reached(experiment: Experiment, target: ClusterTarget) -> Iterator[RemoteStore]:
+def connect_to_store(experiment: Experiment, target: ClusterTarget) -> Iterator[RemoteStore]:
     """An experiment's store, its mirror as it was last; the reader pod is gone afterwards."""
     with _connected(experiment, target) as (store, _, _, _):
         yield store
 
 
 @contextmanager
-def _connected(experiment: Experiment, target: ClusterTarget) -> Iterator[tuple[RemoteStore, Api, Line, str]]:
+def _connected(experiment: Experiment, target: ClusterTarget) -> Iterator[tuple[RemoteStore, KubeClient, StatusLine, str]]:
     experiment = in_namespace(experiment, target.namespace)
-    namespace, line = str(experiment.cluster["namespace"]), Line()
+    namespace, line = str(experiment.cluster["namespace"]), StatusLine()
     access = target.access()
-    with Api(access) as api, permissions.explained(api, [namespace], needed=permissions.READER), stopped_by_terminate():
-        reader = Reader(api, experiment, line.say)
+    with (
+        KubeClient(access) as api,
+        permissions.explain_denials(api, [namespace], needed=permissions.READER),
+        stopped_by_terminate(),
+    ):
+        reader = ReaderPod(api, experiment, line.say)
 
-        def connect() -> Session:
+        def connect() -> StoreClient:
             session = reader.open()
             line.clear()
             return session
 
-        store = RemoteStore(root_of(experiment, access), label(experiment), connect, reader.idle / 2)
+        store = RemoteStore(mirror_folder(experiment, access), store_label(experiment), connect, reader.idle / 2)
         try:
             yield store, api, line, namespace
         finally:
@@ -85,16 +91,18 @@ def _connected(experiment: Experiment, target: ClusterTarget) -> Iterator[tuple[
 
 def _mirrored(experiment: Experiment, target: ClusterTarget, why: str) -> RemoteStore:
     experiment = in_namespace(experiment, target.namespace)
-    return RemoteStore(root_of(experiment, target.access()), label(experiment), why)
+    return RemoteStore(mirror_folder(experiment, target.access()), store_label(experiment), why)
 
 
-def root_of(experiment: Experiment, access: Access) -> Path:
+def mirror_folder(experiment: Experiment, access: Access) -> Path:
     """Where the mirror of an experiment's store lies."""
     assert isinstance(experiment.store, dict)
-    return place(access.server, str(experiment.cluster["namespace"]), experiment.store)
+    return mirror_path(access.server, str(experiment.cluster["namespace"]), experiment.store)
 
 
-def _current(api: Api, store: RemoteStore, experiment: Experiment, namespace: str, line: Line) -> list[dict[str, Any]]:
+def _current(
+    api: KubeClient, store: RemoteStore, experiment: Experiment, namespace: str, line: StatusLine
+) -> list[dict[str, Any]]:
     try:
         data = api.get(kinds.CONFIGMAP, namespace, revisions_name(experiment.name)).get("data") or {}
     except NotFound:
@@ -114,6 +122,6 @@ def _say_as_of(store: RemoteStore, experiment: str, why: str) -> None:
     seen = store.mirror.seen(experiment)
     if seen is None:
         said = f"{why}; and" if why else "--offline:"
-        raise ClusterError(f"{said} nothing of {experiment} was ever read from {store.name} on this machine")
+        raise KubeError(f"{said} nothing of {experiment} was ever read from {store.name} on this machine")
     when = seen.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
     print(f"{why + ': ' if why else ''}this is {store.name} as of {when}", file=sys.stderr, flush=True)

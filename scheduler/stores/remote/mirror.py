@@ -24,9 +24,9 @@ from jobs.remote.changes import LEDGER, LENGTH, SNAPSHOTS, digest_of
 from jobs.store.files import names, read_json
 from jobs.store.safe_paths import parts_of, path_in
 from scheduler.cache import cache_folder
-from scheduler.kube.errors import ClusterError
+from scheduler.kube.errors import KubeError
 from scheduler.stores.remote import packs
-from scheduler.stores.remote.client import Session
+from scheduler.stores.remote.client import StoreClient
 from scheduler.stores.remote.mirror_files import change, make, remove, replace
 from scheduler.stores.remote.packs import Packed
 
@@ -34,7 +34,7 @@ Progress = Callable[[int, int], None]
 """Called with the runs that have come so far, and how many there are."""
 
 
-def place(server: str, namespace: str, store: Mapping[str, Any]) -> Path:
+def mirror_path(server: str, namespace: str, store: Mapping[str, Any]) -> Path:
     """The folder of a store's mirror in the user's cache."""
     key = json.dumps([server, namespace, store], sort_keys=True)
     return cache_folder() / "stores" / hashlib.sha256(key.encode()).hexdigest()[:20]
@@ -52,7 +52,7 @@ class Mirror:
         told = read_json(self._states(experiment) / "seen.json")
         return datetime.fromisoformat(told["time"]) if told else None
 
-    def update(self, session: Session, experiment: str, progress: Progress | None = None) -> None:
+    def update(self, session: StoreClient, experiment: str, progress: Progress | None = None) -> None:
         """Bring it up to date: what has changed or is new comes, what is gone goes. Can be broken off at any time."""
         with self._alone():
             began = datetime.now(UTC)
@@ -149,7 +149,7 @@ class Mirror:
 
     def _receive(
         self,
-        session: Session,
+        session: StoreClient,
         experiment: str,
         wanted: Mapping[str, list[str]],
         kept: Mapping[str, set[str]],
@@ -161,7 +161,7 @@ class Mirror:
         for head, data in _entries(session.changed(experiment, wanted)):
             unit = head["unit"]
             if unit not in chosen:
-                raise ClusterError(f"the store told of {unit}, which nobody asked for")
+                raise KubeError(f"the store told of {unit}, which nobody asked for")
             if head.get("end"):
                 # What was asked for and has not come is gone.
                 before = packs.read(self._file(experiment, unit)) if kept[unit] else {}
@@ -170,10 +170,10 @@ class Mirror:
                 continue
             name = head["name"]
             if name not in chosen[unit]:
-                raise ClusterError(f"the store told of {name}, which nobody asked for")
+                raise KubeError(f"the store told of {name}, which nobody asked for")
             if unit in (LEDGER, SNAPSHOTS):
                 if not name.startswith(("experiments/", "snapshots/")):
-                    raise ClusterError(f"the store told of {name!r}, which is no name of ours")
+                    raise KubeError(f"the store told of {name!r}, which is no name of ours")
                 replace(path_in(self.root, name), data)
                 news[unit][name] = Packed(head["state"])
             else:
@@ -236,18 +236,18 @@ def _entries(pieces: Iterator[bytes]) -> Iterator[tuple[dict[str, Any], bytes]]:
         yield head, bytes(buffer[end : end + size])
         del buffer[: end + size]
     if buffer:
-        raise ClusterError("what the store told broke off")
+        raise KubeError("what the store told broke off")
 
 
 def _name(name: str) -> str:
     """A name of one part, from the far side: never a way out."""
     (part,) = parts_of(name)
     if part.startswith("."):
-        raise ClusterError(f"the store told of {name!r}, which is no name of ours")
+        raise KubeError(f"the store told of {name!r}, which is no name of ours")
     return part
 
 
 def _unit(unit: str) -> str:
     if len(parts_of(unit)) > 2 or "@" in unit:
-        raise ClusterError(f"the store told of {unit!r}, which is no unit of ours")
+        raise KubeError(f"the store told of {unit!r}, which is no unit of ours")
     return unit

@@ -14,13 +14,13 @@ from cronjobs.experiment import Experiment
 from cronjobs.objects import labels
 from cronjobs.objects.pods import STORE
 from cronjobs.objects.reader_pod import ALIVE, CONTAINER, IDLE, reader_pod, serving
-from scheduler.identity import who
+from scheduler.identity import current_user
 from scheduler.kube import kinds
-from scheduler.kube.client import Api
-from scheduler.kube.errors import ClusterError, Forbidden, NotFound
-from scheduler.kube.exec import Exec
+from scheduler.kube.client import KubeClient
+from scheduler.kube.errors import Forbidden, KubeError, NotFound
+from scheduler.kube.exec import ExecStream
 from scheduler.snapshots.program import build_program
-from scheduler.stores.remote.client import Session
+from scheduler.stores.remote.client import StoreClient
 
 PATIENCE = 180.0
 """Seconds that the pod may take to start: a node may have to fetch the image first."""
@@ -40,10 +40,10 @@ _HOPELESS = (
 Say = Callable[[str], None]
 
 
-class Reader:
+class ReaderPod:
     """The reader pod of an experiment's store, started by the first ``open``."""
 
-    def __init__(self, api: Api, experiment: Experiment, say: Say) -> None:
+    def __init__(self, api: KubeClient, experiment: Experiment, say: Say) -> None:
         self._api, self._experiment, self._say = api, experiment, say
         self._namespace = str(experiment.cluster["namespace"])
         self._pod: dict[str, Any] | None = None
@@ -53,17 +53,17 @@ class Reader:
         self.seconds: dict[str, float] = {}
         """What the latest ``open`` took: ``pod`` to be ready, ``session`` to answer."""
 
-    def open(self) -> Session:
+    def open(self) -> StoreClient:
         """A conversation with the program beside the store; raises ClusterError that says why there is none."""
         self._began = time.monotonic()
         if self._pod is not None and self._runs():
             return self._speak(str(self._pod["metadata"]["name"]))
         return self._start()
 
-    def _speak(self, name: str) -> Session:
+    def _speak(self, name: str) -> StoreClient:
         ready = time.monotonic()
         command = serving("serve-store", STORE, ALIVE)
-        session = Session(Exec(self._api, self._namespace, name, CONTAINER, command), f"pod {name}", self._program)
+        session = StoreClient(ExecStream(self._api, self._namespace, name, CONTAINER, command), f"pod {name}", self._program)
         self.seconds = {"pod": ready - self._began, "session": time.monotonic() - ready}
         return session
 
@@ -84,23 +84,21 @@ class Reader:
         self._remove(found)
         return False
 
-    def _start(self) -> Session:
+    def _start(self) -> StoreClient:
         name = f"cronsemble-reader-{secrets.token_hex(4)}"
         self._say(f"starting the reader pod {name}…")
-        body = reader_pod(self._experiment, name, who(), self.idle)
+        body = reader_pod(self._experiment, name, current_user(), self.idle)
         try:
             self._pod = self._api.create(kinds.POD, self._namespace, body)
         except NotFound as error:
-            raise ClusterError(
-                f"namespace {self._namespace}: not found: is it the right cluster, and has sync made it?"
-            ) from error
+            raise KubeError(f"namespace {self._namespace}: not found: is it the right cluster, and has sync made it?") from error
         try:
             return self._wait(name)
         except BaseException:
             self.close()
             raise
 
-    def _wait(self, name: str) -> Session:
+    def _wait(self, name: str) -> StoreClient:
         """The first conversation that comes about: the kubelet runs a container for a second before it says so."""
         deadline, quiet_until = time.monotonic() + PATIENCE, time.monotonic() + QUIET
         pause, pulled, told = 0.05, "", ""
@@ -115,7 +113,7 @@ class Reader:
                     return self._speak(name)
                 except Forbidden:
                     raise
-                except ClusterError:
+                except KubeError:
                     if is_running:
                         raise
             if waiting.get("reason") == "ErrImagePull":
@@ -142,14 +140,14 @@ class Reader:
             time.sleep(pause)
             pause = min(pause * 1.2, 0.5)
 
-    def _failed(self, name: str, why: str) -> ClusterError:
-        return ClusterError(f"the reader pod {name} in namespace {self._namespace} cannot start: {' '.join(why.split())[:600]}")
+    def _failed(self, name: str, why: str) -> KubeError:
+        return KubeError(f"the reader pod {name} in namespace {self._namespace} cannot start: {' '.join(why.split())[:600]}")
 
     def _event(self, name: str) -> str:
         """The newest warning about it, as far as we may see events."""
         try:
             found = list(self._api.list(kinds.EVENT, self._namespace, fields=f"involvedObject.name={name},type=Warning"))
-        except ClusterError:
+        except KubeError:
             return ""
         newest = max(found, key=lambda each: str(each.get("lastTimestamp") or each.get("eventTime") or ""), default=None)
         return "" if newest is None else f"{newest.get('reason')}: {newest.get('message')}"
@@ -161,7 +159,7 @@ class Reader:
             self._api.delete(kinds.POD, self._namespace, metadata["name"], metadata["uid"])
         except NotFound:
             pass
-        except ClusterError as error:
+        except KubeError as error:
             self._say(f"the reader pod {metadata['name']} ends by itself in {self.idle:.0f} s: {error}")
             return False
         return True
@@ -171,7 +169,7 @@ class Reader:
         try:
             found = list(self._api.list(kinds.POD, self._namespace, f"{labels.SELECTOR},{labels.COMPONENT}={labels.READER}"))
             old = self._api.now() - timedelta(minutes=10)
-        except (Forbidden, ClusterError):
+        except (Forbidden, KubeError):
             return
         for pod in found:
             phase = pod["status"].get("phase")
@@ -198,4 +196,4 @@ def _idle(given: str | None) -> float:
     try:
         return max(float(given or IDLE), 1.0)
     except ValueError as error:
-        raise ClusterError(f"CRONSEMBLE_READER_IDLE={given}: type a number of seconds, e.g. 60") from error
+        raise KubeError(f"CRONSEMBLE_READER_IDLE={given}: type a number of seconds, e.g. 60") from error

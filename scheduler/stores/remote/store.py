@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 from jobs.contract import CANCELLED, OBSERVED, RECORD, RESULT, SCHEMA, VERDICT, RunId, parse_run_id
 from jobs.store import Store
 from jobs.store.files import to_json
-from scheduler.kube.errors import ClusterError
-from scheduler.kube.exec import Broken
-from scheduler.stores.remote.client import FarError, Lost, Session, Told
+from scheduler.kube.errors import KubeError
+from scheduler.kube.exec import StreamBroken
+from scheduler.stores.remote.client import ConnectionLost, FileReceived, RemoteStoreError, StoreClient
 from scheduler.stores.remote.mirror import Mirror
 from scheduler.stores.remote.packs import Packed
 
@@ -31,12 +31,12 @@ class RemoteStore(Store):
     that has rested for ``idle`` seconds is taken to be over.
     """
 
-    def __init__(self, root: Path, name: str, connect: Callable[[], Session] | str, idle: float = 30.0) -> None:
+    def __init__(self, root: Path, name: str, connect: Callable[[], StoreClient] | str, idle: float = 30.0) -> None:
         super().__init__(root)
         self.name, self.mirror = name, Mirror(root)
         self._connect, self._idle = connect, idle
-        self._session: Session | None = None
-        self._listed: dict[RunId, list[Told]] = {}
+        self._session: StoreClient | None = None
+        self._listed: dict[RunId, list[FileReceived]] = {}
 
     @property
     def is_offline(self) -> bool:
@@ -112,7 +112,7 @@ class RemoteStore(Store):
 
     # -- what is not in the mirror
 
-    def bring(self, run: RunId, *patterns: str) -> None:
+    def download(self, run: RunId, *patterns: str) -> None:
         if self.is_offline:
             return
         within = self._name_of(self.run_folder(run))
@@ -126,7 +126,7 @@ class RemoteStore(Store):
             if path.is_file() and not path.name.startswith(".") and self._name_of(path) not in there:
                 path.unlink(missing_ok=True)
 
-    def fetch(self, *paths: Path) -> None:
+    def download_files(self, *paths: Path) -> None:
         if self.is_offline:
             return
         for folder in sorted({path.parent for path in paths}):
@@ -154,20 +154,20 @@ class RemoteStore(Store):
             return super().sha256(path)
         try:
             return self.converse(lambda session: session.sha256(self._name_of(path)))
-        except FarError as error:
+        except RemoteStoreError as error:
             if error.errno is None:
                 raise
             raise OSError(error.errno, os.strerror(error.errno), self.shown(path)) from error
 
-    def _tree(self, run: RunId) -> list[Told]:
+    def _tree(self, run: RunId) -> list[FileReceived]:
         if run not in self._listed:
             self._listed[run] = self._list(self.run_folder(run))
         return self._listed[run]
 
-    def _list(self, folder: Path) -> list[Told]:
+    def _list(self, folder: Path) -> list[FileReceived]:
         return self.converse(lambda session: session.tree(self._name_of(folder)))
 
-    def _get(self, told: Told) -> None:
+    def _get(self, told: FileReceived) -> None:
         path = self.root / told.path
         try:
             known = path.lstat()
@@ -201,39 +201,39 @@ class RemoteStore(Store):
         self.converse(lambda session: session.publish(name, data))
         return super().add_revision(experiment, revision)
 
-    def note(self, experiment: str, writer: str, note: dict[str, Any]) -> None:
+    def add_note(self, experiment: str, writer: str, note: dict[str, Any]) -> None:
         name = self._name_of(self._note_file(experiment, writer, note))
         self.converse(lambda session: session.append(name, {"schema": SCHEMA, **note}), again=False)
-        super().note(experiment, writer, note)
+        super().add_note(experiment, writer, note)
 
-    def observe(self, run: RunId, seen: dict[str, Any]) -> bool:
+    def record_observation(self, run: RunId, seen: dict[str, Any]) -> bool:
         path = self.run_folder(run) / OBSERVED
         if path.exists():
             return False
         self.converse(lambda session: session.publish(self._name_of(path), to_json({"schema": SCHEMA, **seen})))
-        return super().observe(run, seen)
+        return super().record_observation(run, seen)
 
     def cancel(self, run: RunId, told: dict[str, Any]) -> None:
         name = self._name_of(self.run_folder(run) / CANCELLED)
         self.converse(lambda session: session.publish(name, to_json(told)))
         super().cancel(run, told)
 
-    def keep_verdict(self, run: RunId, told: dict[str, Any]) -> None:
+    def record_verdict(self, run: RunId, told: dict[str, Any]) -> None:
         name = self._name_of(self.run_folder(run) / VERDICT)
         self.converse(lambda session: session.publish(name, to_json(told)))
-        super().keep_verdict(run, told)
+        super().record_verdict(run, told)
 
     # -- the conversation
 
-    def converse(self, act: Callable[[Session], T], again: bool = True) -> T:
+    def converse(self, act: Callable[[StoreClient], T], again: bool = True) -> T:
         """With the far side; once more with a new conversation if the old one broke and that does no harm."""
         while True:
             session = self._open()
             try:
                 return act(session)
-            except FarError:
+            except RemoteStoreError:
                 raise
-            except (Broken, Lost):
+            except (StreamBroken, ConnectionLost):
                 self.close()
                 if not again:
                     raise
@@ -243,11 +243,11 @@ class RemoteStore(Store):
                 self.close()
                 raise
 
-    def _open(self) -> Session:
+    def _open(self) -> StoreClient:
         if self._session is not None and time.monotonic() - self._session.used > self._idle:
             self.close()
         if self._session is None:
             if isinstance(self._connect, str):
-                raise ClusterError(f"{self.name}: this needs the cluster: {self._connect}")
+                raise KubeError(f"{self.name}: this needs the cluster: {self._connect}")
             self._session = self._connect()
         return self._session

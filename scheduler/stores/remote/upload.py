@@ -7,12 +7,12 @@ from typing import Any
 
 from cronjobs.experiment import Experiment
 from scheduler.errors import CronsembleError
-from scheduler.kube.exec import Broken
+from scheduler.kube.exec import StreamBroken
 from scheduler.kube.target import ClusterTarget
-from scheduler.stores.remote.client import Lost, Session
-from scheduler.stores.remote.connect import reached
+from scheduler.stores.remote.client import ConnectionLost, StoreClient
+from scheduler.stores.remote.connect import connect_to_store
 from scheduler.stores.remote.store import RemoteStore
-from scheduler.stores.upload import Item, Progress, Read, put_all
+from scheduler.stores.upload import Progress, Read, Upload, upload_all
 
 AHEAD = 4
 """Pieces that are on their way before the first one's answer is waited for."""
@@ -20,7 +20,7 @@ TRIES = 3
 """Connections that may break one after another without a byte more arriving."""
 
 
-class Sending:
+class RemoteUpload:
     """``scheduler.put.Target`` of a remote store."""
 
     def __init__(self, store: RemoteStore) -> None:
@@ -42,12 +42,12 @@ class Sending:
             try:
                 self._store.converse(lambda session: self._send(session, name, sha256, read, progress), again=False)
                 return
-            except (Broken, Lost) as error:
+            except (StreamBroken, ConnectionLost) as error:
                 left = TRIES if self._arrived > before else left - 1
                 if not left:
                     raise CronsembleError(f"{error}: put it again, it goes on from there") from error
 
-    def _send(self, session: Session, name: str, sha256: str, read: Read, progress: Progress) -> None:
+    def _send(self, session: StoreClient, name: str, sha256: str, read: Read, progress: Progress) -> None:
         """All from what has arrived on."""
         at, sent = self._arrived, deque[int]()
 
@@ -66,7 +66,7 @@ class Sending:
             arrived()
 
 
-def put_there(experiment: Experiment, target: ClusterTarget, chosen: list[Item], replace: bool) -> None:
+def upload_remotely(experiment: Experiment, target: ClusterTarget, chosen: list[Upload], replace: bool) -> None:
     """Copy files into the store that an experiment's pods mount."""
-    with reached(experiment, target) as store:
-        put_all(chosen, Sending(store), replace)
+    with connect_to_store(experiment, target) as store:
+        upload_all(chosen, RemoteUpload(store), replace)

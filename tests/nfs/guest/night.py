@@ -17,7 +17,7 @@ from typing import Any
 from jobs import contract as c
 from jobs.store import Store
 from jobs.store.files import names
-from jobs.store.latest_model import latest
+from jobs.store.latest_model import choose_models
 from nfs.guest.clients import POD, SERVER, Worker, become, fork, fresh, mount, on, restart_server, shell
 
 NEWNS, PRIVATE = 0x00020000, 0x00040000 | 0x00004000
@@ -104,7 +104,7 @@ def trains_and_archives() -> dict[str, Any]:
     assert run is not None
 
     def chosen(store: Store) -> Any:
-        (choice,) = latest(store, run, [given["member"]], None, "")
+        (choice,) = choose_models(store, run, [given["member"]], None, "")
         return choice.run
 
     def looks(root: Path) -> list[str]:

@@ -40,9 +40,9 @@ def _writer(root: Path, me: int, done: Any, stop: Any) -> list[str]:
         assert path is not None, f"{run}'s name in the archive seemed a stranger's"
         pin = store.pin(EXPERIMENT, f"{number}", "k")
         assert publish_bytes(pin, to_json({"by": me})), f"{pin} seemed taken"
-        assert store.observe(run, {"by": me, "time": TIME}), f"{run} seemed observed"
-        store.beat(EXPERIMENT, f"writer{me}", str(number))
-        store.note(EXPERIMENT, f"writer{me}", {"time": TIME, "number": number})
+        assert store.record_observation(run, {"by": me, "time": TIME}), f"{run} seemed observed"
+        store.record_heartbeat(EXPERIMENT, f"writer{me}", str(number))
+        store.add_note(EXPERIMENT, f"writer{me}", {"time": TIME, "number": number})
         if len(made) >= 3:
             old = run_of(number - 30)
             assert store.remove(store.run_folder(old) / c.RESULT / c.MEMBERS), f"{old}'s members seemed removed"

@@ -149,7 +149,7 @@ def archiving() -> dict[str, Any]:
             path = store.publish_archive(run_of(number))
             assert path is not None and path.read_bytes() == csv_of(run_of(number), "t"), f"racer {me}: {path}"
         barrier.wait()
-        return len(store.heal_archive(EXPERIMENT))
+        return len(store.repair_archives(EXPERIMENT))
 
     for version in VERSIONS:
         store, healed = race("archive", version, racer, prepare)
@@ -166,7 +166,7 @@ def owning() -> dict[str, Any]:
         for number in range(ROUNDS):
             assert store.owner(f"e{number}") is None
             barrier.wait()
-            other = store.own(f"e{number}", {"engine": f"host:{me}"})
+            other = store.take_ownership(f"e{number}", {"engine": f"host:{me}"})
             told.append(None if other is None else str(other["engine"]))
         return told
 
@@ -212,7 +212,7 @@ def observing() -> dict[str, Any]:
         for number in range(ROUNDS):
             assert not store.read(run_of(number)).observed
             barrier.wait()
-            first = store.observe(run_of(number), {"by": me, "reason": "x" * 3000, "status": "failed"})
+            first = store.record_observation(run_of(number), {"by": me, "reason": "x" * 3000, "status": "failed"})
             seen = store.read(run_of(number)).observed
             assert seen.get("reason") == "x" * 3000, f"racer {me} read {seen}"
             told.append((first, seen["by"]))
@@ -231,16 +231,16 @@ def replacing() -> dict[str, Any]:
 
     def prepare(store: Store) -> None:
         for me in range(2):
-            store.beat(EXPERIMENT, f"machine{me}", "0")
+            store.record_heartbeat(EXPERIMENT, f"machine{me}", "0")
 
     def racer(store: Store, me: int, barrier: Barrier) -> int:
         barrier.wait()
         last = [0, 0]
         for number in range(1, 1 + 6 * ROUNDS):
             if me < 2:
-                store.beat(EXPERIMENT, f"machine{me}", str(number))
+                store.record_heartbeat(EXPERIMENT, f"machine{me}", str(number))
             for machine in range(2):
-                seen = store.last_beat(EXPERIMENT, f"machine{machine}")
+                seen = store.last_heartbeat(EXPERIMENT, f"machine{machine}")
                 assert seen is not None and int(seen) >= last[machine], f"racer {me} read {seen} after {last[machine]}"
                 last[machine] = int(seen)
             assert me > 1 or last[me] == number

@@ -11,7 +11,7 @@ from jobs import contract as c
 from jobs.contract import member_task
 from jobs.store import Store
 from jobs.store.files import GONE, publish_bytes, to_json
-from jobs.store.latest_model import latest
+from jobs.store.latest_model import choose_models
 from nfs.guest.clients import SERVER, VERSIONS, Worker, fork, fresh, mount, on
 from nfs.guest.runs import EXPERIMENT, TIME, begin, csv_of, faults_of, run_of, write
 
@@ -29,34 +29,74 @@ def _made(store: Store) -> None:
 
 
 def _buried(store: Store) -> None:
-    store.bury(TRAINING, [{"path": "result/model.h5"}], TIME, "gc")
+    store.record_removal(TRAINING, [{"path": "result/model.h5"}], TIME, "gc")
 
 
 def _chosen(store: Store) -> str:
-    (choice,) = latest(store, ENSEMBLE, ["a"], None, "")
+    (choice,) = choose_models(store, ENSEMBLE, ["a"], None, "")
     return f"{choice.run or ''} {choice.reason}".strip()
 
 
 STEPS: list[tuple[str, Change, Look, Any]] = [
-    ("who runs it", lambda store: store.own(EXPERIMENT, {"engine": "host:x"}), lambda store: bool(store.owner(EXPERIMENT)), True),
-    ("a revision", lambda store: store.add_revision(EXPERIMENT, {"revision": 1, "time": TIME}),
-     lambda store: len(store.revisions(EXPERIMENT)), 1),
-    ("another revision", lambda store: store.add_revision(EXPERIMENT, {"revision": 2, "time": TIME}),
-     lambda store: len(store.revisions(EXPERIMENT)), 2),
-    ("a note", lambda store: store.note(EXPERIMENT, "x", {"time": TIME}), lambda store: len(list(store.notes(EXPERIMENT))), 1),
-    ("another note", lambda store: store.note(EXPERIMENT, "x", {"time": TIME}),
-     lambda store: len(list(store.notes(EXPERIMENT))), 2),
-    ("a sign of life", lambda store: store.beat(EXPERIMENT, "x", "1"), lambda store: store.last_beat(EXPERIMENT, "x"), "1"),
-    ("the next sign", lambda store: store.beat(EXPERIMENT, "x", "2"), lambda store: store.last_beat(EXPERIMENT, "x"), "2"),
+    (
+        "who runs it",
+        lambda store: store.take_ownership(EXPERIMENT, {"engine": "host:x"}),
+        lambda store: bool(store.owner(EXPERIMENT)),
+        True,
+    ),
+    (
+        "a revision",
+        lambda store: store.add_revision(EXPERIMENT, {"revision": 1, "time": TIME}),
+        lambda store: len(store.revisions(EXPERIMENT)),
+        1,
+    ),
+    (
+        "another revision",
+        lambda store: store.add_revision(EXPERIMENT, {"revision": 2, "time": TIME}),
+        lambda store: len(store.revisions(EXPERIMENT)),
+        2,
+    ),
+    (
+        "a note",
+        lambda store: store.add_note(EXPERIMENT, "x", {"time": TIME}),
+        lambda store: len(list(store.notes(EXPERIMENT))),
+        1,
+    ),
+    (
+        "another note",
+        lambda store: store.add_note(EXPERIMENT, "x", {"time": TIME}),
+        lambda store: len(list(store.notes(EXPERIMENT))),
+        2,
+    ),
+    (
+        "a sign of life",
+        lambda store: store.record_heartbeat(EXPERIMENT, "x", "1"),
+        lambda store: store.last_heartbeat(EXPERIMENT, "x"),
+        "1",
+    ),
+    (
+        "the next sign",
+        lambda store: store.record_heartbeat(EXPERIMENT, "x", "2"),
+        lambda store: store.last_heartbeat(EXPERIMENT, "x"),
+        "2",
+    ),
     ("a snapshot", lambda store: store.put_snapshot("code", b"x"), lambda store: store.snapshot_problem("code", X_SHA256), ""),
-    ("a claim", lambda store: store.claim_attempt(TRAINING, {"process": {}}),
-     lambda store: store.claim_of(TRAINING) is not None, True),
+    (
+        "a claim",
+        lambda store: store.claim_attempt(TRAINING, {"process": {}}),
+        lambda store: store.claim_of(TRAINING) is not None,
+        True,
+    ),
     ("a try", lambda store: begin(store, TRAINING, "t"), lambda store: store.read(TRAINING).status, "running"),
-    ("its data", lambda store: publish_bytes(store.try_folder(TRAINING, "t") / c.DATA, to_json({"fingerprint": "f"})),
-     lambda store: store.data_of(TRAINING), {"fingerprint": "f"}),
+    (
+        "its data",
+        lambda store: publish_bytes(store.try_folder(TRAINING, "t") / c.DATA, to_json({"fingerprint": "f"})),
+        lambda store: store.data_of(TRAINING),
+        {"fingerprint": "f"},
+    ),
     ("its result", _made, lambda store: store.result(TRAINING) is not None, True),
     ("its model's removal", _buried, lambda store: store.is_removed(TRAINING, "result/model.h5"), True),
-]  # fmt: skip
+]
 """What client 1 makes, how client 2 looks for it, and what it must see."""
 
 
@@ -128,7 +168,7 @@ def listing() -> dict[str, Any]:
                 paths = [store.run_folder(run) / c.RESULT, store.archived(run, record)]
                 paths += [paths[1].with_suffix(".members")]
                 files = [{"path": path.name, "size": 1, "why": "old"} for path in paths]
-                store.bury(run, files, TIME, "gc", {"status": "succeeded", "reason": "", "evidence": "recorded"})
+                store.record_removal(run, files, TIME, "gc", {"status": "succeeded", "reason": "", "evidence": "recorded"})
                 for path in paths:
                     assert store.remove(path)
             return int(going.value)
