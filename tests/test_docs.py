@@ -47,6 +47,17 @@ def test_a_command_says_the_same_in_the_list_as_in_its_own_help() -> None:
         assert load_command(name).help.startswith(summary + " Example: cronsemble ")
 
 
+def test_every_directory_of_code_has_its_rule() -> None:
+    """A line in the table of docs/architecture.md for each package, and none for what is not there."""
+    table = set(re.findall(r"^\| `([^`]+)/` \|", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE))
+    packages = {
+        path.parent.relative_to(ROOT).as_posix()
+        for top in ("scheduler", "cronjobs", "jobs")
+        for path in (ROOT / top).rglob("__init__.py")
+    }
+    assert table - {"images", "tests"} == packages
+
+
 def test_every_yaml_in_the_docs_can_be_read() -> None:
     for page in PAGES:
         for block in re.findall(r"^```yaml\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
