@@ -32,11 +32,12 @@ _SPACE = re.compile("[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\
 class ScheduleError(ValueError):
     """Kubernetes would refuse this schedule; the text says what is wrong and what to type.
 
-    ``kubernetes`` is what its API server says: the words of the cron library, or of the validation.
+    ``advice`` is that alone. ``kubernetes`` is what its API server says: the words of the cron library, or of the validation.
     """
 
     def __init__(self, advice: str, kubernetes: str) -> None:
         super().__init__(f"{advice} (Kubernetes would say: {kubernetes})")
+        self.advice = advice
         self.kubernetes = kubernetes
 
 
