@@ -61,6 +61,45 @@ def test_the_bounds_of_an_interval(tmp_path: Path) -> None:
     assert fires("--from", "2026-01-01T13:00+01:00", "--count", "1") == ["2026-01-02T00:00:00Z"]
 
 
+def test_an_expression_of_crontab_and_what_to_type(tmp_path: Path) -> None:
+    expression = ["0 9 * * 7 /usr/bin/job", "--timezone", "Europe/Berlin", "--from", "2026-11-27", "--count", "2"]
+    done = cronsemble(tmp_path, "next", "--dialect", "crontab", *expression)
+    assert done.returncode == 0, done.stderr
+    note, _, first, second, advice = done.stdout.splitlines()
+    assert note == 'note: "0 9 * * 7" is the schedule; from the sixth word on it is the command: /usr/bin/job'
+    assert [line.split()[-1] for line in (first, second)] == ["2026-11-29T08:00:00Z", "2026-12-06T08:00:00Z"]
+    assert advice == 'type "0 9 * * 0": crontab and Kubernetes have the same 261 fire times over 5 years in Europe/Berlin'
+
+
+def test_an_expression_of_airflow_that_cannot_be_typed(tmp_path: Path) -> None:
+    arguments = ["next", "--dialect", "airflow", "0 0 L * *", "--from", "2026-11-27", "--count", "1"]
+    done = cronsemble(tmp_path, *arguments)
+    assert done.returncode == 2, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[2:4] == [
+        'nearest "0 0 28-31 * *": 206 fire times over 5 years in UTC, 146 more than airflow\'s 60',
+        "Kubernetes has no word for L, the last day of a month",
+    ]
+    assert lines[5].split() == ["Sat", "2026-11-28", "-", "00:00", "+00:00"] and lines[15] == "  and 136 more dates"
+    assert lines[-3] == "  if not ((slot + timedelta(days=1)).day == 1):"
+    done = cronsemble(tmp_path, *arguments, "--json")
+    assert done.returncode == 2, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["fires"], told["verdict"], told["type"]) == (["2026-11-30T00:00:00Z"], "nearest", "0 0 28-31 * *")
+    assert told["compared"] == {
+        "from": "2026-11-26T23:59:59Z",
+        "until": "2031-11-27T23:59:59Z",
+        "whole": True,
+        "there": 60,
+        "here": 206,
+        "only_there": 0,
+        "only_here": 146,
+    }
+    assert told["differing_dates"] == 146
+    assert told["differences"][0] == {"date": "2026-11-28", "there": [], "here": ["2026-11-28T00:00:00Z"]}
+    assert told["guard"]["condition"] == "(slot + timedelta(days=1)).day == 1"
+
+
 def test_every_task_of_a_configuration(tmp_path: Path) -> None:
     write(tmp_path, 'schedule: "0 1 * * *"', 'schedule: "0 6 * * *", suspend: true', "timezone: Europe/Berlin")
     done = cronsemble(tmp_path, "next", "--from", "2026-03-28", "--count", "2")
@@ -84,6 +123,13 @@ def test_every_task_of_a_configuration(tmp_path: Path) -> None:
     ("arguments", "code", "said"),
     [
         (["next", "0 9 * * 7"], 1, "'0 9 * * 7': day of week: 7 is outside 0-6: type 0 for Sunday"),
+        (["next", "0 9 * * 7"], 1, '"0 9 * * 0" has crontab\'s fire times over 5 years in UTC (Kubernetes would say: '),
+        (["next", "--dialect", "crontab", "@reboot"], 1, "'@reboot': @reboot has no time"),
+        (["next", "--dialect", "airflow", "H 9 * * *"], 1, "H: Airflow gives it no id to hash"),
+        (["next", "--dialect", "airflow", "0 9 * * 7", "--timezone", "Europe/Berln"], 1, "did you mean Europe/Berlin?"),
+        (["next", "--dialect", "airflow", "0 9 * * 7", "--from", "1912-01-01"], 1, "from 1970 to 2090"),
+        (["next", "--dialect", "airflow"], 64, "it goes with an expression"),
+        (["next", "--dialect", "quartz", "0 9 * * 7"], 64, "--dialect"),
         (["next", "0 9 * * 6", "--timezone", "Europe/Berln"], 1, "is not a time zone: did you mean Europe/Berlin?"),
         (["next", "0 9 * * 6", "--from", "yesterday"], 1, "--from 'yesterday': type a date or a time, e.g. 2026-11-20"),
         (["next", "0 9 * * 6", "--from", "2026-02-30"], 1, "--from '2026-02-30': type a date or a time"),

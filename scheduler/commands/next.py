@@ -22,6 +22,8 @@ from scheduler.commands.options import (
 )
 from scheduler.config import load_all
 from scheduler.console.prompts import print_warnings
+from scheduler.dialects.reading import Dialect
+from scheduler.errors import CronsembleError
 from scheduler.history import upcoming
 from scheduler.stores.run_times import last_scheduled_slots, longest_durations, store_if_present
 
@@ -42,6 +44,35 @@ def print_expression(expression: str, timezone: str, count: int, since: str | No
     rows = [upcoming.Fire("", "", expression, timezone, each) for each in times]
     _table(rows, with_task=False, with_experiment=False)
     print_warnings("", warnings)
+
+
+def print_dialect(
+    dialect: Dialect, expression: str, timezone: str, count: int, since: str | None, until: str | None, as_json: bool
+) -> bool:
+    """What an expression means in its dialect and what to type here; whether both fire at the same times."""
+    from scheduler.dialects import report
+    from scheduler.dialects.advice import advise, coming, read
+    from scheduler.dialects.reading import DialectError
+
+    upcoming.check_timezone(timezone)
+    after = upcoming.before("--from", since, timezone) if since else datetime.now(UTC)
+    last = _last(until, timezone)
+    try:
+        reading = read(dialect, expression, timezone)
+        times = coming(reading, after, last, count)
+        advice = advise(reading, after)
+    except DialectError as error:
+        raise CronsembleError(f"{expression!r}: {error}") from error
+    if as_json:
+        print(json.dumps(report.values(advice, times), indent=1))
+        return advice.same
+    for note in reading.notes:
+        print(f"note: {note}")
+    _table(
+        [upcoming.Fire("", "", reading.given, reading.timezone, time) for time in times], with_task=False, with_experiment=False
+    )
+    print(*report.lines(advice), sep="\n")
+    return advice.same
 
 
 def print_tasks(
@@ -141,11 +172,16 @@ def next_(
     context: Context = None,
     namespace: Annotated[str | None, typer.Option("--namespace", help="The namespace; the configuration's by default.")] = None,
     kubeconfig: Kubeconfig = None,
+    dialect: Annotated[
+        Dialect | None, typer.Option(help="The expression is crontab's or Airflow's: when it fires there, and what to type here.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the next fire times. Example: cronsemble next "0 9 * * 6" --timezone America/Santiago --from 2025-09-01"""
 
     if expression is None:
+        if dialect is not None:
+            raise typer.BadParameter("it goes with an expression, e.g. '0 9 * * 7'", param_hint="--dialect")
         if timezone is not None:
             raise typer.BadParameter(
                 "it goes with an expression: a task's zone stands in the configuration", param_hint="--timezone"
@@ -154,5 +190,8 @@ def next_(
 
         cluster = ClusterTarget(kubeconfig, context, namespace) if on_cluster else None
         print_tasks(file, count or 3, since, until, as_json, cluster)
+    elif dialect is not None:
+        if not print_dialect(dialect, expression, timezone or "UTC", count or 10, since, until, as_json):
+            raise typer.Exit(2)
     else:
         print_expression(expression, timezone or "UTC", count or 10, since, until, as_json)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
@@ -113,12 +114,19 @@ def is_zone(name: str) -> bool:
 def _schedules(document: Document, value: dict[str, Any]) -> None:
     from cronjobs.fire_times.schedule import ScheduleError, parse
 
+    timezones, today = dict(_everywhere(value, "timezone")), datetime.now(UTC).date()
+    refused: set[str] = set()
     for path, given in _everywhere(value, "schedule"):
         if isinstance(given, str):
             try:
                 parse(given)
             except ScheduleError as error:
-                document.problem(path, f"{shown(given)}: {error}")
+                from scheduler.dialects.hint import AT_MOST, explain
+
+                refused.add(given)
+                zones = (timezones.get((*path[:-1], "timezone")), timezones.get(("timezone",)), "UTC")
+                zone = next(zone for zone in zones if isinstance(zone, str) and is_zone(zone))
+                document.problem(path, f"{shown(given)}: {explain(error, given, zone, today, len(refused) <= AT_MOST)}")
 
 
 def _environment(document: Document, value: dict[str, Any]) -> None:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 
-from cronjobs.calendar import plan
-from cronjobs.fires import instants as instants_here
-from cronjobs.fires import seconds
-from cronjobs.schedule import Schedule, parse
-from cronjobs.zones import DAY, Zone, zone
+from cronjobs.fire_times.calendar import plan
+from cronjobs.fire_times.fires import instants as instants_here
+from cronjobs.fire_times.fires import seconds
+from cronjobs.fire_times.schedule import Schedule, parse
+from cronjobs.fire_times.zones import DAY, Zone, zone
 from scheduler.dialects import airflow, crontab
 from scheduler.dialects.candidates import candidates
 from scheduler.dialects.guard import Condition, guard
@@ -75,7 +75,7 @@ class Advice:
         """What was compared, as a message says it."""
         if self.whole:
             return f"over {YEARS} years in {self.reading.timezone}"
-        return f"until {self.until:%Y-%m-%d} in {self.reading.timezone}, the first {self.there} of them"
+        return f"until {self.until:%Y-%m-%d} in {self.reading.timezone}"
 
 
 def read(dialect: Dialect, text: str, timezone: str) -> Reading:

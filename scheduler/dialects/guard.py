@@ -24,6 +24,7 @@ class Condition:
             'minute = int(re.search(r"-([0-9]+)(-r[0-9]+)?$", os.environ["CRONSEMBLE_RUN"])[1])',
             f'slot = datetime.fromtimestamp(60 * minute, ZoneInfo("{timezone}"))',
             f"if not ({self.text}):",
+            '    print(f"{slot:%Y-%m-%d} is no date of the schedule")',
             "    sys.exit(3)",
         )
 

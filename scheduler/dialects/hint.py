@@ -3,32 +3,43 @@
 from __future__ import annotations
 
 import shlex
-from datetime import datetime
+from datetime import UTC, date, datetime
+from functools import lru_cache
 
+from cronjobs.fire_times.schedule import ScheduleError
 from scheduler.dialects.advice import Advice, advise, read
 from scheduler.dialects.reading import Dialect, DialectError, Reading
 
 AT_MOST = 20
-"""Expressions that one process compares for errors; further ones are pointed to the command that does."""
-_LIMIT = 100_000
+"""Expressions of a file that are compared for its errors; further ones are pointed to the command that does it."""
+_LIMIT = 20_000
 _LONGEST = 200
-_hints: dict[tuple[str, str], str | None] = {}
 
 
-def hint(expression: str, timezone: str, now: datetime) -> str | None:
-    """What to type instead, and how the two differ in the five years after ``now``; None where neither dialect knows it.
+def explain(error: ScheduleError, expression: str, timezone: str, today: date, compare: bool = True) -> str:
+    """The error's text, and in it what to type instead for an expression that crontab or Airflow knows.
 
-    Made once for an expression and zone, and for so many of them that a thousand wrong ones take no longer than a few.
+    It takes some hundredths of a second; without ``compare`` the text only says which command tells.
     """
-    key = expression, timezone
-    if key not in _hints:
-        reading = _reading(expression, timezone)
-        if reading is not None and len(_hints) >= AT_MOST:
-            return _command(reading)
-        if reading is None and len(_hints) >= 10 * AT_MOST:
-            return None
-        _hints[key] = None if reading is None else _hint(reading, now)
-    return _hints[key]
+    addition = hint(expression, timezone, today) if compare else _pointer(expression, timezone)
+    return str(error) if addition is None else f"{error.advice}; {addition} (Kubernetes would say: {error.kubernetes})"
+
+
+@lru_cache(maxsize=256)
+def hint(expression: str, timezone: str, today: date) -> str | None:
+    """What to type, and how the two differ in the five years from a date on; None where neither dialect knows it."""
+    reading = _reading(expression, timezone)
+    if reading is None:
+        return None
+    try:
+        return _in_one_line(advise(reading, datetime(today.year, today.month, today.day, tzinfo=UTC), _LIMIT))
+    except DialectError:
+        return None
+
+
+def _pointer(expression: str, timezone: str) -> str | None:
+    reading = _reading(expression, timezone)
+    return None if reading is None else f"{_command(reading)} says what to type"
 
 
 def _reading(expression: str, timezone: str) -> Reading | None:
@@ -45,28 +56,19 @@ def _reading(expression: str, timezone: str) -> Reading | None:
     return next((reading for reading in readings if reading.strict and len(reading.written) == 5), None)
 
 
-def _hint(reading: Reading, now: datetime) -> str | None:
-    try:
-        return in_one_line(advise(reading, now, _LIMIT))
-    except DialectError:
-        return None
-
-
 def _command(reading: Reading) -> str:
-    return f"cronsemble next --dialect {reading.dialect} {shlex.quote(reading.given)} says what to type"
+    return f"cronsemble next --dialect {reading.dialect} {shlex.quote(reading.given)}"
 
 
-def in_one_line(advice: Advice) -> str:
-    """What to type and how it differs, as a part of a line."""
+def _in_one_line(advice: Advice) -> str:
     reading = advice.reading
+    typed, name = f'"{advice.expression}"', reading.dialect.value
     if advice.same:
-        return f'"{advice.expression}" has {reading.dialect}\'s fire times {advice.period}'
+        return f"{typed} has {name}'s fire times {advice.period}"
     if advice.shifts_alone:
         dates = f"{advice.date_count} date{'' if advice.date_count == 1 else 's'}"
-        return (
-            f'"{advice.expression}" has {reading.dialect}\'s fire times {advice.period} but on {dates} when the clock is shifted'
-        )
-    numbers = [f"{advice.only_here} more"] if advice.only_here else []
-    numbers += [f"{advice.only_there} fewer"] if advice.only_there else []
-    more = _command(reading).replace("what to type", "how they differ")
-    return f'the nearest is "{advice.expression}", with {" and ".join(numbers)} than {reading.dialect}\'s {advice.there} {advice.period}: {more}'
+        return f"{typed} has {name}'s fire times {advice.period} but on {dates} when the clock is shifted"
+    differences = [f"{advice.only_here} more"] if advice.only_here else []
+    differences += [f"{advice.only_there} fewer"] if advice.only_there else []
+    nearest = f"the nearest is {typed}, with {' and '.join(differences)} than {name}'s {advice.there} {advice.period}"
+    return f"{nearest}: {_command(reading)} says how they differ"

@@ -6,8 +6,8 @@ from array import array
 from bisect import bisect_left, bisect_right
 from datetime import datetime, timedelta
 
-from cronjobs.calendar import date_of
-from cronjobs.zones import DAY, Zone, zone
+from cronjobs.fire_times.calendar import date_of
+from cronjobs.fire_times.zones import DAY, Zone, zone
 from scheduler.dialects.reading import DAY_OF_MONTH, DAY_OF_WEEK, MONTH, YEAR, Clock, DialectError, Reading
 
 _EPOCH = datetime(1970, 1, 1)
@@ -23,7 +23,7 @@ def instants(reading: Reading, after: int, end: int, limit: int) -> tuple[array[
         return array("q"), end
     first, last = after // DAY - 2, end // DAY + 2
     days = days_between(reading, first, last)
-    most = limit // len(reading.times) + 4
+    most = limit // len(reading.times) + 8  # the first days may lie before ``after``, and the last is cut
     if len(days) > most:
         end = min(end, days[most - 2] * DAY)
         days = days[:most]

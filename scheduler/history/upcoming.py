@@ -49,16 +49,23 @@ def tasks(experiment: Experiment) -> Iterator[tuple[str, Task]]:
 
 def read(expression: str, timezone: str) -> Schedule:
     """The schedule of an expression typed by a user; raises CronsembleError for it or for the zone."""
-    from scheduler.config.checks import is_zone
-
-    if not is_zone(timezone):
-        from zoneinfo import available_timezones
-
-        raise CronsembleError(f"--timezone {timezone!r} is not a time zone: {nearest(timezone, sorted(available_timezones()))}")
+    check_timezone(timezone)
     try:
         return parse(expression)
     except ScheduleError as error:
-        raise CronsembleError(f"{expression!r}: {error}") from error
+        from scheduler.dialects.hint import explain
+
+        raise CronsembleError(f"{expression!r}: {explain(error, expression, timezone, datetime.now(UTC).date())}") from error
+
+
+def check_timezone(name: str) -> None:
+    """Raise CronsembleError unless the name typed for --timezone is a zone's."""
+    from scheduler.config.checks import is_zone
+
+    if not is_zone(name):
+        from zoneinfo import available_timezones
+
+        raise CronsembleError(f"--timezone {name!r} is not a time zone: {nearest(name, sorted(available_timezones()))}")
 
 
 def parse_time(option: str, text: str, timezone: str) -> datetime:

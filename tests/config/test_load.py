@@ -73,7 +73,8 @@ def test_defaults_hold_for_all_tasks(tmp_path: Path) -> None:
         ),
         (
             'experiment: e\nbackends: {jax: {schedule: "0 1 * * 7"}}\n',
-            ":2:28 backends.jax.schedule: '0 1 * * 7': day of week: 7 is outside 0-6: type 0 for Sunday "
+            ":2:28 backends.jax.schedule: '0 1 * * 7': day of week: 7 is outside 0-6: type 0 for Sunday; "
+            '"0 1 * * 0" has crontab\'s fire times over 5 years in UTC '
             "(Kubernetes would say: end of range (7) above maximum (6): 7)",
         ),
         (GOOD + "ensemble: {quorum: 2}\n", ":4:20 ensemble.quorum: 2 is given, but there are 1 members"),
@@ -90,6 +91,16 @@ def test_one_line_for_each_fault(tmp_path: Path, text: str | bytes, expected: st
 def test_every_fault_in_one_pass(tmp_path: Path) -> None:
     text = "experiment: E\nzone: x\nbackends:\n  jax: {retries: a}\n  foo: {}\nensemble: {max_age: 36}\n"
     assert [line.split(" ")[0] for line in problems(tmp_path, text)] == [":1:13", ":2:1", ":4:18", ":6:21"]
+
+
+def test_a_thousand_schedules_of_another_dialect_are_answered_at_once(tmp_path: Path) -> None:
+    """The first twenty with what to type, the others with the command that says it."""
+    members = "\n".join(f'  m{n}: {{backend: jax, schedule: "{n % 60} {n // 60} * * 7"}}' for n in range(1000))
+    found = problems(tmp_path, f"experiment: e\ntimezone: Asia/Kolkata\nbackends:\n{members}\n")
+    assert len(found) == 1000
+    assert all("has crontab's fire times over 5 years in Asia/Kolkata" in line for line in found[:20])
+    assert "cronsemble next --dialect crontab '20 0 * * 7' says what to type" in found[20]
+    assert all("says what to type" in line for line in found[20:])
 
 
 def test_a_huge_file_is_one_line(tmp_path: Path) -> None:
