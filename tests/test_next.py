@@ -78,7 +78,7 @@ def test_an_expression_of_airflow_that_cannot_be_typed(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert lines[2:4] == [
         'nearest "0 0 28-31 * *": 206 fire times over 5 years in UTC, 146 more than airflow\'s 60',
-        "Kubernetes has no word for L, the last day of a month",
+        "Kubernetes has no word for L, a month's last day",
     ]
     assert lines[5].split() == ["Sat", "2026-11-28", "-", "00:00", "+00:00"] and lines[15] == "  and 136 more dates"
     assert lines[-3] == "  if not ((slot + timedelta(days=1)).day == 1):"

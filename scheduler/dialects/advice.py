@@ -26,6 +26,7 @@ LIMIT = 3_000_000
 DATES = 10
 """Differing dates that are kept."""
 _FIVE_YEARS = 1827 * DAY  # with two leap days, and a day too many where there is one
+_ORDINALS = ("first", "second", "third", "fourth", "fifth")
 _SCORED = 20_000
 _WINDOW = 32 * DAY
 _AT_SHIFT = 2 * DAY
@@ -87,7 +88,8 @@ def coming(reading: Reading, after: datetime, until: datetime | None, count: int
     """At most ``count`` fire times there after ``after`` and up to ``until``."""
     start = _start(after)
     end = start + 30 * 366 * DAY if until is None else min(seconds(until), start + 30 * 366 * DAY)
-    found, _ = instants(reading, start, end, count)
+    days = days_between(reading, start // DAY - 2, end // DAY + 2)
+    found, _ = instants(reading, days, start, end, count)
     return [_moment(instant) for instant in found[:count] if instant <= end]
 
 
@@ -95,9 +97,10 @@ def advise(reading: Reading, after: datetime, limit: int = LIMIT) -> Advice:
     """What to type for a reading; raises DialectError where it never fires though what can be typed would."""
     start = _start(after)
     five_years = start + _FIVE_YEARS
-    there, end = instants(reading, start, five_years, limit)
+    # Where single days count, each date of a year must have been each weekday for its candidates.
+    days = days_between(reading, start // DAY - 2, (start + (12 * 366 * DAY if reading.is_special else _FIVE_YEARS)) // DAY + 2)
+    there, end = instants(reading, days, start, five_years, limit)
     area = zone(reading.timezone)
-    days = days_between(reading, start // DAY, start // DAY + (28 * 366 if reading.is_special else YEARS * 366))
     proposals = [(expression, parse(expression)) for expression in candidates(reading, days)]
     for expression, schedule in proposals:
         if _same(there, schedule, area, start, end):
@@ -115,7 +118,7 @@ def advise(reading: Reading, after: datetime, limit: int = LIMIT) -> Advice:
     if untypable and len(reading.values(SECOND)) == 1:
         first, last = start // DAY + 2, end // DAY - 2
         days_here = [day for day in islice(plan(schedule).days(first), last - first) if day <= last]
-        condition = guard(reading, days_between(reading, first, last), days_here)
+        condition = guard(reading, [day for day in days if first <= day <= last], days_here)
     return Advice(
         reading, expression, after, _moment(end), end == five_years, len(there), len(here), len(only_there), len(only_here),
         dates, date_count, shifts_alone, condition, untypable,
@@ -206,13 +209,13 @@ def _untypable(reading: Reading) -> tuple[str, ...]:
     """What of it Kubernetes has no word for."""
     reasons = []
     if reading.last_day:
-        reasons.append("L, the last day of a month")
+        reasons.append("L, a month's last day")
     reasons += [f"{day}W, the weekday nearest to a day" for day in sorted(reading.nearest_weekdays)]
     for weekday, numbers in sorted(reading.nth_weekdays.items()):
         reasons += [
-            f"L{weekday}, the last such weekday of a month"
+            f"L{weekday}, a month's last such weekday"
             if number == "l"
-            else f"{weekday}#{number}, the n-th weekday of a month"
+            else f"{weekday}#{number}, a month's {_ORDINALS[number - 1]} such weekday"
             for number in sorted(numbers, key=str)
         ]
     if reading.values(SECOND) != {0}:

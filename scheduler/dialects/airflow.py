@@ -43,8 +43,10 @@ def read(text: str, timezone: str) -> Reading:
     if given.lower() in _NEVER:
         raise DialectError(f"{given} has no fire times: {_NEVER[given.lower()]}")
     _refuse_distance(given)
-    fields = tuple(_WORDS.findall(_PRESETS.get(given.lower(), given)))
-    if given.startswith("@") and given.lower() not in _PRESETS:
+    # croniter takes its own in any case; the one that is Airflow's must be typed as it is.
+    preset = None if given.lower() == "@quarterly" != given else _PRESETS.get(given.lower())
+    fields = tuple(_WORDS.findall(preset or given))
+    if given.startswith("@") and preset is None:
         raise DialectError(f"Airflow does not know {given[:60]}: it knows {', '.join([*_PRESETS, *list(_NEVER)[:2]])}")
     if not 5 <= len(fields) <= 7:
         number = f"{len(fields)} field{'' if len(fields) == 1 else 's'}"

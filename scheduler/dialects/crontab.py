@@ -85,10 +85,12 @@ def _entry(text: str, timezone: str) -> tuple[str, str | None, list[str]]:
                 notes.append("RANDOM_DELAY starts it later by chance, which Kubernetes cannot: it is left out")
         elif line.strip() and not line.lstrip().startswith("#"):
             entries.append(line.strip())
-    if len(entries) != 1:
+    if not entries:
         raise DialectError(
-            "it is empty: give one schedule" if not entries else f"it has {len(entries)} schedules: give one at a time"
+            f"it {'sets variables and has no schedule' if '=' in text else 'is empty'}: give a line with five fields"
         )
+    if len(entries) > 1:
+        raise DialectError(f"it has {len(entries)} schedules: give one at a time")
     if zone is not None:
         _check_zone(zone)
         if zone != timezone:

@@ -14,15 +14,14 @@ _EPOCH = datetime(1970, 1, 1)
 _LONG = 3 * 3600  # from so long a jump on cron takes the clock for set anew, and makes up for nothing
 
 
-def instants(reading: Reading, after: int, end: int, limit: int) -> tuple[array[int], int]:
+def instants(reading: Reading, days: list[int], after: int, end: int, limit: int) -> tuple[array[int], int]:
     """The fire times after one instant and up to another, in seconds since 1970; and up to where they were sought.
 
-    With more than ``limit`` that is before ``end``, soon after the last one.
+    ``days`` are the local days at which it fires, from two before the one to two behind the other, or more. With more
+    than ``limit`` fire times the second is before ``end``, soon after the last of them.
     """
     if not reading.times:
         return array("q"), end
-    first, last = after // DAY - 2, end // DAY + 2
-    days = days_between(reading, first, last)
     most = limit // len(reading.times) + 8  # the first days may lie before ``after``, and the last is cut
     if len(days) > most:
         end = min(end, days[most - 2] * DAY)

@@ -25,7 +25,8 @@ def lines(advice: Advice) -> list[str]:
         text = [
             f'type "{advice.expression}": {name} and Kubernetes have the same fire times {advice.period} but on '
             f"{_number(advice.date_count, 'date')}, when the clock is shifted",
-            f"{name}: {reading.clock.value}; Kubernetes: what the clock leaves out is skipped, what it shows twice fires twice",
+            f"{name}: {reading.clock.value}; Kubernetes: what the clock leaves out is skipped, what it shows twice fires twice"
+            " (docs: Schedules)",
         ]
     else:
         differences = [f"{advice.only_here} more"] if advice.only_here else []

@@ -154,6 +154,8 @@ def test_seconds_are_counted_up_to_a_limit() -> None:
     ("dialect", "expression", "said"),
     [
         (CRONTAB, "", "it is empty"),
+        (CRONTAB, "TZ=Europe/Berlin 0 1 * * *", "it sets variables and has no schedule"),
+        (AIRFLOW, "@Quarterly", "Airflow does not know @Quarterly"),
         (CRONTAB, "@reboot /usr/bin/job", "@reboot has no time"),
         (CRONTAB, "@fortnightly", "cron does not know @fortnightly"),
         (CRONTAB, "0 9 * *", "it has 4 fields, a crontab's schedule has five"),
