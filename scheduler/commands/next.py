@@ -55,7 +55,7 @@ def print_dialect(
     from scheduler.dialects.reading import DialectError
 
     upcoming.check_timezone(timezone)
-    after = upcoming.before("--from", since, timezone) if since else datetime.now(UTC)
+    after = upcoming.parse_start("--from", since, timezone) if since else datetime.now(UTC)
     last = _last(until, timezone)
     try:
         reading = read(dialect, expression, timezone)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 
-from cronjobs.fire_times.calendar import plan
+from cronjobs.fire_times.calendar import compile_schedule
 from cronjobs.fire_times.fires import instants as instants_here
 from cronjobs.fire_times.fires import seconds
 from cronjobs.fire_times.schedule import Schedule, parse
@@ -117,7 +117,7 @@ def advise(reading: Reading, after: datetime, limit: int = LIMIT) -> Advice:
     condition = None
     if untypable and len(reading.values(SECOND)) == 1:
         first, last = start // DAY + 2, end // DAY - 2
-        days_here = [day for day in islice(plan(schedule).days(first), last - first) if day <= last]
+        days_here = [day for day in islice(compile_schedule(schedule).days(first), last - first) if day <= last]
         condition = guard(reading, [day for day in days if first <= day <= last], days_here)
     return Advice(
         reading, expression, after, _moment(end), end == five_years, len(there), len(here), len(only_there), len(only_here),
