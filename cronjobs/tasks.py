@@ -21,6 +21,12 @@ class ExperimentContext:
     published: bool = False
 
 
+def tasks_of(experiment: Experiment) -> list[tuple[str, Task]]:
+    """Every task of an experiment by its name, members first."""
+    tasks: list[tuple[str, Task]] = [(member_task(name), member) for name, member in experiment.members.items()]
+    return tasks if experiment.ensemble is None else [*tasks, (ENSEMBLE_TASK, experiment.ensemble)]
+
+
 def data_config(experiment: Experiment, code: str) -> dict[str, Any]:
     """Where the data comes from; its ``key`` differs when anything that makes the data does."""
     data = experiment.data

@@ -1,63 +1,164 @@
-"""Dates as users type them, in the experiment's zone, as spans of minutes."""
+"""Times, periods, durations and sizes: how users type them, and how they are printed."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from scheduler.errors import CronsembleError
 
-HINT = "type a date (2026-11-20), a time (2026-11-20T01:00, with Z for UTC) or how long ago (36h, 7d)"
-_AGO = re.compile(r"([0-9]+)([mhdw])")
-_UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:?[0-9]{2}")
-_ARCHIVED = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2})([0-9]{2}Z)")
+DURATION_PATTERN = "[0-9]*[1-9][0-9]*[smhdw]"
+"""What a duration looks like, as a regular expression that Python and JSON Schema read alike."""
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_DATE = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_TIME = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]([0-9]{2}):?([0-9]{2})(?::?([0-9]{2}))?(Z|[+-][0-9]{2}(?::?[0-9]{2})?)?", re.IGNORECASE
+)
+_FIRST_YEAR, _LAST_YEAR = 1900, 9000
+_HINT = "type a date (2026-11-20), a time (2026-11-20T01:00, with Z for UTC) or how long ago (36h, 7d)"
 
 
-def parse_period(text: str, timezone: str, now: float, what: str) -> tuple[int, int]:
-    """The first and last minute since 1970 that a text means: a whole day for a date; raises CronsembleError.
+class Period(NamedTuple):
+    """From a first to a last minute, both included, in minutes since 1970-01-01T00:00Z."""
 
-    A time without a zone is in ``timezone``, where a time that clocks show twice means both. ``what`` names the option.
+    first: int
+    last: int
+
+
+def parse_duration(text: str) -> int:
+    """The seconds of a duration such as 90s, 10m, 36h, 2d or 1w; raises ValueError."""
+    if not re.fullmatch(DURATION_PATTERN, text):
+        raise ValueError("must be a duration of at least 1s: type a number and s, m, h, d or w, e.g. 36h")
+    return int(text[:-1]) * _UNITS[text[-1]]
+
+
+def parse_time(text: str, timezone: str, now: float, option: str) -> datetime:
+    """The instant that a text means, in UTC, to the second; of a date the first that clocks show.
+
+    Read are dates and times as in ISO 8601, the archive's form (2026-11-20T0600Z), and how long before ``now`` (36h, 7d).
+    What has no zone of its own is in ``timezone``, an IANA name; of a time that clocks show twice the first is meant, and
+    one that they skip is read with the offset after the shift. ``option`` names the option in the error, "" for none.
+    Raises CronsembleError.
     """
-    ago = _AGO.fullmatch(text)
-    if ago:
-        minute = int((now - int(ago[1]) * _UNITS[ago[2]]) // 60)
-        return minute, minute
-    zone = ZoneInfo(timezone)
-    try:
-        if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
-            day = date.fromisoformat(text)
-            return _first(day, zone), _first(day + timedelta(days=1), zone) - 1
-        if not _TIME.match(text):
-            raise ValueError("no time of a date")
-        moment = datetime.fromisoformat(_ARCHIVED.sub(r"\1:\2", text))
-        if moment.tzinfo is not None:
-            minute = int(moment.timestamp() // 60)
-            return minute, minute
-        folds = [int(moment.replace(tzinfo=zone, fold=fold).astimezone(UTC).timestamp() // 60) for fold in (0, 1)]
-        return min(folds), max(folds)
-    except (ValueError, OverflowError) as error:
-        raise CronsembleError(f"{what} {text}: no time: {HINT}") from error
+    return _parse(text, timezone, now, option)[0]
+
+
+def parse_period(text: str, timezone: str, now: float, option: str) -> Period:
+    """The minutes that a text means: a whole day for a date, from the first to the last for FROM..TO.
+
+    A time is as in `parse_time`, but one that clocks show twice means all between the two. Raises CronsembleError.
+    """
+    first, dots, last = text.partition("..")
+    if not dots:
+        start, end = _parse(text, timezone, now, option)
+        return Period(_minute(start), _minute(end))
+    if not first or not last:
+        raise CronsembleError(f"{_place(option, text)}: type the first and the last day, e.g. 2026-11-01..2026-11-20")
+    period = Period(_minute(_parse(first, timezone, now, option)[0]), _minute(_parse(last, timezone, now, option)[1]))
+    if period.last < period.first:
+        raise CronsembleError(f"{_place(option, text)}: it ends before it begins: type {last}..{first}")
+    return period
+
+
+def is_date(text: str) -> bool:
+    """Whether a text looks like a date, which means a whole day."""
+    return _DATE.fullmatch(text) is not None
 
 
 def is_time(text: str) -> bool:
-    """Whether a text looks like a date or a time, and not like a run's name."""
-    return re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T|$)", text) is not None
+    """Whether a text looks like a date, a time or FROM..TO, and not like a run's name."""
+    return re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ]|\.\.|$)", text, re.IGNORECASE) is not None
 
 
-def _first(day: date, zone: ZoneInfo) -> int:
+def _parse(text: str, timezone: str, now: float, option: str) -> tuple[datetime, datetime]:
+    """The first and the last second that a text means, in UTC."""
+    try:
+        if re.fullmatch(DURATION_PATTERN, text):
+            start = end = datetime.fromtimestamp(now, UTC).replace(microsecond=0) - timedelta(seconds=parse_duration(text))
+        elif is_date(text):
+            start, end = _day(date.fromisoformat(text), ZoneInfo(timezone))
+        elif typed := _TIME.fullmatch(text):
+            day, hour, minute, second, zone = typed.groups()
+            time = datetime.fromisoformat(f"{day}T{hour}:{minute}:{second or '00'}{(zone or '').upper()}")
+            start, end = _instants(time, ZoneInfo(timezone))
+        else:
+            raise CronsembleError(f"{_place(option, text)}: no date or time: {_HINT}")
+        if _FIRST_YEAR <= start.year <= _LAST_YEAR:
+            return start, end
+    except OverflowError:
+        pass
+    except ValueError as error:
+        raise CronsembleError(f"{_place(option, text)}: there is no such date or time: {_HINT}") from error
+    raise CronsembleError(f"{_place(option, text)}: type a year from {_FIRST_YEAR} to {_LAST_YEAR}")
+
+
+def _instants(time: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:
+    """The first and the last instant at which clocks show a time: two where they are set back."""
+    if time.tzinfo is not None:
+        return time.astimezone(UTC), time.astimezone(UTC)
+    first, last = sorted(time.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+    return first, last
+
+
+def _day(day: date, zone: ZoneInfo) -> tuple[datetime, datetime]:
+    """The first and the last second that clocks show this date; raises ValueError for one that they left out."""
+    start, end = _first(day, zone), _first(day + timedelta(days=1), zone) - timedelta(seconds=1)
+    if end < start:
+        raise ValueError(f"{zone.key} has no {day}")
+    return start, end
+
+
+def _first(day: date, zone: ZoneInfo) -> datetime:
     """The first minute that clocks show this date: where midnight does not exist, the one after the gap."""
     moment = datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()
     while datetime.fromtimestamp(moment - 60, zone).date() >= day:
         moment -= 60
     while datetime.fromtimestamp(moment, zone).date() < day:
         moment += 60
-    return int(moment // 60)
+    return datetime.fromtimestamp(moment, UTC)
+
+
+def _minute(time: datetime) -> int:
+    return int(time.timestamp() // 60)
+
+
+def _place(option: str, text: str) -> str:
+    return f"{option} {text}".strip()
 
 
 def dates(low: int, high: int, timezone: str) -> list[date]:
-    """The dates that a zone's clocks show from one minute to another."""
+    """The dates that a zone's clocks show from one minute since 1970 to another."""
     zone = ZoneInfo(timezone)
     first, last = (datetime.fromtimestamp(minute * 60, zone).date() for minute in (low, high))
     return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+
+
+def format_time(time: datetime | float, milliseconds: bool = False) -> str:
+    """An instant as ISO 8601 in UTC: 2026-11-20T06:00:00Z. A number is seconds since 1970; fractions are cut."""
+    instant = datetime.fromtimestamp(time, UTC) if isinstance(time, int | float) else time.astimezone(UTC)
+    return instant.replace(tzinfo=None).isoformat(timespec="milliseconds" if milliseconds else "seconds") + "Z"
+
+
+def format_duration(seconds: float) -> str:
+    """Seconds, rounded, in the units that users type; the two largest of them: 2d 3h, 3h 20m, 45s."""
+    left, parts = round(abs(seconds)), []
+    for unit, size in reversed(_UNITS.items()):
+        number, left = divmod(left, size) if unit != "w" else (0, left)
+        if number:
+            parts.append(f"{number}{unit}")
+        elif parts:
+            break
+    return ("-" if seconds < 0 and parts else "") + (" ".join(parts[:2]) or "0s")
+
+
+def format_bytes(size: float) -> str:
+    """A number of bytes in decimal units, as df -H counts: 512 bytes, 1.5 kB, 12.0 GB."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        digits = 0 if unit == "bytes" else 1
+        if round(size, digits) < 1000:
+            return f"{size:.{digits}f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"

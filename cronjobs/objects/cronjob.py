@@ -13,7 +13,7 @@ from cronjobs.objects import labels
 from cronjobs.objects.config_maps import LARGEST, code_map, mounted, program_map, revisions_name
 from cronjobs.objects.pods import ensemble_pod, image_of, train_pod
 from cronjobs.objects.volumes import ObjectsError, store_volume
-from cronjobs.tasks import ExperimentContext
+from cronjobs.tasks import ExperimentContext, tasks_of
 from jobs import contract as c
 
 __all__ = ["ObjectsError", "cron_jobs", "desired", "mounted", "notes", "revisions_name"]
@@ -44,7 +44,7 @@ def cron_jobs(context: ExperimentContext) -> Iterator[dict[str, Any]]:
 
 def notes(experiment: Experiment) -> list[str]:
     """What the objects of an experiment do not say: tasks that make none, images that no node may find, files."""
-    said = [f"{task}: no schedule, so no CronJob" for task, spec in _tasks(experiment) if spec.schedule is None]
+    said = [f"{task}: no schedule, so no CronJob" for task, spec in tasks_of(experiment) if spec.schedule is None]
     for runtime in _runtimes(experiment):
         image = image_of(experiment, runtime)
         if image.startswith("localhost/"):
@@ -73,13 +73,6 @@ def _check(experiment: Experiment) -> None:
 def _runtimes(experiment: Experiment) -> list[str]:
     """Those of the members, and keras3 for prepare and combine."""
     return sorted({"keras3", *(member.runtime for member in experiment.members.values())})
-
-
-def _tasks(experiment: Experiment) -> Iterator[tuple[str, Task]]:
-    for member in experiment.members.values():
-        yield c.member_task(member.name), member
-    if experiment.ensemble is not None:
-        yield c.ENSEMBLE_TASK, experiment.ensemble
 
 
 def job_spec(task: Task, retries: int, pod: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,12 +20,12 @@ from scheduler.commands.options import (
     File,
     StoreFolder,
 )
-from scheduler.config.keys import Duration
 from scheduler.console import tables
 from scheduler.errors import CronsembleError
 from scheduler.identity import current_user
 from scheduler.stores import gc as retention
 from scheduler.stores.location import StoreLocation
+from scheduler.times import parse_duration
 
 SHOWN = 20
 """Paths that are named one by one."""
@@ -40,7 +40,7 @@ def remove_old(
             told = "; ".join(f"{name} ({text})" for name, text in retention.WHAT.items())
             raise CronsembleError(f"--what {kind}: type one of {told}")
     try:
-        age = float(Duration.read(older_than))
+        age = parse_duration(older_than)
     except ValueError as error:
         raise CronsembleError(f"--older-than {older_than}: {error}") from error
     rule = retention.RetentionRule(tuple(what) or retention.DEFAULT, age, keep)

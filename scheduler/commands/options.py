@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from scheduler.times import parse_duration
+
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
 
 
@@ -30,9 +32,8 @@ KillRunning = Annotated[bool, typer.Option("--kill-running", help="Remove CronJo
 
 
 def parse_wait(duration: str | None) -> float:
-    from scheduler.config.keys import Duration
-
+    """The seconds of --wait."""
     try:
-        return Duration.read(duration) if duration else 0
+        return parse_duration(duration) if duration else 0
     except ValueError as error:
         raise typer.BadParameter(f"{duration!r} {error}", param_hint="--wait") from error

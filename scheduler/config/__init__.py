@@ -28,11 +28,12 @@ def schema() -> dict[str, object]:
     import msgspec
 
     from scheduler.config.keys import Duration, File
+    from scheduler.times import DURATION_PATTERN
 
     def hook(kind: type) -> dict[str, object]:
         if kind is not Duration:
             raise NotImplementedError
-        return {"type": "string", "pattern": f"^{Duration.PATTERN}$"}
+        return {"type": "string", "pattern": f"^{DURATION_PATTERN}$"}
 
     (_,), definitions = msgspec.json.schema_components([File], schema_hook=hook, ref_template="#/$defs/{name}")
     top = definitions.pop("File")

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
+from scheduler.times import parse_duration
+
 BACKENDS = {"tensorflow": "keras3", "jax": "keras3", "torch": "keras3", "theano": "legacy", "cntk": "legacy"}
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Duration(int):
     """Seconds, written as a number and its unit."""
 
-    PATTERN = "[0-9]*[1-9][0-9]*[smhd]"
-
     @classmethod
     def read(cls, value: object) -> Duration:
         """Seconds of a duration such as 90s, 10m, 36h or 2d; raises ValueError."""
-        if not isinstance(value, str) or not re.fullmatch(cls.PATTERN, value):
-            raise ValueError("must be a duration of at least 1s: type a number and s, m, h or d, e.g. 36h")
-        return cls(int(value[:-1]) * _UNITS[value[-1]])
+        return cls(parse_duration(value if isinstance(value, str) else ""))
 
 
 def lasting(text: str) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cronjobs.experiment import Data, Ensemble, Experiment, Member
-from jobs.contract import ENSEMBLE_TASK, member_task
+from cronjobs.tasks import tasks_of
 from scheduler.config.document import Document, parse
 from scheduler.config.errors import ConfigErrors, Problem
 
@@ -71,9 +71,8 @@ def _clashes(experiments: list[Experiment]) -> Iterator[Problem]:
             message = f"{experiment.name} is declared by {first.path} too: rename one, or give it a cluster.namespace of its own"
             yield Problem(str(experiment.path), 0, 0, "experiment", message)
             continue
-        tasks = [("backends." + name, member_task(name)) for name in experiment.members]
-        tasks += [("ensemble", ENSEMBLE_TASK)] if experiment.ensemble else []
-        for key, task in tasks:
+        for task, declared in tasks_of(experiment):
+            key = f"backends.{declared.name}" if isinstance(declared, Member) else "ensemble"
             whole = f"{experiment.name}-{task}"
             other = seen.setdefault((namespace, f"{whole} "), experiment)
             if other is not experiment:

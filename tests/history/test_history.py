@@ -156,7 +156,7 @@ def test_table_json_and_csv_show_the_same_rows(folder: Path) -> None:
 
 def test_what_is_wrong_is_said_in_a_line(folder: Path) -> None:
     for arguments, text in [
-        (["--since", "yesterday"], "--since yesterday: no time: type a date"),
+        (["--since", "yesterday"], "--since yesterday: no date or time: type a date"),
         (["--status", "gone"], "--status gone: no status: type one of succeeded, failed"),
         (["--task", "train-b"], "--task train-b: no such task in the history: there are train-a"),
         (["--since", "2024-11-20", "--until", "2024-11-19"], "the end is before the beginning"),
