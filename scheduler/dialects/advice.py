@@ -89,8 +89,8 @@ def coming(reading: Reading, after: datetime, until: datetime | None, count: int
     start = _start(after)
     end = start + 30 * 366 * DAY if until is None else min(seconds(until), start + 30 * 366 * DAY)
     days = days_between(reading, start // DAY - 2, end // DAY + 2)
-    found, _ = instants(reading, days, start, end, count)
-    return [_moment(instant) for instant in found[:count] if instant <= end]
+    fires, _ = instants(reading, days, start, end, count)
+    return [_moment(instant) for instant in fires[:count]]
 
 
 def advise(reading: Reading, after: datetime, limit: int = LIMIT) -> Advice:

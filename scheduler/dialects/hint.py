@@ -32,9 +32,14 @@ def hint(expression: str, timezone: str, today: date) -> str | None:
     if reading is None:
         return None
     try:
-        return _in_one_line(advise(reading, datetime(today.year, today.month, today.day, tzinfo=UTC), _LIMIT))
+        advice = advise(reading, datetime(today.year, today.month, today.day, tzinfo=UTC), _LIMIT)
     except DialectError:
         return None
+    if len(reading.written) == 5:
+        return _in_one_line(advice)
+    # Which end the seconds are at is not in the expression: what they have too much or too little is another's to ask.
+    line = _in_one_line(advice) if advice.same else f"{_command(reading)} says what to type"
+    return f"read with the seconds last, as Airflow does, {line}"
 
 
 def _pointer(expression: str, timezone: str) -> str | None:
@@ -52,8 +57,7 @@ def _reading(expression: str, timezone: str) -> Reading | None:
             readings.append(read(dialect, expression, timezone))
         except DialectError:
             continue
-    # Six fields are no crontab's, and where they have the seconds nobody knows.
-    return next((reading for reading in readings if reading.strict and len(reading.written) == 5), None)
+    return next((reading for reading in readings if reading.strict), None)
 
 
 def _command(reading: Reading) -> str:
