@@ -143,8 +143,8 @@ def test_a_model_that_is_not_the_recorded_one_is_not_loaded(tmp_path: Path, prog
         assert store.publish(training, "a")
         run = store.claim("e", "ensemble", 29_924_641)
         store.begin_try(run, "a", {"time": "2026-11-23T06:00:00Z"})
-        store.dataset("f").parent.mkdir(exist_ok=True)
-        np.savez(store.dataset("f"), class_names=np.array(["0", "1"]))
+        store.dataset_path("f").parent.mkdir(exist_ok=True)
+        np.savez(store.dataset_path("f"), class_names=np.array(["0", "1"]))
         write_file(store.try_folder(run, "a") / c.DATA, to_json({"fingerprint": "f"}))
         task = {**TASK, "members": [{"member": name, "backend": "jax", "threads": 1}]}
         process = supervise(program, store, run, f"predict --member {name}", task)
@@ -158,7 +158,7 @@ def test_a_model_that_is_not_the_recorded_one_is_not_loaded(tmp_path: Path, prog
 def test_code_that_is_not_the_recorded_one_is_not_run(tmp_path: Path, program: Path) -> None:
     store = Store(tmp_path)
     digest = store.put_snapshot("code", b"one")
-    store.snapshot("code", digest).write_bytes(b"two")
+    store.snapshot_path("code", digest).write_bytes(b"two")
     data = {"dataset": "x.py:f", "predict": "holdout", "key": "k", "hyperparameters": {}}
     task = {**TASK, "data": data, "data_seed": 1, "model": "mlp", "snapshot": {"program": "", "code": digest}}
     process = supervise(program, store, RunId(29_924_640, 1, "e", "train-a"), "prepare", task)

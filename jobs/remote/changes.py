@@ -25,7 +25,7 @@ from typing import Any
 
 from jobs.contract import END, RECORD, RESULT, SELECTION, START, TRY_PREFIX, RunId, Status, parse_run_id
 from jobs.store import Store
-from jobs.store.files import GONE, names
+from jobs.store.files import MISSING_ERRNOS, list_names
 from jobs.store.safe_paths import files_in, read_in
 
 LEDGER, SNAPSHOTS = "ledger", "snapshots"
@@ -74,7 +74,7 @@ def states_of(store: Store, experiment: str, unit: str, is_open: Collection[str]
                 if entry.name in known and entry.is_dir(follow_symlinks=False):
                     states[entry.name] = run_state(Path(entry.path), entry.name in is_open, now)
     except OSError as error:
-        if error.errno not in GONE:
+        if error.errno not in MISSING_ERRNOS:
             raise
     return states
 
@@ -82,13 +82,13 @@ def states_of(store: Store, experiment: str, unit: str, is_open: Collection[str]
 def run_state(folder: Path, is_open: bool, now: float) -> str:
     """The state of a run's folder; of one that is open, with those of its tries."""
     # Listed first: else a client of NFS may tell the mtimes of up to a minute ago.
-    found = names(folder) if is_open else []
+    found = list_names(folder) if is_open else []
     told = _stat(folder)
     state = "" if told is None else _state(told.st_mtime_ns, now)
     if is_open:
         for name in found:
             if name.startswith(TRY_PREFIX):
-                names(folder / name)
+                list_names(folder / name)
                 inner = _stat(folder / name)
                 state += "" if inner is None else f" {name}:{_state(inner.st_mtime_ns, now)}"
     return state
@@ -98,7 +98,7 @@ def _stat(path: Path) -> os.stat_result | None:
     try:
         return os.lstat(path)
     except OSError as error:
-        if error.errno in GONE:
+        if error.errno in MISSING_ERRNOS:
             return None
         raise
 
@@ -168,7 +168,7 @@ def _run(store: Store, run: RunId, unit: str, now: float) -> Iterator[bytes]:
     # Before the files: what changes while they are read is sent again.
     simple = run_state(folder, False, now)
     inner = run_state(folder, True, now)
-    found = names(folder)
+    found = list_names(folder)
     base = [name for name in found if name.endswith(".json")]
     folders = [name for name in found if name == RESULT or name.startswith(TRY_PREFIX)]
     for name in folders:

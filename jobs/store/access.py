@@ -35,11 +35,11 @@ class StoreFiles:
     def download_files(self, *paths: Path) -> None:
         """Have these files of the store at hand, if they are there; paths as the store itself gives them."""
 
-    def files(self, run: RunId, folder: str) -> list[Path]:
+    def list_files(self, run: RunId, folder: str) -> list[Path]:
         """Every file in one of the folders of a run, whether or not it is at hand, sorted."""
         return sorted(path for path in (self.run_folder(run) / folder).rglob("*") if path.is_file())
 
-    def shown(self, path: Path) -> str:
+    def display_path(self, path: Path) -> str:
         """A path for people."""
         return str(path)
 

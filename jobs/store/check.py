@@ -207,12 +207,12 @@ def _record(store: Store, run: Run, now: float, quick: bool) -> Iterator[Finding
         yield from _model(record.get("model"), folder)
     data = record.get("data")
     if isinstance(data, dict) and data.get("fingerprint"):
-        kept = store.dataset(str(data["fingerprint"]))
+        kept = store.dataset_path(str(data["fingerprint"]))
         if not kept.exists():
             yield Finding(kept, MISSING, f"{run.id} learnt from it: it cannot be repeated")
     for kind, digest in sorted((record.get("snapshot") or {}).items()):
-        if digest and not store.snapshot(kind, str(digest)).exists():
-            yield Finding(store.snapshot(kind, str(digest)), MISSING, f"the {kind} of {run.id}: it cannot be repeated")
+        if digest and not store.snapshot_path(kind, str(digest)).exists():
+            yield Finding(store.snapshot_path(kind, str(digest)), MISSING, f"the {kind} of {run.id}: it cannot be repeated")
 
 
 def _model(described: Any, folder: Path) -> Iterator[Finding]:
@@ -244,9 +244,9 @@ def _archive(store: Store, experiment: str) -> Iterator[Finding]:
     known: set[Path] = set()
     removed: set[Path] = set()
     for run in store.runs(experiment, c.ENSEMBLE_TASK):
-        target = store.archived(run.id, run.record)
+        target = store.archive_path(run.id, run.record)
         if "run" in run.removed:
-            removed |= {target, store.archived(run.id, {"other_configuration": True})}
+            removed |= {target, store.archive_path(run.id, {"other_configuration": True})}
         csv = run.folder / c.RESULT / c.CSV
         if run.status != Status.SUCCEEDED or not csv.exists():
             continue
@@ -257,7 +257,7 @@ def _archive(store: Store, experiment: str) -> Iterator[Finding]:
         pairs += [(path, target.with_suffix(".members") / path.name) for path in sorted((csv.parent / c.MEMBERS).glob("*.csv"))]
         for source, archived in pairs:
             yield from _guarded(archived, _linked(run.id, source, archived))
-    for path in sorted(store.archive(experiment).glob("*")):
+    for path in sorted(store.archive_folder(experiment).glob("*")):
         name = path.with_suffix(".csv")
         if name not in known and name not in removed and not path.name.startswith("."):
             yield Finding(path, FOREIGN, "no run made it, or the run is gone; it is left alone")
@@ -321,9 +321,9 @@ def repair(store: Store, found: Iterable[Finding]) -> None:
                 store.publish_archive(each.run)
                 each.repaired = each.path.exists()
             elif each.what == TRUNCATED:
-                store.put_aside(each.path)
+                store.set_aside(each.path)
                 each.repaired = True
         except OSError as error:
             each.meaning += f" (not repaired: {error.strerror})"
     if runs:
-        store.forget_index()
+        store.drop_index()

@@ -20,33 +20,33 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-GONE = (errno.ENOENT, errno.ESTALE, errno.ENOTDIR)
+MISSING_ERRNOS = (errno.ENOENT, errno.ESTALE, errno.ENOTDIR)
 _T = TypeVar("_T")
 
 
-def reach(path: Path, how: Callable[[Path], _T]) -> _T:
+def read_fresh(path: Path, how: Callable[[Path], _T]) -> _T:
     """What ``how`` finds at a path; that it is absent or gone is raised by the server's word only."""
     try:
         return how(path)
     except OSError as error:
-        if error.errno not in GONE or not _ask(path.parent):
+        if error.errno not in MISSING_ERRNOS or not _ask(path.parent):
             raise
     return how(path)
 
 
-def look(path: Path, how: Callable[[Path], _T]) -> _T | None:
+def read_fresh_or_none(path: Path, how: Callable[[Path], _T]) -> _T | None:
     """Like :func:`reach`, but None for what is absent or gone."""
     try:
-        return reach(path, how)
+        return read_fresh(path, how)
     except OSError as error:
-        if error.errno in GONE:
+        if error.errno in MISSING_ERRNOS:
             return None
         raise
 
 
-def is_there(path: Path) -> bool:
+def exists(path: Path) -> bool:
     """Whether there is a file or a folder, by the server's word."""
-    return _ask(path.parent) and look(path, os.lstat) is not None
+    return _ask(path.parent) and read_fresh_or_none(path, os.lstat) is not None
 
 
 def _ask(folder: Path) -> bool:
@@ -57,23 +57,23 @@ def _ask(folder: Path) -> bool:
             return True
         except OSError as error:
             # Perhaps it is the folder itself that this client has missed.
-            if error.errno not in GONE or not again or folder == folder.parent or not _ask(folder.parent):
+            if error.errno not in MISSING_ERRNOS or not again or folder == folder.parent or not _ask(folder.parent):
                 return False
     return False
 
 
-def move(source: Path, target: Path) -> None:
+def rename_own(source: Path, target: Path) -> None:
     """Rename what only we know the name of: if it has gone, it was renamed and the reply was lost."""
     try:
         os.rename(source, target)
     except OSError as error:
-        if error.errno not in GONE or is_there(source) or not is_there(target):
+        if error.errno not in MISSING_ERRNOS or exists(source) or not exists(target):
             raise
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
     """The object in a file, or None if the file is absent, gone or does not hold one."""
-    data = look(path, Path.read_bytes)
+    data = read_fresh_or_none(path, Path.read_bytes)
     try:
         value = json.loads(data or b"")
     except ValueError:
@@ -86,7 +86,7 @@ def to_json(value: Any) -> bytes:
 
 
 def sha256_of(path: Path) -> str:
-    return reach(path, _sha256)
+    return read_fresh(path, _sha256)
 
 
 def _sha256(path: Path) -> str:
@@ -168,7 +168,7 @@ def replace_file(path: Path, data: bytes) -> None:
     part = path.parent / f".{path.name}.{uuid.uuid4().hex}.part"
     try:
         write_file(part, data)
-        move(part, path)
+        rename_own(part, path)
     finally:
         part.unlink(missing_ok=True)
 
@@ -191,7 +191,7 @@ def append_line(path: Path, value: dict[str, Any]) -> None:
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """The objects in a file of lines; a line that holds none is left out."""
     found = []
-    for line in (look(path, Path.read_bytes) or b"").splitlines():
+    for line in (read_fresh_or_none(path, Path.read_bytes) or b"").splitlines():
         try:
             value = json.loads(line)
         except ValueError:
@@ -201,6 +201,6 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def names(folder: Path) -> list[str]:
+def list_names(folder: Path) -> list[str]:
     """The visible names in a folder, sorted; none if it is absent or gone."""
-    return sorted(name for name in look(folder, lambda path: os.listdir(path)) or [] if not name.startswith("."))
+    return sorted(name for name in read_fresh_or_none(folder, lambda path: os.listdir(path)) or [] if not name.startswith("."))

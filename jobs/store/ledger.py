@@ -16,7 +16,7 @@ from typing import Any
 
 from jobs.contract import OBSERVED, SCHEMA, VERDICT, RunId
 from jobs.store.access import StoreFiles
-from jobs.store.files import append_line, names, publish_bytes, read_json, read_lines, replace_file, to_json
+from jobs.store.files import append_line, list_names, publish_bytes, read_json, read_lines, replace_file, to_json
 
 
 class Ledger(StoreFiles):
@@ -83,7 +83,7 @@ class Ledger(StoreFiles):
     def revision_files(self, experiment: str) -> list[Path]:
         """The files of an experiment's revisions, oldest first."""
         folder = self.experiment_folder(experiment) / "revisions"
-        return [folder / name for name in names(folder) if name.endswith(".json")]
+        return [folder / name for name in list_names(folder) if name.endswith(".json")]
 
     def revisions(self, experiment: str) -> list[dict[str, Any]]:
         """An experiment's revisions, oldest first; what cannot be read is left out."""
@@ -104,7 +104,7 @@ class Ledger(StoreFiles):
 
     def note_files(self, experiment: str) -> list[Path]:
         folder = self.experiment_folder(experiment) / "notes"
-        return [folder / name for name in names(folder) if name.endswith(".jsonl")]
+        return [folder / name for name in list_names(folder) if name.endswith(".jsonl")]
 
     def notes(self, experiment: str) -> Iterator[dict[str, Any]]:
         """Every note, by month; a line that cannot be read is left out."""

@@ -31,7 +31,7 @@ from jobs.contract import (
     Status,
     parse_run_id,
 )
-from jobs.store.files import look, names, read_json
+from jobs.store.files import list_names, read_fresh_or_none, read_json
 from jobs.store.process_identity import is_alive
 from jobs.store.removal import StoreRemoval
 
@@ -66,32 +66,32 @@ class StoreReading(StoreRemoval):
     def try_folder(self, run: RunId, name: str) -> Path:
         return self.run_folder(run) / (TRY_PREFIX + name)
 
-    def dataset(self, fingerprint: str) -> Path:
+    def dataset_path(self, fingerprint: str) -> Path:
         return self.root / "datasets" / f"{fingerprint}.npz"
 
-    def pin(self, experiment: str, date: str, key: str) -> Path:
+    def pin_path(self, experiment: str, date: str, key: str) -> Path:
         """Which bytes the tasks of one local date use; ``key`` tells apart what the data was made from."""
         return self.root / "datasets" / experiment / f"{date}-{key}.json"
 
-    def snapshot(self, kind: str, digest: str) -> Path:
+    def snapshot_path(self, kind: str, digest: str) -> Path:
         suffix = {"program": ".pyz", "code": ".zip", "task": ".json"}[kind]
         return self.root / "snapshots" / kind / (digest + suffix)
 
-    def archive(self, experiment: str) -> Path:
+    def archive_folder(self, experiment: str) -> Path:
         return self.root / "predictions" / experiment
 
-    def archived(self, run: RunId, record: dict[str, Any]) -> Path:
+    def archive_path(self, run: RunId, record: dict[str, Any]) -> Path:
         """The CSV of an ensemble run in the archive; its name says if another configuration than its own made it."""
         mark = "-other-configuration" if record.get("other_configuration") else ""
-        return self.archive(run.experiment) / f"{run.dated_name}{mark}.csv"
+        return self.archive_folder(run.experiment) / f"{run.dated_name}{mark}.csv"
 
     # -- what is there
 
     def experiments(self) -> list[str]:
-        return names(self.root / "runs")
+        return list_names(self.root / "runs")
 
     def tasks(self, experiment: str) -> list[str]:
-        return names(self.root / "runs" / experiment)
+        return list_names(self.root / "runs" / experiment)
 
     def run_ids(self, experiment: str, task: str) -> Iterator[RunId]:
         """Every run's id, newest slot first; names that are not runs are passed over."""
@@ -100,12 +100,12 @@ class StoreReading(StoreRemoval):
 
     def months(self, experiment: str, task: str) -> list[str]:
         """The months (``2026-11``) that a task has runs of, oldest first."""
-        return [name for name in names(self.task_folder(experiment, task)) if _MONTH.match(name)]
+        return [name for name in list_names(self.task_folder(experiment, task)) if _MONTH.match(name)]
 
     def month_ids(self, experiment: str, task: str, month: str) -> list[RunId]:
         """The ids of a task's runs of a month, oldest first; names that are not such runs are passed over."""
         low, high = _minutes_of(month)
-        found = (parse_run_id(name, experiment, task) for name in names(self.task_folder(experiment, task) / month))
+        found = (parse_run_id(name, experiment, task) for name in list_names(self.task_folder(experiment, task) / month))
         return sorted(run for run in found if run is not None and low <= run.minute < high)
 
     def month_state(self, experiment: str, task: str, month: str) -> tuple[int, int] | None:
@@ -133,11 +133,11 @@ class StoreReading(StoreRemoval):
         self.download(run, f"{RESULT}/{name}")
         return self.run_folder(run) / RESULT / name
 
-    def data_of(self, run: RunId) -> dict[str, Any] | None:
+    def pinned_data(self, run: RunId) -> dict[str, Any] | None:
         """What a run's prepare step pinned: by its result, else by the newest of its tries that came so far."""
         self.download(run, f"*/{DATA}")
         folder = self.run_folder(run)
-        tries = [name for name in names(folder) if name.startswith(TRY_PREFIX)]
+        tries = [name for name in list_names(folder) if name.startswith(TRY_PREFIX)]
         started = {name: str((read_json(folder / name / START) or {}).get("time", "")) for name in tries}
         for name in [RESULT, *sorted(tries, key=lambda name: started[name], reverse=True)]:
             known = read_json(folder / name / DATA)
@@ -147,7 +147,7 @@ class StoreReading(StoreRemoval):
 
     def data_problem(self, pinned: dict[str, Any]) -> str:
         """What is wrong with the bytes that a run learnt from; empty if they are there and the same."""
-        path = self.dataset(str(pinned["fingerprint"]))
+        path = self.dataset_path(str(pinned["fingerprint"]))
         try:
             digest = self.sha256(path)
         except OSError as error:
@@ -158,20 +158,20 @@ class StoreReading(StoreRemoval):
 
     def read_snapshot(self, kind: str, digest: str) -> bytes:
         """A part of a snapshot, whole."""
-        path = self.snapshot(kind, digest)
+        path = self.snapshot_path(kind, digest)
         self.download_files(path)
         return path.read_bytes()
 
     def snapshot_problem(self, kind: str, digest: str) -> str:
         """What is wrong with a part of a snapshot; empty if it is there and whole."""
-        path = self.snapshot(kind, digest)
+        path = self.snapshot_path(kind, digest)
         try:
             found = self.sha256(path)
         except OSError as error:
             return f"its {kind} {path} cannot be read: {error.strerror}"
         return "" if found == digest else f"its {kind} {path} is damaged: the file's sha256 differs from its name"
 
-    def selection(self, run: Run) -> list[dict[str, Any]]:
+    def model_selection(self, run: Run) -> list[dict[str, Any]]:
         """What an ensemble run took of each member, or why not; of its last try that came so far."""
         if "members" in run.record:
             return list(run.record["members"])
@@ -181,7 +181,7 @@ class StoreReading(StoreRemoval):
                 return list(told.get("members", []))
         return []
 
-    def chosen_at(self, run: Run, member: str) -> str | None:
+    def model_chosen_at(self, run: Run, member: str) -> str | None:
         """When an ensemble run chose a member's model, if it came so far."""
         folders = [RESULT] if run.record else [TRY_PREFIX + each["name"] for each in reversed(run.tries)]
         for name in folders:
@@ -190,19 +190,19 @@ class StoreReading(StoreRemoval):
                 return str(told.get("time"))
         return run.record.get("started")
 
-    def task_of(self, record: dict[str, Any]) -> dict[str, Any]:
+    def task_configuration(self, record: dict[str, Any]) -> dict[str, Any]:
         """The resolved configuration that a run was made with, from its snapshot; empty if that is not there."""
         digest = (record.get("snapshot") or {}).get("task")
-        return (read_json(self.snapshot("task", str(digest))) or {}) if digest else {}
+        return (read_json(self.snapshot_path("task", str(digest))) or {}) if digest else {}
 
     def read(self, run: RunId) -> Run:
         folder = self.run_folder(run)
-        found = names(folder)
+        found = list_names(folder)
         tries = tuple(self._tries(folder, found))
         record = self.result(run)
         if record is None and RESULT in found:
             # Perhaps gc has taken it since; its tombstone came first.
-            found = names(folder)
+            found = list_names(folder)
         observed = (read_json(folder / OBSERVED) or {}) if OBSERVED in found else {}
         removed = (read_json(folder / REMOVED) or {}) if REMOVED in found else {}
         cancelled = (read_json(folder / CANCELLED) or {}) if CANCELLED in found else {}
@@ -247,7 +247,7 @@ class StoreReading(StoreRemoval):
                 continue
             start, end = read_json(folder / name / START), read_json(folder / name / END)
             # A mark that is there but cannot be read tells that something happened, not what.
-            damaged = END if end is None and END in names(folder / name) else "" if start is not None else START
+            damaged = END if end is None and END in list_names(folder / name) else "" if start is not None else START
             tries.append({"name": name[len(TRY_PREFIX) :], "start": start or {}, "end": end, "damaged": damaged})
         return sorted(tries, key=lambda each: str(each["start"].get("time", "")))
 
@@ -278,4 +278,4 @@ def _state(folder: Path) -> tuple[int, int] | None:
             os.close(handle)
         return told.st_mtime_ns, told.st_ino
 
-    return look(folder, state)
+    return read_fresh_or_none(folder, state)

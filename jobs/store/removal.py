@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.contract import CLAIM_PREFIX, REMOVED, SCHEMA, TRY_PREFIX, RunId
-from jobs.store.files import GONE, is_there, move, read_json, replace_file, to_json
+from jobs.store.files import MISSING_ERRNOS, exists, read_json, rename_own, replace_file, to_json
 from jobs.store.ledger import Ledger
 
 
@@ -57,7 +57,7 @@ class StoreRemoval(Ledger):
         """Remove a file or a folder of the store; False if it has gone already. Raises ValueError for what lies outside."""
         if self.root.resolve() not in path.parent.resolve().parents and path.parent.resolve() != self.root.resolve():
             raise ValueError(f"{path} is not in {self.root}")
-        if not is_there(path):
+        if not exists(path):
             return False
         try:
             if path.is_dir() and not path.is_symlink():
@@ -65,18 +65,18 @@ class StoreRemoval(Ledger):
             else:
                 path.unlink()
         except OSError as error:
-            if error.errno in GONE:
+            if error.errno in MISSING_ERRNOS:
                 return False
             raise
         return True
 
-    def put_aside(self, path: Path) -> Path:
+    def set_aside(self, path: Path) -> Path:
         """Give a file that cannot be read a hidden name beside it, so that its own name is free again."""
         aside = path.with_name(f".{path.name}.damaged")
-        move(path, aside)
+        rename_own(path, aside)
         return aside
 
-    def forget_index(self) -> None:
+    def drop_index(self) -> None:
         """Drop the pages of the index: they are built anew."""
         shutil.rmtree(self.root / ".index", ignore_errors=True)
 
@@ -92,9 +92,9 @@ def _remove_folder(path: Path) -> None:
             shutil.rmtree(path)
             return
         except OSError as error:
-            if error.errno in GONE and not is_there(path):
+            if error.errno in MISSING_ERRNOS and not exists(path):
                 return
-            if error.errno not in (errno.ENOTEMPTY, *GONE) or not left:
+            if error.errno not in (errno.ENOTEMPTY, *MISSING_ERRNOS) or not left:
                 raise
 
 
@@ -107,7 +107,7 @@ def _newest(path: Path) -> float:
             for name in [folder, *(os.path.join(folder, each) for each in files)]:
                 newest = max(newest, os.lstat(name).st_mtime)
     except OSError as error:
-        if error.errno not in GONE:
+        if error.errno not in MISSING_ERRNOS:
             raise
         return float("inf")
     return newest

@@ -31,21 +31,21 @@ from jobs.contract import (
     Status,
 )
 from jobs.store.files import (
-    GONE,
+    MISSING_ERRNOS,
+    exists,
     fsync,
-    is_there,
-    look,
-    move,
     publish_bytes,
     publish_file,
+    read_fresh_or_none,
     read_json,
+    rename_own,
     to_json,
     write_file,
 )
 from jobs.store.reading import Run, StoreReading
 
 
-def snapshot_of(task: Mapping[str, Any]) -> dict[str, str]:
+def snapshot_digests(task: Mapping[str, Any]) -> dict[str, str]:
     """What a run of this task needs to happen again, each by its hash: program, user code, the configuration itself."""
     return {**task["snapshot"], "task": hashlib.sha256(to_json(dict(task))).hexdigest()}
 
@@ -56,8 +56,8 @@ class Store(StoreReading):
     def put_snapshot(self, kind: str, data: bytes) -> str:
         """Keep these bytes under their hash and return it."""
         digest = hashlib.sha256(data).hexdigest()
-        path = self.snapshot(kind, digest)
-        if not is_there(path):
+        path = self.snapshot_path(kind, digest)
+        if not exists(path):
             publish_bytes(path, data)
         return digest
 
@@ -76,7 +76,7 @@ class Store(StoreReading):
         A folder that is not empty takes the name: of two, one is refused, and it knows its own by the inode.
         """
         folder = self.run_folder(run)
-        if is_there(folder):
+        if exists(folder):
             return False
         hidden = folder.with_name(f"{CLAIM_PREFIX}{run}.{uuid.uuid4().hex}")
         self._make_folder(hidden)
@@ -87,9 +87,9 @@ class Store(StoreReading):
             try:
                 os.rename(hidden, folder)
             except OSError as error:
-                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, *GONE):
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, *MISSING_ERRNOS):
                     raise
-                taken = look(folder, os.stat)
+                taken = read_fresh_or_none(folder, os.stat)
                 if taken is None:
                     raise
                 return os.path.samestat(own, taken)
@@ -114,12 +114,12 @@ class Store(StoreReading):
     def begin_try(self, run: RunId, name: str, mark: dict[str, Any]) -> None:
         """Make a try's folder appear with its start mark inside; later steps of the same try find it."""
         folder = self.try_folder(run, name)
-        if is_there(folder):
+        if exists(folder):
             return
         hidden = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
         self._make_folder(hidden)
         write_file(hidden / START, to_json(mark))
-        move(hidden, folder)
+        rename_own(hidden, folder)
 
     def publish(self, run: RunId, name: str) -> bool:
         """Commit a try's folder as the run's result; False if another try was first.
@@ -135,7 +135,7 @@ class Store(StoreReading):
         try:
             os.rename(source, target)
         except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, *GONE):
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, *MISSING_ERRNOS):
                 raise
             record = read_json(target / RECORD)
             if record is None:
@@ -150,7 +150,7 @@ class Store(StoreReading):
         Made after the commit, it can be made again at any time.
         """
         result = self.run_folder(run) / RESULT
-        target = self.archived(run, self.result(run) or {})
+        target = self.archive_path(run, self.result(run) or {})
         for csv in sorted((result / MEMBERS).glob("*.csv")):
             self._archive_file(csv, target.with_suffix(".members") / csv.name)
         return target if self._archive_file(result / CSV, target) else None
@@ -165,8 +165,8 @@ class Store(StoreReading):
 
     def repair_archive(self, run: Run) -> Path | None:
         """The same for one run: the path that it got."""
-        target = self.archived(run.id, run.record)
-        if run.status != Status.SUCCEEDED or is_there(target) or self.is_archive_removed(run.id, target):
+        target = self.archive_path(run.id, run.record)
+        if run.status != Status.SUCCEEDED or exists(target) or self.is_archive_removed(run.id, target):
             return None
         return self.publish_archive(run.id)
 
@@ -176,6 +176,6 @@ class Store(StoreReading):
         part = path.parent / f".{path.name}.{uuid.uuid4().hex}.part"
         try:
             part.write_bytes(data)
-            move(part, path)
+            rename_own(part, path)
         finally:
             part.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from jobs.store.files import GONE, fsync, move, publish_file, sha256_of
+from jobs.store.files import MISSING_ERRNOS, fsync, publish_file, rename_own, sha256_of
 from jobs.store.safe_paths import UnsafePath, open_in, parts_of, path_in
 
 FOLDER = "data"
@@ -35,7 +35,7 @@ class Uploads:
         try:
             have = min(part.stat().st_size, size)
         except OSError as error:
-            if error.errno not in GONE:
+            if error.errno not in MISSING_ERRNOS:
                 raise
             return {"state": state, "have": 0, "hash": ""}
         return {"state": state, "have": have, "hash": _hash_of(part, have)}
@@ -62,7 +62,7 @@ class Uploads:
             return {"state": "damaged"}
         fsync(part)
         if replace:
-            move(part, path)
+            rename_own(part, path)
         else:
             if not publish_file(path, part) and not (path.is_file() and sha256_of(path) == sha256):
                 return {"state": "other"}

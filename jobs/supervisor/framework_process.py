@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import contract as c
-from jobs.store.files import reach
+from jobs.store.files import read_fresh
 from jobs.supervisor.run_context import RunContext, StepError
 
 GRACE = 2.0
@@ -167,14 +167,14 @@ class UserCode:
     def __enter__(self) -> str:
         self.scratch = tempfile.TemporaryDirectory(prefix="cronsemble-code-")
         if self.digest:
-            path = self.context.store.snapshot("code", self.digest)
+            path = self.context.store.snapshot_path("code", self.digest)
             # It is about to be run: only the bytes that were recorded are.
             problem = self.context.store.snapshot_problem("code", self.digest)
             if problem:
                 self.scratch.cleanup()
                 raise StepError(problem, c.WRONG_INPUT)
             try:
-                with reach(path, zipfile.ZipFile) as archive:
+                with read_fresh(path, zipfile.ZipFile) as archive:
                     archive.extractall(self.scratch.name)
             except (FileNotFoundError, zipfile.BadZipFile) as error:
                 self.scratch.cleanup()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import contract as c
-from jobs.store import Store, snapshot_of
+from jobs.store import Store, snapshot_digests
 from jobs.store.files import read_json, to_json
 
 
@@ -67,7 +67,7 @@ def read_context(env: Mapping[str, str]) -> RunContext:
             f"{c.ENV_RUN}={env[c.ENV_RUN]} is not a run of {task['experiment']}'s {task['task']}",
             c.WRONG_INPUT,
         )
-    kept, snapshot = to_json(task), snapshot_of(task)
+    kept, snapshot = to_json(task), snapshot_digests(task)
     if "seed" in task and task["seed"] is None:
         task["seed"] = c.seed_of(run.experiment, run.task, run.minute)
     store = Store(Path(env[c.ENV_STORE]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from jobs import contract as c
-from jobs.store.files import is_there, read_json
+from jobs.store.files import exists, read_json
 from jobs.supervisor.run_context import RunContext, StepError
 
 
@@ -16,7 +16,7 @@ def store_snapshot(context: RunContext) -> None:
     mounted = context.env.get(c.ENV_SNAPSHOT)
     for kind, name in (("program", c.PROGRAM_FILE), ("code", c.CODE_FILE)):
         digest = known[kind]
-        if mounted and digest and not is_there(store.snapshot(kind, digest)):
+        if mounted and digest and not exists(store.snapshot_path(kind, digest)):
             found = store.put_snapshot(kind, (Path(mounted) / name).read_bytes())
             if found != digest:
                 raise StepError(f"{Path(mounted) / name} is {found[:12]}, not the {digest[:12]} of this task", c.WRONG_INPUT)

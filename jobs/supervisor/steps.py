@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from jobs import contract as c
 from jobs.contract import Status
-from jobs.store.files import is_there, publish_bytes, publish_file, read_json, sha256_of, to_json, write_file
+from jobs.store.files import exists, publish_bytes, publish_file, read_json, sha256_of, to_json, write_file
 from jobs.store.latest_model import ModelChoice, choose_models, selected
 from jobs.supervisor.framework_process import UserCode, framework_env, run_child, warm_theano
 from jobs.supervisor.record import commit
@@ -33,9 +33,9 @@ def _prepare(context: RunContext, _: str | None) -> None:
     if task["data"].get("refresh") == "each_run" or context.other_configuration:
         key += "-" + (context.invocation or str(context.run))
     date = _local_date(context)
-    pin = store.pin(context.run.experiment, date, key)
+    pin = store.pin_path(context.run.experiment, date, key)
     known = read_json(pin)
-    if known is None or not is_there(store.dataset(known["fingerprint"])):
+    if known is None or not exists(store.dataset_path(known["fingerprint"])):
         with (
             UserCode(context, task["snapshot"]["code"]) as code,
             tempfile.TemporaryDirectory(dir=context.folder, prefix=".prepare-") as scratch,
@@ -50,8 +50,8 @@ def _prepare(context: RunContext, _: str | None) -> None:
             arguments += ["--code", code, "--date", date, "--out", scratch]
             run_child(context, "prepare", arguments, {**task.get("env", {}), "KERAS_BACKEND": "numpy"})
             made = json.loads((out / c.DATA).read_text(encoding="utf-8"))
-            publish_file(store.dataset(made["fingerprint"]), out / "data.npz")
-            made["sha256"] = sha256_of(store.dataset(made["fingerprint"]))
+            publish_file(store.dataset_path(made["fingerprint"]), out / "data.npz")
+            made["sha256"] = sha256_of(store.dataset_path(made["fingerprint"]))
             publish_bytes(pin, to_json({**made, "time": now(), "run": str(context.run)}))
         known = read_json(pin)
         if known is None:
@@ -72,7 +72,7 @@ def _repeated_data(context: RunContext) -> dict[str, Any] | None:
     run = c.parse_run_id(name, context.run.experiment, context.run.task)
     if run is None:
         raise StepError(f"{c.ENV_REPEATS}={name} is not a run of {context.run.task}", c.WRONG_INPUT)
-    known = context.store.data_of(run)
+    known = context.store.pinned_data(run)
     problem = known and context.store.data_problem(known)
     if problem:
         raise StepError(f"{name} cannot be repeated: {problem}", c.WRONG_INPUT)
@@ -197,7 +197,7 @@ def _task_file(context: RunContext, folder: Path) -> Path:
 
 
 def _data(context: RunContext) -> Path:
-    return context.store.dataset(str(require(context, c.DATA)["fingerprint"]))
+    return context.store.dataset_path(str(require(context, c.DATA)["fingerprint"]))
 
 
 def started_before(context: RunContext, member: str) -> bool:
@@ -205,7 +205,7 @@ def started_before(context: RunContext, member: str) -> bool:
     own = str((read_json(context.folder / c.START) or {}).get("time", ""))
     for folder in context.store.run_folder(context.run).glob(c.TRY_PREFIX + "*"):
         told = folder / "probabilities" / member
-        is_open = folder != context.folder and is_there(told / c.START) and not is_there(told / c.END)
+        is_open = folder != context.folder and exists(told / c.START) and not exists(told / c.END)
         if is_open and str((read_json(told / c.START) or {}).get("time", "")) < own:
             return True
     return False

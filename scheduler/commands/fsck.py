@@ -30,14 +30,14 @@ def check_store(place: StoreLocation, quick: bool, repair: bool, as_json: bool) 
     findings = _findings(place, quick, repair)
     if as_json:
         keys = ("path", "what", "meaning", "repair", "repaired")
-        told = [{key: getattr(each, key) for key in keys} | {"path": place.store.shown(each.path)} for each in findings]
+        told = [{key: getattr(each, key) for key in keys} | {"path": place.store.display_path(each.path)} for each in findings]
         print(json.dumps(told, indent=1))
     else:
         for each in findings:
             mended = "repaired: " if each.repaired else ""
             hint = "" if each.repaired or not each.repair else f" (--repair: {each.repair})"
-            print(tables.clean(f"{mended}{place.store.shown(each.path)}: {each.what}: {each.meaning}{hint}"))
-        left, where = sum(not each.repaired for each in findings), place.store.shown(place.store.root)
+            print(tables.clean(f"{mended}{place.store.display_path(each.path)}: {each.what}: {each.meaning}{hint}"))
+        left, where = sum(not each.repaired for each in findings), place.store.display_path(place.store.root)
         print(f"{where}: {left} found" if left else f"{where}: nothing is wrong")
     return 1 if any(not each.repaired for each in findings) else 0
 

@@ -35,7 +35,7 @@ def get_predictions(place: StoreLocation, what: str, folder: Path, members: bool
     copied = []
     for run in runs:
         place.store.download(run.id, f"{c.RESULT}/{c.CSV}", *([f"{c.RESULT}/{c.MEMBERS}/*.csv"] if members else []))
-        result, target = run.folder / c.RESULT, folder / place.store.archived(run.id, run.record).name
+        result, target = run.folder / c.RESULT, folder / place.store.archive_path(run.id, run.record).name
         copied.append((result / c.CSV, target))
         if members:
             found = sorted((result / c.MEMBERS).glob("*.csv"))
@@ -48,7 +48,7 @@ def get_predictions(place: StoreLocation, what: str, folder: Path, members: bool
             if not is_new and target.read_bytes() != data:
                 raise CronsembleError(f"{target}: another file is there: move it, or name another folder with --to")
         except FileNotFoundError as error:
-            raise CronsembleError(f"{place.store.shown(source)}: it is not in the store: see `cronsemble fsck`") from error
+            raise CronsembleError(f"{place.store.display_path(source)}: it is not in the store: see `cronsemble fsck`") from error
         print(f"{target}{'' if is_new else ' (there already)'}")
 
 

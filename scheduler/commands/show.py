@@ -72,8 +72,8 @@ def print_run(place: StoreLocation, name: str, as_json: bool) -> None:
     place.store.download(run.id, f"{c.RESULT}/{c.EPOCHS}")
     _print_epochs(run)
     for folder in find_run.file_folders(run):
-        for path in place.store.files(run.id, folder):
-            print(f"{'file':<12}{place.store.shown(path)}")
+        for path in place.store.list_files(run.id, folder):
+            print(f"{'file':<12}{place.store.display_path(path)}")
 
 
 def _seen(history: History, run: RunId) -> Any:

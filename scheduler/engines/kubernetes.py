@@ -259,9 +259,8 @@ class KubernetesEngine:
             return result
         if found.job is None:
             return replace(result, status=Status.INTERRUPTED, reason="its Job was removed", evidence=OBSERVED)
-        reason = (
-            f"its Job completed, but {self.store.shown(self.store.root)} holds no result of it: do the pods write that store?"
-        )
+        where = self.store.display_path(self.store.root)
+        reason = f"its Job completed, but {where} holds no result of it: do the pods write that store?"
         return replace(result, status=Status.UNKNOWN, reason=reason, evidence=OBSERVED)
 
     def _keep_seen(self, run: c.RunId, seen: ObservedJob) -> None:

@@ -24,7 +24,7 @@ from cronjobs.revisions.revisions import MANUAL
 from cronjobs.tasks import ExperimentContext
 from jobs import contract as c
 from jobs.contract import Status
-from jobs.store import Run, Store, snapshot_of
+from jobs.store import Run, Store, snapshot_digests
 from jobs.store.files import publish_bytes, to_json
 from jobs.store.process_identity import process_identity
 from scheduler.engines import local_revisions
@@ -214,7 +214,7 @@ class LocalEngine:
                 return c.WRONG_INPUT
             container = f"cronsemble-{name}-{step.argv[-1]}"
             env = self._env(order, run, name, max(1.0, ends - time.monotonic()))
-            program = store.snapshot("program", order.task["snapshot"]["program"])
+            program = store.snapshot_path("program", order.task["snapshot"]["program"])
             command, env = runtime.command(program, store.root, order.folder, list(step.argv), env, container)
             if step.argv[0] == "prepare":
                 # One at a time: the first pins the data, the others find it.
@@ -274,7 +274,7 @@ class LocalEngine:
         mark = {"schema": c.SCHEMA, "run": str(run), "try": name, "time": _current_time(), "kind": order.kind}
         own = order.steps[-1].runtime
         runtime = {"image": own.image, "python": own.python} if isinstance(own, Runtime) else None
-        mark |= {"snapshot": snapshot_of(order.task), "runtime": runtime, "process": process_identity()}
+        mark |= {"snapshot": snapshot_digests(order.task), "runtime": runtime, "process": process_identity()}
         self.store.begin_try(run, name, mark)
 
     def _explain(self, run: c.RunId, folder: Path, step: str, code: int, said: str) -> None:

@@ -132,8 +132,8 @@ def _models(history: History, run: Run) -> Iterator[dict[str, Any]]:
     """Which model each member gave, and why each newer one of it was not taken."""
     store, record = history.store, run.record
     weights = (record.get("ensemble") or {}).get("members") or {}
-    max_age = store.task_of(record).get("max_age")
-    for each in store.selection(run):
+    max_age = store.task_configuration(record).get("max_age")
+    for each in store.model_selection(run):
         member, taken = str(each.get("member")), each.get("run")
         not_taken: list[dict[str, str]] = []
         older = 0
@@ -146,7 +146,7 @@ def _models(history: History, run: Run) -> Iterator[dict[str, Any]]:
             elif is_past_it or len(not_taken) == NAMED:
                 older += 1
             else:
-                when = store.chosen_at(run, member)
+                when = store.model_chosen_at(run, member)
                 reason = rejection_reason(store, run.id, candidate, max_age, str(record.get("invocation") or ""), when)
                 not_taken.append({"run": str(candidate), "reason": reason or "it was there only after the choice"})
         yield {

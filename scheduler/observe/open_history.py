@@ -50,7 +50,7 @@ def _keep(history: History) -> None:
 def _last_zone(place: StoreLocation) -> str:
     for task in place.store.tasks(place.name):
         for run in place.store.run_ids(place.name, task):
-            told = place.store.task_of(place.store.result(run) or {}).get("timezone")
+            told = place.store.task_configuration(place.store.result(run) or {}).get("timezone")
             if told:
                 return str(told)
     return "UTC"

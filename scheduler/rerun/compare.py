@@ -152,7 +152,7 @@ def _repeat(store: Store, run: Run, tolerance: float) -> RepeatOutcome:
         return compare_training(store, original, run, tolerance)
     taken: dict[str, str | c.RunId] = {}
     trained: dict[str, RepeatOutcome] = {}
-    for each in store.selection(run):
+    for each in store.model_selection(run):
         name = str(each["member"])
         model = c.parse_run_id(str(each.get("run")), run.id.experiment, c.member_task(name))
         if model is None or each.get("left_out"):

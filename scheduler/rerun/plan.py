@@ -71,7 +71,7 @@ def _training(store: Store, run: Run, problems: Problems) -> PlannedRepeat:
 def _ensemble(store: Store, run: Run, problems: Problems) -> PlannedRepeat:
     missing, notes = _check(store, run, problems)
     members: dict[str, c.RunId | str] = {}
-    for told in store.selection(run):
+    for told in store.model_selection(run):
         name = str(told["member"])
         taken = c.parse_run_id(str(told.get("run")), run.id.experiment, c.member_task(name))
         left_out = told.get("left_out") or ("" if taken else "its run has no name")
@@ -112,7 +112,7 @@ def _check(store: Store, run: Run, problems: Problems) -> tuple[list[str], list[
     if not snapshot:
         return [f"what it was made from was not recorded: {run.reason or run.status}"], []
     missing = [store.snapshot_problem(kind, digest) for kind, digest in snapshot.items() if digest]
-    pinned = store.data_of(run.id)
+    pinned = store.pinned_data(run.id)
     missing.append("it ended before it had data" if pinned is None else store.data_problem(pinned))
     own, notes = problems(run)
     return [problem for problem in (*missing, *own) if problem], notes

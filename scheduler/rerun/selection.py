@@ -101,7 +101,7 @@ def snapshot(run: Run) -> dict[str, str]:
 
 def task_of(store: Store, run: Run) -> dict[str, Any]:
     """The resolved configuration that a run was made with, from the store's snapshots; empty if that is gone."""
-    return store.task_of({"snapshot": snapshot(run)})
+    return store.task_configuration({"snapshot": snapshot(run)})
 
 
 def local_date(store: Store, run: c.RunId) -> date:

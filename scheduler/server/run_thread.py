@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cronjobs.experiment import Task
 from jobs import contract as c
 from jobs.contract import RunKind
-from jobs.store import Run, Store, snapshot_of
+from jobs.store import Run, Store, snapshot_digests
 from jobs.store.files import to_json
 from jobs.store.process_identity import process_identity
 from scheduler.engines.run_spec import runtimes_needed, task_spec
@@ -87,7 +87,7 @@ class RunThread(threading.Thread):
         """The task of a run that goes on, as it was begun."""
         store = self.served.store
         assert self.run_id is not None
-        return store.task_of({"snapshot": _snapshot(store, store.read(self.run_id))}) or self.resolved
+        return store.task_configuration({"snapshot": _snapshot(store, store.read(self.run_id))}) or self.resolved
 
     def _left(self) -> int:
         """Seconds that are left of the deadline of a run that goes on."""
@@ -102,7 +102,7 @@ class RunThread(threading.Thread):
         attempt = 1
         while True:
             run = c.RunId(self.minute, attempt, served.name, self.task)
-            if served.store.claim_attempt(run, {**mark, "snapshot": snapshot_of(resolved)}):
+            if served.store.claim_attempt(run, {**mark, "snapshot": snapshot_digests(resolved)}):
                 late = datetime.now(UTC).timestamp() - self.minute * 60
                 served.metrics.lag.labels(served.name).observe(late)
                 served.journal.write("begun", f"{run} begun, {late:.1f} s after its minute", task=self.task, run=str(run))

@@ -145,7 +145,7 @@ def _whole(store: Store, run: Run, found: RemovalPlan) -> None:
 
 def _archived(store: Store, run: Run) -> Iterator[RemovalItem]:
     """A run's CSV in the archive, and its members'; a stranger's of that name is left alone."""
-    target, own = store.archived(run.id, run.record), run.folder / c.RESULT / c.CSV
+    target, own = store.archive_path(run.id, run.record), run.folder / c.RESULT / c.CSV
     if target.is_file() and own.is_file() and target.read_bytes() == own.read_bytes():
         for path in (target, target.with_suffix(".members")):
             if path.exists():
@@ -211,7 +211,7 @@ def _needed(store: Store, gone: Collection[RunId]) -> tuple[set[str], set[str]]:
                     continue
                 if run.status == Status.UNKNOWN:
                     raise UnreadableRun(f"{run.id}: {run.reason}")
-                known = run.record.get("data") or store.data_of(run.id) or {}
+                known = run.record.get("data") or store.pinned_data(run.id) or {}
                 data.add(str(known.get("fingerprint")))
                 marks = [run.record, *(each["start"] for each in run.tries), store.claim_of(run.id) or {}]
                 for mark in marks:

@@ -46,10 +46,10 @@ def store(tmp_path: Path) -> Store:
     builder.note("2024-11-22T01:00", "skipped", task="train-a", minute=minute("2024-11-22T01:00"), reason="no room")
     builder.store.take_ownership("e", {"engine": "host:here"})
     held = builder.store
-    held.dataset("f").parent.mkdir(parents=True)
-    held.dataset("f").write_bytes(npz())
-    held.pin("e", "2024-11-20", "k").parent.mkdir()
-    held.pin("e", "2024-11-20", "k").write_bytes(to_json({"fingerprint": "f"}))
+    held.dataset_path("f").parent.mkdir(parents=True)
+    held.dataset_path("f").write_bytes(npz())
+    held.pin_path("e", "2024-11-20", "k").parent.mkdir()
+    held.pin_path("e", "2024-11-20", "k").write_bytes(to_json({"fingerprint": "f"}))
     data = {"fingerprint": "f"}
     snapshot = {"program": held.put_snapshot("program", b"p"), "code": "", "task": held.put_snapshot("task", b"{}")}
     model = {"file": "model.h5", "sha256": hashlib.sha256(b"weights").hexdigest()}
@@ -96,7 +96,7 @@ def leave_part(store: Store) -> None:
 
 
 def replace_archived(store: Store) -> None:
-    path = store.archive("e") / "2024-11-20T0600Z.csv"
+    path = store.archive_folder("e") / "2024-11-20T0600Z.csv"
     path.unlink()
     path.write_text("a stranger's")
 
@@ -130,12 +130,16 @@ DAMAGE: dict[str, tuple[Callable[[Store], object], str, str]] = {
     "a file for a task": (lambda s: (s.root / "runs/e/train-b").write_text(""), "runs/e/train-b", "foreign"),
     "a foreign folder": (lambda s: (s.root / "backup").mkdir(), "backup", "foreign"),
     "a leftover": (leave_part, ".part", "leftover"),
-    "no archived file": (lambda s: (s.archive("e") / "2024-11-20T0600Z.csv").unlink(), "2024-11-20T0600Z.csv", "half a link"),
+    "no archived file": (
+        lambda s: (s.archive_folder("e") / "2024-11-20T0600Z.csv").unlink(),
+        "2024-11-20T0600Z.csv",
+        "half a link",
+    ),
     "another archived file": (replace_archived, "2024-11-20T0600Z.csv", "wrong content"),
-    "a stranger in the archive": (lambda s: (s.archive("e") / "mine.csv").write_text(""), "mine.csv", "foreign"),
-    "no data": (lambda s: s.dataset("f").unlink(), "datasets/f.npz", "missing"),
-    "data cut off": (lambda s: cut(s.dataset("f")), "datasets/f.npz", "wrong content"),
-    "a pin cut off": (lambda s: cut(s.pin("e", "2024-11-20", "k")), "2024-11-20-k.json", "truncated"),
+    "a stranger in the archive": (lambda s: (s.archive_folder("e") / "mine.csv").write_text(""), "mine.csv", "foreign"),
+    "no data": (lambda s: s.dataset_path("f").unlink(), "datasets/f.npz", "missing"),
+    "data cut off": (lambda s: cut(s.dataset_path("f")), "datasets/f.npz", "wrong content"),
+    "a pin cut off": (lambda s: cut(s.pin_path("e", "2024-11-20", "k")), "2024-11-20-k.json", "truncated"),
     "another program": (lambda s: next((s.root / "snapshots/program").iterdir()).write_text("x"), ".pyz", "wrong content"),
     "no configuration": (lambda s: shutil.rmtree(s.root / "snapshots/task"), "snapshots/task", "missing"),
     "an owner cut off": (lambda s: cut(s.root / "experiments/e.json"), "experiments/e.json", "truncated"),
@@ -183,7 +187,7 @@ def test_only_what_is_safe_is_mended(store: Store) -> None:
                 DAMAGE[name][0](store)
             except FileNotFoundError:
                 continue  # damaged already
-    (store.archive("e") / "2024-11-20T0600Z.members" / "a.csv").unlink()
+    (store.archive_folder("e") / "2024-11-20T0600Z.members" / "a.csv").unlink()
     files = {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file()}
     some = list(findings(store, "e", NOW, False))
     repair(store, some)
@@ -205,9 +209,9 @@ def test_the_command_says_where_what_and_what_it_means(store: Store, capfd: pyte
         return int(code or 0), capfd.readouterr().out
 
     assert fsck() == (0, f"{store.root}: nothing is wrong\n")
-    (store.archive("e") / "2024-11-20T0600Z.csv").unlink()
+    (store.archive_folder("e") / "2024-11-20T0600Z.csv").unlink()
     code, out = fsck()
-    assert code == 1 and out.startswith(f"{store.archive('e')}/2024-11-20T0600Z.csv: half a link: e-ensemble-")
+    assert code == 1 and out.startswith(f"{store.archive_folder('e')}/2024-11-20T0600Z.csv: half a link: e-ensemble-")
     code, out = fsck("--repair", "--json")
     assert (code, [each["repaired"] for each in json.loads(out)]) == (0, [True])
     assert fsck() == (0, f"{store.root}: nothing is wrong\n")

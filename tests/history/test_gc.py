@@ -37,8 +37,8 @@ def store(tmp_path: Path) -> Store:
     builder = Builder(tmp_path / "store")
     for day in range(14, 24):
         data = {"fingerprint": f"f{day}"}
-        builder.store.dataset(f"f{day}").parent.mkdir(parents=True, exist_ok=True)
-        builder.store.dataset(f"f{day}").write_bytes(b"x" * 100)
+        builder.store.dataset_path(f"f{day}").parent.mkdir(parents=True, exist_ok=True)
+        builder.store.dataset_path(f"f{day}").write_bytes(b"x" * 100)
         task = builder.store.put_snapshot("task", b"%d" % day)
         run = builder.run(
             "train-a", f"2024-11-{day}T01:00", files={"model.h5": b"x" * 50, "epochs.csv": b""}, model=MODEL, data=data,
@@ -112,9 +112,9 @@ def test_work_in_progress_is_left_alone(store: Store) -> None:
 
 
 def test_data_and_snapshots_that_a_kept_run_names_stay(store: Store) -> None:
-    stray = store.dataset("stray")
+    stray = store.dataset_path("stray")
     stray.write_bytes(b"x")
-    unnamed = store.snapshot("task", store.put_snapshot("task", b"unnamed"))
+    unnamed = store.snapshot_path("task", store.put_snapshot("task", b"unnamed"))
     age(store, 10 * DAY)
     rule = RetentionRule([DATA, SNAPSHOTS], 5 * DAY, 3)
     assert {item.path for item in plan_removal(store, "e", rule, NOW).items} == {stray, unnamed}
@@ -134,14 +134,14 @@ def test_whole_runs_leave_their_row_and_free_what_they_alone_needed(store: Store
     run = store.read(RunId(minute("2024-11-14T01:00"), 1, "e", "train-a"))
     assert (run.status, run.evidence) == ("succeeded", "recorded")
     assert [path.name for path in run.folder.iterdir()] == [c.REMOVED]
-    assert len(list(store.archive("e").glob("*.csv"))) == 10
+    assert len(list(store.archive_folder("e").glob("*.csv"))) == 10
 
 
 def test_what_was_taken_out_of_the_archive_is_not_put_back(store: Store) -> None:
     found = plan_removal(store, "e", RetentionRule([ARCHIVE], 5 * DAY, 3), NOW)
     assert len(found.items) == 12
     list(execute(store, found, "2024-11-24T12:00:00Z", "me"))
-    assert len(list(store.archive("e").glob("*.csv"))) == 4
+    assert len(list(store.archive_folder("e").glob("*.csv"))) == 4
     assert store.repair_archives("e") == []
 
 
@@ -162,7 +162,7 @@ def test_the_command_asks_says_and_keeps_the_history(store: Store) -> None:
     assert done.returncode == 0 and "removed 21 of 21" in done.stdout, done.stderr
     # The rows are the same, from the index and without it.
     assert cronsemble(folder, "history", "--json", "--limit", "0").stdout == before
-    store.forget_index()
+    store.drop_index()
     assert cronsemble(folder, "history", "--json", "--limit", "0").stdout == before
     for arguments, text in [
         (["--what", "all"], "--what all: type one of staging"),

@@ -109,7 +109,7 @@ def test_the_archive_is_never_overwritten(tmp_path: Path) -> None:
         write_file(folder / c.MEMBERS / "m.csv", b"m")
         write_file(folder / c.RECORD, to_json({"try": "a"}))
         assert store.publish(run, "a")
-    archive = store.archive("e")
+    archive = store.archive_folder("e")
     assert sorted(store.repair_archives("e")) == sorted(archive / f"{run.dated_name}.csv" for run in (first, second))
     assert sorted(path.name for path in archive.glob("*.csv")) == [
         "2026-11-24T0000Z-r2.csv",
@@ -203,9 +203,9 @@ def test_killed_at_random_points_nothing_is_half_visible(tmp_path: Path) -> None
     assert len(succeeded) >= acknowledged > 0
     store.repair_archives("e")
     for run in succeeded:
-        assert (store.archive("e") / f"{run.id.dated_name}.csv").read_bytes() == b"x" * 50_000
+        assert (store.archive_folder("e") / f"{run.id.dated_name}.csv").read_bytes() == b"x" * 50_000
         assert (run.folder / c.RESULT / c.MEMBERS / "m.csv").stat().st_size == 50_000
-    assert len(list(store.archive("e").glob("*.csv"))) == len(succeeded)
+    assert len(list(store.archive_folder("e").glob("*.csv"))) == len(succeeded)
     assert succeed(store, store.claim("e", "ensemble", 1))
 
 

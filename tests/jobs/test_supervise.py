@@ -49,9 +49,9 @@ def predicted(store: Store, run: RunId) -> dict[str, Any]:
         {"x_train": images, "y_train": np.arange(150) % 3, "x_test": images, "y_test": np.arange(150) % 3}, 1, None, True
     )
     digest = fingerprint(arrays)
-    if not store.dataset(digest).exists():
-        store.dataset(digest).parent.mkdir(parents=True, exist_ok=True)
-        write_npz(store.dataset(digest), arrays)
+    if not store.dataset_path(digest).exists():
+        store.dataset_path(digest).parent.mkdir(parents=True, exist_ok=True)
+        write_npz(store.dataset_path(digest), arrays)
     store.begin_try(run, "a", {"time": "2026-11-23T06:00:00Z", "process": {**process_identity(), "start": 1}})
     folder = store.try_folder(run, "a")
     write_file(folder / c.DATA, to_json({"fingerprint": digest}))
@@ -110,7 +110,7 @@ def test_killed_anywhere_a_run_is_whole_or_absent(tmp_path: Path, program: Path)
     whole = [run for run in runs if store.read(run).status == "succeeded"]
     assert 0 < len(whole) < KILLS
     for run in runs:
-        result, archived = store.run_folder(run) / c.RESULT, store.archive("e") / f"{run.dated_name}.csv"
+        result, archived = store.run_folder(run) / c.RESULT, store.archive_folder("e") / f"{run.dated_name}.csv"
         assert result.exists() == archived.exists() == (run in whole)
         if run not in whole:
             assert store.read(run).status == "died"
@@ -130,7 +130,7 @@ def test_a_try_after_one_killed_between_result_and_archive_archives(tmp_path: Pa
     run = store.claim("e", "ensemble", MINUTE)
     task = predicted(store, run)
     supervise(program, store, run, "combine", task).communicate()
-    archived = store.archive("e") / f"{run.dated_name}.csv"
+    archived = store.archive_folder("e") / f"{run.dated_name}.csv"
     whole = archived.read_bytes()
     archived.unlink()
     again = supervise(program, store, run, "combine", task, **{c.ENV_TRY: "b"})
@@ -211,11 +211,11 @@ def test_a_mounted_snapshot_is_kept_in_the_store_and_checked(tmp_path: Path, pro
     said, _ = process.communicate()
     assert process.returncode == c.WRONG_INPUT and "not the 000000000000 of this task" in said
     task["snapshot"]["program"] = store.put_snapshot("program", program.read_bytes())
-    store.snapshot("program", task["snapshot"]["program"]).unlink()
+    store.snapshot_path("program", task["snapshot"]["program"]).unlink()
     process = supervise(program, store, RunId(MINUTE, 2, "e", "train-m"), "prepare", task, **env)
     said, _ = process.communicate()
     assert process.returncode == c.DONE, said
-    assert store.snapshot("program", task["snapshot"]["program"]).read_bytes() == program.read_bytes()
+    assert store.snapshot_path("program", task["snapshot"]["program"]).read_bytes() == program.read_bytes()
 
 
 READER = """

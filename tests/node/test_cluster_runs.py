@@ -92,7 +92,7 @@ def test_a_run_is_made_followed_and_archived(house: House, first: str) -> None:
         assert text in lines
     assert any(line.startswith("train-theano: epoch 2/2, loss ") for line in lines)
     assert any(line.startswith("ensemble: succeeded, accuracy ") for line in lines)
-    archived = house.store.archived(ensemble.id, ensemble.record)
+    archived = house.store.archive_path(ensemble.id, ensemble.record)
     assert f"archived: {archived}" in lines and archived.exists()
     told = house.jobs()
     assert set(told) == {str(run.id) for run in (ensemble, cntk, theano)}
@@ -233,7 +233,7 @@ def test_a_store_that_only_the_cluster_mounts(house: House, first: str) -> None:
     house.run("get", "--members", "--to", str(morning), mounted=False)
     copied = sorted(path.relative_to(morning) for path in morning.rglob("*.csv"))
     assert [path.name for path in copied[1:]] == ["cntk.csv", "theano.csv"]
-    assert all((morning / path).read_bytes() == (house.store.archive("hand") / path).read_bytes() for path in copied)
+    assert all((morning / path).read_bytes() == (house.store.archive_folder("hand") / path).read_bytes() for path in copied)
 
 
 def test_what_keeps_a_run_from_beginning_is_told_and_cancel_ends_it(house: House, first: str) -> None:
@@ -262,7 +262,7 @@ def test_a_run_of_the_cluster_repeats_here_identically(house: House, first: str,
     said = house.run("rerun", str(original.id), "--experiment", "hand")
     (here,) = [run for run in house.runs("ensemble") if run.id not in before]
     assert f"{here.id} repeats {original.id}: identical" in said
-    archived = [house.store.archived(run.id, run.record).read_bytes() for run in (original, here)]
+    archived = [house.store.archive_path(run.id, run.record).read_bytes() for run in (original, here)]
     assert archived[0] == archived[1]
     assert here.record["host"] != original.record["host"]
     said = house.run("rerun", str(here.id), "--experiment", "hand", "--cluster")

@@ -139,7 +139,7 @@ def test_larger_files_come_when_they_are_asked_for(far: Far, tmp_path: Path) -> 
     remote = far.remote(tmp_path / "mirror")
     remote.update("e")
     run = next(remote.run_ids("e", "ensemble"))
-    assert [path.name for path in remote.files(run, c.RESULT)] == ["a.csv", "predictions.csv", "record.json", "start.json"]
+    assert [path.name for path in remote.list_files(run, c.RESULT)] == ["a.csv", "predictions.csv", "record.json", "start.json"]
     remote.download(run, "*.csv")
     result = remote.run_folder(run) / c.RESULT
     assert (result / "members/a.csv").read_bytes() == b"item\n"
@@ -150,7 +150,7 @@ def test_larger_files_come_when_they_are_asked_for(far: Far, tmp_path: Path) -> 
     remote.update("e")
     remote.download(run, "*.csv")
     assert not (result / c.CSV).exists()
-    archived = remote.archive("e") / "x.csv"
+    archived = remote.archive_folder("e") / "x.csv"
     publish_bytes(far.root / "predictions/e/x.csv", b"y")
     remote.download_files(archived)
     assert archived.read_bytes() == b"y"
@@ -165,7 +165,7 @@ def test_a_store_is_written_to_there_and_here(far: Far, tmp_path: Path) -> None:
     assert remote.claim("e", "train-a", minute("2024-11-06T01:00")).attempt == 2
     assert not remote.claim_attempt(claimed)
     digest = remote.put_snapshot("code", b"code")
-    assert store.snapshot("code", digest).read_bytes() == b"code"
+    assert store.snapshot_path("code", digest).read_bytes() == b"code"
     remote.add_note("e", "laptop", {"time": "2024-11-06T00:00:00Z", "event": "skipped"})
     remote.add_note("e", "laptop", {"time": "2024-11-06T00:00:01Z", "event": "skipped"})
     assert [note["event"] for note in store.notes("e")] == ["skipped"] * 3
@@ -183,7 +183,7 @@ def test_hashes_are_taken_where_the_bytes_are(far: Far, tmp_path: Path) -> None:
     remote = far.remote(tmp_path / "mirror")
     digest = store.put_snapshot("code", b"code")
     assert remote.snapshot_problem("code", digest) == ""
-    store.snapshot("code", digest).write_bytes(b"edoc")
+    store.snapshot_path("code", digest).write_bytes(b"edoc")
     assert "is damaged" in remote.snapshot_problem("code", digest)
     assert "cannot be read: No such file" in remote.snapshot_problem("code", "0" * 64)
 

@@ -43,7 +43,7 @@ class RemoteStoreError(KubeError):
 
 
 @dataclass(frozen=True)
-class FileReceived:
+class RemoteFile:
     """A file as the far side has it: its path relative to the store, its size, and its mtime in ns."""
 
     path: str
@@ -155,9 +155,9 @@ class StoreClient:
         if not unpack.eof:
             raise ConnectionLost(f"{self._name}: the runs broke off")
 
-    def tree(self, folder: str) -> list[FileReceived]:
+    def tree(self, folder: str) -> list[RemoteFile]:
         """Every file under a folder of the store; none if there is no such folder."""
-        return [FileReceived(str(path), int(size), int(mtime)) for path, size, mtime in self._json("tree", folder=folder)]
+        return [RemoteFile(str(path), int(size), int(mtime)) for path, size, mtime in self._json("tree", folder=folder)]
 
     def get(self, path: str, target: Path, progress: Callable[[int], None] | None = None) -> None:
         """A file of the store as ``target``, which appears whole, with the mtime that it has there."""

@@ -21,7 +21,7 @@ from typing import Any
 
 from jobs.contract import RunId
 from jobs.remote.changes import LEDGER, LENGTH, SNAPSHOTS, digest_of
-from jobs.store.files import names, read_json
+from jobs.store.files import list_names, read_json
 from jobs.store.safe_paths import parts_of, path_in
 from scheduler.cache import cache_folder
 from scheduler.kube.errors import KubeError
@@ -121,7 +121,7 @@ class Mirror:
 
     def _units(self, experiment: str) -> list[str]:
         folder = self._states(experiment) / "units"
-        return [name.removesuffix(".pack").replace("@", "/") for name in names(folder) if name.endswith(".pack")]
+        return [name.removesuffix(".pack").replace("@", "/") for name in list_names(folder) if name.endswith(".pack")]
 
     def _file(self, experiment: str, unit: str) -> Path:
         return self._states(experiment) / "units" / f"{unit.replace('/', '@')}.pack"
@@ -132,7 +132,7 @@ class Mirror:
             self._file(experiment, unit).unlink(missing_ok=True)
             if unit not in (LEDGER, SNAPSHOTS):
                 remove(self.root / "runs" / experiment / unit)
-        for task in set(names(self.root / "runs" / experiment)) - tasks:
+        for task in set(list_names(self.root / "runs" / experiment)) - tasks:
             remove(self.root / "runs" / experiment / task)
 
     def _drop(self, experiment: str, unit: str, known: Mapping[str, Any], states: Mapping[str, str]) -> None:
@@ -142,7 +142,7 @@ class Mirror:
                 path_in(self.root, name).unlink(missing_ok=True)
             return
         folder = self.root / "runs" / experiment / unit
-        for name in set(names(folder)) - set(states):
+        for name in set(list_names(folder)) - set(states):
             remove(folder / name)
         for left in folder.glob(".*"):
             shutil.rmtree(left, ignore_errors=True)

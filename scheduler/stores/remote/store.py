@@ -17,7 +17,7 @@ from jobs.store import Store
 from jobs.store.files import to_json
 from scheduler.kube.errors import KubeError
 from scheduler.kube.exec import StreamBroken
-from scheduler.stores.remote.client import ConnectionLost, FileReceived, RemoteStoreError, StoreClient
+from scheduler.stores.remote.client import ConnectionLost, RemoteFile, RemoteStoreError, StoreClient
 from scheduler.stores.remote.mirror import Mirror
 from scheduler.stores.remote.packs import Packed
 
@@ -36,7 +36,7 @@ class RemoteStore(Store):
         self.name, self.mirror = name, Mirror(root)
         self._connect, self._idle = connect, idle
         self._session: StoreClient | None = None
-        self._listed: dict[RunId, list[FileReceived]] = {}
+        self._listed: dict[RunId, list[RemoteFile]] = {}
 
     @property
     def is_offline(self) -> bool:
@@ -137,13 +137,13 @@ class RemoteStore(Store):
                 else:
                     path.unlink(missing_ok=True)
 
-    def files(self, run: RunId, folder: str) -> list[Path]:
+    def list_files(self, run: RunId, folder: str) -> list[Path]:
         if self.is_offline:
-            return super().files(run, folder)
+            return super().list_files(run, folder)
         within = self._name_of(self.run_folder(run) / folder) + "/"
         return sorted(self.root / each.path for each in self._tree(run) if each.path.startswith(within))
 
-    def shown(self, path: Path) -> str:
+    def display_path(self, path: Path) -> str:
         return self.name if path == self.root else f"{self.name}:{self._name_of(path)}"
 
     def check_remotely(self, experiment: str, quick: bool, repair: bool) -> list[dict[str, Any]]:
@@ -157,17 +157,17 @@ class RemoteStore(Store):
         except RemoteStoreError as error:
             if error.errno is None:
                 raise
-            raise OSError(error.errno, os.strerror(error.errno), self.shown(path)) from error
+            raise OSError(error.errno, os.strerror(error.errno), self.display_path(path)) from error
 
-    def _tree(self, run: RunId) -> list[FileReceived]:
+    def _tree(self, run: RunId) -> list[RemoteFile]:
         if run not in self._listed:
             self._listed[run] = self._list(self.run_folder(run))
         return self._listed[run]
 
-    def _list(self, folder: Path) -> list[FileReceived]:
+    def _list(self, folder: Path) -> list[RemoteFile]:
         return self.converse(lambda session: session.tree(self._name_of(folder)))
 
-    def _get(self, told: FileReceived) -> None:
+    def _get(self, told: RemoteFile) -> None:
         path = self.root / told.path
         try:
             known = path.lstat()
@@ -184,7 +184,7 @@ class RemoteStore(Store):
 
     def put_snapshot(self, kind: str, data: bytes) -> str:
         digest = super().put_snapshot(kind, data)
-        name = self._name_of(self.snapshot(kind, digest))
+        name = self._name_of(self.snapshot_path(kind, digest))
         self.converse(lambda session: session.publish(name, data))
         return digest
 

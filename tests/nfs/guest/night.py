@@ -16,7 +16,7 @@ from typing import Any
 
 from jobs import contract as c
 from jobs.store import Store
-from jobs.store.files import names
+from jobs.store.files import list_names
 from jobs.store.latest_model import choose_models
 from nfs.guest.clients import POD, SERVER, Worker, become, fork, fresh, mount, on, restart_server, shell
 
@@ -135,7 +135,7 @@ def trains_and_archives() -> dict[str, Any]:
     trained = c.parse_run_id(training["run"], given["experiment"], training["task"])
     assert trained is not None
     assert (store.result(trained) or {})["host"] == "client1"
-    paths = [store.archived(run, record)]
+    paths = [store.archive_path(run, record)]
     paths += [root / paths[0].relative_to(store.root) for root in roots]
     texts = {path.read_bytes() for path in paths}
     assert len(texts) == 1, f"{paths} differ"
@@ -153,7 +153,7 @@ def ensemble_over_version_3() -> dict[str, Any]:
     ensemble = given["again"]
     seconds = _carry_out(2, ensemble, mount(2, "3") / folder)
     store = Store(SERVER / folder)
-    first, second = sorted(store.archive(given["experiment"]).glob("*.csv"), key=lambda path: len(path.name))
+    first, second = sorted(store.archive_folder(given["experiment"]).glob("*.csv"), key=lambda path: len(path.name))
     assert first.read_bytes() == second.read_bytes()
     return {"csv": second.name, "seconds of": seconds}
 
@@ -178,7 +178,7 @@ def soft_mount_in_the_end() -> dict[str, Any]:
     assert run is not None
     store = Store(SERVER / folder)
     told = store.read(run)
-    assert c.RESULT not in names(store.run_folder(run)) and not store.archived(run, {}).exists()
+    assert c.RESULT not in list_names(store.run_folder(run)) and not store.archive_path(run, {}).exists()
     assert told.status in ("running", "died", "failed"), told
     return {"said": said[-1], "status": told.status, "reason": told.reason}
 

@@ -15,7 +15,7 @@ from typing import Any
 from jobs import contract as c
 from jobs.contract import RunId
 from jobs.store import Store
-from jobs.store.files import names, publish_bytes, to_json
+from jobs.store.files import list_names, publish_bytes, to_json
 from nfs.guest.clients import SERVER, VERSIONS, Worker, fork, fresh, mount, on, restart_server, shell
 from nfs.guest.runs import EXPERIMENT, TIME, csv_of, faults_of, run_of, write
 
@@ -38,7 +38,7 @@ def _writer(root: Path, me: int, done: Any, stop: Any) -> list[str]:
         assert store.publish(run, "t"), f"{run} was told that another try was first"
         path = store.publish_archive(run)
         assert path is not None, f"{run}'s name in the archive seemed a stranger's"
-        pin = store.pin(EXPERIMENT, f"{number}", "k")
+        pin = store.pin_path(EXPERIMENT, f"{number}", "k")
         assert publish_bytes(pin, to_json({"by": me})), f"{pin} seemed taken"
         assert store.record_observation(run, {"by": me, "time": TIME}), f"{run} seemed observed"
         store.record_heartbeat(EXPERIMENT, f"writer{me}", str(number))
@@ -88,7 +88,7 @@ def _under_writers(name: str, times: int, disturb: Callable[[], None]) -> dict[s
         known = {text for me, (_, each) in enumerate(places) if each == version for text in made[me]}
         found = {str(run) for run in store.run_ids(EXPERIMENT, c.ENSEMBLE_TASK)}
         assert found == known, f"vers={version}: {found ^ known} are not both made and there"
-        assert len(list(store.archive(EXPERIMENT).glob("*.csv"))) == len(known)
+        assert len(list(store.archive_folder(EXPERIMENT).glob("*.csv"))) == len(known)
     return {"disturbances": times, "runs": sum(map(len, made)), "longest wait": round(longest, 1)}
 
 
@@ -97,8 +97,8 @@ def _check(store: Store, run: RunId, removed: bool) -> None:
     assert record is not None, f"{run} was acknowledged and is not there"
     assert (store.run_folder(run) / c.RESULT / c.CSV).read_bytes() == csv_of(run, "t")
     assert removed or not faults_of(store.run_folder(run) / c.RESULT, run, record)
-    assert store.archived(run, record).read_bytes() == csv_of(run, "t"), f"{run}'s archive differs"
-    assert names(store.run_folder(run)) == sorted([c.CLAIM, c.OBSERVED, c.RESULT]), names(store.run_folder(run))
+    assert store.archive_path(run, record).read_bytes() == csv_of(run, "t"), f"{run}'s archive differs"
+    assert list_names(store.run_folder(run)) == sorted([c.CLAIM, c.OBSERVED, c.RESULT]), list_names(store.run_folder(run))
 
 
 def restarts() -> dict[str, Any]:
@@ -162,7 +162,7 @@ def soft_mounts() -> dict[str, Any]:
         said, seconds = worker.answer()
         assert said in ("EIO", "ETIMEDOUT"), f"vers={version}: {said}"
         store = Store(SERVER / folders[version])
-        assert c.RESULT not in names(store.run_folder(run_of(0))) and not names(store.archive(EXPERIMENT))
+        assert c.RESULT not in list_names(store.run_folder(run_of(0))) and not list_names(store.archive_folder(EXPERIMENT))
         assert store.read(run_of(0)).status in ("running", "died")
 
         def again(root: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.store import Store
-from jobs.store.files import names, publish_bytes, read_json, to_json
+from jobs.store.files import list_names, publish_bytes, read_json, to_json
 from nfs.guest.clients import SERVER, VERSIONS, Worker, fork, fresh, mount
 from nfs.guest.runs import EXPERIMENT, MINUTE, TIME, csv_of, faults_of, run_of, write
 
@@ -72,7 +72,7 @@ def publishing() -> dict[str, Any]:
             assert record is not None and winners == [record["try"]], f"vers={version} {run}: {winners} won, {record}"
             assert {each[number][1:] for each in told} == {(winners[0], "succeeded")}, f"vers={version}: {told}"
             assert not faults_of(store.run_folder(run) / "result", run, record)
-            assert len(names(store.run_folder(run))) == RACERS
+            assert len(list_names(store.run_folder(run))) == RACERS
         wins[version] = [sum(each[0] for each in mine) for mine in told]
     return {"rounds": ROUNDS, "wins of each": wins}
 
@@ -120,7 +120,7 @@ def pinning() -> dict[str, Any]:
     def racer(store: Store, me: int, barrier: Barrier) -> list[tuple[bool, Any]]:
         told = []
         for number in range(ROUNDS):
-            pin = store.pin(EXPERIMENT, "2026-11-23", f"k{number}")
+            pin = store.pin_path(EXPERIMENT, "2026-11-23", f"k{number}")
             assert read_json(pin) is None
             barrier.wait()
             won = publish_bytes(pin, to_json({"by": me}))
@@ -154,8 +154,8 @@ def archiving() -> dict[str, Any]:
     for version in VERSIONS:
         store, healed = race("archive", version, racer, prepare)
         dated = [f"{run_of(number).dated_name}.{kind}" for number in range(ROUNDS) for kind in ("csv", "members")]
-        assert names(store.archive(EXPERIMENT)) == sorted(dated)
-        assert not any(name.endswith(".part") for name in os.listdir(store.archive(EXPERIMENT)))
+        assert list_names(store.archive_folder(EXPERIMENT)) == sorted(dated)
+        assert not any(name.endswith(".part") for name in os.listdir(store.archive_folder(EXPERIMENT)))
         assert healed == [0] * RACERS, f"vers={version}: {healed} were healed though nothing was amiss"
     return {"rounds": ROUNDS}
 

@@ -10,7 +10,7 @@ from typing import Any
 from jobs import contract as c
 from jobs.contract import member_task
 from jobs.store import Store
-from jobs.store.files import GONE, publish_bytes, to_json
+from jobs.store.files import MISSING_ERRNOS, publish_bytes, to_json
 from jobs.store.latest_model import choose_models
 from nfs.guest.clients import SERVER, VERSIONS, Worker, fork, fresh, mount, on
 from nfs.guest.runs import EXPERIMENT, TIME, begin, csv_of, faults_of, run_of, write
@@ -91,7 +91,7 @@ STEPS: list[tuple[str, Change, Look, Any]] = [
     (
         "its data",
         lambda store: publish_bytes(store.try_folder(TRAINING, "t") / c.DATA, to_json({"fingerprint": "f"})),
-        lambda store: store.data_of(TRAINING),
+        lambda store: store.pinned_data(TRAINING),
         {"fingerprint": "f"},
     ),
     ("its result", _made, lambda store: store.result(TRAINING) is not None, True),
@@ -165,7 +165,7 @@ def listing() -> dict[str, Any]:
                 going.value += 1
                 record = store.result(run)
                 assert record is not None
-                paths = [store.run_folder(run) / c.RESULT, store.archived(run, record)]
+                paths = [store.run_folder(run) / c.RESULT, store.archive_path(run, record)]
                 paths += [paths[1].with_suffix(".members")]
                 files = [{"path": path.name, "size": 1, "why": "old"} for path in paths]
                 store.record_removal(run, files, TIME, "gc", {"status": "succeeded", "reason": "", "evidence": "recorded"})
@@ -190,14 +190,14 @@ def listing() -> dict[str, Any]:
                         try:
                             faults = faults_of(run.folder / c.RESULT, run.id, run.record)
                         except OSError as error:
-                            assert error.errno in GONE and number < going.value, f"{run.id}: {error}"
+                            assert error.errno in MISSING_ERRNOS and number < going.value, f"{run.id}: {error}"
                         else:
                             assert not faults, faults
-                for path in store.archive(EXPERIMENT).glob("*.csv"):
+                for path in store.archive_folder(EXPERIMENT).glob("*.csv"):
                     try:
                         data = path.read_bytes()
                     except OSError as error:
-                        assert error.errno in GONE, f"{path}: {error}"
+                        assert error.errno in MISSING_ERRNOS, f"{path}: {error}"
                         continue
                     assert len(data) == len(csv_of(run_of(0), "t")), f"{path} has {len(data)} bytes"
                 listings += 1
