@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scheduler.config import load_all, namespace
-from scheduler.console.prompts import ProgressBar, confirm
+from scheduler.console.progress import Progress
+from scheduler.console.prompts import confirm
 from scheduler.errors import CronsembleError
 from scheduler.kube.client import KubeClient
 from scheduler.kube.target import ClusterTarget
@@ -67,8 +68,8 @@ def create_namespaces(api: KubeClient, plan: SyncPlan) -> SyncPlan:
 def run_plan(api: KubeClient, plan: SyncPlan, held: dict[str, Any], what: str = "sync") -> Outcome:
     from scheduler.sync.apply import execute
 
-    with ProgressBar(len(plan.actions)) as bar:
-        return execute(api, plan, held, bar, what)
+    with Progress(what, len(plan.actions)) as progress:
+        return execute(api, plan, held, progress, what)
 
 
 def print_outcome(outcome: Outcome) -> int:

@@ -12,7 +12,7 @@ import typer
 
 from scheduler.commands.options import DEFAULT_FILES, AsJson, Context, Files, Kubeconfig, Namespace
 from scheduler.commands.plan_session import open_reconciler
-from scheduler.console.prompts import print_table
+from scheduler.console.tables import print_mappings
 from scheduler.kube import objects, permissions
 from scheduler.kube.target import ClusterTarget
 from scheduler.observe import cluster_state
@@ -36,7 +36,7 @@ def show_status(files: list[Path], target: ClusterTarget, as_json: bool) -> int:
     if as_json:
         print(json.dumps(rows, indent=1))
     else:
-        print_table(COLUMNS, rows)
+        print_mappings(COLUMNS, rows)
     return 0
 
 

@@ -30,7 +30,7 @@ BATCH = 96
 class Progress(Protocol):
     """What is told of each action; called from several threads."""
 
-    def done(self) -> None: ...
+    def advance(self) -> None: ...
 
 
 @dataclass
@@ -54,7 +54,7 @@ def execute(api: KubeClient, plan: SyncPlan, leases: Mapping[str, Lease], progre
             error = future.result()
             if error is None:
                 outcome.done.append(action)
-                progress.done()
+                progress.advance()
             else:
                 outcome.failed.append((action, error))
 

@@ -79,7 +79,7 @@ def test_removing_asks_and_needs_yes_without_a_terminal(cluster: Cluster, experi
     experiment.write({"a": NIGHTLY, "b": NIGHTLY})
     experiment.good("sync")
     experiment.write({"a": NIGHTLY})
-    assert f"This removes 1 CronJobs: {experiment.name}-train-b. There is no terminal to ask: --yes says so" in experiment.bad(
+    assert f"This removes 1 CronJobs: {experiment.name}-train-b. There is no terminal to ask on: --yes goes on" in experiment.bad(
         "sync"
     )
     assert names(cluster, "cronjob", experiment.namespace) == [f"{experiment.name}-train-a", f"{experiment.name}-train-b"]
