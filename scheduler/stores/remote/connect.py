@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cronjobs.experiment import Experiment
 from cronjobs.objects.config_maps import revisions_name
@@ -15,13 +15,15 @@ from scheduler.console.progress import Progress
 from scheduler.kube import kinds, permissions, revision_configmap
 from scheduler.kube.client import KubeClient
 from scheduler.kube.errors import KubeError, NotFound, Unreachable
-from scheduler.kube.kubeconfig import Access
 from scheduler.kube.target import ClusterTarget
 from scheduler.signals import stopped_by_terminate
 from scheduler.stores.remote.client import StoreClient
 from scheduler.stores.remote.mirror import mirror_path
 from scheduler.stores.remote.reader_pod import ReaderPod
 from scheduler.stores.remote.store import RemoteStore
+
+if TYPE_CHECKING:
+    from scheduler.kube.kubeconfig import Access
 
 
 def store_label(experiment: Experiment) -> str:
