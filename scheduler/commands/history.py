@@ -213,9 +213,11 @@ def revision_lines(found: list[dict[str, Any]]) -> list[str]:
             if name not in after:
                 lines.append(f"    {name}: removed")
                 continue
-            changes = describe.inner(before.get(name, {}), after[name])
+            changes = describe.leaf_differences(before.get(name, {}), after[name])
             lines += [
-                f"    {name}{path}: {describe.value(old)} → {describe.value(new)}" for path, old, new in changes if old or new
+                f"    {name}{path}: {describe.format_value(old)} → {describe.format_value(new)}"
+                for path, old, new in changes
+                if old or new
             ]
         told.append(lines)
     return [line for lines in reversed(told) for line in lines]
