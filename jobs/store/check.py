@@ -28,7 +28,7 @@ MISSING, TRUNCATED, WRONG, FOREIGN, CLOCK, HALF, LEFTOVER, UNREADABLE = (
     "unreadable",
 )
 _OURS = {"runs", "predictions", "datasets", "snapshots", "experiments", "data"}
-_SIDE = {c.OBSERVED, c.REMOVED, c.CLAIM, c.VERDICT, c.RESULT}
+_SIDE = {c.OBSERVED, c.CANCELLED, c.REMOVED, c.CLAIM, c.VERDICT, c.RESULT}
 EARLY = 86400
 """Seconds before its slot at which no run can have begun, whatever the clocks."""
 AHEAD = 3600
