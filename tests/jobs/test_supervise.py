@@ -11,7 +11,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -77,34 +76,56 @@ def rows(path: Path) -> int:
         return len(list(csv.reader(file))) - 1
 
 
+KILLER = """
+import os, signal, sys
+
+remaining = int(os.environ["TEST_KILLED_BEFORE_CHANGE"])
+
+def count(event, arguments):
+    global remaining
+    writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+    if writes or event in ("os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir", "os.symlink", "os.truncate"):
+        remaining -= 1
+        if remaining == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+if "supervise" in sys.orig_argv:
+    sys.addaudithook(count)
+"""
+"""A ``sitecustomize`` that kills the supervisor before its N-th change of a file: at its own pace, whatever the machine's."""
+
+
 def test_killed_anywhere_a_run_is_whole_or_absent(tmp_path: Path, program: Path) -> None:
-    store = Store(tmp_path)
+    store = Store(tmp_path / "store")
+    (tmp_path / "sitecustomize.py").write_text(KILLER)
 
-    def combine(until_combined: float | None = None, until_committed: float | None = None) -> tuple[RunId, float, float]:
-        """A supervised combining, killed so many seconds after its start or after its work; returns what these took."""
+    def start(**env: str) -> tuple[RunId, subprocess.Popen[str]]:
         run = store.claim("e", "ensemble", MINUTE)
-        task = predicted(store, run)
-        began = time.monotonic()
-        process = supervise(program, store, run, "combine", task)
-        assert process.stdout is not None
-        with process.stdout as said, ExitStack() as timers:
-            if until_combined is not None:
-                timers.callback(after(until_combined, process.kill).cancel)
-            any(line.startswith("combined") for line in said)
-            combined = time.monotonic()
-            if until_committed is not None:
-                timers.callback(after(until_committed, process.kill).cancel)
-            said.read()
-        process.wait()
-        return run, combined - began, time.monotonic() - combined
+        return run, supervise(program, store, run, "combine", predicted(store, run), **env)
 
-    whole_run, combining, committing = combine()
-    assert store.read(whole_run).status == "succeeded"
+    # Before each change of a file that the supervisor makes; the last of them is not killed.
+    runs: list[RunId] = []
+    status: int | None = -signal.SIGKILL
+    while status == -signal.SIGKILL:
+        env = {"PYTHONPATH": str(tmp_path), "TEST_KILLED_BEFORE_CHANGE": str(len(runs) + 1)}
+        run, process = start(**env)
+        output, _ = process.communicate()
+        runs.append(run)
+        status = process.returncode
+    assert status == c.DONE, output
+    began = time.monotonic()
+    run, process = start()
+    process.communicate()
+    duration = time.monotonic() - began
+    runs.append(run)
+    # And at any time, within its program too.
     chance = random.Random(1)
-    # Half of them anywhere, the others around the commit, which is short.
-    plans = [(chance.uniform(0, 1.1 * combining), None) for _ in range(KILLS // 2)]
-    plans += [(None, chance.uniform(0, 1.3 * committing)) for _ in range(KILLS // 2)]
-    runs = [combine(*plan)[0] for plan in plans]
+    while len(runs) < KILLS:
+        run, process = start()
+        timer = after(chance.uniform(0, 1.1 * duration), process.kill)
+        process.communicate()
+        timer.cancel()
+        runs.append(run)
     assert len(set(runs)) == KILLS
     store.repair_archives("e")
     whole = [run for run in runs if store.read(run).status == "succeeded"]
