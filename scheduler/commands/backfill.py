@@ -18,7 +18,7 @@ from jobs.store import Store
 from scheduler.commands.engine_choice import ClusterRun, OnCluster, WaitOrDetach, cluster_run, open_engine, open_for_runs
 from scheduler.commands.options import DEFAULT_FILE, AsJson, Context, File, Kubeconfig, Namespace, StoreFolder
 from scheduler.config import load
-from scheduler.console import progress
+from scheduler.console.run_display import run_display
 from scheduler.engines.manual_run import store_context
 from scheduler.engines.run_spec import runtimes_of
 from scheduler.errors import CronsembleError
@@ -61,7 +61,7 @@ def _backfill(
     if dry_run or not found:
         return _print_gaps(found, as_json)
     rows = []
-    with progress.run_display(apart=as_json) as watcher, open_engine(store, experiment, watcher, jobs, cluster) as engine:
+    with run_display(on_stderr=as_json) as watcher, open_engine(store, experiment, watcher, jobs, cluster) as engine:
         context = store_context(engine, experiment)
         names = {name for gap in found for name in runtimes_of(context, gap.run.task)}
         runtimes = engine.runtimes(experiment, names)

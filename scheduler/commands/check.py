@@ -11,7 +11,7 @@ from scheduler.commands.options import (
     Files,
 )
 from scheduler.config import load_all
-from scheduler.console.prompts import print_warnings
+from scheduler.console.messages import print_warnings
 from scheduler.history import upcoming
 from scheduler.stores.run_times import longest_durations, store_if_present
 

@@ -20,42 +20,35 @@ from scheduler.commands.options import (
     Yes,
     parse_wait,
 )
-from scheduler.commands.plan_session import SyncFlags, print_outcome, print_plan, print_progress, raise_refusals, run_plan
+from scheduler.commands.plan_session import Purpose, SyncFlags, plan_and_execute
 from scheduler.config import load
 from scheduler.config.namespace import in_namespace
-from scheduler.console.prompts import confirm
 from scheduler.errors import CronsembleError
 from scheduler.kube import permissions
 from scheduler.kube.client import KubeClient
 from scheduler.kube.target import ClusterTarget
-from scheduler.signals import stopped_by_terminate
-from scheduler.sync import delete as removal
-from scheduler.sync import reconcile
+from scheduler.sync.delete import deleted_state
+from scheduler.sync.reconcile import Reconciler
 
 
 def delete_experiment(name: str | None, file: Path, target: ClusterTarget, purge: bool, flags: SyncFlags) -> int:
-    """Of the experiment named, in the namespace given; or of the configuration's."""
+    """Remove the experiment of this name from the target's namespace; without a name that of the configuration file.
+
+    Raises:
+        CronsembleError: no namespace is given, the plan is refused or not confirmed, or an action failed.
+    """
     if name is None:
         experiment = in_namespace(load(file), target.namespace)
         name, namespace = experiment.name, experiment.cluster["namespace"]
     elif target.namespace is None:
-        raise CronsembleError(f"delete {name}: say in which namespace: --namespace NAME")
+        raise CronsembleError(f"delete {name}: which namespace? add --namespace NAME")
     else:
         namespace = target.namespace
-    api = KubeClient(target.access())
-    with api, permissions.explain_denials(api, [namespace]), stopped_by_terminate():
-        plan = removal.plan_removal(api, namespace, name, purge)
-        print_plan(plan, flags)
-        if not plan.actions:
-            return 0
-        raise_refusals(plan, flags)
-        confirm(f"This removes experiment {name} from namespace {namespace}; its store stays.", flags.yes)
-        with reconcile.leases(api, [namespace], flags.wait, print_progress) as held:
-            again = removal.plan_removal(api, namespace, name, purge)
-            raise_refusals(again, flags)
-            if not {action.key for action in again.actions} <= {action.key for action in plan.actions}:
-                raise reconcile.StalePlan("the cluster has changed meanwhile: delete again")
-            return print_outcome(run_plan(api, again, held, "delete"))
+    state = deleted_state(name, namespace, purge)
+    reconciler = Reconciler(KubeClient(target.access()), {namespace: ()}, lambda: [state])
+    purpose = Purpose("delete", f"experiment {name} from namespace {namespace}: ", "; its store stays")
+    with reconciler.api, permissions.explain_denials(reconciler.api, [namespace]):
+        return plan_and_execute(reconciler, flags, purpose)
 
 
 def delete(

@@ -20,7 +20,7 @@ from cronjobs.experiment import Experiment
 from jobs.store import Store
 from scheduler.commands.options import DEFAULT_FILE
 from scheduler.config import load
-from scheduler.console.progress import RunDisplay
+from scheduler.console.run_display import RunDisplay
 from scheduler.engines.base import Engine
 from scheduler.engines.local import CpuBudget, LocalEngine, cpu_count
 from scheduler.errors import CronsembleError

@@ -8,7 +8,6 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -21,11 +20,12 @@ from scheduler.commands.options import (
     StoreFolder,
 )
 from scheduler.console import tables
+from scheduler.console.prompts import confirm
 from scheduler.errors import CronsembleError
 from scheduler.identity import current_user
 from scheduler.stores import gc as retention
 from scheduler.stores.location import StoreLocation
-from scheduler.times import parse_duration
+from scheduler.times import format_bytes, format_time, parse_duration
 
 SHOWN = 20
 """Paths that are named one by one."""
@@ -51,19 +51,14 @@ def remove_old(
         _print(found, place)
     if dry_run or not found.items:
         return 0
-    if not yes:
-        if not (sys.stdin.isatty() and sys.stdout.isatty()):
-            raise CronsembleError("nothing was removed: there is no terminal to ask on; look with --dry-run, then give --yes")
-        if input(f"Remove these {_bytes(found.size)}? [y/N] ").strip().lower() not in ("y", "yes"):
-            print("nothing was removed")
-            return 0
-    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    confirm(f"This removes {len(found.items)} files and folders, {format_bytes(found.size)}.", yes)
+    now = format_time(time.time(), milliseconds=True)
     failed = list(retention.execute(place.store, found, now, current_user()))
     for item, problem in failed:
         print(f"{item.path}: {problem.strerror or problem}", file=sys.stderr)
     gone = [item for item in found.items if item.path not in {bad.path for bad, _ in failed}]
     if not as_json:
-        print(f"removed {len(gone)} of {len(found.items)}, {_bytes(sum(item.size for item in gone))}")
+        print(f"removed {len(gone)} of {len(found.items)}, {format_bytes(sum(item.size for item in gone))}")
     return 1 if failed else 0
 
 
@@ -85,7 +80,7 @@ def _print(found: retention.RemovalPlan, place: StoreLocation) -> None:
     if not found.items:
         print(f"nothing to remove of {place.name} in {place.store.root}")
     for kind, number, size in found.counts():
-        print(f"{kind}: {number}, {_bytes(size)}: {retention.WHAT[kind]}")
+        print(f"{kind}: {number}, {format_bytes(size)}: {retention.WHAT[kind]}")
         some = [item for item in found.items if item.kind == kind]
         for item in some[:SHOWN]:
             print(tables.clean(f"  {item.path}: {item.why}"))
@@ -93,15 +88,6 @@ def _print(found: retention.RemovalPlan, place: StoreLocation) -> None:
             print(f"  … and {len(some) - SHOWN} more: --json names all")
     for line in found.consequences:
         print(f"note: {line}")
-
-
-def _bytes(size: int) -> str:
-    value, unit = float(size), "bytes"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if value < 1000:
-            break
-        value, unit = value / 1000, larger
-    return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
 
 
 def gc(

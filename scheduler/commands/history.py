@@ -22,6 +22,7 @@ from scheduler.commands.options import DEFAULT_FILE, AsJson, Context, Experiment
 from scheduler.config import load
 from scheduler.config.namespace import in_namespace
 from scheduler.console import tables
+from scheduler.console.colours import STATUS_COLOURS
 from scheduler.errors import CronsembleError
 from scheduler.history import calendar as calendar_view
 from scheduler.history import slot_report
@@ -36,23 +37,9 @@ from scheduler.stores.location import StoreLocation
 from scheduler.sync import describe
 from scheduler.times import is_time, parse_period
 
-COLOURS = {
-    "succeeded": "green",
-    "failed": "red",
-    "died": "red",
-    "no quorum": "red",
-    "missed": "red",
-    "unknown": "red",
-    "interrupted": "yellow",
-    "skipped": "yellow",
-    "suspended": "dim",
-    "running": "cyan",
-    "due": "cyan",
-    "not yet due": "dim",
-}
 _TABLE = [
     tables.Column("task"),
-    tables.Column("status"),
+    tables.Column("status", coloured=True),
     tables.Column("accuracy", right=True, rank=1),
     tables.Column("loss", right=True, rank=3),
     tables.Column("seconds", right=True, rank=2),
@@ -139,9 +126,8 @@ def _print_values(kind: type[msgspec.Struct], values: Sequence[msgspec.Struct], 
 def print_rows(rows: Sequence[Row], timezone: str) -> None:
     """The rows as a table that fits the terminal; slots by the experiment's clock."""
     columns = [tables.Column(f"slot ({timezone})"), *_TABLE]
-    colours = [COLOURS.get(row.status) for row in rows]
-    for line in tables.lines(columns, map(_cells, rows), tables.width(), colours):
-        print(line)
+    colours = [STATUS_COLOURS.get(row.status) for row in rows]
+    tables.print_table(columns, map(_cells, rows), colours)
 
 
 def _cells(row: Row) -> list[str]:
@@ -227,9 +213,11 @@ def revision_lines(found: list[dict[str, Any]]) -> list[str]:
             if name not in after:
                 lines.append(f"    {name}: removed")
                 continue
-            changes = describe.inner(before.get(name, {}), after[name])
+            changes = describe.leaf_differences(before.get(name, {}), after[name])
             lines += [
-                f"    {name}{path}: {describe.value(old)} → {describe.value(new)}" for path, old, new in changes if old or new
+                f"    {name}{path}: {describe.format_value(old)} → {describe.format_value(new)}"
+                for path, old, new in changes
+                if old or new
             ]
         told.append(lines)
     return [line for lines in reversed(told) for line in lines]

@@ -21,7 +21,7 @@ from scheduler.commands.options import (
     Kubeconfig,
 )
 from scheduler.config import load_all
-from scheduler.console.prompts import print_warnings
+from scheduler.console.messages import print_warnings
 from scheduler.dialects.reading import Dialect
 from scheduler.errors import CronsembleError
 from scheduler.history import upcoming
@@ -141,7 +141,7 @@ def _table(fires: list[upcoming.Fire], with_task: bool, with_experiment: bool) -
     if not fires:
         print("no fire times")
         return
-    from scheduler.console.progress import print_columns
+    from scheduler.console.tables import Column, print_table
 
     now = datetime.now(UTC)
     columns = ["in", *(["experiment"] if with_experiment else []), *(["task"] if with_task else []), "local time", "zone", "UTC"]
@@ -153,7 +153,7 @@ def _table(fires: list[upcoming.Fire], with_task: bool, with_experiment: bool) -
         offset = f"{each.local:%z}"
         how = upcoming.format_duration(away) if away >= 0 else f"{upcoming.format_duration(-away)} ago"
         rows.append([how, *names, f"{local} {offset[:3]}:{offset[3:5]}", each.timezone, upcoming.format_time(each.at)])
-    print_columns(columns, rows)
+    print_table([Column(name) for name in columns], rows)
 
 
 def next_(

@@ -9,30 +9,52 @@ from scheduler.times import parse_duration
 
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
 
-
-File = Annotated[Path, typer.Option("--file", "-f", help="The configuration file.")]
-Files = Annotated[list[Path], typer.Option("--file", "-f", help="A configuration file, or a folder of them (repeat for more).")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-StoreFolder = Annotated[Path | None, typer.Option("--store", help="The store, where no configuration tells it.")]
-ExperimentName = Annotated[str | None, typer.Option("--experiment", help="The experiment, where no configuration tells it.")]
-Context = Annotated[str | None, typer.Option("--context", help="The kubeconfig's context; its current one by default.")]
-Kubeconfig = Annotated[Path | None, typer.Option("--kubeconfig", help="The kubeconfig; KUBECONFIG or ~/.kube/config by default.")]
-Namespace = Annotated[
-    str | None, typer.Option("--namespace", "-n", help="The namespace; the configuration's cluster.namespace by default.")
-]
-Offline = Annotated[bool, typer.Option("--offline", help="Do not look at the cluster; of its store, what was seen last.")]
 DEFAULT_FILE = Path("config.yaml")
 DEFAULT_FILES = [DEFAULT_FILE]
 
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before objects are removed.")]
-ForceConflicts = Annotated[bool, typer.Option("--force-conflicts", help="Take fields that others own, and what kubectl applied.")]
-WaitForLease = Annotated[str | None, typer.Option("--wait", help="How long to wait for another sync to end, e.g. 2m.")]
+# What a command is about.
+File = Annotated[Path, typer.Option("--file", "-f", help="The configuration file.")]
+Files = Annotated[list[Path], typer.Option("--file", "-f", help="A configuration file, or a folder of them (repeat for more).")]
+StoreFolder = Annotated[Path | None, typer.Option("--store", help="The store's folder, instead of the configuration's.")]
+ExperimentName = Annotated[
+    str | None, typer.Option("--experiment", help="The experiment's name, where there is no configuration of it.")
+]
 Tasks = Annotated[list[str] | None, typer.Argument(help="Tasks, e.g. train-jax or ensemble; all by default.")]
-KillRunning = Annotated[bool, typer.Option("--kill-running", help="Remove CronJobs whose Jobs are running, and so end these.")]
+OnlyTasks = Annotated[list[str] | None, typer.Option("--task", help="Only this task (repeat for more).")]
+
+# Which cluster.
+Context = Annotated[str | None, typer.Option("--context", help="The kubeconfig's context; its current one by default.")]
+Kubeconfig = Annotated[Path | None, typer.Option("--kubeconfig", help="The kubeconfig; KUBECONFIG or ~/.kube/config by default.")]
+_NAMESPACE = "The namespace; the configuration's cluster.namespace by default."
+Namespace = Annotated[str | None, typer.Option("--namespace", "-n", help=_NAMESPACE)]
+LongNamespace = Annotated[str | None, typer.Option("--namespace", help=_NAMESPACE)]
+"""For a command whose -n is a number."""
+Offline = Annotated[bool, typer.Option("--offline", help="Do not ask the cluster; show what was last read of its store.")]
+
+# How runs are started.
+OnCluster = Annotated[bool, typer.Option("--cluster", help="Run as Jobs on the cluster, not on this machine.")]
+WaitOrDetach = Annotated[
+    bool, typer.Option("--wait/--detach", help="With --cluster: follow the runs until they have ended, or only submit them.")
+]
+Jobs = Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="CPUs that the runs share; all by default.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and change nothing.")]
+
+# What may be changed, and how long it may take to begin.
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before something is removed.")]
+ForceConflicts = Annotated[
+    bool, typer.Option("--force-conflicts", help="Take over fields that others manage, and what kubectl applied.")
+]
+KillRunning = Annotated[
+    bool, typer.Option("--kill-running", help="Remove CronJobs whose Jobs are running too, which ends these.")
+]
+WaitForLease = Annotated[str | None, typer.Option("--wait", help="How long to wait for another sync to end, e.g. 2m.")]
+
+# How the result is printed.
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def parse_wait(duration: str | None) -> float:
-    """The seconds of --wait."""
+    """The seconds of --wait, none by default; raises BadParameter."""
     try:
         return parse_duration(duration) if duration else 0
     except ValueError as error:

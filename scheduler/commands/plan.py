@@ -18,10 +18,13 @@ from scheduler.sync import plan as plans
 
 
 def show_plan(files: list[Path], target: ClusterTarget, force: bool, as_json: bool, detailed: bool, out: Path | None) -> int:
-    """`plan`: 0, or with ``detailed`` 2 where there is something to do."""
-    session = open_reconciler(files, target, force)
-    with session.api, permissions.explain_denials(session.api, session.namespaces, reading=True):
-        plan = session.plan()
+    """Print what a sync of these files would do, and save it to ``out``.
+
+    Returns the exit code: 0, or with ``detailed`` 2 where there is something to do. Raises CronsembleError.
+    """
+    reconciler = open_reconciler(files, target, force)
+    with reconciler.api, permissions.explain_denials(reconciler.api, reconciler.namespaces, reading=True):
+        plan = reconciler.plan()
     if out is not None:
         plans.save(plan, out)
     if as_json:

@@ -1,32 +1,38 @@
-"""What `plan`, `sync` and `delete` share: the session with a cluster, the plan's printing, and its execution."""
+"""What `plan`, `sync` and `delete` share: opening a cluster, printing a plan, asking before removals, and executing it."""
 
 from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from scheduler.config import load_all, namespace
-from scheduler.console.prompts import ProgressBar, confirm
+from scheduler.console.progress import Progress
+from scheduler.console.prompts import confirm
 from scheduler.errors import CronsembleError
 from scheduler.kube.client import KubeClient
 from scheduler.kube.target import ClusterTarget
+from scheduler.signals import stopped_by_terminate
 from scheduler.sync import describe, reconcile
-from scheduler.sync import plan as plans
-from scheduler.sync.plan import PRUNE, SyncPlan
-from scheduler.sync.reconcile import Reconciler
+from scheduler.sync.plan import Flag, SyncPlan
+from scheduler.sync.reconcile import Reconciler, StalePlan
 
 if TYPE_CHECKING:
     from scheduler.sync.apply import Outcome
+    from scheduler.sync.lease import Lease
+
+_MOST_ERRORS = 10
+"""More errors or refusals than these are only counted."""
 
 
 @dataclass(frozen=True)
 class SyncFlags:
-    """What a user allows."""
+    """What a user allows, and for how many seconds a Lease is waited for."""
 
     yes: bool = False
     allow_empty: bool = False
@@ -38,71 +44,123 @@ class SyncFlags:
 
     @property
     def allowed(self) -> frozenset[str]:
+        """The flags that were given."""
         flags = {
-            plans.ALLOW_EMPTY: self.allow_empty,
-            plans.KILL_RUNNING: self.kill_running,
-            plans.FORCE: self.force_conflicts,
-            plans.DOWNGRADE: self.downgrade,
-            plans.CREATE_NAMESPACE: self.create_namespace,
+            Flag.ALLOW_EMPTY: self.allow_empty,
+            Flag.KILL_RUNNING: self.kill_running,
+            Flag.FORCE_CONFLICTS: self.force_conflicts,
+            Flag.DOWNGRADE: self.downgrade,
+            Flag.CREATE_NAMESPACE: self.create_namespace,
         }
-        return frozenset(flag for flag, given in flags.items() if given)
+        return frozenset(flag for flag, is_given in flags.items() if is_given)
+
+
+@dataclass(frozen=True)
+class Purpose:
+    """Which command executes a plan, as revisions and messages name it, and what its confirmation begins and ends with."""
+
+    command: str = "sync"
+    subject: str = ""
+    """The experiment that is deleted, and from where."""
+    reassurance: str = ""
+
+    def question(self, removals: str) -> str:
+        """The sentence that a user confirms."""
+        return f"This removes {self.subject}{removals}{self.reassurance}."
 
 
 def open_reconciler(files: list[Path], target: ClusterTarget, force: bool) -> Reconciler:
+    """Begin to reconcile the experiments of these files; raises CronsembleError for what is wrong in them."""
     # Thousands of objects without a cycle: looking for cycles would take a fifth of the time.
     gc.disable()
     experiments = namespace.all_in_namespace(load_all(files), target.namespace)
-    return Reconciler(KubeClient(target.access()), experiments, force)
+    return reconcile.reconciler_of(KubeClient(target.access()), experiments, force)
+
+
+def plan_and_execute(reconciler: Reconciler, flags: SyncFlags, purpose: Purpose) -> int:
+    """Plan, print, ask, and execute; 0 once the cluster is as desired.
+
+    With the Leases held it is planned again, and asked again if that is another plan.
+
+    Raises:
+        CronsembleError: the plan is refused or not confirmed, or an action failed.
+    """
+    plan = reconciler.plan()
+    print_plan(plan, flags)
+    raise_refusals(plan, flags)
+    if not plan.actions:
+        return 0
+    confirm_removals(plan, flags, purpose)
+    with stopped_by_terminate():
+        rest = create_namespaces(reconciler.api, plan)
+        with reconcile.leases(reconciler.api, reconcile.changed_namespaces(rest), flags.wait, print_progress) as leases:
+            current = reconciler.plan()
+            if not current.same_work(rest):
+                print("the cluster has changed meanwhile; this is the plan now:")
+                print_plan(current, flags)
+                raise_refusals(current, flags)
+                if not reconcile.changed_namespaces(current) <= set(leases):
+                    raise StalePlan(f"a namespace has to be changed whose Lease is not held: {purpose.command} again")
+                confirm_removals(current, flags, purpose)
+            return execute_plan(reconciler.api, current, leases, purpose.command)
 
 
 def create_namespaces(api: KubeClient, plan: SyncPlan) -> SyncPlan:
-    """Make what a Lease can be in; the rest of the plan."""
+    """Create what a Lease can be in; returns the rest of the plan."""
     namespaces, rest = reconcile.without_namespaces(plan)
-    outcome = run_plan(api, msgspec.structs.replace(plan, actions=tuple(namespaces)), {})
-    if outcome.failed:
-        print_outcome(outcome)
+    if namespaces:
+        outcome = _execute(api, msgspec.structs.replace(plan, actions=tuple(namespaces)), {}, "sync")
+        _raise_failures(outcome, "sync")
     return rest
 
 
-def run_plan(api: KubeClient, plan: SyncPlan, held: dict[str, Any], what: str = "sync") -> Outcome:
-    from scheduler.sync.apply import execute
-
-    with ProgressBar(len(plan.actions)) as bar:
-        return execute(api, plan, held, bar, what)
-
-
-def print_outcome(outcome: Outcome) -> int:
-    if outcome.failed:
-        texts = [str(error) for _, error in outcome.failed]
-        for text in list(dict.fromkeys(texts))[:10]:
-            print(text, file=sys.stderr)
-        left = len(set(texts)) - 10
-        more = f", {left} more errors" if left > 0 else ""
-        done = len(outcome.done)
-        raise CronsembleError(f"stopped after {done} changes{more}: mend this and sync again; it goes on from there")
+def execute_plan(api: KubeClient, plan: SyncPlan, leases: Mapping[str, Lease], command: str) -> int:
+    """Execute a plan under these Leases and print what was done; raises CronsembleError for an action that failed."""
+    outcome = _execute(api, plan, leases, command)
+    _raise_failures(outcome, command)
     print(f"done: {len(outcome.done)} changes")
     return 0
 
 
+def _execute(api: KubeClient, plan: SyncPlan, leases: Mapping[str, Lease], command: str) -> Outcome:
+    from scheduler.sync.apply import execute
+
+    with Progress(command, len(plan.actions)) as progress:
+        return execute(api, plan, leases, progress, command)
+
+
+def _raise_failures(outcome: Outcome, command: str) -> None:
+    if not outcome.failed:
+        return
+    errors = list(dict.fromkeys(str(error) for _, error in outcome.failed))
+    for error in errors[:_MOST_ERRORS]:
+        print(error, file=sys.stderr)
+    more = f", {len(errors) - _MOST_ERRORS} more errors" if len(errors) > _MOST_ERRORS else ""
+    done = len(outcome.done)
+    raise CronsembleError(f"stopped after {done} changes{more}: fix this and {command} again, which goes on from there")
+
+
 def print_plan(plan: SyncPlan, flags: SyncFlags | None = None) -> None:
+    """Print a plan on stdout, without the refusals that the flags lift."""
     sys.stdout.write("".join(f"{line}\n" for line in describe.lines(plan, flags.allowed if flags else frozenset())))
     sys.stdout.flush()
 
 
 def raise_refusals(plan: SyncPlan, flags: SyncFlags) -> None:
-    refused = plan.refused(flags.allowed)
-    if refused:
-        hints = [each.text + (f": {each.flag} allows it" if each.flag else "") for each in refused]
-        raise CronsembleError("\n".join([*hints[:10], *([f"and {len(hints) - 10} more"] if len(hints) > 10 else [])]))
+    """Raise CronsembleError with the refusals that the flags do not lift."""
+    refusals = plan.refused(flags.allowed)
+    if refusals:
+        texts = [refusal.text + (f": {refusal.flag} allows it" if refusal.flag else "") for refusal in refusals]
+        more = [f"and {len(texts) - _MOST_ERRORS} more"] if len(texts) > _MOST_ERRORS else []
+        raise CronsembleError("\n".join([*texts[:_MOST_ERRORS], *more]))
 
 
-def confirm_removals(plan: SyncPlan, flags: SyncFlags) -> None:
-    # Snapshots that nothing names are no loss: the store has those that ran, and sync makes the others again.
-    removed = [action for action in plan.actions if action.verb == PRUNE and action.kind != "ConfigMap"]
-    if removed:
-        names = ", ".join(action.name for action in removed[:5]) + (f" and {len(removed) - 5} more" if len(removed) > 5 else "")
-        confirm(f"This removes {len(removed)} CronJobs: {names}.", flags.yes)
+def confirm_removals(plan: SyncPlan, flags: SyncFlags, purpose: Purpose) -> None:
+    """Ask before CronJobs, Jobs and revisions are removed; raises CronsembleError for a no."""
+    if removals := describe.removals(plan):
+        confirm(purpose.question(removals), flags.yes)
 
 
 def print_progress(text: str) -> None:
+    """Print a line for people on stderr."""
     print(text, file=sys.stderr, flush=True)

@@ -17,7 +17,7 @@ from jobs.contract import Status
 from jobs.store import Run
 from scheduler.commands.engine_choice import ClusterRun, OnCluster, WaitOrDetach, cluster_run, open_engine
 from scheduler.commands.options import DEFAULT_FILE, AsJson, Context, ExperimentName, File, Kubeconfig, Namespace, StoreFolder
-from scheduler.console import progress
+from scheduler.console.run_display import run_display
 from scheduler.errors import CronsembleError
 from scheduler.rerun import compare, execute, selection
 from scheduler.rerun import plan as repeats
@@ -54,7 +54,7 @@ def rerun_runs(
             f"--with-current-config needs a configuration without errors: {place.config_problem or 'give -f FILE'}"
         )
     with (
-        progress.run_display(apart=as_json) as watcher,
+        run_display(on_stderr=as_json) as watcher,
         open_engine(place.store, place.experiment, watcher, jobs, cluster) as engine,
     ):
         plan = None if current else repeats.plan(place.store, found, reuse, engine.problems)

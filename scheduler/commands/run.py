@@ -26,7 +26,7 @@ from scheduler.commands.options import (
     StoreFolder,
 )
 from scheduler.config import load
-from scheduler.console import progress
+from scheduler.console.run_display import run_display
 from scheduler.errors import CronsembleError, RuntimeUnavailable
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def run_now(
     with_ensemble = (not names) if ensemble is None else ensemble
     with (
         open_for_runs(file, folder, None, cluster) as place,
-        progress.run_display() as watcher,
+        run_display() as watcher,
         open_engine(place.store, experiment, watcher, jobs, cluster) as engine,
     ):
         if skip_unavailable:

@@ -26,7 +26,7 @@ from scheduler.commands.options import (
     Offline,
     StoreFolder,
 )
-from scheduler.console import progress, tables
+from scheduler.console import tables
 from scheduler.history import slot_report
 from scheduler.history.query import History, HistoryQuery
 from scheduler.observe.open_history import history_of, run_named
@@ -64,7 +64,7 @@ def print_run(place: StoreLocation, name: str, as_json: bool) -> None:
     for each in slot_report.tries(history, run):
         print(f"{'try':<12}{tables.clean(slot_report.line_of_try(each))}")
     for member in run.record.get("members", []):
-        told = member.get("left_out") or f"{member.get('run')}, accuracy {progress.number(member.get('accuracy'))}"
+        told = member.get("left_out") or f"{member.get('run')}, accuracy {tables.number(member.get('accuracy'))}"
         print(f"{'member':<12}{member['member']}: {told}")
     _print_verdict(run)
     for removal in run.removed.get("files", []):
@@ -102,7 +102,7 @@ def _print_epochs(run: Run) -> None:
         return
     for name, values in columns.items():
         if values:
-            print(f"{name:<12} {progress.chart(values)}  {values[0]:.4f} → {values[-1]:.4f}, {len(values)} epochs")
+            print(f"{name:<12} {tables.chart(values)}  {values[0]:.4f} → {values[-1]:.4f}, {len(values)} epochs")
 
 
 def show(

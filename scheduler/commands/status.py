@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
-from typing import Any
-
 import typer
 
 from scheduler.commands.options import DEFAULT_FILES, AsJson, Context, Files, Kubeconfig, Namespace
 from scheduler.commands.plan_session import open_reconciler
-from scheduler.console.prompts import print_table
+from scheduler.console.tables import print_mappings
+from scheduler.history.observed_runs import ObservedJob
 from scheduler.kube import objects, permissions
+from scheduler.kube.objects import Object
 from scheduler.kube.target import ClusterTarget
 from scheduler.observe import cluster_state
 from scheduler.sync.status import COLUMNS
@@ -21,22 +21,23 @@ from scheduler.sync.status import rows as status_rows
 
 
 def show_status(files: list[Path], target: ClusterTarget, as_json: bool) -> int:
-    session = open_reconciler(files, target, False)
-    with session.api, permissions.explain_denials(session.api, session.namespaces, reading=True):
-        plan = session.plan()
-        jobs: list[Any] = []
-        seen: list[Any] = []
-        for namespace in session.lives:
-            found = objects.jobs(session.api, namespace)
-            jobs += found
-            seen += cluster_state.observed_jobs(
-                session.api, namespace, found, cluster_state.pods_of(session.api, namespace) if found else ()
-            )
-    rows = status_rows(plan, session.lives, jobs, seen, session.api.now())
+    """Print a row for each task of these files' experiments; returns 0. Raises CronsembleError."""
+    reconciler = open_reconciler(files, target, False)
+    api = reconciler.api
+    with api, permissions.explain_denials(api, reconciler.namespaces, reading=True):
+        plan = reconciler.plan()
+        jobs: list[Object] = []
+        observed: list[ObservedJob] = []
+        for namespace in reconciler.live:
+            namespace_jobs = objects.jobs(api, namespace)
+            pods = cluster_state.pods_of(api, namespace) if namespace_jobs else ()
+            jobs += namespace_jobs
+            observed += cluster_state.observed_jobs(api, namespace, namespace_jobs, pods)
+    rows = status_rows(plan, reconciler.live, jobs, observed, api.now())
     if as_json:
         print(json.dumps(rows, indent=1))
     else:
-        print_table(COLUMNS, rows)
+        print_mappings(COLUMNS, rows)
     return 0
 
 

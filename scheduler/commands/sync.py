@@ -22,15 +22,16 @@ from scheduler.commands.options import (
     parse_wait,
 )
 from scheduler.commands.plan_session import (
+    Purpose,
     SyncFlags,
     confirm_removals,
     create_namespaces,
+    execute_plan,
     open_reconciler,
-    print_outcome,
+    plan_and_execute,
     print_plan,
     print_progress,
     raise_refusals,
-    run_plan,
 )
 from scheduler.kube import permissions
 from scheduler.kube.client import KubeClient
@@ -38,40 +39,17 @@ from scheduler.kube.target import ClusterTarget
 from scheduler.signals import stopped_by_terminate
 from scheduler.sync import plan as plans
 from scheduler.sync import reconcile
-from scheduler.sync.plan import SyncPlan
-from scheduler.sync.reconcile import Reconciler, StalePlan
 
 
 def sync_files(files: list[Path], target: ClusterTarget, flags: SyncFlags) -> int:
-    """`sync`: 0 when the cluster is as the configuration says, 1 otherwise."""
-    session = open_reconciler(files, target, flags.force_conflicts)
-    with session.api, permissions.explain_denials(session.api, session.namespaces):
-        plan = session.plan()
-        print_plan(plan, flags)
-        raise_refusals(plan, flags)
-        if not plan.actions:
-            return 0
-        confirm_removals(plan, flags)
-        with stopped_by_terminate():
-            return _sync(session, plan, flags)
-
-
-def _sync(session: Reconciler, shown: SyncPlan, flags: SyncFlags) -> int:
-    rest = create_namespaces(session.api, shown)
-    with reconcile.leases(session.api, reconcile.changed_namespaces(rest), flags.wait, print_progress) as held:
-        plan = session.plan()
-        if not plan.same_work(rest):
-            print("the cluster has changed meanwhile; this is the plan now:")
-            print_plan(plan, flags)
-            raise_refusals(plan, flags)
-            if not reconcile.changed_namespaces(plan) <= set(held):
-                raise StalePlan("a namespace has to be changed whose Lease is not held: sync again")
-            confirm_removals(plan, flags)
-        return print_outcome(run_plan(session.api, plan, held))
+    """Make the cluster what these files say; 0 once it is. Raises CronsembleError."""
+    reconciler = open_reconciler(files, target, flags.force_conflicts)
+    with reconciler.api, permissions.explain_denials(reconciler.api, reconciler.namespaces):
+        return plan_and_execute(reconciler, flags, Purpose())
 
 
 def sync_saved(path: Path, target: ClusterTarget, flags: SyncFlags) -> int:
-    """`sync --plan`: exactly that plan, or nothing."""
+    """Execute exactly this saved plan, or nothing; 0 once it is done. Raises CronsembleError."""
     plan = plans.load(path)
     api = KubeClient(target.access())
     print_plan(plan, flags)
@@ -80,11 +58,11 @@ def sync_saved(path: Path, target: ClusterTarget, flags: SyncFlags) -> int:
         return 0
     with api, permissions.explain_denials(api, plan.namespaces), stopped_by_terminate():
         reconcile.check_saved(api, plan)
-        confirm_removals(plan, flags)
+        confirm_removals(plan, flags, Purpose())
         rest = create_namespaces(api, plan)
-        with reconcile.leases(api, reconcile.changed_namespaces(rest), flags.wait, print_progress) as held:
+        with reconcile.leases(api, reconcile.changed_namespaces(rest), flags.wait, print_progress) as leases:
             reconcile.check_saved(api, rest)
-            return print_outcome(run_plan(api, rest, held))
+            return execute_plan(api, rest, leases, "sync")
 
 
 def sync(

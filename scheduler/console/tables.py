@@ -1,53 +1,54 @@
-"""Tables for the terminal: fitted to its width, quick for many rows, plain where it is none."""
+"""Tables and their cells: fitted to a terminal's width, whole where there is none, quick for many rows."""
 
 from __future__ import annotations
 
 import shutil
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from scheduler.console.colours import paint
 
 WIDE = 160
-"""Columns where there is no terminal to fit."""
-_COLOURS = {"green": "32", "red": "31", "yellow": "33", "cyan": "36", "dim": "2"}
+"""Columns for what is laid out in blocks, where there is no terminal to fit."""
+_BARS = "▁▂▃▄▅▆▇█"
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column; one with a ``rank`` may be left out where the terminal is narrow, the highest first."""
+    """A column; one with a ``rank`` may be left out where the terminal is narrow, the highest first.
+
+    ``coloured``: its cells take the colour of their rows.
+    """
 
     name: str
     right: bool = False
     rank: int = 0
+    coloured: bool = False
 
 
 def width() -> int:
+    """The columns of the terminal, or WIDE."""
     return shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else WIDE
-
-
-def is_coloured() -> bool:
-    import os
-
-    return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-
-
-def paint(text: str, colour: str | None) -> str:
-    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if colour and is_coloured() else text
 
 
 def clean(text: str) -> str:
     """A text on one line without what a terminal would take for a command."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(each if each.isprintable() else " " for each in text)
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def cells(text: str) -> int:
     """The columns that a text takes."""
     if text.isascii():
         return len(text)
-    return sum(0 if unicodedata.combining(each) else 2 if unicodedata.east_asian_width(each) in "WF" else 1 for each in text)
+    return sum(
+        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        for character in text
+    )
 
 
 def cut(text: str, room: int) -> str:
@@ -55,20 +56,45 @@ def cut(text: str, room: int) -> str:
     if cells(text) <= room:
         return text
     kept, used = "", 0
-    for each in text:
-        used += cells(each)
+    for character in text:
+        used += cells(character)
         if used > room - 1:
             break
-        kept += each
+        kept += character
     return kept + "…" if room > 0 else ""
 
 
+def number(value: float | None, digits: int = 4) -> str:
+    """A number with so many digits after the point; nothing for None."""
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def chart(values: list[float]) -> str:
+    """Values as a line of bars, the lowest to the highest."""
+    low, high = min(values), max(values)
+    span = (high - low) or 1.0
+    return "".join(_BARS[round((value - low) / span * (len(_BARS) - 1))] for value in values)
+
+
+def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], colours: Sequence[str | None] = ()) -> None:
+    """A header and the rows: as wide as the terminal at most, and never cut where there is none."""
+    for line in lines(columns, rows, width() if sys.stdout.isatty() else None, colours):
+        print(line)
+
+
+def print_mappings(names: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
+    """Rows by the names of their columns: lists joined, nothing for what is not there."""
+    values = ([row[name] for name in names] for row in rows)
+    texts = [[", ".join(cell) if isinstance(cell, list) else str(cell or "") for cell in row] for row in values]
+    print_table([Column(name) for name in names], texts)
+
+
 def lines(
-    columns: Sequence[Column], rows: Iterable[Sequence[str]], room: int, colours: Sequence[str | None] = ()
-) -> Iterable[str]:
+    columns: Sequence[Column], rows: Iterable[Sequence[str]], room: int | None, colours: Sequence[str | None] = ()
+) -> Iterator[str]:
     """A header and the rows as lines of at most ``room`` columns; the last column takes what is left and is cut.
 
-    ``colours`` gives the third cell of each row its colour: the status.
+    ``colours`` has each row's colour, if any.
     """
     texts = [[clean(cell) for cell in row] for row in rows]
     widths = [
@@ -76,15 +102,18 @@ def lines(
         for n, column in enumerate(columns)
     ]
     shown = list(range(len(columns)))
+    if room is None:
+        room = sum(widths) + 2 * len(widths)
     ranked = sorted((n for n in shown if columns[n].rank), key=lambda n: -columns[n].rank)
     while ranked and sum(widths[n] + 2 for n in shown[:-1]) + min(widths[shown[-1]], 24) > room:
         shown.remove(ranked.pop(0))
     left = room - sum(widths[n] + 2 for n in shown[:-1])
-    for number, row in enumerate([[column.name for column in columns], *texts]):
+    for index, row in enumerate([[column.name for column in columns], *texts]):
         line = ""
+        colour = colours[index - 1] if index and colours and left > 0 else None
         for n in shown[:-1]:
             space = " " * (widths[n] - cells(row[n]))
-            text = paint(row[n], colours[number - 1]) if number and n == 2 and colours else row[n]
+            text = paint(row[n], colour) if columns[n].coloured else row[n]
             line += (space + text if columns[n].right else text + space) + "  "
         line += cut(row[shown[-1]], left) if left > 0 else ""
         yield (line if left > 0 else cut(line, room)).rstrip()

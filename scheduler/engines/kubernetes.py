@@ -23,7 +23,7 @@ from cronjobs.tasks import ExperimentContext
 from jobs import contract as c
 from jobs.contract import RunKind, Status
 from jobs.store import Run, Store
-from scheduler.console.progress import RunDisplay
+from scheduler.console.run_display import RunDisplay
 from scheduler.engines import jobs
 from scheduler.engines.run_spec import RunSpec
 from scheduler.errors import CronsembleError, RuntimeUnavailable

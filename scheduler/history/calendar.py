@@ -11,6 +11,7 @@ import msgspec
 
 from jobs.contract import RunKind, Status
 from scheduler.console import tables
+from scheduler.console.colours import STATUS_COLOURS, paint
 from scheduler.history.query import History, HistoryQuery
 from scheduler.history.slots import Row
 from scheduler.times import dates, parse_period
@@ -19,20 +20,20 @@ DAYS = 31
 """Days that are shown where no beginning is asked for."""
 # The worst first: a day shows the worst of its slots.
 _SIGNS = {
-    "failed": ("x", "red"),
-    "died": ("x", "red"),
-    "no quorum": ("q", "red"),
-    "missed": ("m", "red"),
-    "unknown": ("?", "red"),
-    "interrupted": ("i", "yellow"),
-    "running": ("r", "cyan"),
-    "due": ("r", "cyan"),
-    "skipped": ("s", "yellow"),
-    "suspended": ("-", "dim"),
-    "succeeded": ("#", "green"),
-    "not yet due": (".", "dim"),
+    Status.FAILED: "x",
+    Status.DIED: "x",
+    Status.NO_QUORUM: "q",
+    Status.MISSED: "m",
+    Status.UNKNOWN: "?",
+    Status.INTERRUPTED: "i",
+    Status.RUNNING: "r",
+    Status.DUE: "r",
+    Status.SKIPPED: "s",
+    Status.SUSPENDED: "-",
+    Status.SUCCEEDED: "#",
+    Status.NOT_YET_DUE: ".",
 }
-_WORST = {status: n for n, status in enumerate(_SIGNS)}
+_WORST: dict[str, int] = {status: n for n, status in enumerate(_SIGNS)}
 
 
 class Cell(msgspec.Struct):
@@ -109,7 +110,7 @@ def print_days(days: CalendarDays) -> None:
             print("  ".join([tables.cut(name, left).ljust(left), _spread(block, signs)]).rstrip())
         print()
     seen = {status for by_date in days.tasks.values() for counts in by_date.values() for status in counts}
-    print("  ".join(f"{tables.paint(sign, colour)} {status}" for status, (sign, colour) in _SIGNS.items() if status in seen))
+    print("  ".join(f"{paint(sign, STATUS_COLOURS[status])} {status}" for status, sign in _SIGNS.items() if status in seen))
 
 
 def _blocks(days: list[date], room: int) -> Iterable[list[date]]:
@@ -144,5 +145,5 @@ def _months(block: list[date]) -> str:
 def _sign(counts: Mapping[str, int]) -> str:
     if not counts:
         return " "
-    sign, colour = _SIGNS.get(_ordered(counts)[0][0], ("?", "red"))
-    return tables.paint(sign, colour)
+    status = Status(_ordered(counts)[0][0])
+    return paint(_SIGNS[status], STATUS_COLOURS[status])

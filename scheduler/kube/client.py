@@ -1,25 +1,25 @@
-"""The only code that talks to the Kubernetes API: requests over kept connections, tried again where that is safe."""
+"""Requests to the Kubernetes API: over kept connections, tried again where that is safe; values or one clear error come back."""
 
 from __future__ import annotations
 
-import http.client
 import random
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import msgspec
 
-from scheduler.kube.errors import Expired, KubeError, api_error, unreachable
+from scheduler.kube.errors import Expired, KubeError, ProxyFailed, api_error, refuse_page, unreachable
 from scheduler.kube.kinds import ACCESS_REVIEW, SUBJECT_REVIEW, Kind
-from scheduler.kube.kubeconfig import Access
-from scheduler.kube.transport import BROKEN, TIMEOUT, Connections, keep_alive
+
+if TYPE_CHECKING:
+    from scheduler.kube.kubeconfig import Access
 
 PAGE = 500
 PATIENCE = 60.0
@@ -27,6 +27,7 @@ PATIENCE = 60.0
 _FIRST = 3.0
 """The same before the first answer."""
 _AGAIN = (429, 500, 502, 503, 504)
+_HOPELESS = (ConnectionRefusedError, socket.gaierror, ssl.SSLError, ProxyFailed)
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
@@ -37,7 +38,10 @@ class KubeClient:
 
     def __init__(self, access: Access, patience: float = PATIENCE) -> None:
         self.access = access
-        self.connections = Connections(access)
+        # Late: with urllib3 and kubernetes come 0.1 s.
+        from scheduler.kube.transport import Transport
+
+        self.connections = Transport(access)
         self._patience = patience
         self._answered = False
         self._shaken = -1e9  # when a connection last broke: a server that starts refuses what it will allow
@@ -53,8 +57,8 @@ class KubeClient:
         """The server's clock, by the Date of its latest answer."""
         if self._clock is None:
             raise KubeError(f"{self.access.server}: no answer yet that bears a date")
-        date, seen = self._clock
-        return date + timedelta(seconds=time.monotonic() - seen)
+        date, received = self._clock
+        return date + timedelta(seconds=time.monotonic() - received)
 
     def get(self, kind: Kind, namespace: str | None, name: str, metadata_only: bool = False) -> dict[str, Any]:
         accept = METADATA if metadata_only else "application/json"
@@ -111,7 +115,7 @@ class KubeClient:
         where = f" in namespace {namespace}" if namespace else ""
         decode = decoder.decode if decoder else msgspec.json.decode
         for _ in range(4):
-            found: list[Any] = []
+            items: list[Any] = []
             more = ""
             try:
                 while True:
@@ -119,11 +123,11 @@ class KubeClient:
                     answer = self.request(
                         "GET", kind.path(namespace), ask, accept=accept, verb="list", what=kind.resource, where=where
                     )
-                    page = decode(answer)
-                    found += (page["items"] if isinstance(page, dict) else page.items) or []
+                    page = self._decode(answer, decode)
+                    items += (page["items"] if isinstance(page, dict) else page.items) or []
                     more = page["metadata"].get("continue", "") if isinstance(page, dict) else page.metadata.next
                     if not more or first_page:
-                        yield from found
+                        yield from items
                         return
             except Expired:
                 continue
@@ -131,8 +135,8 @@ class KubeClient:
 
     def version(self) -> tuple[int, int]:
         """Major and minor version of the server."""
-        told = msgspec.json.decode(self.request("GET", "/version", what="version"))
-        return int(told["major"]), int("".join(c for c in told["minor"] if c.isdigit()))
+        version = self._decode(self.request("GET", "/version", what="version"))
+        return int(version["major"]), int("".join(digit for digit in version["minor"] if digit.isdigit()))
 
     def request(
         self,
@@ -159,16 +163,17 @@ class KubeClient:
             wait: float | None = None
             try:
                 status, answered, text = self._once(method, target, data, headers)
-            except BROKEN as error:
+            except OSError as error:
                 self.close()
                 self._shaken = time.monotonic()
                 # Nothing is there: no patience before the first answer.
-                hopeless = not self._answered and isinstance(error, ConnectionRefusedError | socket.gaierror | ssl.SSLError)
+                hopeless = not self._answered and isinstance(error, _HOPELESS)
                 wrong = isinstance(error, ssl.SSLCertVerificationError)
                 if hopeless or wrong or time.monotonic() - began > (self._patience if self._answered else _FIRST):
-                    raise unreachable(self.access.server, self.access.context, TIMEOUT, error) from error
+                    raise unreachable(self.access.server, self.access.context, error) from error
             else:
                 if status < 400:
+                    refuse_page(self.access.server, status, answered, text)
                     return text
                 if status == 401 and not renewed and self.connections.login.renew(generation):
                     renewed = True
@@ -176,6 +181,7 @@ class KubeClient:
                     continue
                 starting = status in (401, 403) and time.monotonic() - self._shaken < 5
                 if not (status in _AGAIN or starting) or time.monotonic() - began > self._patience:
+                    refuse_page(self.access.server, status, answered, text)
                     raise api_error(method, what or path, verb or _VERBS[method], where, status, decode(text))
                 wait = _seconds(answered)
             # Jitter, so that eight threads do not come back as one.
@@ -189,26 +195,26 @@ class KubeClient:
         :meth:`request` raises, and Unreachable when the connection breaks; what was not read then is for the caller to ask
         again.
         """
+        from scheduler.kube.transport import pieces
+
         target = self.connections.prefix + path + ("?" + urlencode(query) if query else "")
         renewed = False
         while True:
             generation = self.connections.login.generation
-            connection = self.connections.connect()
             try:
-                connection.request("GET", target, headers={"User-Agent": "cronsemble", **self.connections.login.header()})
-                sock = connection.sock
-                keep_alive(sock)
-                answer = connection.getresponse()
-                if answer.status < 400:
-                    sock.settimeout(None)
-                    yield from _lines(answer)
-                    return
-                text = answer.read()
-            except BROKEN as error:
-                raise unreachable(self.access.server, self.access.context, TIMEOUT, error) from error
-            finally:
-                connection.close()
+                answer = self.connections.request("GET", target, headers={"User-Agent": "cronsemble"}, stream=True)
+                try:
+                    if answer.status < 400:
+                        refuse_page(self.access.server, answer.status, answer.headers, b"")
+                        yield from _lines(pieces(answer))
+                        return
+                    text = b"".join(pieces(answer))
+                finally:
+                    answer.close()
+            except OSError as error:
+                raise unreachable(self.access.server, self.access.context, error) from error
             if answer.status != 401 or renewed or not self.connections.login.renew(generation):
+                refuse_page(self.access.server, answer.status, answer.headers, text)
                 raise api_error("GET", what or path, "get", where, answer.status, decode(text))
             renewed = True
 
@@ -230,41 +236,41 @@ class KubeClient:
         what = f"{kind.resource}/{name}" if name else kind.resource
         where = f" in namespace {namespace}" if namespace else ""
         answer = self.request(method, kind.path(namespace, name), query, body, content, accept, what=what, where=where)
-        return dict(msgspec.json.decode(answer))
+        return dict(self._decode(answer))
+
+    def _decode(self, answer: bytes, decode: Callable[[bytes], Any] = msgspec.json.decode) -> Any:
+        try:
+            return decode(answer)
+        except msgspec.DecodeError as error:
+            beginning = answer[:80].decode(errors="replace")
+            raise KubeError(
+                f"{self.access.server}: answered with what is not Kubernetes' JSON ({error}): {beginning!r}"
+            ) from error
 
     def _once(
         self, method: str, target: str, data: bytes | None, headers: dict[str, str]
-    ) -> tuple[int, http.client.HTTPMessage, bytes]:
-        login = self.connections.login.header()
-        generation, connection = self.connections.take()
-        try:
-            connection.request(method, target, data, {**headers, **login})
-            answer = connection.getresponse()
-            text = answer.read()
-        except BaseException:
-            connection.close()
-            raise
-        self.connections.keep(generation, connection)
-        seen = time.monotonic()
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        answer = self.connections.request(method, target, data, headers)
+        received = time.monotonic()
         if date := answer.headers.get("Date"):
-            self._clock = (parsedate_to_datetime(date).astimezone(UTC), seen)
+            self._clock = (parsedate_to_datetime(date).astimezone(UTC), received)
         self._answered = True
-        return answer.status, answer.headers, text
+        return answer.status, answer.headers, answer.data
 
 
-def _lines(answer: http.client.HTTPResponse) -> Iterator[bytes]:
-    """Each line once it is whole. Not by readline(), which takes a connection that broke for the end."""
+def _lines(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Each line once it is whole."""
     rest = b""
-    while data := answer.read1(1 << 16):
+    for data in parts:
         *whole, rest = (rest + data).split(b"\n")
         yield from (line + b"\n" for line in whole)
     if rest:
         yield rest
 
 
-def _seconds(headers: http.client.HTTPMessage) -> float | None:
-    told = headers.get("Retry-After", "")
-    return min(float(told), PATIENCE) if told.isdigit() else None
+def _seconds(headers: Mapping[str, str]) -> float | None:
+    value = headers.get("Retry-After", "")
+    return min(float(value), PATIENCE) if value.isdigit() else None
 
 
 def decode(text: bytes) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from typing import Any
 
 from scheduler.errors import CronsembleError
 
+TIMEOUT = 60.0
+"""Seconds without a word after which a connection counts as broken."""
 _DENIED = re.compile(r'cannot (?P<verb>[a-z]+) resource "(?P<resource>[^"/]+)(?P<part>/[^"]*)?" in API group "(?P<group>[^"]*)"')
 
 
@@ -22,6 +24,10 @@ class KubeError(CronsembleError):
 
 class Unreachable(KubeError):
     """No answer from the server."""
+
+
+class NotKubernetes(KubeError):
+    """Something else answered: a redirect or a web page."""
 
 
 class ApiError(KubeError):
@@ -68,6 +74,10 @@ class Forbidden(ApiError):
     """403 by the authorizer: a right is missing."""
 
 
+class ProxyFailed(OSError):
+    """The proxy could not be reached, or did not let us through; for :func:`unreachable`."""
+
+
 def api_error(method: str, what: str, verb: str, where: str, status: int, answer: Mapping[str, Any]) -> ApiError:
     """The error for an answer with a status of 400 or more; ``what`` is the resource (``cronjobs.batch/name``)."""
     message = " ".join(str(answer.get("message") or answer.get("reason") or f"status {status}").split())
@@ -94,7 +104,20 @@ def api_error(method: str, what: str, verb: str, where: str, status: int, answer
     return ApiError(f"{what}{where}: the server says: {message}", status, answer)
 
 
-def unreachable(server: str, context: str, timeout: float, error: Exception) -> Unreachable:
+def refuse_page(server: str, status: int, headers: Mapping[str, str], body: bytes) -> None:
+    """Raises where an answer is a redirect or a web page: what stands before a server and wants a login answers so."""
+    hint = "is a login in front of it over, or the address wrong?"
+    if 300 <= status < 400:
+        location = (headers.get("Location") or "").partition("?")[0]
+        towards = f" to {location}" if location else ""
+        raise NotKubernetes(f"{server}: it redirects{towards} and does not answer as Kubernetes: {hint}")
+    if "html" in (headers.get("Content-Type") or "").lower():
+        title = re.search(rb"<title[^>]*>(.*?)</title>", body[:20000], re.IGNORECASE | re.DOTALL)
+        named = f" ({' '.join(title[1].decode(errors='replace').split())[:100]})" if title else ""
+        raise NotKubernetes(f"{server}: it answers {status} with a web page{named} and not as Kubernetes: {hint}")
+
+
+def unreachable(server: str, context: str, error: Exception) -> Unreachable:
     """The error for no answer at all."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return Unreachable(
@@ -107,7 +130,7 @@ def unreachable(server: str, context: str, timeout: float, error: Exception) -> 
     if isinstance(error, socket.gaierror):
         said = f"its name is not known ({said})"
     if isinstance(error, TimeoutError):
-        said = f"no answer in {timeout:.0f} s"
+        said = f"no answer in {TIMEOUT:.0f} s"
     return Unreachable(f"{server}: not reachable (context {context}): {said}")
 
 

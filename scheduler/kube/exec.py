@@ -2,18 +2,21 @@
 
 The protocol is Kubernetes' remote command, v5.channel.k8s.io or v4: every message begins with the number of its channel
 (k8s.io/apimachinery/pkg/util/remotecommand). Of v5 nothing is needed here but that a server may speak it alone.
+
+websockets makes the handshake and the frames; the socket is the transport's. ``kubernetes.stream.ws_client`` was tried: it
+carries 200 MB of stdin, but connects by itself, with certificates and keys in files, through plain HTTP proxies alone, sends no
+Impersonate headers, trusts no intermediate, and waits forever for a pod whose node is gone.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from scheduler.kube.client import KubeClient, decode
-from scheduler.kube.errors import KubeError, api_error, unreachable
-from scheduler.kube.transport import BROKEN, TIMEOUT, keep_alive
+from scheduler.kube.errors import TIMEOUT, KubeError, api_error, refuse_page, unreachable
 
 if TYPE_CHECKING:
     from websockets.client import ClientProtocol
@@ -34,7 +37,7 @@ class ExecStream:
     """A running command. ``read`` and ``write`` wait for the other side, so that neither buffers more than some pieces."""
 
     def __init__(self, api: KubeClient, namespace: str, pod: str, container: str, command: Sequence[str]) -> None:
-        """Raises what a request raises, and Broken."""
+        """Raises what a request raises, and StreamBroken."""
         self.pod = pod
         self._server = api.access.server
         query = [("container", container), ("stdin", "true"), ("stdout", "true"), ("stderr", "true")]
@@ -45,6 +48,7 @@ class ExecStream:
         self._channel = STDOUT
         self._ended = False
         self._status: dict[str, object] = {}
+        self._socket: Any = None
         self._protocol = self._connect(api, path, f" in namespace {namespace}")
 
     def _connect(self, api: KubeClient, path: str, where: str) -> ClientProtocol:
@@ -58,15 +62,13 @@ class ExecStream:
         uri = parse_uri(f"ws://{host}:{connections.port}{connections.prefix}{path}")
         while True:
             generation = connections.login.generation
-            connection = connections.connect()
+            self._socket = None
             try:
-                connection.connect()
-                self._socket = connection.sock
-                keep_alive(self._socket)
-                protocol = ClientProtocol(uri, subprotocols=[Subprotocol(each) for each in PROTOCOLS], max_size=None)
+                self._socket = connections.connect()
+                protocol = ClientProtocol(uri, subprotocols=[Subprotocol(name) for name in PROTOCOLS], max_size=None)
                 request = protocol.connect()
                 request.headers["User-Agent"] = "cronsemble"
-                for name, value in connections.login.header().items():
+                for name, value in connections.header():
                     request.headers[name] = value
                 protocol.send_request(request)
                 self._flush(protocol)
@@ -74,19 +76,20 @@ class ExecStream:
                 while not answered:
                     self._receive(protocol)
                     answered = True in [self._take(event) for event in protocol.events_received()]
-            except BROKEN as error:
-                connection.close()
-                raise unreachable(self._server, api.access.context, TIMEOUT, error) from error
+            except OSError as error:
+                self._disconnect()
+                raise unreachable(self._server, api.access.context, error) from error
             problem = protocol.handshake_exc
             if problem is None:
                 return protocol
-            connection.close()
+            self._disconnect()
             if not isinstance(problem, InvalidStatus):
                 raise KubeError(f"{self._server}: a proxy between does not let WebSockets through: {problem}")
             answer = problem.response
             if answer.status_code != 401 or renewed or not connections.login.renew(generation):
-                text = decode(bytes(answer.body or b""))
-                raise api_error("GET", f"pods/exec/{self.pod}", "get", where, answer.status_code, text)
+                body = bytes(answer.body or b"")
+                refuse_page(self._server, answer.status_code, answer.headers, body)
+                raise api_error("GET", f"pods/exec/{self.pod}", "get", where, answer.status_code, decode(body))
             renewed = True
 
     def write(self, data: bytes) -> None:
@@ -97,7 +100,7 @@ class ExecStream:
             for at in range(0, len(data), PIECE):
                 self._protocol.send_binary(bytes([STDIN]) + data[at : at + PIECE])
                 self._flush(self._protocol)
-        except BROKEN as error:
+        except OSError as error:
             raise self._broken(str(error)) from error
 
     def read(self, size: int) -> bytes:
@@ -111,7 +114,7 @@ class ExecStream:
                     self._take(event)
                 # Answers to pings.
                 self._flush(self._protocol)
-            except BROKEN as error:
+            except OSError as error:
                 raise self._broken(f"no word in {TIMEOUT:.0f} s" if isinstance(error, TimeoutError) else str(error)) from error
         data = bytes(self._stdout[:size])
         del self._stdout[:size]
@@ -133,12 +136,16 @@ class ExecStream:
         except Exception:  # it may be broken in any way
             pass
         finally:
+            self._disconnect()
+
+    def _disconnect(self) -> None:
+        if self._socket is not None:
             self._socket.close()
 
     def _broken(self, why: str) -> StreamBroken:
         self._ended = True
-        told = self.said() or why or "its other end was closed"
-        return StreamBroken(f"the connection to pod {self.pod} broke: {told}")
+        reason = self.said() or why or "its other end was closed"
+        return StreamBroken(f"the connection to pod {self.pod} broke: {reason}")
 
     def _flush(self, protocol: ClientProtocol) -> None:
         for data in protocol.data_to_send():

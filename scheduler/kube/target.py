@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from scheduler.kube.kubeconfig import Access, find_access
+if TYPE_CHECKING:
+    from scheduler.kube.kubeconfig import Access
 
 
 @dataclass(frozen=True)
@@ -21,5 +24,11 @@ class ClusterTarget:
     offline: bool = False
 
     def access(self) -> Access:
-        """The server's address and the login; raises KubeError."""
-        return find_access(self.kubeconfig, self.context)
+        """The server's address and the login; what is in the kubeconfig and not read is said on stderr. Raises KubeError."""
+        # Late: with kubernetes comes 0.1 s.
+        from scheduler.kube.kubeconfig import find_access
+
+        access = find_access(self.kubeconfig, self.context)
+        for warning in access.warnings:
+            print(f"warning: {warning}", file=sys.stderr, flush=True)
+        return access

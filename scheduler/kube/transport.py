@@ -1,99 +1,187 @@
-"""Connections to the API server: its address, TLS, a proxy, and the login of each request; kept while nobody uses them."""
+"""Connections to the API server: urllib3's pools as the kubernetes package makes them, with our TLS context and proxy."""
 
 from __future__ import annotations
 
+import base64
 import http.client
-import socket
+import os
 import ssl
 import threading
-from urllib.parse import urlsplit
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
+import urllib3
+from urllib3.exceptions import HTTPError, InsecureRequestWarning, ProxyError
+
+from scheduler.kube import proxy, tls
 from scheduler.kube.credentials import Login
-from scheduler.kube.errors import KubeError
+from scheduler.kube.errors import TIMEOUT, KubeError, ProxyFailed
 from scheduler.kube.kubeconfig import Access
+from scheduler.kube.lazy_kubernetes import Configuration, RESTClientObject
 
-TIMEOUT = 60.0
-BROKEN = (OSError, http.client.HTTPException)
-"""What a connection that breaks raises."""
+_CONNECTIONS = 64
+"""Kept for the next request; more are made where more are needed."""
 
 
-class Connections:
+class ConnectionBroken(OSError):
+    """A connection could not be made, or ended in the middle; its cause where the system has a name for it."""
+
+
+class Transport:
     """Those to one server. Safe to use from several threads."""
 
     def __init__(self, access: Access) -> None:
         self.access = access
         self.login = Login(access)
-        self._idle: list[tuple[int, http.client.HTTPConnection]] = []
         url = urlsplit(access.server)
-        if url.scheme not in ("https", "http") or not url.hostname:
+        try:
+            port = url.port
+        except ValueError:
+            port = -1
+        if url.scheme not in ("https", "http") or not url.hostname or port == -1:
             raise KubeError(f"context {access.context}: server {access.server} is not an address, e.g. https://host:6443")
         self._secure = url.scheme == "https"
-        self.host, self.port, self.prefix = url.hostname, url.port or (443 if self._secure else 80), url.path.rstrip("/")
-        self._tls: tuple[int, ssl.SSLContext] | None = None
+        self.host, self.port, self.prefix = url.hostname, port or (443 if self._secure else 80), url.path.rstrip("/")
+        self._origin = f"{url.scheme}://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+        self._userinfo = (unquote(url.username), unquote(url.password or "")) if url.username else None
+        self._proxy = proxy.choose(url, access.cluster.get("proxy-url"), os.environ)
+        self._manager: urllib3.PoolManager | None = None
+        self._pair: tuple[bytes, bytes] | None = None
         self._lock = threading.Lock()
 
-    def take(self) -> tuple[int, http.client.HTTPConnection]:
-        """A connection that was made with the login of now, and the login's generation."""
-        generation = self.login.generation
-        while True:
-            with self._lock:
-                made, connection = self._idle.pop() if self._idle else (-1, None)
-            if connection is None:
-                return generation, self.connect()
-            if made == generation:
-                return generation, connection
-            connection.close()
+    def request(
+        self, method: str, target: str, body: bytes | None = None, headers: dict[str, str] | None = None, stream: bool = False
+    ) -> urllib3.BaseHTTPResponse:
+        """The answer to one request, whatever its status; with ``stream`` its body is yet to be read.
 
-    def keep(self, generation: int, connection: http.client.HTTPConnection) -> None:
-        """Keep one for the next request."""
-        with self._lock:
-            self._idle.append((generation, connection))
+        ``target`` is a path and query, ``headers`` those beside the login. Raises OSError where there is no answer, and
+        KubeError where there is no login.
+        """
+        pool = self._pool()
+        fields = urllib3.HTTPHeaderDict(headers or {})
+        for name, value in self._login_headers():
+            fields.add(name, value)
+        if pool.proxy is not None and not self._secure:
+            target = self._origin + target
+        try:
+            answer: urllib3.BaseHTTPResponse = pool.urlopen(
+                method, target, body, fields, retries=False, redirect=False, assert_same_host=False, timeout=TIMEOUT,
+                preload_content=not stream, decode_content=not stream,
+            )  # fmt: skip
+        except HTTPError as error:
+            raise cause(error, self._proxy) from error
+        except http.client.HTTPException as error:
+            raise ConnectionBroken(str(error) or type(error).__name__) from error
+        if answer.status == 407 and self._proxy is not None:
+            raise ProxyFailed(f"proxy {self._proxy.address}: it wants another login ({answer.status} {answer.reason})")
+        return answer
+
+    def connect(self) -> Any:
+        """A connected socket to the server, through the proxy and TLS, of the caller's own; raises OSError and KubeError."""
+        pool = self._pool()
+        connection = pool._new_conn()
+        connection.timeout = TIMEOUT
+        try:
+            if pool.proxy is not None:
+                scheme = "https" if pool.proxy.scheme == "https" else "http"
+                connection.set_tunnel(self.host, self.port, pool.proxy_headers, scheme)
+            connection.connect()
+        except (HTTPError, http.client.HTTPException) as error:
+            connection.close()
+            raise cause(error, self._proxy) from error
+        except OSError as error:
+            connection.close()
+            raise (ProxyFailed(f"proxy {self._proxy.address}: {error}") if pool.proxy and self._proxy else error) from error
+        return connection.sock
+
+    def header(self) -> list[tuple[str, str]]:
+        """The login's headers, for who speaks over a socket of :meth:`connect`."""
+        # http.client writes Latin-1, others UTF-8.
+        return [(name, value.encode("latin-1").decode()) for name, value in self._login_headers()]
 
     def close(self) -> None:
         """Close the connections that nobody uses now."""
         with self._lock:
-            idle, self._idle = self._idle, []
-        for _, connection in idle:
-            connection.close()
+            if self._manager is not None:
+                self._manager.clear()
 
-    def connect(self) -> http.client.HTTPConnection:
-        """A connection of the caller's own; it connects with its first request, or by ``connect()``."""
-        host, port, proxy = self.host, self.port, self.access.proxy
-        if proxy:
-            via = urlsplit(proxy)
-            host, port = via.hostname or "", via.port or 3128
-        connection: http.client.HTTPConnection
-        if self._secure:
-            connection = _Https(host, port, timeout=TIMEOUT, context=self._context())
-            connection.server_name = self.access.server_name or self.host
-        else:
-            connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT)
-        if proxy:
-            connection.set_tunnel(self.host, self.port)
-        return connection
+    def _login_headers(self) -> list[tuple[str, str]]:
+        headers = self.login.headers()
+        if self._userinfo and not any(name == "Authorization" for name, _ in headers):
+            headers.append(("Authorization", f"Basic {base64.b64encode(':'.join(self._userinfo).encode()).decode()}"))
+        return headers
 
-    def _context(self) -> ssl.SSLContext:
+    def _pool(self) -> Any:
+        pair = self.login.certificate()
         with self._lock:
-            if self._tls is None or self._tls[0] != self.login.generation:
-                self._tls = (self.login.generation, self.login.tls())
-            return self._tls[1]
+            if self._manager is None or pair != self._pair:
+                self._manager, self._pair = self._new_manager(pair), pair
+            return self._manager.connection_from_url(self._origin)
+
+    def _new_manager(self, pair: tuple[bytes, bytes] | None) -> urllib3.PoolManager:
+        access, context = self.access, None
+        if self._secure:
+            context = tls.make_context(access.authority, access.insecure, pair, f"context {access.context}")
+        return manager_for(self._origin, context, self._proxy, self.login.configuration())
 
 
-class _Https(http.client.HTTPSConnection):
-    """TLS to a name that may differ from the address."""
+def manager_for(
+    url: str, context: ssl.SSLContext | None, through: proxy.Proxy | None, configuration: Any = None
+) -> urllib3.PoolManager:
+    """The kubernetes package's pools for the URL of a server, with this TLS and proxy."""
+    configuration = configuration if configuration is not None else Configuration(host=url, proxy="", no_proxy="")
+    configuration.proxy, configuration.no_proxy = (through.url if through else ""), ""
+    configuration.proxy_ssl_context = context
+    configuration.connection_pool_maxsize = _CONNECTIONS
+    # Notice within about a minute that the other side is gone, however long it says nothing.
+    configuration.keep_alive = True
+    if through is not None and through.scheme != "socks5h" and through.username is not None:
+        login = f"{through.username}:{through.password or ''}"
+        # Not by urllib3's make_headers, which takes Latin-1 where Go takes UTF-8.
+        configuration.proxy_headers = {"proxy-authorization": f"Basic {base64.b64encode(login.encode()).decode()}"}
+    manager: urllib3.PoolManager = RESTClientObject(configuration).pool_manager
+    if context is not None:
+        # Ours: kubernetes would make one from files for each connection.
+        manager.connection_pool_kw["ssl_context"] = context
+        manager.connection_pool_kw["cert_reqs"] = context.verify_mode
+        if context.verify_mode == ssl.CERT_NONE:
+            urllib3.disable_warnings(InsecureRequestWarning)
+    return manager
 
-    server_name: str
 
-    def connect(self) -> None:
-        http.client.HTTPConnection.connect(self)
-        # Requests are written in two parts; the second must not wait for the first one's acknowledgement.
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.sock = self._context.wrap_socket(self.sock, server_hostname=self.server_name)  # type: ignore[attr-defined]
+def pieces(answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+    """The body of an answer that was asked for with ``stream``, as it comes; raises OSError where it breaks off."""
+    try:
+        sock = getattr(answer.connection, "sock", None)
+        if sock is not None:
+            sock.settimeout(None)
+        while data := answer.read1(1 << 16):
+            yield data
+    except (HTTPError, http.client.HTTPException) as error:
+        raise cause(error) from error
 
 
-def keep_alive(sock: socket.socket) -> None:
-    """Notice within about a minute that the other side is gone, however long it says nothing."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
-        if hasattr(socket, name):
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+def cause(error: BaseException, through: proxy.Proxy | None = None) -> OSError:
+    """The system's error beneath one of urllib3's, or ConnectionBroken with its words."""
+    if isinstance(error, ProxyError) and through is not None:
+        return ProxyFailed(f"proxy {through.address}: {_words(cause(error.original_error))}")
+    visited: set[int] = set()
+    waiting: list[object] = [error]
+    while waiting:
+        current = waiting.pop(0)
+        if not isinstance(current, BaseException) or id(current) in visited:
+            continue
+        visited.add(id(current))
+        if isinstance(current, OSError) and not isinstance(current, HTTPError):
+            return current
+        waiting += [*current.args, current.__cause__, current.__context__, getattr(current, "reason", None)]
+    if isinstance(error, urllib3.exceptions.TimeoutError):
+        return TimeoutError(str(error))
+    return ConnectionBroken(str(error) or type(error).__name__)
+
+
+def _words(error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    return error.strerror or str(error) or type(error).__name__

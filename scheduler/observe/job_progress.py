@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from jobs import contract as c
 from jobs.store import Store
-from scheduler.console.progress import RunDisplay
+from scheduler.console.run_display import RunDisplay
 from scheduler.errors import CronsembleError
 from scheduler.history.observed_runs import WAITING, ObservedJob
 from scheduler.history.slots import RUNNING

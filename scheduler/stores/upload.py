@@ -6,7 +6,6 @@ import hashlib
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,13 +13,14 @@ from typing import Any, Protocol
 from jobs.store import Store
 from jobs.store.safe_paths import UnsafePath, parts_of
 from jobs.store.uploads import Uploads
+from scheduler.console.progress import Progress
 from scheduler.errors import CronsembleError
+from scheduler.times import format_bytes
 
 PIECE = 1 << 20
-OFTEN = 10.0
-"""Seconds between two lines of progress where there is no terminal."""
 
-Progress = Callable[[int], None]
+ReportProgress = Callable[[int], None]
+"""Hears how many bytes are there."""
 Read = Callable[[int], Iterator[bytes]]
 """The pieces of a file from a byte on."""
 
@@ -30,7 +30,7 @@ class UploadTarget(Protocol):
 
     def look(self, name: str, sha256: str, size: int) -> dict[str, Any]: ...
 
-    def parts(self, name: str, sha256: str, start: int, read: Read, progress: Progress) -> None:
+    def parts(self, name: str, sha256: str, start: int, read: Read, progress: ReportProgress) -> None:
         """Write what ``read`` gives from ``start`` on; ``progress`` hears how many bytes are there."""
 
     def end(self, name: str, sha256: str, size: int, replace: bool) -> dict[str, Any]: ...
@@ -72,7 +72,7 @@ def upload(target: UploadTarget, item: Upload, replace: bool) -> None:
     size, digest = item.path.stat().st_size, _sha256(item.path)
     there = target.look(item.name, digest, size)
     if there["state"] == "same":
-        print(f"data/{item.name}: there already, {told(size)}, sha256 {digest[:12]}")
+        print(f"data/{item.name}: there already, {format_bytes(size)}, sha256 {digest[:12]}")
         return
     if there["state"] == "other" and not replace:
         raise CronsembleError(f"data/{item.name}: another file is there: --replace puts this one in its place, --as beside it")
@@ -80,11 +80,11 @@ def upload(target: UploadTarget, item: Upload, replace: bool) -> None:
     if start and _sha256(item.path, start) != there["hash"]:
         start = 0
     if start:
-        print(f"data/{item.name}: going on from {told(start)} of {told(size)}", file=sys.stderr, flush=True)
+        print(f"data/{item.name}: going on from {format_bytes(start)} of {format_bytes(size)}", file=sys.stderr, flush=True)
     began = time.monotonic()
-    with _shown(item.name, size) as progress:
-        progress(start)
-        target.parts(item.name, digest, start, lambda at: _pieces(item.path, at), progress)
+    with Progress(f"data/{item.name}", size, in_bytes=True) as progress:
+        progress.update(start)
+        target.parts(item.name, digest, start, lambda at: _pieces(item.path, at), progress.update)
     state = target.end(item.name, digest, size, replace)["state"]
     if state == "damaged":
         raise CronsembleError(
@@ -93,16 +93,7 @@ def upload(target: UploadTarget, item: Upload, replace: bool) -> None:
     if state == "other":
         raise CronsembleError(f"data/{item.name}: another file has come there meanwhile: --replace puts this one in its place")
     rate = (size - start) / max(time.monotonic() - began, 1e-3)
-    print(f"data/{item.name}: {told(size)}, sha256 {digest[:12]}, {told(rate)}/s")
-
-
-def told(size: float) -> str:
-    """A number of bytes for people."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
-            break
-        size /= 1000
-    return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+    print(f"data/{item.name}: {format_bytes(size)}, sha256 {digest[:12]}, {format_bytes(rate)}/s")
 
 
 def _sha256(path: Path, size: int | None = None) -> str:
@@ -123,29 +114,6 @@ def _pieces(path: Path, start: int) -> Iterator[bytes]:
             yield piece
 
 
-@contextmanager
-def _shown(name: str, size: int) -> Iterator[Progress]:
-    """A bar on a terminal; elsewhere a line now and then."""
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task(name, total=size)
-            yield lambda done: bar.update(task, completed=done)
-        return
-    last = time.monotonic()
-
-    def say(done: int) -> None:
-        nonlocal last
-        if time.monotonic() - last > OFTEN:
-            last = time.monotonic()
-            print(f"data/{name}: {told(done)} of {told(size)}", file=sys.stderr, flush=True)
-
-    yield say
-
-
 class LocalUpload:
     """The data folder of a store that this machine has."""
 
@@ -153,7 +121,7 @@ class LocalUpload:
         self._uploads = Uploads(store.root)
         self.look, self.end = self._uploads.look, self._uploads.end
 
-    def parts(self, name: str, sha256: str, start: int, read: Read, progress: Progress) -> None:
+    def parts(self, name: str, sha256: str, start: int, read: Read, progress: ReportProgress) -> None:
         for piece in read(start):
             start = int(self._uploads.part(name, sha256, start, piece)["have"])
             progress(start)

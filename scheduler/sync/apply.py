@@ -20,7 +20,7 @@ from scheduler.kube.client import KubeClient
 from scheduler.kube.errors import ApiError, Conflict, Forbidden, KubeError, NotFound
 from scheduler.kube.managed_fields import OURS, SUSPEND
 from scheduler.sync.lease import Lease
-from scheduler.sync.plan import PRUNE, RECORD, Action, SyncPlan
+from scheduler.sync.plan import Action, SyncPlan, Verb
 
 AT_ONCE = 8
 BATCH = 96
@@ -30,7 +30,7 @@ BATCH = 96
 class Progress(Protocol):
     """What is told of each action; called from several threads."""
 
-    def done(self) -> None: ...
+    def advance(self) -> None: ...
 
 
 @dataclass
@@ -54,7 +54,7 @@ def execute(api: KubeClient, plan: SyncPlan, leases: Mapping[str, Lease], progre
             error = future.result()
             if error is None:
                 outcome.done.append(action)
-                progress.done()
+                progress.advance()
             else:
                 outcome.failed.append((action, error))
 
@@ -63,8 +63,8 @@ def execute(api: KubeClient, plan: SyncPlan, leases: Mapping[str, Lease], progre
             stage = None
             for batch in batches(plan.actions):
                 # Within a stage a batch begins while the last of the one before are under way.
-                settle(AT_ONCE if _stage(batch[0]) == stage else 0)
-                stage = _stage(batch[0])
+                settle(AT_ONCE if batch[0].stage == stage else 0)
+                stage = batch[0].stage
                 if outcome.failed:
                     break
                 for namespace in {action.namespace for action in batch if action.kind != "Namespace"}:
@@ -77,21 +77,14 @@ def execute(api: KubeClient, plan: SyncPlan, leases: Mapping[str, Lease], progre
     return outcome
 
 
-def _stage(action: Action) -> tuple[bool, bool, str]:
-    return action.verb == PRUNE, action.verb == RECORD, action.kind
-
-
 def batches(actions: Iterable[Action]) -> list[list[Action]]:
     """The actions in lists that may be done at once: by stage, and never too many."""
-    found: list[list[Action]] = []
-    stage: tuple[bool, bool, str] | None = None
+    lists: list[list[Action]] = []
     for action in actions:
-        now = _stage(action)
-        if now != stage or len(found[-1]) >= BATCH:
-            found.append([])
-            stage = now
-        found[-1].append(action)
-    return found
+        if not lists or lists[-1][0].stage != action.stage or len(lists[-1]) >= BATCH:
+            lists.append([])
+        lists[-1].append(action)
+    return lists
 
 
 def _attempt(api: KubeClient, action: Action, tool: str, what: str, stop: threading.Event) -> KubeError | None:
@@ -108,9 +101,9 @@ def _do(api: KubeClient, action: Action, tool: str, what: str) -> None:
     kind = kinds.KINDS[action.kind]
     if action.kind == "Namespace":
         _create_namespace(api, action.name)
-    elif action.verb == RECORD:
+    elif action.verb == Verb.RECORD:
         record(api, action.namespace, action.name, action.experiment, action.body, tool, what)
-    elif action.verb == PRUNE:
+    elif action.verb == Verb.PRUNE:
         delete(api, kind, action)
     else:
         if action.take_over:

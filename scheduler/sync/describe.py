@@ -1,4 +1,4 @@
-"""A plan in words: the very actions that a sync executes, one after the other, and what a change means."""
+"""A plan as text and JSON: its actions in the order in which they are executed, and what each change means."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import msgspec
 
 from cronjobs.objects import labels
 from scheduler.sync.diff import ABSENT, Change
-from scheduler.sync.plan import CHANGE, CREATE, PRUNE, RECORD, Action, SyncPlan
+from scheduler.sync.plan import Action, SyncPlan, Verb
 
-_SIGNS = {CREATE: "+", CHANGE: "~", PRUNE: "-", RECORD: "*"}
-_LONGEST = 100
+_SIGNS = {Verb.CREATE: "+", Verb.CHANGE: "~", Verb.PRUNE: "-", Verb.RECORD: "*"}
+_LONGEST_VALUE = 100
 _HASH = re.compile("[0-9a-f]{64}")
 
 
 def lines(plan: SyncPlan, allowed: frozenset[str] = frozenset()) -> Iterator[str]:
-    """The plan for people; what the flags ``allowed`` lift is not refused."""
+    """The plan for people; ``allowed`` are the flags whose refusals are not shown."""
     for action in plan.actions:
-        yield f"{_SIGNS[action.verb]} {title(action, many=len(plan.namespaces) > 1)}"
-        yield from (f"    {each}" for each in details(action))
+        yield f"{_SIGNS[action.verb]} {title(action, with_namespace=len(plan.namespaces) > 1)}"
+        yield from (f"    {detail}" for detail in details(action))
     for note in plan.notes:
         yield f"note: {note}"
     for refusal in plan.refused(allowed):
@@ -29,30 +29,31 @@ def lines(plan: SyncPlan, allowed: frozenset[str] = frozenset()) -> Iterator[str
     yield summary(plan)
 
 
-def title(action: Action, many: bool = False) -> str:
-    where = f"{action.namespace}/" if many and action.kind != "Namespace" else ""
+def title(action: Action, with_namespace: bool = False) -> str:
+    """The object, and of a new CronJob its schedule."""
+    where = f"{action.namespace}/" if with_namespace and action.kind != "Namespace" else ""
     name = f"{action.kind} {where}{action.name}"
-    if action.verb == RECORD:
+    if action.verb == Verb.RECORD:
         return f"{name}: revision {action.body['number']}"
-    if action.verb == CREATE and action.kind == "CronJob":
+    if action.verb == Verb.CREATE and action.kind == "CronJob":
         spec = action.body["spec"]
-        rests = "; suspended" if spec.get("suspend") else ""
-        fires = _fire(action.fires.after if action.fires else None)
-        return f'{name}: "{spec["schedule"]}" {spec.get("timeZone", "")}; next {fires}{rests}'
+        suspended = "; suspended" if spec.get("suspend") else ""
+        fires = _format_fire(action.fires.after if action.fires else None)
+        return f'{name}: "{spec["schedule"]}" {spec.get("timeZone", "")}; next {fires}{suspended}'
     return name
 
 
 def details(action: Action) -> Iterator[str]:
-    """What changes, field by field, and what that does."""
+    """What changes, field by field, and the consequences."""
     for change in action.changes:
         # The snapshot's ConfigMaps follow from its hashes, which the configuration shows.
         if change.field != "volumes[snapshot].projected.sources" or change.owners:
             yield from field_lines(change)
-    if action.verb == CHANGE and action.fires:
-        yield f"next fire: {_fire(action.fires.before)} → {_fire(action.fires.after)}"
+    if action.verb == Verb.CHANGE and action.fires:
+        yield f"next fire: {_format_fire(action.fires.before)} → {_format_fire(action.fires.after)}"
         if action.fires.latent:
-            yield f"latent: the slot {_fire(action.fires.latent)} has passed, and the controller may still run it late"
-    if action.running and action.verb == CHANGE:
+            yield f"latent: the slot {_format_fire(action.fires.latent)} has passed, and the controller may still run it late"
+    if action.running and action.verb == Verb.CHANGE:
         yield f"running: {', '.join(action.running)} goes on as it began"
     elif action.running:
         yield f"kills: {', '.join(action.running)}"
@@ -61,69 +62,90 @@ def details(action: Action) -> Iterator[str]:
 
 
 def field_lines(change: Change) -> Iterator[str]:
-    told = f" (owned by {', '.join(change.owners)})" if change.owners else ""
+    """A changed field before and after; of a task's configuration, each changed key."""
+    owners = f" (owned by {', '.join(change.owners)})" if change.owners else ""
     if change.path and change.path[-1] == labels.CONFIGURATION:
-        old, new = _json(change.old), _json(change.new)
+        old, new = _decoded(change.old), _decoded(change.new)
         if isinstance(old, dict) and isinstance(new, dict):
-            for path, before, after in inner(old, new):
-                yield f"configuration{path}: {value(before)} → {value(after)}{told}"
+            for path, before, after in leaf_differences(old, new):
+                yield f"configuration{path}: {format_value(before)} → {format_value(after)}{owners}"
             return
     if change.new is ABSENT and change.owners:
         yield f"{change.field}: left to {', '.join(change.owners)}"
     else:
-        yield f"{change.field}: {value(change.old)} → {value(change.new)}{told}"
+        yield f"{change.field}: {format_value(change.old)} → {format_value(change.new)}{owners}"
 
 
-def inner(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """The leaves in which two JSON values differ."""
+def leaf_differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(path, old, new) of each leaf in which two JSON values differ; None where it is not there."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in dict.fromkeys([*old, *new]):
-            yield from inner(old.get(key), new.get(key), f"{path}.{key}")
+            yield from leaf_differences(old.get(key), new.get(key), f"{path}.{key}")
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for number, (left, right) in enumerate(zip(old, new, strict=True)):
-            yield from inner(left, right, f"{path}[{number}]")
+            yield from leaf_differences(left, right, f"{path}[{number}]")
     elif old != new:
         yield path, old, new
 
 
 def summary(plan: SyncPlan) -> str:
-    counts = {verb: sum(1 for action in plan.actions if action.verb == verb) for verb in (CREATE, CHANGE, PRUNE)}
+    """How many objects are created, changed, removed and unchanged, on one line."""
+    counts = {verb: sum(1 for action in plan.actions if action.verb == verb) for verb in Verb}
     if not plan.actions and not plan.unchanged:
         return "nothing to do"
     if not plan.actions:
         return f"nothing to do: {plan.unchanged} objects are as the configuration says"
-    told = f"{counts[CREATE]} to create, {counts[CHANGE]} to change, {counts[PRUNE]} to remove, {plan.unchanged} unchanged"
-    return told if any(counts.values()) else f"a revision to record, {plan.unchanged} unchanged"
+    if not (counts[Verb.CREATE] or counts[Verb.CHANGE] or counts[Verb.PRUNE]):
+        return f"a revision to record, {plan.unchanged} unchanged"
+    return (
+        f"{counts[Verb.CREATE]} to create, {counts[Verb.CHANGE]} to change, {counts[Verb.PRUNE]} to remove, "
+        f"{plan.unchanged} unchanged"
+    )
 
 
-def value(found: Any) -> str:
-    """A value on one line, not too long."""
-    if found is ABSENT:
+def removals(plan: SyncPlan) -> str:
+    """The objects whose removal a user has to confirm, on one line; empty where there are none.
+
+    Snapshots that nothing names are no loss: the store has those that ran, and sync makes the others again.
+    """
+    removed = [
+        action for action in plan.actions if action.verb == Verb.PRUNE and (action.kind != "ConfigMap" or action.experiment)
+    ]
+    parts = []
+    for kind in dict.fromkeys(action.kind for action in removed):
+        names = [action.name for action in removed if action.kind == kind]
+        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        parts.append(f"{len(names)} {kind}{'s' if len(names) > 1 else ''} ({shown})")
+    return ", ".join(parts)
+
+
+def format_value(value: Any) -> str:
+    """A JSON value on one line, at most 100 characters; a SHA-256 as its first 12 digits."""
+    if value is ABSENT:
         return "(none)"
-    if isinstance(found, str) and _HASH.fullmatch(found):
-        return found[:12]
-    text = msgspec.json.encode(found).decode()
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    if isinstance(value, str) and _HASH.fullmatch(value):
+        return value[:12]
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"
 
 
 def as_json(plan: SyncPlan) -> str:
     """The plan for programs."""
-    told = msgspec.to_builtins(plan)
-    for action in told["actions"]:
-        action.pop("path", None)
+    content = msgspec.to_builtins(plan)
+    for action in content["actions"]:
         for change in action["changes"]:
             change.pop("path")
         # A program's zip in base64 helps nobody; --out keeps all.
-        if action["kind"] == "ConfigMap" and action["verb"] != RECORD:
+        if action["kind"] == "ConfigMap" and action["verb"] != Verb.RECORD:
             action.pop("body")
-    return msgspec.json.format(msgspec.json.encode(told), indent=1).decode()
+    return msgspec.json.format(msgspec.json.encode(content), indent=1).decode()
 
 
-def _fire(moment: str | None) -> str:
-    return "never" if not moment else moment.replace(":00Z", "Z")
+def _format_fire(time: str | None) -> str:
+    return "never" if not time else time.replace(":00Z", "Z")
 
 
-def _json(text: Any) -> Any:
+def _decoded(text: Any) -> Any:
     try:
         return msgspec.json.decode(text) if isinstance(text, str) else text
     except msgspec.DecodeError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ from cronjobs.tasks import ExperimentContext
 from scheduler.errors import CronsembleError
 from scheduler.snapshots.program import build_program
 from scheduler.snapshots.user_code import build_user_code
-from scheduler.sync.planner import DesiredState
+from scheduler.sync.desired_state import DesiredState
 
 Objects = list[dict[str, Any]]
 T = TypeVar("T")
@@ -61,7 +61,7 @@ def _each(experiments: Iterable[Experiment], build: Callable[[Experiment], list[
     return found
 
 
-def desired_states(placed: list[Experiment]) -> list[DesiredState]:
+def desired_states(placed: Sequence[Experiment]) -> list[DesiredState]:
     """What these experiments need of a cluster, by experiment; raises CronsembleError where one cannot run there."""
     cronjobs: dict[tuple[str, str], list[dict[str, Any]]] = {}
     maps = {}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from cronjobs.fire_times import fires, schedule
 from cronjobs.fire_times.missed import most_recent_missed
 from scheduler.kube.objects import last_schedule_time
 from scheduler.sync.plan import FireTimes
+from scheduler.times import format_time
 
 
 def fire_times(live: Mapping[str, Any] | None, spec: Mapping[str, Any], now: datetime) -> FireTimes:
@@ -52,7 +53,3 @@ def _latent(live: Mapping[str, Any], spec: Mapping[str, Any], now: datetime) -> 
     except schedule.ScheduleError:
         return None
     return format_time(found.time) if found.time else None
-
-
-def format_time(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,7 +1,8 @@
-"""A plan: frozen values that say what a sync does, shown as they are executed, kept in a file and read again."""
+"""A plan of changes as frozen values: what is printed is what is executed. Can be saved to a file and read again."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,40 @@ from scheduler.kube.errors import KubeError
 from scheduler.sync.diff import Change
 
 FORMAT = 1
-CREATE, CHANGE, PRUNE, RECORD = "create", "change", "prune", "record"
-ALLOW_EMPTY, KILL_RUNNING, DOWNGRADE = "--allow-empty", "--kill-running", "--downgrade"
-FORCE, CREATE_NAMESPACE = "--force-conflicts", "--create-namespace"
+"""The version of a saved plan's format."""
+
+
+class Verb(StrEnum):
+    """What an action does to an object; ``record`` appends a revision."""
+
+    CREATE = "create"
+    CHANGE = "change"
+    PRUNE = "prune"
+    RECORD = "record"
+
+
+class Flag(StrEnum):
+    """The options that allow what a plan otherwise refuses."""
+
+    ALLOW_EMPTY = "--allow-empty"
+    KILL_RUNNING = "--kill-running"
+    DOWNGRADE = "--downgrade"
+    FORCE_CONFLICTS = "--force-conflicts"
+    CREATE_NAMESPACE = "--create-namespace"
+
+
+STAGES: tuple[tuple[frozenset[Verb], str], ...] = (
+    (frozenset({Verb.CREATE}), "Namespace"),
+    (frozenset({Verb.CREATE, Verb.CHANGE}), "ConfigMap"),
+    (frozenset({Verb.CREATE, Verb.CHANGE}), "CronJob"),
+    (frozenset({Verb.PRUNE}), "CronJob"),
+    (frozenset({Verb.PRUNE}), "Job"),
+    (frozenset({Verb.PRUNE}), "ConfigMap"),
+    (frozenset({Verb.RECORD}), "ConfigMap"),
+)
+"""The order of execution: what an object needs is created before it and removed after it. Actions of a stage are independent."""
+
+_STAGE_OF = {(verb, kind): number for number, (verbs, kind) in enumerate(STAGES) for verb in verbs}
 
 
 class FireTimes(msgspec.Struct, frozen=True):
@@ -26,9 +58,9 @@ class FireTimes(msgspec.Struct, frozen=True):
 
 
 class Action(msgspec.Struct, frozen=True):
-    """One change of one object; of a ``record``, the revision that is appended."""
+    """One change of one object; for ``record``, ``body`` describes the revision to append."""
 
-    verb: str
+    verb: Verb
     kind: str
     namespace: str
     name: str
@@ -37,29 +69,37 @@ class Action(msgspec.Struct, frozen=True):
     changes: tuple[Change, ...] = ()
     body: dict[str, Any] = {}
     force: bool = False
-    """Take fields whose owner is known and may be overruled."""
+    """Apply with force: every field in conflict belongs to an owner that may be overruled."""
     take_over: bool = False
-    """Make what kubectl owns ours first."""
+    """Move the fields that kubectl owns to our field manager first."""
     uid: str = ""
     seen: str = ""
-    """The fingerprint of the live object's fields that we say or own; empty for one that is not there."""
+    """The fingerprint of the live object's fields that are desired or owned by us; empty for an object to create."""
     fires: FireTimes | None = None
     running: tuple[str, ...] = ()
-    """Unfinished Jobs of the object."""
+    """The object's unfinished Jobs, by name."""
 
     @property
     def key(self) -> tuple[str, str, str, str]:
+        """Verb, kind, namespace and name."""
         return self.verb, self.kind, self.namespace, self.name
+
+    @property
+    def stage(self) -> int:
+        """The position in STAGES."""
+        return _STAGE_OF[self.verb, self.kind]
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Why a sync does nothing at all, and the flag that says it is meant; without a flag there is none."""
+    """Why the whole plan is not executed, and the flag that allows it; empty where none does."""
 
     text: str
     flag: str = ""
 
 
 class SyncPlan(msgspec.Struct, frozen=True):
+    """What `sync` or `delete` does to a cluster. ``tool`` is the version that made the plan, ``context`` the kubeconfig's."""
+
     tool: str
     server: str
     context: str
@@ -70,20 +110,20 @@ class SyncPlan(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
     unchanged: int = 0
     snapshots: dict[str, dict[str, str]] = {}
-    """Experiment → the hashes of its program and code."""
+    """Experiment → the SHA-256 of its ``program`` and ``code``."""
     format: int = FORMAT
 
     def refused(self, allowed: frozenset[str]) -> list[Refusal]:
-        """The refusals that these flags do not lift."""
+        """The refusals that remain with these flags."""
         return [refusal for refusal in self.refusals if refusal.flag not in allowed]
 
     def same_work(self, other: SyncPlan) -> bool:
-        """Whether both do the same to what they found in the same state."""
+        """Whether both do the same to the same state of the cluster."""
         return [_work(action) for action in self.actions] == [_work(action) for action in other.actions]
 
 
 def _work(action: Action) -> tuple[Any, ...]:
-    return (*action.key, action.seen, action.changes, action.force, action.running if action.verb == PRUNE else ())
+    return (*action.key, action.seen, action.changes, action.force, action.running if action.verb == Verb.PRUNE else ())
 
 
 def save(plan: SyncPlan, path: Path) -> None:
@@ -93,14 +133,21 @@ def save(plan: SyncPlan, path: Path) -> None:
 
 
 def load(path: Path) -> SyncPlan:
-    """The plan of a file; raises ClusterError for anything else."""
+    """Read a saved plan.
+
+    Raises:
+        KubeError: the file cannot be read, is not a plan, or has another format.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:
         raise KubeError(f"--plan {path}: {error.strerror}") from error
     try:
-        if (found := msgspec.json.decode(data, type=dict)).get("format") != FORMAT:
-            raise KubeError(f"--plan {path}: a plan of format {found.get('format')}: make it anew with this version")
+        if (content := msgspec.json.decode(data, type=dict)).get("format") != FORMAT:
+            raise KubeError(
+                f"--plan {path}: plan format {content.get('format')}, but this version reads format {FORMAT}: "
+                f"cronsemble plan --out {path}"
+            )
         return msgspec.json.decode(data, type=SyncPlan)
     except msgspec.DecodeError as error:
         raise KubeError(f"--plan {path}: not a plan: `cronsemble plan --out {path}` writes one") from error

@@ -1,8 +1,8 @@
-"""From what should be and what is to a plan. Values in, values out: no request is made here."""
+"""From what differs and what is around it to a plan. Values in, values out: no request is made here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -16,51 +16,28 @@ from scheduler.kube import managed_fields, revision_configmap
 from scheduler.kube.managed_fields import OURS, SUSPEND
 from scheduler.kube.objects import NamespaceObjects, NamespaceState, Object
 from scheduler.sync import prune, warnings
-from scheduler.sync.diff import Change, compare, fingerprint
-from scheduler.sync.plan import (
-    ALLOW_EMPTY,
-    CHANGE,
-    CREATE,
-    CREATE_NAMESPACE,
-    DOWNGRADE,
-    FORCE,
-    PRUNE,
-    RECORD,
-    Action,
-    Refusal,
-    SyncPlan,
+from scheduler.sync.context import NamespaceContext
+from scheduler.sync.describe import format_value
+from scheduler.sync.desired_state import DesiredState
+from scheduler.sync.diff import fingerprint
+from scheduler.sync.namespace_diff import (
+    Difference,
+    NamespaceDiff,
+    ObjectDiff,
+    kubectl_fields,
+    next_revision,
+    recorded_digest,
+    recorded_version,
 )
+from scheduler.sync.plan import Action, Flag, Refusal, SyncPlan, Verb
 
-
-@dataclass(frozen=True)
-class DesiredState:
-    """One experiment in one namespace: its objects, and the Pod Security level that its pods need."""
-
-    experiment: str
-    namespace: str
-    objects: tuple[Object, ...]
-    level: str = "restricted"
-    level_reason: str = ""
-    notes: tuple[str, ...] = ()
-
-    @property
-    def cronjobs(self) -> list[Object]:
-        return [each for each in self.objects if each["kind"] == "CronJob"]
-
-
-@dataclass(frozen=True)
-class NamespaceContext:
-    """What only a sync with something to do must know of a namespace; each is asked for once and only if needed."""
-
-    namespace: Callable[[], NamespaceState] = NamespaceState
-    unfinished: Callable[[], list[Object]] = list
-    strangers: Callable[[str], Mapping[str, str]] = lambda kind: {}
-    configmap: Callable[[str], Mapping[str, Any]] = lambda name: {}
+DELETED = "deleted"
+"""The digest of a revision that ends an experiment: no desired state has it, so the next sync records one."""
 
 
 @dataclass
 class PlanBuilder:
-    """A plan in the making."""
+    """The parts of a plan, collected. ``tool`` is our version, ``now`` the server's clock."""
 
     tool: str
     now: datetime
@@ -70,15 +47,23 @@ class PlanBuilder:
     notes: list[str] = field(default_factory=list)
     unchanged: int = 0
 
-    def refuse(self, text: str, flag: str = "") -> None:
-        if not (flag == FORCE and self.force):
-            self.refusals.append(Refusal(text, flag))
+    def refuse(self, text: str, flag: Flag | None = None) -> None:
+        """Add a refusal, unless ``force`` allows it."""
+        if not (flag == Flag.FORCE_CONFLICTS and self.force):
+            self.refusals.append(Refusal(text, flag or ""))
+
+    def prune(self, actions: Iterable[Action]) -> None:
+        """Add removals, and the refusal to end running Jobs by them."""
+        removals = list(actions)
+        self.actions += removals
+        self.refusals += prune.refusals(removals)
 
 
 def make_plan(
-    wanted: Iterable[DesiredState],
-    lives: Mapping[str, NamespaceObjects],
-    around: Mapping[str, NamespaceContext],
+    desired: Iterable[DesiredState],
+    live: Mapping[str, NamespaceObjects],
+    diffs: Mapping[str, NamespaceDiff],
+    contexts: Mapping[str, NamespaceContext],
     *,
     tool: str,
     server: str,
@@ -86,227 +71,190 @@ def make_plan(
     now: datetime,
     force: bool = False,
 ) -> SyncPlan:
-    """What a sync of these experiments does; ``force`` takes fields that others own."""
-    experiments = list(wanted)
-    draft = PlanBuilder(tool, now, force)
-    for namespace in dict.fromkeys(each.namespace for each in experiments):
-        _namespace([each for each in experiments if each.namespace == namespace], lives[namespace], around[namespace], draft)
-    order = {CREATE: 0, CHANGE: 0, PRUNE: 2, RECORD: 3}
-    kinds = {"Namespace": 0, "ConfigMap": 1, "CronJob": 2}
-    reverse = {"CronJob": 0, "ConfigMap": 1}
-    draft.actions.sort(key=lambda a: (order[a.verb], (reverse if a.verb == PRUNE else kinds)[a.kind]))
+    """The actions that lead from the live to the desired state of these experiments.
+
+    Args:
+        desired: the experiments, each with its objects, or to be deleted.
+        live, diffs, contexts: by namespace, what is there, how it differs from ``desired``, and what is around it.
+        tool, server, context, now: our version, the cluster's address, the kubeconfig's context and the server's clock.
+        force: take the fields that other managers own.
+    """
+    states = list(desired)
+    by_namespace: dict[str, list[DesiredState]] = {}
+    for state in states:
+        by_namespace.setdefault(state.namespace, []).append(state)
+    builder = PlanBuilder(tool, now, force)
+    for namespace, namespace_states in by_namespace.items():
+        _plan_namespace(namespace_states, live[namespace], diffs[namespace], contexts[namespace], builder)
     return SyncPlan(
         tool=tool,
         server=server,
         context=context,
-        namespaces=tuple(dict.fromkeys(each.namespace for each in experiments)),
-        experiments=tuple(each.experiment for each in experiments),
-        actions=tuple(draft.actions),
-        refusals=tuple(draft.refusals),
-        notes=tuple(dict.fromkeys(draft.notes)),
-        unchanged=draft.unchanged,
-        snapshots={each.experiment: revisions.snapshot(each.objects) for each in experiments},
+        namespaces=tuple(by_namespace),
+        experiments=tuple(state.experiment for state in states),
+        actions=tuple(sorted(builder.actions, key=lambda action: action.stage)),
+        refusals=tuple(builder.refusals),
+        notes=tuple(dict.fromkeys(builder.notes)),
+        unchanged=builder.unchanged,
+        snapshots={state.experiment: revisions.snapshot(state.objects) for state in states if not state.is_deleted},
     )
 
 
-def _namespace(wanted: list[DesiredState], live: NamespaceObjects, around: NamespaceContext, draft: PlanBuilder) -> None:
-    before = len(draft.actions)
-    desired = {(each["kind"], each["metadata"]["name"]): each for one in wanted for each in one.objects}
-    for key, body in desired.items():
-        found = live.of_kind(key[0]).get(key[1])
-        if found is None:
-            _create(body, around, draft)
-        else:
-            _compare(body, found, around, draft)
-    _prune_cronjobs(wanted, live, desired, around, draft)
-    _prune_maps(live, desired, around, draft)
-    for one in wanted:
-        _record(one, live, draft)
-        draft.notes += one.notes
-    draft.notes += warnings.undeclared_experiments({one.experiment for one in wanted}, live)
-    if len(draft.actions) > before:
-        _check_namespace(wanted, live.namespace, around.namespace(), draft)
+def _plan_namespace(
+    desired: Sequence[DesiredState],
+    live: NamespaceObjects,
+    diff: NamespaceDiff,
+    context: NamespaceContext,
+    builder: PlanBuilder,
+) -> None:
+    begin = len(builder.actions)
+    builder.unchanged += diff.unchanged
+    builder.notes += diff.notes
+    for difference in diff.objects:
+        _plan_object(difference, context, builder)
+    for experiment in diff.emptied:
+        builder.refuse(
+            f"experiment {experiment} declares no task with a schedule, and all its CronJobs would be removed", Flag.ALLOW_EMPTY
+        )
+    _plan_removals(desired, diff, context, builder, begin)
+    touched = {action.experiment for action in builder.actions[begin:]}
+    for state in desired:
+        _plan_revision(state, live, diff, state.experiment in touched, builder)
+        builder.notes += state.notes
+    declared = {state.experiment for state in desired if not state.is_deleted}
+    if declared:
+        builder.notes += warnings.undeclared_experiments(declared, live)
+    if declared and len(builder.actions) > begin:
+        _plan_namespace_itself(desired, live.namespace, context.namespace, builder)
 
 
-def _create(body: Object, around: NamespaceContext, draft: PlanBuilder) -> None:
-    kind, name, namespace = body["kind"], body["metadata"]["name"], body["metadata"]["namespace"]
-    if stranger := around.strangers(kind).get(name):
-        draft.refuse(
-            f"{kind} {name} in namespace {namespace} is not ours (made by {stranger}, without our labels): "
+def _plan_object(difference: ObjectDiff, context: NamespaceContext, builder: PlanBuilder) -> None:
+    desired, live = difference.desired, difference.live
+    name = f"{difference.kind} {difference.name}"
+    if live is None:
+        _plan_creation(difference, context, builder)
+        return
+    where = f"in namespace {live['metadata']['namespace']}"
+    if difference.difference == Difference.OTHER_EXPERIMENT:
+        owner = live["metadata"]["labels"].get(labels.INSTANCE)
+        builder.refuse(f"{name} {where} belongs to the experiment {owner}: rename one")
+    elif difference.difference == Difference.UNVERIFIED and not _same_content(desired, context.configmaps[difference.name]):
+        managers = [ownership.manager for ownership in managed_fields.ownerships(live["metadata"])]
+        builder.refuse(
+            f"{name} {where} is not as we made it (by {', '.join(managers) or 'nobody'}): remove it, and sync makes it again"
+        )
+    elif difference.changes:
+        _plan_change(difference, live, builder)
+    else:
+        builder.unchanged += 1
+
+
+def _same_content(desired: Object, configmap: Object) -> bool:
+    return configmap.get("binaryData") == desired["binaryData"] and configmap.get("immutable") is True
+
+
+def _plan_creation(difference: ObjectDiff, context: NamespaceContext, builder: PlanBuilder) -> None:
+    desired, kind, name = difference.desired, difference.kind, difference.name
+    if manager := context.foreign_names[kind].get(name):
+        builder.refuse(
+            f"{kind} {name} in namespace {desired['metadata']['namespace']} is not ours (made by {manager}, without our labels): "
             "rename the experiment, or remove that object yourself"
         )
         return
-    action = _action(CREATE, body)
-    draft.actions.append(_with_fires(action, None, body, draft))
+    builder.actions.append(_with_fires(_action(Verb.CREATE, desired), None, builder.now))
 
 
-def _compare(body: Object, live: Object, around: NamespaceContext, draft: PlanBuilder) -> None:
-    kind, name = body["kind"], body["metadata"]["name"]
-    owners = managed_fields.ownerships(live["metadata"])
-    theirs = live["metadata"]["labels"].get(labels.INSTANCE)
-    if theirs != body["metadata"]["labels"].get(labels.INSTANCE):
-        draft.refuse(f"{kind} {name} in namespace {live['metadata']['namespace']} belongs to the experiment {theirs}: rename one")
-        return
-    owned = managed_fields.owned_by(live["metadata"], OURS)
-    kubectl = managed_fields.merged(
-        managed_fields.adoptable(each.tree) for each in owners if managed_fields.is_kubectl(each.manager) and not each.subresource
-    )
-    if kind == "ConfigMap":
-        changes = _compare_map(body, live, around)
-        if changes is None:
-            draft.refuse(
-                f"ConfigMap {name} in namespace {live['metadata']['namespace']} is not as we made it "
-                f"(by {', '.join(each.manager for each in owners) or 'nobody'}): remove it, and sync makes it again"
+def _plan_change(difference: ObjectDiff, live: Object, builder: PlanBuilder) -> None:
+    desired, changes = difference.desired, difference.changes
+    for change in changes:
+        # A field that we drop is left to its other owners.
+        owners = [owner for owner in change.owners if owner != SUSPEND] if change.new is not None else []
+        if owners:
+            builder.refuse(
+                f"{difference.kind} {difference.name}: {change.field} is owned by {', '.join(owners)}: "
+                f"it is {format_value(change.old)}, the configuration says {format_value(change.new)}",
+                Flag.FORCE_CONFLICTS,
             )
-            return
-    else:
-        ours = managed_fields.merged([owned, kubectl]) if draft.force else owned
-        changes = compare(body, live, ours)
-        draft.notes += warnings.fields_left_alone(body, live, None if draft.force else kubectl)
-    if not changes:
-        draft.unchanged += 1
-        return
-    changes = [_owners(change, owners) for change in changes]
-    foreign = [(change, [owner for owner in change.owners if owner != SUSPEND]) for change in changes if change.new is not None]
-    for change, others in foreign:
-        if others:
-            draft.refuse(f"{kind} {name}: {change.field} is owned by {', '.join(others)}: {_short(change)}", FORCE)
     action = _action(
-        CHANGE,
-        body,
-        changes=tuple(changes),
-        force=draft.force or any(SUSPEND in change.owners for change in changes),
-        take_over=draft.force and bool(kubectl),
+        Verb.CHANGE,
+        desired,
+        changes=changes,
+        force=builder.force or any(SUSPEND in change.owners for change in changes),
+        take_over=builder.force and bool(kubectl_fields(live)),
         uid=live["metadata"]["uid"],
-        seen=fingerprint(body, live, owned),
-        running=tuple(each["name"] for each in (live["status"].get("active") or ())),
+        seen=fingerprint(desired, live, managed_fields.owned_by(live["metadata"], OURS)),
+        running=tuple(job["name"] for job in (live["status"].get("active") or ())),
     )
-    draft.actions.append(_with_fires(action, live, body, draft))
+    builder.actions.append(_with_fires(action, live, builder.now))
 
 
-def _compare_map(body: Object, live: Object, around: NamespaceContext) -> list[Change] | None:
-    """The changes of a snapshot's ConfigMap; None where its content is another's."""
-    (key,) = body["binaryData"]
-    owned = managed_fields.owned_by(live["metadata"], OURS)
-    # Immutable since we applied it, so its metadata is enough; what another client made is read whole.
-    if "f:immutable" not in owned or f"f:{key}" not in owned.get("f:binaryData", {}):
-        whole = around.configmap(body["metadata"]["name"])
-        if whole.get("binaryData") != body["binaryData"] or whole.get("immutable") is not True:
-            return None
-    return compare({"metadata": body["metadata"]}, live, {"f:metadata": owned.get("f:metadata", {})})
-
-
-def _owners(change: Change, owners: list[managed_fields.Ownership]) -> Change:
-    others = [owner for owner in managed_fields.owners_of(owners, change.path) if owner != OURS]
-    return Change(change.field, change.old, change.new, change.path, tuple(others))
-
-
-def _prune_cronjobs(
-    wanted: list[DesiredState],
-    live: NamespaceObjects,
-    desired: Mapping[tuple[str, str], Object],
-    around: NamespaceContext,
-    draft: PlanBuilder,
+def _plan_removals(
+    desired: Sequence[DesiredState], diff: NamespaceDiff, context: NamespaceContext, builder: PlanBuilder, begin: int
 ) -> None:
-    names = {one.experiment for one in wanted}
-    gone = [
-        each
-        for name, each in live.cronjobs.items()
-        if each["metadata"]["labels"].get(labels.INSTANCE) in names and ("CronJob", name) not in desired
-    ]
-    emptied = {each["metadata"]["labels"][labels.INSTANCE] for each in gone} - {one.experiment for one in wanted if one.cronjobs}
-    for experiment in sorted(emptied):
-        draft.refuse(
-            f"experiment {experiment} declares no task with a schedule, and all its CronJobs would be removed", ALLOW_EMPTY
-        )
-    if gone:
-        draft.actions += prune.prune_cronjobs(gone, around.unfinished(), draft.refusals)
+    """CronJobs, the Jobs by hand of deleted experiments, and then the snapshots that nothing needs any more."""
+    builder.prune(prune.prune_cronjobs(diff.removed_cronjobs, context.unfinished_jobs))
+    for state in desired:
+        if state.is_deleted:
+            builder.prune(prune.prune_own_jobs(context.jobs_of[state.experiment], diff.removed_cronjobs))
+    removals = [action for action in builder.actions[begin:] if action.verb == Verb.PRUNE]
+    # Where nothing was found to delete, the namespace is left as it is.
+    if removals or not all(state.is_deleted for state in desired):
+        actions, notes = prune.prune_snapshots(diff.unreferenced_snapshots, context.unfinished_jobs, removals)
+        builder.actions += actions
+        builder.notes += notes
 
 
-def _prune_maps(
-    live: NamespaceObjects, desired: Mapping[tuple[str, str], Object], around: NamespaceContext, draft: PlanBuilder
+def _plan_revision(
+    state: DesiredState, live: NamespaceObjects, diff: NamespaceDiff, is_touched: bool, builder: PlanBuilder
 ) -> None:
-    pruned = {action.name for action in draft.actions if action.verb == PRUNE and action.namespace == live.namespace}
-    kept = [desired.get(("CronJob", name), each) for name, each in live.cronjobs.items() if name not in pruned]
-    wanted = {name for kind, name in desired if kind == "ConfigMap"}
-    draft.actions += prune.prune_maps(live, kept, wanted, around.unfinished, draft.notes)
-
-
-def _record(one: DesiredState, live: NamespaceObjects, draft: PlanBuilder) -> None:
-    """A revision, where what is recorded is not what will be."""
-    name = revisions_name(one.experiment)
-    known = live.configmaps.get(name)
-    annotations = known["metadata"]["annotations"] if known else {}
-    by = annotations.get(revision_configmap.VERSION)
-    if by and revision_configmap.is_newer(by, draft.tool):
-        draft.refuse(f"experiment {one.experiment} was last synced by cronsemble {by}, this is {draft.tool}", DOWNGRADE)
-    tasks = revisions.tasks(one.cronjobs)
-    digest = revisions.digest(tasks, revisions.snapshot(one.objects))
-    touched = any(action.experiment == one.experiment and action.namespace == one.namespace for action in draft.actions)
-    # What another client applied (`render | kubectl apply`) is left to that client, until something changes.
-    own = [each for each in live.cronjobs.values() if each["metadata"]["labels"].get(labels.INSTANCE) == one.experiment]
-    ours = any(managed_fields.owned_by(each["metadata"], OURS) for each in own)
-    if annotations.get(revision_configmap.DIGEST) != digest and (touched or (known and annotations) or ours):
-        # A run that succeeded since then has put the revisions into the store.
-        ends = [each["status"].get("lastSuccessfulTime") for each in own]
-        until = max([end for end in ends if end], default=None)
-        body = {
-            "number": next_revision(known),
-            "recorded_until": until,
-            "tasks": tasks,
-            "digest": digest,
-            **revisions.snapshot(one.objects),
-        }
-        draft.actions.append(
-            Action(
-                RECORD,
-                "ConfigMap",
-                one.namespace,
-                name,
-                one.experiment,
-                body=body,
-                seen=annotations.get(revision_configmap.DIGEST, ""),
-            )
-        )
-
-
-def next_revision(known: Object | None) -> int:
-    """The number of the next revision, by the metadata of the ConfigMap."""
-    annotations = known["metadata"]["annotations"] if known else {}
-    return int(annotations.get(revision_configmap.NUMBER, "0")) + 1
-
-
-def _check_namespace(wanted: list[DesiredState], name: str, found: NamespaceState, draft: PlanBuilder) -> None:
-    if not found.exists:
-        draft.actions.insert(0, Action(CREATE, "Namespace", name, name))
-        draft.refuse(f"namespace {name} does not exist: kubectl create namespace {name}", CREATE_NAMESPACE)
+    """A revision, where the latest one does not say what is desired."""
+    name = revisions_name(state.experiment)
+    configmap = live.configmaps.get(name)
+    if state.purge:
+        builder.prune(prune.prune_revisions(state.experiment, live))
         return
-    for one in wanted:
-        draft.notes += warnings.pod_security(one.experiment, name, found.enforced, one.level, one.level_reason)
+    if state.is_deleted:
+        is_scheduled = any(c["metadata"]["labels"].get(labels.INSTANCE) == state.experiment for c in diff.removed_cronjobs)
+        if configmap is not None and is_scheduled:
+            body = {"number": next_revision(configmap), "tasks": {}, "digest": DELETED}
+            builder.actions.append(_record(state, name, body, recorded_digest(configmap)))
+        return
+    version = recorded_version(configmap)
+    if version and revision_configmap.is_newer(version, builder.tool):
+        builder.refuse(
+            f"experiment {state.experiment} was last synced by cronsemble {version}, this is {builder.tool}", Flag.DOWNGRADE
+        )
+    for revision in diff.revisions:
+        if revision.experiment == state.experiment and (is_touched or revision.is_due):
+            builder.actions.append(_record(state, name, dict(revision.body), revision.recorded))
 
 
-def _with_fires(action: Action, live: Object | None, body: Object, draft: PlanBuilder) -> Action:
-    if body["kind"] != "CronJob":
+def _record(state: DesiredState, name: str, body: dict[str, Any], recorded: str) -> Action:
+    return Action(Verb.RECORD, "ConfigMap", state.namespace, name, state.experiment, body=body, seen=recorded)
+
+
+def _plan_namespace_itself(desired: Sequence[DesiredState], name: str, found: NamespaceState, builder: PlanBuilder) -> None:
+    if not found.exists:
+        builder.actions.append(Action(Verb.CREATE, "Namespace", name, name))
+        builder.refuse(f"namespace {name} does not exist: kubectl create namespace {name}", Flag.CREATE_NAMESPACE)
+        return
+    for state in desired:
+        builder.notes += warnings.pod_security(state.experiment, name, found.enforced, state.level, state.level_reason)
+
+
+def _with_fires(action: Action, live: Object | None, now: datetime) -> Action:
+    if action.kind != "CronJob":
         return action
-    timed = any(change.path in (("spec", "schedule"), ("spec", "timeZone")) for change in action.changes)
-    if live is not None and not timed:
+    is_retimed = any(change.path in (("spec", "schedule"), ("spec", "timeZone")) for change in action.changes)
+    if live is not None and not is_retimed:
         return action
     # With nothing to do nobody needs fire times: their import takes as long as a page of the list.
     from scheduler.sync.next_fire import fire_times
 
-    return msgspec.structs.replace(action, fires=fire_times(live, body["spec"], draft.now))
+    return msgspec.structs.replace(action, fires=fire_times(live, action.body["spec"], now))
 
 
-def _action(verb: str, body: Object, **more: Any) -> Action:
+def _action(verb: Verb, body: Object, **values: Any) -> Action:
     metadata = body["metadata"]
     experiment, task = metadata["labels"].get(labels.INSTANCE, ""), metadata["labels"].get(labels.TASK, "")
-    return Action(verb, body["kind"], metadata["namespace"], metadata["name"], experiment, task, body=body, **more)
-
-
-def _short(change: Change) -> str:
-    return f"it is {_value(change.old)}, the configuration says {_value(change.new)}"
-
-
-def _value(value: Any) -> str:
-    text = msgspec.json.encode(value).decode() if value is not None else "absent"
-    return text if len(text) <= 60 else text[:57] + "…"
+    return Action(verb, body["kind"], metadata["namespace"], metadata["name"], experiment, task, body=body, **values)

@@ -1,140 +1,185 @@
-"""Plan and sync: reads files and cluster, makes the plan, holds the Lease, and has the plan executed."""
+"""Reads files and cluster and has them planned; holds the Leases under which a plan is executed."""
 
 from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from cronjobs.experiment import Experiment
+from cronjobs.objects import labels
 from scheduler import VERSION
-from scheduler.kube import kinds, managed_fields, objects, revision_configmap
+from scheduler.kube import kinds, objects
 from scheduler.kube.client import KubeClient
 from scheduler.kube.errors import KubeError
 from scheduler.kube.objects import NamespaceObjects
-from scheduler.sync import planner
+from scheduler.sync import context, planner, stale
+from scheduler.sync.context import ContextNeeds, NamespaceContext
 from scheduler.sync.desired import desired_states
-from scheduler.sync.diff import fingerprint
-from scheduler.sync.plan import CHANGE, CREATE, PRUNE, RECORD, Action, SyncPlan
-from scheduler.sync.planner import DesiredState, NamespaceContext
+from scheduler.sync.desired_state import DesiredState
+from scheduler.sync.namespace_diff import diff_namespace
+from scheduler.sync.plan import Action, SyncPlan, Verb
 
 if TYPE_CHECKING:
     from scheduler.sync.lease import Lease
 
-OLDEST = (1, 27)
+OLDEST_SERVER = (1, 27)
 """The first minor version whose CronJobs have a time zone for sure."""
 
 
 class StalePlan(KubeError):
-    """The cluster is not as the plan saw it."""
+    """The cluster is not as it was when the plan was made."""
 
 
-@dataclass
 class Reconciler:
-    """One cluster and what it should hold."""
+    """Plans what leads one cluster to the desired state; reads the cluster anew for each plan."""
 
-    api: KubeClient
-    experiments: list[Experiment]
-    force: bool = False
-    wanted: list[DesiredState] = field(init=False)
-    lives: dict[str, NamespaceObjects] = field(default_factory=dict, init=False)
-    """What the latest plan was made of."""
-    _checked: bool = field(default=False, init=False)
-    _ahead: threading.Thread | None = field(default=None, init=False)
-    _failed: BaseException | None = field(default=None, init=False)
+    def __init__(
+        self,
+        api: KubeClient,
+        namespaces: Mapping[str, Sequence[str]],
+        build_desired: Callable[[], list[DesiredState]],
+        force: bool = False,
+    ) -> None:
+        """Begin to read the cluster, and build the desired state meanwhile.
 
-    def __post_init__(self) -> None:
+        Args:
+            api: the cluster.
+            namespaces: those to read → the experiments that are looked for in other namespaces as well.
+            build_desired: builds the desired state; what it raises is raised here.
+            force: take fields that other managers own.
+        """
+        self.api, self.namespaces, self.force = api, namespaces, force
+        self.live: dict[str, NamespaceObjects] = {}
+        """By namespace, what the latest plan was made from."""
+        self._is_version_checked = False
+        self._read_error: BaseException | None = None
         # The server lists while the objects are built.
-        self._ahead = threading.Thread(target=self._read_ahead, daemon=True)
-        self._ahead.start()
-        self.wanted = desired_states(self.experiments)
+        self._reader: threading.Thread | None = threading.Thread(target=self._read_ahead, daemon=True)
+        self._reader.start()
+        self.desired = build_desired()
 
     def plan(self) -> SyncPlan:
-        """Read the cluster and plan; nothing is changed."""
-        ahead, self._ahead = self._ahead, None
-        if ahead is None:
+        """Read the cluster and plan; nothing is changed.
+
+        Raises:
+            KubeError: the cluster cannot be read, or is too old for the CronJobs that would be made.
+        """
+        reader, self._reader = self._reader, None
+        if reader is None:
             self._read()
         else:
-            ahead.join()
-            if self._failed is not None:
-                raise self._failed
+            reader.join()
+            if self._read_error is not None:
+                raise self._read_error
+        desired: dict[str, list[DesiredState]] = {name: [] for name in self.live}
+        for state in self.desired:
+            desired[state.namespace].append(state)
+        diffs = {name: diff_namespace(desired[name], live, self.force) for name, live in self.live.items()}
+        needs = {name: context.needed_context(desired[name], diff) for name, diff in diffs.items()}
         plan = planner.make_plan(
-            self.wanted,
-            self.lives,
-            {name: namespace_context(self.api, name) for name in self.lives},
+            self.desired,
+            self.live,
+            diffs,
+            read_contexts(self.api, needs),
             tool=VERSION,
             server=self.api.access.server,
             context=self.api.access.context,
             now=self.api.now(),
             force=self.force,
         )
-        if plan.actions and not self._checked:
+        if not self._is_version_checked and any(_makes_cronjob(action) for action in plan.actions):
             check_version(self.api)
-            self._checked = True
+            self._is_version_checked = True
         return plan
-
-    @property
-    def namespaces(self) -> dict[str, list[str]]:
-        """The experiments by namespace."""
-        found: dict[str, list[str]] = {}
-        for each in self.experiments:
-            found.setdefault(each.cluster["namespace"], []).append(each.name)
-        return found
 
     def _read_ahead(self) -> None:
         try:
             self._read()
         except BaseException as error:
-            self._failed = error
+            self._read_error = error
 
     def _read(self) -> None:
-        spaces = self.namespaces
-        found = objects.in_parallel(
-            *(functools.partial(objects.read_namespace_objects, self.api, *space) for space in spaces.items())
-        )
-        self.lives = dict(zip(spaces, found, strict=True))
+        read = (functools.partial(objects.read_namespace_objects, self.api, *item) for item in self.namespaces.items())
+        self.live = dict(zip(self.namespaces, objects.in_parallel(*read), strict=True))
+
+
+def reconciler_of(api: KubeClient, experiments: Sequence[Experiment], force: bool = False) -> Reconciler:
+    """The reconciler of these experiments, each with its namespace; raises CronsembleError where one cannot run on a cluster."""
+    namespaces: dict[str, list[str]] = {}
+    for experiment in experiments:
+        namespaces.setdefault(experiment.cluster["namespace"], []).append(experiment.name)
+    return Reconciler(api, namespaces, lambda: desired_states(experiments), force)
+
+
+def _makes_cronjob(action: Action) -> bool:
+    return action.kind == "CronJob" and action.verb in (Verb.CREATE, Verb.CHANGE)
 
 
 def check_version(api: KubeClient) -> None:
-    major, minor = found = api.version()
-    if found < OLDEST:
-        needed = ".".join(map(str, OLDEST))
+    """Raise KubeError for a server whose CronJobs have no time zone."""
+    major, minor = version = api.version()
+    if version < OLDEST_SERVER:
+        needed = ".".join(map(str, OLDEST_SERVER))
         raise KubeError(
             f"{api.access.server} is Kubernetes {major}.{minor}, whose CronJobs have no time zone: {needed} is needed"
         )
 
 
-def namespace_context(api: KubeClient, namespace: str) -> NamespaceContext:
-    """Asks for each thing once, and only if it is wanted."""
-    return NamespaceContext(
-        functools.cache(lambda: objects.read_namespace(api, namespace)),
-        functools.cache(lambda: objects.unfinished_jobs(api, namespace)),
-        functools.cache(lambda kind: objects.foreign_names(api, kinds.KINDS[kind], namespace)),
-        lambda name: api.get(kinds.CONFIGMAP, namespace, name),
-    )
+def read_contexts(api: KubeClient, needs: Mapping[str, ContextNeeds]) -> dict[str, NamespaceContext]:
+    """Read what is needed of each namespace, all at once."""
+    reads: dict[tuple[str, str, str], Callable[[], Any]] = {}
+    for namespace, needed in needs.items():
+        if needed.namespace:
+            reads[namespace, "namespace", ""] = functools.partial(objects.read_namespace, api, namespace)
+        if needed.unfinished_jobs:
+            reads[namespace, "unfinished_jobs", ""] = functools.partial(objects.unfinished_jobs, api, namespace)
+        for experiment in needed.jobs_of:
+            selector = f"{labels.INSTANCE}={experiment}"
+            reads[namespace, "jobs_of", experiment] = functools.partial(objects.jobs, api, namespace, selector=selector)
+        for kind in needed.foreign_names:
+            reads[namespace, "foreign_names", kind] = functools.partial(objects.foreign_names, api, kinds.KINDS[kind], namespace)
+        for name in needed.configmaps:
+            reads[namespace, "configmaps", name] = functools.partial(api.get, kinds.CONFIGMAP, namespace, name)
+    results = objects.in_parallel(*reads.values()) if reads else []
+    parts: dict[str, dict[str, Any]] = {namespace: {} for namespace in needs}
+    for (namespace, part, key), result in zip(reads, results, strict=True):
+        if key:
+            parts[namespace].setdefault(part, {})[key] = result
+        else:
+            parts[namespace][part] = result
+    return {namespace: NamespaceContext(**values) for namespace, values in parts.items()}
 
 
 @contextmanager
 def leases(api: KubeClient, namespaces: Iterable[str], wait: float, say: Callable[[str], None]) -> Iterator[dict[str, Lease]]:
-    """The Leases of these namespaces, in one order for all so that no two wait for each other."""
+    """Hold the Leases of these namespaces, taken in the same order by everyone so that no two wait for each other.
+
+    Args:
+        wait: seconds to wait for each.
+        say: is given a line once something is waited for.
+
+    Raises:
+        LeaseHeld: another holds one for longer than that.
+    """
     # Not needed when there is nothing to do, which must take no time.
     from scheduler.sync.lease import Lease
 
     with ExitStack() as stack:
-        held = {}
+        taken = {}
         for name in sorted(set(namespaces)):
-            held[name] = Lease(api, name)
-            held[name].take(wait, say)
-            stack.callback(held[name].release)
-        yield held
+            taken[name] = Lease(api, name)
+            taken[name].take(wait, say)
+            stack.callback(taken[name].release)
+        yield taken
 
 
 def changed_namespaces(plan: SyncPlan) -> set[str]:
+    """The namespaces that the plan's actions are in."""
     return {action.namespace for action in plan.actions}
 
 
@@ -145,44 +190,22 @@ def without_namespaces(plan: SyncPlan) -> tuple[list[Action], SyncPlan]:
 
 
 def check_saved(api: KubeClient, plan: SyncPlan) -> None:
-    """Raise Stale if anything that a saved plan touches is not as it was seen."""
+    """Raise StalePlan if the plan is for another cluster or tool, or an object that it touches has changed."""
     if plan.server != api.access.server:
         raise StalePlan(f"the plan is for {plan.server}, this is {api.access.server}: use the context that it was made with")
     if plan.tool != VERSION:
         raise StalePlan(f"the plan was made by cronsemble {plan.tool}, this is {VERSION}: make it anew")
-    stale: list[str] = []
-    for namespace in sorted(changed_namespaces(plan)):
-        found = objects.read_namespace_objects(api, namespace, [])
-        around = namespace_context(api, namespace)
-        stale += [
-            f"{action.kind} {action.name}"
-            for action in plan.actions
-            if action.namespace == namespace and _moved(action, found, around)
-        ]
-    if stale:
-        shown = ", ".join(stale[:5]) + (f" and {len(stale) - 5} more" if len(stale) > 5 else "")
+    actions: dict[str, list[Action]] = {namespace: [] for namespace in sorted(changed_namespaces(plan))}
+    for action in plan.actions:
+        actions[action.namespace].append(action)
+    live = objects.in_parallel(*(functools.partial(objects.read_namespace_objects, api, name, []) for name in actions))
+    contexts = read_contexts(api, {name: stale.needed_context(planned) for name, planned in actions.items()})
+    changed = [
+        f"{action.kind} {action.name}"
+        for (name, planned), found in zip(actions.items(), live, strict=True)
+        for action in planned
+        if stale.is_stale(action, found, contexts[name])
+    ]
+    if changed:
+        shown = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
         raise StalePlan(f"the plan is stale: {shown} changed since it was made: plan again")
-
-
-def _moved(action: Action, found: NamespaceObjects, around: NamespaceContext) -> bool:
-    if action.kind == "Namespace":
-        return False
-    if action.verb == RECORD:
-        known = found.configmaps.get(action.name)
-        return (known["metadata"]["annotations"].get(revision_configmap.DIGEST, "") if known else "") != action.seen
-    there = found.of_kind(action.kind).get(action.name)
-    if action.verb == CREATE:
-        return there is not None or action.name in around.strangers(action.kind)
-    if there is None:
-        return action.verb == CHANGE
-    if there["metadata"]["uid"] != action.uid:
-        return True
-    if action.verb == PRUNE and action.kind == "ConfigMap":
-        return False
-    if action.verb == PRUNE:
-        seen = fingerprint({"metadata": {}, "spec": there["spec"]}, there, {})
-        uid = there["metadata"]["uid"]
-        jobs = around.unfinished()
-        now = {job["metadata"]["name"] for job in jobs if any(o.get("uid") == uid for o in job["metadata"]["ownerReferences"])}
-        return seen != action.seen or not now <= set(action.running)
-    return fingerprint(action.body, there, managed_fields.owned_by(there["metadata"], managed_fields.OURS)) != action.seen

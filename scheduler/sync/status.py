@@ -11,7 +11,7 @@ from scheduler.history.observed_runs import ObservedJob
 from scheduler.kube import managed_fields, objects
 from scheduler.kube.objects import NamespaceObjects, Object
 from scheduler.sync import next_fire
-from scheduler.sync.plan import CHANGE, CREATE, PRUNE, SyncPlan
+from scheduler.sync.plan import SyncPlan, Verb
 
 COLUMNS = ("experiment", "task", "schedule", "timezone", "suspended", "last", "result", "next", "running", "drift", "reason")
 _SLOT = "batch.kubernetes.io/cronjob-scheduled-timestamp"
@@ -41,11 +41,11 @@ def rows(
                 hand = by_hand.get(_task(cronjob), [])
                 found.append({**_row(cronjob, own, hand, by_job, now), "drift": drift.get((namespace, name), "")})
     for action in plan.actions:
-        if action.verb == CREATE and action.kind == "CronJob":
+        if action.verb == Verb.CREATE and action.kind == "CronJob":
             spec = action.body["spec"]
             row = dict.fromkeys(COLUMNS)
             row.update(experiment=action.experiment, task=action.task, schedule=spec["schedule"], timezone=spec.get("timeZone"))
-            found.append({**row, "running": [], "drift": _drift(CREATE, 0)})
+            found.append({**row, "running": [], "drift": _drift(Verb.CREATE, 0)})
     return sorted(found, key=lambda row: (row["experiment"], row["task"]))
 
 
@@ -106,7 +106,7 @@ def _began(job: Object) -> datetime:
     return datetime.fromisoformat(told)
 
 
-def _drift(verb: str, changes: int) -> str:
-    if verb == CHANGE:
+def _drift(verb: Verb, changes: int) -> str:
+    if verb == Verb.CHANGE:
         return f"{changes} field{'s' if changes > 1 else ''}"
-    return {CREATE: "not on the cluster", PRUNE: "not in the configuration"}.get(verb, "")
+    return {Verb.CREATE: "not on the cluster", Verb.PRUNE: "not in the configuration"}.get(verb, "")

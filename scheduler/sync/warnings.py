@@ -10,7 +10,7 @@ from scheduler.kube import managed_fields
 from scheduler.kube.managed_fields import OURS
 from scheduler.kube.objects import NamespaceObjects, Object
 from scheduler.sync.diff import compare
-from scheduler.sync.plan import FORCE
+from scheduler.sync.plan import Flag
 
 
 def fields_left_alone(body: Object, live: Object, kubectl: managed_fields.Tree | None) -> Iterator[str]:
@@ -23,7 +23,7 @@ def fields_left_alone(body: Object, live: Object, kubectl: managed_fields.Tree |
     if kubectl:
         for change in compare(body, live, kubectl):
             if change.new is None and change.path != ("spec", "suspend"):
-                yield (f"CronJob {name}: {change.field} is left as it is (kubectl's); {FORCE} removes it")
+                yield (f"CronJob {name}: {change.field} is left as it is (kubectl's); {Flag.FORCE_CONFLICTS} removes it")
 
 
 def undeclared_experiments(names: set[str], live: NamespaceObjects) -> Iterator[str]:

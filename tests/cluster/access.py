@@ -82,7 +82,7 @@ class Cluster:
     def client(self, kubeconfig: Path | None = None) -> ApiClient:
         from kubernetes import config
 
-        made: ApiClient = config.new_client_from_config(str(kubeconfig or self.kubeconfig))  # type: ignore[no-untyped-call]
+        made: ApiClient = config.new_client_from_config(str(kubeconfig or self.kubeconfig))
         return made
 
     def new_namespace(self, level: str = "restricted") -> str:

@@ -15,7 +15,7 @@ from cronjobs.objects.labels import INSTANCE, TASK
 from jobs import contract as c
 from jobs.contract import RunId
 from jobs.store import Store
-from scheduler.console.progress import PlainDisplay
+from scheduler.console.run_display import PlainDisplay
 from scheduler.history.observed_runs import ClusterObservation, ObservedJob
 from scheduler.history.query import History, HistoryQuery
 from scheduler.history.slots import Row, RunFact

@@ -38,9 +38,9 @@ def test_the_first_of_several_files_wins_and_paths_are_relative_to_their_own(tmp
     )
     (tmp_path / "a" / "ca.crt").write_text("PEM")
     merged = merge([first, second])
-    assert merged["current-context"] == "x" and merged["clusters"]["c"]["server"] == "https://one"
+    assert merged.current_context == "x" and merged.clusters["c"]["server"] == "https://one"
     access = find_access(None, None, {"KUBECONFIG": f"{first}:{tmp_path / 'absent'}:{second}"})
-    assert (access.server, access.authority, access.namespace, access.user["token"]) == ("https://one", "PEM", "n", "t")
+    assert (access.server, access.authority, access.namespace, access.user["token"]) == ("https://one", b"PEM", "n", "t")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_credential_plugin_is_asked_once_and_again_when_its_token_has_ended(
 
 def test_a_plugin_that_fails_or_is_not_there(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
     def said(**plugin: Any) -> str:
-        plugin = {"apiVersion": "client.authentication.k8s.io/v1", **plugin}
+        plugin = {"apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never", **plugin}
         access = find_access(logins(cluster, tmp_path, {"exec": plugin}), None, {})
         with pytest.raises(KubeError) as caught, KubeClient(access) as api:
             read_namespace_objects(api, namespace, [])

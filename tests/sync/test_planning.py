@@ -11,9 +11,13 @@ from cronjobs.objects import labels
 from cronjobs.revisions import revisions
 from scheduler.kube import revision_configmap
 from scheduler.kube.objects import NamespaceObjects, NamespaceState
-from scheduler.sync import describe
+from scheduler.sync import context, describe
+from scheduler.sync.context import ContextNeeds, NamespaceContext
+from scheduler.sync.delete import deleted_state
+from scheduler.sync.desired_state import DesiredState
+from scheduler.sync.namespace_diff import diff_namespace
 from scheduler.sync.plan import SyncPlan
-from scheduler.sync.planner import DesiredState, NamespaceContext, make_plan
+from scheduler.sync.planner import make_plan
 
 NOW = datetime(2026, 11, 24, 22, 0, tzinfo=UTC)
 SHA = "0123456789ab" + "0" * 52
@@ -82,21 +86,34 @@ def recorded(*cronjobs: Object) -> Object:
     return there({"metadata": {**metadata, "annotations": annotations}})
 
 
-def plan(wanted: list[Object], *live: Object, force: bool = False, jobs: tuple[Object, ...] = (), **around: Any) -> SyncPlan:
-    by_kind: dict[str, dict[str, Object]] = {"cronjobs": {}, "configmaps": {}}
-    for each in live:
-        by_kind["cronjobs" if "schedule" in each["spec"] else "configmaps"][each["metadata"]["name"]] = each
-    found = NamespaceObjects("lab", by_kind["cronjobs"], by_kind["configmaps"], around.pop("elsewhere", {}))
-    surroundings = NamespaceContext(
-        lambda: around.get("namespace", NamespaceState()),
-        lambda: list(jobs),
-        lambda kind: around.get("strangers", {}),
-        lambda name: around.get("whole", {}),
-    )
-    one = DesiredState("digits", "lab", tuple(wanted), around.get("level", "restricted"), "store.nfs needs it")
+def in_namespace(*live: Object, elsewhere: dict[str, tuple[str, ...]] | None = None) -> NamespaceObjects:
+    by_name = {body["metadata"]["name"]: body for body in live}
+    cronjobs = {name: body for name, body in by_name.items() if "schedule" in body["spec"]}
+    configmaps = {name: body for name, body in by_name.items() if name not in cronjobs}
+    return NamespaceObjects("lab", cronjobs, configmaps, elsewhere or {})
+
+
+def needs(desired: list[Object], *live: Object) -> ContextNeeds:
+    state = DesiredState("digits", "lab", tuple(desired))
+    return context.needed_context([state], diff_namespace([state], in_namespace(*live)))
+
+
+def plan_of(state: DesiredState, live: NamespaceObjects, known: NamespaceContext, force: bool = False) -> SyncPlan:
+    diff = diff_namespace([state], live, force)
     return make_plan(
-        [one], {"lab": found}, {"lab": surroundings}, tool="0.1.0", server="https://s", context="c", now=NOW, force=force
+        [state], {"lab": live}, {"lab": diff}, {"lab": known}, tool="0.1.0", server="https://s", context="c", now=NOW, force=force
     )
+
+
+def plan(desired: list[Object], *live: Object, force: bool = False, jobs: tuple[Object, ...] = (), **around: Any) -> SyncPlan:
+    known = NamespaceContext(
+        namespace=around.get("namespace", NamespaceState()),
+        unfinished_jobs=jobs,
+        foreign_names={"CronJob": around.get("strangers", {}), "ConfigMap": around.get("strangers", {})},
+        configmaps={PROGRAM: around.get("whole", {})},
+    )
+    state = DesiredState("digits", "lab", tuple(desired), around.get("level", "restricted"), "store.nfs needs it")
+    return plan_of(state, in_namespace(*live, elsewhere=around.get("elsewhere")), known, force)
 
 
 def text(*arguments: Any, **more: Any) -> str:
@@ -235,3 +252,78 @@ def test_a_plan_survives_its_file(tmp_path: Any) -> None:
     read = load(tmp_path / "plan")
     assert list(describe.lines(read)) == list(describe.lines(made)) and read.same_work(made)
     assert (tmp_path / "plan").stat().st_mode & 0o077 == 0
+
+
+def job(name: str, owner: str = "", program: str = PROGRAM, **status: Any) -> Object:
+    """A Job that mounts a program; ``owner`` is the UID of its CronJob, without one it was started by hand."""
+    spec = {"template": {"spec": {"volumes": [{"configMap": {"name": program}}]}}}
+    named = {**labels.of_task("digits", labels.TRAIN, "train-a")}
+    metadata = {"name": name, "namespace": "lab", "labels": named, "uid": f"uid-{name}", "ownerReferences": []}
+    return {"metadata": {**metadata, "ownerReferences": [{"uid": owner}] if owner else []}, "spec": spec, "status": status}
+
+
+ENDED: Object = {"conditions": [{"type": "Complete", "status": "True"}]}
+
+
+def deletion(*live: Object, purge: bool = False, jobs: tuple[Object, ...] = (), own: tuple[Object, ...] = ()) -> str:
+    known = NamespaceContext(unfinished_jobs=jobs, jobs_of={"digits": own})
+    return "\n".join(describe.lines(plan_of(deleted_state("digits", "lab", purge), in_namespace(*live), known)))
+
+
+def test_deleting_an_experiment() -> None:
+    other = there(cronjob("train-z"))
+    other["metadata"]["labels"] = {**other["metadata"]["labels"], labels.INSTANCE: "else"}
+    old = there({**program(), "metadata": {**program()["metadata"], "name": "cronsemble-program-old"}})
+    owned, by_hand = job("digits-train-a-1", "uid-digits-train-a", "cronsemble-program-old"), job("digits-train-a-2")
+    ended = job("digits-train-a-3", **ENDED)
+    live = (there(program()), old, there(cronjob()), other, recorded(cronjob()))
+    assert deletion(*live, jobs=(owned, by_hand), own=(owned, by_hand, ended)) == (
+        "- CronJob digits-train-a\n"
+        "    kills: digits-train-a-1\n"
+        "- Job digits-train-a-2\n"
+        "    kills: digits-train-a-2\n"
+        "- Job digits-train-a-3\n"
+        "- ConfigMap cronsemble-program-old\n"
+        "* ConfigMap digits-revisions: revision 5\n"
+        "refused: removing CronJob digits-train-a kills its running digits-train-a-1 (--kill-running allows it)\n"
+        "refused: Job digits-train-a-2 is running (--kill-running allows it)\n"
+        "0 to create, 0 to change, 4 to remove, 0 unchanged"
+    )
+
+
+def test_deleting_with_its_revisions() -> None:
+    live = (there(program()), there(cronjob()), recorded(cronjob()))
+    assert deletion(*live, purge=True) == (
+        "- CronJob digits-train-a\n"
+        "- ConfigMap cronsemble-program-0123456789ab\n"
+        "- ConfigMap digits-revisions\n"
+        "0 to create, 0 to change, 3 to remove, 0 unchanged"
+    )
+    assert deletion(recorded(), purge=True) == "- ConfigMap digits-revisions\n0 to create, 0 to change, 1 to remove, 0 unchanged"
+
+
+def test_deleting_what_is_not_there_leaves_the_namespace_alone() -> None:
+    assert deletion() == "nothing to do"
+    assert deletion(there(program()), recorded()) == "nothing to do"
+
+
+def test_a_user_confirms_what_is_lost_but_no_snapshots() -> None:
+    live = (there(program()), there(cronjob()), there(cronjob("train-b")), recorded(cronjob()))
+    known = NamespaceContext(jobs_of={"digits": (job("digits-train-a-3", **ENDED),)})
+    made = plan_of(deleted_state("digits", "lab", purge=True), in_namespace(*live), known)
+    assert describe.removals(made) == (
+        "2 CronJobs (digits-train-a, digits-train-b), 1 Job (digits-train-a-3), 1 ConfigMap (digits-revisions)"
+    )
+
+
+def test_what_is_around_is_needed_only_where_something_differs() -> None:
+    desired = [program(), cronjob()]
+    live = [*map(there, desired), recorded(cronjob())]
+    assert needs(desired, *live) == ContextNeeds()
+    assert needs(desired) == ContextNeeds(namespace=True, foreign_names=("ConfigMap", "CronJob"))
+    assert needs([program(), cronjob(schedule="0 2 * * *")], *live) == ContextNeeds(namespace=True)
+    assert needs(desired, *live, there(cronjob("train-b"))) == ContextNeeds(namespace=True, unfinished_jobs=True)
+    by_hand = there(program(), "kubectl-create")
+    assert needs(desired, by_hand, *live[1:]) == ContextNeeds(configmaps=(PROGRAM,))
+    old = there({**program(), "metadata": {**program()["metadata"], "name": "cronsemble-program-old"}})
+    assert needs(desired, *live, old) == ContextNeeds(unfinished_jobs=True)

@@ -13,8 +13,7 @@ from scheduler.kube.client import KubeClient
 from scheduler.kube.kubeconfig import find_access
 from scheduler.sync import reconcile
 from scheduler.sync.apply import execute
-from scheduler.sync.plan import Action
-from scheduler.sync.reconcile import Reconciler
+from scheduler.sync.reconcile import reconciler_of
 from sync.experiments import Experiment
 
 WORD = st.sampled_from(["a", "b", "x1"])
@@ -72,7 +71,7 @@ CONFIGURATION = st.tuples(
 
 
 class Silent:
-    def done(self, action: Action) -> None:
+    def advance(self) -> None:
         pass
 
 
@@ -86,12 +85,12 @@ def test_a_plan_after_a_sync_is_empty(cluster: Cluster, experiment: Experiment, 
 def check(api: KubeClient, cluster: Cluster, experiment: Experiment, before: Any, after: Any) -> None:
     for tasks, ensemble, store in (before, after):
         experiment.write(tasks, ensemble, store=store)
-        session = Reconciler(api, [load(experiment.file)])
-        plan = session.plan()
+        reconciler = reconciler_of(api, [load(experiment.file)])
+        plan = reconciler.plan()
         with reconcile.leases(api, [experiment.namespace], 30, print) as held:
             outcome = execute(api, plan, held, Silent())
         assert not outcome.failed, [str(error) for _, error in outcome.failed]
-        again = session.plan()
+        again = reconciler.plan()
         assert again.actions == () and again.refusals == (), again.actions
         seen = {each["metadata"]["name"] for each in cluster.objects("cronjob", experiment.namespace)}
-        assert seen == {each["metadata"]["name"] for each in session.wanted[0].cronjobs}
+        assert seen == {each["metadata"]["name"] for each in reconciler.desired[0].cronjobs}

@@ -111,7 +111,7 @@ def test_delete_takes_one_experiment_and_keeps_its_revisions(cluster: Cluster, e
     first, experiment.name = experiment.name, f"{experiment.name}-x"
     experiment.write({"a": NIGHTLY})
     experiment.good("sync")
-    assert "There is no terminal to ask" in experiment.bad("delete", first, "-n", experiment.namespace, file=False)
+    assert "There is no terminal to ask on" in experiment.bad("delete", first, "-n", experiment.namespace, file=False)
     experiment.good("delete", first, "-n", experiment.namespace, "--yes", file=False)
     assert names(cluster, "cronjob", experiment.namespace) == [f"{experiment.name}-train-a"]
     program, *rest = names(cluster, "configmap", experiment.namespace)

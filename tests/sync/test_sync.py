@@ -79,7 +79,7 @@ def test_removing_asks_and_needs_yes_without_a_terminal(cluster: Cluster, experi
     experiment.write({"a": NIGHTLY, "b": NIGHTLY})
     experiment.good("sync")
     experiment.write({"a": NIGHTLY})
-    assert f"This removes 1 CronJobs: {experiment.name}-train-b. There is no terminal to ask: --yes says so" in experiment.bad(
+    assert f"This removes 1 CronJob ({experiment.name}-train-b). There is no terminal to ask on: --yes goes on" in experiment.bad(
         "sync"
     )
     assert names(cluster, "cronjob", experiment.namespace) == [f"{experiment.name}-train-a", f"{experiment.name}-train-b"]
@@ -232,7 +232,7 @@ def test_a_terminal_is_asked_and_shown_progress(cluster: Cluster, experiment: Ex
     experiment.write(29)
     assert "nothing was changed" in on_terminal(experiment, "sync", answer="n\n")
     assert len(names(cluster, "cronjob", experiment.namespace)) == 30
-    assert "This removes 1 CronJobs" in on_terminal(experiment, "sync", answer="y\n")
+    assert "This removes 1 CronJob (" in on_terminal(experiment, "sync", answer="y\n")
     assert len(names(cluster, "cronjob", experiment.namespace)) == 29
 
 

@@ -6,22 +6,24 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cronjobs.experiment import Experiment
 from cronjobs.objects.config_maps import revisions_name
 from scheduler.config.namespace import in_namespace
-from scheduler.console.prompts import StatusLine
+from scheduler.console.progress import Progress
 from scheduler.kube import kinds, permissions, revision_configmap
 from scheduler.kube.client import KubeClient
 from scheduler.kube.errors import KubeError, NotFound, Unreachable
-from scheduler.kube.kubeconfig import Access
 from scheduler.kube.target import ClusterTarget
 from scheduler.signals import stopped_by_terminate
 from scheduler.stores.remote.client import StoreClient
 from scheduler.stores.remote.mirror import mirror_path
 from scheduler.stores.remote.reader_pod import ReaderPod
 from scheduler.stores.remote.store import RemoteStore
+
+if TYPE_CHECKING:
+    from scheduler.kube.kubeconfig import Access
 
 
 def store_label(experiment: Experiment) -> str:
@@ -45,9 +47,9 @@ def open_remote_store(
         return
     with ExitStack() as held:
         try:
-            store, api, line, namespace = held.enter_context(_connected(experiment, target))
-            found = _current(api, store, experiment, namespace, line)
-            line.clear()
+            store, api, progress, namespace = held.enter_context(_connected(experiment, target))
+            found = _current(api, store, experiment, namespace, progress)
+            progress.clear()
         except Unreachable as error:
             held.close()
             store = _mirrored(experiment, target, str(error))
@@ -64,27 +66,27 @@ def connect_to_store(experiment: Experiment, target: ClusterTarget) -> Iterator[
 
 
 @contextmanager
-def _connected(experiment: Experiment, target: ClusterTarget) -> Iterator[tuple[RemoteStore, KubeClient, StatusLine, str]]:
+def _connected(experiment: Experiment, target: ClusterTarget) -> Iterator[tuple[RemoteStore, KubeClient, Progress, str]]:
     experiment = in_namespace(experiment, target.namespace)
-    namespace, line = str(experiment.cluster["namespace"]), StatusLine()
+    namespace, progress = str(experiment.cluster["namespace"]), Progress()
     access = target.access()
     with (
         KubeClient(access) as api,
         permissions.explain_denials(api, [namespace], needed=permissions.READER),
         stopped_by_terminate(),
     ):
-        reader = ReaderPod(api, experiment, line.say)
+        reader = ReaderPod(api, experiment, progress.say)
 
         def connect() -> StoreClient:
             session = reader.open()
-            line.clear()
+            progress.clear()
             return session
 
         store = RemoteStore(mirror_folder(experiment, access), store_label(experiment), connect, reader.idle / 2)
         try:
-            yield store, api, line, namespace
+            yield store, api, progress, namespace
         finally:
-            line.clear()
+            progress.clear()
             store.close()
             reader.close()
 
@@ -101,7 +103,7 @@ def mirror_folder(experiment: Experiment, access: Access) -> Path:
 
 
 def _current(
-    api: KubeClient, store: RemoteStore, experiment: Experiment, namespace: str, line: StatusLine
+    api: KubeClient, store: RemoteStore, experiment: Experiment, namespace: str, progress: Progress
 ) -> list[dict[str, Any]]:
     try:
         data = api.get(kinds.CONFIGMAP, namespace, revisions_name(experiment.name)).get("data") or {}
@@ -109,11 +111,11 @@ def _current(
         data = {}
     found = revision_configmap.read(data)
 
-    def progress(come: int, total: int) -> None:
+    def report(come: int, total: int) -> None:
         if come % 500 == 0 or come == total:
-            line.say(f"reading the store: {come:,} of {total:,} runs")
+            progress.say(f"reading the store: {come:,} of {total:,} runs")
 
-    store.update(experiment.name, progress)
+    store.update(experiment.name, report)
     store.mirror.keep_revisions(experiment.name, found)
     return found
 

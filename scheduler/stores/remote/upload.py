@@ -12,7 +12,7 @@ from scheduler.kube.target import ClusterTarget
 from scheduler.stores.remote.client import ConnectionLost, StoreClient
 from scheduler.stores.remote.connect import connect_to_store
 from scheduler.stores.remote.store import RemoteStore
-from scheduler.stores.upload import Progress, Read, Upload, upload_all
+from scheduler.stores.upload import Read, ReportProgress, Upload, upload_all
 
 AHEAD = 4
 """Pieces that are on their way before the first one's answer is waited for."""
@@ -35,7 +35,7 @@ class RemoteUpload:
             lambda session: session.ask("put-end", path=name, sha256=sha256, size=size, replace=replace), again=False
         )
 
-    def parts(self, name: str, sha256: str, start: int, read: Read, progress: Progress) -> None:
+    def parts(self, name: str, sha256: str, start: int, read: Read, progress: ReportProgress) -> None:
         self._arrived, left = start, TRIES
         while True:
             before = self._arrived
@@ -47,7 +47,7 @@ class RemoteUpload:
                 if not left:
                     raise CronsembleError(f"{error}: put it again, it goes on from there") from error
 
-    def _send(self, session: StoreClient, name: str, sha256: str, read: Read, progress: Progress) -> None:
+    def _send(self, session: StoreClient, name: str, sha256: str, read: Read, progress: ReportProgress) -> None:
         """All from what has arrived on."""
         at, sent = self._arrived, deque[int]()
 

@@ -1,0 +1,205 @@
+"""The progress of runs: a live line for each task on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TextIO
+
+from jobs.contract import PROGRESS, RESULT, Status
+from jobs.store import Run
+from scheduler.console.colours import STATUS_COLOURS
+from scheduler.console.tables import number
+from scheduler.times import format_duration
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_INTERVAL = 0.25
+"""Seconds between two looks at the progress files."""
+
+
+class RunDisplay:
+    """Follows the progress files of running tasks and shows what happens; used as a context manager.
+
+    Its methods are called from several threads.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._tails: dict[str, LogTail] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        raise NotImplementedError
+
+    def stage(self, task: str, stage: str, folder: Path | None = None) -> None:
+        """A task has come to a stage; its progress file is in ``folder``."""
+        with self._lock:
+            if folder is not None and (task not in self._tails or self._tails[task].path != folder / PROGRESS):
+                self._tails[task] = LogTail(folder / PROGRESS)
+
+    def done(self, task: str, run: Run) -> None:
+        """A task's run has ended; what its progress file says last is shown first."""
+        with self._lock:
+            if task in self._tails:
+                self._tails[task].move(run.folder / RESULT / PROGRESS)
+            self._drain(task)
+            self._tails.pop(task, None)
+
+    def event(self, task: str, event: dict[str, Any]) -> None:
+        """A line of a task's progress file: an epoch, or a notice."""
+        self.say(f"{task}: {describe_event(event)}")
+
+    def _follow(self) -> None:
+        while not self._stop.wait(_INTERVAL):
+            with self._lock:
+                for task in list(self._tails):
+                    self._drain(task)
+
+    def _drain(self, task: str) -> None:
+        for event in self._tails[task].read() if task in self._tails else []:
+            self.event(task, event)
+
+
+class PlainDisplay(RunDisplay):
+    """A line for every stage, epoch and end, for pipes and logs."""
+
+    def __init__(self, out: TextIO) -> None:
+        super().__init__()
+        self._out = out
+
+    def say(self, text: str) -> None:
+        with self._lock:
+            print(text, file=self._out, flush=True)
+
+    def stage(self, task: str, stage: str, folder: Path | None = None) -> None:
+        super().stage(task, stage, folder)
+        self.say(f"{task}: {stage}")
+
+    def done(self, task: str, run: Run) -> None:
+        super().done(task, run)
+        self.say(f"{task}: {describe_end(run)}")
+
+
+class LiveDisplay(RunDisplay):
+    """A line for each task, kept up to date: epochs as a bar, loss, accuracy, time elapsed and left, stage."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        from rich import progress
+        from rich.console import Console
+
+        super().__init__()
+        self._console = console or Console()
+        self._rows: dict[str, progress.TaskID] = {}
+        self._progress = progress.Progress(
+            progress.TextColumn("{task.description}", markup=False),
+            progress.BarColumn(bar_width=20),
+            progress.TextColumn("{task.fields[epoch]}"),
+            progress.TimeElapsedColumn(),
+            progress.TextColumn("{task.fields[left]}"),
+            # With markup, for the colour of the end.
+            progress.TextColumn("{task.fields[stage]}"),
+            console=self._console,
+        )
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return super().__enter__()
+
+    def __exit__(self, *_: object) -> None:
+        super().__exit__()
+        self._progress.stop()
+
+    def say(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False)
+
+    def stage(self, task: str, stage: str, folder: Path | None = None) -> None:
+        super().stage(task, stage, folder)
+        self._update(task, stage=self._escape(stage))
+
+    def event(self, task: str, event: dict[str, Any]) -> None:
+        if event["event"] != "epoch":
+            super().event(task, event)
+            return
+        epoch, epochs = event["epoch"], event["epochs"]
+        text = f"epoch {epoch}/{epochs}, loss {number(event.get('val_loss'))}, accuracy {number(event.get('val_accuracy'))}"
+        left = f"{format_duration((epochs - epoch) * event['seconds'])} left"
+        # One more than the epochs: rich stops the clock of what is complete, and the run has not ended yet.
+        self._update(task, total=epochs + 1, completed=epoch, epoch=text, left=left)
+
+    def done(self, task: str, run: Run) -> None:
+        super().done(task, run)
+        colour = STATUS_COLOURS.get(run.status)
+        text = self._escape(describe_end(run))
+        self._update(task, total=1, completed=1, left="", stage=f"[{colour}]{text}[/]" if colour else text)
+
+    def _update(self, task: str, **values: Any) -> None:
+        with self._lock:
+            if task not in self._rows:
+                self._rows[task] = self._progress.add_task(task, total=None, epoch="", left="", stage="")
+            self._progress.update(self._rows[task], **values)
+
+    @staticmethod
+    def _escape(text: str) -> str:
+        from rich.markup import escape
+
+        return escape(text)
+
+
+class LogTail:
+    """Reads the lines that a file of JSON lines has grown by since the last look."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._offset = path, 0
+
+    def move(self, path: Path) -> None:
+        """Go on in the file at ``path``, unless it is still where it was."""
+        if not self.path.exists():
+            self.path = path
+
+    def read(self) -> list[dict[str, Any]]:
+        """The new whole lines; none where the file cannot be read."""
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(self._offset)
+                whole = file.read().rpartition(b"\n")[0]
+        except OSError:
+            return []
+        self._offset += len(whole) + 1 if whole else 0
+        return [json.loads(line) for line in whole.splitlines() if line]
+
+
+def describe_event(event: dict[str, Any]) -> str:
+    """A line of a progress file for people."""
+    if event["event"] == "notice":
+        return str(event["text"])
+    text = f"epoch {event.get('epoch')}/{event.get('epochs')}, loss {number(event.get('val_loss'))}"
+    return f"{text}, accuracy {number(event.get('val_accuracy'))}, {number(event.get('seconds'), 1)} s"
+
+
+def describe_end(run: Run) -> str:
+    """How a run has ended, for people."""
+    if run.status != Status.SUCCEEDED:
+        return f"{run.status}: {run.reason}"
+    accuracy = run.record.get("accuracy")
+    return "succeeded" + ("" if accuracy is None else f", accuracy {accuracy:.4f}")
+
+
+def run_display(on_stderr: bool = False) -> RunDisplay:
+    """A live display on a terminal, else lines; ``on_stderr`` keeps stdout free for what a program reads."""
+    if on_stderr:
+        return PlainDisplay(sys.stderr)
+    return LiveDisplay() if sys.stdout.isatty() else PlainDisplay(sys.stdout)
