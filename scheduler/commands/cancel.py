@@ -24,17 +24,17 @@ def cancel(
 ) -> None:
     """End running runs. Example: cronsemble cancel digits-train-theano-29924640"""
     from scheduler.kube.target import ClusterTarget
-    from scheduler.stores.location import is_local
-    from scheduler.stores.open import open_store
+    from scheduler.stores.location import locate
+    from scheduler.stores.workspace import open_workspace
 
-    with open_store(file, store, experiment, ClusterTarget(kubeconfig, context, namespace)) as place:
-        if on_cluster or (store is None and not is_local(file)):
+    location = locate(file, store, experiment, ClusterTarget(kubeconfig, context, namespace))
+    with open_workspace(location) as workspace:
+        if on_cluster or location.is_remote:
             from scheduler.engines.cancel_jobs import cancel_cluster_runs
-            from scheduler.kube.target import ClusterTarget
 
-            code = cancel_cluster_runs(place, target, ClusterTarget(kubeconfig, context, namespace))
+            code = cancel_cluster_runs(workspace, target)
         else:
             from scheduler.engines.cancel import cancel_local_runs
 
-            code = cancel_local_runs(place, target)
+            code = cancel_local_runs(workspace, target)
     raise typer.Exit(code)

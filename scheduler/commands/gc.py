@@ -24,7 +24,8 @@ from scheduler.console.prompts import confirm
 from scheduler.errors import CronsembleError
 from scheduler.identity import current_user
 from scheduler.stores import gc as retention
-from scheduler.stores.location import StoreLocation
+from scheduler.stores.location import locate
+from scheduler.stores.workspace import Workspace, open_workspace
 from scheduler.times import format_bytes, format_time, parse_duration
 
 SHOWN = 20
@@ -32,7 +33,7 @@ SHOWN = 20
 
 
 def remove_old(
-    place: StoreLocation, what: Sequence[str], older_than: str, keep: int, dry_run: bool, yes: bool, as_json: bool
+    workspace: Workspace, what: Sequence[str], older_than: str, keep: int, dry_run: bool, yes: bool, as_json: bool
 ) -> int:
     """Remove what the rule says, once it is agreed to; 0, or 1 if something could not be removed."""
     for kind in what:
@@ -44,16 +45,16 @@ def remove_old(
     except ValueError as error:
         raise CronsembleError(f"--older-than {older_than}: {error}") from error
     rule = retention.RetentionRule(tuple(what) or retention.DEFAULT, age, keep)
-    found = retention.plan_removal(place.store, place.name, rule, time.time())
+    found = retention.plan_removal(workspace.store, workspace.name, rule, time.time())
     if as_json:
         print(json.dumps(_told(found), indent=1))
     else:
-        _print(found, place)
+        _print(found, workspace)
     if dry_run or not found.items:
         return 0
     confirm(f"This removes {len(found.items)} files and folders, {format_bytes(found.size)}.", yes)
     now = format_time(time.time(), milliseconds=True)
-    failed = list(retention.execute(place.store, found, now, current_user()))
+    failed = list(retention.execute(workspace.store, found, now, current_user()))
     for item, problem in failed:
         print(f"{item.path}: {problem.strerror or problem}", file=sys.stderr)
     gone = [item for item in found.items if item.path not in {bad.path for bad, _ in failed}]
@@ -76,9 +77,9 @@ def _told(found: retention.RemovalPlan) -> dict[str, object]:
     return {"items": items, "size": found.size, "consequences": found.consequences}
 
 
-def _print(found: retention.RemovalPlan, place: StoreLocation) -> None:
+def _print(found: retention.RemovalPlan, workspace: Workspace) -> None:
     if not found.items:
-        print(f"nothing to remove of {place.name} in {place.store.root}")
+        print(f"nothing to remove of {workspace.name} in {workspace.store.root}")
     for kind, number, size in found.counts():
         print(f"{kind}: {number}, {format_bytes(size)}: {retention.WHAT[kind]}")
         some = [item for item in found.items if item.kind == kind]
@@ -104,6 +105,6 @@ def gc(
     as_json: AsJson = False,
 ) -> None:
     """Remove old models and leftovers; archive and records stay. Example: cronsemble gc --older-than 90d --dry-run"""
-    from scheduler.stores.location import locate
-
-    raise typer.Exit(remove_old(locate(file, store, experiment), what or [], older_than, keep, dry_run, yes, as_json))
+    with open_workspace(locate(file, store, experiment), through_cluster=False) as workspace:
+        code = remove_old(workspace, what or [], older_than, keep, dry_run, yes, as_json)
+    raise typer.Exit(code)

@@ -23,19 +23,21 @@ from scheduler.commands.options import (
     StoreFolder,
 )
 from scheduler.errors import CronsembleError
+from scheduler.kube.target import ClusterTarget
 from scheduler.rerun import selection
-from scheduler.stores.location import StoreLocation
+from scheduler.stores.location import locate
+from scheduler.stores.workspace import Workspace, open_workspace
 
 LATEST = "latest"
 
 
-def get_predictions(place: StoreLocation, what: str, folder: Path, members: bool) -> None:
+def get_predictions(workspace: Workspace, what: str, folder: Path, members: bool) -> None:
     """Copy the CSV of each ensemble run that ``what`` names; with ``members`` each member's too. Raises CronsembleError."""
-    runs = _chosen(place.store, place.name, what)
+    runs = _chosen(workspace.store, workspace.name, what)
     copied = []
     for run in runs:
-        place.store.download(run.id, f"{c.RESULT}/{c.CSV}", *([f"{c.RESULT}/{c.MEMBERS}/*.csv"] if members else []))
-        result, target = run.folder / c.RESULT, folder / place.store.archive_path(run.id, run.record).name
+        workspace.store.download(run.id, f"{c.RESULT}/{c.CSV}", *([f"{c.RESULT}/{c.MEMBERS}/*.csv"] if members else []))
+        result, target = run.folder / c.RESULT, folder / workspace.store.archive_path(run.id, run.record).name
         copied.append((result / c.CSV, target))
         if members:
             found = sorted((result / c.MEMBERS).glob("*.csv"))
@@ -48,7 +50,9 @@ def get_predictions(place: StoreLocation, what: str, folder: Path, members: bool
             if not is_new and target.read_bytes() != data:
                 raise CronsembleError(f"{target}: another file is there: move it, or name another folder with --to")
         except FileNotFoundError as error:
-            raise CronsembleError(f"{place.store.display_path(source)}: it is not in the store: see `cronsemble fsck`") from error
+            raise CronsembleError(
+                f"{workspace.store.display_path(source)}: it is not in the store: see `cronsemble fsck`"
+            ) from error
         print(f"{target}{'' if is_new else ' (there already)'}")
 
 
@@ -85,8 +89,5 @@ def get(
     experiment: ExperimentName = None,
 ) -> None:
     """Copy archived predictions out of the store. Example: cronsemble get 2026-11-20 --to morning/"""
-    from scheduler.kube.target import ClusterTarget
-    from scheduler.stores.open import open_store
-
-    with open_store(file, store, experiment, ClusterTarget(kubeconfig, context, namespace, offline)) as place:
-        get_predictions(place, what, to, members)
+    with open_workspace(locate(file, store, experiment, ClusterTarget(kubeconfig, context, namespace, offline))) as workspace:
+        get_predictions(workspace, what, to, members)

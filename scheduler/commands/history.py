@@ -10,17 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
-from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import typer
 
+from cronjobs.experiment import Experiment
 from cronjobs.objects.config_maps import revisions_name
 from cronjobs.revisions import revisions
 from scheduler.commands.options import DEFAULT_FILE, AsJson, Context, ExperimentName, File, Kubeconfig, Offline, StoreFolder
-from scheduler.config import load
-from scheduler.config.namespace import in_namespace
 from scheduler.console import tables
 from scheduler.console.colours import STATUS_COLOURS
 from scheduler.errors import CronsembleError
@@ -33,7 +31,8 @@ from scheduler.kube.client import KubeClient
 from scheduler.kube.errors import NotFound
 from scheduler.kube.target import ClusterTarget
 from scheduler.observe.open_history import history_of, run_named
-from scheduler.stores.location import StoreLocation
+from scheduler.stores.location import locate
+from scheduler.stores.workspace import Workspace, open_workspace
 from scheduler.sync import describe
 from scheduler.times import is_time, parse_period
 
@@ -78,7 +77,7 @@ def parse_query(
 
 
 def print_history(
-    place: StoreLocation,
+    workspace: Workspace,
     since: str | None,
     until: str | None,
     tasks: Sequence[str],
@@ -86,7 +85,7 @@ def print_history(
     shown: OutputFormat,
     limit: int,
 ) -> None:
-    history, timezone = history_of(place)
+    history, timezone = history_of(workspace)
     wish = parse_query(history, timezone, since, until, tasks, statuses)
     if shown.calendar:
         days = calendar_view.days(history, wish, timezone)
@@ -143,9 +142,9 @@ def _cells(row: Row) -> list[str]:
     ]
 
 
-def print_slot(place: StoreLocation, slot: str, tasks: Sequence[str], as_json: bool) -> None:
+def print_slot(workspace: Workspace, slot: str, tasks: Sequence[str], as_json: bool) -> None:
     """The whole story of a slot, of each task that has it, or of the slot of one run."""
-    history, timezone = history_of(place)
+    history, timezone = history_of(workspace)
     if is_time(slot):
         low, high = parse_period(slot, timezone, history.now, "SLOT")
         wish = parse_query(history, timezone, None, None, tasks, ())
@@ -170,9 +169,9 @@ def print_slot(place: StoreLocation, slot: str, tasks: Sequence[str], as_json: b
             print(tables.clean(line))
 
 
-def print_revisions(place: StoreLocation, as_json: bool) -> None:
+def print_revisions(workspace: Workspace, as_json: bool) -> None:
     """Every revision with what it changed, newest first."""
-    history, _ = history_of(place)
+    history, _ = history_of(workspace)
     told = [slot_report.revision(history, held) for held in reversed(history.revisions())]
     if as_json:
         print(json.dumps(told, indent=1))
@@ -185,8 +184,7 @@ def print_revisions(place: StoreLocation, as_json: bool) -> None:
             print(f"  {tables.clean(line)}")
 
 
-def print_cluster_revisions(file: Path, target: ClusterTarget, as_json: bool) -> int:
-    experiment = in_namespace(load(file), target.namespace)
+def print_cluster_revisions(experiment: Experiment, target: ClusterTarget, as_json: bool) -> int:
     namespace = experiment.cluster["namespace"]
     with KubeClient(target.access()) as api, permissions.explain_denials(api, [namespace], reading=True):
         try:
@@ -250,18 +248,13 @@ def history(
     experiment: ExperimentName = None,
 ) -> None:
     """Print what became of every slot, newest first, and why. Example: cronsemble history --since 7d --status missed"""
-    from scheduler.kube.target import ClusterTarget
-    from scheduler.stores.location import is_local
-    from scheduler.stores.open import open_store
-
-    if revisions and (on_cluster or (store is None and not offline and not is_local(file))):
-        from scheduler.kube.target import ClusterTarget
-
-        raise typer.Exit(print_cluster_revisions(file, ClusterTarget(kubeconfig, context, namespace), as_json))
-    with open_store(file, store, experiment, ClusterTarget(kubeconfig, context, namespace, offline)) as place:
+    location = locate(file, store, experiment, ClusterTarget(kubeconfig, context, namespace, offline))
+    if revisions and (on_cluster or (location.is_remote and not offline)):
+        raise typer.Exit(print_cluster_revisions(location.require_experiment(), location.target, as_json))
+    with open_workspace(location) as workspace:
         if revisions:
-            print_revisions(place, as_json)
+            print_revisions(workspace, as_json)
         elif slot is not None:
-            print_slot(place, slot, task or [], as_json)
+            print_slot(workspace, slot, task or [], as_json)
         else:
-            print_history(place, since, until, task or [], status or [], OutputFormat(as_json, as_csv, calendar), limit)
+            print_history(workspace, since, until, task or [], status or [], OutputFormat(as_json, as_csv, calendar), limit)

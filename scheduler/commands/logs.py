@@ -29,20 +29,20 @@ def logs(
     """Print the log of a run, or follow it. Example: cronsemble logs digits-train-theano-29924640 --follow"""
     from scheduler.kube.target import ClusterTarget
     from scheduler.observe.stored_logs import print_logs
-    from scheduler.stores.location import is_local
-    from scheduler.stores.open import open_store
+    from scheduler.stores.location import locate
+    from scheduler.stores.workspace import open_workspace
 
     names, files, follows = _logs_arguments(run or [], follow)
     path = file or (files[0] if files else DEFAULT_FILE)
-    with open_store(path, store, experiment, ClusterTarget(kubeconfig, context, namespace, offline)) as place:
+    location = locate(path, store, experiment, ClusterTarget(kubeconfig, context, namespace, offline))
+    with open_workspace(location) as workspace:
         name = names[0] if names else None
-        if follows and not offline and (on_cluster or (store is None and not is_local(path))):
-            from scheduler.kube.target import ClusterTarget
+        if follows and not offline and (on_cluster or location.is_remote):
             from scheduler.observe.pod_logs import follow as follow_pods
 
-            code = follow_pods(place, name, ClusterTarget(kubeconfig, context, namespace))
+            code = follow_pods(workspace, name)
         else:
-            code = print_logs(place, name, follows)
+            code = print_logs(workspace, name, follows)
     raise typer.Exit(code)
 
 

@@ -7,7 +7,6 @@ import sys
 import tempfile
 
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,55 +14,60 @@ import typer
 
 from jobs.contract import Status
 from jobs.store import Run
-from scheduler.commands.engine_choice import ClusterRun, OnCluster, WaitOrDetach, cluster_run, open_engine
-from scheduler.commands.options import DEFAULT_FILE, AsJson, Context, ExperimentName, File, Kubeconfig, Namespace, StoreFolder
+from scheduler.commands.engine_choice import RunOptions, check_cluster_options, open_engine
+from scheduler.commands.options import (
+    DEFAULT_FILE,
+    AsJson,
+    Context,
+    ExperimentName,
+    File,
+    Jobs,
+    Kubeconfig,
+    Namespace,
+    OnCluster,
+    StoreFolder,
+    WaitOrDetach,
+)
 from scheduler.console.run_display import run_display
 from scheduler.errors import CronsembleError
+from scheduler.exit_status import ExitStatus
+from scheduler.kube.target import ClusterTarget
 from scheduler.rerun import compare, execute, selection
 from scheduler.rerun import plan as repeats
 from scheduler.rerun.verdict import CHANGED, describe
 from scheduler.stores import find_run
-from scheduler.stores.location import StoreLocation
+from scheduler.stores.location import locate
+from scheduler.stores.workspace import Workspace, open_workspace
 
 
 def rerun_runs(
+    workspace: Workspace,
     what: str,
-    place: StoreLocation,
     *,
     task: str | None,
     reuse: bool,
     current: bool,
     dry_run: bool,
     tolerance: float,
-    jobs: int | None,
     as_json: bool,
-    judge: bool = False,
-    cluster: ClusterRun | None = None,
-) -> int:
-    """Repeat the runs that ``what`` names, or with ``judge`` only judge that repeat.
-
-    0, 1 if something is missing or failed, 2 if something changed, 130.
-    """
-    if judge:
-        return _judge(place, what, tolerance, as_json)
-    found = selection.originals(place.store, place.name, what, task)
-    if place.config_problem and not current:
-        print(f"{place.config_problem}\ngoing on from what {place.store.root} kept", file=sys.stderr)
-    if current and place.experiment is None:
-        raise CronsembleError(
-            f"--with-current-config needs a configuration without errors: {place.config_problem or 'give -f FILE'}"
-        )
+    options: RunOptions,
+) -> ExitStatus:
+    """Repeat the runs that ``what`` names; an error if something is missing or failed, CHANGES if a result changed."""
+    originals = selection.originals(workspace.store, workspace.name, what, task)
+    if workspace.config_problem and not current:
+        print(f"{workspace.config_problem}\ngoing on from what {workspace.store.root} kept", file=sys.stderr)
+    experiment = workspace.require_experiment("--with-current-config") if current else None
     with (
-        run_display(on_stderr=as_json) as watcher,
-        open_engine(place.store, place.experiment, watcher, jobs, cluster) as engine,
+        run_display(on_stderr=as_json) as display,
+        open_engine(workspace, display, options) as engine,
     ):
-        plan = None if current else repeats.plan(place.store, found, reuse, engine.problems)
+        plan = None if experiment else repeats.plan(workspace.store, originals, reuse, engine.problems)
         if plan is not None:
             for each in plan.repeats:
                 for note in each.notes:
                     print(f"{each.original.id}: {note}", file=sys.stderr)
         if dry_run:
-            return _print_plan(found, plan, as_json)
+            return _print_plan(originals, plan, as_json)
         if plan is not None and plan.missing:
             raise CronsembleError(
                 "\n".join([*plan.missing, "nothing was started: `cronsemble rerun --dry-run` shows the whole plan"])
@@ -72,27 +76,34 @@ def rerun_runs(
             if plan is not None:
                 work = execute.exact_work(engine, plan, Path(empty))
             else:
-                assert place.experiment is not None
-                work = execute.current_work(place.experiment, found, engine, reuse)
+                assert experiment is not None
+                work = execute.current_work(experiment, originals, engine, reuse)
             outcomes = execute.execute(engine, work, tolerance)
     told = [each.as_json() for each in outcomes]
     if as_json:
-        print(json.dumps({"experiment": place.name, "runs": told}, indent=1))
+        print(json.dumps({"experiment": workspace.name, "runs": told}, indent=1))
     else:
         _print_verdicts(told)
     if engine.stopped:
         print("interrupted; the same command starts again" if not engine.outlives else "interrupted", file=sys.stderr)
-        return 130
-    flat = [inner for each in told for inner in (each, *each.get("members", {}).values())]
-    good = ("succeeded", "running") if cluster is not None and not cluster.wait else ("succeeded",)
-    if any(each["status"] not in good for each in flat if each["run"]):
-        return 1
-    return 2 if any(each["verdict"] == CHANGED for each in flat) else 0
+        return ExitStatus.INTERRUPTED
+    if any(not options.is_success(each["status"]) for each in _flat(told) if each["run"]):
+        return ExitStatus.ERROR
+    return _changes(told)
 
 
-def _judge(place: StoreLocation, what: str, tolerance: float, as_json: bool) -> int:
+def _flat(told: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The outcomes, and those of their members."""
+    return [inner for each in told for inner in (each, *each.get("members", {}).values())]
+
+
+def _changes(told: list[dict[str, Any]]) -> ExitStatus:
+    return ExitStatus.CHANGES if any(each["verdict"] == CHANGED for each in _flat(told)) else ExitStatus.DONE
+
+
+def judge_repeat(workspace: Workspace, what: str, tolerance: float, as_json: bool) -> ExitStatus:
     """The verdict on a repeat that was left at work; it is kept beside it."""
-    run = find_run.find_run(place.store, place.name, what)
+    run = find_run.find_run(workspace.store, workspace.name, what)
     original = compare.repeated_run(run)
     if original is None:
         why = (
@@ -103,16 +114,16 @@ def _judge(place: StoreLocation, what: str, tolerance: float, as_json: bool) -> 
             else "it repeats no run"
         )
         raise CronsembleError(f"{run.id}: {why}: there is nothing to compare")
-    (outcome,) = compare.compare_repeats(place.store, [run], tolerance)
+    (outcome,) = compare.compare_repeats(workspace.store, [run], tolerance)
     for each in (*outcome.members.values(), outcome):
         if each.run is not None and each.run.id != each.original:
-            compare.store_verdict(place.store, each, tolerance, lambda text: print(text, file=sys.stderr))
+            compare.store_verdict(workspace.store, each, tolerance, lambda text: print(text, file=sys.stderr))
     told = [outcome.as_json()]
     if as_json:
-        print(json.dumps({"experiment": place.name, "runs": told}, indent=1))
+        print(json.dumps({"experiment": workspace.name, "runs": told}, indent=1))
     else:
         _print_verdicts(told)
-    return 2 if any(each["verdict"] == CHANGED for each in (told[0], *told[0].get("members", {}).values())) else 0
+    return _changes(told)
 
 
 def _print_verdicts(told: list[dict[str, Any]]) -> None:
@@ -129,11 +140,11 @@ def _runs_text(told: dict[str, Any]) -> str:
     return f"{run}, taken again: " if run == original else f"{run} repeats {original}: "
 
 
-def _print_plan(found: list[Run], plan: repeats.RerunPlan | None, as_json: bool) -> int:
-    """What would run, and what of it is missing; 1 if anything is."""
+def _print_plan(originals: list[Run], plan: repeats.RerunPlan | None, as_json: bool) -> ExitStatus:
+    """What would run, and what of it is missing; an error if anything is."""
     rows: list[dict[str, Any]]
     if plan is None:
-        rows = [{"repeats": str(run.id), "task": run.id.task, "in": "today's configuration", "missing": []} for run in found]
+        rows = [{"repeats": str(run.id), "task": run.id.task, "in": "today's configuration", "missing": []} for run in originals]
     else:
         rows = [
             {
@@ -149,7 +160,7 @@ def _print_plan(found: list[Run], plan: repeats.RerunPlan | None, as_json: bool)
     missing = sum(len(row["missing"]) for row in rows)
     if as_json:
         print(json.dumps({"runs": rows, "missing": missing}, indent=1))
-        return 1 if missing else 0
+        return ExitStatus.ERROR if missing else ExitStatus.DONE
     for row in rows:
         print(f"{row['repeats']} again, in {row['in'] or 'what is not known'}")
         for problem in row["missing"]:
@@ -158,7 +169,7 @@ def _print_plan(found: list[Run], plan: repeats.RerunPlan | None, as_json: bool)
             model = "its archived model" if plan is not None and plan.reuse else "the model trained again"
             print(f"  {name}: {taken if ' ' in taken else f'{model} of {taken}'}")
     print(f"runs: {len(rows)}; missing: {missing or 'nothing'}")
-    return 1 if missing else 0
+    return ExitStatus.ERROR if missing else ExitStatus.DONE
 
 
 def rerun(
@@ -174,7 +185,7 @@ def rerun(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run and what is missing.")] = False,
     verdict: Annotated[bool, typer.Option("--verdict", help="Make nothing: judge this repeat, which was left at work.")] = False,
     tolerance: Annotated[float, typer.Option(min=0.0, help="The largest difference that is still equal.")] = 1e-6,
-    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="CPUs to use; all by default.")] = None,
+    jobs: Jobs = None,
     store: StoreFolder = None,
     experiment: ExperimentName = None,
     as_json: AsJson = False,
@@ -185,24 +196,21 @@ def rerun(
     kubeconfig: Kubeconfig = None,
 ) -> None:
     """Repeat a dated run exactly, and compare the results. Example: cronsemble rerun 2026-11-20"""
-    from scheduler.kube.target import ClusterTarget
-    from scheduler.stores.location import locate
-    from scheduler.stores.open import open_store
-
-    cluster = cluster_run(on_cluster or verdict, wait, file, store, kubeconfig, context, namespace)
-    elsewhere = open_store(file, store, experiment, ClusterTarget(kubeconfig, context, namespace)) if cluster else None
-    with elsewhere or nullcontext(locate(file, store, experiment)) as place:
+    target = ClusterTarget(kubeconfig, context, namespace)
+    if not on_cluster and not verdict:
+        check_cluster_options(wait, target)
+    with open_workspace(locate(file, store, experiment, target), through_cluster=on_cluster or verdict) as workspace:
+        if verdict:
+            raise typer.Exit(judge_repeat(workspace, what, tolerance, as_json))
         code = rerun_runs(
+            workspace,
             what,
-            place,
             task=task,
             reuse=reuse_models,
             current=with_current_config,
             dry_run=dry_run,
             tolerance=tolerance,
-            jobs=jobs,
             as_json=as_json,
-            judge=verdict,
-            cluster=cluster,
+            options=RunOptions(on_cluster, wait, jobs),
         )
     raise typer.Exit(code)

@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -16,58 +15,57 @@ from cronjobs.experiment import Experiment, Member
 from jobs import contract as c
 from jobs.contract import Status
 from jobs.store import Run, Store
-from scheduler.commands.engine_choice import OnCluster, WaitOrDetach, cluster_run
+from scheduler.commands.engine_choice import RunOptions, check_cluster_options, open_engine
 from scheduler.commands.options import (
     DEFAULT_FILE,
     Context,
     File,
+    Jobs,
     Kubeconfig,
     Namespace,
+    OnCluster,
     StoreFolder,
+    WaitOrDetach,
 )
-from scheduler.config import load
 from scheduler.console.run_display import run_display
 from scheduler.errors import CronsembleError, RuntimeUnavailable
-
-if TYPE_CHECKING:
-    from scheduler.commands.engine_choice import ClusterRun
+from scheduler.exit_status import ExitStatus
+from scheduler.kube.target import ClusterTarget
+from scheduler.stores.location import StoreLocation, locate
+from scheduler.stores.workspace import open_workspace
 
 
 def run_now(
-    file: Path,
+    location: StoreLocation,
     names: list[str],
     ensemble: bool | None,
-    jobs: int | None,
     publish: bool,
     skip_unavailable: bool,
-    folder: Path | None = None,
-    cluster: ClusterRun | None = None,
-) -> int:
-    """Run members and ensemble; 0 if all succeeded or were left at work as asked, 1 if any did not, 130 if interrupted."""
-    from scheduler.commands.engine_choice import open_engine, open_for_runs
+    options: RunOptions,
+) -> ExitStatus:
+    """Run members and ensemble; an error if any did not succeed and was not left running as asked."""
     from scheduler.engines.manual_run import run_members
 
-    experiment = load(file)
+    experiment = location.require_experiment()
     for name in names:
         if name not in experiment.members:
             raise CronsembleError(f"--member {name}: not a member; there are {', '.join(experiment.members)}")
     members = [member for name, member in experiment.members.items() if not names or name in names]
     with_ensemble = (not names) if ensemble is None else ensemble
     with (
-        open_for_runs(file, folder, None, cluster) as place,
-        run_display() as watcher,
-        open_engine(place.store, experiment, watcher, jobs, cluster) as engine,
+        open_workspace(location, through_cluster=options.on_cluster, may_be_new=True) as workspace,
+        run_display() as display,
+        open_engine(workspace, display, options) as engine,
     ):
         if skip_unavailable:
-            members = _available(experiment, members, watcher.say)
+            members = _available(experiment, members, display.say)
         also = with_ensemble and experiment.ensemble is not None
         runs = run_members(engine, experiment, members, also, publish, datetime.now(UTC))
     if engine.stopped:
         print("interrupted; the same command starts again" if not engine.outlives else "interrupted", file=sys.stderr)
-        return 130
-    _print_outcome(place.store, runs)
-    good = ("succeeded", "running") if cluster is not None and not cluster.wait else ("succeeded",)
-    return 0 if all(run.status in good for run in runs) else 1
+        return ExitStatus.INTERRUPTED
+    _print_outcome(workspace.store, runs)
+    return ExitStatus.DONE if all(options.is_success(run.status) for run in runs) else ExitStatus.ERROR
 
 
 def _available(experiment: Experiment, members: list[Member], say: Callable[[str], None]) -> list[Member]:
@@ -98,7 +96,7 @@ def run(
     file: File = DEFAULT_FILE,
     member: Annotated[list[str] | None, typer.Option(help="Train this member only (repeat for more).")] = None,
     ensemble: Annotated[bool | None, typer.Option(help="Run the ensemble after; the default unless --member is given.")] = None,
-    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="CPUs to use; all by default.")] = None,
+    jobs: Jobs = None,
     publish: Annotated[bool, typer.Option(help="Let scheduled ensembles use these models too.")] = False,
     skip_unavailable: Annotated[
         bool, typer.Option(help="Leave out members whose runtime cannot be had here, and say so.")
@@ -112,5 +110,9 @@ def run(
 ) -> None:
     """Run the experiment now, on this machine or on the cluster. Example: cronsemble run --jobs 2"""
 
-    cluster = cluster_run(on_cluster, wait, file, store, kubeconfig, context, namespace)
-    raise typer.Exit(run_now(file, member or [], ensemble, jobs, publish, skip_unavailable, store, cluster))
+    target = ClusterTarget(kubeconfig, context, namespace)
+    if not on_cluster:
+        check_cluster_options(wait, target)
+    location = locate(file, store, None, target)
+    options = RunOptions(on_cluster, wait, jobs)
+    raise typer.Exit(run_now(location, member or [], ensemble, publish, skip_unavailable, options))

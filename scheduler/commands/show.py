@@ -29,14 +29,16 @@ from scheduler.commands.options import (
 from scheduler.console import tables
 from scheduler.history import slot_report
 from scheduler.history.query import History, HistoryQuery
+from scheduler.kube.target import ClusterTarget
 from scheduler.observe.open_history import history_of, run_named
 from scheduler.rerun.verdict import describe
 from scheduler.stores import find_run
-from scheduler.stores.location import StoreLocation
+from scheduler.stores.location import locate
+from scheduler.stores.workspace import Workspace, open_workspace
 
 
-def print_run(place: StoreLocation, name: str, as_json: bool) -> None:
-    history, _ = history_of(place)
+def print_run(workspace: Workspace, name: str, as_json: bool) -> None:
+    history, _ = history_of(workspace)
     run = history.store.read(run_named(history, name))
     rows = history.rows(HistoryQuery(run.id.minute, run.id.minute, (run.id.task,)))
     row = msgspec.to_builtins(next(each for each in rows if each.run == str(run.id)))
@@ -69,11 +71,11 @@ def print_run(place: StoreLocation, name: str, as_json: bool) -> None:
     _print_verdict(run)
     for removal in run.removed.get("files", []):
         print(f"{'removed':<12}{removal['path']} by gc at {run.removed.get('time')}")
-    place.store.download(run.id, f"{c.RESULT}/{c.EPOCHS}")
+    workspace.store.download(run.id, f"{c.RESULT}/{c.EPOCHS}")
     _print_epochs(run)
     for folder in find_run.file_folders(run):
-        for path in place.store.list_files(run.id, folder):
-            print(f"{'file':<12}{place.store.display_path(path)}")
+        for path in workspace.store.list_files(run.id, folder):
+            print(f"{'file':<12}{workspace.store.display_path(path)}")
 
 
 def _seen(history: History, run: RunId) -> Any:
@@ -117,8 +119,5 @@ def show(
     experiment: ExperimentName = None,
 ) -> None:
     """Show one run: record, epochs, members, files. Example: cronsemble show digits-ensemble-29924640"""
-    from scheduler.kube.target import ClusterTarget
-    from scheduler.stores.open import open_store
-
-    with open_store(file, store, experiment, ClusterTarget(kubeconfig, context, namespace, offline)) as place:
-        print_run(place, run, as_json)
+    with open_workspace(locate(file, store, experiment, ClusterTarget(kubeconfig, context, namespace, offline))) as workspace:
+        print_run(workspace, run, as_json)

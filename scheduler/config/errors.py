@@ -23,9 +23,10 @@ class Problem:
 
 
 class ConfigErrors(Exception):
-    """Every problem, by file and in the order of its lines."""
+    """Every problem, by file and in the order of its lines; ``text`` is what one file holds, empty if it cannot be read."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
+        self.text = ""
         found = list(problems)
         files = {file: n for n, file in enumerate(dict.fromkeys(each.file for each in found))}
         self.problems = sorted(found, key=lambda each: (files[each.file], each.line, each.column, each.key))

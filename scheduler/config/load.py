@@ -22,6 +22,14 @@ def load(path: Path) -> Experiment:
         hint = ": `cronsemble init` writes a starter" if isinstance(error, FileNotFoundError) else ""
         problem = Problem(str(path), 0, 0, "", f"cannot be read: {error.strerror}{hint}")
         raise ConfigErrors([problem]) from error
+    try:
+        return _load(path, data)
+    except ConfigErrors as errors:
+        errors.text = data.decode(errors="replace")
+        raise
+
+
+def _load(path: Path, data: bytes) -> Experiment:
     document = parse(str(path), data)
     folder = path.resolve().parent
     from scheduler.config.checks import validate

@@ -15,7 +15,7 @@ from scheduler.engines import processes
 from scheduler.errors import CronsembleError
 from scheduler.identity import current_user
 from scheduler.stores import find_run
-from scheduler.stores.location import StoreLocation
+from scheduler.stores.workspace import Workspace
 
 
 def cancellation(kind: str | None = None) -> dict[str, Any]:
@@ -25,10 +25,10 @@ def cancellation(kind: str | None = None) -> dict[str, Any]:
     return {**told, "kind": kind} if kind else told
 
 
-def cancel_local_runs(place: StoreLocation, targets: Sequence[str]) -> int:
+def cancel_local_runs(workspace: Workspace, targets: Sequence[str]) -> int:
     """End runs that a process of this machine makes; 1 if any could not be ended."""
-    store, code = place.store, 0
-    for run in _wanted(store, place.name, targets):
+    store, code = workspace.store, 0
+    for run in _wanted(store, workspace.name, targets):
         problem = _cancel(store, run)
         if problem:
             print(f"{run.id}: {problem}", file=sys.stderr)

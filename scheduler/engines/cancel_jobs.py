@@ -14,25 +14,22 @@ from scheduler.errors import CronsembleError
 from scheduler.kube import objects, permissions
 from scheduler.kube.client import KubeClient
 from scheduler.kube.objects import Object
-from scheduler.kube.target import ClusterTarget
 from scheduler.observe.job_watcher import LOOK
 from scheduler.stores import find_run
-from scheduler.stores.location import StoreLocation
+from scheduler.stores.workspace import Workspace
 
 PATIENCE = 90.0
 """Seconds within which a Job's pods are gone: each has 30 to stop in."""
 
 
-def cancel_cluster_runs(place: StoreLocation, targets: Sequence[str], target: ClusterTarget) -> int:
+def cancel_cluster_runs(workspace: Workspace, targets: Sequence[str]) -> int:
     """End runs at work on a cluster; 1 if any has not ended in time or could not be written down."""
-    experiment = place.experiment
-    if experiment is None:
-        raise CronsembleError("--cluster needs a configuration without errors: give -f FILE")
-    namespace = target.namespace or str(experiment.cluster["namespace"])
-    with KubeClient(target.access()) as api, permissions.explain_denials(api, [namespace], needed=permissions.CANCEL):
+    experiment = workspace.require_experiment("--cluster")
+    namespace = str(experiment.cluster["namespace"])
+    with KubeClient(workspace.target.access()) as api, permissions.explain_denials(api, [namespace], needed=permissions.CANCEL):
         jobs = objects.jobs(api, namespace, selector=f"{labels.INSTANCE}={experiment.name}")
         code = 0
-        chosen = [job for wanted in targets for job in _chosen(place, jobs, wanted)]
+        chosen = [job for wanted in targets for job in _chosen(workspace, jobs, wanted)]
         asked = []
         for job in {each["metadata"]["name"]: each for each in chosen}.values():
             name = str(job["metadata"]["name"])
@@ -42,7 +39,7 @@ def cancel_cluster_runs(place: StoreLocation, targets: Sequence[str], target: Cl
             if run is None:
                 continue
             try:
-                place.store.cancel(run, cancellation(job["metadata"]["labels"].get(labels.KIND, "scheduled")))
+                workspace.store.cancel(run, cancellation(job["metadata"]["labels"].get(labels.KIND, "scheduled")))
             except OSError as error:
                 print(f"{name}: that it was cancelled could not be kept in the store: {error.strerror}", file=sys.stderr)
                 code = 1
@@ -56,7 +53,7 @@ def cancel_cluster_runs(place: StoreLocation, targets: Sequence[str], target: Cl
     return code
 
 
-def _chosen(place: StoreLocation, jobs: list[Object], wanted: str) -> list[Object]:
+def _chosen(workspace: Workspace, jobs: list[Object], wanted: str) -> list[Object]:
     """The Jobs at work that a run's name, a part of it, or a task names; raises CronsembleError if none."""
     open_jobs = [job for job in jobs if objects.has_ended(job) is None]
     found = [job for job in open_jobs if wanted in (job["metadata"]["name"], job["metadata"]["labels"].get(labels.TASK))]
@@ -68,9 +65,9 @@ def _chosen(place: StoreLocation, jobs: list[Object], wanted: str) -> list[Objec
     if some:
         names = ", ".join(job["metadata"]["name"] for job in some[:3]) + (", …" if len(some) > 3 else "")
         raise CronsembleError(f"{wanted}: {len(some)} runs at work have this in their name ({names}): give more of it")
-    if wanted in {job["metadata"]["labels"].get(labels.TASK) for job in jobs} or wanted in place.store.tasks(place.name):
+    if wanted in {job["metadata"]["labels"].get(labels.TASK) for job in jobs} or wanted in workspace.store.tasks(workspace.name):
         raise CronsembleError(f"{wanted}: no run of it is at work on the cluster")
-    run = find_run.find_run(place.store, place.name, wanted)
+    run = find_run.find_run(workspace.store, workspace.name, wanted)
     raise CronsembleError(f"{run.id}: it has no Job at work; it {run.status}" + (f": {run.reason}" if run.reason else ""))
 
 

@@ -11,31 +11,31 @@ from scheduler.history.observed_runs import ClusterObservation, iso
 from scheduler.history.query import History
 from scheduler.identity import current_user
 from scheduler.stores import find_run
-from scheduler.stores.location import StoreLocation
+from scheduler.stores.workspace import Workspace
 
 
-def history_of(place: StoreLocation) -> tuple[History, str]:
+def history_of(workspace: Workspace) -> tuple[History, str]:
     """The history of an experiment as of now, and its zone: without a configuration that of its newest run.
 
     Where the experiment runs on a cluster it is looked at, and what was seen of runs that have ended is kept in the store.
     """
-    if place.config_problem:
-        print(f"{place.config_problem}\ngoing on from what {place.store.root} kept", file=sys.stderr)
-    timezone = place.experiment.timezone if place.experiment else _last_zone(place)
-    history = History(place.store, place.name, timezone, time.time(), _sight(place))
+    if workspace.config_problem:
+        print(f"{workspace.config_problem}\ngoing on from what {workspace.store.root} kept", file=sys.stderr)
+    timezone = workspace.experiment.timezone if workspace.experiment else _last_zone(workspace)
+    history = History(workspace.store, workspace.name, timezone, time.time(), _sight(workspace))
     _keep(history)
     return history, timezone
 
 
-def _sight(place: StoreLocation) -> ClusterObservation:
+def _sight(workspace: Workspace) -> ClusterObservation:
     """What is to be seen on the cluster now; where none is looked at, the revisions that were seen last."""
-    cluster, found = place.cluster, None
-    if cluster is not None and not cluster.offline and place.experiment is not None and isinstance(place.experiment.store, dict):
+    target, experiment, found = workspace.target, workspace.experiment, None
+    if not target.offline and experiment is not None and isinstance(experiment.store, dict):
         from scheduler.observe import cluster_state
 
-        is_named = any((cluster.kubeconfig, cluster.context, cluster.namespace))
-        found = cluster_state.observe_experiment(place.experiment, cluster, is_named)
-    return found or ClusterObservation("", time.time(), revisions=place.cluster_revisions)
+        is_named = any((target.kubeconfig, target.context, target.namespace))
+        found = cluster_state.observe_experiment(experiment, target, is_named)
+    return found or ClusterObservation("", time.time(), revisions=workspace.cluster_revisions)
 
 
 def _keep(history: History) -> None:
@@ -47,10 +47,10 @@ def _keep(history: History) -> None:
             return
 
 
-def _last_zone(place: StoreLocation) -> str:
-    for task in place.store.tasks(place.name):
-        for run in place.store.run_ids(place.name, task):
-            told = place.store.task_configuration(place.store.result(run) or {}).get("timezone")
+def _last_zone(workspace: Workspace) -> str:
+    for task in workspace.store.tasks(workspace.name):
+        for run in workspace.store.run_ids(workspace.name, task):
+            told = workspace.store.task_configuration(workspace.store.result(run) or {}).get("timezone")
             if told:
                 return str(told)
     return "UTC"

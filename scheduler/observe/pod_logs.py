@@ -10,40 +10,37 @@ from cronjobs.objects import labels
 from jobs import contract as c
 from jobs.contract import Status
 from jobs.store import Run
-from scheduler.errors import CronsembleError, UnknownRun
+from scheduler.errors import UnknownRun
 from scheduler.history.observed_runs import WAITING
 from scheduler.history.slots import FAILED
 from scheduler.kube import kinds, objects, permissions
 from scheduler.kube.client import KubeClient
 from scheduler.kube.errors import ApiError, NotFound, Unreachable
 from scheduler.kube.objects import Object
-from scheduler.kube.target import ClusterTarget
 from scheduler.observe import stored_logs
 from scheduler.observe.job_watcher import LOOK, JobSnapshot, pods_of
 from scheduler.observe.run_status import JOB_NAME
-from scheduler.stores.location import StoreLocation
+from scheduler.stores.workspace import Workspace
 
 BREAKS = 10
 """Broken connections in a row after which a log is given up."""
 
 
-def follow(place: StoreLocation, name: str | None, target: ClusterTarget) -> int:
+def follow(workspace: Workspace, name: str | None) -> int:
     """Print what a run says until it ends; then 0 if it succeeded, else 1. Without pods, what the store kept."""
-    experiment = place.experiment
-    if experiment is None:
-        raise CronsembleError("--cluster needs a configuration without errors: give -f FILE")
-    namespace = target.namespace or str(experiment.cluster["namespace"])
-    with KubeClient(target.access()) as api, permissions.explain_denials(api, [namespace], needed=permissions.LOGS):
-        job = _find(objects.jobs(api, namespace, selector=f"{labels.INSTANCE}={experiment.name}"), place, name)
+    experiment = workspace.require_experiment("--cluster")
+    namespace = str(experiment.cluster["namespace"])
+    with KubeClient(workspace.target.access()) as api, permissions.explain_denials(api, [namespace], needed=permissions.LOGS):
+        job = _find(objects.jobs(api, namespace, selector=f"{labels.INSTANCE}={experiment.name}"), workspace, name)
         if job is None:
-            return stored_logs.print_logs(place, name, follow=True)
+            return stored_logs.print_logs(workspace, name, follow=True)
         run = c.any_run_id(str(job["metadata"]["name"]), experiment.name)
         assert run is not None
         if name is None:
             print(f"{run}:", file=sys.stderr)
         seen = _print_all(api, namespace, str(run))
-    place.store.update(experiment.name)
-    result = place.store.read(run)
+    workspace.store.update(experiment.name)
+    result = workspace.store.read(run)
     if result.status == Status.RUNNING:
         told = seen.seen
         if told is not None and told.state == FAILED:
@@ -53,9 +50,9 @@ def follow(place: StoreLocation, name: str | None, target: ClusterTarget) -> int
     return stored_logs.end(result, True)
 
 
-def _find(jobs: list[Object], place: StoreLocation, name: str | None) -> Object | None:
+def _find(jobs: list[Object], workspace: Workspace, name: str | None) -> Object | None:
     """The Job that is named, or the newest, one at work first; None if the store alone may know."""
-    own = [job for job in jobs if c.any_run_id(job["metadata"]["name"], place.name) is not None]
+    own = [job for job in jobs if c.any_run_id(job["metadata"]["name"], workspace.name) is not None]
     if name is None:
         return max(own, key=lambda job: (objects.has_ended(job) is None, job["metadata"]["creationTimestamp"]), default=None)
     exact = [job for job in own if job["metadata"]["name"] == name]

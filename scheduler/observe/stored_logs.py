@@ -11,7 +11,7 @@ from jobs.contract import Status
 from jobs.store import Run, Store
 from scheduler.errors import UnknownRun
 from scheduler.stores import find_run
-from scheduler.stores.location import StoreLocation
+from scheduler.stores.workspace import Workspace
 
 LOOK = 0.3
 """Seconds between two looks at a log that grows."""
@@ -33,10 +33,10 @@ def begun(run: Run) -> str:
     return str(run.record.get("started") or next((each["start"].get("time", "") for each in run.tries), ""))
 
 
-def print_logs(place: StoreLocation, name: str | None, follow: bool) -> int:
+def print_logs(workspace: Workspace, name: str | None, follow: bool) -> int:
     """Print a run's log; with ``follow`` what comes to it until the run ends: then 0 if it succeeded, else 1."""
-    store = place.store
-    run = find(store, place.name, name)
+    store = workspace.store
+    run = find(store, workspace.name, name)
     if name is None:
         print(f"{run.id}:", file=sys.stderr)
     shown: dict[str, int] = {}
