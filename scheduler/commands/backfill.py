@@ -37,7 +37,7 @@ from scheduler.kube.target import ClusterTarget
 from scheduler.rerun.backfill import Gap, fill, gaps
 from scheduler.stores.location import StoreLocation, locate
 from scheduler.stores.workspace import open_workspace
-from scheduler.times import parse_period
+from scheduler.times import Period, parse_period
 
 
 def backfill_slots(
@@ -51,9 +51,9 @@ def backfill_slots(
 ) -> ExitStatus:
     """Run the slots of a period that never ran or failed; an error if any of these runs did not succeed."""
     experiment, now = location.require_experiment(), time.time()
-    low, high = _period(period, experiment.timezone, now)
+    minutes = parse_past_period(period, experiment.timezone, now)
     with open_workspace(location, through_cluster=options.on_cluster, may_be_new=True) as workspace:
-        missing = gaps(workspace.store, experiment, low, high, now, tasks)
+        missing = gaps(workspace.store, experiment, *minutes, now, tasks)
         if dry_run or not missing:
             _print_gaps(missing, as_json)
             return ExitStatus.DONE
@@ -87,17 +87,14 @@ def _print_rows(rows: list[dict[str, str]], experiment: str, as_json: bool) -> N
             print(f"{row['run']}: {row['status']}{': ' if row['reason'] else ''}{row['reason']}", file=sys.stderr)
 
 
-def _period(text: str, timezone: str, now: float) -> tuple[int, int]:
-    """The minutes of FROM..TO, both included; whole days in the zone where dates are given."""
-    first, dots, last = text.partition("..")
-    if not dots or not first or not last:
+def parse_past_period(text: str, timezone: str, now: float) -> Period:
+    """The minutes of FROM..TO, both included, that have at least begun; raises CronsembleError."""
+    if ".." not in text:
         raise CronsembleError(f"{text}: type the first and the last day, e.g. 2026-11-01..2026-11-20")
-    low, high = parse_period(first, timezone, now, "FROM")[0], parse_period(last, timezone, now, "TO")[1]
-    if high < low:
-        raise CronsembleError(f"{text}: it ends before it begins: type {last}..{first}")
-    if low * 60 > now:
+    period = parse_period(text, timezone, now, "")
+    if period.first * 60 > now:
         raise CronsembleError(f"{text}: it lies in the future: slots that are still to come run by themselves")
-    return low, high
+    return period
 
 
 def _print_gaps(missing: list[Gap], as_json: bool) -> None:
