@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from enum import Enum
+from enum import Enum, IntEnum
 from typing import Any
 
 SCHEMA = 1
@@ -69,15 +69,19 @@ SELECTION = "selection.json"
 ENSEMBLE = "ensemble.json"
 VERDICT = "verdict.json"  # beside the result: what a comparison with the repeated run said
 
-DONE = 0
-FAILED = 1
-WRONG_INPUT = 3
-"""The user's data, model or configuration is wrong: another try would fail in the same way."""
-GIVES_WAY = 75
-"""The await step ends for a while: what it waits for may need the room that its pod takes."""
-INTERRUPTED = 143
-DEADLINE = "deadline"
-"""What was observed of a Job whose time was over before its run had ended."""
+
+class ExitCode(IntEnum):
+    """The exit status of a supervised step."""
+
+    DONE = 0
+    FAILED = 1
+    """Another try may succeed."""
+    WRONG_INPUT = 3
+    """The user's data, model or configuration is wrong: another try would fail in the same way."""
+    TRY_LATER = 75
+    """The await step ends for a while: what it waits for may need the room that its pod takes (``EX_TEMPFAIL`` of sysexits)."""
+    INTERRUPTED = 143
+    """As a shell says it of a process that SIGTERM ended: 128 + 15."""
 
 
 class _Word(str, Enum):  # noqa: UP042 (Python 3.9 has no StrEnum)
@@ -117,6 +121,35 @@ class RunKind(_Word):
     MANUAL = "manual"
     RERUN = "rerun"
     BACKFILL = "backfill"
+
+
+class Cause(_Word):
+    """Why a run or a try has failed or does not begin, as a cluster shows it: ``what`` in the file `observed.json`."""
+
+    MEMORY = "memory"
+    """A container was killed for memory."""
+    KILLED = "killed"
+    """A container was killed by SIGKILL, and nothing says by whom."""
+    STOPPED = "stopped"
+    """A container was ended by SIGTERM."""
+    EXIT = "exit"
+    """It ended with an exit status of its own: it has recorded more."""
+    DEADLINE = "deadline"
+    """Its time was over before it had ended."""
+    EVICTED = "evicted"
+    PREEMPTED = "preempted"
+    NODE_GONE = "node gone"
+    IMAGE = "image"
+    """An image cannot be pulled."""
+    UNSCHEDULABLE = "unschedulable"
+    MOUNT = "mount"
+    """A volume cannot be mounted."""
+    CONFIGURATION = "configuration"
+    """A container cannot be created or started."""
+    NOT_MADE = "not made"
+    """Its pod is refused: by a quota, or by the namespace's Pod Security."""
+    QUEUE = "queue"
+    """Its Job is suspended until Kueue admits it."""
 
 
 class Evidence(_Word):

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jobs import contract as c
-from jobs.contract import RunId, parse_run_id
+from jobs.contract import ExitCode, RunId, parse_run_id
 from jobs.keras3.prepare import inside
 from jobs.portable.inputs import WrongInput, sha256
 from jobs.store import Store
@@ -149,7 +149,7 @@ def test_a_model_that_is_not_the_recorded_one_is_not_loaded(tmp_path: Path, prog
         task = {**TASK, "members": [{"member": name, "backend": "jax", "threads": 1}]}
         process = supervise(program, store, run, f"predict --member {name}", task)
         told, _ = process.communicate()
-        assert process.returncode == c.DONE, told
+        assert process.returncode == ExitCode.DONE, told
         said[name] = str((read_json(store.try_folder(run, "a") / "probabilities" / name / c.END) or {})["left_out"])
     assert said["damaged"].endswith("model.h5: the file is not the one that was recorded (its sha256 differs)")
     assert "No module named 'keras'" in said["whole"]
@@ -163,7 +163,7 @@ def test_code_that_is_not_the_recorded_one_is_not_run(tmp_path: Path, program: P
     task = {**TASK, "data": data, "data_seed": 1, "model": "mlp", "snapshot": {"program": "", "code": digest}}
     process = supervise(program, store, RunId(29_924_640, 1, "e", "train-a"), "prepare", task)
     said, _ = process.communicate()
-    assert process.returncode == c.WRONG_INPUT
+    assert process.returncode == ExitCode.WRONG_INPUT
     assert "is damaged: the file's sha256 differs from its name" in said
 
 
@@ -180,12 +180,12 @@ def test_data_that_is_not_what_the_first_run_of_the_day_pinned_is_not_learnt_fro
         said, _ = process.communicate()
         return process.returncode, said
 
-    assert prepare(29_924_640)[0] == c.DONE
+    assert prepare(29_924_640)[0] == ExitCode.DONE
     (made,) = (store.root / "datasets").glob("*.npz")
     whole = made.read_bytes()
     made.write_bytes(whole[:-1] + b"x")
     code, said = prepare(29_924_641)
-    assert code == c.WRONG_INPUT and "is not what it was: the file's sha256 differs: remove it" in said
+    assert code == ExitCode.WRONG_INPUT and "is not what it was: the file's sha256 differs: remove it" in said
     made.unlink()
-    assert prepare(29_924_642)[0] == c.DONE
+    assert prepare(29_924_642)[0] == ExitCode.DONE
     assert made.read_bytes() == whole

@@ -15,6 +15,7 @@ from cronjobs.objects.pods import ensemble_pod, image_of, train_pod
 from cronjobs.objects.volumes import ObjectsError, store_volume
 from cronjobs.tasks import ExperimentContext, tasks_of
 from jobs import contract as c
+from jobs.contract import ExitCode
 
 __all__ = ["ObjectsError", "cron_jobs", "desired", "mounted", "notes", "revisions_name"]
 
@@ -83,7 +84,7 @@ def job_spec(task: Task, retries: int, pod: Mapping[str, Any]) -> dict[str, Any]
         **({"ttlSecondsAfterFinished": int(task.ttl)} if task.ttl is not None else {}),
         "podFailurePolicy": {
             "rules": [
-                {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [c.WRONG_INPUT]}},
+                {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [int(ExitCode.WRONG_INPUT)]}},
                 {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
             ]
         },

@@ -12,6 +12,7 @@ from cronjobs.objects import labels, pods
 from cronjobs.objects.config_maps import program_name
 from cronjobs.objects.cronjob import job_spec
 from jobs import contract as c
+from jobs.contract import ExitCode
 
 KEEP = 86400
 """Seconds for which such a Job stays after its end, unless the configuration says `ttl`."""
@@ -83,7 +84,10 @@ def job(experiment: Experiment, wanted: JobRequest) -> dict[str, Any]:
     if waits is not None:
         tool = {"name": "tool", "configMap": {"name": program_name(waits.program)}}
         pod["spec"]["volumes"] = [*pod["spec"]["volumes"], tool]
-        away = {"action": "Ignore", "onExitCodes": {"containerName": "await", "operator": "In", "values": [c.GIVES_WAY]}}
+        away = {
+            "action": "Ignore",
+            "onExitCodes": {"containerName": "await", "operator": "In", "values": [int(ExitCode.TRY_LATER)]},
+        }
         spec["podFailurePolicy"]["rules"].insert(0, away)
     name = str(wanted.task["task"])
     queue = {labels.QUEUE: task.queue} if task.queue else {}

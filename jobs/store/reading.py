@@ -17,7 +17,6 @@ from jobs.contract import (
     CANCELLED,
     CLAIM,
     DATA,
-    DEADLINE,
     END,
     OBSERVED,
     RECORD,
@@ -26,6 +25,7 @@ from jobs.contract import (
     SELECTION,
     START,
     TRY_PREFIX,
+    Cause,
     Evidence,
     RunId,
     Status,
@@ -254,7 +254,7 @@ class StoreReading(StoreRemoval):
 
 def _is_outdone(end: dict[str, Any], observed: dict[str, Any]) -> bool:
     """Whether what was seen of a run's Job says more than how its last try ended: who stopped it, or that its time was over."""
-    return bool(observed.get("status")) and (end.get("status") == Status.INTERRUPTED or observed.get("what") == DEADLINE)
+    return bool(observed.get("status")) and (end.get("status") == Status.INTERRUPTED or observed.get("what") == Cause.DEADLINE)
 
 
 def _minutes_of(month: str) -> tuple[int, int]:

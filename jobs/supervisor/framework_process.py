@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import contract as c
+from jobs.contract import ExitCode
 from jobs.store.files import read_fresh
 from jobs.supervisor.run_context import RunContext, StepError
 
@@ -40,7 +41,7 @@ def run_child(
         command = [interpreter, "-W", "ignore", "-m", "jobs", program, *arguments]
         env = {**env, "PYTHONPATH": str(Path(__file__).parent.parent)}
     if context.stopped.is_set():
-        raise StepError("interrupted", c.INTERRUPTED, "interrupted")
+        raise StepError("interrupted", ExitCode.INTERRUPTED, "interrupted")
     try:
         child = subprocess.Popen(
             command,
@@ -51,7 +52,7 @@ def run_child(
             preexec_fn=_die_with_parent,
         )
     except OSError as error:
-        raise StepError(f"the interpreter {interpreter} cannot be started: {error.strerror}", c.WRONG_INPUT) from error
+        raise StepError(f"the interpreter {interpreter} cannot be started: {error.strerror}", ExitCode.WRONG_INPUT) from error
     context.child = child
     late = threading.Event()
     killed_before = memory_kills()
@@ -79,11 +80,11 @@ def run_child(
         timer.cancel()
     context.child = None
     if context.stopped.is_set():
-        raise StepError("interrupted", c.INTERRUPTED, "interrupted", exit_code=code)
+        raise StepError("interrupted", ExitCode.INTERRUPTED, "interrupted", exit_code=code)
     if late.is_set():
         raise StepError(f"{program}: not done within its deadline of {timeout:g} s", exit_code=code)
-    if code == c.WRONG_INPUT:
-        raise StepError(last.decode(errors="replace").strip() or f"{program}: wrong input", c.WRONG_INPUT, exit_code=code)
+    if code == ExitCode.WRONG_INPUT:
+        raise StepError(last.decode(errors="replace").strip() or f"{program}: wrong input", ExitCode.WRONG_INPUT, exit_code=code)
     if code:
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
         if memory_kills() > killed_before:
@@ -172,13 +173,15 @@ class UserCode:
             problem = self.context.store.snapshot_problem("code", self.digest)
             if problem:
                 self.scratch.cleanup()
-                raise StepError(problem, c.WRONG_INPUT)
+                raise StepError(problem, ExitCode.WRONG_INPUT)
             try:
                 with read_fresh(path, zipfile.ZipFile) as archive:
                     archive.extractall(self.scratch.name)
             except (FileNotFoundError, zipfile.BadZipFile) as error:
                 self.scratch.cleanup()
-                raise StepError(f"{path}: this snapshot of the user's code is missing or damaged", c.WRONG_INPUT) from error
+                raise StepError(
+                    f"{path}: this snapshot of the user's code is missing or damaged", ExitCode.WRONG_INPUT
+                ) from error
         return self.scratch.name
 
     def __exit__(self, *_: object) -> None:

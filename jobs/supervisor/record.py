@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import contract as c
+from jobs.contract import ExitCode
 from jobs.store.files import read_json, to_json, write_file
 from jobs.store.process_identity import process_identity
 from jobs.supervisor.run_context import RunContext, StepError, now, require
@@ -45,9 +46,9 @@ def commit(context: RunContext, began: str, result: dict[str, Any]) -> None:
     }
     write_file(context.folder / c.RECORD, to_json(record))
     if context.stopped.is_set():
-        raise StepError("interrupted", c.INTERRUPTED, "interrupted")
+        raise StepError("interrupted", ExitCode.INTERRUPTED, "interrupted")
     if not context.store.publish(context.run, context.name):
-        raise StepError("another try of this run was first", c.DONE, "superseded")
+        raise StepError("another try of this run was first", ExitCode.DONE, "superseded")
 
 
 def repeated_kind(context: RunContext) -> str | None:

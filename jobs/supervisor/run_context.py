@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import contract as c
+from jobs.contract import ExitCode
 from jobs.store import Store, snapshot_digests
 from jobs.store.files import read_json, to_json
 
@@ -20,7 +21,7 @@ from jobs.store.files import read_json, to_json
 class StepError(Exception):
     """The step cannot go on; ``code`` is the exit status and ``status`` what the try ends as."""
 
-    def __init__(self, reason: str, code: int = c.FAILED, status: str = "failed", **facts: Any) -> None:
+    def __init__(self, reason: str, code: int = ExitCode.FAILED, status: str = "failed", **facts: Any) -> None:
         super().__init__(reason)
         self.code, self.status, self.facts = code, status, facts
 
@@ -56,16 +57,16 @@ def read_context(env: Mapping[str, str]) -> RunContext:
     """The context that the environment spells; raises StepError naming the variable that is wrong."""
     for name in (c.ENV_RUN, c.ENV_STORE, c.ENV_TASK):
         if not env.get(name):
-            raise StepError(f"{name} is not set: see `supervise --help`", c.WRONG_INPUT)
+            raise StepError(f"{name} is not set: see `supervise --help`", ExitCode.WRONG_INPUT)
     try:
         task = json.loads(env[c.ENV_TASK])
         run = c.parse_run_id(env[c.ENV_RUN], task["experiment"], task["task"])
     except (ValueError, KeyError, TypeError) as error:
-        raise StepError(f"{c.ENV_TASK} is not a task's configuration: {error!r}", c.WRONG_INPUT) from error
+        raise StepError(f"{c.ENV_TASK} is not a task's configuration: {error!r}", ExitCode.WRONG_INPUT) from error
     if run is None:
         raise StepError(
             f"{c.ENV_RUN}={env[c.ENV_RUN]} is not a run of {task['experiment']}'s {task['task']}",
-            c.WRONG_INPUT,
+            ExitCode.WRONG_INPUT,
         )
     kept, snapshot = to_json(task), snapshot_digests(task)
     if "seed" in task and task["seed"] is None:

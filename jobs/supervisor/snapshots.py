@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from jobs import contract as c
+from jobs.contract import ExitCode
 from jobs.store.files import exists, read_json
 from jobs.supervisor.run_context import RunContext, StepError
 
@@ -19,7 +20,9 @@ def store_snapshot(context: RunContext) -> None:
         if mounted and digest and not exists(store.snapshot_path(kind, digest)):
             found = store.put_snapshot(kind, (Path(mounted) / name).read_bytes())
             if found != digest:
-                raise StepError(f"{Path(mounted) / name} is {found[:12]}, not the {digest[:12]} of this task", c.WRONG_INPUT)
+                raise StepError(
+                    f"{Path(mounted) / name} is {found[:12]}, not the {digest[:12]} of this task", ExitCode.WRONG_INPUT
+                )
 
 
 def store_revisions(context: RunContext) -> None:

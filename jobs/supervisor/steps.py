@@ -10,7 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from jobs import contract as c
-from jobs.contract import Status
+from jobs.contract import ExitCode, Status
 from jobs.store.files import exists, publish_bytes, publish_file, read_json, sha256_of, to_json, write_file
 from jobs.store.latest_model import ModelChoice, choose_models, selected
 from jobs.supervisor.framework_process import UserCode, framework_env, run_child, warm_theano
@@ -59,7 +59,7 @@ def _prepare(context: RunContext, _: str | None) -> None:
     else:
         problem = store.data_problem(known)
         if problem:
-            raise StepError(f"{problem}: remove it, and the next run makes it anew", c.WRONG_INPUT)
+            raise StepError(f"{problem}: remove it, and the next run makes it anew", ExitCode.WRONG_INPUT)
         _tell_of_changes(context, known)
     write_file(context.folder / c.DATA, to_json(known))
 
@@ -71,11 +71,11 @@ def _repeated_data(context: RunContext) -> dict[str, Any] | None:
         return None
     run = c.parse_run_id(name, context.run.experiment, context.run.task)
     if run is None:
-        raise StepError(f"{c.ENV_REPEATS}={name} is not a run of {context.run.task}", c.WRONG_INPUT)
+        raise StepError(f"{c.ENV_REPEATS}={name} is not a run of {context.run.task}", ExitCode.WRONG_INPUT)
     known = context.store.pinned_data(run)
     problem = known and context.store.data_problem(known)
     if problem:
-        raise StepError(f"{name} cannot be repeated: {problem}", c.WRONG_INPUT)
+        raise StepError(f"{name} cannot be repeated: {problem}", ExitCode.WRONG_INPUT)
     return known
 
 
@@ -119,7 +119,7 @@ def _predict(context: RunContext, member: str | None) -> None:
     """One member's probabilities. A failure is recorded and the step ends well, for the next one's turn."""
     spec = next((each for each in context.task["members"] if each["member"] == member), None)
     if spec is None or member is None:
-        raise StepError(f"--member {member}: not a member of this ensemble", c.WRONG_INPUT)
+        raise StepError(f"--member {member}: not a member of this ensemble", ExitCode.WRONG_INPUT)
     out = context.folder / "probabilities" / member
     out.mkdir(parents=True, exist_ok=True)
     told: dict[str, Any] = {"member": member}
@@ -175,7 +175,9 @@ def _combine(context: RunContext, _: str | None) -> None:
     write_file(context.folder / c.SELECTION, to_json({"members": told}))
     if len(taken) < task["quorum"] or not taken:
         lines = "; ".join(f"{each['member']}: {each['left_out']}" for each in told if "left_out" in each)
-        raise StepError(f"{len(taken)} of the {task['quorum']} members it needs ({lines})", c.WRONG_INPUT, c.Status.NO_QUORUM)
+        raise StepError(
+            f"{len(taken)} of the {task['quorum']} members it needs ({lines})", ExitCode.WRONG_INPUT, c.Status.NO_QUORUM
+        )
     with tempfile.TemporaryDirectory(prefix="cronsemble-") as scratch:
         plan = Path(scratch) / "plan.json"
         members = [{**each, "probabilities": str(context.folder / each["probabilities"])} for each in taken]
@@ -217,7 +219,7 @@ def _local_date(context: RunContext) -> str:
     try:
         return context.run.slot.astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d")
     except ZoneInfoNotFoundError as error:
-        raise StepError(f"timezone {zone}: this runtime has no data of it: install tzdata there", c.WRONG_INPUT) from error
+        raise StepError(f"timezone {zone}: this runtime has no data of it: install tzdata there", ExitCode.WRONG_INPUT) from error
 
 
 STEPS = {"await": tell_awaited, "prepare": _prepare, "train": _train, "predict": _predict, "combine": _combine}

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jobs import contract as c
-from jobs.contract import Status
+from jobs.contract import ExitCode, Status
 from jobs.store.files import publish_bytes, to_json
 from jobs.store.process_identity import process_identity
 from jobs.supervisor.framework_process import stop_process
@@ -55,13 +55,13 @@ def supervise(context: RunContext, step: str, member: str | None) -> int:
             print("cronsemble: this run has its result already", flush=True)
             if step == "combine" and (path := context.store.repair_archive(context.store.read(context.run))) is not None:
                 print(f"cronsemble: archived {path}", flush=True)
-            return c.DONE
+            return ExitCode.DONE
         if context.store.cancelled(context.run) is not None:
             print("cronsemble: this run was cancelled", file=sys.stderr, flush=True)
-            return c.WRONG_INPUT
+            return ExitCode.WRONG_INPUT
         if step == "await" and not until_ended(context):
             # Nothing was begun, so nothing is told of it.
-            return c.INTERRUPTED if context.stopped.is_set() else c.GIVES_WAY
+            return ExitCode.INTERRUPTED if context.stopped.is_set() else ExitCode.TRY_LATER
         _mark_start(context)
         STEPS[step](context, member)
     except StepError as error:
@@ -69,8 +69,8 @@ def supervise(context: RunContext, step: str, member: str | None) -> int:
         return error.code
     except OSError as error:
         _end(context, step, StepError(f"{error.filename or context.store.root}: {error.strerror}{_who(error)}"))
-        return c.FAILED
-    return c.DONE
+        return ExitCode.FAILED
+    return ExitCode.DONE
 
 
 def _who(error: OSError) -> str:

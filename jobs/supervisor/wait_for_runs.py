@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from jobs import contract as c
-from jobs.contract import Status
+from jobs.contract import ExitCode, Status
 from jobs.store import Run
 from jobs.supervisor.run_context import RunContext, StepError, notice
 
@@ -53,7 +53,7 @@ def has_ended(run: Run, retries: int) -> bool:
     if run.status == Status.SUCCEEDED or run.cancelled:
         return True
     ends = [each["end"] for each in run.tries if each["end"]]
-    is_final = any(end.get("status") == c.Status.NO_QUORUM or end.get("code") == c.WRONG_INPUT for end in ends)
+    is_final = any(end.get("status") == c.Status.NO_QUORUM or end.get("code") == ExitCode.WRONG_INPUT for end in ends)
     return is_final or len([end for end in ends if end.get("status") == Status.FAILED]) > retries
 
 
@@ -63,7 +63,7 @@ def _told(context: RunContext) -> dict[str, Any]:
         return {"runs": {str(run): int(retries) for run, retries in told["runs"].items()}, "until": float(told["until"])}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StepError(
-            f'{c.ENV_AWAIT} is not {{"runs": {{run: retries}}, "until": seconds}}: {error!r}', c.WRONG_INPUT
+            f'{c.ENV_AWAIT} is not {{"runs": {{run: retries}}, "until": seconds}}: {error!r}', ExitCode.WRONG_INPUT
         ) from error
 
 
@@ -72,7 +72,7 @@ def _read(context: RunContext, runs: dict[str, int]) -> list[Run]:
     for name in runs:
         run = c.any_run_id(name, context.run.experiment)
         if run is None:
-            raise StepError(f"{c.ENV_AWAIT}: {name} is not a run of {context.run.experiment}", c.WRONG_INPUT)
+            raise StepError(f"{c.ENV_AWAIT}: {name} is not a run of {context.run.experiment}", ExitCode.WRONG_INPUT)
         found.append(context.store.read(run))
     return found
 

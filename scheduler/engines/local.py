@@ -23,7 +23,7 @@ from cronjobs.experiment import Experiment
 from cronjobs.revisions.revisions import MANUAL
 from cronjobs.tasks import ExperimentContext
 from jobs import contract as c
-from jobs.contract import Status
+from jobs.contract import ExitCode, Status
 from jobs.store import Run, Store, snapshot_digests
 from jobs.store.files import publish_bytes, to_json
 from jobs.store.process_identity import process_identity
@@ -134,10 +134,15 @@ class LocalEngine:
                 try:
                     code = self._try(order, run, ends)
                 except OSError as error:  # a full disk, or a store that went away
-                    code, problem = c.FAILED, f"{error.filename or self.store.root}: {error.strerror}"
+                    code, problem = ExitCode.FAILED, f"{error.filename or self.store.root}: {error.strerror}"
             failed += 1
             over = failed > order.retries or time.monotonic() >= ends
-            if code in (c.DONE, c.WRONG_INPUT) or over or self._is_over(run) or self.store.cancelled(run) is not None:
+            if (
+                code in (ExitCode.DONE, ExitCode.WRONG_INPUT)
+                or over
+                or self._is_over(run)
+                or self.store.cancelled(run) is not None
+            ):
                 break
             self._rest(run, min(self.back_off(failed), max(0.0, ends - time.monotonic())))
         if run is None:
@@ -211,7 +216,7 @@ class LocalEngine:
                 if step.argv[0] == "predict":
                     continue
                 self._end(folder, {"step": step.argv[0], "status": Status.FAILED, "reason": str(runtime)})
-                return c.WRONG_INPUT
+                return ExitCode.WRONG_INPUT
             container = f"cronsemble-{name}-{step.argv[-1]}"
             env = self._env(order, run, name, max(1.0, ends - time.monotonic()))
             program = store.snapshot_path("program", order.task["snapshot"]["program"])
@@ -222,10 +227,10 @@ class LocalEngine:
                     code, said = self._start(runtime, command, env, container, run)
             else:
                 code, said = self._start(runtime, command, env, container, run)
-            if code != c.DONE:
+            if code != ExitCode.DONE:
                 self._explain(run, folder, step.argv[0], code, said)
                 return code
-        return c.DONE
+        return ExitCode.DONE
 
     def _start(self, runtime: Runtime, command: list[str], env: dict[str, str], name: str, run: c.RunId) -> tuple[int, str]:
         """Start a supervised step and wait for it; its exit status and the last line of its stderr."""
@@ -240,7 +245,7 @@ class LocalEngine:
     ) -> int:
         with self._lock:
             if self._is_over(run):
-                return c.INTERRUPTED
+                return ExitCode.INTERRUPTED
             process = subprocess.Popen(
                 command,
                 env=env,

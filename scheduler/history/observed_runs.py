@@ -9,11 +9,9 @@ from functools import cached_property
 from typing import Any
 
 from cronjobs.revisions.revisions import Revision
-from jobs.contract import DEADLINE, RunId, RunKind, run_name
+from jobs.contract import Cause, RunId, RunKind, run_name
 from scheduler.history.slots import DIED, FAILED, INFERRED, INTERRUPTED, OBSERVED, RECORDED, RUNNING, SUCCEEDED, UNKNOWN, RunFact
 
-EXIT = "exit"
-"""What is seen of a try that ended with an exit status of its own: it has recorded more."""
 WAITING = "waiting"
 """The state of a run or a try that has not begun."""
 MOMENT = 60
@@ -55,7 +53,7 @@ class ObservedJob:
     @property
     def lost(self) -> list[ObservedPod]:
         """The tries that failed and could not say why themselves."""
-        return [each for each in self.tries if each.state == FAILED and each.what != EXIT]
+        return [each for each in self.tries if each.state == FAILED and each.what != Cause.EXIT]
 
     def facts(self) -> dict[str, Any]:
         """What is kept of it beside the run."""
@@ -144,7 +142,7 @@ def is_news(fact: RunFact | None, seen: ObservedJob) -> bool:
     """Whether a failed Job tells more of a run's end than the run itself did."""
     if fact is None or fact.status in (RUNNING, DIED):
         return True
-    return fact.evidence == RECORDED and (fact.status == INTERRUPTED or (fact.status == FAILED and seen.what == DEADLINE))
+    return fact.evidence == RECORDED and (fact.status == INTERRUPTED or (fact.status == FAILED and seen.what == Cause.DEADLINE))
 
 
 def _with(fact: RunFact, status: str, reason: str, evidence: str, finished: float | None = None) -> RunFact:

@@ -10,43 +10,32 @@ from typing import Any
 
 from cronjobs.objects import labels
 from jobs import contract as c
-from jobs.contract import RunId, parse_run_id
-from scheduler.history.observed_runs import EXIT, WAITING, ObservedJob, ObservedPod, pod_prefix
+from jobs.contract import Cause, ExitCode, RunId, parse_run_id
+from scheduler.history.observed_runs import WAITING, ObservedJob, ObservedPod, pod_prefix
 from scheduler.history.slots import FAILED, RUNNING, SUCCEEDED, format_duration
 from scheduler.observe.retry_policy import condition, is_spent, statuses_of
 
 Object = Mapping[str, Any]
 
 JOB_NAME = "batch.kubernetes.io/job-name"
-MEMORY, KILLED, STOPPED = "memory", "killed", "stopped"
-IMAGE, UNSCHEDULABLE, MOUNT, CONFIGURATION, NOT_MADE, QUEUE = (
-    "image",
-    "unschedulable",
-    "mount",
-    "configuration",
-    "not made",
-    "queue",
-)
-EVICTED, PREEMPTED, NODE_GONE = "evicted", "preempted", "node gone"
-
 _IMAGE = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError", "RegistryUnavailable"}
 _QUIET = {"", "PodInitializing", "ContainerCreating"}
 _DISRUPTIONS = {
-    "PreemptionByScheduler": (PREEMPTED, "a pod of a higher priority took its place"),
-    "DeletionByTaintManager": (EVICTED, "its node was tainted"),
-    "EvictionByEvictionAPI": (EVICTED, "it was asked to leave its node"),
-    "DeletionByPodGC": (NODE_GONE, "its node is gone"),
-    "TerminationByKubelet": (EVICTED, "its node ended it"),
+    "PreemptionByScheduler": (Cause.PREEMPTED, "a pod of a higher priority took its place"),
+    "DeletionByTaintManager": (Cause.EVICTED, "its node was tainted"),
+    "EvictionByEvictionAPI": (Cause.EVICTED, "it was asked to leave its node"),
+    "DeletionByPodGC": (Cause.NODE_GONE, "its node is gone"),
+    "TerminationByKubelet": (Cause.EVICTED, "its node ended it"),
 }
 _EVENTS = {
-    "FailedMount": (MOUNT, "its volumes cannot be mounted"),
-    "FailedAttachVolume": (MOUNT, "its volumes cannot be attached"),
-    "FailedCreatePodSandBox": (CONFIGURATION, "its pod cannot be set up"),
-    "FailedScheduling": (UNSCHEDULABLE, "no node takes it"),
-    "FailedCreate": (NOT_MADE, "its pod is refused"),
-    "Evicted": (EVICTED, "it was evicted"),
-    "Preempted": (PREEMPTED, "it was preempted"),
-    "TaintManagerEviction": (EVICTED, "its node was tainted"),
+    "FailedMount": (Cause.MOUNT, "its volumes cannot be mounted"),
+    "FailedAttachVolume": (Cause.MOUNT, "its volumes cannot be attached"),
+    "FailedCreatePodSandBox": (Cause.CONFIGURATION, "its pod cannot be set up"),
+    "FailedScheduling": (Cause.UNSCHEDULABLE, "no node takes it"),
+    "FailedCreate": (Cause.NOT_MADE, "its pod is refused"),
+    "Evicted": (Cause.EVICTED, "it was evicted"),
+    "Preempted": (Cause.PREEMPTED, "it was preempted"),
+    "TaintManagerEviction": (Cause.EVICTED, "its node was tainted"),
 }
 
 
@@ -98,7 +87,9 @@ def try_of(pod: Object, events: Sequence[Object] = ()) -> ObservedPod:
         return ObservedPod(*base, SUCCEEDED, started=started, ended=last)
     if phase == "Failed" or (taken and broken):
         container = broken[0] if broken else ""
-        what, reason = taken or (_ending(pod, *broken) if broken else (EXIT, str(status.get("message") or "its pod failed")))
+        what, reason = taken or (
+            _ending(pod, *broken) if broken else (Cause.EXIT, str(status.get("message") or "its pod failed"))
+        )
         if taken and container:
             reason = f"{container} was stopped: {reason}"
         return ObservedPod(*base, FAILED, container, what, reason, started, last)
@@ -131,7 +122,7 @@ def _standing(job: Object, tries: Sequence[ObservedPod], events: Sequence[Object
         return SUCCEEDED, "", ""
     spec = job.get("spec") or {}
     if spec.get("suspend"):
-        return WAITING, QUEUE, "waits in its queue"
+        return WAITING, Cause.QUEUE, "waits in its queue"
     before = f", try {len(lost) + 1} after: {lost[-1].reason}" if lost else ""
     alive = [each for each in tries if each.state in (RUNNING, WAITING)]
     if not alive:
@@ -157,18 +148,18 @@ def _failure(
         told = f"not done within its deadline{f' of {format_duration(limit)}' if limit else ''}"
         alive = [each for each in tries if each.state in (RUNNING, WAITING)]
         if alive:
-            return c.DEADLINE, f"{told}: {alive[-1].reason}"
+            return Cause.DEADLINE, f"{told}: {alive[-1].reason}"
         # The pods go with the deadline; only events tell what kept them from beginning.
         _, why = _told(events, "Pod", pod_prefix(job["metadata"]["name"]), is_prefix=True)
         why = why if not lost else lost[-1].reason
-        return c.DEADLINE, f"{told}{f': {why}' if why else ''}"
+        return Cause.DEADLINE, f"{told}{f': {why}' if why else ''}"
     if lost:
         number = f" (the last of {len(lost)} tries)" if len(lost) > 1 else ""
         return lost[-1].what, f"{lost[-1].reason}{number}"
     what, why = _told(events, "Pod", pod_prefix(job["metadata"]["name"]), is_prefix=True)
     if why:
         return what, why
-    return EXIT, f"{failed.get('message') or reason or 'its Job failed'}; its pods are gone"
+    return Cause.EXIT, f"{failed.get('message') or reason or 'its Job failed'}; its pods are gone"
 
 
 def _ending(pod: Object, container: str, end: Object) -> tuple[str, str]:
@@ -177,29 +168,29 @@ def _ending(pod: Object, container: str, end: Object) -> tuple[str, str]:
     status = pod.get("status") or {}
     if reason == "OOMKilled":
         limit = _memory_limit(pod, container)
-        return MEMORY, f"{container} was killed for memory{f' (its limit is {limit})' if limit else ''}"
+        return Cause.MEMORY, f"{container} was killed for memory{f' (its limit is {limit})' if limit else ''}"
     if status.get("reason") == "Evicted":
-        return EVICTED, f"{container} was evicted: {_one_line(status.get('message'))}"
+        return Cause.EVICTED, f"{container} was evicted: {_one_line(status.get('message'))}"
     if status.get("reason") == "DeadlineExceeded":
-        return c.DEADLINE, f"{container} was stopped at its deadline"
-    if code == c.GIVES_WAY and container == "await":
-        return EXIT, "it made room for the runs that it awaits"
+        return Cause.DEADLINE, f"{container} was stopped at its deadline"
+    if code == ExitCode.TRY_LATER and container == "await":
+        return Cause.EXIT, "it made room for the runs that it awaits"
     if code == 137:
-        return KILLED, f"{container} was killed from outside (exit status 137, SIGKILL); the cluster does not say by whom"
+        return Cause.KILLED, f"{container} was killed from outside (exit status 137, SIGKILL); the cluster does not say by whom"
     if code == 143:
-        return STOPPED, f"{container} was asked to stop (exit status 143, SIGTERM)"
+        return Cause.STOPPED, f"{container} was asked to stop (exit status 143, SIGTERM)"
     if reason in ("StartError", "ContainerCannotRun", "ContainerStatusUnknown"):
-        return CONFIGURATION, f"{container} could not run: {_one_line(end.get('message') or reason)}"
+        return Cause.CONFIGURATION, f"{container} could not run: {_one_line(end.get('message') or reason)}"
     said = _one_line(end.get("message"))
-    return EXIT, f"{container}: {said}" if said else f"{container} ended with exit status {code}"
+    return Cause.EXIT, f"{container}: {said}" if said else f"{container} ended with exit status {code}"
 
 
 def _suspected(tries: list[ObservedPod]) -> list[ObservedPod]:
     """A container killed by nobody knows whom was most likely killed for memory if another try of the same run was."""
-    short = {each.container for each in tries if each.what == MEMORY}
+    short = {each.container for each in tries if each.what == Cause.MEMORY}
     found = []
     for each in tries:
-        if each.what == KILLED and each.container in short:
+        if each.what == Cause.KILLED and each.container in short:
             told = f"{each.container} was killed from outside (exit status 137, SIGKILL), most likely for memory: another try was"
             each = ObservedPod(each.name, each.pod, each.state, each.container, each.what, told, each.started, each.ended)
         found.append(each)
@@ -210,17 +201,17 @@ def _waiting(pod: Object, statuses: Sequence[Object], events: Sequence[Object]) 
     """What, reason and container of a pod that has nothing at work."""
     scheduled = condition(pod, "PodScheduled", "False")
     if scheduled:
-        return UNSCHEDULABLE, f"no node takes it: {_one_line(scheduled.get('message'))}", ""
+        return Cause.UNSCHEDULABLE, f"no node takes it: {_one_line(scheduled.get('message'))}", ""
     for each in statuses:
         waiting = (each.get("state") or {}).get("waiting") or {}
         reason, message = waiting.get("reason", ""), _one_line(waiting.get("message"))
         if reason in _IMAGE:
             said = _pull_failure(pod, events) if reason == "ImagePullBackOff" else message
-            return IMAGE, f"image {each.get('image')} cannot be pulled: {said or message or reason}", each["name"]
+            return Cause.IMAGE, f"image {each.get('image')} cannot be pulled: {said or message or reason}", each["name"]
         if reason not in _QUIET:
-            return CONFIGURATION, f"{each['name']} cannot be started: {message or reason}", each["name"]
+            return Cause.CONFIGURATION, f"{each['name']} cannot be started: {message or reason}", each["name"]
     what, reason = _told(events, "Pod", pod["metadata"]["name"], pod["metadata"].get("uid"))
-    if what in (MOUNT, CONFIGURATION):
+    if what in (Cause.MOUNT, Cause.CONFIGURATION):
         return what, reason, ""
     begun = any("terminated" in (each.get("state") or {}) for each in statuses)
     if "nodeName" not in (pod.get("spec") or {}):
@@ -251,7 +242,7 @@ def _told(events: Sequence[Object], kind: str, name: str, uid: str | None = None
             what, words = _EVENTS[str(event["reason"])]
             return what, f"{words}: {message}"
         if event.get("reason") == "Failed" and "ailed to pull" in message:
-            return IMAGE, f"its image cannot be pulled: {message}"
+            return Cause.IMAGE, f"its image cannot be pulled: {message}"
     return "", ""
 
 
@@ -259,7 +250,7 @@ def _disruption(pod: Object) -> tuple[str, str] | None:
     told = condition(pod, "DisruptionTarget")
     if told is None:
         return None
-    what, words = _DISRUPTIONS.get(str(told.get("reason")), (EVICTED, str(told.get("reason"))))
+    what, words = _DISRUPTIONS.get(str(told.get("reason")), (Cause.EVICTED, str(told.get("reason"))))
     message = _one_line(told.get("message"))
     return what, f"{words}{f' ({message})' if message else ''}"
 

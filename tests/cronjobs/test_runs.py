@@ -15,6 +15,7 @@ from cronjobs.objects import config_maps, cronjob, labels
 from cronjobs.objects.job import JobRequest, JobSteps, WaitFor, job
 from cronjobs.tasks import ExperimentContext, ensemble_task, train_task
 from jobs import contract as c
+from jobs.contract import ExitCode
 from scheduler.config import load
 
 CONFIGURATION = """
@@ -125,7 +126,7 @@ def test_an_ensemble_that_waits_has_its_own_program_and_time_for_it(experiment: 
         "e-revisions",
     }
     assert made["spec"]["podFailurePolicy"]["rules"][1:] == plain["spec"]["podFailurePolicy"]["rules"]
-    assert made["spec"]["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"] == [c.GIVES_WAY]
+    assert made["spec"]["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"] == [ExitCode.TRY_LATER]
 
 
 def test_the_server_takes_them(cluster: Cluster, namespace: str, tmp_path: Path) -> None:

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from cronjobs.fire_times.fires import fires
 from cronjobs.fire_times.schedule import parse
 from dialect_clocks import airflow_fires, cron_fields, cron_fires
-from jobs import contract as c
-from jobs.contract import RunId
+from jobs.contract import ExitCode, RunId
 from jobs.store import Store
 from scheduler.dialects import report
 from scheduler.dialects.advice import Advice, advise, coming, read
@@ -318,6 +317,6 @@ def data(hyperparameters):
     assert isinstance(run, RunId)
     process = supervise(program, store, run, "prepare", task)
     said, _ = process.communicate()
-    assert process.returncode == (c.DONE if done else c.WRONG_INPUT), said
+    assert process.returncode == (ExitCode.DONE if done else ExitCode.WRONG_INPUT), said
     if not done:
         assert store.read(run).reason == "2026-11-29 is no date of the schedule"

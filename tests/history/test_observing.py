@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cronjobs.objects.labels import INSTANCE, TASK
 from jobs import contract as c
-from jobs.contract import RunId
+from jobs.contract import ExitCode, RunId
 from jobs.store import Store
 from scheduler.console.run_display import PlainDisplay
 from scheduler.history.observed_runs import ClusterObservation, ObservedJob
@@ -75,7 +75,7 @@ NO_ROOM = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
 NO_MAP = 'MountVolume.SetUp failed for volume "snapshot" : configmap "p" not found'
 WRONG_INPUT_IS_FINAL = {
     "rules": [
-        {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [c.WRONG_INPUT]}},
+        {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [ExitCode.WRONG_INPUT]}},
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
     ]
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from jobs import contract as c
+from jobs.contract import ExitCode
 from jobs.store.files import publish_bytes, to_json
 from jobs.supervisor import wait_for_runs
 from jobs.supervisor.run_context import RunContext, StepError, read_context
@@ -35,11 +36,11 @@ def fail(made: Builder, status: str, code: int, name: str = "t") -> c.RunId:
 @pytest.mark.parametrize(
     ("status", "code", "retries", "ended"),
     [
-        ("failed", c.FAILED, 0, True),
-        ("failed", c.FAILED, 1, False),
-        ("failed", c.WRONG_INPUT, 5, True),
-        ("no quorum", c.WRONG_INPUT, 5, True),
-        ("interrupted", c.INTERRUPTED, 0, False),
+        ("failed", ExitCode.FAILED, 0, True),
+        ("failed", ExitCode.FAILED, 1, False),
+        ("failed", ExitCode.WRONG_INPUT, 5, True),
+        ("no quorum", ExitCode.WRONG_INPUT, 5, True),
+        ("interrupted", ExitCode.INTERRUPTED, 0, False),
     ],
 )
 def test_a_run_has_ended_when_no_try_can_follow(tmp_path: Path, status: str, code: int, retries: int, ended: bool) -> None:
@@ -78,7 +79,7 @@ def test_it_gives_its_room_to_what_has_not_begun(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(wait_for_runs, "PATIENCE", 0.0)
     made = Builder(tmp_path)
     assert not until_ended(context(tmp_path, {f"e-train-a-{SLOT}": 0}))
-    fail(made, "interrupted", c.INTERRUPTED)
+    fail(made, "interrupted", ExitCode.INTERRUPTED)
     stopped = context(tmp_path, {f"e-train-a-{SLOT}": 0})
     stopped.stopped.set()
     assert not until_ended(stopped)
@@ -90,4 +91,4 @@ def test_what_it_cannot_read_is_wrong_input(tmp_path: Path, text: str) -> None:
     ctx.env = {**ctx.env, c.ENV_AWAIT: text}
     with pytest.raises(StepError) as caught:
         until_ended(ctx)
-    assert caught.value.code == c.WRONG_INPUT and c.ENV_AWAIT in str(caught.value)
+    assert caught.value.code == ExitCode.WRONG_INPUT and c.ENV_AWAIT in str(caught.value)

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from jobs import contract as c
-from jobs.contract import RunId
+from jobs.contract import ExitCode, RunId
 from jobs.keras3.prepare import fingerprint, resolve, write_npz
 from jobs.store import Store
 from jobs.store.files import read_json, to_json, write_file
@@ -112,7 +112,7 @@ def test_killed_anywhere_a_run_is_whole_or_absent(tmp_path: Path, program: Path)
         output, _ = process.communicate()
         runs.append(run)
         status = process.returncode
-    assert status == c.DONE, output
+    assert status == ExitCode.DONE, output
     began = time.monotonic()
     run, process = start()
     process.communicate()
@@ -142,7 +142,7 @@ def test_killed_anywhere_a_run_is_whole_or_absent(tmp_path: Path, program: Path)
     run = store.claim("e", "ensemble", MINUTE)
     process = supervise(program, store, run, "combine", predicted(store, run))
     said, _ = process.communicate()
-    assert process.returncode == c.DONE, said
+    assert process.returncode == ExitCode.DONE, said
     assert store.read(run).status == "succeeded"
 
 
@@ -156,7 +156,7 @@ def test_a_try_after_one_killed_between_result_and_archive_archives(tmp_path: Pa
     archived.unlink()
     again = supervise(program, store, run, "combine", task, **{c.ENV_TRY: "b"})
     said, _ = again.communicate()
-    assert (again.returncode, archived.read_bytes()) == (c.DONE, whole), said
+    assert (again.returncode, archived.read_bytes()) == (ExitCode.DONE, whole), said
     # what gc took out of the archive stays out
     archived.unlink()
     store.record_removal(run, [{"path": archived.relative_to(store.root).as_posix()}], "2026-11-25T00:00:00Z", "gc")
@@ -183,7 +183,7 @@ def test_what_a_later_run_of_the_day_learns_from(tmp_path: Path, program: Path, 
         run = store.claim("e", "train-m", MINUTE)
         process = supervise(program, store, run, "prepare", prepare_task(refresh=refresh), CRONSEMBLE_FOLDER=str(tmp_path))
         said, _ = process.communicate()
-        assert process.returncode == c.DONE, said
+        assert process.returncode == ExitCode.DONE, said
         told = read_json(store.try_folder(run, "a") / c.DATA)
         assert told is not None
         seen.append(told["fingerprint"])
@@ -200,7 +200,7 @@ def test_the_date_in_a_path_is_the_slots_in_the_experiments_zone(tmp_path: Path,
     task = {**prepare_task(dataset="{date}.npz"), "timezone": zone}
     process = supervise(program, store, run, "prepare", task, CRONSEMBLE_FOLDER=str(tmp_path))
     said, _ = process.communicate()
-    assert process.returncode == c.DONE, said
+    assert process.returncode == ExitCode.DONE, said
 
 
 def test_mounted_revisions_are_merged_into_the_store(tmp_path: Path, program: Path) -> None:
@@ -218,7 +218,7 @@ def test_mounted_revisions_are_merged_into_the_store(tmp_path: Path, program: Pa
         (mounted / "000009.json").write_text("damaged")
         process = supervise(program, store, RunId(MINUTE, number, "e", "train-m"), "prepare", prepare_task(), **env)
         said, _ = process.communicate()
-        assert process.returncode == c.DONE, said
+        assert process.returncode == ExitCode.DONE, said
     assert [each["revision"] for each in store.revisions("e")] == [1, 2, 3]
 
 
@@ -230,12 +230,12 @@ def test_a_mounted_snapshot_is_kept_in_the_store_and_checked(tmp_path: Path, pro
     env = {c.ENV_FOLDER: str(tmp_path), c.ENV_SNAPSHOT: str(tmp_path)}
     process = supervise(program, store, RunId(MINUTE, 1, "e", "train-m"), "prepare", task, **env)
     said, _ = process.communicate()
-    assert process.returncode == c.WRONG_INPUT and "not the 000000000000 of this task" in said
+    assert process.returncode == ExitCode.WRONG_INPUT and "not the 000000000000 of this task" in said
     task["snapshot"]["program"] = store.put_snapshot("program", program.read_bytes())
     store.snapshot_path("program", task["snapshot"]["program"]).unlink()
     process = supervise(program, store, RunId(MINUTE, 2, "e", "train-m"), "prepare", task, **env)
     said, _ = process.communicate()
-    assert process.returncode == c.DONE, said
+    assert process.returncode == ExitCode.DONE, said
     assert store.snapshot_path("program", task["snapshot"]["program"]).read_bytes() == program.read_bytes()
 
 
@@ -259,7 +259,7 @@ def test_the_tasks_environment_reaches_its_data_function(tmp_path: Path, program
     task = {**prepare_task(dataset="r.py:data"), "snapshot": snapshot, "env": {"MODE": "fast"}}
     process = supervise(program, store, RunId(MINUTE, 1, "e", "train-m"), "prepare", task, **{c.ENV_SNAPSHOT: str(tmp_path)})
     said, _ = process.communicate()
-    assert process.returncode == c.DONE and "MODE is fast" in said, said
+    assert process.returncode == ExitCode.DONE and "MODE is fast" in said, said
 
 
 SLEEPER = "import time\ndef data(hyperparameters):\n    print('asleep', flush=True)\n    time.sleep(600)\n"
@@ -277,7 +277,7 @@ def test_a_step_out_of_time_says_so(tmp_path: Path, program: Path) -> None:
     run = store.claim("e", "train-m", MINUTE)
     process = supervise(program, store, run, "prepare", sleeper(store), CRONSEMBLE_TIMEOUT="1")
     said, _ = process.communicate()
-    assert process.returncode == c.FAILED, said
+    assert process.returncode == ExitCode.FAILED, said
     assert (store.read(run).status, store.read(run).reason) == ("failed", "prepare: not done within its deadline of 1 s")
 
 
@@ -290,7 +290,7 @@ def test_told_to_stop_it_records_the_interrupt(tmp_path: Path, program: Path) ->
         assert any("asleep" in line for line in said)
         process.send_signal(signal.SIGTERM)
         said.read()
-    assert process.wait() == c.INTERRUPTED
+    assert process.wait() == ExitCode.INTERRUPTED
     assert (store.read(run).status, store.read(run).reason) == ("interrupted", "interrupted")
 
 
@@ -320,13 +320,13 @@ def test_a_full_disk_leaves_nothing_half_and_the_next_run_works(tmp_path: Path, 
             file.write(b"x" * max(0, usage.f_bavail * usage.f_frsize - room * 1024))
         process = supervise(program, store, run, "prepare", task, CRONSEMBLE_FOLDER=str(tmp_path), CRONSEMBLE_TRY=f"t{room}")
         said, _ = process.communicate()
-        failures += process.returncode != c.DONE
-        if process.returncode != c.DONE:
+        failures += process.returncode != ExitCode.DONE
+        if process.returncode != ExitCode.DONE:
             assert "No space left on device" in said and "Traceback" not in said
         assert all(fingerprint_of(path) == path.stem for path in (small_disk / "datasets").glob("*.npz"))
         assert all(read_json(path) for path in (small_disk / "datasets").glob("e/*.json"))
     assert failures >= 3
-    assert process.returncode == c.DONE, said
+    assert process.returncode == ExitCode.DONE, said
 
 
 def fingerprint_of(path: Path) -> str:

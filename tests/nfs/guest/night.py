@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import contract as c
+from jobs.contract import ExitCode
 from jobs.store import Store
 from jobs.store.files import list_names
 from jobs.store.latest_model import choose_models
@@ -173,7 +174,7 @@ def soft_mount_in_the_end() -> dict[str, Any]:
         said += process.stdout.read().splitlines()
     code = process.wait(CONTAINER)
     text = "\n".join(said)
-    assert code == c.FAILED and "Traceback" not in text, f"{code}: {text}"
+    assert code == ExitCode.FAILED and "Traceback" not in text, f"{code}: {text}"
     run = c.parse_run_id(ensemble["run"], given["experiment"], c.ENSEMBLE_TASK)
     assert run is not None
     store = Store(SERVER / folder)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import contract as c
-from jobs.contract import RunId
+from jobs.contract import ExitCode, RunId
 from jobs.store import Store
 from jobs.store.files import list_names, publish_bytes, to_json
 from nfs.guest.clients import SERVER, VERSIONS, Worker, fork, fresh, mount, on, restart_server, shell
@@ -199,7 +199,7 @@ def squashed_root() -> dict[str, Any]:
             os.chmod(SERVER / folder, mode)
             root = mount(1, version) / folder
             code, text = on(1, supervise, root, user=0)
-            assert code == c.FAILED and len(text.splitlines()) == 1, f"vers={version} {mode:o}: {code} {text}"
+            assert code == ExitCode.FAILED and len(text.splitlines()) == 1, f"vers={version} {mode:o}: {code} {text}"
             assert str(root) in text and "Permission denied" in text and "user 0" in text, text
             assert on(1, owner_of, root) == 1000
             said[f"{version} {mode:o}"] = text.strip()
