@@ -1,4 +1,4 @@
-"""The resolved configuration: plain values, every default filled in."""
+"""The resolved configuration: what one file declares as values, every default filled in."""
 
 from __future__ import annotations
 
@@ -9,9 +9,84 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Data:
+    """What is learnt and predicted, as written; ``refresh`` is ``daily`` or ``each_run``."""
+
     dataset: str
     predict: str
     refresh: str
+
+
+@dataclass(frozen=True)
+class NfsExport:
+    """A folder that an NFS server exports."""
+
+    server: str
+    path: str
+
+
+@dataclass(frozen=True)
+class StoreVolume:
+    """A store that pods mount: a PersistentVolumeClaim, an NFS export or a folder of the node; one of them is given."""
+
+    claim: str | None = None
+    nfs: NfsExport | None = None
+    host_path: str | None = None
+
+    def as_mapping(self) -> dict[str, Any]:
+        """The one key that is given, as the configuration writes it."""
+        if self.nfs is not None:
+            return {"nfs": {"server": self.nfs.server, "path": self.nfs.path}}
+        return {"claim": self.claim} if self.claim is not None else {"host_path": self.host_path}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeSettings:
+    """What a runtime is: a virtual environment that the tool makes, an interpreter by path, or a container image."""
+
+    venv: bool = False
+    python: str | None = None
+    image: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterSettings:
+    """Where and as whom pods run; ``images`` by runtime are those that differ from the runtimes' own."""
+
+    namespace: str
+    images: dict[str, str]
+    pull_policy: str | None
+    pull_secrets: list[str]
+    service_account: str | None
+    user: int
+    group: int
+    fs_group: int
+    gpu_resource: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What a task's containers request, and are limited to: Kubernetes quantities as written, and a number of GPUs."""
+
+    cpu: int | float | str
+    memory: int | str
+    tmp: int | str
+    gpu: int
+
+
+@dataclass(frozen=True)
+class HistoryLimits:
+    """How many finished Jobs of a CronJob Kubernetes keeps."""
+
+    successful: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class SecretKey:
+    """A key of a Secret."""
+
+    secret: str
+    key: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,21 +101,23 @@ class Task:
     retries: int
     deadline: int
     threads: int
-    resources: dict[str, Any]
+    resources: Resources
     node_selector: dict[str, str]
     tolerations: list[dict[str, Any]]
     affinity: dict[str, Any]
     priority_class: str | None
     queue: str | None
-    env: dict[str, Any]
+    env: dict[str, str | SecretKey]
     labels: dict[str, str]
     annotations: dict[str, str]
-    history_limits: dict[str, int]
+    history_limits: HistoryLimits
     ttl: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Member(Task):
+    """A member: a Keras backend with its model; ``runtime`` is ``keras3`` or ``legacy``."""
+
     name: str
     backend: str
     runtime: str
@@ -52,6 +129,8 @@ class Member(Task):
 
 @dataclass(frozen=True, kw_only=True)
 class Ensemble(Task):
+    """How members are combined; ``timeout`` is for the prediction of one member, ``max_age`` of its model, in seconds."""
+
     method: str
     quorum: int
     max_age: int | None
@@ -60,14 +139,14 @@ class Ensemble(Task):
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """What one file declares; ``store`` is a path as written, or the volume's keys.
+    """What one file declares; ``store`` is a folder of this machine as written, or a volume.
 
-    ``hyperparameters`` are those for all members, ours with their defaults.
+    ``hyperparameters`` are those for all members, ours with their defaults; ``runtimes`` are by name.
     """
 
     name: str
     timezone: str
-    store: str | dict[str, Any]
+    store: str | StoreVolume
     folder: Path
     path: Path
     data: Data
@@ -75,5 +154,5 @@ class Experiment:
     hyperparameters: dict[str, Any]
     members: dict[str, Member]
     ensemble: Ensemble | None
-    runtimes: dict[str, Any]
-    cluster: dict[str, Any]
+    runtimes: dict[str, RuntimeSettings]
+    cluster: ClusterSettings

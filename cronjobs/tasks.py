@@ -46,7 +46,7 @@ def train_task(context: ExperimentContext, member: Member) -> dict[str, Any]:
         **_process(member),
         "model": member.model,
         "data_format": member.data_format,
-        "gpus": member.resources["gpu"],
+        "gpus": member.resources.gpu,
         "hyperparameters": dict(member.hyperparameters),
         "seed": member.seed,
         "published": context.published,

@@ -20,7 +20,7 @@ FILES = [path for path in sorted(EXAMPLES.rglob("*.yaml")) if path.name != "clai
 def test_each_is_without_errors(path: Path) -> None:
     experiment = load(path)
     assert str(path.relative_to(EXAMPLES)) in (EXAMPLES / "README.md").read_text()
-    if experiment.cluster["images"]:
+    if experiment.cluster.images:
         kinds = [each["kind"] for each in desired([experiment])]
         assert kinds.count("CronJob") == len(experiment.members) + 1
 

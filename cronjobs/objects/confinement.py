@@ -15,9 +15,9 @@ def confined_pod(experiment: Experiment) -> dict[str, Any]:
         "enableServiceLinks": False,
         "securityContext": {
             "runAsNonRoot": True,
-            "runAsUser": cluster["user"],
-            "runAsGroup": cluster["group"],
-            "fsGroup": cluster.get("fs_group", cluster["group"]),
+            "runAsUser": cluster.user,
+            "runAsGroup": cluster.group,
+            "fsGroup": cluster.fs_group,
             # Else the kubelet walks the whole store before every pod.
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},

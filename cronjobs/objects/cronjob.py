@@ -25,7 +25,7 @@ def desired(context: ExperimentContext, program: bytes, code: bytes | None) -> l
 
     ``context`` holds the hashes of ``program`` and ``code``. None at all without a schedule. Raises Unbuildable.
     """
-    namespace = context.experiment.cluster["namespace"]
+    namespace = context.experiment.cluster.namespace
     scheduled = list(cron_jobs(context))
     maps = [program_map(namespace, program), *([code_map(namespace, code)] if code else [])]
     return [*maps, *scheduled] if scheduled else []
@@ -100,7 +100,7 @@ def _cron_job(experiment: Experiment, name: str, task: Task, pod: dict[str, Any]
     made = {
         "apiVersion": "batch/v1",
         "kind": "CronJob",
-        "metadata": {"name": f"{experiment.name}-{name}", "namespace": experiment.cluster["namespace"], "labels": own},
+        "metadata": {"name": f"{experiment.name}-{name}", "namespace": experiment.cluster.namespace, "labels": own},
         "spec": {
             "schedule": task.schedule,
             "timeZone": task.timezone,
@@ -108,8 +108,8 @@ def _cron_job(experiment: Experiment, name: str, task: Task, pod: dict[str, Any]
             **({} if task.suspend is None else {"suspend": task.suspend}),
             "concurrencyPolicy": task.concurrency.capitalize(),
             "startingDeadlineSeconds": int(task.starting_deadline),
-            "successfulJobsHistoryLimit": task.history_limits["successful"],
-            "failedJobsHistoryLimit": task.history_limits["failed"],
+            "successfulJobsHistoryLimit": task.history_limits.successful,
+            "failedJobsHistoryLimit": task.history_limits.failed,
             "jobTemplate": {"metadata": {"labels": {**own, **queue}}, "spec": job_spec(task, retries, pod)},
         },
     }

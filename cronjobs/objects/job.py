@@ -95,7 +95,7 @@ def job(experiment: Experiment, wanted: JobRequest) -> dict[str, Any]:
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"name": str(wanted.run), "namespace": experiment.cluster["namespace"], "labels": own_labels},
+        "metadata": {"name": str(wanted.run), "namespace": experiment.cluster.namespace, "labels": own_labels},
         "spec": spec,
     }
 

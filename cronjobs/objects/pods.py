@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cronjobs.experiment import Ensemble, Experiment, Member, Task
+from cronjobs.experiment import Ensemble, Experiment, Member, SecretKey, Task
 from cronjobs.objects import labels, quantities
 from cronjobs.objects.config_maps import code_name, program_name, revisions_name
 from cronjobs.objects.confinement import confined_pod, container_security
@@ -24,13 +24,12 @@ PULL = {"always": "Always", "if_not_present": "IfNotPresent", "never": "Never"}
 
 def image_of(experiment: Experiment, runtime: str) -> str:
     """The reference of a runtime's image on the cluster; raises Unbuildable if none is named."""
-    named = experiment.cluster["images"].get(runtime)
-    if named:
-        return str(named)
-    known = experiment.runtimes.get(runtime)
-    if isinstance(known, Mapping) and known.get("image"):
-        return str(known["image"])
-    what = "an interpreter" if isinstance(known, Mapping) else "a virtual environment"
+    if image := experiment.cluster.images.get(runtime):
+        return image
+    settings = experiment.runtimes[runtime]
+    if settings.image:
+        return settings.image
+    what = "a virtual environment" if settings.venv else "an interpreter"
     raise ObjectsError(f"runtimes.{runtime} is {what} here; name its image: cluster.images.{runtime}")
 
 
@@ -69,8 +68,8 @@ def template(experiment: Experiment, task: Task, configuration: Mapping[str, Any
         "volumes": _volumes(experiment, task, configuration["snapshot"]),
     }
     given = {
-        "serviceAccountName": cluster.get("service_account"),
-        "imagePullSecrets": [{"name": name} for name in cluster["pull_secrets"]],
+        "serviceAccountName": cluster.service_account,
+        "imagePullSecrets": [{"name": name} for name in cluster.pull_secrets],
         "nodeSelector": dict(task.node_selector),
         "tolerations": list(task.tolerations),
         "affinity": dict(task.affinity),
@@ -98,7 +97,7 @@ def _volumes(experiment: Experiment, task: Task, known: Mapping[str, str]) -> li
         # One folder for both, for the supervisor keeps them in the store from there.
         {"name": "snapshot", "projected": {"sources": [{"configMap": {"name": name}} for name in snapshot]}},
         {"name": "revisions", "configMap": {"name": revisions_name(experiment.name), "optional": True}},
-        {"name": "tmp", "emptyDir": {"sizeLimit": quantities.size(task.resources["tmp"])}},
+        {"name": "tmp", "emptyDir": {"sizeLimit": quantities.size(task.resources.tmp)}},
     ]
 
 
@@ -107,11 +106,11 @@ def container(
 ) -> dict[str, Any]:
     """A container for a step: of ``task`` come what it may use and its secrets; ``env`` are more variables of the contract."""
     cluster = experiment.cluster
-    gpus = task.resources["gpu"] if step[0] in ("train", "combine") else 0
-    amounts = {"cpu": quantities.cpu(task.resources["cpu"]), "memory": quantities.size(task.resources["memory"])}
+    gpus = task.resources.gpu if step[0] in ("train", "combine") else 0
+    amounts = {"cpu": quantities.cpu(task.resources.cpu), "memory": quantities.size(task.resources.memory)}
     if gpus:
-        amounts[cluster["gpu_resource"]] = str(gpus)
-    policy = cluster.get("pull_policy")
+        amounts[cluster.gpu_resource] = str(gpus)
+    policy = cluster.pull_policy
     return {
         "name": container_name(step),
         "image": image,
@@ -156,7 +155,7 @@ def _environment(image: str, task: Task, threads: int, more: Mapping[str, str]) 
         # Kubernetes expands $(NAME) in a value.
         **{name: {"value": value.replace("$", "$$")} for name, value in more.items()},
     }
-    for name, secret in task.env.items():
-        if isinstance(secret, Mapping):
-            found[name] = {"valueFrom": {"secretKeyRef": {"name": secret["secret"], "key": secret["key"]}}}
+    for name, value in task.env.items():
+        if isinstance(value, SecretKey):
+            found[name] = {"valueFrom": {"secretKeyRef": {"name": value.secret, "key": value.key}}}
     return [{"name": name, **source} for name, source in found.items()]

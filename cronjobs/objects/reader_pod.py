@@ -46,7 +46,7 @@ def reader_pod(experiment: Experiment, name: str, by: str, idle: float = IDLE) -
     It needs no more rights than the runs' pods do, and the same Pod Security level (``volumes.security``).
     """
     cluster = experiment.cluster
-    policy = cluster.get("pull_policy")
+    policy = cluster.pull_policy
     container = {
         "name": CONTAINER,
         "image": image_of(experiment, "keras3"),
@@ -66,8 +66,8 @@ def reader_pod(experiment: Experiment, name: str, by: str, idle: float = IDLE) -
     }
     place = _place(experiment)
     given = {
-        "serviceAccountName": cluster.get("service_account"),
-        "imagePullSecrets": [{"name": name} for name in cluster["pull_secrets"]],
+        "serviceAccountName": cluster.service_account,
+        "imagePullSecrets": [{"name": name} for name in cluster.pull_secrets],
         "nodeSelector": dict(place.node_selector) if place else {},
         "tolerations": list(place.tolerations) if place else [],
         "affinity": dict(place.affinity) if place else {},
@@ -78,7 +78,7 @@ def reader_pod(experiment: Experiment, name: str, by: str, idle: float = IDLE) -
         "kind": "Pod",
         "metadata": {
             "name": name,
-            "namespace": cluster["namespace"],
+            "namespace": cluster.namespace,
             # Not the experiment's own label: it is no part of a run.
             "labels": {**labels.shared(labels.READER), labels.INSTANCE: experiment.name},
             "annotations": {labels.STARTED_BY: by},

@@ -35,17 +35,17 @@ class PodSecurity:
 def store_volume(experiment: Experiment) -> dict[str, Any]:
     """The source of the store's volume; raises Unbuildable for a folder of this machine."""
     store = experiment.store
-    if not isinstance(store, dict):
+    if isinstance(store, str):
         raise ObjectsError(
             f"store: {store} is a folder of this machine: for a cluster type store: {{claim: NAME}}, "
             "{nfs: {server: HOST, path: PATH}} or {host_path: PATH}"
         )
-    if "claim" in store:
-        return {"persistentVolumeClaim": {"claimName": store["claim"]}}
-    if "nfs" in store:
-        return {"nfs": {"server": store["nfs"]["server"], "path": store["nfs"]["path"]}}
+    if store.claim is not None:
+        return {"persistentVolumeClaim": {"claimName": store.claim}}
+    if store.nfs is not None:
+        return {"nfs": {"server": store.nfs.server, "path": store.nfs.path}}
     # It must be there: one that the node makes belongs to root, and pods are not root.
-    return {"hostPath": {"path": store["host_path"], "type": "Directory"}}
+    return {"hostPath": {"path": store.host_path, "type": "Directory"}}
 
 
 def pod_security(experiment: Experiment) -> PodSecurity:
@@ -75,7 +75,7 @@ def persistent_volume(experiment: Experiment) -> list[dict[str, Any]]:
     if "persistentVolumeClaim" in source:
         claim = source["persistentVolumeClaim"]["claimName"]
         raise ObjectsError(f"store.claim: {claim} is a claim already: --volume makes one for nfs or host_path")
-    namespace, claim = experiment.cluster["namespace"], claim_name(experiment)
+    namespace, claim = experiment.cluster.namespace, claim_name(experiment)
     volume = f"{namespace}-{claim}"
     named = {"labels": {labels.NAME: labels.OURS}}
     # Neither an export nor a folder has a size that Kubernetes would enforce, yet both must state one.

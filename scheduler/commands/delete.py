@@ -39,7 +39,7 @@ def delete_experiment(name: str | None, file: Path, target: ClusterTarget, purge
     """
     if name is None:
         experiment = in_namespace(load(file), target.namespace)
-        name, namespace = experiment.name, experiment.cluster["namespace"]
+        name, namespace = experiment.name, experiment.cluster.namespace
     elif target.namespace is None:
         raise CronsembleError(f"delete {name}: which namespace? add --namespace NAME")
     else:

@@ -69,7 +69,7 @@ def open_engine(workspace: Workspace, display: RunDisplay, options: RunOptions) 
     from scheduler.kube.client import KubeClient
 
     experiment = workspace.require_experiment("--cluster")
-    namespace = str(experiment.cluster["namespace"])
+    namespace = experiment.cluster.namespace
     with (
         KubeClient(workspace.target.access()) as api,
         permissions.explain_denials(api, [namespace], needed=permissions.RUNS),

@@ -185,7 +185,7 @@ def print_revisions(workspace: Workspace, as_json: bool) -> None:
 
 
 def print_cluster_revisions(experiment: Experiment, target: ClusterTarget, as_json: bool) -> int:
-    namespace = experiment.cluster["namespace"]
+    namespace = experiment.cluster.namespace
     with KubeClient(target.access()) as api, permissions.explain_denials(api, [namespace], reading=True):
         try:
             data = api.get(kinds.CONFIGMAP, namespace, revisions_name(experiment.name)).get("data") or {}

@@ -32,7 +32,7 @@ from scheduler.sync import suspend as suspension
 def set_suspended(file: Path, names: list[str], value: bool, target: ClusterTarget, force: bool, wait: float) -> int:
     experiment = in_namespace(load(file), target.namespace)
     api = KubeClient(target.access())
-    namespace = experiment.cluster["namespace"]
+    namespace = experiment.cluster.namespace
     word = "suspended" if value else "resumed"
     with api, permissions.explain_denials(api, [namespace]), stopped_by_terminate():
         if not suspension.select_cronjobs(api, experiment, names, value):

@@ -7,7 +7,19 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from cronjobs.experiment import Data, Ensemble, Experiment, Member
+from cronjobs.experiment import (
+    ClusterSettings,
+    Data,
+    Ensemble,
+    Experiment,
+    HistoryLimits,
+    Member,
+    NfsExport,
+    Resources,
+    RuntimeSettings,
+    SecretKey,
+    StoreVolume,
+)
 from cronjobs.tasks import tasks_of
 from scheduler.config.document import Document, parse
 from scheduler.config.errors import ConfigErrors, Problem
@@ -73,7 +85,7 @@ def _clashes(experiments: list[Experiment]) -> Iterator[Problem]:
     """The experiments of one name, and those of two names whose tasks have one, in a namespace."""
     seen: dict[tuple[str, str], Experiment] = {}
     for experiment in experiments:
-        namespace = experiment.cluster["namespace"]
+        namespace = experiment.cluster.namespace
         first = seen.setdefault((namespace, experiment.name), experiment)
         if first is not experiment:
             message = f"{experiment.name} is declared by {first.path} too: rename one, or give it a cluster.namespace of its own"
@@ -113,11 +125,10 @@ def _resolve(keys: Any, path: Path, folder: Path) -> Experiment:
     if keys.ensemble is not None:
         own = {name: getattr(keys.ensemble, name) for name in ("method", "quorum", "max_age", "timeout")}
         ensemble = Ensemble(**_task(keys.ensemble, keys), **own)
-    store = keys.store if isinstance(keys.store, str) else _plain(keys.store)
     return Experiment(
         name=keys.experiment,
         timezone=keys.timezone,
-        store=store,
+        store=_store(keys.store),
         folder=folder,
         path=path,
         data=Data(keys.data.dataset, keys.data.predict, keys.data.refresh),
@@ -125,31 +136,49 @@ def _resolve(keys: Any, path: Path, folder: Path) -> Experiment:
         hyperparameters={name: value for name, value in {**OURS, **keys.hyperparameters}.items() if name != "seed"},
         members=members,
         ensemble=ensemble,
-        runtimes=_plain(keys.runtimes),
-        cluster=_plain(keys.cluster),
+        runtimes=_runtimes(keys.runtimes),
+        cluster=_cluster(keys.cluster),
     )
 
 
 def _task(task: Any, keys: Any) -> dict[str, Any]:
+    import msgspec
+
     from cronjobs.objects import quantities
     from scheduler.config.keys import Task
 
     values = {name: getattr(task, name) for name in Task.__struct_fields__}
     values["timezone"] = task.timezone or keys.timezone
     values["threads"] = task.threads or max(1, math.ceil(quantities.parse(task.resources.cpu)))
-    values["resources"] = _plain(task.resources)
-    values["history_limits"] = _plain(task.history_limits)
-    values["env"] = {name: _plain(value) for name, value in task.env.items()}
+    values["resources"] = Resources(**msgspec.structs.asdict(task.resources))
+    values["history_limits"] = HistoryLimits(task.history_limits.successful, task.history_limits.failed)
+    values["env"] = {
+        name: value if isinstance(value, str) else SecretKey(value.secret, value.key) for name, value in task.env.items()
+    }
     return values
 
 
-def _plain(keys: Any) -> Any:
-    """A struct as a dictionary, without the keys that are not given."""
+def _store(store: Any) -> str | StoreVolume:
+    if isinstance(store, str):
+        return store
+    return StoreVolume(store.claim, None if store.nfs is None else NfsExport(store.nfs.server, store.nfs.path), store.host_path)
+
+
+def _runtimes(runtimes: Any) -> dict[str, RuntimeSettings]:
+    declared = {"keras3": runtimes.keras3, "legacy": runtimes.legacy}
+    return {
+        name: RuntimeSettings(venv=True) if keys == "venv" else RuntimeSettings(python=keys.python, image=keys.image)
+        for name, keys in declared.items()
+    }
+
+
+def _cluster(cluster: Any) -> ClusterSettings:
     import msgspec
 
-    if not isinstance(keys, msgspec.Struct):
-        return keys
-    return {name: _plain(value) for name, value in msgspec.structs.asdict(keys).items() if value is not None}
+    values = msgspec.structs.asdict(cluster)
+    values["images"] = {name: image for name, image in msgspec.structs.asdict(cluster.images).items() if image is not None}
+    values["fs_group"] = cluster.group if cluster.fs_group is None else cluster.fs_group
+    return ClusterSettings(**values)
 
 
 __all__ = ["Document", "load", "load_all"]

@@ -14,7 +14,7 @@ def in_namespace(experiment: Experiment, namespace: str | None) -> Experiment:
     """The experiment in this namespace; as it is where none is given."""
     if namespace is None:
         return experiment
-    return replace(experiment, cluster={**experiment.cluster, "namespace": namespace})
+    return replace(experiment, cluster=replace(experiment.cluster, namespace=namespace))
 
 
 def all_in_namespace(experiments: Iterable[Experiment], namespace: str | None) -> list[Experiment]:
@@ -22,7 +22,7 @@ def all_in_namespace(experiments: Iterable[Experiment], namespace: str | None) -
     placed = [in_namespace(experiment, namespace) for experiment in experiments]
     declared_in: dict[tuple[str, str], Path] = {}
     for experiment in placed:
-        key = (experiment.cluster["namespace"], experiment.name)
+        key = (experiment.cluster.namespace, experiment.name)
         if key in declared_in:
             raise CronsembleError(f"{experiment.path}: {experiment.name} is declared by {declared_in[key]} too: rename one")
         declared_in[key] = experiment.path

@@ -25,7 +25,7 @@ PATIENCE = 90.0
 def cancel_cluster_runs(workspace: Workspace, targets: Sequence[str]) -> int:
     """End runs at work on a cluster; 1 if any has not ended in time or could not be written down."""
     experiment = workspace.require_experiment("--cluster")
-    namespace = str(experiment.cluster["namespace"])
+    namespace = experiment.cluster.namespace
     with KubeClient(workspace.target.access()) as api, permissions.explain_denials(api, [namespace], needed=permissions.CANCEL):
         jobs = objects.jobs(api, namespace, selector=f"{labels.INSTANCE}={experiment.name}")
         code = 0

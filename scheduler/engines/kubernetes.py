@@ -72,7 +72,7 @@ class KubernetesEngine:
 
     @property
     def namespace(self) -> str:
-        return str(self.experiment.cluster["namespace"])
+        return self.experiment.cluster.namespace
 
     @property
     def stopped(self) -> bool:

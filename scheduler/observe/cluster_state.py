@@ -27,7 +27,7 @@ def observe_experiment(experiment: Experiment, target: ClusterTarget, asked: boo
 
     ``asked`` is False for a user who named no cluster, and may have none: then a missing kubeconfig is not worth a line.
     """
-    namespace = target.namespace or experiment.cluster["namespace"]
+    namespace = target.namespace or experiment.cluster.namespace
     try:
         access = target.access()
     except KubeError as error:
@@ -56,7 +56,7 @@ def observe(api: KubeClient, namespace: str, experiment: str) -> ClusterObservat
 
 def cronjob_states(experiment: Experiment, target: ClusterTarget) -> dict[str, tuple[datetime, bool]]:
     """By task of a CronJob that is there: its last scheduled time (or when it was made), and whether it is suspended."""
-    namespace = target.namespace or experiment.cluster["namespace"]
+    namespace = target.namespace or experiment.cluster.namespace
     selector = f"{labels.SELECTOR},{labels.INSTANCE}={experiment.name}"
     with KubeClient(target.access()) as api, permissions.explain_denials(api, [namespace], reading=True):
         found = objects.by_name(api.list(kinds.CRONJOB, namespace, selector, decoder=objects.decoder())).values()

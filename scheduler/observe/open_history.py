@@ -30,7 +30,7 @@ def history_of(workspace: Workspace) -> tuple[History, str]:
 def _sight(workspace: Workspace) -> ClusterObservation:
     """What is to be seen on the cluster now; where none is looked at, the revisions that were seen last."""
     target, experiment, found = workspace.target, workspace.experiment, None
-    if not target.offline and experiment is not None and isinstance(experiment.store, dict):
+    if not target.offline and experiment is not None and not isinstance(experiment.store, str):
         from scheduler.observe import cluster_state
 
         is_named = any((target.kubeconfig, target.context, target.namespace))

@@ -29,7 +29,7 @@ BREAKS = 10
 def follow(workspace: Workspace, name: str | None) -> int:
     """Print what a run says until it ends; then 0 if it succeeded, else 1. Without pods, what the store kept."""
     experiment = workspace.require_experiment("--cluster")
-    namespace = str(experiment.cluster["namespace"])
+    namespace = experiment.cluster.namespace
     with KubeClient(workspace.target.access()) as api, permissions.explain_denials(api, [namespace], needed=permissions.LOGS):
         job = _find(objects.jobs(api, namespace, selector=f"{labels.INSTANCE}={experiment.name}"), workspace, name)
         if job is None:

@@ -49,17 +49,17 @@ class Runtime:
 
 def find_runtime(experiment: Experiment, name: str, say: Say) -> Runtime:
     """The runtime of that name, made if need be; raises RuntimeUnavailable."""
-    wanted = experiment.runtimes.get(name, "venv" if name == "keras3" else {})
-    if wanted == "venv":
+    settings = experiment.runtimes[name]
+    if settings.venv:
         needed = requirement_set(member.backend for member in experiment.members.values())
         return Runtime(name, python=str(make_venv(say, needed)))
-    if isinstance(wanted, Mapping) and "python" in wanted:
-        path = shutil.which(str(wanted["python"]))
+    if settings.python is not None:
+        path = shutil.which(settings.python)
         if path is None:
-            raise RuntimeUnavailable(f"runtimes.{name}: {wanted['python']} is not an interpreter on this machine")
+            raise RuntimeUnavailable(f"runtimes.{name}: {settings.python} is not an interpreter on this machine")
         return Runtime(name, python=path)
-    if isinstance(wanted, Mapping) and "image" in wanted:
-        image = str(wanted["image"])
+    if settings.image is not None:
+        image = settings.image
         try:
             engine = containers.find_engine()
         except containers.NoContainerEngine as error:

@@ -31,7 +31,7 @@ class StoreLocation:
     @property
     def is_remote(self) -> bool:
         """Whether the store is a volume that only a cluster mounts; False where the configuration is broken or gone."""
-        return self.folder is None and self.experiment is not None and isinstance(self.experiment.store, dict)
+        return self.folder is None and self.experiment is not None and not isinstance(self.experiment.store, str)
 
     @property
     def config_problem(self) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cronjobs.experiment import Experiment
+from cronjobs.experiment import Experiment, StoreVolume
 from cronjobs.objects import cronjob, labels, volumes
 from cronjobs.objects.config_maps import mounted
 from cronjobs.tasks import ExperimentContext
@@ -73,7 +73,7 @@ def desired_states(placed: Sequence[Experiment]) -> list[DesiredState]:
             maps[metadata["namespace"], metadata["name"]] = made
     found = []
     for experiment in placed:
-        space = experiment.cluster["namespace"]
+        space = experiment.cluster.namespace
         own = cronjobs.get((space, experiment.name), [])
         named = {name for each in own for name in mounted(each["spec"]["jobTemplate"]["spec"]["template"]["spec"])}
         held = [maps[space, name] for name in sorted(named) if (space, name) in maps]
@@ -86,7 +86,7 @@ def desired_states(placed: Sequence[Experiment]) -> list[DesiredState]:
 def absent_data(experiment: Experiment) -> Iterator[str]:
     """Data files that the store lacks, where the store is a folder that this machine sees too."""
     store = experiment.store
-    folder = Path(store["host_path"]) if isinstance(store, dict) and "host_path" in store else None
+    folder = Path(store.host_path) if isinstance(store, StoreVolume) and store.host_path is not None else None
     if folder is None or not folder.is_dir():
         return
     for key, given in (("dataset", experiment.data.dataset), ("predict", experiment.data.predict)):

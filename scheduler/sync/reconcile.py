@@ -112,7 +112,7 @@ def reconciler_of(api: KubeClient, experiments: Sequence[Experiment], force: boo
     """The reconciler of these experiments, each with its namespace; raises CronsembleError where one cannot run on a cluster."""
     namespaces: dict[str, list[str]] = {}
     for experiment in experiments:
-        namespaces.setdefault(experiment.cluster["namespace"], []).append(experiment.name)
+        namespaces.setdefault(experiment.cluster.namespace, []).append(experiment.name)
     return Reconciler(api, namespaces, lambda: desired_states(experiments), force)
 
 

@@ -18,7 +18,7 @@ from scheduler.sync import apply
 
 def select_cronjobs(api: KubeClient, experiment: Experiment, names: list[str], value: bool) -> list[Object]:
     """The CronJobs whose suspension changes: of these tasks, or of all; raises ClusterError for one that is not there."""
-    namespace = experiment.cluster["namespace"]
+    namespace = experiment.cluster.namespace
     found = objects.by_name(api.list(kinds.CRONJOB, namespace, _selector(experiment.name), decoder=objects.decoder()))
     there = {each["metadata"]["labels"].get(labels.TASK, ""): each for each in found.values()}
     if not there:
@@ -36,7 +36,7 @@ def select_cronjobs(api: KubeClient, experiment: Experiment, names: list[str], v
 
 def set_suspended(api: KubeClient, experiment: Experiment, chosen: list[Object], value: bool, force: bool) -> None:
     """Set it on these CronJobs, and record a revision of those that took it; needs the namespace's Lease."""
-    namespace = experiment.cluster["namespace"]
+    namespace = experiment.cluster.namespace
 
     def one(each: Object) -> KubeError | None:
         try:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kubernetes.utils.quantity import parse_quantity
 
-from cronjobs.experiment import Experiment
+from cronjobs.experiment import Experiment, HistoryLimits
 from cronjobs.objects import cronjob, quantities
 from cronjobs.tasks import ExperimentContext
 from jobs.contract import RunId, member_task, parse_run_id
@@ -79,7 +79,7 @@ EDITS: list[dict[str, Any]] = [
     {"queue": "q"},
     {"labels": {"a": "b"}},
     {"annotations": {"a": "b"}},
-    {"history_limits": {"successful": 0, "failed": 0}},
+    {"history_limits": HistoryLimits(0, 0)},
     {"ttl": 1},
 ]
 

@@ -105,7 +105,7 @@ def test_a_repeat_has_the_originals_threads_images_and_snapshot(experiment: Expe
 def test_a_member_that_is_gone_borrows_resources_and_no_secret(experiment: Experiment) -> None:
     wanted = train(experiment, "jax")
     fewer = replace(experiment, members={"theano": experiment.members["theano"]})
-    other = replace(experiment.members["jax"], name="wide", resources={**experiment.members["jax"].resources, "cpu": 4})
+    other = replace(experiment.members["jax"], name="wide", resources=replace(experiment.members["jax"].resources, cpu=4))
     for left, cpu in ((fewer, "1"), (replace(experiment, members={"wide": other}), "4")):
         container = containers(job(left, wanted))["train"]
         assert container["resources"]["limits"]["cpu"] == cpu

@@ -36,7 +36,7 @@ def at_its_level(path: Path) -> Any:
 def golden(path: Path, namespace: str) -> str:
     """The file's own text, but for the namespace."""
     return path.read_text(encoding="utf-8").replace(
-        f"  namespace: {experiment(path).cluster['namespace']}\n", f"  namespace: {namespace}\n"
+        f"  namespace: {experiment(path).cluster.namespace}\n", f"  namespace: {namespace}\n"
     )
 
 

@@ -201,7 +201,7 @@ def refusals(namespace: str, image: str) -> list[tuple[str, str]]:
 
 
 def test_what_keeps_the_pod_from_starting_is_one_line(laptop: Laptop, pods: Cluster, namespace: str) -> None:
-    image = load(laptop.config).cluster["images"]["keras3"]
+    image = load(laptop.config).cluster.images["keras3"]
     for text, said in refusals(namespace, image):
         laptop.config.write_text(text)
         done = laptop.start("history")

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cronjobs.experiment import Experiment
+from cronjobs.experiment import Experiment, StoreVolume
 from cronjobs.objects.config_maps import revisions_name
 from scheduler.config.namespace import in_namespace
 from scheduler.console.progress import Progress
@@ -28,8 +28,12 @@ if TYPE_CHECKING:
 
 def store_label(experiment: Experiment) -> str:
     """What a store is called in messages: ``claim/experiments``, ``nfs/server/path`` or ``host_path/path``."""
-    ((kind, value),) = dict(experiment.store).items() if isinstance(experiment.store, dict) else (("folder", experiment.store),)
-    return f"{kind}/{value['server']}{value['path']}" if isinstance(value, dict) else f"{kind}/{str(value).lstrip('/')}"
+    store = experiment.store
+    if isinstance(store, str):
+        return f"folder/{store.lstrip('/')}"
+    if store.nfs is not None:
+        return f"nfs/{store.nfs.server}{store.nfs.path}"
+    return f"claim/{store.claim}" if store.claim is not None else f"host_path/{str(store.host_path).lstrip('/')}"
 
 
 @contextmanager
@@ -68,7 +72,7 @@ def connect_to_store(experiment: Experiment, target: ClusterTarget) -> Iterator[
 @contextmanager
 def _connected(experiment: Experiment, target: ClusterTarget) -> Iterator[tuple[RemoteStore, KubeClient, Progress, str]]:
     experiment = in_namespace(experiment, target.namespace)
-    namespace, progress = str(experiment.cluster["namespace"]), Progress()
+    namespace, progress = experiment.cluster.namespace, Progress()
     access = target.access()
     with (
         KubeClient(access) as api,
@@ -98,8 +102,8 @@ def _mirrored(experiment: Experiment, target: ClusterTarget, why: str) -> Remote
 
 def mirror_folder(experiment: Experiment, access: Access) -> Path:
     """Where the mirror of an experiment's store lies."""
-    assert isinstance(experiment.store, dict)
-    return mirror_path(access.server, str(experiment.cluster["namespace"]), experiment.store)
+    assert isinstance(experiment.store, StoreVolume)
+    return mirror_path(access.server, experiment.cluster.namespace, experiment.store)
 
 
 def _current(

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from cronjobs.experiment import StoreVolume
 from jobs.contract import RunId
 from jobs.remote.changes import LEDGER, LENGTH, SNAPSHOTS, digest_of
 from jobs.store.files import list_names, read_json
@@ -34,9 +35,9 @@ Progress = Callable[[int, int], None]
 """Called with the runs that have come so far, and how many there are."""
 
 
-def mirror_path(server: str, namespace: str, store: Mapping[str, Any]) -> Path:
+def mirror_path(server: str, namespace: str, store: StoreVolume) -> Path:
     """The folder of a store's mirror in the user's cache."""
-    key = json.dumps([server, namespace, store], sort_keys=True)
+    key = json.dumps([server, namespace, store.as_mapping()], sort_keys=True)
     return cache_folder() / "stores" / hashlib.sha256(key.encode()).hexdigest()[:20]
 
 

@@ -45,7 +45,7 @@ class ReaderPod:
 
     def __init__(self, api: KubeClient, experiment: Experiment, say: Say) -> None:
         self._api, self._experiment, self._say = api, experiment, say
-        self._namespace = str(experiment.cluster["namespace"])
+        self._namespace = experiment.cluster.namespace
         self._pod: dict[str, Any] | None = None
         self._program = build_program()
         self.idle = _idle(os.environ.get("CRONSEMBLE_READER_IDLE"))
