@@ -1,1 +1,1 @@
-"""What runs inside a runtime: supervise, prepare, train, predict, combine, and the store they share."""
+"""The job program: what runs inside a runtime, and the store that it and the tool share."""

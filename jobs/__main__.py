@@ -1,4 +1,4 @@
-"""The entry point of the job program: names a step and hands over to it. Python 2.7 and 3."""
+"""The entry point of the job program: runs the step that its first argument names. Python 2.7 and 3."""
 
 from __future__ import print_function
 
@@ -15,14 +15,14 @@ STEPS = {
 
 
 def main(argv):  # type: ignore[no-untyped-def]
-    """Run the step that the first argument names; returns its exit status."""
+    """Run the step that the first argument names; returns its exit status (``jobs.contract.ExitCode``; 64 for wrong usage)."""
     if not argv or argv[0] not in STEPS:
-        wanted = bool(argv) and argv[0] in ("-h", "--help")
+        is_help = bool(argv) and argv[0] in ("-h", "--help")
         print(
-            "usage: jobs STEP [OPTIONS]\n\nsteps: %s\n`jobs STEP --help` tells a step's options." % ", ".join(sorted(STEPS)),
-            file=sys.stdout if wanted else sys.stderr,
+            "usage: jobs STEP [OPTIONS]\n\nsteps: %s\n`jobs STEP --help` lists a step's options." % ", ".join(sorted(STEPS)),
+            file=sys.stdout if is_help else sys.stderr,
         )
-        return 0 if wanted else 64
+        return 0 if is_help else 64
     module = __import__(STEPS[argv[0]], fromlist=["main"])
     return module.main(argv[1:])
 

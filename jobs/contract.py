@@ -1,4 +1,4 @@
-"""The contract between whoever starts a run and the run: names of files, variables, ids and exit codes.
+"""The contract between whoever starts a run and the run: variables, file names, ids, exit codes, statuses, revisions.
 
 Standard library alone, Python 3.9: every image and the tool import it.
 """
@@ -38,8 +38,8 @@ ENV_THEANO_WARM = "CRONSEMBLE_THEANO_WARM"  # a baked compile folder, copied bef
 REVISIONS = "/cronsemble/revisions"
 """Where a pod finds the revisions of its experiment, a JSON file each, if there are any."""
 
-LAST_WORDS, LAST_WORDS_SIZE = "/dev/termination-log", 4096
-"""Where a container leaves its last words for the kubelet, and how many bytes of them it takes."""
+TERMINATION_LOG, TERMINATION_LOG_SIZE = "/dev/termination-log", 4096
+"""The file from which the kubelet takes a container's termination message, and how many bytes of it."""
 
 PROGRAM_FILE = "program.pyz"
 CODE_FILE = "code.zip"
@@ -85,7 +85,7 @@ class ExitCode(IntEnum):
 
 
 class _Word(str, Enum):  # noqa: UP042 (Python 3.9 has no StrEnum)
-    """A word of the store's files: written and compared as its text."""
+    """A word in the store's files: written and compared as its text."""
 
     def __str__(self) -> str:
         return str(self.value)
@@ -191,6 +191,7 @@ class RunId:
 
     @property
     def month(self) -> str:
+        """The slot's month in UTC, ``YYYY-MM``: the folder of the run."""
         return self.slot.strftime("%Y-%m")
 
     @property
@@ -216,32 +217,32 @@ def any_run_id(text: str, experiment: str) -> RunId | None:
 
 
 def member_task(member: str) -> str:
+    """The name of the task that trains a member."""
     return f"train-{member}"
 
 
 def seed_of(*parts: object) -> int:
-    """A 31-bit seed from names and slot: the first bits of the SHA-256 of the parts, a line each."""
-
+    """A 31-bit seed from names and slot: the first 31 bits of the SHA-256 of the parts, a line each."""
     digest = hashlib.sha256("\n".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:4], "big") & 0x7FFFFFFF
 
 
 def revision_problem(revision: Mapping[str, Any]) -> str:
-    """Why this is no revision, or nothing."""
+    """Why a JSON object is not a revision; empty if it is one."""
     if not isinstance(revision.get("revision"), int):
-        return "it has no number"
+        return "`revision` is not a number"
     try:
         revision_time(revision)
     except (KeyError, TypeError, ValueError):
-        return "its time is none"
-    told = revision.get("tasks", {})
-    if not isinstance(told, dict) or not all(isinstance(task, dict) for task in told.values()):
-        return "its tasks are none"
+        return "`time` is not a time with a zone"
+    tasks = revision.get("tasks", {})
+    if not isinstance(tasks, dict) or not all(isinstance(task, dict) for task in tasks.values()):
+        return "`tasks` is not an object of objects"
     return ""
 
 
 def revision_time(revision: Mapping[str, Any]) -> float:
-    """Since when it holds, in seconds since 1970 in UTC."""
+    """Since when it holds, in seconds since 1970; raises KeyError, TypeError or ValueError for a wrong one."""
     time = datetime.fromisoformat(revision["time"])
     if time.tzinfo is None:
         raise ValueError("a time needs a zone")

@@ -1,4 +1,4 @@
-"""The child: a program of this zipapp in the framework's interpreter, with its log, its time and its end. Python 3.9."""
+"""A program of this zipapp in the framework's interpreter: its environment, log, deadline and end. Python 3.9."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from jobs.store.files import read_fresh
 from jobs.supervisor.run_context import RunContext, StepError
 
 GRACE = 2.0
-"""Seconds between the SIGTERM that a child gets and its SIGKILL; the whole stop must fit 5 s."""
+"""Seconds between SIGTERM and SIGKILL of a child process; the whole stop must take less than 5 s."""
 
 
 def run_child(
@@ -31,7 +31,10 @@ def run_child(
     env: Mapping[str, str],
     timeout: float | None = None,
 ) -> None:
-    """Run a program of this zipapp in the framework's interpreter; raises StepError unless it ends with 0."""
+    """Run a program of this zipapp in the framework's interpreter, its output copied to the log.
+
+    ``timeout``: seconds, besides those of the environment. Raises StepError unless the program ends with 0.
+    """
     limit = context.env.get(c.ENV_TIMEOUT)
     timeout = min(filter(None, (timeout, float(limit) if limit else None)), default=None)
     interpreter = context.env.get(c.ENV_PYTHON) or sys.executable
@@ -54,19 +57,19 @@ def run_child(
     except OSError as error:
         raise StepError(f"the interpreter {interpreter} cannot be started: {error.strerror}", ExitCode.WRONG_INPUT) from error
     context.child = child
-    late = threading.Event()
-    killed_before = memory_kills()
+    is_late = threading.Event()
+    kills_before = memory_kills()
 
-    def over() -> None:
-        late.set()
+    def stop_at_deadline() -> None:
+        is_late.set()
         child.terminate()
         threading.Timer(GRACE, child.kill).start()
 
-    timer = threading.Timer(timeout, over) if timeout else None
+    timer = threading.Timer(timeout, stop_at_deadline) if timeout else None
     if timer:
         timer.daemon = True
         timer.start()
-    last = b""
+    last_line = b""
     with open(context.folder / c.LOG, "ab") as log:
         assert child.stdout is not None
         for line in child.stdout:
@@ -74,49 +77,57 @@ def run_child(
             log.flush()
             sys.stdout.buffer.write(line)
             sys.stdout.buffer.flush()
-            last = line if line.strip() else last
+            last_line = line if line.strip() else last_line
     code = child.wait()
     if timer:
         timer.cancel()
     context.child = None
     if context.stopped.is_set():
         raise StepError("interrupted", ExitCode.INTERRUPTED, "interrupted", exit_code=code)
-    if late.is_set():
+    if is_late.is_set():
         raise StepError(f"{program}: not done within its deadline of {timeout:g} s", exit_code=code)
     if code == ExitCode.WRONG_INPUT:
-        raise StepError(last.decode(errors="replace").strip() or f"{program}: wrong input", ExitCode.WRONG_INPUT, exit_code=code)
+        raise StepError(
+            last_line.decode(errors="replace").strip() or f"{program}: wrong input", ExitCode.WRONG_INPUT, exit_code=code
+        )
     if code:
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
-        if memory_kills() > killed_before:
-            how += f" for memory{_limit()}" if code == -signal.SIGKILL else f", a process of it killed for memory{_limit()}"
-        raise StepError(f"{program} {how}: {last.decode(errors='replace').strip()[:300]}", exit_code=code)
+        end = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
+        if memory_kills() > kills_before:
+            end += (
+                f" for memory{_memory_limit()}"
+                if code == -signal.SIGKILL
+                else f", a process of it killed for memory{_memory_limit()}"
+            )
+        raise StepError(f"{program} {end}: {last_line.decode(errors='replace').strip()[:300]}", exit_code=code)
 
 
 def memory_kills(root: Path = Path("/sys/fs/cgroup")) -> int:
     """How many processes of this container were killed for memory so far: the kernel counts them (cgroup v2, else v1)."""
     for name in ("memory.events", "memory/memory.oom_control"):
         try:
-            told = dict(line.split() for line in (root / name).read_text().splitlines())
+            counters = dict(line.split() for line in (root / name).read_text().splitlines())
         except (OSError, ValueError):
             continue
-        if told.get("oom_kill", "").isdigit():
-            return int(told["oom_kill"])
+        if counters.get("oom_kill", "").isdigit():
+            return int(counters["oom_kill"])
     return 0
 
 
-def _limit(root: Path = Path("/sys/fs/cgroup")) -> str:
-    """The memory that this container may use, for people."""
+def _memory_limit(root: Path = Path("/sys/fs/cgroup")) -> str:
+    """The memory that this container may use, as part of a message; empty without a limit."""
     for name in ("memory.max", "memory/memory.limit_in_bytes"):
         try:
-            told = (root / name).read_text().strip()
+            limit = (root / name).read_text().strip()
         except OSError:
             continue
-        if told.isdigit() and int(told) < 1 << 50:
-            return f" (the limit is {int(told) >> 20} MiB)"
+        # Version 1 says "none" with a number near 2^63.
+        if limit.isdigit() and int(limit) < 1 << 50:
+            return f" (the limit is {int(limit) >> 20} MiB)"
     return ""
 
 
 def stop_process(context: RunContext) -> None:
+    """Mark the run as interrupted, and end the child process that is running, if there is one."""
     context.stopped.set()
     child = context.child
     if child is not None and child.poll() is None:
@@ -127,11 +138,12 @@ def stop_process(context: RunContext) -> None:
 
 
 def _die_with_parent() -> None:
-    """Have the kernel end the child with its supervisor, however that ends (prctl PR_SET_PDEATHSIG)."""
+    """In the child: have the kernel kill it when its supervisor ends in any way (prctl PR_SET_PDEATHSIG)."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def framework_env(spec: Mapping[str, Any]) -> dict[str, str]:
+    """The environment variables of a task's or member's framework: backend, threads, GPUs, and those of the configuration."""
     threads = str(spec["threads"])
     env = {name: threads for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC")}
     return {
@@ -158,7 +170,10 @@ def warm_theano(context: RunContext, backend: str | None = None) -> None:
 
 
 class UserCode:
-    """The user's code unpacked in a folder of its own for as long as a child needs it; empty without any."""
+    """The user's code, unpacked in a temporary folder for as long as a child process needs it; the folder is empty without any.
+
+    Entering it raises StepError for a snapshot that is missing or damaged.
+    """
 
     def __init__(self, context: RunContext, digest: str) -> None:
         self.context = context

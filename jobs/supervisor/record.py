@@ -14,6 +14,10 @@ from jobs.supervisor.run_context import RunContext, StepError, now, require
 
 
 def commit(context: RunContext, began: str, result: dict[str, Any]) -> None:
+    """Write the run's record and publish the try as the run's result; raises StepError if it is interrupted or not the first.
+
+    ``began``: when the last step began (ISO 8601); ``result``: what only this kind of task records.
+    """
     start = read_json(context.folder / c.START) or {}
     task = context.task
     record = {
@@ -48,18 +52,21 @@ def commit(context: RunContext, began: str, result: dict[str, Any]) -> None:
     if context.stopped.is_set():
         raise StepError("interrupted", ExitCode.INTERRUPTED, "interrupted")
     if not context.store.publish(context.run, context.name):
-        raise StepError("another try of this run was first", ExitCode.DONE, "superseded")
+        raise StepError("another try of this run published its result first", ExitCode.DONE, "superseded")
 
 
 def repeated_kind(context: RunContext) -> str | None:
-    """The kind of the run at the beginning of a chain of repeats: what is repeated feeds no more than it did itself."""
+    """The kind of the run at the beginning of a chain of repeats; None for a run that repeats none.
+
+    A scheduled ensemble takes the repeat's model only if it might have taken the original's.
+    """
     name = context.env.get(c.ENV_REPEATS)
     run = c.parse_run_id(name, context.run.experiment, context.run.task) if name else None
     if run is None:
         return None
     original = context.store.read(run)
-    marks = [each["start"].get("kind") for each in original.tries]
-    kind = original.record.get("repeats_kind") or original.record.get("kind") or next(iter(marks), None)
+    kinds = [attempt["start"].get("kind") for attempt in original.tries]
+    kind = original.record.get("repeats_kind") or original.record.get("kind") or next(iter(kinds), None)
     return str(kind) if kind else None
 
 

@@ -1,4 +1,4 @@
-"""What a supervised process knows of its run, and how it speaks of it. Standard library alone, Python 3.9."""
+"""What a supervised process knows of its run, from its environment, and its messages. Standard library alone, Python 3.9."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class StepError(Exception):
 
 @dataclass
 class RunContext:
-    """What the environment says of this run and this process."""
+    """The run of this process, as its environment describes it."""
 
     store: Store
     run: c.RunId
-    name: str  # the try's
+    name: str  # the id of the try
     task: dict[str, Any]  # with this run's seed filled in
     task_bytes: bytes  # as its snapshot keeps it
     snapshot: dict[str, str]
@@ -42,19 +42,22 @@ class RunContext:
 
     @property
     def folder(self) -> Path:
+        """The folder of this try."""
         return self.store.try_folder(self.run, self.name)
 
     @property
     def invocation(self) -> str:
+        """The id of the command that started this run among others; empty for a run on its own."""
         return self.env.get(c.ENV_INVOCATION, "")
 
     @property
     def other_configuration(self) -> bool:
+        """Whether this run repeats another with today's configuration and data."""
         return self.env.get(c.ENV_OTHER) == "1"
 
 
 def read_context(env: Mapping[str, str]) -> RunContext:
-    """The context that the environment spells; raises StepError naming the variable that is wrong."""
+    """The context that environment variables describe; raises StepError with the name of a wrong one."""
     for name in (c.ENV_RUN, c.ENV_STORE, c.ENV_TASK):
         if not env.get(name):
             raise StepError(f"{name} is not set: see `supervise --help`", ExitCode.WRONG_INPUT)
@@ -62,28 +65,29 @@ def read_context(env: Mapping[str, str]) -> RunContext:
         task = json.loads(env[c.ENV_TASK])
         run = c.parse_run_id(env[c.ENV_RUN], task["experiment"], task["task"])
     except (ValueError, KeyError, TypeError) as error:
-        raise StepError(f"{c.ENV_TASK} is not a task's configuration: {error!r}", ExitCode.WRONG_INPUT) from error
+        raise StepError(f"{c.ENV_TASK} is not the configuration of a task: {error!r}", ExitCode.WRONG_INPUT) from error
     if run is None:
         raise StepError(
             f"{c.ENV_RUN}={env[c.ENV_RUN]} is not a run of {task['experiment']}'s {task['task']}",
             ExitCode.WRONG_INPUT,
         )
-    kept, snapshot = to_json(task), snapshot_digests(task)
+    task_bytes, snapshot = to_json(task), snapshot_digests(task)
     if "seed" in task and task["seed"] is None:
         task["seed"] = c.seed_of(run.experiment, run.task, run.minute)
     store = Store(Path(env[c.ENV_STORE]))
-    return RunContext(store, run, env.get(c.ENV_TRY) or uuid.uuid4().hex[:12], task, kept, snapshot, env)
+    return RunContext(store, run, env.get(c.ENV_TRY) or uuid.uuid4().hex[:12], task, task_bytes, snapshot, env)
 
 
 def require(context: RunContext, name: str) -> dict[str, Any]:
+    """The JSON object in a file of this try that an earlier step wrote; raises StepError if it is missing."""
     value = read_json(context.folder / name)
     if value is None:
-        raise StepError(f"{context.folder / name} is not there: did the step before this one run?")
+        raise StepError(f"{context.folder / name} is missing: the step before this one has to run first")
     return value
 
 
 def notice(context: RunContext, text: str) -> None:
-    """Tell whoever watches, and the log, what the user should know of a step that goes on."""
+    """Print what the user should know of a step that continues, and write it to the try's log and progress."""
     print(f"cronsemble: {text}", flush=True)
     with open(context.folder / c.LOG, "a", encoding="utf-8") as log:
         log.write(f"cronsemble: {text}\n")
@@ -92,4 +96,5 @@ def notice(context: RunContext, text: str) -> None:
 
 
 def now() -> str:
+    """The time in UTC, ISO 8601 with milliseconds."""
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""The supervisor: runs one step of a run as a child, keeps its log, enforces its time, and publishes.
+"""The supervisor: runs one step of a run as a child process, keeps its log, enforces its deadline, and publishes.
 
 Standard library alone, Python 3.9: it is the entry point of every container and every local process.
 """
@@ -21,14 +21,14 @@ from jobs.store.process_identity import process_identity
 from jobs.supervisor.framework_process import stop_process
 from jobs.supervisor.run_context import RunContext, StepError, now, read_context
 from jobs.supervisor.steps import STEPS
-from jobs.supervisor.wait_for_runs import until_ended
+from jobs.supervisor.wait_for_runs import wait_until_ended
 
 TAIL = 40
-"""Lines of the log that a failed try keeps with its reason."""
+"""Lines of the log that a failed try records with its reason."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one step; returns its exit status (``jobs.contract``)."""
+    """Run one step; returns its exit status (``jobs.contract.ExitCode``)."""
     parser = argparse.ArgumentParser(
         prog="supervise",
         description="Run one step of a run under supervision. The run is described by the environment: "
@@ -48,19 +48,20 @@ def main(argv: Sequence[str]) -> int:
 
 
 def supervise(context: RunContext, step: str, member: str | None) -> int:
+    """Run a step of the run in ``context``; returns its exit status. Every failure is recorded in the store and printed."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop_process(context))
     try:
         if context.store.result(context.run) is not None:
-            print("cronsemble: this run has its result already", flush=True)
+            print("cronsemble: this run already has its result", flush=True)
             if step == "combine" and (path := context.store.repair_archive(context.store.read(context.run))) is not None:
                 print(f"cronsemble: archived {path}", flush=True)
             return ExitCode.DONE
         if context.store.cancelled(context.run) is not None:
             print("cronsemble: this run was cancelled", file=sys.stderr, flush=True)
             return ExitCode.WRONG_INPUT
-        if step == "await" and not until_ended(context):
-            # Nothing was begun, so nothing is told of it.
+        if step == "await" and not wait_until_ended(context):
+            # The try has not begun, so nothing is recorded.
             return ExitCode.INTERRUPTED if context.stopped.is_set() else ExitCode.TRY_LATER
         _mark_start(context)
         STEPS[step](context, member)
@@ -68,13 +69,13 @@ def supervise(context: RunContext, step: str, member: str | None) -> int:
         _end(context, step, error)
         return error.code
     except OSError as error:
-        _end(context, step, StepError(f"{error.filename or context.store.root}: {error.strerror}{_who(error)}"))
+        _end(context, step, StepError(f"{error.filename or context.store.root}: {error.strerror}{_refused_user(error)}"))
         return ExitCode.FAILED
     return ExitCode.DONE
 
 
-def _who(error: OSError) -> str:
-    """Who was refused, where that is the matter."""
+def _refused_user(error: OSError) -> str:
+    """The user whom the file system refused, as part of a message; empty for another error."""
     if error.errno not in (errno.EACCES, errno.EPERM):
         return ""
     nobody = " (on NFS root is usually nobody: run as the user that owns the store)" if os.geteuid() == 0 else ""
@@ -82,6 +83,7 @@ def _who(error: OSError) -> str:
 
 
 def _mark_start(context: RunContext) -> None:
+    """Make the try's folder with its start mark inside."""
     owner = context.env.get(c.ENV_OWNER)
     mark = {
         "schema": c.SCHEMA,
@@ -96,8 +98,9 @@ def _mark_start(context: RunContext) -> None:
 
 
 def _end(context: RunContext, step: str, error: StepError) -> None:
-    what = "" if error.status in (Status.FAILED, str(error)) else f"{error.status}: "
-    print(f"cronsemble: {step}: {what}{error}", file=sys.stderr, flush=True)
+    """Record that the try failed, and why: in the store, on stderr and for the kubelet."""
+    status = "" if error.status in (Status.FAILED, str(error)) else f"{error.status}: "
+    print(f"cronsemble: {step}: {status}{error}", file=sys.stderr, flush=True)
     mark = {
         "schema": c.SCHEMA,
         "time": now(),
@@ -108,23 +111,23 @@ def _end(context: RunContext, step: str, error: StepError) -> None:
         "tail": _tail(context.folder / c.LOG),
         **error.facts,
     }
-    _tell_the_kubelet(f"{what}{error}")
+    _write_termination_message(f"{status}{error}")
     try:
         publish_bytes(context.folder / c.END, to_json(mark))
     except OSError as problem:
-        if f": {problem.strerror}" not in str(error):  # else it has been said
-            print(f"cronsemble: the reason could not be stored: {problem.strerror}", file=sys.stderr, flush=True)
+        if f": {problem.strerror}" not in str(error):  # else it is in the message above
+            print(f"cronsemble: the reason could not be written to the store: {problem.strerror}", file=sys.stderr, flush=True)
 
 
-def _tell_the_kubelet(reason: str) -> None:
-    """Leave the reason where Kubernetes looks for a container's last words: the volume may be what failed."""
+def _write_termination_message(reason: str) -> None:
+    """Write the reason where Kubernetes reads a container's termination message: the store may be what failed."""
     try:
-        # Made by the kubelet; outside a pod there is none, and none is made.
-        handle = os.open(c.LAST_WORDS, os.O_WRONLY | os.O_TRUNC)
+        # The kubelet creates the file; outside a pod there is none, and none is created.
+        handle = os.open(c.TERMINATION_LOG, os.O_WRONLY | os.O_TRUNC)
     except OSError:
         return
     with open(handle, "wb") as file:
-        file.write(reason.encode()[: c.LAST_WORDS_SIZE])
+        file.write(reason.encode()[: c.TERMINATION_LOG_SIZE])
 
 
 def _tail(path: Path) -> list[str]:

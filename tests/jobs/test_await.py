@@ -13,7 +13,7 @@ from jobs.contract import ExitCode
 from jobs.store.files import publish_bytes, to_json
 from jobs.supervisor import wait_for_runs
 from jobs.supervisor.run_context import RunContext, StepError, read_context
-from jobs.supervisor.wait_for_runs import has_ended, tell_awaited, until_ended
+from jobs.supervisor.wait_for_runs import has_ended, record_awaited_runs, wait_until_ended
 from stores import Builder, minute
 
 SLOT = minute("2026-11-20T01:00")
@@ -26,10 +26,10 @@ def context(store: Path, runs: dict[str, int], until: float = FAR) -> RunContext
     return read_context({**env, c.ENV_AWAIT: json.dumps({"runs": runs, "until": until})})
 
 
-def fail(made: Builder, status: str, code: int, name: str = "t") -> c.RunId:
+def fail(builder: Builder, status: str, code: int, name: str = "t") -> c.RunId:
     run = c.RunId(SLOT, 1, "e", "train-a")
-    made.store.begin_try(run, name, {"time": name})
-    publish_bytes(made.store.try_folder(run, name) / c.END, to_json({"status": status, "code": code}))
+    builder.store.begin_try(run, name, {"time": name})
+    publish_bytes(builder.store.try_folder(run, name) / c.END, to_json({"status": status, "code": code}))
     return run
 
 
@@ -44,45 +44,45 @@ def fail(made: Builder, status: str, code: int, name: str = "t") -> c.RunId:
     ],
 )
 def test_a_run_has_ended_when_no_try_can_follow(tmp_path: Path, status: str, code: int, retries: int, ended: bool) -> None:
-    made = Builder(tmp_path)
-    run = fail(made, status, code)
-    assert has_ended(made.store.read(run), retries) is ended
-    made.store.cancel(run, {"reason": "cancelled by me"})
-    assert has_ended(made.store.read(run), retries)
+    builder = Builder(tmp_path)
+    run = fail(builder, status, code)
+    assert has_ended(builder.store.read(run), retries) is ended
+    builder.store.cancel(run, {"reason": "cancelled by me"})
+    assert has_ended(builder.store.read(run), retries)
 
 
 def test_it_waits_for_the_result_and_says_so(tmp_path: Path) -> None:
-    made = Builder(tmp_path)
+    builder = Builder(tmp_path)
     name = f"e-train-a-{SLOT}"
     ctx = context(tmp_path, {name: 0})
-    found: list[bool] = []
-    waiting = threading.Thread(target=lambda: found.append(until_ended(ctx)))
+    answers: list[bool] = []
+    waiting = threading.Thread(target=lambda: answers.append(wait_until_ended(ctx)))
     waiting.start()
-    made.run("train-a", "2026-11-20T01:00")
+    builder.run("train-a", "2026-11-20T01:00")
     waiting.join(30)
-    assert found == [True]
+    assert answers == [True]
     ctx.store.begin_try(ctx.run, ctx.name, {"time": "now"})
-    tell_awaited(ctx, None)
+    record_awaited_runs(ctx, None)
     assert (ctx.folder / c.LOG).read_text() == f"cronsemble: {name} succeeded\n"
 
 
 def test_it_goes_on_when_the_time_is_up(tmp_path: Path) -> None:
     name = f"e-train-a-{SLOT}"
     ctx = context(tmp_path, {name: 0}, until=0)
-    assert until_ended(ctx)
+    assert wait_until_ended(ctx)
     ctx.store.begin_try(ctx.run, ctx.name, {"time": "now"})
-    tell_awaited(ctx, None)
-    assert (ctx.folder / c.LOG).read_text() == f"cronsemble: {name} has not ended in time: goes on without it\n"
+    record_awaited_runs(ctx, None)
+    assert (ctx.folder / c.LOG).read_text() == f"cronsemble: {name} has not ended in time: continuing without it\n"
 
 
-def test_it_gives_its_room_to_what_has_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wait_for_runs, "PATIENCE", 0.0)
-    made = Builder(tmp_path)
-    assert not until_ended(context(tmp_path, {f"e-train-a-{SLOT}": 0}))
-    fail(made, "interrupted", ExitCode.INTERRUPTED)
+def test_it_ends_to_make_room_for_a_run_that_has_not_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wait_for_runs, "YIELD_AFTER", 0.0)
+    builder = Builder(tmp_path)
+    assert not wait_until_ended(context(tmp_path, {f"e-train-a-{SLOT}": 0}))
+    fail(builder, "interrupted", ExitCode.INTERRUPTED)
     stopped = context(tmp_path, {f"e-train-a-{SLOT}": 0})
     stopped.stopped.set()
-    assert not until_ended(stopped)
+    assert not wait_until_ended(stopped)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"runs": {"other-train-a-1": 0}, "until": 1}', '{"runs": 3, "until": 1}'])
@@ -90,5 +90,5 @@ def test_what_it_cannot_read_is_wrong_input(tmp_path: Path, text: str) -> None:
     ctx = context(tmp_path, {})
     ctx.env = {**ctx.env, c.ENV_AWAIT: text}
     with pytest.raises(StepError) as caught:
-        until_ended(ctx)
+        wait_until_ended(ctx)
     assert caught.value.code == ExitCode.WRONG_INPUT and c.ENV_AWAIT in str(caught.value)
