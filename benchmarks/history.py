@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from jobs.contract import RunId
-from jobs.store import Store
+from jobs.store import LocalStore
 from jobs.store.files import to_json
 
 OURS = [sys.executable, "-c", "from scheduler.cli import main; main()", "history"]
@@ -77,13 +77,13 @@ print(len(page), time.perf_counter() - began)
 def build(root: Path, runs: int) -> None:
     """A store as so many hourly runs of five members and their ensemble leave it, to the last hour; two in a hundred failed."""
     names = [*(f"train-{name}" for name in MEMBERS), "ensemble"]
-    store = Store(root / "store")
+    store = LocalStore(root / "store")
     (root / "config.yaml").write_text(CONFIG % ", ".join(f"{name}: {{}}" for name in MEMBERS))
     now = int(time.time() // 3600) * 60
     plan = {"schedule": "0 * * * *", "timezone": "UTC", "concurrency": "Forbid", "starting_deadline": 3600, "deadline": 3600}
     began = now - (runs // len(names) + 1) * 60
     revision = {"revision": 1, "time": _iso(began * 60 + 60), "engine": "host:bench", "what": "serve", "by": "bench", "folded": 1}
-    store.add_revision("digits", {**revision, "program": "p", "code": "c", "tasks": {name: plan for name in names}})
+    store.ledger.add_revision("digits", {**revision, "program": "p", "code": "c", "tasks": {name: plan for name in names}})
     months: dict[Path, int] = {}
     for n in range(runs):
         minute, task = now - n // len(names) * 60, names[n % len(names)]

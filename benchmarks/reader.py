@@ -24,13 +24,14 @@ from cluster.access import Cluster  # noqa: E402
 from cluster.node import running_node  # noqa: E402
 from history import build  # noqa: E402
 from jobs import contract as c  # noqa: E402
+from jobs.store import Store  # noqa: E402
 from scheduler.config import load  # noqa: E402
 from scheduler.history.query import History, HistoryQuery  # noqa: E402
 from scheduler.kube.client import KubeClient  # noqa: E402
 from scheduler.kube.target import ClusterTarget  # noqa: E402
 from scheduler.stores.remote import connect  # noqa: E402
+from scheduler.stores.remote.files import RemoteFiles  # noqa: E402
 from scheduler.stores.remote.reader_pod import ReaderPod  # noqa: E402
-from scheduler.stores.remote.store import RemoteStore  # noqa: E402
 
 CLI = [sys.executable, "-c", "from scheduler.cli import main; main()", "history"]
 CONFIG = """
@@ -70,17 +71,17 @@ def parts(config: Path, kubeconfig: Path) -> dict[str, float]:
     with KubeClient(ClusterTarget(kubeconfig).access()) as api:
         reader = ReaderPod(api, experiment, lambda text: None)
         began = time.perf_counter()
-        store = RemoteStore(connect.mirror_folder(experiment, api.access), "bench", reader.open)
+        files = RemoteFiles(connect.mirror_folder(experiment, api.access), "bench", reader.open)
         try:
-            store.connect()
+            files.connect()
             opened = time.perf_counter()
-            store.update(experiment.name)
+            files.update(experiment.name)
             updated = time.perf_counter()
-            received = store.received
-            History(store, experiment.name, "UTC", time.time()).rows(HistoryQuery(limit=50))
+            received = files.received
+            History(Store(files), experiment.name, "UTC", time.time()).rows(HistoryQuery(limit=50))
             told = time.perf_counter()
         finally:
-            store.close()
+            files.close()
             reader.close()
         ended = time.perf_counter()
     found = {"pod ready": reader.seconds["pod"], "program sent and answering": reader.seconds["session"]}

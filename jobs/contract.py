@@ -242,8 +242,9 @@ def revision_problem(revision: Mapping[str, Any]) -> str:
 
 
 def revision_time(revision: Mapping[str, Any]) -> float:
-    """Since when it holds, in seconds since 1970; raises KeyError, TypeError or ValueError for a wrong one."""
-    time = datetime.fromisoformat(revision["time"])
+    """Since when it holds, in seconds since 1970; raises KeyError without a time, ValueError for one without a zone or none."""
+    # Python 3.9's fromisoformat knows no Z.
+    time = datetime.fromisoformat(str(revision["time"]).replace("Z", "+00:00"))
     if time.tzinfo is None:
         raise ValueError("a time needs a zone")
     return time.timestamp()

@@ -9,7 +9,7 @@ from typing import Any
 
 from jobs import contract as c
 from jobs.contract import RunId
-from jobs.store import Store
+from jobs.store import LocalStore
 from jobs.store.files import publish_bytes, to_json, write_file
 from jobs.store.process_identity import process_identity
 
@@ -33,7 +33,7 @@ class Builder:
     """A store of one experiment in the making."""
 
     def __init__(self, root: Path, experiment: str = "e") -> None:
-        self.store, self.experiment = Store(root), experiment
+        self.store, self.experiment = LocalStore(root), experiment
         self._numbers: dict[str, int] = {}
 
     def revise(self, time: str, tasks: Mapping[str, Mapping[str, Any]], what: str = "serve", engine: str = "host:here") -> None:
@@ -44,10 +44,10 @@ class Builder:
         whole = {
             name: {"timezone": "UTC", "concurrency": "Forbid", "starting_deadline": 3600, **task} for name, task in tasks.items()
         }
-        assert self.store.add_revision(self.experiment, {"revision": number, **told, **held, "tasks": whole, "folded": 1})
+        assert self.store.ledger.add_revision(self.experiment, {"revision": number, **told, **held, "tasks": whole, "folded": 1})
 
     def note(self, time: str, event: str, **more: Any) -> None:
-        self.store.add_note(
+        self.store.ledger.add_note(
             self.experiment, "here", {"time": iso(at(time).timestamp()), "event": event, "engine": "host:here", **more}
         )
 

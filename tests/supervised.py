@@ -11,10 +11,10 @@ from typing import Any
 
 from jobs import contract as c
 from jobs.contract import RunId
-from jobs.store import Store
+from jobs.store import LocalStore
 
 
-def supervise(program: Path, store: Store, run: RunId, step: str, task: dict[str, Any], **env: str) -> subprocess.Popen[str]:
+def supervise(program: Path, store: LocalStore, run: RunId, step: str, task: dict[str, Any], **env: str) -> subprocess.Popen[str]:
     described = {
         "experiment": run.experiment,
         "task": run.task,

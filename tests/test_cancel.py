@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.store import Store
+from jobs.store import LocalStore
 from stores import Builder, iso, minute
 from test_end_to_end import CLI, cronsemble, history, write
 
@@ -39,7 +39,7 @@ def check_cancelled(folder: Path, task: str) -> None:
     assert log.splitlines()[-1] == f"interrupted: {row['reason']}"
     assert (row["status"], row["kind"], row["evidence"]) == ("interrupted", "manual", "observed")
     assert str(row["reason"]).startswith("cancelled by ")
-    (told,) = Store(folder / "store").runs("small", task)
+    (told,) = LocalStore(folder / "store").runs("small", task)
     assert len(told.tries) == 1
     again = cronsemble(folder, "cancel", str(row["run"]))
     assert (again.returncode, again.stderr) == (1, f"{row['run']}: it has ended already: interrupted: {row['reason']}\n")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from jobs.contract import RECORD, RESULT, RunId
-from jobs.store import Store
+from jobs.store import LocalStore
 from scheduler.config import load
 from scheduler.errors import CronsembleError
 from scheduler.history import upcoming
@@ -193,7 +193,7 @@ def test_what_the_ensemble_finds(tmp_path: Path) -> None:
 
 def test_past_runs_and_slots_are_read_from_the_store(tmp_path: Path) -> None:
     write(tmp_path, 'schedule: "0 1 * * *"', 'schedule: "@every 7h"')
-    store = Store(tmp_path / "store")
+    store = LocalStore(tmp_path / "store")
     began = NOW - timedelta(hours=40)
     for task, took in (("train-jax", 20), ("ensemble", 1)):
         run = RunId(int(began.timestamp()) // 60, 1, "e", task)

@@ -16,7 +16,7 @@ from jobs import contract as c
 from jobs.contract import ExitCode, RunId, parse_run_id
 from jobs.keras3.prepare import inside
 from jobs.portable.inputs import WrongInput, sha256
-from jobs.store import Store
+from jobs.store import LocalStore
 from jobs.store.files import read_json, to_json, write_file
 from scheduler.config import ConfigErrors, load
 from scheduler.errors import CronsembleError, UnknownRun
@@ -129,7 +129,7 @@ TASK: dict[str, Any] = {"snapshot": {"program": "", "code": ""}, "quorum": 1, "m
 
 def test_a_model_that_is_not_the_recorded_one_is_not_loaded(tmp_path: Path, program: Path) -> None:
     """The member is left out with the reason. This interpreter has no Keras: one that was recorded gets as far as its import."""
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     said = {}
     for name, recorded in (("damaged", "0" * 64), ("whole", "")):
         training = RunId(29_924_640, 1, "e", f"train-{name}")
@@ -156,7 +156,7 @@ def test_a_model_that_is_not_the_recorded_one_is_not_loaded(tmp_path: Path, prog
 
 
 def test_code_that_is_not_the_recorded_one_is_not_run(tmp_path: Path, program: Path) -> None:
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     digest = store.put_snapshot("code", b"one")
     store.snapshot_path("code", digest).write_bytes(b"two")
     data = {"dataset": "x.py:f", "predict": "holdout", "key": "k", "hyperparameters": {}}
@@ -168,7 +168,7 @@ def test_code_that_is_not_the_recorded_one_is_not_run(tmp_path: Path, program: P
 
 
 def test_data_that_is_not_what_the_first_run_of_the_day_pinned_is_not_learnt_from(tmp_path: Path, program: Path) -> None:
-    store = Store(tmp_path / "store")
+    store = LocalStore(tmp_path / "store")
     images = np.arange(600 * 16, dtype="float32").reshape(600, 4, 4)
     np.savez(tmp_path / "d.npz", x_train=images, y_train=np.arange(600) % 3)
     data = {"dataset": "d.npz", "predict": "holdout", "key": "k", "hyperparameters": {}}

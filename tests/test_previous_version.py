@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from cluster.access import Cluster
-from jobs.store import Store
+from jobs.store import LocalStore
 from jobs.store.files import read_json
 from sync.experiments import CLI
 
@@ -143,7 +143,7 @@ def test_a_slot_of_before_is_planned_to_be_repeated_as_before(folder: Path) -> N
 def test_a_run_of_before_is_repeated_from_its_snapshot(folder: Path, keras3: Path) -> None:
     """The program of before is started by the engine of today."""
     run = "shapes-train-jax-29926080"
-    store = Store(folder / "store")
+    store = LocalStore(folder / "store")
     for path in (folder / "store" / "runs").rglob("record.json"):
         record = read_json(path)
         assert record is not None
@@ -155,7 +155,7 @@ def test_a_run_of_before_is_repeated_from_its_snapshot(folder: Path, keras3: Pat
     assert json.loads(cronsemble(folder, "show", f"{run}-r2", "--json"))["reason"]
 
 
-def store_snapshot(store: Store, run: str) -> Any:
+def store_snapshot(store: LocalStore, run: str) -> Any:
     return next(found for found in store.runs("shapes", "train-jax") if str(found.id) == run).record["snapshot"]
 
 

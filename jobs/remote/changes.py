@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.contract import END, RECORD, RESULT, SELECTION, START, TRY_PREFIX, RunId, Status, parse_run_id
-from jobs.store import Store
+from jobs.store import LocalStore
 from jobs.store.files import MISSING_ERRNOS, list_names
 from jobs.store.safe_paths import files_in, read_in
 
@@ -46,13 +46,13 @@ def digest_of(states: Mapping[str, str]) -> str:
     return hashlib.sha256("\n".join(f"{name} {states[name]}" for name in sorted(states)).encode()).hexdigest()[:24]
 
 
-def units(store: Store, experiment: str) -> list[str]:
+def units(store: LocalStore, experiment: str) -> list[str]:
     """Every unit that an experiment has now."""
     months = [f"{task}/{month}" for task in store.tasks(experiment) for month in store.months(experiment, task)]
     return [LEDGER, SNAPSHOTS, *months]
 
 
-def states_of(store: Store, experiment: str, unit: str, is_open: Collection[str], now: float) -> States:
+def states_of(store: LocalStore, experiment: str, unit: str, is_open: Collection[str], now: float) -> States:
     """The states of a unit; ``is_open`` are the runs that a copy holds as open."""
     if unit == LEDGER:
         found = {name: (size, mtime) for name, size, mtime in files_in(store.root, f"experiments/{experiment}")}
@@ -108,7 +108,7 @@ def _state(mtime: int, now: float) -> str:
     return str(mtime) if mtime / 1e9 < now - FRESH else f"{mtime}@{now:.0f}"
 
 
-def look(store: Store, experiment: str, held: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def look(store: LocalStore, experiment: str, held: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """What a copy that holds ``held`` (unit: ``digest``, ``open``) lacks: of each unit its states, or None if it is current."""
     now = time.time()
     told: dict[str, Any] = {}
@@ -119,7 +119,7 @@ def look(store: Store, experiment: str, held: Mapping[str, Mapping[str, Any]]) -
     return {"tasks": store.tasks(experiment), "units": told, "now": now}
 
 
-def stream(store: Store, experiment: str, wanted: Mapping[str, Collection[str]]) -> Iterator[bytes]:
+def stream(store: LocalStore, experiment: str, wanted: Mapping[str, Collection[str]]) -> Iterator[bytes]:
     """What is wanted of each unit, compressed (zlib): entries of a length (32 bits, big-endian), a head as JSON, and bytes.
 
     A head says ``unit``, ``name``, ``state``, and either ``files`` (names within a run, and sizes), ``folders`` and ``open``,
@@ -137,7 +137,7 @@ def stream(store: Store, experiment: str, wanted: Mapping[str, Collection[str]])
     yield b"".join([*waiting, packer.flush()])
 
 
-def _entries(store: Store, experiment: str, wanted: Mapping[str, Collection[str]]) -> Iterator[bytes]:
+def _entries(store: LocalStore, experiment: str, wanted: Mapping[str, Collection[str]]) -> Iterator[bytes]:
     now = time.time()
     for unit, chosen in wanted.items():
         task, _, month = unit.partition("/")
@@ -163,7 +163,7 @@ def _entry(head: dict[str, Any], data: bytes = b"") -> bytes:
     return LENGTH.pack(len(text)) + text + data
 
 
-def _run(store: Store, run: RunId, unit: str, now: float) -> Iterator[bytes]:
+def _run(store: LocalStore, run: RunId, unit: str, now: float) -> Iterator[bytes]:
     folder = store.run_folder(run)
     # Before the files: what changes while they are read is sent again.
     simple = run_state(folder, False, now)
@@ -191,7 +191,7 @@ def _run(store: Store, run: RunId, unit: str, now: float) -> Iterator[bytes]:
     yield _entry(head, b"".join(there.values()))
 
 
-def _is_settled(store: Store, run: RunId, now: float) -> bool:
+def _is_settled(store: LocalStore, run: RunId, now: float) -> bool:
     """Whether a run without a result is taken to stay as it is, but for what comes beside its tries."""
     told = store.read(run)
     if "run" in told.removed:

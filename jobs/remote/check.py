@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from jobs.store import Store, check
+from jobs.store import LocalStore, check
 
 KEYS = ("what", "meaning", "repair", "repaired")
 
 
-def answer(store: Store, question: dict[str, Any]) -> list[dict[str, Any]]:
+def answer(store: LocalStore, question: dict[str, Any]) -> list[dict[str, Any]]:
     """The findings, paths relative to the store; ``question``: ``experiment``, ``quick``, ``repair``."""
     found = list(check.findings(store, str(question["experiment"]), time.time(), bool(question["quick"])))
     if question["repair"]:
@@ -18,9 +18,9 @@ def answer(store: Store, question: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"path": _within(store, str(each.path)), **{key: _told(store, getattr(each, key)) for key in KEYS}} for each in found]
 
 
-def _within(store: Store, path: str) -> str:
+def _within(store: LocalStore, path: str) -> str:
     return path.removeprefix(f"{store.root}/")
 
 
-def _told(store: Store, value: Any) -> Any:
+def _told(store: LocalStore, value: Any) -> Any:
     return value.replace(f"{store.root}/", "") if isinstance(value, str) else value

@@ -17,10 +17,10 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs.contract import RunId
+from jobs.contract import CLAIM
 from jobs.remote import changes, check, messages
-from jobs.store import Store
-from jobs.store.files import append_line, publish_bytes, replace_file
+from jobs.store import LocalStore
+from jobs.store.files import sha256_of_stream
 from jobs.store.safe_paths import UnsafePath, files_in, open_in, parts_of, path_in
 from jobs.store.uploads import Uploads
 
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     # What else is printed must not stand between our messages.
     out, sys.stdout = sys.stdout.buffer, sys.stderr
     try:
-        Server(Store(Path(argv[0])), sys.stdin.buffer.read, out.write, out.flush, alive).serve()
+        Server(LocalStore(Path(argv[0])), sys.stdin.buffer.read, out.write, out.flush, alive).serve()
     except (EOFError, BrokenPipeError):
         return 0
     except messages.MalformedMessage as error:
@@ -55,7 +55,7 @@ class Server:
 
     def __init__(
         self,
-        store: Store,
+        store: LocalStore,
         read: Callable[[int], bytes],
         write: Callable[[bytes], object],
         flush: Callable[[], object],
@@ -152,11 +152,8 @@ class Server:
         return {"sha256": digest.hexdigest(), "size": told.st_size, "mtime": told.st_mtime_ns}
 
     def sha256(self, head: dict[str, Any], body: bytes) -> Answer:
-        digest = hashlib.sha256()
         with open(open_in(self._store.root, head["path"]), "rb") as file:
-            for block in iter(lambda: file.read(1 << 20), b""):
-                digest.update(block)
-        return {"sha256": digest.hexdigest()}
+            return {"sha256": sha256_of_stream(file)}
         yield b""
 
     def check(self, head: dict[str, Any], body: bytes) -> Answer:
@@ -168,22 +165,23 @@ class Server:
     # -- writing
 
     def claim(self, head: dict[str, Any], body: bytes) -> Answer:
-        minute, attempt, experiment, task = head["run"]
-        run = RunId(int(minute), int(attempt), _name(experiment), _name(task))
-        return {"taken": self._store.claim_attempt(run, head.get("mark"))}
+        folder, name = self._writable(head["path"]), head["name"]
+        if len(folder.relative_to(self._store.root / "runs").parts) != 4 or name not in (CLAIM, f".{CLAIM}"):
+            raise UnsafePath(f"{head['path']!r}: only a run is claimed, by {CLAIM}")
+        return {"free": self._store.files.claim_folder(folder, name, body)}
         yield b""
 
     def publish(self, head: dict[str, Any], body: bytes) -> Answer:
-        return {"free": publish_bytes(self._writable(head["path"]), body)}
+        return {"free": self._store.files.publish(self._writable(head["path"]), body)}
         yield b""
 
     def replace(self, head: dict[str, Any], body: bytes) -> Answer:
-        replace_file(self._writable(head["path"]), body)
+        self._store.files.replace(self._writable(head["path"]), body)
         return {}
         yield b""
 
     def append(self, head: dict[str, Any], body: bytes) -> Answer:
-        append_line(self._writable(head["path"]), json.loads(body))
+        self._store.files.append_line(self._writable(head["path"]), json.loads(body))
         return {}
         yield b""
 

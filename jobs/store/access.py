@@ -1,52 +1,79 @@
-"""What is at hand of a store: all of it where it is mounted; one that is elsewhere overrides these. Standard library, Python 3.9.
+"""The port that ``Store`` stands on: what can be done with a store's files wherever they are. Standard library alone, Python 3.9.
 
-Whoever reads a run's larger files (logs, epochs, arrays, models), or any file beside the runs, by its path first says so here.
+``jobs.store.local_files`` is the one for a folder of this machine. A store that is elsewhere lacks what only that one has:
+publishing results, archiving and removing (``jobs.store.local_store``, ``jobs.store.removal``).
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-from jobs.contract import RunId
-from jobs.store.files import sha256_of
+from typing import Any, Protocol
 
 
-class StoreFiles:
-    """A store's files, wherever they are; ``root`` is a folder of this machine."""
+class StoreFiles(Protocol):
+    """A store's files. Paths are absolute and lie under ``root``, also where the file itself is elsewhere."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def run_folder(self, run: RunId) -> Path:
-        return self.root / "runs" / run.experiment / run.task / run.month / str(run)
+    @property
+    def root(self) -> Path:
+        """A folder of this machine: the store, or the copy of its small files."""
 
     @property
     def is_offline(self) -> bool:
-        """Whether what is not at hand cannot be had now."""
-        return False
+        """Whether what is not on this machine cannot be had now."""
 
-    def download(self, run: RunId, *patterns: str) -> None:
-        """Have those of a run's files at hand whose path within the run's folder fits a pattern (``*`` also fits ``/``)."""
+    # -- reading
 
-    def update(self, experiment: str) -> None:
-        """Have at hand what others have written of an experiment since."""
+    def list_names(self, folder: Path) -> list[str]:
+        """The names in a folder but the hidden ones, sorted; none if it is absent or gone."""
 
-    def download_files(self, *paths: Path) -> None:
-        """Have these files of the store at hand, if they are there; paths as the store itself gives them."""
+    def read_json(self, path: Path) -> dict[str, Any] | None:
+        """The object in a small file, or None if the file is absent, gone or does not hold one."""
 
-    def list_files(self, run: RunId, folder: str) -> list[Path]:
-        """Every file in one of the folders of a run, whether or not it is at hand, sorted."""
-        return sorted(path for path in (self.run_folder(run) / folder).rglob("*") if path.is_file())
+    def read_lines(self, path: Path) -> list[dict[str, Any]]:
+        """The objects in a file of lines; a line that holds none is left out."""
 
-    def display_path(self, path: Path) -> str:
-        """A path for people."""
-        return str(path)
+    def folder_state(self, folder: Path) -> tuple[int, int] | None:
+        """A number that differs once the folder has changed (of a run and a month), and its inode; None if it is gone.
 
-    def check_remotely(self, experiment: str, quick: bool, repair: bool) -> list[dict[str, Any]] | None:
-        """The damage that the program beside a store that is elsewhere finds; None for a store that is here."""
-        return None
+        Of a month it is its mtime in ns since 1970.
+        """
+
+    def local_folder(self, folder: Path) -> Path:
+        """The same path; the folder's small files can be opened in it now."""
+
+    def list_files(self, folder: Path) -> list[Path]:
+        """Every file under a folder, sorted, whether or not it is on this machine."""
 
     def sha256(self, path: Path) -> str:
-        """The hash of a file of the store; raises OSError."""
-        return sha256_of(path)
+        """A file's SHA-256 in hexadecimal, taken where the file is; raises OSError."""
+
+    def display_path(self, path: Path) -> str:
+        """A path as it is shown to people: where the file really is."""
+
+    # -- copying to this machine
+
+    def update(self, experiment: str) -> None:
+        """Have what others have written of an experiment since."""
+
+    def download(self, folder: Path, *patterns: str) -> None:
+        """Have those files on this machine whose path within a run's folder fits a pattern (``*`` also fits ``/``)."""
+
+    def download_files(self, *paths: Path) -> None:
+        """Have these files on this machine, those of them that there are."""
+
+    # -- writing
+
+    def publish(self, path: Path, data: bytes) -> bool:
+        """Make these bytes visible under a name unless it is taken; whether it was free."""
+
+    def ensure(self, path: Path, data: bytes) -> None:
+        """Make these bytes visible under a name that only they can have; nothing is written if they are there."""
+
+    def replace(self, path: Path, data: bytes) -> None:
+        """Put these bytes in the place of any that the name had."""
+
+    def append_line(self, path: Path, value: dict[str, Any]) -> None:
+        """Add an object as a line to a file that only this machine writes."""
+
+    def claim_folder(self, folder: Path, name: str, data: bytes) -> bool:
+        """Make a folder with one file in it, unless there is one of that name; of several who try, one is told True."""

@@ -13,9 +13,10 @@ from typing import Any
 from jobs import contract
 from jobs import contract as c
 from jobs.contract import RunId, Status, parse_run_id
+from jobs.store import removal
 from jobs.store.files import read_json, sha256_of
+from jobs.store.local_store import LocalStore
 from jobs.store.reading import Run
-from jobs.store.store import Store
 
 MISSING, TRUNCATED, WRONG, FOREIGN, CLOCK, HALF, LEFTOVER, UNREADABLE = (
     "missing",
@@ -48,7 +49,7 @@ class Finding:
     repaired: bool = False
 
 
-def findings(store: Store, experiment: str, now: float, quick: bool) -> Iterator[Finding]:
+def findings(store: LocalStore, experiment: str, now: float, quick: bool) -> Iterator[Finding]:
     """Everything that is wrong with a store; ``quick`` reads no file only for its hash."""
     yield from _top(store)
     yield from _leftovers(store, now)
@@ -59,7 +60,7 @@ def findings(store: Store, experiment: str, now: float, quick: bool) -> Iterator
     yield from _shared(store, quick)
 
 
-def _top(store: Store) -> Iterator[Finding]:
+def _top(store: LocalStore) -> Iterator[Finding]:
     if not store.root.is_dir():
         yield Finding(store.root, MISSING, "there is no store")
         return
@@ -68,22 +69,22 @@ def _top(store: Store) -> Iterator[Finding]:
             yield Finding(path, FOREIGN, "nothing of ours has this name; it is left alone")
 
 
-def _leftovers(store: Store, now: float) -> Iterator[Finding]:
-    for path in store.leftovers(now - LEFT):
+def _leftovers(store: LocalStore, now: float) -> Iterator[Finding]:
+    for path in removal.leftovers(store, now - LEFT):
         yield Finding(path, LEFTOVER, "its writer ended before it was done; nothing reads it", "removes it")
 
 
 # -- what is beside the runs
 
 
-def _ledger(store: Store, experiment: str, now: float) -> Iterator[Finding]:
-    owner = store.experiment_folder(experiment).with_name(f"{experiment}.json")
+def _ledger(store: LocalStore, experiment: str, now: float) -> Iterator[Finding]:
+    owner = store.ledger.owner_file(experiment)
     if owner.exists() and read_json(owner) is None:
         yield Finding(
             owner, TRUNCATED, "who runs the experiment cannot be told: `serve` or `sync` with --take-over writes it anew"
         )
     before: dict[str, tuple[int, float]] = {}
-    for path in store.revision_files(experiment):
+    for path in store.ledger.revision_files(experiment):
         told = read_json(path)
         problem = "it cannot be read" if told is None else contract.revision_problem(told)
         if told is None or problem:
@@ -98,7 +99,7 @@ def _ledger(store: Store, experiment: str, now: float) -> Iterator[Finding]:
         if last is not None and 1 < number < last[0]:
             yield Finding(path, CLOCK, f"revision {number} of {engine} is dated after revision {last[0]}: a clock jumped")
         before[engine] = (number, moment)
-    for path in store.note_files(experiment):
+    for path in store.ledger.note_files(experiment):
         broken = [n for n, line in enumerate(path.read_bytes().splitlines(), 1) if line.strip() and not _is_object(line)]
         if broken:
             lines = ", ".join(map(str, broken[:5]))
@@ -117,7 +118,7 @@ def _is_object(line: bytes) -> bool:
 # -- the runs
 
 
-def _task(store: Store, experiment: str, task: str, now: float, quick: bool) -> Iterator[Finding]:
+def _task(store: LocalStore, experiment: str, task: str, now: float, quick: bool) -> Iterator[Finding]:
     folder = store.task_folder(experiment, task)
     if not folder.is_dir():
         yield Finding(folder, FOREIGN, "a task is a folder; it is left alone")
@@ -150,7 +151,7 @@ def _guarded(path: Path, some: Iterable[Finding]) -> Iterator[Finding]:
         yield Finding(Path(error.filename or path), UNREADABLE, error.strerror or str(error))
 
 
-def _run(store: Store, run: Run, now: float, quick: bool) -> Iterator[Finding]:
+def _run(store: LocalStore, run: Run, now: float, quick: bool) -> Iterator[Finding]:
     folder = run.folder
     if "run" in run.removed:
         return
@@ -191,7 +192,7 @@ def _clock(path: Path, run: Run, time: Any, now: float) -> Iterator[Finding]:
         yield Finding(path, CLOCK, f"it is dated {time}, long before its slot {run.id.dated_name}")
 
 
-def _record(store: Store, run: Run, now: float, quick: bool) -> Iterator[Finding]:
+def _record(store: LocalStore, run: Run, now: float, quick: bool) -> Iterator[Finding]:
     record, folder = run.record, run.folder / c.RESULT
     path = folder / c.RECORD
     if record.get("run") not in (None, str(run.id)):
@@ -240,7 +241,7 @@ def _without(run: Run, name: str) -> str:
 # -- the archive and what runs share
 
 
-def _archive(store: Store, experiment: str) -> Iterator[Finding]:
+def _archive(store: LocalStore, experiment: str) -> Iterator[Finding]:
     known: set[Path] = set()
     removed: set[Path] = set()
     for run in store.runs(experiment, c.ENSEMBLE_TASK):
@@ -270,7 +271,7 @@ def _linked(run: RunId, source: Path, archived: Path) -> Iterator[Finding]:
         yield Finding(archived, WRONG, f"not what {run} predicted, which is in {source}: a stranger's, or changed since")
 
 
-def _shared(store: Store, quick: bool) -> Iterator[Finding]:
+def _shared(store: LocalStore, quick: bool) -> Iterator[Finding]:
     for path in sorted((store.root / "snapshots").glob("*/*")):
         if path.name.startswith("."):
             continue
@@ -306,7 +307,7 @@ def _array_problem(path: Path, digest: str | None) -> str:
 # -- what is safe to mend
 
 
-def repair(store: Store, found: Iterable[Finding]) -> None:
+def repair(store: LocalStore, found: Iterable[Finding]) -> None:
     """Mend what can be mended without losing anything: leftovers, links into the archive, revisions that cannot be read."""
     runs = False
     for each in found:
@@ -315,15 +316,15 @@ def repair(store: Store, found: Iterable[Finding]) -> None:
             continue
         try:
             if each.what == LEFTOVER:
-                store.remove(each.path)
+                removal.remove(store, each.path)
                 each.repaired = True
             elif each.what == HALF and each.run is not None:
                 store.publish_archive(each.run)
                 each.repaired = each.path.exists()
             elif each.what == TRUNCATED:
-                store.set_aside(each.path)
+                removal.set_aside(each.path)
                 each.repaired = True
         except OSError as error:
             each.meaning += f" (not repaired: {error.strerror})"
     if runs:
-        store.drop_index()
+        removal.drop_index(store)

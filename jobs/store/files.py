@@ -1,7 +1,7 @@
-"""Files of the store: written so that what is visible under a stable name is whole, and read as others may change them.
+"""Reading and writing single files of a store, on a local disk or NFS: no layout, no runs. Standard library alone, Python 3.9.
 
-Standard library alone, Python 3.9. A file appears by an exclusive link, or takes another's place by a rename. A name that
-vanishes between listing and opening counts as gone, and none is waited for by polling.
+What is visible under a stable name is whole: a file appears by an exclusive link, or takes another's place by a rename. A name
+that vanishes between listing and opening counts as gone, and none is waited for by polling.
 
 A client of NFS may believe for a minute that a name is not there, though another client has made it since, or is told that a file
 is stale that another client has just replaced. Opening the folder makes it ask the server, so whoever misses a name looks twice.
@@ -15,29 +15,40 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 MISSING_ERRNOS = (errno.ENOENT, errno.ESTALE, errno.ENOTDIR)
+"""Errors that say that a file or folder is not there, or no longer."""
+BLOCK = 1 << 20
+"""Bytes that are hashed or copied at a time."""
 _T = TypeVar("_T")
 
 
-def read_fresh(path: Path, how: Callable[[Path], _T]) -> _T:
-    """What ``how`` finds at a path; that it is absent or gone is raised by the server's word only."""
+# -- reading
+
+
+def read_fresh(path: Path, operation: Callable[[Path], _T]) -> _T:
+    """What ``operation`` returns for a path; it is tried again once the server was asked for what seems missing.
+
+    Raises OSError, with an errno of ``MISSING_ERRNOS`` only if the server says so too.
+    """
     try:
-        return how(path)
+        return operation(path)
     except OSError as error:
-        if error.errno not in MISSING_ERRNOS or not _ask(path.parent):
+        if error.errno not in MISSING_ERRNOS or not _revalidate(path.parent):
             raise
-    return how(path)
+    return operation(path)
 
 
-def read_fresh_or_none(path: Path, how: Callable[[Path], _T]) -> _T | None:
-    """Like :func:`reach`, but None for what is absent or gone."""
+def read_fresh_or_none(path: Path, operation: Callable[[Path], _T]) -> _T | None:
+    """Like :func:`read_fresh`, but None for what is absent or gone."""
     try:
-        return read_fresh(path, how)
+        return read_fresh(path, operation)
     except OSError as error:
         if error.errno in MISSING_ERRNOS:
             return None
@@ -46,34 +57,51 @@ def read_fresh_or_none(path: Path, how: Callable[[Path], _T]) -> _T | None:
 
 def exists(path: Path) -> bool:
     """Whether there is a file or a folder, by the server's word."""
-    return _ask(path.parent) and read_fresh_or_none(path, os.lstat) is not None
+    return _revalidate(path.parent) and read_fresh_or_none(path, os.lstat) is not None
 
 
-def _ask(folder: Path) -> bool:
-    """Have a client of NFS ask the server what a folder holds; says whether there is such a folder."""
-    for again in (True, False):
+def _revalidate(folder: Path) -> bool:
+    """Have a client of NFS ask the server what a folder holds; whether there is such a folder."""
+    for may_retry in (True, False):
         try:
             os.close(os.open(folder, os.O_RDONLY | os.O_DIRECTORY))
             return True
         except OSError as error:
             # Perhaps it is the folder itself that this client has missed.
-            if error.errno not in MISSING_ERRNOS or not again or folder == folder.parent or not _ask(folder.parent):
+            if error.errno not in MISSING_ERRNOS or not may_retry or folder == folder.parent or not _revalidate(folder.parent):
                 return False
     return False
 
 
-def rename_own(source: Path, target: Path) -> None:
-    """Rename what only we know the name of: if it has gone, it was renamed and the reply was lost."""
-    try:
-        os.rename(source, target)
-    except OSError as error:
-        if error.errno not in MISSING_ERRNOS or exists(source) or not exists(target):
-            raise
+def list_names(folder: Path) -> list[str]:
+    """The names in a folder but the hidden ones, sorted; none if it is absent or gone."""
+    return sorted(name for name in read_fresh_or_none(folder, lambda path: os.listdir(path)) or [] if not name.startswith("."))
+
+
+def folder_state(folder: Path) -> tuple[int, int] | None:
+    """When a folder was last changed, in ns since 1970, and its inode; None if it is absent or gone.
+
+    It is opened for that: a client of NFS then asks the server.
+    """
+
+    def state(path: Path) -> tuple[int, int]:
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            status = os.fstat(handle)
+        finally:
+            os.close(handle)
+        return status.st_mtime_ns, status.st_ino
+
+    return read_fresh_or_none(folder, state)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
     """The object in a file, or None if the file is absent, gone or does not hold one."""
-    data = read_fresh_or_none(path, Path.read_bytes)
+    return parse_object(read_fresh_or_none(path, Path.read_bytes))
+
+
+def parse_object(data: bytes | None) -> dict[str, Any] | None:
+    """The JSON object that the bytes spell, or None if there are none or they spell something else."""
     try:
         value = json.loads(data or b"")
     except ValueError:
@@ -81,20 +109,58 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects in a file of lines, one each; a line that holds none is left out."""
+    lines = (read_fresh_or_none(path, Path.read_bytes) or b"").splitlines()
+    return [value for value in map(parse_object, lines) if value is not None]
+
+
+def sha256_of(path: Path, size: int | None = None) -> str:
+    """The SHA-256 of a file, or of its first ``size`` bytes, in hexadecimal; raises OSError."""
+
+    def digest(path: Path) -> str:
+        with open(path, "rb") as file:
+            return sha256_of_stream(file, size)
+
+    return read_fresh(path, digest)
+
+
+def sha256_of_stream(file: IO[bytes], size: int | None = None) -> str:
+    """The SHA-256 of what a file holds from where it stands, or of the next ``size`` bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    while size is None or size > 0:
+        block = file.read(BLOCK if size is None else min(size, BLOCK))
+        if not block:
+            break
+        digest.update(block)
+        if size is not None:
+            size -= len(block)
+    return digest.hexdigest()
+
+
+# -- writing
+
+
 def to_json(value: Any) -> bytes:
+    """How every JSON file of a store is written: one key a line, sorted, UTF-8."""
     return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
-def sha256_of(path: Path) -> str:
-    return read_fresh(path, _sha256)
+def make_folder(folder: Path, root: Path) -> None:
+    """Make a folder inside ``root`` that others write in too: as open as the one above it.
 
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
+    Where the user root makes it, it also gets the owner of the one above.
+    """
+    if folder.is_dir():
+        return
+    root.mkdir(parents=True, exist_ok=True)
+    for path in [path for path in (*reversed(folder.parents), folder) if root in path.parents and not path.exists()]:
+        path.mkdir(exist_ok=True)
+        above = os.stat(path.parent)
+        # A server that squashes root has made it another's already.
+        with suppress(OSError):
+            os.chown(path, above.st_uid if os.geteuid() == 0 else -1, above.st_gid)
+            os.chmod(path, stat.S_IMODE(above.st_mode))
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -105,36 +171,40 @@ def write_file(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
+@contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """A hidden name beside ``path`` for what is not whole yet, and is removed; the folder is made if it is absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A name has at most 255 bytes, and 48 characters at most 192.
+    part = path.parent / f".{path.name[:48]}.{uuid.uuid4().hex}.part"
+    try:
+        yield part
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def publish_file(path: Path, source: Path) -> bool:
-    """Make ``source``'s bytes visible as ``path`` unless that name is taken; says whether it was free.
+    """Make ``source``'s bytes visible as ``path`` unless that name is taken; whether it was free.
 
     A link where the file systems allow it, else a copy.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fsync(source)
-    try:
-        return _link(source, path)
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.EXDEV, errno.ENOTSUP, errno.EMLINK):
-            raise
-    part = path.parent / f".{path.name}.{uuid.uuid4().hex}.part"
-    try:
+    with _temporary(path) as part:
+        fsync(source)
+        try:
+            return _link(source, path)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EXDEV, errno.ENOTSUP, errno.EMLINK):
+                raise
         shutil.copyfile(source, part)
         fsync(part)
         return _link(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def publish_bytes(path: Path, data: bytes) -> bool:
-    """Like :func:`publish_file` for bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.parent / f".{path.name}.{uuid.uuid4().hex}.part"
-    try:
+    """Make these bytes visible as ``path`` unless that name is taken; whether it was free."""
+    with _temporary(path) as part:
         write_file(part, data)
         return _link(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _link(part: Path, path: Path) -> bool:
@@ -142,35 +212,29 @@ def _link(part: Path, path: Path) -> bool:
         os.link(part, path)
     except FileExistsError:
         # A lost reply makes our own link look like another's.
-        return _same_file(part, path)
+        return _is_same_file(part, path)
     fsync(path.parent)
     return True
 
 
-def _same_file(left: Path, right: Path) -> bool:
+def _is_same_file(left: Path, right: Path) -> bool:
     try:
         return os.path.samefile(left, right)
     except OSError:
         return False
 
 
-def fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def replace_file(path: Path, data: bytes, durable: bool = True) -> None:
+    """Put these bytes under the name, in the place of any that were there: readers see the old or the new.
 
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Put these bytes under the name, in the place of any that were there: readers see the old or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.parent / f".{path.name}.{uuid.uuid4().hex}.part"
-    try:
-        write_file(part, data)
+    ``durable=False`` does not wait for the disk: for caches, which may be lost in a crash.
+    """
+    with _temporary(path) as part:
+        if durable:
+            write_file(part, data)
+        else:
+            part.write_bytes(data)
         rename_own(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def append_line(path: Path, value: dict[str, Any]) -> None:
@@ -188,19 +252,19 @@ def append_line(path: Path, value: dict[str, Any]) -> None:
         os.close(handle)
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects in a file of lines; a line that holds none is left out."""
-    found = []
-    for line in (read_fresh_or_none(path, Path.read_bytes) or b"").splitlines():
-        try:
-            value = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(value, dict):
-            found.append(value)
-    return found
+def rename_own(source: Path, target: Path) -> None:
+    """Rename what only we know the name of: if it has gone, it was renamed and the reply was lost."""
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno not in MISSING_ERRNOS or exists(source) or not exists(target):
+            raise
 
 
-def list_names(folder: Path) -> list[str]:
-    """The visible names in a folder, sorted; none if it is absent or gone."""
-    return sorted(name for name in read_fresh_or_none(folder, lambda path: os.listdir(path)) or [] if not name.startswith("."))
+def fsync(path: Path) -> None:
+    """Wait until a file or a folder's names are on the disk; the first error is final."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,48 +1,40 @@
-"""The store: what claims, publishes and archives, on top of what reads. The only code that touches the store's files.
+"""A store: where its things are, which runs it has, what they left, and what is written beside them.
 
-Standard library alone, Python 3.9. What is visible under a stable name is whole: files appear by an
-exclusive link, results by renaming a folder that is not empty. Readers take a name that vanished
-between listing and opening as gone, and never wait for one by polling.
+It stands on :class:`jobs.store.access.StoreFiles`, so it works wherever the files are; what only a store of this machine can do
+is in ``jobs.store.local_store`` and ``jobs.store.removal``. Standard library alone, Python 3.9.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
-import shutil
-import uuid
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from jobs.contract import (
     CANCELLED,
     CLAIM,
-    CLAIM_PREFIX,
-    CSV,
-    ENSEMBLE_TASK,
-    MEMBERS,
+    DATA,
+    OBSERVED,
     RECORD,
+    REMOVED,
     RESULT,
     SCHEMA,
+    SELECTION,
     START,
+    TRY_PREFIX,
+    VERDICT,
     RunId,
-    Status,
+    parse_run_id,
 )
-from jobs.store.files import (
-    MISSING_ERRNOS,
-    exists,
-    fsync,
-    publish_bytes,
-    publish_file,
-    read_fresh_or_none,
-    read_json,
-    rename_own,
-    to_json,
-    write_file,
-)
-from jobs.store.reading import Run, StoreReading
+from jobs.store.access import StoreFiles
+from jobs.store.files import to_json
+from jobs.store.ledger import Ledger
+from jobs.store.reading import Run, read_run
+
+_MONTH = re.compile(r"[0-9]{4,}-[0-9]{2}$")
 
 
 def snapshot_digests(task: Mapping[str, Any]) -> dict[str, str]:
@@ -50,19 +42,202 @@ def snapshot_digests(task: Mapping[str, Any]) -> dict[str, str]:
     return {**task["snapshot"], "task": hashlib.sha256(to_json(dict(task))).hexdigest()}
 
 
-class Store(StoreReading):
-    """A store's folder."""
+class Store:
+    """The runs of a store and what belongs to them; ``ledger`` is what it holds of an experiment beside them."""
+
+    def __init__(self, files: StoreFiles) -> None:
+        self.files = files
+        self.root = files.root
+        self.ledger = Ledger(files)
+
+    # -- where things are
+
+    def task_folder(self, experiment: str, task: str) -> Path:
+        """The folder of a task's months."""
+        return self.root / "runs" / experiment / task
+
+    def _run_folder(self, run: RunId) -> Path:
+        return self.root / "runs" / run.experiment / run.task / run.month / str(run)
+
+    def run_folder(self, run: RunId) -> Path:
+        """A run's folder, with its small files in it on this machine; it may not be there."""
+        return self.files.local_folder(self._run_folder(run))
+
+    def try_folder(self, run: RunId, name: str) -> Path:
+        """The folder that the try of that name works in."""
+        return self.run_folder(run) / (TRY_PREFIX + name)
+
+    def dataset_path(self, fingerprint: str) -> Path:
+        """Prepared data, by the fingerprint of its arrays."""
+        return self.root / "datasets" / f"{fingerprint}.npz"
+
+    def pin_path(self, experiment: str, date: str, key: str) -> Path:
+        """Which bytes the tasks of one local date use; ``key`` tells apart what the data was made from."""
+        return self.root / "datasets" / experiment / f"{date}-{key}.json"
+
+    def snapshot_path(self, kind: str, digest: str) -> Path:
+        """A part of a snapshot by its SHA-256; ``kind`` is program, code or task."""
+        suffix = {"program": ".pyz", "code": ".zip", "task": ".json"}[kind]
+        return self.root / "snapshots" / kind / (digest + suffix)
+
+    def archive_folder(self, experiment: str) -> Path:
+        """The folder of an experiment's dated CSVs."""
+        return self.root / "predictions" / experiment
+
+    def archive_path(self, run: RunId, record: dict[str, Any]) -> Path:
+        """The CSV of an ensemble run in the archive; its name says if another configuration than its own made it."""
+        mark = "-other-configuration" if record.get("other_configuration") else ""
+        return self.archive_folder(run.experiment) / f"{run.dated_name}{mark}.csv"
+
+    # -- which runs there are
+
+    def experiments(self) -> list[str]:
+        """The experiments that have runs, by name."""
+        return self.files.list_names(self.root / "runs")
+
+    def tasks(self, experiment: str) -> list[str]:
+        """The tasks that have runs, by name."""
+        return self.files.list_names(self.root / "runs" / experiment)
+
+    def months(self, experiment: str, task: str) -> list[str]:
+        """The months (``2026-11``) that a task has runs of, oldest first."""
+        return [name for name in self.files.list_names(self.task_folder(experiment, task)) if _MONTH.match(name)]
+
+    def month_ids(self, experiment: str, task: str, month: str) -> list[RunId]:
+        """The ids of a task's runs of a month, oldest first; names that are not such runs are passed over."""
+        low, high = _minutes_of(month)
+        names = self.files.list_names(self.task_folder(experiment, task) / month)
+        ids = (parse_run_id(name, experiment, task) for name in names)
+        return sorted(run for run in ids if run is not None and low <= run.minute < high)
+
+    def run_ids(self, experiment: str, task: str) -> Iterator[RunId]:
+        """Every run's id, newest slot first; names that are not runs are passed over."""
+        for month in reversed(self.months(experiment, task)):
+            yield from reversed(self.month_ids(experiment, task, month))
+
+    def month_state(self, experiment: str, task: str, month: str) -> tuple[int, int] | None:
+        """When a month's folder was last changed, in ns since 1970, and its inode; None if there is none."""
+        return self.files.folder_state(self.task_folder(experiment, task) / month)
+
+    def run_state(self, run: RunId) -> int:
+        """A number that differs once a try or a result of a run has come or gone; 0 if the run is gone."""
+        state = self.files.folder_state(self._run_folder(run))
+        return state[0] if state else 0
+
+    # -- what they left
+
+    def runs(self, experiment: str, task: str) -> Iterator[Run]:
+        """Every run, newest slot first."""
+        for run in self.run_ids(experiment, task):
+            yield self.read(run)
+
+    def read(self, run: RunId) -> Run:
+        """What became of a run."""
+        return read_run(run, self.run_folder(run), self.result(run))
+
+    def result(self, run: RunId) -> dict[str, Any] | None:
+        """The record of a published success, or None."""
+        return self.files.read_json(self._run_folder(run) / RESULT / RECORD)
+
+    def result_file(self, run: RunId, name: str) -> Path:
+        """Where this machine finds a file of a run's result; it may not be there."""
+        self.download(run, f"{RESULT}/{name}")
+        return self.run_folder(run) / RESULT / name
+
+    def list_files(self, run: RunId, folder: str) -> list[Path]:
+        """Every file in one of the folders of a run, sorted, whether or not it is on this machine."""
+        return self.files.list_files(self.run_folder(run) / folder)
+
+    def download(self, run: RunId, *patterns: str) -> None:
+        """Have those of a run's files on this machine whose path within its folder fits a pattern (``*`` also fits ``/``).
+
+        Whoever opens a run's larger files (logs, epochs, arrays, models) by their path says so here first.
+        """
+        self.files.download(self.run_folder(run), *patterns)
+
+    def pinned_data(self, run: RunId) -> dict[str, Any] | None:
+        """What a run's prepare step pinned: by its result, else by the newest of its tries that came so far."""
+        self.download(run, f"*/{DATA}")
+        folder = self.run_folder(run)
+        tries = [name for name in self.files.list_names(folder) if name.startswith(TRY_PREFIX)]
+        started = {name: str((self.files.read_json(folder / name / START) or {}).get("time", "")) for name in tries}
+        for name in [RESULT, *sorted(tries, key=lambda name: started[name], reverse=True)]:
+            data = self.files.read_json(folder / name / DATA)
+            if data is not None:
+                return data
+        return None
+
+    def data_problem(self, pinned: dict[str, Any]) -> str:
+        """What is wrong with the bytes that a run learnt from; empty if they are there and the same."""
+        path = self.dataset_path(str(pinned["fingerprint"]))
+        try:
+            digest = self.files.sha256(path)
+        except OSError as error:
+            return f"its data {path} cannot be read: {error.strerror}"
+        if pinned.get("sha256") not in (None, digest):
+            return f"its data {path} is not what it was: the file's sha256 differs"
+        return ""
+
+    def model_selection(self, run: Run) -> list[dict[str, Any]]:
+        """What an ensemble run took of each member, or why not; of its last try that came so far."""
+        if "members" in run.record:
+            return list(run.record["members"])
+        for attempt in reversed(run.tries):
+            selection = self.files.read_json(run.folder / (TRY_PREFIX + attempt["name"]) / SELECTION)
+            if selection is not None:
+                return list(selection.get("members", []))
+        return []
+
+    def model_chosen_at(self, run: Run, member: str) -> str | None:
+        """When an ensemble run chose a member's model (ISO 8601), if it came so far."""
+        folders = [RESULT] if run.record else [TRY_PREFIX + attempt["name"] for attempt in reversed(run.tries)]
+        for name in folders:
+            start = self.files.read_json(run.folder / name / "probabilities" / member / START)
+            if start is not None:
+                return str(start.get("time"))
+        return run.record.get("started")
+
+    def is_removed(self, run: RunId, name: str) -> bool:
+        """Whether gc took this file out of the run's folder."""
+        tombstone = self.files.read_json(self.run_folder(run) / REMOVED)
+        return tombstone is not None and any(file.get("path") == name for file in tombstone.get("files", []))
+
+    def is_archive_removed(self, run: RunId, path: Path) -> bool:
+        """Whether gc took a run's CSV out of the archive."""
+        return self.is_removed(run, path.relative_to(self.root).as_posix())
+
+    # -- snapshots
 
     def put_snapshot(self, kind: str, data: bytes) -> str:
-        """Keep these bytes under their hash and return it."""
+        """Keep a part of a snapshot under its SHA-256, which is returned."""
         digest = hashlib.sha256(data).hexdigest()
-        path = self.snapshot_path(kind, digest)
-        if not exists(path):
-            publish_bytes(path, data)
+        self.files.ensure(self.snapshot_path(kind, digest), data)
         return digest
 
+    def read_snapshot(self, kind: str, digest: str) -> bytes:
+        """A part of a snapshot, whole; raises OSError."""
+        path = self.snapshot_path(kind, digest)
+        self.files.download_files(path)
+        return path.read_bytes()
+
+    def snapshot_problem(self, kind: str, digest: str) -> str:
+        """What is wrong with a part of a snapshot; empty if it is there and whole."""
+        path = self.snapshot_path(kind, digest)
+        try:
+            actual = self.files.sha256(path)
+        except OSError as error:
+            return f"its {kind} {path} cannot be read: {error.strerror}"
+        return "" if actual == digest else f"its {kind} {path} is damaged: the file's sha256 differs from its name"
+
+    def task_configuration(self, record: dict[str, Any]) -> dict[str, Any]:
+        """The resolved configuration that a run was made with, from its snapshot; empty if that is not there."""
+        digest = (record.get("snapshot") or {}).get("task")
+        return (self.files.read_json(self.snapshot_path("task", str(digest))) or {}) if digest else {}
+
+    # -- claims, and what is written beside a run's tries
+
     def claim(self, experiment: str, task: str, minute: int, mark: dict[str, Any] | None = None) -> RunId:
-        """The next free attempt at a slot; two claimers never get the same."""
+        """The next free attempt at a slot (its UTC minute since 1970); two claimers never get the same."""
         attempt = 1
         while True:
             run = RunId(minute, attempt, experiment, task)
@@ -71,111 +246,45 @@ class Store(StoreReading):
             attempt += 1
 
     def claim_attempt(self, run: RunId, mark: dict[str, Any] | None = None) -> bool:
-        """Take exactly this attempt, unless somebody has it; ``mark`` tells who, until its first try begins.
-
-        A folder that is not empty takes the name: of two, one is refused, and it knows its own by the inode.
-        """
-        folder = self.run_folder(run)
-        if exists(folder):
-            return False
-        hidden = folder.with_name(f"{CLAIM_PREFIX}{run}.{uuid.uuid4().hex}")
-        self._make_folder(hidden)
-        try:
-            name = f".{CLAIM}" if mark is None else CLAIM
-            write_file(hidden / name, to_json({"schema": SCHEMA, **(mark or {})}))
-            own = os.stat(hidden)
-            try:
-                os.rename(hidden, folder)
-            except OSError as error:
-                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, *MISSING_ERRNOS):
-                    raise
-                taken = read_fresh_or_none(folder, os.stat)
-                if taken is None:
-                    raise
-                return os.path.samestat(own, taken)
-            fsync(folder.parent)
-            return True
-        finally:
-            shutil.rmtree(hidden, ignore_errors=True)
-
-    def cancel(self, run: RunId, told: dict[str, Any]) -> None:
-        """Write down that a run was ended by hand: ``reason``, ``by`` and ``time``. Of several the first counts."""
-        self._make_folder(self.run_folder(run))
-        publish_bytes(self.run_folder(run) / CANCELLED, to_json(told))
-
-    def cancelled(self, run: RunId) -> dict[str, Any] | None:
-        """Who ended a run by hand, or None."""
-        return read_json(self.run_folder(run) / CANCELLED)
+        """Take exactly this attempt, unless somebody has it; ``mark`` tells who, until its first try begins."""
+        name = f".{CLAIM}" if mark is None else CLAIM
+        return self.files.claim_folder(self._run_folder(run), name, to_json({"schema": SCHEMA, **(mark or {})}))
 
     def claim_of(self, run: RunId) -> dict[str, Any] | None:
         """Who claimed a run, if that was written down."""
-        return read_json(self.run_folder(run) / CLAIM)
+        return self.files.read_json(self.run_folder(run) / CLAIM)
 
-    def begin_try(self, run: RunId, name: str, mark: dict[str, Any]) -> None:
-        """Make a try's folder appear with its start mark inside; later steps of the same try find it."""
-        folder = self.try_folder(run, name)
-        if exists(folder):
-            return
-        hidden = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
-        self._make_folder(hidden)
-        write_file(hidden / START, to_json(mark))
-        rename_own(hidden, folder)
+    def cancel(self, run: RunId, mark: dict[str, Any]) -> None:
+        """Write down that a run was ended by hand: ``reason``, ``by`` and ``time``. Of several the first counts."""
+        self.files.publish(self.run_folder(run) / CANCELLED, to_json(mark))
 
-    def publish(self, run: RunId, name: str) -> bool:
-        """Commit a try's folder as the run's result; False if another try was first.
+    def cancelled(self, run: RunId) -> dict[str, Any] | None:
+        """Who ended a run by hand, or None."""
+        return self.files.read_json(self.run_folder(run) / CANCELLED)
 
-        The folder must hold the record, whose ``try`` is the token by which a try knows its own result.
+    def record_observation(self, run: RunId, observed: dict[str, Any]) -> bool:
+        """Keep what a command saw of a run's Job or pods when they had ended: ``time``, ``by``, ``what``, ``reason``, ``tries``.
+
+        ``status`` stands in it if the run failed. Written once; False if it was known already.
         """
-        source = self.try_folder(run, name)
-        target = self.run_folder(run) / RESULT
-        for folder, _, files in os.walk(source):
-            for file in files:
-                fsync(Path(folder) / file)
-            fsync(Path(folder))
-        try:
-            os.rename(source, target)
-        except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, *MISSING_ERRNOS):
-                raise
-            record = read_json(target / RECORD)
-            if record is None:
-                raise
-            return bool(record.get("try") == name)
-        fsync(target.parent)
-        return True
+        path = self.run_folder(run) / OBSERVED
+        # Most often it is there: a command that looks often need not write each time.
+        if path.exists():
+            return False
+        return self.files.publish(path, to_json({"schema": SCHEMA, **observed}))
 
-    def publish_archive(self, run: RunId) -> Path | None:
-        """Link a published ensemble's CSV into the archive; None if a stranger's file has its name.
+    def record_verdict(self, run: RunId, verdict: dict[str, Any]) -> None:
+        """Keep what a comparison with the repeated run said; the first one stays."""
+        self.files.publish(self.run_folder(run) / VERDICT, to_json(verdict))
 
-        Made after the commit, it can be made again at any time.
-        """
-        result = self.run_folder(run) / RESULT
-        target = self.archive_path(run, self.result(run) or {})
-        for csv in sorted((result / MEMBERS).glob("*.csv")):
-            self._archive_file(csv, target.with_suffix(".members") / csv.name)
-        return target if self._archive_file(result / CSV, target) else None
 
-    def _archive_file(self, source: Path, target: Path) -> bool:
-        return publish_file(target, source) or source.read_bytes() == target.read_bytes()
-
-    def repair_archives(self, experiment: str) -> list[Path]:
-        """Link what a process that died between commit and link left out of the archive."""
-        healed = (self.repair_archive(run) for run in self.runs(experiment, ENSEMBLE_TASK))
-        return [path for path in healed if path is not None]
-
-    def repair_archive(self, run: Run) -> Path | None:
-        """The same for one run: the path that it got."""
-        target = self.archive_path(run.id, run.record)
-        if run.status != Status.SUCCEEDED or exists(target) or self.is_archive_removed(run.id, target):
-            return None
-        return self.publish_archive(run.id)
-
-    def write_index_page(self, path: Path, data: bytes) -> None:
-        """Keep a page of an index: it is no truth, so it need not survive a crash."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.parent / f".{path.name}.{uuid.uuid4().hex}.part"
-        try:
-            part.write_bytes(data)
-            rename_own(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+def _minutes_of(month: str) -> tuple[int, int]:
+    """The first minute of a month since 1970, and the first of the next."""
+    year, number = int(month[:-3]), int(month[-2:])
+    if not (1970 <= year < 9999 and 1 <= number <= 12):
+        return 0, 0
+    ends = (
+        datetime(year, number, 1, tzinfo=timezone.utc),
+        datetime(year + number // 12, number % 12 + 1, 1, tzinfo=timezone.utc),
+    )
+    return int(ends[0].timestamp()) // 60, int(ends[1].timestamp()) // 60

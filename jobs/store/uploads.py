@@ -38,7 +38,7 @@ class Uploads:
             if error.errno not in MISSING_ERRNOS:
                 raise
             return {"state": state, "have": 0, "hash": ""}
-        return {"state": state, "have": have, "hash": _hash_of(part, have)}
+        return {"state": state, "have": have, "hash": sha256_of(part, have)}
 
     def part(self, name: str, sha256: str, start: int, data: bytes) -> dict[str, Any]:
         """Write a piece; what lay behind its start before is dropped."""
@@ -81,12 +81,3 @@ class Uploads:
         # The same bytes may be on their way to two names; a name of 255 bytes leaves no room for more.
         own = hashlib.sha256(name.encode()).hexdigest()[:8]
         return self._path(name).with_name(f".{sha256[:32]}-{own}.part")
-
-
-def _hash_of(path: Path, size: int) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while size and (block := file.read(min(size, 1 << 20))):
-            digest.update(block)
-            size -= len(block)
-    return digest.hexdigest()

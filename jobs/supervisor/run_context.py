@@ -14,7 +14,7 @@ from typing import Any
 
 from jobs import contract as c
 from jobs.contract import ExitCode
-from jobs.store import Store, snapshot_digests
+from jobs.store import LocalStore, snapshot_digests
 from jobs.store.files import read_json, to_json
 
 
@@ -30,7 +30,7 @@ class StepError(Exception):
 class RunContext:
     """The run of this process, as its environment describes it."""
 
-    store: Store
+    store: LocalStore
     run: c.RunId
     name: str  # the id of the try
     task: dict[str, Any]  # with this run's seed filled in
@@ -74,7 +74,7 @@ def read_context(env: Mapping[str, str]) -> RunContext:
     task_bytes, snapshot = to_json(task), snapshot_digests(task)
     if "seed" in task and task["seed"] is None:
         task["seed"] = c.seed_of(run.experiment, run.task, run.minute)
-    store = Store(Path(env[c.ENV_STORE]))
+    store = LocalStore(Path(env[c.ENV_STORE]))
     return RunContext(store, run, env.get(c.ENV_TRY) or uuid.uuid4().hex[:12], task, task_bytes, snapshot, env)
 
 

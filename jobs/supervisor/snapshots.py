@@ -35,4 +35,4 @@ def store_revisions(context: RunContext) -> None:
     if mounted:
         # A volume's folder holds its files' older states too, under names that begin with two dots.
         revisions = (read_json(path) for path in sorted(Path(mounted).glob("[!.]*.json")))
-        context.store.add_revisions(context.run.experiment, (revision for revision in revisions if revision is not None))
+        context.store.ledger.add_revisions(context.run.experiment, (revision for revision in revisions if revision is not None))

@@ -60,7 +60,7 @@ def options_text(location: StoreLocation) -> str:
 def open_engine(workspace: Workspace, display: RunDisplay, options: RunOptions) -> Iterator[Engine]:
     """The engine that makes the runs; Ctrl-C and SIGTERM stop it."""
     if not options.on_cluster:
-        engine = LocalEngine(workspace.store, display, CpuBudget(options.cpus or cpu_count()))
+        engine = LocalEngine(workspace.require_local_store(), display, CpuBudget(options.cpus or cpu_count()))
         stop_on_signals(engine)
         yield engine
         return

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
-import time
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from jobs.store import check
+from jobs.store import Store
+from jobs.store.check import Finding
 from scheduler.commands.options import (
     DEFAULT_FILE,
     AsJson,
@@ -23,39 +24,30 @@ from scheduler.commands.options import (
 )
 from scheduler.console import tables
 from scheduler.kube.target import ClusterTarget
+from scheduler.stores.check import check_store
 from scheduler.stores.location import locate
-from scheduler.stores.workspace import Workspace, open_workspace
+from scheduler.stores.workspace import open_workspace
 
 
-def check_store(workspace: Workspace, quick: bool, repair: bool, as_json: bool) -> int:
-    """Find, explain and, if asked to, mend damage; 0 if nothing is left that is wrong, else 1."""
-    findings = _findings(workspace, quick, repair)
+def print_findings(store: Store, findings: Sequence[Finding], as_json: bool) -> int:
+    """Print what is wrong and what was repaired; 0 if nothing is left that is wrong, else 1."""
+    unrepaired = sum(not finding.repaired for finding in findings)
     if as_json:
-        keys = ("path", "what", "meaning", "repair", "repaired")
-        told = [
-            {key: getattr(each, key) for key in keys} | {"path": workspace.store.display_path(each.path)} for each in findings
+        keys = ("what", "meaning", "repair", "repaired")
+        objects = [
+            {"path": store.files.display_path(finding.path), **{key: getattr(finding, key) for key in keys}}
+            for finding in findings
         ]
-        print(json.dumps(told, indent=1))
+        print(json.dumps(objects, indent=1))
     else:
-        for each in findings:
-            mended = "repaired: " if each.repaired else ""
-            hint = "" if each.repaired or not each.repair else f" (--repair: {each.repair})"
-            print(tables.clean(f"{mended}{workspace.store.display_path(each.path)}: {each.what}: {each.meaning}{hint}"))
-        left, where = sum(not each.repaired for each in findings), workspace.store.display_path(workspace.store.root)
-        print(f"{where}: {left} found" if left else f"{where}: nothing is wrong")
-    return 1 if any(not each.repaired for each in findings) else 0
-
-
-def _findings(workspace: Workspace, quick: bool, repair: bool) -> list[check.Finding]:
-    """All that is wrong, mended where that is wanted; by a program beside the store where that is elsewhere."""
-    store = workspace.store
-    told = store.check_remotely(workspace.name, quick, repair)
-    if told is not None:
-        return [check.Finding(path=store.root / each.pop("path"), **each) for each in told]
-    found = list(check.findings(store, workspace.name, time.time(), quick))
-    if repair:
-        check.repair(store, found)
-    return found
+        for finding in findings:
+            prefix = "repaired: " if finding.repaired else ""
+            hint = f" (--repair: {finding.repair})" if finding.repair and not finding.repaired else ""
+            path = store.files.display_path(finding.path)
+            print(tables.clean(f"{prefix}{path}: {finding.what}: {finding.meaning}{hint}"))
+        root = store.files.display_path(store.root)
+        print(f"{root}: {unrepaired} found" if unrepaired else f"{root}: nothing is wrong")
+    return 1 if unrepaired else 0
 
 
 def fsck(
@@ -71,5 +63,6 @@ def fsck(
 ) -> None:
     """Find and explain damage in the store. Example: cronsemble fsck --repair"""
     with open_workspace(locate(file, store, experiment, ClusterTarget(kubeconfig, context, namespace))) as workspace:
-        code = check_store(workspace, quick, repair, as_json)
+        findings = check_store(workspace.store, workspace.name, quick, repair)
+        code = print_findings(workspace.store, findings, as_json)
     raise typer.Exit(code)

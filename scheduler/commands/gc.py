@@ -44,8 +44,9 @@ def remove_old(
         age = parse_duration(older_than)
     except ValueError as error:
         raise CronsembleError(f"--older-than {older_than}: {error}") from error
+    store = workspace.require_local_store()
     rule = retention.RetentionRule(tuple(what) or retention.DEFAULT, age, keep)
-    found = retention.plan_removal(workspace.store, workspace.name, rule, time.time())
+    found = retention.plan_removal(store, workspace.name, rule, time.time())
     if as_json:
         print(json.dumps(_told(found), indent=1))
     else:
@@ -54,7 +55,7 @@ def remove_old(
         return 0
     confirm(f"This removes {len(found.items)} files and folders, {format_bytes(found.size)}.", yes)
     now = format_time(time.time(), milliseconds=True)
-    failed = list(retention.execute(workspace.store, found, now, current_user()))
+    failed = list(retention.execute(store, found, now, current_user()))
     for item, problem in failed:
         print(f"{item.path}: {problem.strerror or problem}", file=sys.stderr)
     gone = [item for item in found.items if item.path not in {bad.path for bad, _ in failed}]

@@ -51,7 +51,7 @@ def get_predictions(workspace: Workspace, what: str, folder: Path, members: bool
                 raise CronsembleError(f"{target}: another file is there: move it, or name another folder with --to")
         except FileNotFoundError as error:
             raise CronsembleError(
-                f"{workspace.store.display_path(source)}: it is not in the store: see `cronsemble fsck`"
+                f"{workspace.store.files.display_path(source)}: it is not in the store: see `cronsemble fsck`"
             ) from error
         print(f"{target}{'' if is_new else ' (there already)'}")
 

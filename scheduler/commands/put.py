@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.store import Store
+from jobs.store import LocalStore
 from scheduler.commands.options import (
     DEFAULT_FILE,
     Context,
@@ -32,7 +32,7 @@ def put_files(
     if folder is not None:
         if not folder.is_dir():
             raise CronsembleError(f"--store {folder}: no such folder")
-        upload_all(chosen, LocalUpload(Store(folder.resolve())), replace)
+        upload_all(chosen, LocalUpload(LocalStore(folder.resolve())), replace)
         return
     experiment = load(file)
     if isinstance(experiment.store, str):

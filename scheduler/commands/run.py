@@ -86,7 +86,7 @@ def _print_outcome(store: Store, runs: list[Run]) -> None:
     for run in runs:
         if run.status == Status.SUCCEEDED:
             if run.id.task == c.ENSEMBLE_TASK:
-                print(f"archived: {store.display_path(store.archive_path(run.id, run.record))}")
+                print(f"archived: {store.files.display_path(store.archive_path(run.id, run.record))}")
         elif run.status != Status.RUNNING:
             print(f"{run.id}: {run.status}: {run.reason}; see: cronsemble logs {run.id}", file=sys.stderr)
     print("next: cronsemble history")

@@ -75,7 +75,7 @@ def print_run(workspace: Workspace, name: str, as_json: bool) -> None:
     _print_epochs(run)
     for folder in find_run.file_folders(run):
         for path in workspace.store.list_files(run.id, folder):
-            print(f"{'file':<12}{workspace.store.display_path(path)}")
+            print(f"{'file':<12}{workspace.store.files.display_path(path)}")
 
 
 def _seen(history: History, run: RunId) -> Any:

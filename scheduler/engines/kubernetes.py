@@ -248,7 +248,7 @@ class KubernetesEngine:
     def _result(self, run: c.RunId, found: JobSnapshot) -> Run:
         """What became of a run whose Job has ended: by the store, and where that lacks the end, by the cluster."""
         with self._storing:
-            self.store.update(run.experiment)
+            self.store.files.update(run.experiment)
             result = self.store.read(run)
         told = observed_once(self.api, self.namespace, found)
         known = fact_of(result) if result.record or result.tries or result.cancelled else None
@@ -259,7 +259,7 @@ class KubernetesEngine:
             return result
         if found.job is None:
             return replace(result, status=Status.INTERRUPTED, reason="its Job was removed", evidence=OBSERVED)
-        where = self.store.display_path(self.store.root)
+        where = self.store.files.display_path(self.store.root)
         reason = f"its Job completed, but {where} holds no result of it: do the pods write that store?"
         return replace(result, status=Status.UNKNOWN, reason=reason, evidence=OBSERVED)
 

@@ -24,7 +24,7 @@ from cronjobs.revisions.revisions import MANUAL
 from cronjobs.tasks import ExperimentContext
 from jobs import contract as c
 from jobs.contract import ExitCode, Status
-from jobs.store import Run, Store, snapshot_digests
+from jobs.store import LocalStore, Run, snapshot_digests
 from jobs.store.files import publish_bytes, to_json
 from jobs.store.process_identity import process_identity
 from scheduler.engines import local_revisions
@@ -73,7 +73,7 @@ class LocalEngine:
     """
 
     outlives: ClassVar[bool] = False
-    store: Store
+    store: LocalStore
     watcher: RunObserver
     budget: CpuBudget
     back_off: Callable[[int], float] = lambda _: 0.0

@@ -51,7 +51,7 @@ def record_revision(store: Store, context: ExperimentContext, what: str, now: da
     ``what`` is run, which schedules nothing, or serve, suspend, resume or delete.
     """
     name, mine = context.experiment.name, engine()
-    known = store.revisions(name)
+    known = store.ledger.revisions(name)
     asked = known if what == revisions.MANUAL else [each for each in known if each.get("what") != revisions.MANUAL]
     last = next(reversed(revisions.periods(asked, now.timestamp())), None)
     held = {"program": context.program, "code": context.code}
@@ -70,5 +70,5 @@ def record_revision(store: Store, context: ExperimentContext, what: str, now: da
         "tasks": tasks,
         "folded": 1,
     }
-    store.add_revision(name, revision)
+    store.ledger.add_revision(name, revision)
     return revision

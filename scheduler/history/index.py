@@ -18,7 +18,7 @@ import msgspec
 
 from jobs.contract import VERDICT, RunId
 from jobs.store import Run, Store
-from jobs.store.files import read_json
+from jobs.store.files import read_json, replace_file
 from scheduler.history.slots import RUNNING, UNKNOWN, RunFact
 
 VERSION = 1
@@ -117,7 +117,7 @@ class Index:
         data = msgspec.msgpack.encode(page)
         for folder in self._folders:
             try:
-                self._store.write_index_page(folder / self._name(task, month), data)
+                replace_file(folder / self._name(task, month), data, durable=False)
             except OSError:
                 continue
             return

@@ -44,7 +44,7 @@ class History:
         self.sight = sight or ClusterObservation("", now)
         self.days = LocalClock(timezone)
         self.index = Index(store, experiment)
-        self.given = [*store.revisions(experiment), *self.sight.revisions]
+        self.given = [*store.ledger.revisions(experiment), *self.sight.revisions]
         self.spans: dict[str, list[SchedulePeriod]] = revisions.schedule_periods(revisions.scheduling_periods(self.given, now))
         self._notes: Notes | None = None
 
@@ -74,7 +74,7 @@ class History:
     @property
     def notes(self) -> Notes:
         if self._notes is None:
-            self._notes = _notes(self.store.notes(self.experiment))
+            self._notes = _notes(self.store.ledger.notes(self.experiment))
         return self._notes
 
     def rows(self, wish: HistoryQuery) -> list[Row]:

@@ -39,7 +39,7 @@ def follow(workspace: Workspace, name: str | None) -> int:
         if name is None:
             print(f"{run}:", file=sys.stderr)
         seen = _print_all(api, namespace, str(run))
-    workspace.store.update(experiment.name)
+    workspace.store.files.update(experiment.name)
     result = workspace.store.read(run)
     if result.status == Status.RUNNING:
         told = seen.seen

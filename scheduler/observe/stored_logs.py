@@ -48,10 +48,10 @@ def print_logs(workspace: Workspace, name: str | None, follow: bool) -> int:
             # A try that is published takes its log along.
             key = str(run.record.get("try")) if folder == c.RESULT else folder.removeprefix(c.TRY_PREFIX)
             shown[key] = _print_from(run.folder / folder / c.LOG, shown.get(key, 0))
-        if not follow or run.status != Status.RUNNING or store.is_offline:
+        if not follow or run.status != Status.RUNNING or store.files.is_offline:
             break
         time.sleep(LOOK)
-    if store.is_offline and not any(shown.values()):
+    if store.files.is_offline and not any(shown.values()):
         print(f"{run.id}: its log was not looked at before, and is not here", file=sys.stderr)
     return end(run, follow)
 

@@ -46,7 +46,7 @@ def gaps(store: Store, experiment: Experiment, low: int, high: int, now: float, 
     for name in only:
         if name not in tasks:
             raise CronsembleError(f"--task {name}: {experiment.path} declares no such task; there are {', '.join(tasks)}")
-    known = revisions.schedule_periods(revisions.scheduling_periods(store.revisions(experiment.name), now))
+    known = revisions.schedule_periods(revisions.scheduling_periods(store.ledger.revisions(experiment.name), now))
     found: list[Gap] = []
     for name, task in tasks.items():
         if only and name not in only:

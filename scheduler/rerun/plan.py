@@ -100,7 +100,7 @@ def _model_problems(store: Store, run: Run) -> Iterator[str]:
         return
     path = store.run_folder(run.id) / c.RESULT / Path(described["file"]).name
     try:
-        if store.sha256(path) != described["sha256"]:
+        if store.files.sha256(path) != described["sha256"]:
             yield f"its model {path} is not the one that was recorded: its sha256 differs"
     except OSError as error:
         yield f"its model {path} cannot be read: {error.strerror}"

@@ -14,7 +14,7 @@ from cronjobs.revisions.due import DEADLINE, EDIT, Decision, TaskHistory, decide
 from cronjobs.revisions.expected import expected
 from jobs import contract as c
 from jobs.contract import RunKind, Status
-from jobs.store import Store
+from jobs.store import LocalStore
 from jobs.store.process_identity import is_alive, process_identity
 from scheduler.config import ConfigErrors, load
 from scheduler.engines import local_revisions
@@ -53,7 +53,7 @@ class ServedExperiment:
         tell: Callable[[ServedExperiment, RunEnded], None],
     ) -> None:
         self.name, self.path = experiment.name, experiment.path
-        self.store: Store = local_store(experiment)
+        self.store: LocalStore = local_store(experiment)
         self.journal, self.metrics, self.tell = journal.of(experiment.name), metrics, tell
         self.engine = LocalEngine(self.store, self.journal, budget, back_off)
         self.standings: dict[str, TaskState] = {}
@@ -78,20 +78,20 @@ class ServedExperiment:
 
     def own(self, now: float, take_over: bool) -> None:
         """Say that this process runs the experiment; raises CronsembleError if another does."""
-        known = self.store.owner(self.name)
+        known = self.store.ledger.owner(self.name)
         mine = {"engine": local_revisions.engine(), "by": current_user(), "time": iso(now), "process": self._identity}
         if known is not None and not take_over:
             own = known.get("engine") == mine["engine"]
             if not own or is_alive(known.get("process", {})) is True and known.get("process") != self._identity:
                 raise CronsembleError(f"{self.path}: {self.name} is run by {_named(known)}: stop that one, or type --take-over")
-        refused = self.store.take_ownership(self.name, mine, take_over=take_over or known is not None)
+        refused = self.store.ledger.take_ownership(self.name, mine, take_over=take_over or known is not None)
         if refused is not None:
             raise CronsembleError(f"{self.path}: {self.name} is run by {_named(refused)}: stop that one, or type --take-over")
         self.owned = True
-        self._since = self.store.last_heartbeat(self.name, self._host) or ""
+        self._since = self.store.ledger.last_heartbeat(self.name, self._host) or ""
 
     def is_still_ours(self) -> bool:
-        known = self.store.owner(self.name)
+        known = self.store.ledger.owner(self.name)
         if known is None or known.get("process") == self._identity:
             return True
         self.journal.write("taken over", f"{_named(known)} has taken it over: nothing more is started here")
@@ -106,7 +106,7 @@ class ServedExperiment:
         self._files.has_changed(self.experiment)
         self._apply(self.experiment, now)
         self._note({"event": "started", **({"since": self._since} if self._since else {})}, now)
-        told = {(note.get("task"), note.get("minute")) for note in self.store.notes(self.name)}
+        told = {(note.get("task"), note.get("minute")) for note in self.store.ledger.notes(self.name)}
         for name, standing in self.standings.items():
             standing.settled = int(now // 60)
             self._recover(name, standing, now)
@@ -120,7 +120,7 @@ class ServedExperiment:
         context = store_context(self.engine, experiment)
         before = {name: (standing.spec, standing.resolved) for name, standing in self.standings.items()}
         new = local_revisions.record_revision(self.store, context, "serve", datetime.fromtimestamp(now, UTC))
-        known = revisions.schedule_periods(revisions.scheduling_periods(self.store.revisions(self.name), now + 1))
+        known = revisions.schedule_periods(revisions.scheduling_periods(self.store.ledger.revisions(self.name), now + 1))
         standings = {}
         for name, (spec, resolved) in tasks_of(context).items():
             old = self.standings.get(name)
@@ -192,9 +192,9 @@ class ServedExperiment:
     def beat(self, now: float) -> None:
         """A sign of life, and the notes that could not be written before."""
         try:
-            self.store.record_heartbeat(self.name, self._host, iso(now))
+            self.store.ledger.record_heartbeat(self.name, self._host, iso(now))
             while self._notes:
-                self.store.add_note(self.name, self._host, self._notes[0])
+                self.store.ledger.add_note(self.name, self._host, self._notes[0])
                 del self._notes[0]
         except OSError as error:
             self.journal.write("trouble", f"{error.filename or self.store.root}: {error.strerror}")

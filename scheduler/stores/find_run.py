@@ -18,7 +18,7 @@ def find_run(store: Store, experiment: str, name: str) -> Run:
     if len(found) == 1:
         return store.read(found[0])
     if not found:
-        raise UnknownRun(f"{name}: no such run in {store.display_path(store.root)}: `cronsemble history` lists them")
+        raise UnknownRun(f"{name}: no such run in {store.files.display_path(store.root)}: `cronsemble history` lists them")
     some = ", ".join(map(str, found[:3])) + (", …" if len(found) > 3 else "")
     raise UnknownRun(f"{name}: {len(found)} runs have this in their id ({some}): give more of it")
 

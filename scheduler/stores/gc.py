@@ -11,7 +11,7 @@ from typing import Any
 from cronjobs.revisions import revisions
 from jobs import contract as c
 from jobs.contract import RunId, Status
-from jobs.store import Run, Store
+from jobs.store import LocalStore, Run, removal
 from jobs.store.files import read_json
 from scheduler.history.index import fact_of
 
@@ -76,12 +76,12 @@ class RemovalPlan:
         return [(kind, numbers[kind], sizes[kind]) for kind in WHAT if numbers[kind]]
 
 
-def plan_removal(store: Store, experiment: str, rule: RetentionRule, now: float) -> RemovalPlan:
+def plan_removal(store: LocalStore, experiment: str, rule: RetentionRule, now: float) -> RemovalPlan:
     """What a rule removes of an experiment. Data and snapshots are shared: those that any experiment's runs name stay."""
     found = RemovalPlan()
     before = now - rule.age
     if STAGING in rule.what:
-        for path in store.leftovers(now - min(rule.age, SETTLING)):
+        for path in removal.leftovers(store, now - min(rule.age, SETTLING)):
             name = path.relative_to(store.root).as_posix()
             found.items.append(RemovalItem(STAGING, path, name, _size(path), "its writer ended before it was done"))
     for task in store.tasks(experiment):
@@ -116,7 +116,7 @@ def _tries(run: Run, now: float) -> Iterator[RemovalItem]:
                 yield RemovalItem(STAGING, path, name, path.stat().st_size, "of a try that did not become the result", run.id)
 
 
-def _models(store: Store, run: Run) -> Iterator[RemovalItem]:
+def _models(store: LocalStore, run: Run) -> Iterator[RemovalItem]:
     """A training's model and whatever other weights lie beside it."""
     described = (run.record.get("model") or {}).get("file")
     for path in sorted((run.folder / c.RESULT).glob("*")):
@@ -125,7 +125,7 @@ def _models(store: Store, run: Run) -> Iterator[RemovalItem]:
             yield RemovalItem(MODELS, path, name, path.stat().st_size, "older than what is kept", run.id)
 
 
-def _whole(store: Store, run: Run, found: RemovalPlan) -> None:
+def _whole(store: LocalStore, run: Run, found: RemovalPlan) -> None:
     paths = [path for path in sorted(run.folder.iterdir()) if path.name != c.REMOVED] if run.folder.is_dir() else []
     if not paths:
         return
@@ -143,7 +143,7 @@ def _whole(store: Store, run: Run, found: RemovalPlan) -> None:
     found.items += [RemovalItem(RUNS, path, path.name, _size(path), "of an old run", run.id) for path in paths]
 
 
-def _archived(store: Store, run: Run) -> Iterator[RemovalItem]:
+def _archived(store: LocalStore, run: Run) -> Iterator[RemovalItem]:
     """A run's CSV in the archive, and its members'; a stranger's of that name is left alone."""
     target, own = store.archive_path(run.id, run.record), run.folder / c.RESULT / c.CSV
     if target.is_file() and own.is_file() and target.read_bytes() == own.read_bytes():
@@ -153,7 +153,7 @@ def _archived(store: Store, run: Run) -> Iterator[RemovalItem]:
                 yield RemovalItem(ARCHIVE, path, name, _size(path), "older than what is kept", run.id)
 
 
-def _say_of_models(store: Store, experiment: str, found: RemovalPlan) -> None:
+def _say_of_models(store: LocalStore, experiment: str, found: RemovalPlan) -> None:
     """Which ensembles cannot be repeated any more, and which not with the models that they had."""
     if found.rows:
         days = sorted(run.slot.date() for run in found.rows)
@@ -179,7 +179,7 @@ def _say_of_models(store: Store, experiment: str, found: RemovalPlan) -> None:
             found.consequences.append(f"{len(runs)} ensembles from {runs[-1].slot.date()} to {runs[0].slot.date()} {meaning}")
 
 
-def _unneeded(store: Store, rule: RetentionRule, found: RemovalPlan, now: float) -> None:
+def _unneeded(store: LocalStore, rule: RetentionRule, found: RemovalPlan, now: float) -> None:
     """Data and snapshots that nothing kept names, and that are old enough not to be somebody's who is at work."""
     try:
         data, snapshots = _needed(store, set(found.rows))
@@ -201,7 +201,7 @@ def _unneeded(store: Store, rule: RetentionRule, found: RemovalPlan, now: float)
             found.items.append(RemovalItem(DATA, path, name, _size(path), "it fixed data for a date that is removed"))
 
 
-def _needed(store: Store, gone: Collection[RunId]) -> tuple[set[str], set[str]]:
+def _needed(store: LocalStore, gone: Collection[RunId]) -> tuple[set[str], set[str]]:
     """The data and the snapshots that the runs of any experiment name, but for those runs that go."""
     data, snapshots = set[str](), set[str]()
     for experiment in store.experiments():
@@ -216,7 +216,7 @@ def _needed(store: Store, gone: Collection[RunId]) -> tuple[set[str], set[str]]:
                 marks = [run.record, *(each["start"] for each in run.tries), store.claim_of(run.id) or {}]
                 for mark in marks:
                     snapshots |= {str(digest) for digest in (mark.get("snapshot") or {}).values() if digest}
-        latest = {held.engine: held for held in revisions.periods(store.revisions(experiment))}
+        latest = {held.engine: held for held in revisions.periods(store.ledger.revisions(experiment))}
         for held in latest.values():
             named = (task.get(key) for task in held.tasks.values() for key in ("program", "code", "task"))
             snapshots |= {str(digest) for digest in named if digest}
@@ -233,7 +233,7 @@ def _size(path: Path) -> int:
         return 0
 
 
-def execute(store: Store, what: RemovalPlan, time: str, by: str) -> Iterator[tuple[RemovalItem, OSError]]:
+def execute(store: LocalStore, what: RemovalPlan, time: str, by: str) -> Iterator[tuple[RemovalItem, OSError]]:
     """Remove it, each run's tombstone first; yields what could not be removed."""
     runs: dict[RunId, list[RemovalItem]] = {}
     for item in what.items:
@@ -241,9 +241,9 @@ def execute(store: Store, what: RemovalPlan, time: str, by: str) -> Iterator[tup
             runs.setdefault(item.run, []).append(item)
     for run, items in runs.items():
         files = [{"path": item.name, "size": item.size, "why": item.why} for item in items]
-        store.record_removal(run, files, time, by, what.rows.get(run))
+        removal.record_removal(store, run, files, time, by, what.rows.get(run))
     for item in what.items:
         try:
-            store.remove(item.path)
+            removal.remove(store, item.path)
         except OSError as error:
             yield item, error

@@ -6,11 +6,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cronjobs.experiment import Experiment
-from jobs.store import Store
+from jobs.store import LocalStore
 from scheduler.config import ConfigErrors, load
 from scheduler.config.namespace import in_namespace
 from scheduler.errors import CronsembleError
 from scheduler.kube.target import ClusterTarget
+
+ONLY_A_CLUSTER = (
+    "only the cluster can mount it: give --store DIR where this machine mounts it too, "
+    "or use a folder of this machine, e.g. store: ./store"
+)
 
 
 @dataclass(frozen=True)
@@ -56,11 +61,8 @@ def locate(file: Path, folder: Path | None = None, name: str | None = None, targ
     return StoreLocation(file, experiment, None, folder, name, target)
 
 
-def local_store(experiment: Experiment) -> Store:
+def local_store(experiment: Experiment) -> LocalStore:
     """The store's folder on this machine, relative to the configuration's; raises CronsembleError if only a cluster has it."""
     if not isinstance(experiment.store, str):
-        raise CronsembleError(
-            f"{experiment.path}: store: only the cluster can mount it: give --store DIR where this machine mounts it too, "
-            "or use a folder of this machine, e.g. store: ./store"
-        )
-    return Store((experiment.folder / experiment.store).resolve())
+        raise CronsembleError(f"{experiment.path}: store: {ONLY_A_CLUSTER}")
+    return LocalStore((experiment.folder / experiment.store).resolve())

@@ -23,9 +23,9 @@ def store_if_present(experiment: Experiment) -> Store | None:
     root = experiment.folder / experiment.store
     if not root.is_dir():
         return None
-    from jobs.store import Store
+    from jobs.store import LocalStore
 
-    return Store(root)
+    return LocalStore(root)
 
 
 def longest_durations(store: Store | None, experiment: Experiment) -> dict[str, float]:

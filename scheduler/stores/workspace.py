@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 
 from cronjobs.experiment import Experiment
 from cronjobs.revisions.revisions import Revision
-from jobs.store import Store
+from jobs.store import LocalStore, Store
 from scheduler.errors import CronsembleError
 from scheduler.kube.target import ClusterTarget
-from scheduler.stores.location import StoreLocation, local_store
+from scheduler.stores.location import ONLY_A_CLUSTER, StoreLocation, local_store
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,19 @@ class Workspace:
     def target(self) -> ClusterTarget:
         """The cluster to ask; ``offline`` too where it did not answer when the store was opened."""
         target = self.location.target
-        return replace(target, offline=target.offline or self.store.is_offline)
+        return replace(target, offline=target.offline or self.store.files.is_offline)
 
     def require_experiment(self, purpose: str) -> Experiment:
         """What the configuration declares; raises CronsembleError, which names ``purpose``, an option, as what needs it."""
         if self.experiment is None:
             raise CronsembleError(f"{purpose} needs a configuration without errors: {self.config_problem or 'give -f FILE'}")
         return self.experiment
+
+    def require_local_store(self) -> LocalStore:
+        """The store, which this machine mounts; raises CronsembleError where only a cluster does."""
+        if not isinstance(self.store, LocalStore):
+            raise CronsembleError(f"{self.store.files.display_path(self.store.root)}: {ONLY_A_CLUSTER}")
+        return self.store
 
 
 @contextmanager
@@ -68,11 +74,11 @@ def open_workspace(location: StoreLocation, *, through_cluster: bool = True, may
     if not location.is_remote or not through_cluster:
         yield _open_folder(location, may_be_new)
         return
-    from scheduler.stores.remote import connect
+    from scheduler.stores.remote.connect import open_remote_files
 
     assert experiment is not None
-    with connect.open_remote_store(experiment, location.target, location.target.offline) as (store, cluster_revisions):
-        yield Workspace(location, store, experiment.name, cluster_revisions)
+    with open_remote_files(experiment, location.target) as (files, cluster_revisions):
+        yield Workspace(location, Store(files), experiment.name, cluster_revisions)
 
 
 def _open_folder(location: StoreLocation, may_be_new: bool) -> Workspace:
@@ -82,10 +88,10 @@ def _open_folder(location: StoreLocation, may_be_new: bool) -> Workspace:
     # A cluster may know of runs that have left nothing in its store.
     may_be_empty = experiment is not None and (may_be_new or not isinstance(experiment.store, str))
     if experiment is not None and folder is not None and may_be_empty and name in (None, experiment.name):
-        return Workspace(location, Store(folder.resolve()), experiment.name)
+        return Workspace(location, LocalStore(folder.resolve()), experiment.name)
     text = location.errors.text if location.errors is not None else ""
     root = folder or location.file.resolve().parent / (_value(text, "store") or "store")
-    store = Store(root.resolve())
+    store = LocalStore(root.resolve())
     stored = store.experiments()
     if not stored:
         raise CronsembleError(

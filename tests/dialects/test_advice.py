@@ -16,7 +16,7 @@ from cronjobs.fire_times.fires import fires
 from cronjobs.fire_times.schedule import parse
 from dialect_clocks import airflow_fires, cron_fields, cron_fires
 from jobs.contract import ExitCode, RunId
-from jobs.store import Store
+from jobs.store import LocalStore
 from scheduler.dialects import report
 from scheduler.dialects.advice import Advice, advise, coming, read
 from scheduler.dialects.hint import hint
@@ -302,7 +302,7 @@ def data(hyperparameters):
     {lines}
     return {{"x_train": numpy.zeros((600, 4)), "y_train": numpy.arange(600) % 3}}
 """
-    program, store = tmp_path / "program.pyz", Store(tmp_path / "store")
+    program, store = tmp_path / "program.pyz", LocalStore(tmp_path / "store")
     program.write_bytes(build_program())
     code = store.put_snapshot("code", deterministic_zip([("guarded.py", source.encode())]))
     task = {

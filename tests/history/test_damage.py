@@ -16,7 +16,7 @@ import pytest
 
 from jobs import contract as c
 from jobs.contract import RunId
-from jobs.store import Store
+from jobs.store import LocalStore
 from jobs.store.check import findings, repair
 from jobs.store.files import to_json
 from scheduler.cli import app
@@ -37,14 +37,14 @@ def npz() -> bytes:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(tmp_path: Path) -> LocalStore:
     """A whole store: a training, one that failed, an ensemble that is archived, revisions and notes."""
     (tmp_path / "config.yaml").write_text(CONFIG)
     builder = Builder(tmp_path / "store")
     builder.revise("2024-11-19T00:00", {"train-a": {"schedule": "0 1 * * *"}})
     builder.revise("2024-11-20T00:00", {"train-a": {"schedule": "0 1 * * *"}, "ensemble": {"schedule": "0 6 * * *"}})
     builder.note("2024-11-22T01:00", "skipped", task="train-a", minute=minute("2024-11-22T01:00"), reason="no room")
-    builder.store.take_ownership("e", {"engine": "host:here"})
+    builder.store.ledger.take_ownership("e", {"engine": "host:here"})
     held = builder.store
     held.dataset_path("f").parent.mkdir(parents=True)
     held.dataset_path("f").write_bytes(npz())
@@ -69,11 +69,11 @@ def store(tmp_path: Path) -> Store:
     return builder.store
 
 
-def run(store: Store, slot: str, task: str = "train-a") -> Path:
+def run(store: LocalStore, slot: str, task: str = "train-a") -> Path:
     return store.run_folder(RunId(minute(slot), 1, "e", task))
 
 
-def found(store: Store) -> list[tuple[str, str]]:
+def found(store: LocalStore) -> list[tuple[str, str]]:
     return [(each.path.relative_to(store.root).as_posix(), each.what) for each in findings(store, "e", NOW, False)]
 
 
@@ -90,24 +90,24 @@ def old(path: Path) -> Path:
     return path
 
 
-def leave_part(store: Store) -> None:
+def leave_part(store: LocalStore) -> None:
     (store.root / "datasets" / ".f.npz.1.part").write_bytes(b"")
     old(store.root / "datasets" / ".f.npz.1.part")
 
 
-def replace_archived(store: Store) -> None:
+def replace_archived(store: LocalStore) -> None:
     path = store.archive_folder("e") / "2024-11-20T0600Z.csv"
     path.unlink()
     path.write_text("a stranger's")
 
 
-def overwrite_notes(store: Store) -> None:
-    (path,) = store.note_files("e")
+def overwrite_notes(store: LocalStore) -> None:
+    (path,) = store.ledger.note_files("e")
     path.write_bytes(b'{"half": \n' + path.read_bytes())
 
 
 RECORD, TRAIN = "result/record.json", "runs/e/train-a/2024-11"
-DAMAGE: dict[str, tuple[Callable[[Store], object], str, str]] = {
+DAMAGE: dict[str, tuple[Callable[[LocalStore], object], str, str]] = {
     "a record cut off": (lambda s: cut(run(s, TRAINED) / RECORD), RECORD, "truncated"),
     "a record of bytes": (lambda s: (run(s, TRAINED) / RECORD).write_bytes(b"\xff\x00" * 9), RECORD, "truncated"),
     "a record that is a list": (lambda s: (run(s, TRAINED) / RECORD).write_text("[1]"), RECORD, "truncated"),
@@ -143,18 +143,18 @@ DAMAGE: dict[str, tuple[Callable[[Store], object], str, str]] = {
     "another program": (lambda s: next((s.root / "snapshots/program").iterdir()).write_text("x"), ".pyz", "wrong content"),
     "no configuration": (lambda s: shutil.rmtree(s.root / "snapshots/task"), "snapshots/task", "missing"),
     "an owner cut off": (lambda s: cut(s.root / "experiments/e.json"), "experiments/e.json", "truncated"),
-    "a revision cut off": (lambda s: cut(s.revision_files("e")[0]), "revisions", "truncated"),
-    "a revision from the future": (lambda s: edit(s.revision_files("e")[1], time=LATER), "revisions", "clock nonsense"),
+    "a revision cut off": (lambda s: cut(s.ledger.revision_files("e")[0]), "revisions", "truncated"),
+    "a revision from the future": (lambda s: edit(s.ledger.revision_files("e")[1], time=LATER), "revisions", "clock nonsense"),
     "a note cut off": (overwrite_notes, "notes", "truncated"),
 }  # fmt: skip
 
 
-def test_a_whole_store_has_nothing_wrong(store: Store) -> None:
+def test_a_whole_store_has_nothing_wrong(store: LocalStore) -> None:
     assert found(store) == []
 
 
 @pytest.mark.parametrize("name", DAMAGE)
-def test_damage_is_found_and_every_command_goes_on(name: str, store: Store, capfd: pytest.CaptureFixture[str]) -> None:
+def test_damage_is_found_and_every_command_goes_on(name: str, store: LocalStore, capfd: pytest.CaptureFixture[str]) -> None:
     act, path, what = DAMAGE[name]
     act(store)
     hits = [each for each in found(store) if path in each[0]]
@@ -180,7 +180,7 @@ def test_damage_is_found_and_every_command_goes_on(name: str, store: Store, capf
         assert "see cronsemble fsck" in capfd.readouterr().out
 
 
-def test_only_what_is_safe_is_mended(store: Store) -> None:
+def test_only_what_is_safe_is_mended(store: LocalStore) -> None:
     for name in DAMAGE:
         if name not in ("no archived file", "a note cut off", "a file for a task", "no configuration", "another's record"):
             try:
@@ -201,7 +201,7 @@ def test_only_what_is_safe_is_mended(store: Store) -> None:
     assert not any(each.repair for each in findings(store, "e", NOW, False))
 
 
-def test_the_command_says_where_what_and_what_it_means(store: Store, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_command_says_where_what_and_what_it_means(store: LocalStore, capfd: pytest.CaptureFixture[str]) -> None:
     config = ["-f", str(store.root.parent / "config.yaml")]
 
     def fsck(*arguments: str) -> tuple[int, str]:

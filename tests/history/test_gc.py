@@ -13,7 +13,7 @@ import pytest
 
 from jobs import contract as c
 from jobs.contract import RunId
-from jobs.store import Store
+from jobs.store import LocalStore, removal
 from jobs.store.latest_model import choose_models
 from scheduler.stores.gc import ARCHIVE, DATA, DEFAULT, MODELS, RUNS, SNAPSHOTS, RemovalPlan, RetentionRule, execute, plan_removal
 from stores import Builder, at, minute
@@ -24,7 +24,7 @@ DAY = 86400
 MODEL = {"file": "model.h5", "sha256": "0" * 64}
 
 
-def age(store: Store, seconds: float) -> None:
+def age(store: LocalStore, seconds: float) -> None:
     """Make every file in a store look as old as that."""
     for folder, folders, files in os.walk(store.root):
         for name in [*folders, *files]:
@@ -32,7 +32,7 @@ def age(store: Store, seconds: float) -> None:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(tmp_path: Path) -> LocalStore:
     """Ten days of trainings and ensembles, the last on the 23rd; the training of the 16th needed a second try."""
     builder = Builder(tmp_path / "store")
     for day in range(14, 24):
@@ -64,7 +64,7 @@ def name_of(day: int, task: str = "train-a") -> str:
     return str(RunId(minute(f"2024-11-{day}T{'01' if task == 'train-a' else '06'}:00"), 1, "e", task))
 
 
-def test_old_models_and_dead_tries_go_and_the_newest_stay(store: Store) -> None:
+def test_old_models_and_dead_tries_go_and_the_newest_stay(store: LocalStore) -> None:
     found = plan_removal(store, "e", RetentionRule(DEFAULT, 5 * DAY, 3), NOW)
     old = [f"{name_of(day)}:result/model.h5" for day in range(14, 20)]
     assert names(found) == sorted([*old, f"{name_of(16)}:try-dead/model.h5"])
@@ -86,7 +86,7 @@ def test_old_models_and_dead_tries_go_and_the_newest_stay(store: Store) -> None:
     assert [each["path"] for each in run.removed["files"]] == ["try-dead/model.h5", "result/model.h5"]
 
 
-def test_a_removed_model_is_never_taken_nor_replaced_by_an_older_one(store: Store) -> None:
+def test_a_removed_model_is_never_taken_nor_replaced_by_an_older_one(store: LocalStore) -> None:
     ensemble = RunId(minute("2024-11-16T06:00"), 2, "e", "ensemble")
     assert choose_models(store, ensemble, ["a"], None, "")[0].run is not None
     list(execute(store, plan_removal(store, "e", RetentionRule([MODELS], 5 * DAY, 3), NOW), "2024-11-24T12:00:00Z", "me"))
@@ -96,7 +96,7 @@ def test_a_removed_model_is_never_taken_nor_replaced_by_an_older_one(store: Stor
     assert str(choose_models(store, now, ["a"], None, "")[0].run) == name_of(23)
 
 
-def test_work_in_progress_is_left_alone(store: Store) -> None:
+def test_work_in_progress_is_left_alone(store: LocalStore) -> None:
     part = store.root / "datasets" / ".x.npz.1.part"
     hidden = store.root / "runs/e/train-a/2024-11" / name_of(23) / ".try-x.1"
     hidden.mkdir()
@@ -111,7 +111,7 @@ def test_work_in_progress_is_left_alone(store: Store) -> None:
         )
 
 
-def test_data_and_snapshots_that_a_kept_run_names_stay(store: Store) -> None:
+def test_data_and_snapshots_that_a_kept_run_names_stay(store: LocalStore) -> None:
     stray = store.dataset_path("stray")
     stray.write_bytes(b"x")
     unnamed = store.snapshot_path("task", store.put_snapshot("task", b"unnamed"))
@@ -125,7 +125,7 @@ def test_data_and_snapshots_that_a_kept_run_names_stay(store: Store) -> None:
     assert found.items == [] and "it cannot be told which are needed" in found.consequences[0]
 
 
-def test_whole_runs_leave_their_row_and_free_what_they_alone_needed(store: Store) -> None:
+def test_whole_runs_leave_their_row_and_free_what_they_alone_needed(store: LocalStore) -> None:
     age(store, 10 * DAY)
     found = plan_removal(store, "e", RetentionRule([RUNS, DATA, SNAPSHOTS], 5 * DAY, 3), NOW)
     assert found.consequences[0] == "12 runs from 2024-11-14 to 2024-11-19 can never be repeated or shown: only their rows stay"
@@ -137,7 +137,7 @@ def test_whole_runs_leave_their_row_and_free_what_they_alone_needed(store: Store
     assert len(list(store.archive_folder("e").glob("*.csv"))) == 10
 
 
-def test_what_was_taken_out_of_the_archive_is_not_put_back(store: Store) -> None:
+def test_what_was_taken_out_of_the_archive_is_not_put_back(store: LocalStore) -> None:
     found = plan_removal(store, "e", RetentionRule([ARCHIVE], 5 * DAY, 3), NOW)
     assert len(found.items) == 12
     list(execute(store, found, "2024-11-24T12:00:00Z", "me"))
@@ -149,7 +149,7 @@ def cronsemble(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str
     return subprocess.run([*CLI, *arguments], cwd=folder, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
 
 
-def test_the_command_asks_says_and_keeps_the_history(store: Store) -> None:
+def test_the_command_asks_says_and_keeps_the_history(store: LocalStore) -> None:
     folder = store.root.parent
     (folder / "config.yaml").write_text("experiment: e\nstore: ./store\nbackends: {a: {backend: tensorflow}}\n")
     before = cronsemble(folder, "history", "--json", "--limit", "0").stdout
@@ -162,7 +162,7 @@ def test_the_command_asks_says_and_keeps_the_history(store: Store) -> None:
     assert done.returncode == 0 and "removed 21 of 21" in done.stdout, done.stderr
     # The rows are the same, from the index and without it.
     assert cronsemble(folder, "history", "--json", "--limit", "0").stdout == before
-    store.drop_index()
+    removal.drop_index(store)
     assert cronsemble(folder, "history", "--json", "--limit", "0").stdout == before
     for arguments, text in [
         (["--what", "all"], "--what all: type one of staging"),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from cronjobs.objects.labels import INSTANCE, TASK
 from jobs import contract as c
 from jobs.contract import ExitCode, RunId
-from jobs.store import Store
+from jobs.store import LocalStore
 from scheduler.console.run_display import PlainDisplay
 from scheduler.history.observed_runs import ClusterObservation, ObservedJob
 from scheduler.history.query import History, HistoryQuery
@@ -407,7 +407,7 @@ def test_a_folder_that_is_made_for_an_observation_is_open_to_those_who_write_the
 
 def test_steps_that_begin_and_end_between_two_looks_are_told(tmp_path: Path) -> None:
     out = io.StringIO()
-    telling = ProgressReporter(None, "n", Store(tmp_path), PlainDisplay(out), "a", RunId(SLOT, 1, "e", "train-a"))  # type: ignore[arg-type]
+    telling = ProgressReporter(None, "n", LocalStore(tmp_path), PlainDisplay(out), "a", RunId(SLOT, 1, "e", "train-a"))  # type: ignore[arg-type]
     first = pod("x", "Failed", prepare=DONE, train=ended(1))
     for pods in ([pod(prepare=RUNS)], [first], [first, pod("y", prepare=DONE, train=waiting("PodInitializing"))]):
         telling.report(JobSnapshot(job(), tuple(pods)))

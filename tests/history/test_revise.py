@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cronjobs.tasks import ExperimentContext
-from jobs.store import Store
+from jobs.store import LocalStore
 from scheduler.config import load
 from scheduler.engines.local_revisions import engine, record_revision
 from scheduler.history.query import History
@@ -25,7 +25,7 @@ def context(folder: Path, text: str, program: str = "p") -> ExperimentContext:
 
 
 def test_what_changes_is_recorded_and_what_stays_is_not(tmp_path: Path) -> None:
-    store, now = Store(tmp_path / "store"), at("2024-11-20T00:00")
+    store, now = LocalStore(tmp_path / "store"), at("2024-11-20T00:00")
     first = context(tmp_path, CONFIG)
     assert record_revision(store, first, "run", now) is not None
     assert record_revision(store, first, "run", now) is None
@@ -47,22 +47,22 @@ def test_what_changes_is_recorded_and_what_stays_is_not(tmp_path: Path) -> None:
 
 
 def test_one_that_another_engine_ran_meanwhile_is_recorded_anew(tmp_path: Path) -> None:
-    store, now = Store(tmp_path / "store"), at("2024-11-20T00:00")
+    store, now = LocalStore(tmp_path / "store"), at("2024-11-20T00:00")
     first = context(tmp_path, CONFIG)
     assert record_revision(store, first, "serve", now) is not None
     other = {"revision": 1, "time": "2024-11-20T01:00:00Z", "what": "sync", "engine": "cluster:c/n", "tasks": {}, "folded": 1}
-    assert store.add_revision("e", other)
+    assert store.ledger.add_revision("e", other)
     assert record_revision(store, first, "serve", now.replace(hour=2)) is not None
 
 
 def test_an_owner_gives_way_only_when_it_is_taken_over(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    assert store.take_ownership("e", {"engine": "host:a"}) is None
-    assert store.take_ownership("e", {"engine": "host:a"}) is None
-    refused = store.take_ownership("e", {"engine": "cluster:c/n"})
+    store = LocalStore(tmp_path)
+    assert store.ledger.take_ownership("e", {"engine": "host:a"}) is None
+    assert store.ledger.take_ownership("e", {"engine": "host:a"}) is None
+    refused = store.ledger.take_ownership("e", {"engine": "cluster:c/n"})
     assert refused is not None and refused["engine"] == "host:a"
-    assert store.take_ownership("e", {"engine": "cluster:c/n"}, take_over=True) is None
-    assert (store.owner("e") or {})["engine"] == "cluster:c/n"
+    assert store.ledger.take_ownership("e", {"engine": "cluster:c/n"}, take_over=True) is None
+    assert (store.ledger.owner("e") or {})["engine"] == "cluster:c/n"
     (tmp_path / "experiments" / "e.json").write_text("{")
-    assert store.take_ownership("e", {"engine": "host:a"}) is not None
-    assert store.take_ownership("e", {"engine": "host:a"}, take_over=True) is None
+    assert store.ledger.take_ownership("e", {"engine": "host:a"}) is not None
+    assert store.ledger.take_ownership("e", {"engine": "host:a"}, take_over=True) is None

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from jobs import contract as c
 from jobs.contract import RunId, parse_run_id
-from jobs.store import Store
+from jobs.store import LocalStore, removal
 from jobs.store.files import publish_bytes, to_json, write_file
 from jobs.store.latest_model import choose_models
 from jobs.store.process_identity import process_identity
@@ -25,13 +25,13 @@ from jobs.store.process_identity import process_identity
 MINUTE = 29_924_640
 
 
-def start(store: Store, run: RunId, name: str) -> None:
+def start(store: LocalStore, run: RunId, name: str) -> None:
     folder = store.try_folder(run, name)
     folder.mkdir(parents=True)
     write_file(folder / c.START, to_json({"time": f"2026-11-23T06:00:0{len(name)}Z", "process": process_identity()}))
 
 
-def succeed(store: Store, run: RunId, name: str = "a", **record: object) -> bool:
+def succeed(store: LocalStore, run: RunId, name: str = "a", **record: object) -> bool:
     start(store, run, name)
     write_file(store.try_folder(run, name) / c.RECORD, to_json({"try": name, "kind": "scheduled", **record}))
     return store.publish(run, name)
@@ -54,7 +54,7 @@ def test_latest_is_newest_slot_then_attempt() -> None:
 
 
 def test_claims_are_exclusive(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     claimed: list[RunId] = []
     threads = [threading.Thread(target=lambda: claimed.append(store.claim("e", "ensemble", MINUTE))) for _ in range(8)]
     for thread in threads:
@@ -65,7 +65,7 @@ def test_claims_are_exclusive(tmp_path: Path) -> None:
 
 
 def test_the_first_try_is_the_result(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     run = store.claim("e", "train-a", MINUTE)
     assert succeed(store, run, "one")
     assert not succeed(store, run, "two")
@@ -73,7 +73,7 @@ def test_the_first_try_is_the_result(tmp_path: Path) -> None:
 
 
 def test_a_lost_reply_is_not_a_lost_race(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     run = store.claim("e", "train-a", MINUTE)
     assert succeed(store, run, "one")
     # The rename was done, its reply was lost, and it is tried again: the source is gone.
@@ -81,7 +81,7 @@ def test_a_lost_reply_is_not_a_lost_race(tmp_path: Path) -> None:
 
 
 def test_status_comes_from_the_tries(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     run = store.claim("e", "train-a", MINUTE)
     assert store.read(run).status == "died"
     start(store, run, "a")
@@ -93,14 +93,14 @@ def test_status_comes_from_the_tries(tmp_path: Path) -> None:
 
 
 def test_a_dead_process_is_seen(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     run = store.claim("e", "train-a", MINUTE)
     store.begin_try(run, "a", {"process": {**process_identity(), "start": 1}})
     assert store.read(run).status == "died"
 
 
 def test_the_archive_is_never_overwritten(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     first, second = (store.claim("e", "ensemble", MINUTE) for _ in range(2))
     for run in (first, second):
         folder = store.try_folder(run, "a")
@@ -134,7 +134,7 @@ def test_the_archive_is_never_overwritten(tmp_path: Path) -> None:
 def test_which_model_is_latest(
     tmp_path: Path, slots: list[tuple[int, int]], max_age: int | None, expected: tuple[int, int] | None
 ) -> None:
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     for offset, attempt in slots:
         assert succeed(store, RunId(MINUTE + offset, attempt, "e", "train-m"))
     (choice,) = choose_models(store, RunId(MINUTE, 1, "e", "ensemble"), ["m"], max_age, "")
@@ -143,7 +143,7 @@ def test_which_model_is_latest(
 
 
 def test_manual_runs_feed_only_their_own_ensemble(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     assert succeed(store, RunId(MINUTE, 1, "e", "train-m"), kind="manual", invocation="mine")
     ensemble = RunId(MINUTE, 1, "e", "ensemble")
     assert choose_models(store, ensemble, ["m"], None, "mine")[0].run is not None
@@ -161,10 +161,10 @@ import sys
 from pathlib import Path
 from jobs import contract as c
 from jobs.contract import RunId
-from jobs.store import Store
+from jobs.store import LocalStore
 from jobs.store.files import to_json, write_file
 from jobs.store.process_identity import process_identity
-store = Store(Path(sys.argv[1]))
+store = LocalStore(Path(sys.argv[1]))
 print("ready", flush=True)
 while True:
     run = store.claim("e", "ensemble", 1)
@@ -181,7 +181,7 @@ while True:
 
 
 def test_killed_at_random_points_nothing_is_half_visible(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     acknowledged = 0
     for number in range(100):
         child = subprocess.Popen([sys.executable, "-c", _PUBLISHER, str(tmp_path)], stdout=subprocess.PIPE)
@@ -222,17 +222,17 @@ def lose_replies(monkeypatch: pytest.MonkeyPatch, name: str, error: int) -> None
 
 @pytest.mark.parametrize("error", [errno.ENOENT, errno.ESTALE])
 def test_a_rename_whose_reply_was_lost_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int) -> None:
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     lose_replies(monkeypatch, "rename", error)
     run = RunId(MINUTE, 1, "e", "train-a")
     assert store.claim_attempt(run, {"kind": "manual"})
     assert not store.claim_attempt(run, {"kind": "manual"})
     assert store.claim("e", "train-a", MINUTE).attempt == 2
     store.begin_try(run, "b", {})
-    store.record_heartbeat("e", "here", "one")
-    store.record_heartbeat("e", "here", "two")
+    store.ledger.record_heartbeat("e", "here", "one")
+    store.ledger.record_heartbeat("e", "here", "two")
     assert succeed(store, run, "a")
-    assert store.last_heartbeat("e", "here") == "two"
+    assert store.ledger.last_heartbeat("e", "here") == "two"
     assert sorted(os.listdir(store.run_folder(run))) == [c.CLAIM, c.RESULT, "try-b"]
     assert len(os.listdir(store.run_folder(run).parent)) == 2
 
@@ -241,9 +241,9 @@ def test_a_rename_whose_reply_was_lost_is_done(tmp_path: Path, monkeypatch: pyte
 def test_a_name_that_seems_taken_for_a_reply_was_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, error: int
 ) -> None:
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     lose_replies(monkeypatch, name, error)
-    assert store.take_ownership("e", {"engine": "host:here"}) is None
+    assert store.ledger.take_ownership("e", {"engine": "host:here"}) is None
     run = store.claim("e", "train-a", MINUTE)
     assert run.attempt == 1
     store.begin_try(run, "a", {})
@@ -251,7 +251,7 @@ def test_a_name_that_seems_taken_for_a_reply_was_lost(
 
 
 def test_a_removal_whose_replies_are_lost_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     run = store.claim("e", "train-a", MINUTE)
     assert succeed(store, run, "a")
     real, lost = os.unlink, [True, True]
@@ -263,13 +263,13 @@ def test_a_removal_whose_replies_are_lost_is_whole(tmp_path: Path, monkeypatch: 
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), args[0])
 
     monkeypatch.setattr(os, "unlink", unlink)
-    assert store.remove(store.run_folder(run))
+    assert removal.remove(store, store.run_folder(run))
     assert not store.run_folder(run).exists()
-    assert not store.remove(store.run_folder(run))
+    assert not removal.remove(store, store.run_folder(run))
 
 
 def test_a_claim_is_whole_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     run = RunId(MINUTE, 1, "e", "train-a")
     monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.EIO, "the server went away")))
     with pytest.raises(OSError):

@@ -20,7 +20,7 @@ import pytest
 from jobs import contract as c
 from jobs.contract import ExitCode, RunId
 from jobs.keras3.prepare import fingerprint, resolve, write_npz
-from jobs.store import Store
+from jobs.store import LocalStore, removal
 from jobs.store.files import read_json, to_json, write_file
 from jobs.store.process_identity import process_identity
 from jobs.supervisor.framework_process import memory_kills
@@ -41,7 +41,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def predicted(store: Store, run: RunId) -> dict[str, Any]:
+def predicted(store: LocalStore, run: RunId) -> dict[str, Any]:
     """A try of an ensemble run as its predict steps leave it; returns the task."""
     images = np.arange(150 * 16, dtype="float32").reshape(150, 4, 4)
     arrays = resolve(
@@ -96,7 +96,7 @@ if "supervise" in sys.orig_argv:
 
 
 def test_killed_anywhere_a_run_is_whole_or_absent(tmp_path: Path, program: Path) -> None:
-    store = Store(tmp_path / "store")
+    store = LocalStore(tmp_path / "store")
     (tmp_path / "sitecustomize.py").write_text(KILLER)
 
     def start(**env: str) -> tuple[RunId, subprocess.Popen[str]]:
@@ -147,7 +147,7 @@ def test_killed_anywhere_a_run_is_whole_or_absent(tmp_path: Path, program: Path)
 
 
 def test_a_try_after_one_killed_between_result_and_archive_archives(tmp_path: Path, program: Path) -> None:
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     run = store.claim("e", "ensemble", MINUTE)
     task = predicted(store, run)
     supervise(program, store, run, "combine", task).communicate()
@@ -159,7 +159,7 @@ def test_a_try_after_one_killed_between_result_and_archive_archives(tmp_path: Pa
     assert (again.returncode, archived.read_bytes()) == (ExitCode.DONE, whole), said
     # what gc took out of the archive stays out
     archived.unlink()
-    store.record_removal(run, [{"path": archived.relative_to(store.root).as_posix()}], "2026-11-25T00:00:00Z", "gc")
+    removal.record_removal(store, run, [{"path": archived.relative_to(store.root).as_posix()}], "2026-11-25T00:00:00Z", "gc")
     supervise(program, store, run, "combine", task, **{c.ENV_TRY: "c"}).communicate()
     assert not archived.exists()
 
@@ -176,7 +176,7 @@ def write_data(path: Path, first: int, items: int = 600) -> None:
 
 @pytest.mark.parametrize(("refresh", "same"), [("daily", True), ("each_run", False)])
 def test_what_a_later_run_of_the_day_learns_from(tmp_path: Path, program: Path, refresh: str, same: bool) -> None:
-    store = Store(tmp_path / "store")
+    store = LocalStore(tmp_path / "store")
     seen, said = [], ""
     for number in range(2):
         write_data(tmp_path / "d.npz", number)
@@ -194,7 +194,7 @@ def test_what_a_later_run_of_the_day_learns_from(tmp_path: Path, program: Path, 
 
 @pytest.mark.parametrize("zone, date", [("Pacific/Kiritimati", "2026-11-25"), ("America/New_York", "2026-11-24")])
 def test_the_date_in_a_path_is_the_slots_in_the_experiments_zone(tmp_path: Path, program: Path, zone: str, date: str) -> None:
-    store = Store(tmp_path / "store")
+    store = LocalStore(tmp_path / "store")
     write_data(tmp_path / f"{date}.npz", 0)
     run = RunId(MINUTE + 15 * 60, 1, "e", "train-m")  # 15:00 UTC on the 24th
     task = {**prepare_task(dataset="{date}.npz"), "timezone": zone}
@@ -204,7 +204,7 @@ def test_the_date_in_a_path_is_the_slots_in_the_experiments_zone(tmp_path: Path,
 
 
 def test_mounted_revisions_are_merged_into_the_store(tmp_path: Path, program: Path) -> None:
-    store = Store(tmp_path / "store")
+    store = LocalStore(tmp_path / "store")
     write_data(tmp_path / "d.npz", 0)
     mounted = tmp_path / "revisions"
     mounted.mkdir()
@@ -219,11 +219,11 @@ def test_mounted_revisions_are_merged_into_the_store(tmp_path: Path, program: Pa
         process = supervise(program, store, RunId(MINUTE, number, "e", "train-m"), "prepare", prepare_task(), **env)
         said, _ = process.communicate()
         assert process.returncode == ExitCode.DONE, said
-    assert [each["revision"] for each in store.revisions("e")] == [1, 2, 3]
+    assert [each["revision"] for each in store.ledger.revisions("e")] == [1, 2, 3]
 
 
 def test_a_mounted_snapshot_is_kept_in_the_store_and_checked(tmp_path: Path, program: Path) -> None:
-    store = Store(tmp_path / "store")
+    store = LocalStore(tmp_path / "store")
     write_data(tmp_path / "d.npz", 0)
     (tmp_path / c.PROGRAM_FILE).write_bytes(program.read_bytes())
     task = {**prepare_task(), "snapshot": {"program": "0" * 64, "code": ""}}
@@ -254,7 +254,7 @@ def test_the_tasks_environment_reaches_its_data_function(tmp_path: Path, program
 
     code = deterministic_zip([("r.py", READER.encode())])
     (tmp_path / c.CODE_FILE).write_bytes(code)
-    store = Store(tmp_path / "store")
+    store = LocalStore(tmp_path / "store")
     snapshot = {"program": "", "code": hashlib.sha256(code).hexdigest()}
     task = {**prepare_task(dataset="r.py:data"), "snapshot": snapshot, "env": {"MODE": "fast"}}
     process = supervise(program, store, RunId(MINUTE, 1, "e", "train-m"), "prepare", task, **{c.ENV_SNAPSHOT: str(tmp_path)})
@@ -265,7 +265,7 @@ def test_the_tasks_environment_reaches_its_data_function(tmp_path: Path, program
 SLEEPER = "import time\ndef data(hyperparameters):\n    print('asleep', flush=True)\n    time.sleep(600)\n"
 
 
-def sleeper(store: Store) -> dict[str, Any]:
+def sleeper(store: LocalStore) -> dict[str, Any]:
     from scheduler.snapshots.program import deterministic_zip
 
     code = store.put_snapshot("code", deterministic_zip([("s.py", SLEEPER.encode())]))
@@ -273,7 +273,7 @@ def sleeper(store: Store) -> dict[str, Any]:
 
 
 def test_a_step_out_of_time_says_so(tmp_path: Path, program: Path) -> None:
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     run = store.claim("e", "train-m", MINUTE)
     process = supervise(program, store, run, "prepare", sleeper(store), CRONSEMBLE_TIMEOUT="1")
     said, _ = process.communicate()
@@ -282,7 +282,7 @@ def test_a_step_out_of_time_says_so(tmp_path: Path, program: Path) -> None:
 
 
 def test_told_to_stop_it_records_the_interrupt(tmp_path: Path, program: Path) -> None:
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     run = store.claim("e", "train-m", MINUTE)
     process = supervise(program, store, run, "prepare", sleeper(store))
     assert process.stdout is not None
@@ -307,7 +307,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_leaves_nothing_half_and_the_next_run_works(tmp_path: Path, program: Path, small_disk: Path) -> None:
-    store = Store(small_disk)
+    store = LocalStore(small_disk)
     write_data(tmp_path / "d.npz", 0)
     run = store.claim("e", "train-m", MINUTE)
     filler = small_disk / "filler"
@@ -353,7 +353,7 @@ def test_the_kernels_count_of_kills_for_memory_is_read(tmp_path: Path, name: str
 )
 def test_only_a_try_before_this_one_can_have_ended_while_predicting(tmp_path: Path, other_began: str, is_left_out: bool) -> None:
     """One that runs beside it, and began to predict while this one was there, is no reason to leave the member out."""
-    store, run = Store(tmp_path), RunId(MINUTE, 1, "e", "ensemble")
+    store, run = LocalStore(tmp_path), RunId(MINUTE, 1, "e", "ensemble")
     context = RunContext(store, run, "own", {"members": [{"member": "a"}]}, b"", {}, {})
     for name in ("own", "other"):
         store.begin_try(run, name, {"time": "2026-11-25T01:00:10.000Z"})

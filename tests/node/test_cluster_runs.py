@@ -17,7 +17,7 @@ import pytest
 from cluster.access import Cluster
 from cluster.claims import USER, store_claim
 from cluster.node import Node
-from jobs.store import Run, Store
+from jobs.store import LocalStore, Run
 
 CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
 CONFIGURATION = """
@@ -41,7 +41,7 @@ class House:
 
     cluster: Cluster
     namespace: str
-    store: Store
+    store: LocalStore
     file: Path
 
     def start(self, *arguments: str, mounted: bool = True) -> subprocess.Popen[str]:
@@ -72,7 +72,7 @@ def house(pods: Cluster, node: Node, image: Callable[[str], str], tmp_path_facto
     file.write_text(CONFIGURATION.format(namespace=namespace, **images))
     with store_claim(pods, namespace, node) as claim:
         assert claim.folder is not None
-        yield House(pods, namespace, Store(claim.folder), file)
+        yield House(pods, namespace, LocalStore(claim.folder), file)
         pods.forget(namespace)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from cluster.access import Cluster
 from cluster.node import Node
-from jobs.store import Store
+from jobs.store import LocalStore, Store
 from reader.forwarder import Forwarder
 from reader.pipes import age, some
 from scheduler.config import load
@@ -37,8 +37,8 @@ from pathlib import Path
 from scheduler.stores.remote import connect
 from scheduler.kube.target import ClusterTarget
 from scheduler.config import load
-with connect.reached(load(Path(sys.argv[1])), ClusterTarget(Path(sys.argv[2]))) as store:
-    store.update("e")
+with connect.connect_to_files(load(Path(sys.argv[1])), ClusterTarget(Path(sys.argv[2]))) as files:
+    files.update("e")
     print("there", flush=True)
     sys.stdin.read()
 """
@@ -106,8 +106,8 @@ def test_the_story_is_that_of_the_mounted_folder(laptop: Laptop, pods: Cluster, 
 def test_a_second_look_receives_little(laptop: Laptop, pods: Cluster) -> None:
     received = []
     for _ in range(2):
-        with connect.open_remote_store(load(laptop.config), ClusterTarget(pods.kubeconfig), False) as (store, _):
-            received.append(store.received)
+        with connect.open_remote_files(load(laptop.config), ClusterTarget(pods.kubeconfig)) as (files, _):
+            received.append(files.received)
     assert received[0] > 1000
     assert received[1] < 400
 
@@ -227,10 +227,11 @@ def test_what_keeps_the_pod_from_starting_is_one_line(laptop: Laptop, pods: Clus
 
 
 def test_the_store_is_written_to_from_elsewhere(laptop: Laptop, pods: Cluster, node: Node, namespace: str) -> None:
-    with connect.open_remote_store(load(laptop.config), ClusterTarget(pods.kubeconfig), False) as (store, _):
+    with connect.open_remote_files(load(laptop.config), ClusterTarget(pods.kubeconfig)) as (files, _):
+        store = Store(files)
         run = store.claim("e", "train-a", 28_850_000, {"by": "laptop"})
         store.record_observation(run, {"what": "OOMKilled"})
-    there = Store(node.data / namespace)
+    there = LocalStore(node.data / namespace)
     assert there.claim_of(run) == store.claim_of(run) == {"schema": 1, "by": "laptop"}
     assert there.read(run).observed == store.read(run).observed == {"schema": 1, "what": "OOMKilled"}
     assert there.run_folder(run).stat().st_uid == USER

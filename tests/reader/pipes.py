@@ -13,7 +13,7 @@ from jobs import contract as c
 from jobs.store import Store
 from scheduler.snapshots.program import build_program
 from scheduler.stores.remote.client import ConnectionLost, StoreClient
-from scheduler.stores.remote.store import RemoteStore
+from scheduler.stores.remote.files import RemoteFiles
 from stores import Builder, minute
 
 
@@ -66,8 +66,11 @@ class Far:
     def received(self) -> int:
         return sum(session.received for session in self.sessions)
 
-    def remote(self, mirror: Path) -> RemoteStore:
-        return RemoteStore(mirror, "claim/store", self.connect)
+    def files(self, mirror: Path) -> RemoteFiles:
+        return RemoteFiles(mirror, "claim/store", self.connect)
+
+    def remote(self, mirror: Path) -> Store:
+        return Store(self.files(mirror))
 
     def close(self) -> None:
         for pipe in self.pipes:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from jobs import contract as c
-from jobs.store import Store
+from jobs.store import LocalStore, Store, removal
 from jobs.store.files import publish_bytes, to_json
 from reader.pipes import Far, age, content, some
 from scheduler.history.query import History, HistoryQuery
@@ -26,8 +26,8 @@ def rows(store: Store) -> list[Row]:
 def test_a_look_is_as_good_as_the_store(far: Far, tmp_path: Path) -> None:
     some(far.root)
     remote = far.remote(tmp_path / "mirror")
-    remote.update("e")
-    assert rows(remote) == rows(Store(far.root))
+    remote.files.update("e")
+    assert rows(remote) == rows(LocalStore(far.root))
     assert len(rows(remote)) > 9
     assert not list(remote.root.rglob("model.h5")) and not list((remote.root / "runs").rglob(c.LOG))
 
@@ -36,23 +36,23 @@ def test_a_second_look_sends_nothing_that_is_known(far: Far, tmp_path: Path) -> 
     builder = some(far.root)
     age(far.root)
     remote = far.remote(tmp_path / "mirror")
-    remote.update("e")
+    remote.files.update("e")
     before = far.received()
-    remote.update("e")
+    remote.files.update("e")
     assert far.received() - before < 400
     builder.run("train-a", "2024-11-05T01:00")
-    remote.update("e")
+    remote.files.update("e")
     assert far.received() - before < 2500
     assert rows(remote) == rows(builder.store)
 
 
 def test_what_comes_late_is_seen(far: Far, tmp_path: Path) -> None:
     """Beside a result, into a try, as another try; and what gc takes."""
-    builder, store = some(far.root), Store(far.root)
+    builder, store = some(far.root), LocalStore(far.root)
     failed = builder.run("train-a", "2024-10-28T01:00", "failed", reason="no memory")
     age(far.root)
     remote = far.remote(tmp_path / "mirror")
-    remote.update("e")
+    remote.files.update("e")
     runs = {str(run): run for run in store.run_ids("e", "train-a")}
     running = next(run for run in runs.values() if store.read(run).status == "running")
     first, second = sorted(run for run in runs.values() if store.result(run))[:2]
@@ -63,9 +63,9 @@ def test_what_comes_late_is_seen(far: Far, tmp_path: Path) -> None:
         failed, {"time": "t", "by": "b", "what": "OOMKilled", "status": "failed", "reason": "killed for memory"}
     )
     store.record_verdict(first, {"verdict": "identical", "repeats": "r"})
-    store.record_removal(second, [{"path": "result/record.json"}], "t", "gc", {"status": "succeeded", "accuracy": 0.5})
-    store.remove(store.run_folder(second) / c.RESULT)
-    remote.update("e")
+    removal.record_removal(store, second, [{"path": "result/record.json"}], "t", "gc", {"status": "succeeded", "accuracy": 0.5})
+    removal.remove(store, store.run_folder(second) / c.RESULT)
+    remote.files.update("e")
     for run in runs.values():
         there, here = store.read(run), remote.read(run)
         assert (here.status, here.reason, here.record, here.observed, here.removed) == (
@@ -77,17 +77,17 @@ def test_what_comes_late_is_seen(far: Far, tmp_path: Path) -> None:
 
 
 def test_what_is_gone_goes(far: Far, tmp_path: Path) -> None:
-    builder, store = some(far.root), Store(far.root)
+    builder, store = some(far.root), LocalStore(far.root)
     age(far.root)
     remote = far.remote(tmp_path / "mirror")
-    remote.update("e")
-    store.remove(store.task_folder("e", "train-a") / "2024-10")
-    store.remove(store.task_folder("e", "ensemble"))
-    store.remove(store.experiment_folder("e") / "notes")
-    store.remove(next((far.root / "snapshots/task").iterdir()))
+    remote.files.update("e")
+    removal.remove(store, store.task_folder("e", "train-a") / "2024-10")
+    removal.remove(store, store.task_folder("e", "ensemble"))
+    removal.remove(store, store.ledger.folder("e") / "notes")
+    removal.remove(store, next((far.root / "snapshots/task").iterdir()))
     (gone,) = [run for run in store.run_ids("e", "train-a") if str(run.slot.date()) == "2024-11-02"]
-    store.remove(store.run_folder(gone))
-    remote.update("e")
+    removal.remove(store, store.run_folder(gone))
+    remote.files.update("e")
     assert rows(remote) == rows(store)
     parts = ("runs", "experiments", "snapshots/task")
     assert {name for name in content(remote, *parts)} <= {name for name in content(store, *parts)}
@@ -99,7 +99,7 @@ def test_an_update_that_is_broken_off_goes_on(far: Far, tmp_path: Path) -> None:
     """As by Ctrl-C, after each number of runs: what is visible is whole, and the next look brings the rest."""
     some(far.root)
     age(far.root)
-    whole = rows(Store(far.root))
+    whole = rows(LocalStore(far.root))
     for stop in range(1, 8):
         remote = far.remote(tmp_path / f"mirror{stop}")
 
@@ -108,11 +108,11 @@ def test_an_update_that_is_broken_off_goes_on(far: Far, tmp_path: Path) -> None:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            remote.update("e", progress)
+            remote.files.update("e", progress)
         for task in remote.tasks("e"):
             for run in remote.runs("e", task):
-                assert run.status == Store(far.root).read(run.id).status
-        remote.update("e")
+                assert run.status == LocalStore(far.root).read(run.id).status
+        remote.files.update("e")
         assert rows(remote) == whole
 
 
@@ -120,24 +120,24 @@ def test_several_that_look_at_once_see_the_same(far: Far, tmp_path: Path) -> Non
     some(far.root)
     remotes = [far.remote(tmp_path / "mirror") for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda remote: remote.update("e"), remotes))
-    assert rows(remotes[0]) == rows(Store(far.root))
+        list(pool.map(lambda remote: remote.files.update("e"), remotes))
+    assert rows(remotes[0]) == rows(LocalStore(far.root))
 
 
 def test_a_conversation_that_ends_is_begun_again(far: Far, tmp_path: Path) -> None:
     some(far.root)
     remote = far.remote(tmp_path / "mirror")
-    remote.update("e")
+    remote.files.update("e")
     far.pipes[0].process.kill()
     far.pipes[0].process.wait()
-    remote.update("e")
+    remote.files.update("e")
     assert len(far.pipes) == 2
 
 
 def test_larger_files_come_when_they_are_asked_for(far: Far, tmp_path: Path) -> None:
     builder = some(far.root)
     remote = far.remote(tmp_path / "mirror")
-    remote.update("e")
+    remote.files.update("e")
     run = next(remote.run_ids("e", "ensemble"))
     assert [path.name for path in remote.list_files(run, c.RESULT)] == ["a.csv", "predictions.csv", "record.json", "start.json"]
     remote.download(run, "*.csv")
@@ -146,33 +146,33 @@ def test_larger_files_come_when_they_are_asked_for(far: Far, tmp_path: Path) -> 
     before = far.received()
     remote.download(run, "*.csv")
     assert far.received() == before
-    builder.store.remove(builder.store.run_folder(run) / c.RESULT / c.CSV)
-    remote.update("e")
+    removal.remove(builder.store, builder.store.run_folder(run) / c.RESULT / c.CSV)
+    remote.files.update("e")
     remote.download(run, "*.csv")
     assert not (result / c.CSV).exists()
     archived = remote.archive_folder("e") / "x.csv"
     publish_bytes(far.root / "predictions/e/x.csv", b"y")
-    remote.download_files(archived)
+    remote.files.download_files(archived)
     assert archived.read_bytes() == b"y"
 
 
 def test_a_store_is_written_to_there_and_here(far: Far, tmp_path: Path) -> None:
     store = some(far.root).store
     remote = far.remote(tmp_path / "mirror")
-    remote.update("e")
+    remote.files.update("e")
     claimed = remote.claim("e", "train-a", minute("2024-11-06T01:00"), {"by": "me"})
     assert store.claim_of(claimed) == remote.claim_of(claimed) == {"schema": 1, "by": "me"}
     assert remote.claim("e", "train-a", minute("2024-11-06T01:00")).attempt == 2
     assert not remote.claim_attempt(claimed)
     digest = remote.put_snapshot("code", b"code")
     assert store.snapshot_path("code", digest).read_bytes() == b"code"
-    remote.add_note("e", "laptop", {"time": "2024-11-06T00:00:00Z", "event": "skipped"})
-    remote.add_note("e", "laptop", {"time": "2024-11-06T00:00:01Z", "event": "skipped"})
-    assert [note["event"] for note in store.notes("e")] == ["skipped"] * 3
+    remote.ledger.add_note("e", "laptop", {"time": "2024-11-06T00:00:00Z", "event": "skipped"})
+    remote.ledger.add_note("e", "laptop", {"time": "2024-11-06T00:00:01Z", "event": "skipped"})
+    assert [note["event"] for note in store.ledger.notes("e")] == ["skipped"] * 3
     remote.record_observation(claimed, {"what": "OOMKilled"})
     remote.record_verdict(claimed, {"verdict": "equal"})
-    remote.add_revision("e", {"revision": 9, "time": "2024-11-06T00:00:00Z", "engine": "x", "tasks": {}})
-    remote.update("e")
+    remote.ledger.add_revision("e", {"revision": 9, "time": "2024-11-06T00:00:00Z", "engine": "x", "tasks": {}})
+    remote.files.update("e")
     names = content(store, "experiments", f"runs/e/train-a/2024-11/{claimed}")
     assert names == content(remote, "experiments", f"runs/e/train-a/2024-11/{claimed}")
     assert len([name for name in names if "/revisions/" in name]) == 2
@@ -220,6 +220,6 @@ def test_a_link_in_a_run_is_not_followed(far: Far, tmp_path: Path) -> None:
     record.symlink_to(tmp_path / "out")
     (store.run_folder(run) / c.VERDICT).symlink_to(tmp_path / "out")
     remote = far.remote(tmp_path / "mirror")
-    remote.update("e")
+    remote.files.update("e")
     remote.download(run, "*")
     assert "secret" not in "".join(path.read_text() for path in remote.run_folder(run).rglob("*") if path.is_file())

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from jobs import contract as c
 from jobs.contract import RunId
-from jobs.store import Store
+from jobs.store import LocalStore, Store, removal
 from jobs.store.files import publish_bytes, to_json
 from reader.pipes import Far
 from scheduler.history.query import History, HistoryQuery
@@ -44,7 +44,7 @@ class Life:
     """What happens to a store, each time an hour after the time before: nothing changes within a tick of a clock."""
 
     def __init__(self, root: Path) -> None:
-        self.builder, self.store, self.moment = Builder(root), Store(root), time.time() - 500_000
+        self.builder, self.store, self.moment = Builder(root), LocalStore(root), time.time() - 500_000
         self.builder.revise("2024-10-29T00:00", {"train-a": {"schedule": "0 1 * * *"}})
 
     def happens(self, what: str, minute: int) -> None:
@@ -57,7 +57,7 @@ class Life:
         elif what == "note":
             self.builder.note("2024-11-01T00:00", "skipped", task="train-a", minute=minute, reason="no room")
         elif what == "month":
-            store.remove(store.task_folder("e", "train-a") / latest.month)
+            removal.remove(store, store.task_folder("e", "train-a") / latest.month)
         elif not runs:
             return
         elif what == "end" and store.read(latest).status == "running":
@@ -70,10 +70,10 @@ class Life:
         elif what == "cancel":
             store.cancel(latest, {"by": "me"})
         elif what == "bury":
-            store.record_removal(latest, [{"path": "result"}], "t", "gc", {"status": "succeeded"})
-            store.remove(store.run_folder(latest) / c.RESULT)
+            removal.record_removal(store, latest, [{"path": "result"}], "t", "gc", {"status": "succeeded"})
+            removal.remove(store, store.run_folder(latest) / c.RESULT)
         elif what == "forget":
-            store.remove(store.run_folder(latest))
+            removal.remove(store, store.run_folder(latest))
         self._pass()
 
     def _pass(self) -> None:
@@ -88,7 +88,7 @@ def story(store: Store) -> object:
     runs = [store.read(run) for run in store.run_ids("e", "train-a")]
     told = [(str(run.id), run.status, run.reason, run.record, run.tries, run.observed, run.removed) for run in runs]
     verdicts = [(store.run_folder(run.id) / c.VERDICT).exists() for run in runs]
-    return told, verdicts, [store.cancelled(run.id) for run in runs], list(store.notes("e")), store.revisions("e")
+    return told, verdicts, [store.cancelled(run.id) for run in runs], list(store.ledger.notes("e")), store.ledger.revisions("e")
 
 
 @settings(max_examples=25)
@@ -103,7 +103,7 @@ def test_the_mirror_tells_the_same_story(events: list[tuple[str, int]]) -> None:
             if what != "look":
                 life.happens(what, minute)
                 continue
-            remote.update("e")
+            remote.files.update("e")
             assert story(remote) == story(life.store)
             here, there = (History(store, "e", "UTC", NOW).rows(HistoryQuery()) for store in (remote, life.store))
             assert here == there

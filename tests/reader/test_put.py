@@ -27,7 +27,7 @@ def item(tmp_path: Path) -> Upload:
 
 
 def sending(far: Far, tmp_path: Path) -> RemoteUpload:
-    return RemoteUpload(far.remote(tmp_path / "mirror"))
+    return RemoteUpload(far.files(tmp_path / "mirror"))
 
 
 def test_a_file_is_there_whole_and_once(far: Far, tmp_path: Path, item: Upload, capsys: pytest.CaptureFixture[str]) -> None:

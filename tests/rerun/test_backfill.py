@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jobs.store import Store
+from jobs.store import LocalStore
 from jobs.store.process_identity import process_identity
 from scheduler.config import load
 from scheduler.rerun.backfill import gaps
@@ -30,7 +30,7 @@ NOW = at("2026-11-23T12:00").timestamp()
 def found(root: Path, low: str, high: str, *tasks: str) -> dict[str, str]:
     """Why each gap is one, by its run."""
     (root / "config.yaml").write_text(PLAIN)
-    told = gaps(Store(root / "store"), load(root / "config.yaml"), minute(low), minute(high), NOW, tasks)
+    told = gaps(LocalStore(root / "store"), load(root / "config.yaml"), minute(low), minute(high), NOW, tasks)
     return {f"{gap.slot} {gap.run.task} {gap.run.attempt}": gap.why for gap in told}
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from jobs.contract import parse_run_id
-from jobs.store import Store
+from jobs.store import LocalStore
 from jobs.store.latest_model import choose_models
 
 CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
@@ -164,7 +164,7 @@ def test_another_configuration_is_marked_and_feeds_no_scheduled_ensemble(copy: P
         assert answer(copy, "show", run)["record"]["other_configuration"] is True
     ensemble = parse_run_id(ids["ensemble"], "small", "ensemble")
     assert ensemble is not None
-    (choice,) = choose_models(Store(copy / "store"), ensemble, ["jax"], None, "")
+    (choice,) = choose_models(LocalStore(copy / "store"), ensemble, ["jax"], None, "")
     assert str(choice.run) == ids["train-jax"]
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from jobs.store import Store
+from jobs.store import LocalStore
 from needs import missing
 from scheduler.config import load
 from scheduler.engines import local_revisions
@@ -106,7 +106,7 @@ def serving(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[st
 
 
 def rows(folder: Path, now: float | None = None) -> list[Any]:
-    history = History(Store(folder / "store"), "e", "UTC", now or time.time())
+    history = History(LocalStore(folder / "store"), "e", "UTC", now or time.time())
     return [row for row in history.rows(HistoryQuery()) if row.status not in ("not yet due",)]
 
 
@@ -175,16 +175,16 @@ def test_a_second_one_says_who_runs_and_may_take_over(tmp_path: Path, keras3: Pa
 def test_what_a_cluster_runs_is_refused_unless_taken_over(tmp_path: Path, keras3: Path) -> None:
     path = write(tmp_path, keras3, 'jax: {schedule: "0 0 1 1 *"}')
     store, owner = (
-        Store(tmp_path / "store"),
+        LocalStore(tmp_path / "store"),
         {"engine": "cluster:https://there/ns", "by": "you@there", "time": "2026-11-20"},
     )
-    assert store.take_ownership("e", owner) is None
+    assert store.ledger.take_ownership("e", owner) is None
     server = _server(path, Journal(False, StringIO()))
     with pytest.raises(CronsembleError, match="e is run by you@there .cluster:https://there/ns, since 2026-11-20"):
         server.begin(False)
-    assert (store.owner("e") or {})["engine"] == owner["engine"]
+    assert (store.ledger.owner("e") or {})["engine"] == owner["engine"]
     server.begin(True)
-    assert (store.owner("e") or {})["engine"] == local_revisions.engine()
+    assert (store.ledger.owner("e") or {})["engine"] == local_revisions.engine()
 
 
 class Hands(Clock):
@@ -294,7 +294,7 @@ def test_an_edited_configuration_holds_or_is_refused(tmp_path: Path, keras3: Pat
     assert "revised" in hand.names()
     hand.minute()
     assert hand.names().count("begun") == 3
-    assert len(Store(tmp_path / "store").revisions("e")) == 2
+    assert len(LocalStore(tmp_path / "store").revisions("e")) == 2
     path.unlink()
     hand.minute()
     assert hand.names().count("refused") == 2

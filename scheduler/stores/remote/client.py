@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from jobs.contract import RunId
 from jobs.remote import messages
 from scheduler.kube.errors import KubeError
 
@@ -189,10 +188,9 @@ class StoreClient:
 
     # -- writing
 
-    def claim(self, run: RunId, mark: Mapping[str, Any] | None) -> bool:
-        """See ``Store.claim_attempt``."""
-        told = [run.minute, run.attempt, run.experiment, run.task]
-        return bool(self.ask("claim", run=told, mark=mark)["taken"])
+    def claim_folder(self, path: str, name: str, data: bytes) -> bool:
+        """Make a run's folder with one file in it, unless there is one of that name; whether it was free."""
+        return bool(self.ask("claim", data, path=path, name=name)["free"])
 
     def publish(self, path: str, data: bytes) -> bool:
         """Make bytes visible under a name unless it is taken; whether it was free."""

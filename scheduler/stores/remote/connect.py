@@ -1,4 +1,4 @@
-"""Opens the store that an experiment's pods mount: with a reader pod while it is used, or as it was seen last."""
+"""Connects to the store that an experiment's pods mount: by a reader pod while it is used, or to its mirror alone."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from scheduler.kube.errors import KubeError, NotFound, Unreachable
 from scheduler.kube.target import ClusterTarget
 from scheduler.signals import stopped_by_terminate
 from scheduler.stores.remote.client import StoreClient
+from scheduler.stores.remote.files import RemoteFiles
 from scheduler.stores.remote.mirror import mirror_path
 from scheduler.stores.remote.reader_pod import ReaderPod
-from scheduler.stores.remote.store import RemoteStore
 
 if TYPE_CHECKING:
     from scheduler.kube.kubeconfig import Access
@@ -37,97 +37,95 @@ def store_label(experiment: Experiment) -> str:
 
 
 @contextmanager
-def open_remote_store(
-    experiment: Experiment, target: ClusterTarget, offline: bool
-) -> Iterator[tuple[RemoteStore, list[dict[str, Any]]]]:
-    """An experiment's store as the cluster has it now, and the cluster's own revisions; the reader pod is gone afterwards.
+def open_remote_files(experiment: Experiment, target: ClusterTarget) -> Iterator[tuple[RemoteFiles, list[dict[str, Any]]]]:
+    """The files of an experiment's store, their mirror up to date, and the revisions that the cluster itself holds.
 
-    Where no cluster answers, or ``offline``, what was seen last, with a line that says as of when.
+    Where no cluster answers, or ``target.offline``, what was read last, with a line on stderr that says when. The reader pod is
+    removed afterwards. Raises KubeError.
     """
-    if offline:
-        store = _mirrored(experiment, target, "--offline was given")
-        _say_as_of(store, experiment.name, "")
-        yield store, store.mirror.revisions(experiment.name)
+    if target.offline:
+        files = _mirror_only(experiment, target, "--offline was given")
+        _print_age(files, experiment.name, "")
+        yield files, files.mirror.revisions(experiment.name)
         return
-    with ExitStack() as held:
+    with ExitStack() as connection:
         try:
-            store, api, progress, namespace = held.enter_context(_connected(experiment, target))
-            found = _current(api, store, experiment, namespace, progress)
+            files, api, progress = connection.enter_context(_connected(experiment, target))
+            revisions = _update(api, files, in_namespace(experiment, target.namespace), progress)
             progress.clear()
         except Unreachable as error:
-            held.close()
-            store = _mirrored(experiment, target, str(error))
-            _say_as_of(store, experiment.name, str(error))
-            found = store.mirror.revisions(experiment.name)
-        yield store, found
+            connection.close()
+            files = _mirror_only(experiment, target, str(error))
+            _print_age(files, experiment.name, str(error))
+            revisions = files.mirror.revisions(experiment.name)
+        yield files, revisions
 
 
 @contextmanager
-def connect_to_store(experiment: Experiment, target: ClusterTarget) -> Iterator[RemoteStore]:
-    """An experiment's store, its mirror as it was last; the reader pod is gone afterwards."""
-    with _connected(experiment, target) as (store, _, _, _):
-        yield store
+def connect_to_files(experiment: Experiment, target: ClusterTarget) -> Iterator[RemoteFiles]:
+    """The files of an experiment's store, their mirror as it was last; the reader pod is removed afterwards. Raises KubeError."""
+    with _connected(experiment, target) as (files, _, _):
+        yield files
 
 
 @contextmanager
-def _connected(experiment: Experiment, target: ClusterTarget) -> Iterator[tuple[RemoteStore, KubeClient, Progress, str]]:
-    experiment = in_namespace(experiment, target.namespace)
-    namespace, progress = experiment.cluster.namespace, Progress()
+def _connected(experiment: Experiment, target: ClusterTarget) -> Iterator[tuple[RemoteFiles, KubeClient, Progress]]:
+    experiment, progress = in_namespace(experiment, target.namespace), Progress()
     access = target.access()
     with (
         KubeClient(access) as api,
-        permissions.explain_denials(api, [namespace], needed=permissions.READER),
+        permissions.explain_denials(api, [experiment.cluster.namespace], needed=permissions.READER),
         stopped_by_terminate(),
     ):
         reader = ReaderPod(api, experiment, progress.say)
 
         def connect() -> StoreClient:
-            session = reader.open()
+            client = reader.open()
             progress.clear()
-            return session
+            return client
 
-        store = RemoteStore(mirror_folder(experiment, access), store_label(experiment), connect, reader.idle / 2)
+        files = RemoteFiles(mirror_folder(experiment, access), store_label(experiment), connect, reader.idle / 2)
         try:
-            yield store, api, progress, namespace
+            yield files, api, progress
         finally:
             progress.clear()
-            store.close()
+            files.close()
             reader.close()
 
 
-def _mirrored(experiment: Experiment, target: ClusterTarget, why: str) -> RemoteStore:
+def _mirror_only(experiment: Experiment, target: ClusterTarget, reason: str) -> RemoteFiles:
     experiment = in_namespace(experiment, target.namespace)
-    return RemoteStore(mirror_folder(experiment, target.access()), store_label(experiment), why)
+    return RemoteFiles(mirror_folder(experiment, target.access()), store_label(experiment), reason)
 
 
 def mirror_folder(experiment: Experiment, access: Access) -> Path:
-    """Where the mirror of an experiment's store lies."""
+    """Where the mirror of an experiment's store lies on this machine."""
     assert isinstance(experiment.store, StoreVolume)
     return mirror_path(access.server, experiment.cluster.namespace, experiment.store)
 
 
-def _current(
-    api: KubeClient, store: RemoteStore, experiment: Experiment, namespace: str, progress: Progress
-) -> list[dict[str, Any]]:
+def _update(api: KubeClient, files: RemoteFiles, experiment: Experiment, progress: Progress) -> list[dict[str, Any]]:
+    """Bring the mirror up to date; the cluster's own revisions, which it then remembers."""
     try:
-        data = api.get(kinds.CONFIGMAP, namespace, revisions_name(experiment.name)).get("data") or {}
+        name = revisions_name(experiment.name)
+        data = api.get(kinds.CONFIGMAP, experiment.cluster.namespace, name).get("data") or {}
     except NotFound:
         data = {}
-    found = revision_configmap.read(data)
+    revisions = revision_configmap.read(data)
 
-    def report(come: int, total: int) -> None:
-        if come % 500 == 0 or come == total:
-            progress.say(f"reading the store: {come:,} of {total:,} runs")
+    def report(received: int, total: int) -> None:
+        if received % 500 == 0 or received == total:
+            progress.say(f"reading the store: {received:,} of {total:,} runs")
 
-    store.update(experiment.name, report)
-    store.mirror.keep_revisions(experiment.name, found)
-    return found
+    files.update(experiment.name, report)
+    files.mirror.keep_revisions(experiment.name, revisions)
+    return revisions
 
 
-def _say_as_of(store: RemoteStore, experiment: str, why: str) -> None:
-    seen = store.mirror.seen(experiment)
-    if seen is None:
-        said = f"{why}; and" if why else "--offline:"
-        raise KubeError(f"{said} nothing of {experiment} was ever read from {store.name} on this machine")
-    when = seen.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
-    print(f"{why + ': ' if why else ''}this is {store.name} as of {when}", file=sys.stderr, flush=True)
+def _print_age(files: RemoteFiles, experiment: str, reason: str) -> None:
+    updated = files.mirror.updated(experiment)
+    if updated is None:
+        prefix = f"{reason}; and" if reason else "--offline:"
+        raise KubeError(f"{prefix} nothing of {experiment} was ever read from {files.name} on this machine")
+    time = updated.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+    print(f"{reason + ': ' if reason else ''}this is {files.name} as of {time}", file=sys.stderr, flush=True)

@@ -22,13 +22,13 @@ from typing import Any
 from cronjobs.experiment import StoreVolume
 from jobs.contract import RunId
 from jobs.remote.changes import LEDGER, LENGTH, SNAPSHOTS, digest_of
-from jobs.store.files import list_names, read_json
+from jobs.store.files import list_names, read_json, replace_file, to_json
 from jobs.store.safe_paths import parts_of, path_in
 from scheduler.cache import cache_folder
 from scheduler.kube.errors import KubeError
 from scheduler.stores.remote import packs
 from scheduler.stores.remote.client import StoreClient
-from scheduler.stores.remote.mirror_files import change, make, remove, replace
+from scheduler.stores.remote.mirror_files import change, make, remove
 from scheduler.stores.remote.packs import Packed
 
 Progress = Callable[[int, int], None]
@@ -48,7 +48,7 @@ class Mirror:
         self.root = root
         self._packs: dict[tuple[str, str], dict[str, Packed]] = {}
 
-    def seen(self, experiment: str) -> datetime | None:
+    def updated(self, experiment: str) -> datetime | None:
         """When it was last brought up to date for an experiment, by this machine's clock."""
         told = read_json(self._states(experiment) / "seen.json")
         return datetime.fromisoformat(told["time"]) if told else None
@@ -78,11 +78,12 @@ class Mirror:
                     kept[unit] = set(same)
                     wanted[unit] = [name for name in states if name not in kept[unit]]
             self._receive(session, experiment, wanted, kept, progress)
-            replace(self._states(experiment) / "seen.json", json.dumps({"time": began.isoformat(timespec="seconds")}).encode())
+            updated = to_json({"time": began.isoformat(timespec="seconds")})
+            replace_file(self._states(experiment) / "seen.json", updated, durable=False)
 
     def keep_revisions(self, experiment: str, found: list[dict[str, Any]]) -> None:
         """Remember the cluster's own revisions for when it cannot be asked."""
-        replace(self._states(experiment) / "revisions.json", json.dumps({"revisions": found}).encode())
+        replace_file(self._states(experiment) / "revisions.json", to_json({"revisions": found}), durable=False)
 
     def revisions(self, experiment: str) -> list[dict[str, Any]]:
         return list((read_json(self._states(experiment) / "revisions.json") or {}).get("revisions", []))
@@ -175,7 +176,7 @@ class Mirror:
             if unit in (LEDGER, SNAPSHOTS):
                 if not name.startswith(("experiments/", "snapshots/")):
                     raise KubeError(f"the store told of {name!r}, which is no name of ours")
-                replace(path_in(self.root, name), data)
+                replace_file(path_in(self.root, name), data, durable=False)
                 news[unit][name] = Packed(head["state"])
             else:
                 news[unit][name] = self._keep(self.root / "runs" / experiment / unit / _name(name), head, data)

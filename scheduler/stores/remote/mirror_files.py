@@ -8,13 +8,7 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-
-def replace(path: Path, data: bytes) -> None:
-    """Put these bytes under the name: readers see the old or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.parent / f".{uuid.uuid4().hex}.part"
-    part.write_bytes(data)
-    os.replace(part, path)
+from jobs.store.files import replace_file
 
 
 def remove(path: Path) -> None:
@@ -52,4 +46,4 @@ def change(folder: Path, folders: tuple[str, ...], files: Mapping[str, bytes]) -
     for each in folders:
         (folder / each).mkdir(exist_ok=True)
     for name, content in files.items():
-        replace(folder / name, content)
+        replace_file(folder / name, content, durable=False)

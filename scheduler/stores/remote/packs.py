@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scheduler.stores.remote.mirror_files import replace
+from jobs.store.files import replace_file
 
 _LENGTH = struct.Struct(">I")
 
@@ -36,7 +36,8 @@ def write(path: Path, entries: Mapping[str, Packed]) -> None:
         for name, each in entries.items()
     }
     text = json.dumps(index).encode()
-    replace(path, b"".join([_LENGTH.pack(len(text)), text, *(data for each in entries.values() for data in each.files.values())]))
+    contents = [data for entry in entries.values() for data in entry.files.values()]
+    replace_file(path, b"".join([_LENGTH.pack(len(text)), text, *contents]), durable=False)
 
 
 def states(path: Path) -> dict[str, tuple[str, bool]]:

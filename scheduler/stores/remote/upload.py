@@ -10,8 +10,8 @@ from scheduler.errors import CronsembleError
 from scheduler.kube.exec import StreamBroken
 from scheduler.kube.target import ClusterTarget
 from scheduler.stores.remote.client import ConnectionLost, StoreClient
-from scheduler.stores.remote.connect import connect_to_store
-from scheduler.stores.remote.store import RemoteStore
+from scheduler.stores.remote.connect import connect_to_files
+from scheduler.stores.remote.files import RemoteFiles
 from scheduler.stores.upload import Read, ReportProgress, Upload, upload_all
 
 AHEAD = 4
@@ -21,18 +21,18 @@ TRIES = 3
 
 
 class RemoteUpload:
-    """``scheduler.put.Target`` of a remote store."""
+    """The data folder of a store that only a cluster mounts."""
 
-    def __init__(self, store: RemoteStore) -> None:
-        self._store = store
+    def __init__(self, files: RemoteFiles) -> None:
+        self._files = files
         self._arrived = 0
 
     def look(self, name: str, sha256: str, size: int) -> dict[str, Any]:
-        return self._store.converse(lambda session: session.ask("put-look", path=name, sha256=sha256, size=size))
+        return self._files.call(lambda client: client.ask("put-look", path=name, sha256=sha256, size=size))
 
     def end(self, name: str, sha256: str, size: int, replace: bool) -> dict[str, Any]:
-        return self._store.converse(
-            lambda session: session.ask("put-end", path=name, sha256=sha256, size=size, replace=replace), again=False
+        return self._files.call(
+            lambda client: client.ask("put-end", path=name, sha256=sha256, size=size, replace=replace), retry=False
         )
 
     def parts(self, name: str, sha256: str, start: int, read: Read, progress: ReportProgress) -> None:
@@ -40,24 +40,24 @@ class RemoteUpload:
         while True:
             before = self._arrived
             try:
-                self._store.converse(lambda session: self._send(session, name, sha256, read, progress), again=False)
+                self._files.call(lambda client: self._send(client, name, sha256, read, progress), retry=False)
                 return
             except (StreamBroken, ConnectionLost) as error:
                 left = TRIES if self._arrived > before else left - 1
                 if not left:
                     raise CronsembleError(f"{error}: put it again, it goes on from there") from error
 
-    def _send(self, session: StoreClient, name: str, sha256: str, read: Read, progress: ReportProgress) -> None:
+    def _send(self, client: StoreClient, name: str, sha256: str, read: Read, progress: ReportProgress) -> None:
         """All from what has arrived on."""
         at, sent = self._arrived, deque[int]()
 
         def arrived() -> None:
-            session.finish()
+            client.finish()
             self._arrived = sent.popleft()
             progress(self._arrived)
 
         for piece in read(at):
-            session.send("put-part", piece, path=name, sha256=sha256, start=at)
+            client.send("put-part", piece, path=name, sha256=sha256, start=at)
             at += len(piece)
             sent.append(at)
             if len(sent) == AHEAD:
@@ -68,5 +68,5 @@ class RemoteUpload:
 
 def upload_remotely(experiment: Experiment, target: ClusterTarget, chosen: list[Upload], replace: bool) -> None:
     """Copy files into the store that an experiment's pods mount."""
-    with connect_to_store(experiment, target) as store:
-        upload_all(chosen, RemoteUpload(store), replace)
+    with connect_to_files(experiment, target) as files:
+        upload_all(chosen, RemoteUpload(files), replace)

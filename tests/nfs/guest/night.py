@@ -16,7 +16,7 @@ from typing import Any
 
 from jobs import contract as c
 from jobs.contract import ExitCode
-from jobs.store import Store
+from jobs.store import LocalStore
 from jobs.store.files import list_names
 from jobs.store.latest_model import choose_models
 from nfs.guest.clients import POD, SERVER, Worker, become, fork, fresh, mount, on, restart_server, shell
@@ -104,14 +104,14 @@ def trains_and_archives() -> dict[str, Any]:
     run = c.parse_run_id(ensemble["run"], given["experiment"], c.ENSEMBLE_TASK)
     assert run is not None
 
-    def chosen(store: Store) -> Any:
+    def chosen(store: LocalStore) -> Any:
         (choice,) = choose_models(store, run, [given["member"]], None, "")
         return choice.run
 
     def looks(root: Path) -> list[str]:
         seen: list[str] = []
         while not stop.value:
-            store = Store(root)
+            store = LocalStore(root)
             trained = c.parse_run_id(training["run"], given["experiment"], training["task"])
             assert trained is not None
             status = store.read(trained).status
@@ -127,9 +127,9 @@ def trains_and_archives() -> dict[str, Any]:
     seen = watcher.answer()
     # Before it was begun, nothing tells that there is such a run.
     assert [each for each in seen if each != "died"][:1] == ["running"], seen
-    assert str(on(2, lambda: chosen(Store(roots[1])))) == training["run"]
+    assert str(on(2, lambda: chosen(LocalStore(roots[1])))) == training["run"]
     seconds |= _carry_out(2, ensemble, roots[1])
-    store = Store(SERVER / folder)
+    store = LocalStore(SERVER / folder)
     record = store.result(run)
     assert record is not None and [each["run"] for each in record["members"]] == [training["run"]], record
     assert record["host"] == "client2"
@@ -153,7 +153,7 @@ def ensemble_over_version_3() -> dict[str, Any]:
     folder = "night-4.1"
     ensemble = given["again"]
     seconds = _carry_out(2, ensemble, mount(2, "3") / folder)
-    store = Store(SERVER / folder)
+    store = LocalStore(SERVER / folder)
     first, second = sorted(store.archive_folder(given["experiment"]).glob("*.csv"), key=lambda path: len(path.name))
     assert first.read_bytes() == second.read_bytes()
     return {"csv": second.name, "seconds of": seconds}
@@ -177,7 +177,7 @@ def soft_mount_in_the_end() -> dict[str, Any]:
     assert code == ExitCode.FAILED and "Traceback" not in text, f"{code}: {text}"
     run = c.parse_run_id(ensemble["run"], given["experiment"], c.ENSEMBLE_TASK)
     assert run is not None
-    store = Store(SERVER / folder)
+    store = LocalStore(SERVER / folder)
     told = store.read(run)
     assert c.RESULT not in list_names(store.run_folder(run)) and not store.archive_path(run, {}).exists()
     assert told.status in ("running", "died", "failed"), told

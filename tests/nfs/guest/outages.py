@@ -14,7 +14,7 @@ from typing import Any
 
 from jobs import contract as c
 from jobs.contract import ExitCode, RunId
-from jobs.store import Store
+from jobs.store import LocalStore, removal
 from jobs.store.files import list_names, publish_bytes, to_json
 from nfs.guest.clients import SERVER, VERSIONS, Worker, fork, fresh, mount, on, restart_server, shell
 from nfs.guest.runs import EXPERIMENT, TIME, csv_of, faults_of, run_of, write
@@ -28,7 +28,7 @@ def _writer(root: Path, me: int, done: Any, stop: Any) -> list[str]:
 
     Nobody else uses its names, so nothing may fail, and no name may be taken.
     """
-    store = Store(root)
+    store = LocalStore(root)
     made: list[str] = []
     while not stop.value:
         number = len(made) * 10 + me
@@ -41,11 +41,11 @@ def _writer(root: Path, me: int, done: Any, stop: Any) -> list[str]:
         pin = store.pin_path(EXPERIMENT, f"{number}", "k")
         assert publish_bytes(pin, to_json({"by": me})), f"{pin} seemed taken"
         assert store.record_observation(run, {"by": me, "time": TIME}), f"{run} seemed observed"
-        store.record_heartbeat(EXPERIMENT, f"writer{me}", str(number))
-        store.add_note(EXPERIMENT, f"writer{me}", {"time": TIME, "number": number})
+        store.ledger.record_heartbeat(EXPERIMENT, f"writer{me}", str(number))
+        store.ledger.add_note(EXPERIMENT, f"writer{me}", {"time": TIME, "number": number})
         if len(made) >= 3:
             old = run_of(number - 30)
-            assert store.remove(store.run_folder(old) / c.RESULT / c.MEMBERS), f"{old}'s members seemed removed"
+            assert removal.remove(store, store.run_folder(old) / c.RESULT / c.MEMBERS), f"{old}'s members seemed removed"
         made.append(str(run))
         done.value += 1
     return made
@@ -75,16 +75,16 @@ def _under_writers(name: str, times: int, disturb: Callable[[], None]) -> dict[s
     stop.value = 1
     made = [worker.answer() for worker in workers]
     for me, (_, version) in enumerate(places):
-        store = Store(SERVER / folders[version])
+        store = LocalStore(SERVER / folders[version])
         for position, text in enumerate(made[me]):
             run = c.parse_run_id(text, EXPERIMENT, c.ENSEMBLE_TASK)
             assert run is not None
             _check(store, run, removed=position < len(made[me]) - 3)
-        assert [each["number"] for each in store.notes(EXPERIMENT) if each["number"] % 10 == me] == [
+        assert [each["number"] for each in store.ledger.notes(EXPERIMENT) if each["number"] % 10 == me] == [
             position * 10 + me for position in range(len(made[me]))
         ]
     for version, folder in folders.items():
-        store = Store(SERVER / folder)
+        store = LocalStore(SERVER / folder)
         known = {text for me, (_, each) in enumerate(places) if each == version for text in made[me]}
         found = {str(run) for run in store.run_ids(EXPERIMENT, c.ENSEMBLE_TASK)}
         assert found == known, f"vers={version}: {found ^ known} are not both made and there"
@@ -92,7 +92,7 @@ def _under_writers(name: str, times: int, disturb: Callable[[], None]) -> dict[s
     return {"disturbances": times, "runs": sum(map(len, made)), "longest wait": round(longest, 1)}
 
 
-def _check(store: Store, run: RunId, removed: bool) -> None:
+def _check(store: LocalStore, run: RunId, removed: bool) -> None:
     record = store.result(run)
     assert record is not None, f"{run} was acknowledged and is not there"
     assert (store.run_folder(run) / c.RESULT / c.CSV).read_bytes() == csv_of(run, "t")
@@ -126,7 +126,7 @@ def soft_mounts() -> dict[str, Any]:
     down, ready, up = (fork.Event() for _ in range(3))
 
     def commit(root: Path, ready: Any) -> tuple[str, float]:
-        store = Store(root)
+        store = LocalStore(root)
         store.claim(EXPERIMENT, c.ENSEMBLE_TASK, run_of(0).minute)
         write(store, run_of(0), "soft")
         (store.try_folder(run_of(0), "soft") / "probabilities.npy").write_bytes(b"p" * 100_000)
@@ -161,12 +161,12 @@ def soft_mounts() -> dict[str, Any]:
     for version, worker in workers.items():
         said, seconds = worker.answer()
         assert said in ("EIO", "ETIMEDOUT"), f"vers={version}: {said}"
-        store = Store(SERVER / folders[version])
+        store = LocalStore(SERVER / folders[version])
         assert c.RESULT not in list_names(store.run_folder(run_of(0))) and not list_names(store.archive_folder(EXPERIMENT))
         assert store.read(run_of(0)).status in ("running", "died")
 
         def again(root: Path) -> None:
-            store = Store(root)
+            store = LocalStore(root)
             write(store, run_of(0), "hard")
             assert store.publish(run_of(0), "hard") and store.publish_archive(run_of(0))
 
@@ -189,9 +189,9 @@ def squashed_root() -> dict[str, Any]:
         return done.returncode, done.stdout + done.stderr
 
     def owner_of(root: Path) -> int:
-        write(Store(root), run_of(1), "t")
-        assert Store(root).publish(run_of(1), "t")
-        return (Store(root).run_folder(run_of(1)) / c.RESULT / c.RECORD).stat().st_uid
+        write(LocalStore(root), run_of(1), "t")
+        assert LocalStore(root).publish(run_of(1), "t")
+        return (LocalStore(root).run_folder(run_of(1)) / c.RESULT / c.RECORD).stat().st_uid
 
     for version in VERSIONS:
         for mode in (0o755, 0o700):

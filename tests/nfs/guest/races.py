@@ -9,7 +9,7 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
-from jobs.store import Store
+from jobs.store import LocalStore
 from jobs.store.files import list_names, publish_bytes, read_json, to_json
 from nfs.guest.clients import SERVER, VERSIONS, Worker, fork, fresh, mount
 from nfs.guest.runs import EXPERIMENT, MINUTE, TIME, csv_of, faults_of, run_of, write
@@ -17,19 +17,21 @@ from nfs.guest.runs import EXPERIMENT, MINUTE, TIME, csv_of, faults_of, run_of, 
 RACERS = 4
 ROUNDS = 5
 
-Racer = Callable[[Store, int, Barrier], Any]
+Racer = Callable[[LocalStore, int, Barrier], Any]
 
 
-def race(name: str, version: str, racer: Racer, prepare: Callable[[Store], None] | None = None) -> tuple[Store, list[Any]]:
+def race(
+    name: str, version: str, racer: Racer, prepare: Callable[[LocalStore], None] | None = None
+) -> tuple[LocalStore, list[Any]]:
     """Run four racers on two clients; the store as the server has it, and what each returned."""
     folder = fresh(f"{name}-{version}")
     if prepare:
-        Worker(1, prepare, Store(mount(1, version) / folder)).answer()
+        Worker(1, prepare, LocalStore(mount(1, version) / folder)).answer()
     barrier = fork.Barrier(RACERS, timeout=60)
 
     def run(me: int, root: Path) -> Any:
         try:
-            return racer(Store(root), me, barrier)
+            return racer(LocalStore(root), me, barrier)
         except BaseException:
             barrier.abort()
             raise
@@ -44,11 +46,11 @@ def race(name: str, version: str, racer: Racer, prepare: Callable[[Store], None]
     # The others' only complaint is that they wait for one who failed.
     errors.sort(key=lambda text: threading.BrokenBarrierError.__name__ in text)
     assert not errors, f"vers={version}: {errors[0]}"
-    return Store(SERVER / folder), found
+    return LocalStore(SERVER / folder), found
 
 
 def publishing() -> dict[str, Any]:
-    def racer(store: Store, me: int, barrier: Barrier) -> list[tuple[bool, str, str]]:
+    def racer(store: LocalStore, me: int, barrier: Barrier) -> list[tuple[bool, str, str]]:
         told = []
         for number in range(ROUNDS):
             run, name = run_of(number), f"t{me}"
@@ -78,7 +80,7 @@ def publishing() -> dict[str, Any]:
 
 
 def claiming() -> dict[str, Any]:
-    def racer(store: Store, me: int, barrier: Barrier) -> list[tuple[int, int]]:
+    def racer(store: LocalStore, me: int, barrier: Barrier) -> list[tuple[int, int]]:
         mine = []
         for number in range(ROUNDS):
             barrier.wait()
@@ -101,7 +103,7 @@ def claiming() -> dict[str, Any]:
 def claiming_one_attempt() -> dict[str, Any]:
     """As two engines that serve the same slot do."""
 
-    def racer(store: Store, me: int, barrier: Barrier) -> list[bool]:
+    def racer(store: LocalStore, me: int, barrier: Barrier) -> list[bool]:
         won = []
         for number in range(ROUNDS):
             barrier.wait()
@@ -117,7 +119,7 @@ def claiming_one_attempt() -> dict[str, Any]:
 def pinning() -> dict[str, Any]:
     """The first prepare of a date fixes its data; the others find what it fixed, though they have looked before in vain."""
 
-    def racer(store: Store, me: int, barrier: Barrier) -> list[tuple[bool, Any]]:
+    def racer(store: LocalStore, me: int, barrier: Barrier) -> list[tuple[bool, Any]]:
         told = []
         for number in range(ROUNDS):
             pin = store.pin_path(EXPERIMENT, "2026-11-23", f"k{number}")
@@ -138,12 +140,12 @@ def pinning() -> dict[str, Any]:
 def archiving() -> dict[str, Any]:
     """The combining pod, and commands that heal, link the same CSV at once."""
 
-    def prepare(store: Store) -> None:
+    def prepare(store: LocalStore) -> None:
         for number in range(ROUNDS):
             write(store, run_of(number), "t")
             assert store.publish(run_of(number), "t")
 
-    def racer(store: Store, me: int, barrier: Barrier) -> int:
+    def racer(store: LocalStore, me: int, barrier: Barrier) -> int:
         for number in range(ROUNDS):
             barrier.wait()
             path = store.publish_archive(run_of(number))
@@ -161,19 +163,19 @@ def archiving() -> dict[str, Any]:
 
 
 def owning() -> dict[str, Any]:
-    def racer(store: Store, me: int, barrier: Barrier) -> list[str | None]:
+    def racer(store: LocalStore, me: int, barrier: Barrier) -> list[str | None]:
         told = []
         for number in range(ROUNDS):
-            assert store.owner(f"e{number}") is None
+            assert store.ledger.owner(f"e{number}") is None
             barrier.wait()
-            other = store.take_ownership(f"e{number}", {"engine": f"host:{me}"})
+            other = store.ledger.take_ownership(f"e{number}", {"engine": f"host:{me}"})
             told.append(None if other is None else str(other["engine"]))
         return told
 
     for version in VERSIONS:
         store, told = race("owner", version, racer)
         for number in range(ROUNDS):
-            owner = store.owner(f"e{number}")
+            owner = store.ledger.owner(f"e{number}")
             assert owner is not None
             for me in range(RACERS):
                 expected = None if owner["engine"] == f"host:{me}" else owner["engine"]
@@ -187,16 +189,16 @@ def revising() -> dict[str, Any]:
     def revision(number: int, engine: str) -> dict[str, Any]:
         return {"revision": number, "time": TIME, "engine": engine, "tasks": {}}
 
-    def racer(store: Store, me: int, barrier: Barrier) -> int:
+    def racer(store: LocalStore, me: int, barrier: Barrier) -> int:
         for number in range(ROUNDS):
             barrier.wait()
-            store.add_revisions(EXPERIMENT, [revision(number, "cluster:x"), revision(number, f"host:{me}")])
-            assert {(each["revision"], each["engine"]) for each in store.revisions(EXPERIMENT)} >= {
+            store.ledger.add_revisions(EXPERIMENT, [revision(number, "cluster:x"), revision(number, f"host:{me}")])
+            assert {(each["revision"], each["engine"]) for each in store.ledger.revisions(EXPERIMENT)} >= {
                 (number, "cluster:x"),
                 (number, f"host:{me}"),
             }
         barrier.wait()
-        return len(store.revisions(EXPERIMENT))
+        return len(store.ledger.revisions(EXPERIMENT))
 
     for version in VERSIONS:
         _, told = race("revisions", version, racer)
@@ -207,7 +209,7 @@ def revising() -> dict[str, Any]:
 def observing() -> dict[str, Any]:
     """Commands on both clients tell what they saw of a run: the first one's word stays, and every reader has it whole."""
 
-    def racer(store: Store, me: int, barrier: Barrier) -> list[tuple[bool, Any]]:
+    def racer(store: LocalStore, me: int, barrier: Barrier) -> list[tuple[bool, Any]]:
         told = []
         for number in range(ROUNDS):
             assert not store.read(run_of(number)).observed
@@ -229,18 +231,18 @@ def observing() -> dict[str, Any]:
 def replacing() -> dict[str, Any]:
     """Two machines give signs of life in the place of their last ones, while all read them: the old or the new, never none."""
 
-    def prepare(store: Store) -> None:
+    def prepare(store: LocalStore) -> None:
         for me in range(2):
-            store.record_heartbeat(EXPERIMENT, f"machine{me}", "0")
+            store.ledger.record_heartbeat(EXPERIMENT, f"machine{me}", "0")
 
-    def racer(store: Store, me: int, barrier: Barrier) -> int:
+    def racer(store: LocalStore, me: int, barrier: Barrier) -> int:
         barrier.wait()
         last = [0, 0]
         for number in range(1, 1 + 6 * ROUNDS):
             if me < 2:
-                store.record_heartbeat(EXPERIMENT, f"machine{me}", str(number))
+                store.ledger.record_heartbeat(EXPERIMENT, f"machine{me}", str(number))
             for machine in range(2):
-                seen = store.last_heartbeat(EXPERIMENT, f"machine{machine}")
+                seen = store.ledger.last_heartbeat(EXPERIMENT, f"machine{machine}")
                 assert seen is not None and int(seen) >= last[machine], f"racer {me} read {seen} after {last[machine]}"
                 last[machine] = int(seen)
             assert me > 1 or last[me] == number

@@ -9,7 +9,7 @@ from typing import Any
 
 from jobs import contract as c
 from jobs.contract import RunId
-from jobs.store import Store
+from jobs.store import LocalStore
 from jobs.store.files import to_json, write_file
 from jobs.store.process_identity import process_identity
 
@@ -27,13 +27,13 @@ def csv_of(run: RunId, name: str) -> bytes:
     return (f"{run} {name}\n" * 200)[:2000].encode()
 
 
-def begin(store: Store, run: RunId, name: str) -> Path:
+def begin(store: LocalStore, run: RunId, name: str) -> Path:
     mark = {"schema": 1, "run": str(run), "try": name, "time": TIME, "kind": "scheduled", "process": process_identity()}
     store.begin_try(run, name, mark)
     return store.try_folder(run, name)
 
 
-def write(store: Store, run: RunId, name: str, **more: Any) -> None:
+def write(store: LocalStore, run: RunId, name: str, **more: Any) -> None:
     """What a run's steps leave in a try's folder, up to the commit."""
     folder = begin(store, run, name)
     data = csv_of(run, name)

@@ -9,7 +9,7 @@ from typing import Any
 
 from jobs import contract as c
 from jobs.contract import member_task
-from jobs.store import Store
+from jobs.store import LocalStore, removal
 from jobs.store.files import MISSING_ERRNOS, publish_bytes, to_json
 from jobs.store.latest_model import choose_models
 from nfs.guest.clients import SERVER, VERSIONS, Worker, fork, fresh, mount, on
@@ -19,20 +19,20 @@ TRAINING, ENSEMBLE = run_of(0, member_task("a")), run_of(5)
 
 X_SHA256 = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
 
-Look = Callable[[Store], Any]
-Change = Callable[[Store], Any]
+Look = Callable[[LocalStore], Any]
+Change = Callable[[LocalStore], Any]
 
 
-def _made(store: Store) -> None:
+def _made(store: LocalStore) -> None:
     write(store, TRAINING, "t", model={"file": "model.h5"})
     assert store.publish(TRAINING, "t")
 
 
-def _buried(store: Store) -> None:
-    store.record_removal(TRAINING, [{"path": "result/model.h5"}], TIME, "gc")
+def _buried(store: LocalStore) -> None:
+    removal.record_removal(store, TRAINING, [{"path": "result/model.h5"}], TIME, "gc")
 
 
-def _chosen(store: Store) -> str:
+def _chosen(store: LocalStore) -> str:
     (choice,) = choose_models(store, ENSEMBLE, ["a"], None, "")
     return f"{choice.run or ''} {choice.reason}".strip()
 
@@ -40,44 +40,44 @@ def _chosen(store: Store) -> str:
 STEPS: list[tuple[str, Change, Look, Any]] = [
     (
         "who runs it",
-        lambda store: store.take_ownership(EXPERIMENT, {"engine": "host:x"}),
-        lambda store: bool(store.owner(EXPERIMENT)),
+        lambda store: store.ledger.take_ownership(EXPERIMENT, {"engine": "host:x"}),
+        lambda store: bool(store.ledger.owner(EXPERIMENT)),
         True,
     ),
     (
         "a revision",
-        lambda store: store.add_revision(EXPERIMENT, {"revision": 1, "time": TIME}),
-        lambda store: len(store.revisions(EXPERIMENT)),
+        lambda store: store.ledger.add_revision(EXPERIMENT, {"revision": 1, "time": TIME}),
+        lambda store: len(store.ledger.revisions(EXPERIMENT)),
         1,
     ),
     (
         "another revision",
-        lambda store: store.add_revision(EXPERIMENT, {"revision": 2, "time": TIME}),
-        lambda store: len(store.revisions(EXPERIMENT)),
+        lambda store: store.ledger.add_revision(EXPERIMENT, {"revision": 2, "time": TIME}),
+        lambda store: len(store.ledger.revisions(EXPERIMENT)),
         2,
     ),
     (
         "a note",
-        lambda store: store.add_note(EXPERIMENT, "x", {"time": TIME}),
-        lambda store: len(list(store.notes(EXPERIMENT))),
+        lambda store: store.ledger.add_note(EXPERIMENT, "x", {"time": TIME}),
+        lambda store: len(list(store.ledger.notes(EXPERIMENT))),
         1,
     ),
     (
         "another note",
-        lambda store: store.add_note(EXPERIMENT, "x", {"time": TIME}),
-        lambda store: len(list(store.notes(EXPERIMENT))),
+        lambda store: store.ledger.add_note(EXPERIMENT, "x", {"time": TIME}),
+        lambda store: len(list(store.ledger.notes(EXPERIMENT))),
         2,
     ),
     (
         "a sign of life",
-        lambda store: store.record_heartbeat(EXPERIMENT, "x", "1"),
-        lambda store: store.last_heartbeat(EXPERIMENT, "x"),
+        lambda store: store.ledger.record_heartbeat(EXPERIMENT, "x", "1"),
+        lambda store: store.ledger.last_heartbeat(EXPERIMENT, "x"),
         "1",
     ),
     (
         "the next sign",
-        lambda store: store.record_heartbeat(EXPERIMENT, "x", "2"),
-        lambda store: store.last_heartbeat(EXPERIMENT, "x"),
+        lambda store: store.ledger.record_heartbeat(EXPERIMENT, "x", "2"),
+        lambda store: store.ledger.last_heartbeat(EXPERIMENT, "x"),
         "2",
     ),
     ("a snapshot", lambda store: store.put_snapshot("code", b"x"), lambda store: store.snapshot_problem("code", X_SHA256), ""),
@@ -104,9 +104,9 @@ def at_once() -> dict[str, Any]:
     missed, slowest = [], 0.0
     for version in VERSIONS:
         folder = fresh(f"sight-{version}")
-        made, seen = Store(mount(1, version) / folder), Store(mount(2, version) / folder)
+        made, seen = LocalStore(mount(1, version) / folder), LocalStore(mount(2, version) / folder)
 
-        def looks(store: Store, orders: Any, answers: Any) -> None:
+        def looks(store: LocalStore, orders: Any, answers: Any) -> None:
             for _, _, look, _ in STEPS:
                 look(store)
             while (number := orders.recv()) is not None:
@@ -149,7 +149,7 @@ def listing() -> dict[str, Any]:
         published, going = fork.Value("i", 0), fork.Value("i", 0)
 
         def publisher(root: Path, published: Any = published) -> None:
-            store = Store(root)
+            store = LocalStore(root)
             for number in range(RUNS):
                 write(store, run_of(number), "t")
                 assert store.publish(run_of(number), "t")
@@ -157,7 +157,7 @@ def listing() -> dict[str, Any]:
                 published.value = number + 1
 
         def remover(root: Path, published: Any = published, going: Any = going) -> int:
-            store = Store(root)
+            store = LocalStore(root)
             while going.value < RUNS - KEPT:
                 if published.value < going.value + KEPT:
                     continue
@@ -168,13 +168,14 @@ def listing() -> dict[str, Any]:
                 paths = [store.run_folder(run) / c.RESULT, store.archive_path(run, record)]
                 paths += [paths[1].with_suffix(".members")]
                 files = [{"path": path.name, "size": 1, "why": "old"} for path in paths]
-                store.record_removal(run, files, TIME, "gc", {"status": "succeeded", "reason": "", "evidence": "recorded"})
+                row = {"status": "succeeded", "reason": "", "evidence": "recorded"}
+                removal.record_removal(store, run, files, TIME, "gc", row)
                 for path in paths:
-                    assert store.remove(path)
+                    assert removal.remove(store, path)
             return int(going.value)
 
         def lister(root: Path, published: Any = published, going: Any = going) -> int:
-            store, listings = Store(root), 0
+            store, listings = LocalStore(root), 0
             while going.value < RUNS - KEPT:
                 sure = published.value
                 runs = list(store.runs(EXPERIMENT, c.ENSEMBLE_TASK))
@@ -211,7 +212,7 @@ def listing() -> dict[str, Any]:
         ]
         answers = [worker.answer() for worker in reversed(workers)][::-1]
         assert min(answers[2:]) > 0, f"vers={version}: nothing was listed meanwhile"
-        left = {run.id: run for run in Store(SERVER / folder).runs(EXPERIMENT, c.ENSEMBLE_TASK)}
+        left = {run.id: run for run in LocalStore(SERVER / folder).runs(EXPERIMENT, c.ENSEMBLE_TASK)}
         assert [bool(left[run_of(number)].removed) for number in range(RUNS)] == [True] * (RUNS - KEPT) + [False] * KEPT
         facts[version] = {"published": RUNS, "removed": RUNS - KEPT, "listings": answers[2:]}
     return facts

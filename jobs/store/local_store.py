@@ -1,0 +1,91 @@
+"""A store that this machine mounts: where tries work, results are published, and predictions archived.
+
+Standard library alone, Python 3.9. A result is published by renaming a try's folder, which is not empty; the archive is made of
+exclusive links.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+from jobs.contract import CSV, ENSEMBLE_TASK, MEMBERS, RECORD, RESULT, START, RunId, Status
+from jobs.store.files import MISSING_ERRNOS, exists, fsync, make_folder, read_json, rename_own, to_json, write_file
+from jobs.store.local_files import LocalFiles
+from jobs.store.reading import Run
+from jobs.store.store import Store
+
+
+class LocalStore(Store):
+    """The store in the folder ``root``: a :class:`Store` that runs can be made in."""
+
+    files: LocalFiles
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(LocalFiles(root))
+
+    # -- tries and results
+
+    def begin_try(self, run: RunId, name: str, mark: dict[str, Any]) -> None:
+        """Make a try's folder appear with its start mark inside; later steps of the same try find it."""
+        folder = self.try_folder(run, name)
+        if exists(folder):
+            return
+        hidden = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+        make_folder(hidden, self.root)
+        write_file(hidden / START, to_json(mark))
+        rename_own(hidden, folder)
+
+    def publish(self, run: RunId, name: str) -> bool:
+        """Commit a try's folder as the run's result; False if another try was first.
+
+        The folder must hold the record, whose ``try`` is the token by which a try knows its own result. Raises OSError.
+        """
+        source = self.try_folder(run, name)
+        target = self.run_folder(run) / RESULT
+        for folder, _, names in os.walk(source):
+            for file in names:
+                fsync(Path(folder) / file)
+            fsync(Path(folder))
+        try:
+            os.rename(source, target)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, *MISSING_ERRNOS):
+                raise
+            record = read_json(target / RECORD)
+            if record is None:
+                raise
+            return bool(record.get("try") == name)
+        fsync(target.parent)
+        return True
+
+    # -- the archive
+
+    def publish_archive(self, run: RunId) -> Path | None:
+        """Link a published ensemble's CSV into the archive; None if another file, which no run of ours made, has its name.
+
+        Made after the commit, it can be made again at any time.
+        """
+        result = self.run_folder(run) / RESULT
+        target = self.archive_path(run, self.result(run) or {})
+        for csv in sorted((result / MEMBERS).glob("*.csv")):
+            self._archive_file(csv, target.with_suffix(".members") / csv.name)
+        return target if self._archive_file(result / CSV, target) else None
+
+    def _archive_file(self, source: Path, target: Path) -> bool:
+        return self.files.publish_file(target, source) or source.read_bytes() == target.read_bytes()
+
+    def repair_archives(self, experiment: str) -> list[Path]:
+        """Archive what a process that died between commit and link did not; the paths of the CSVs."""
+        repaired = (self.repair_archive(run) for run in self.runs(experiment, ENSEMBLE_TASK))
+        return [path for path in repaired if path is not None]
+
+    def repair_archive(self, run: Run) -> Path | None:
+        """The same for one run; None if nothing was missing."""
+        target = self.archive_path(run.id, run.record)
+        if run.status != Status.SUCCEEDED or exists(target) or self.is_archive_removed(run.id, target):
+            return None
+        return self.publish_archive(run.id)
