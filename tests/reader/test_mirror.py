@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from inspect import signature
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,7 @@ import pytest
 from jobs import contract as c
 from jobs.store import LocalStore, Store, removal
 from jobs.store.files import publish_bytes, to_json
+from jobs.store.local_files import LocalFiles
 from reader.pipes import Far, age, content, some
 from scheduler.history.query import History, HistoryQuery
 from scheduler.history.slots import Row
@@ -223,3 +225,16 @@ def test_a_link_in_a_run_is_not_followed(far: Far, tmp_path: Path) -> None:
     remote.files.update("e")
     remote.download(run, "*")
     assert "secret" not in "".join(path.read_text() for path in remote.run_folder(run).rglob("*") if path.is_file())
+
+
+def test_what_only_a_store_of_this_machine_can_do_is_not_there_to_be_called(far: Far, tmp_path: Path) -> None:
+    """Neither on the store nor on its files: mypy refuses what their types lack, and so does Python."""
+    remote = far.remote(tmp_path / "mirror")
+    for name in ("begin_try", "publish", "publish_archive", "repair_archive", "repair_archives"):
+        assert hasattr(LocalStore, name) and not hasattr(remote, name)
+    assert hasattr(LocalFiles, "publish_file") and not hasattr(remote.files, "publish_file")
+    operations = [value for value in vars(removal).values() if getattr(value, "__module__", "") == removal.__name__]
+    takes_store = [signature(operation) for operation in operations if "store" in signature(operation).parameters]
+    assert len(takes_store) == 4
+    assert all(each.parameters["store"].annotation == "LocalStore" for each in takes_store)
+    assert not isinstance(remote, LocalStore)
