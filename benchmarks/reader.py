@@ -26,9 +26,10 @@ from history import build  # noqa: E402
 from jobs import contract as c  # noqa: E402
 from jobs.store import Store  # noqa: E402
 from scheduler.config import load  # noqa: E402
-from scheduler.history.query import History, HistoryQuery  # noqa: E402
+from scheduler.history.query import HistoryQuery  # noqa: E402
 from scheduler.kube.client import KubeClient  # noqa: E402
 from scheduler.kube.target import ClusterTarget  # noqa: E402
+from scheduler.stores.history_reader import HistoryReader  # noqa: E402
 from scheduler.stores.remote import connect  # noqa: E402
 from scheduler.stores.remote.files import RemoteFiles  # noqa: E402
 from scheduler.stores.remote.reader_pod import ReaderPod  # noqa: E402
@@ -78,7 +79,7 @@ def parts(config: Path, kubeconfig: Path) -> dict[str, float]:
             files.update(experiment.name)
             updated = time.perf_counter()
             received = files.received
-            History(Store(files), experiment.name, "UTC", time.time()).rows(HistoryQuery(limit=50))
+            HistoryReader(Store(files), experiment.name, "UTC", time.time()).rows(HistoryQuery(limit=50))
             told = time.perf_counter()
         finally:
             files.close()

@@ -8,35 +8,33 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-
-# Annotations are values here, not postponed: typer would evaluate their text at every start.
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
 
-from cronjobs.experiment import Experiment
-from cronjobs.objects.config_maps import revisions_name
-from cronjobs.revisions import revisions
+from jobs.contract import Status, parse_run_id
 from scheduler.commands.options import DEFAULT_FILE, AsJson, Context, ExperimentName, File, Kubeconfig, Offline, StoreFolder
 from scheduler.console import tables
-from scheduler.console.colours import STATUS_COLOURS
+from scheduler.console.colours import STATUS_COLOURS, paint
 from scheduler.errors import CronsembleError
 from scheduler.history import calendar as calendar_view
 from scheduler.history import slot_report
-from scheduler.history.query import History, HistoryQuery
+from scheduler.history.query import ExperimentHistory, HistoryQuery
 from scheduler.history.slots import STATUSES, Row
-from scheduler.kube import kinds, permissions, revision_configmap
-from scheduler.kube.client import KubeClient
-from scheduler.kube.errors import NotFound
 from scheduler.kube.target import ClusterTarget
-from scheduler.observe.open_history import history_of, run_named
+from scheduler.observe.open_history import find_run_or_job, open_history
+from scheduler.stores.history_reader import HistoryReader
 from scheduler.stores.location import locate
-from scheduler.stores.workspace import Workspace, open_workspace
-from scheduler.sync import describe
+from scheduler.stores.run_details import read_run_details
+from scheduler.stores.workspace import open_workspace
 from scheduler.times import is_time, parse_period
 
-_TABLE = [
+if TYPE_CHECKING:
+    from cronjobs.experiment import Experiment
+
+_NOTHING_FOUND = "no slot and no run matches"
+_COLUMNS = [
     tables.Column("task"),
     tables.Column("status", coloured=True),
     tables.Column("accuracy", right=True, rank=1),
@@ -57,52 +55,53 @@ class OutputFormat:
 
 
 def parse_query(
-    history: History, timezone: str, since: str | None, until: str | None, tasks: Sequence[str], statuses: Sequence[str]
+    history: ExperimentHistory, since: str | None, until: str | None, tasks: Sequence[str], statuses: Sequence[str]
 ) -> HistoryQuery:
     """The rows that the options ask for; raises CronsembleError for one that is wrong."""
-    names = [each.replace("-", " ") for each in statuses]
-    for name in names:
+    status_names = [status.replace("-", " ") for status in statuses]
+    for name in status_names:
         if name not in STATUSES:
-            raise CronsembleError(f"--status {name}: no status: type one of {', '.join(STATUSES)}")
+            raise CronsembleError(f"--status {name}: not a status: type one of {', '.join(Status)}")
     known = history.tasks()
     for task in tasks:
         if task not in known:
-            there = f"there are {', '.join(known)}" if known else "it is empty"
-            raise CronsembleError(f"--task {task}: no such task in the history: {there}")
-    low = parse_period(since, timezone, history.now, "--since")[0] if since else None
-    high = parse_period(until, timezone, history.now, "--until")[1] if until else None
+            choice = f"it has {', '.join(known)}" if known else "it is empty"
+            raise CronsembleError(f"--task {task}: no such task in the history: {choice}")
+    low = parse_period(since, history.timezone, history.now, "--since")[0] if since else None
+    high = parse_period(until, history.timezone, history.now, "--until")[1] if until else None
     if low is not None and high is not None and low > high:
         raise CronsembleError(f"--since {since} --until {until}: the end is before the beginning")
-    return HistoryQuery(low, high, tuple(tasks), tuple(names))
+    return HistoryQuery(low, high, tuple(tasks), tuple(status_names))
 
 
-def print_history(
-    workspace: Workspace,
-    since: str | None,
-    until: str | None,
-    tasks: Sequence[str],
-    statuses: Sequence[str],
-    shown: OutputFormat,
-    limit: int,
-) -> None:
-    history, timezone = history_of(workspace)
-    wish = parse_query(history, timezone, since, until, tasks, statuses)
-    if shown.calendar:
-        days = calendar_view.days(history, wish, timezone)
-        if shown.as_json or shown.as_csv:
-            _print_values(calendar_view.Cell, calendar_view.cells(days), shown.as_json)
-        else:
-            calendar_view.print_days(days)
+def print_history(reader: HistoryReader, query: HistoryQuery, output: OutputFormat, limit: int) -> None:
+    """Print the rows that a query asks for as a table, JSON, CSV or a calendar."""
+    history = reader.history
+    if output.calendar:
+        _print_calendar(reader, query, output)
         return
-    rows = history.rows(replace(wish, limit=limit))
-    if shown.as_json or shown.as_csv:
-        _print_values(Row, rows, shown.as_json)
+    rows = reader.rows(replace(query, limit=limit))
+    if output.as_json or output.as_csv:
+        _print_values(Row, rows, output.as_json)
     elif rows:
-        print_rows(rows, timezone)
-    elif wish == HistoryQuery():
+        _print_table(rows, history.timezone)
+    elif query == HistoryQuery():
         print(f"no runs of {history.experiment} yet; next: cronsemble run")
     else:
-        print("nothing in the history is like that")
+        print(_NOTHING_FOUND)
+
+
+def _print_calendar(reader: HistoryReader, query: HistoryQuery, output: OutputFormat) -> None:
+    history = reader.history
+    bounded = calendar_view.calendar_query(query, history.timezone, history.now)
+    days = calendar_view.calendar_days(reader.rows(bounded), bounded, history.timezone)
+    if output.as_json or output.as_csv:
+        _print_values(calendar_view.Cell, calendar_view.cells(days), output.as_json)
+    elif days.tasks:
+        for line in calendar_view.lines(days, tables.width(), paint):
+            print(line)
+    else:
+        print(_NOTHING_FOUND)
 
 
 def _print_values(kind: type[msgspec.Struct], values: Sequence[msgspec.Struct], as_json: bool) -> None:
@@ -122,11 +121,10 @@ def _print_values(kind: type[msgspec.Struct], values: Sequence[msgspec.Struct], 
     out.flush()
 
 
-def print_rows(rows: Sequence[Row], timezone: str) -> None:
+def _print_table(rows: Sequence[Row], timezone: str) -> None:
     """The rows as a table that fits the terminal; slots by the experiment's clock."""
-    columns = [tables.Column(f"slot ({timezone})"), *_TABLE]
-    colours = [STATUS_COLOURS.get(row.status) for row in rows]
-    tables.print_table(columns, map(_cells, rows), colours)
+    columns = [tables.Column(f"slot ({timezone})"), *_COLUMNS]
+    tables.print_table(columns, map(_cells, rows), [STATUS_COLOURS.get(row.status) for row in rows])
 
 
 def _cells(row: Row) -> list[str]:
@@ -142,69 +140,83 @@ def _cells(row: Row) -> list[str]:
     ]
 
 
-def print_slot(workspace: Workspace, slot: str, tasks: Sequence[str], as_json: bool) -> None:
-    """The whole story of a slot, of each task that has it, or of the slot of one run."""
-    history, timezone = history_of(workspace)
+def print_slot(reader: HistoryReader, slot: str, tasks: Sequence[str], as_json: bool) -> None:
+    """Print everything about a slot, of each task that has it, or about the slot of one run."""
+    history = reader.history
     if is_time(slot):
-        low, high = parse_period(slot, timezone, history.now, "SLOT")
-        wish = parse_query(history, timezone, None, None, tasks, ())
-        rows = history.rows(replace(wish, low=low, high=high))
+        low, high = parse_period(slot, history.timezone, history.now, "SLOT")
+        rows = reader.rows(replace(parse_query(history, None, None, tasks, ()), low=low, high=high))
         if not rows:
             raise CronsembleError(f"{slot}: no slot and no run then: `cronsemble history --since {slot[:10]}` lists them")
     else:
-        run = run_named(history, slot)
-        rows = history.rows(HistoryQuery(run.minute, run.minute, (run.task,)))
-    keys = sorted({(row.minute, row.task) for row in rows})
-    stories = [
-        slot_report.slot_report(history, task, minute, [r for r in rows if (r.minute, r.task) == (minute, task)])
-        for minute, task in keys
-    ]
+        run = find_run_or_job(reader, slot)
+        rows = reader.rows(HistoryQuery(run.minute, run.minute, (run.task,)))
+    by_slot: dict[tuple[int, str], list[Row]] = {}
+    for row in rows:
+        by_slot.setdefault((row.minute, row.task), []).append(row)
+    reports = [slot_report.slot_report(history, by_slot[key], _details(reader, by_slot[key])) for key in sorted(by_slot)]
     if as_json:
-        print(json.dumps(stories, indent=1))
+        print(json.dumps(reports, indent=1))
         return
-    for n, each in enumerate(stories):
+    for n, report in enumerate(reports):
         if n:
             print()
-        for line in slot_report.lines(each):
+        for line in slot_report.lines(report):
             print(tables.clean(line))
 
 
-def print_revisions(workspace: Workspace, as_json: bool) -> None:
-    """Every revision with what it changed, newest first."""
-    history, _ = history_of(workspace)
-    told = [slot_report.revision(history, held) for held in reversed(history.revisions())]
+def _details(reader: HistoryReader, rows: Sequence[Row]) -> dict[str, slot_report.RunDetails]:
+    """By run id, what the store holds of the runs of a slot's rows."""
+    ids = [(row.run, parse_run_id(row.run, reader.history.experiment, row.task)) for row in rows if row.run is not None]
+    return {name: read_run_details(reader.store, run) for name, run in ids if run is not None}
+
+
+def print_revisions(reader: HistoryReader, as_json: bool) -> None:
+    """Print every revision with what it changed, newest first."""
+    history = reader.history
+    reports = [slot_report.revision_report(history, period) for period in reversed(history.revision_periods)]
     if as_json:
-        print(json.dumps(told, indent=1))
+        print(json.dumps(reports, indent=1))
         return
-    if not told:
+    if not reports:
         print(f"no revisions of {history.experiment}: `cronsemble run`, `serve` and `sync` record them")
-    for each in told:
-        print(tables.clean(f"{each['local']}  {each['what']} by {each['by']} on {each['engine']}, revision {each['revision']}"))
-        for line in each["changes"] or ["nothing changed"]:
+    for report in reports:
+        what = f"{report['what']} by {report['by']} on {report['engine']}, revision {report['revision']}"
+        print(tables.clean(f"{report['local']}  {what}"))
+        for line in report["changes"] or ["nothing changed"]:
             print(f"  {tables.clean(line)}")
 
 
-def print_cluster_revisions(experiment: Experiment, target: ClusterTarget, as_json: bool) -> int:
+def print_cluster_revisions(experiment: Experiment, target: ClusterTarget, as_json: bool) -> None:
+    """Print the revisions in the cluster's ConfigMap, with what each changed, newest first."""
+    # Late: most histories need no cluster.
+    from cronjobs.objects.config_maps import revisions_name
+    from scheduler.kube import kinds, permissions, revision_configmap
+    from scheduler.kube.client import KubeClient
+    from scheduler.kube.errors import NotFound
+
     namespace = experiment.cluster.namespace
     with KubeClient(target.access()) as api, permissions.explain_denials(api, [namespace], reading=True):
         try:
             data = api.get(kinds.CONFIGMAP, namespace, revisions_name(experiment.name)).get("data") or {}
         except NotFound:
             data = {}
-    found = revision_configmap.read(data)
+    recorded = revision_configmap.read(data)
     if as_json:
-        print(json.dumps(found, indent=1))
-    elif not found:
+        print(json.dumps(recorded, indent=1))
+    elif not recorded:
         print(f"no revisions of {experiment.name} in namespace {namespace} yet; next: cronsemble sync")
     else:
-        sys.stdout.writelines(f"{line}\n" for line in revision_lines(found))
-    return 0
+        sys.stdout.writelines(f"{line}\n" for line in revision_lines(recorded))
 
 
-def revision_lines(found: list[dict[str, Any]]) -> list[str]:
+def revision_lines(recorded: list[dict[str, Any]]) -> list[str]:
     """Newest first: when, who and what, then every task's fields old → new."""
-    told: list[list[str]] = []
-    for revision, before, after in revisions.states(found):
+    from cronjobs.revisions import revisions
+    from scheduler.sync import describe
+
+    blocks: list[list[str]] = []
+    for revision, before, after in revisions.states(recorded):
         folded = f" (stands for {revision['folded']})" if revision.get("folded") else ""
         lines = [f"revision {revision['revision']}  {revision['time']}  {revision['what']} by {revision['by']}{folded}"]
         for name in sorted({*before, *after}):
@@ -217,8 +229,8 @@ def revision_lines(found: list[dict[str, Any]]) -> list[str]:
                 for path, old, new in changes
                 if old or new
             ]
-        told.append(lines)
-    return [line for lines in reversed(told) for line in lines]
+        blocks.append(lines)
+    return [line for lines in reversed(blocks) for line in lines]
 
 
 def history(
@@ -250,11 +262,14 @@ def history(
     """Print what became of every slot, newest first, and why. Example: cronsemble history --since 7d --status missed"""
     location = locate(file, store, experiment, ClusterTarget(kubeconfig, context, namespace, offline))
     if revisions and (on_cluster or (location.is_remote and not offline)):
-        raise typer.Exit(print_cluster_revisions(location.require_experiment(), location.target, as_json))
+        print_cluster_revisions(location.require_experiment(), location.target, as_json)
+        return
     with open_workspace(location) as workspace:
+        reader = open_history(workspace)
         if revisions:
-            print_revisions(workspace, as_json)
+            print_revisions(reader, as_json)
         elif slot is not None:
-            print_slot(workspace, slot, task or [], as_json)
+            print_slot(reader, slot, task or [], as_json)
         else:
-            print_history(workspace, since, until, task or [], status or [], OutputFormat(as_json, as_csv, calendar), limit)
+            query = parse_query(reader.history, since, until, task or [], status or [])
+            print_history(reader, query, OutputFormat(as_json, as_csv, calendar), limit)

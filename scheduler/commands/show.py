@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-
-# Annotations are values here, not postponed: typer would evaluate their text at every start.
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
 import typer
 
 from jobs import contract as c
-from jobs.contract import RunId
 from jobs.store import Run
 from jobs.store.files import read_json
 from scheduler.commands.options import (
@@ -28,9 +26,9 @@ from scheduler.commands.options import (
 )
 from scheduler.console import tables
 from scheduler.history import slot_report
-from scheduler.history.query import History, HistoryQuery
+from scheduler.history.query import HistoryQuery
 from scheduler.kube.target import ClusterTarget
-from scheduler.observe.open_history import history_of, run_named
+from scheduler.observe.open_history import find_run_or_job, open_history
 from scheduler.rerun.verdict import describe
 from scheduler.stores import find_run
 from scheduler.stores.location import locate
@@ -38,24 +36,18 @@ from scheduler.stores.workspace import Workspace, open_workspace
 
 
 def print_run(workspace: Workspace, name: str, as_json: bool) -> None:
-    history, _ = history_of(workspace)
-    run = history.store.read(run_named(history, name))
-    rows = history.rows(HistoryQuery(run.id.minute, run.id.minute, (run.id.task,)))
-    row = msgspec.to_builtins(next(each for each in rows if each.run == str(run.id)))
+    """Print all that is known of one run."""
+    reader = open_history(workspace)
+    run_id = find_run_or_job(reader, name)
+    run = reader.store.read(run_id)
+    rows = reader.rows(HistoryQuery(run_id.minute, run_id.minute, (run_id.task,)))
+    row = msgspec.to_builtins(next(row for row in rows if row.run == str(run_id)))
+    job = slot_report.observed_job(reader.history, run_id)
+    verdict = read_json(run.folder / c.VERDICT)
     if as_json:
-        more = {"observed": run.observed, "removed": run.removed, "verdict": read_json(run.folder / c.VERDICT)}
-        print(
-            json.dumps(
-                {
-                    **row,
-                    "record": run.record,
-                    "tries": run.tries,
-                    "seen": _seen(history, run.id),
-                    **{k: v for k, v in more.items() if v},
-                },
-                indent=1,
-            )
-        )
+        optional = {"observed": run.observed, "removed": run.removed, "verdict": verdict}
+        values = {**row, "record": run.record, "tries": run.tries, "seen": job.to_json() if job else None}
+        print(json.dumps({**values, **{key: value for key, value in optional.items() if value}}, indent=1))
         return
     for key, value in row.items():
         if value not in (None, "") and key != "minute":
@@ -63,40 +55,34 @@ def print_run(workspace: Workspace, name: str, as_json: bool) -> None:
     for key in ("seed", "threads", "processor", "hyperparameters", "snapshot"):
         if run.record.get(key):
             print(f"{key:<12}{json.dumps(run.record[key])}")
-    for each in slot_report.tries(history, run):
-        print(f"{'try':<12}{tables.clean(slot_report.line_of_try(each))}")
+    for one_try in slot_report.tries(run, job):
+        print(f"{'try':<12}{tables.clean(slot_report.try_line(one_try))}")
     for member in run.record.get("members", []):
-        told = member.get("left_out") or f"{member.get('run')}, accuracy {tables.number(member.get('accuracy'))}"
-        print(f"{'member':<12}{member['member']}: {told}")
-    _print_verdict(run)
+        model = member.get("left_out") or f"{member.get('run')}, accuracy {tables.number(member.get('accuracy'))}"
+        print(f"{'member':<12}{member['member']}: {model}")
+    if verdict is not None:
+        _print_verdict(verdict)
     for removal in run.removed.get("files", []):
         print(f"{'removed':<12}{removal['path']} by gc at {run.removed.get('time')}")
-    workspace.store.download(run.id, f"{c.RESULT}/{c.EPOCHS}")
+    workspace.store.download(run_id, f"{c.RESULT}/{c.EPOCHS}")
     _print_epochs(run)
     for folder in find_run.file_folders(run):
-        for path in workspace.store.list_files(run.id, folder):
+        for path in workspace.store.list_files(run_id, folder):
             print(f"{'file':<12}{workspace.store.files.display_path(path)}")
 
 
-def _seen(history: History, run: RunId) -> Any:
-    """What was seen of it on the cluster just now."""
-    seen = history.sight.seen.get((run.task, run.minute, run.attempt))
-    return msgspec.to_builtins(seen) if seen else None
-
-
-def _print_verdict(run: Run) -> None:
-    verdict = read_json(run.folder / c.VERDICT)
-    if verdict is not None:
-        print(f"{'repeats':<12}{verdict['repeats']}: {describe(verdict)}")
-        for name, member in verdict.get("members", {}).items():
-            print(f"{'repeats':<12}{name}: {member['repeats']}: {describe(member)}")
+def _print_verdict(verdict: Mapping[str, Any]) -> None:
+    """What a comparison with the run that this one repeats said, of the run and of each member."""
+    print(f"{'repeats':<12}{verdict['repeats']}: {describe(verdict)}")
+    for name, member in verdict.get("members", {}).items():
+        print(f"{'repeats':<12}{name}: {member['repeats']}: {describe(member)}")
 
 
 def _print_epochs(run: Run) -> None:
     try:
         with open(run.folder / c.RESULT / c.EPOCHS, newline="", encoding="utf-8") as file:
             epochs = list(csv.DictReader(file))
-        columns = {name: [float(each[name]) for each in epochs] for name in ("val_loss", "val_accuracy")}
+        columns = {name: [float(epoch[name]) for epoch in epochs] for name in ("val_loss", "val_accuracy")}
     except FileNotFoundError:
         return
     except (ValueError, KeyError, TypeError) as error:

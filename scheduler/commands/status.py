@@ -30,7 +30,7 @@ def show_status(files: list[Path], target: ClusterTarget, as_json: bool) -> int:
         observed: list[ObservedJob] = []
         for namespace in reconciler.live:
             namespace_jobs = objects.jobs(api, namespace)
-            pods = cluster_state.pods_of(api, namespace) if namespace_jobs else ()
+            pods = cluster_state.list_permitted_pods(api, namespace) if namespace_jobs else ()
             jobs += namespace_jobs
             observed += cluster_state.observed_jobs(api, namespace, namespace_jobs, pods)
     rows = status_rows(plan, reconciler.live, jobs, observed, api.now())

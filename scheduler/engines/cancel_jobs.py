@@ -14,7 +14,7 @@ from scheduler.errors import CronsembleError
 from scheduler.kube import objects, permissions
 from scheduler.kube.client import KubeClient
 from scheduler.kube.objects import Object
-from scheduler.observe.job_watcher import LOOK
+from scheduler.observe.job_watcher import POLL_SECONDS
 from scheduler.stores import find_run
 from scheduler.stores.workspace import Workspace
 
@@ -79,5 +79,5 @@ def _is_gone(api: KubeClient, namespace: str, experiment: str, job: Object) -> b
     ):
         if time.monotonic() > ends:
             return False
-        time.sleep(LOOK)
+        time.sleep(POLL_SECONDS)
     return True

@@ -21,23 +21,23 @@ from cronjobs.revisions.expected import expected
 from cronjobs.revisions.revisions import SchedulePeriod, TaskSchedule
 from cronjobs.tasks import ExperimentContext
 from jobs import contract as c
-from jobs.contract import RunKind, Status
+from jobs.contract import Evidence, RunKind, Status
 from jobs.store import Run, Store
 from scheduler.console.run_display import RunDisplay
 from scheduler.engines import jobs
 from scheduler.engines.run_spec import RunSpec
 from scheduler.errors import CronsembleError, RuntimeUnavailable
-from scheduler.history.index import fact_of
-from scheduler.history.observed_runs import ObservedJob, is_news, iso
-from scheduler.history.slots import FAILED, OBSERVED
+from scheduler.history.observed_runs import JobState, ObservedJob, says_more
+from scheduler.history.run_facts import run_fact
 from scheduler.identity import current_user
 from scheduler.kube import objects
 from scheduler.kube.client import KubeClient
-from scheduler.observe.job_progress import ProgressReporter, observed_once
+from scheduler.observe.job_progress import ProgressReporter, status_with_events
 from scheduler.observe.job_watcher import JobSnapshot, JobWatcher
 from scheduler.runtimes import recorded
 from scheduler.runtimes.runtime import Runtime
 from scheduler.snapshots.program import build_program
+from scheduler.times import format_time
 
 SLACK = 300
 """Seconds that an ensemble waits for its trainings beyond the time that they may take."""
@@ -238,7 +238,7 @@ class KubernetesEngine:
                 break
             telling.report(found)
             last = found
-        telling.passed(found)
+        telling.report_steps(found)
         with self._lock:
             self.left.remove(run)
         result = self._result(run, found)
@@ -250,24 +250,24 @@ class KubernetesEngine:
         with self._storing:
             self.store.files.update(run.experiment)
             result = self.store.read(run)
-        told = observed_once(self.api, self.namespace, found)
-        known = fact_of(result) if result.record or result.tries or result.cancelled else None
-        if told is not None and told.state == FAILED and is_news(known, told):
+        told = status_with_events(self.api, self.namespace, found)
+        known = run_fact(result) if result.record or result.tries or result.cancelled else None
+        if told is not None and told.state == JobState.FAILED and says_more(known, told):
             self._keep_seen(run, told)
-            return replace(result, status=FAILED, reason=told.reason, evidence=OBSERVED)
+            return replace(result, status=Status.FAILED, reason=told.reason, evidence=Evidence.OBSERVED)
         if result.status not in (Status.RUNNING, Status.DIED):
             return result
         if found.job is None:
-            return replace(result, status=Status.INTERRUPTED, reason="its Job was removed", evidence=OBSERVED)
+            return replace(result, status=Status.INTERRUPTED, reason="its Job was removed", evidence=Evidence.OBSERVED)
         where = self.store.files.display_path(self.store.root)
         reason = f"its Job completed, but {where} holds no result of it: do the pods write that store?"
-        return replace(result, status=Status.UNKNOWN, reason=reason, evidence=OBSERVED)
+        return replace(result, status=Status.UNKNOWN, reason=reason, evidence=Evidence.OBSERVED)
 
     def _keep_seen(self, run: c.RunId, seen: ObservedJob) -> None:
         try:
             with self._storing:
                 self.store.record_observation(
-                    run, {"time": iso(self.api.now().timestamp()), "by": current_user(), **seen.facts()}
+                    run, {"time": format_time(self.api.now()), "by": current_user(), **seen.observation()}
                 )
         except OSError as error:
             self.watcher.say(f"{run}: what was seen of it could not be kept in the store: {error.strerror}")

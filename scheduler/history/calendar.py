@@ -1,9 +1,9 @@
-"""The history as a calendar: a cell for each day and task."""
+"""The history as a calendar: a cell for each day and task, from rows to lines."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
@@ -11,15 +11,14 @@ import msgspec
 
 from jobs.contract import RunKind, Status
 from scheduler.console import tables
-from scheduler.console.colours import STATUS_COLOURS, paint
-from scheduler.history.query import History, HistoryQuery
+from scheduler.console.colours import STATUS_COLOURS
+from scheduler.history.query import HistoryQuery
 from scheduler.history.slots import Row
 from scheduler.times import dates, parse_period
 
 DAYS = 31
 """Days that are shown where no beginning is asked for."""
-# The worst first: a day shows the worst of its slots.
-_SIGNS = {
+_SIGNS: dict[str, str] = {
     Status.FAILED: "x",
     Status.DIED: "x",
     Status.NO_QUORUM: "q",
@@ -33,7 +32,8 @@ _SIGNS = {
     Status.SUCCEEDED: "#",
     Status.NOT_YET_DUE: ".",
 }
-_WORST: dict[str, int] = {status: n for n, status in enumerate(_SIGNS)}
+"""The sign of each status, the worst first: a day shows the worst of its slots."""
+_WORST = {status: n for n, status in enumerate(_SIGNS)}
 
 
 class Cell(msgspec.Struct):
@@ -48,37 +48,42 @@ class Cell(msgspec.Struct):
 
 @dataclass(frozen=True)
 class CalendarDays:
-    """The statuses of slots by task and date, and the dates that were asked for, oldest first."""
+    """The statuses of slots by task and date (``2026-11-20``), and the dates that were asked for, oldest first."""
 
     dates: list[date]
-    tasks: dict[str, dict[str, Counter[str]]]
+    tasks: Mapping[str, Mapping[str, Counter[str]]]
 
 
-def days(history: History, wish: HistoryQuery, timezone: str) -> CalendarDays:
-    """What became of every slot that was asked for; the last 31 days unless a beginning is given."""
-    high = int(history.now // 60) if wish.high is None else wish.high
-    low = wish.low
+def calendar_query(query: HistoryQuery, timezone: str, now: float) -> HistoryQuery:
+    """The query with both ends: until now, and the last 31 dates of ``timezone``, unless they are given."""
+    high = int(now // 60) if query.high is None else query.high
+    low = query.low
     if low is None:
         (last,) = dates(high, high, timezone)
-        low = parse_period((last - timedelta(days=DAYS - 1)).isoformat(), timezone, history.now, "--since")[0]
-    rows = history.rows(replace(wish, low=low, high=high))
-    return CalendarDays(dates(low, high, timezone), _by_day(rows))
+        low = parse_period((last - timedelta(days=DAYS - 1)).isoformat(), timezone, now, "--since")[0]
+    return replace(query, low=low, high=high)
 
 
-def _by_day(rows: Iterable[Row]) -> dict[str, dict[str, Counter[str]]]:
+def calendar_days(rows: Iterable[Row], query: HistoryQuery, timezone: str) -> CalendarDays:
+    """The rows of a :func:`calendar_query` by date."""
+    assert query.low is not None and query.high is not None
+    return CalendarDays(dates(query.low, query.high, timezone), _by_date(rows))
+
+
+def _by_date(rows: Iterable[Row]) -> dict[str, dict[str, Counter[str]]]:
     slots: dict[tuple[str, str, int, bool], str] = {}
     for row in rows:
         key = (row.task, row.local[:10], row.minute, row.kind == RunKind.MANUAL)
-        # One attempt that succeeded makes the slot's day good, whatever came before or after.
-        if slots.get(key) != "succeeded":
-            slots[key] = "succeeded" if row.status == Status.SUCCEEDED else slots.get(key, row.status)
-    found: dict[str, dict[str, Counter[str]]] = {}
+        # A slot with one attempt that succeeded counts as succeeded; else its newest attempt counts.
+        if slots.get(key) != Status.SUCCEEDED:
+            slots[key] = row.status if row.status == Status.SUCCEEDED else slots.get(key, row.status)
+    by_task: dict[str, dict[str, Counter[str]]] = {}
     for (task, day, _, _), status in slots.items():
-        found.setdefault(task, {}).setdefault(day, Counter())[status] += 1
-    return found
+        by_task.setdefault(task, {}).setdefault(day, Counter())[status] += 1
+    return by_task
 
 
-def _ordered(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+def _worst_first(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda item: _WORST.get(item[0], -1))
 
 
@@ -87,33 +92,30 @@ def cells(days: CalendarDays) -> list[Cell]:
     found = []
     for task, by_date in days.tasks.items():
         for day, counts in by_date.items():
-            told = _ordered(counts)
-            text = ", ".join(f"{count} {status}" for status, count in told)
-            found.append(Cell(day, task, told[0][0], sum(counts.values()), text))
+            ordered = _worst_first(counts)
+            text = ", ".join(f"{count} {status}" for status, count in ordered)
+            found.append(Cell(day, task, ordered[0][0], sum(counts.values()), text))
     return sorted(found, key=lambda cell: (cell.date, cell.task), reverse=True)
 
 
-def print_days(days: CalendarDays) -> None:
-    """A block for as many days as the terminal has room for, a line a task."""
-    if not days.tasks:
-        print("nothing in the history is like that")
-        return
+def lines(days: CalendarDays, width: int, paint: Callable[[str, str | None], str]) -> Iterable[str]:
+    """A block for as many days as ``width`` columns have room for, a line a task; ``paint`` colours a text."""
     names = sorted(days.tasks)
-    left = min(max(map(len, names)), max(tables.width() // 2, 8))
-    room = max(tables.width() - left - 2, 7)
-    for block in _blocks(days.dates, room):
-        print("  ".join([" " * left, _months(block)]).rstrip())
-        print("  ".join([" " * left, _spread(block, [f"{day.day // 10 or ' '}" for day in block])]))
-        print("  ".join([" " * left, _spread(block, [f"{day.day % 10}" for day in block])]))
+    name_width = min(max(map(len, names)), max(width // 2, 8))
+    margin = " " * name_width
+    for block in _blocks(days.dates, max(width - name_width - 2, 7)):
+        yield "  ".join([margin, _months(block)]).rstrip()
+        yield "  ".join([margin, _spread(block, [f"{day.day // 10 or ' '}" for day in block])])
+        yield "  ".join([margin, _spread(block, [f"{day.day % 10}" for day in block])])
         for name in names:
-            signs = [_sign(days.tasks[name].get(day.isoformat(), {})) for day in block]
-            print("  ".join([tables.cut(name, left).ljust(left), _spread(block, signs)]).rstrip())
-        print()
-    seen = {status for by_date in days.tasks.values() for counts in by_date.values() for status in counts}
-    print("  ".join(f"{paint(sign, STATUS_COLOURS[status])} {status}" for status, sign in _SIGNS.items() if status in seen))
+            signs = [_sign(days.tasks[name].get(day.isoformat(), {}), paint) for day in block]
+            yield "  ".join([tables.cut(name, name_width).ljust(name_width), _spread(block, signs)]).rstrip()
+        yield ""
+    shown = {status for by_date in days.tasks.values() for counts in by_date.values() for status in counts}
+    yield "  ".join(f"{paint(sign, STATUS_COLOURS[status])} {status}" for status, sign in _SIGNS.items() if status in shown)
 
 
-def _blocks(days: list[date], room: int) -> Iterable[list[date]]:
+def _blocks(days: Sequence[date], room: int) -> Iterable[Sequence[date]]:
     """Whole weeks, Monday first, as many as there is room for."""
     weeks = max((room + 1) // 8, 1)
     while days:
@@ -123,14 +125,14 @@ def _blocks(days: list[date], room: int) -> Iterable[list[date]]:
         days = days[len(block) :]
 
 
-def _spread(block: list[date], signs: list[str]) -> str:
+def _spread(block: Sequence[date], signs: Sequence[str]) -> str:
     """A sign a day, and a space before each Monday but the first day."""
     return "".join(
         (" " if n and day.weekday() == 0 else "") + sign for n, (day, sign) in enumerate(zip(block, signs, strict=True))
     )
 
 
-def _months(block: list[date]) -> str:
+def _months(block: Sequence[date]) -> str:
     """The months' names above their first days, as far as they have room."""
     line = ""
     position = 0
@@ -142,8 +144,8 @@ def _months(block: list[date]) -> str:
     return line[: max(position, 7)]
 
 
-def _sign(counts: Mapping[str, int]) -> str:
+def _sign(counts: Mapping[str, int], paint: Callable[[str, str | None], str]) -> str:
     if not counts:
         return " "
-    status = Status(_ordered(counts)[0][0])
-    return paint(_SIGNS[status], STATUS_COLOURS[status])
+    status = _worst_first(counts)[0][0]
+    return paint(_SIGNS.get(status, "?"), STATUS_COLOURS.get(status, "red"))

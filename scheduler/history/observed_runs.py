@@ -1,121 +1,179 @@
-"""What was seen of runs on a cluster, and how it joins what the store tells of them. Values in, values out."""
+"""What a cluster shows of runs, and how that merges with what the store holds of them. Values in, values out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
+from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from cronjobs.revisions.revisions import Revision
-from jobs.contract import Cause, RunId, RunKind, run_name
-from scheduler.history.slots import DIED, FAILED, INFERRED, INTERRUPTED, OBSERVED, RECORDED, RUNNING, SUCCEEDED, UNKNOWN, RunFact
+import msgspec
 
-WAITING = "waiting"
-"""The state of a run or a try that has not begun."""
-MOMENT = 60
+from cronjobs.revisions.revisions import Revision
+from jobs.contract import Cause, Evidence, RunId, RunKind, Status, run_name
+from scheduler.history.run_facts import RunFact
+
+LIST_DELAY = 60
 """Seconds for which a run may be in the store while its Job was not in a list yet."""
+
+
+class JobState(StrEnum):
+    """Where a Job or a pod is; ``waiting``: it has not begun."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True)
 class ObservedPod:
-    """A pod of a run. ``name`` is its UID, ``container`` the one at work or the one that ended it; times are ISO 8601."""
+    """A pod of a run, which is one try of it.
 
+    ``container`` is the one that runs, or the one whose end failed the pod; times are ISO 8601.
+    """
+
+    uid: str
     name: str
-    pod: str
-    state: str  # waiting | running | succeeded | failed
+    state: JobState
     container: str = ""
-    what: str = ""
+    cause: Cause | None = None
     reason: str = ""
     started: str | None = None
     ended: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As `show --json` prints it."""
+        return {
+            "name": self.uid,
+            "pod": self.name,
+            "state": self.state,
+            "container": self.container,
+            "what": self.cause or "",
+            "reason": self.reason,
+            "started": self.started,
+            "ended": self.ended,
+        }
 
 
 @dataclass(frozen=True)
 class ObservedJob:
-    """A run's Job. ``what`` is a word for the reason: memory, killed, deadline, image, ...; times are ISO 8601."""
+    """A run's Job and its pods, oldest first; times are ISO 8601."""
 
     run: RunId
-    job: str
-    state: str  # waiting | running | succeeded | failed
-    what: str = ""
+    uid: str
+    state: JobState
+    cause: Cause | None = None
     reason: str = ""
     kind: str = RunKind.SCHEDULED
     started: str | None = None
     ended: str | None = None
-    tries: tuple[ObservedPod, ...] = ()
+    pods: tuple[ObservedPod, ...] = ()
 
     @property
-    def is_over(self) -> bool:
-        return self.state in (SUCCEEDED, FAILED)
+    def key(self) -> tuple[str, int, int]:
+        """Task, minute and attempt."""
+        return self.run.task, self.run.minute, self.run.attempt
 
     @property
-    def lost(self) -> list[ObservedPod]:
-        """The tries that failed and could not say why themselves."""
-        return [each for each in self.tries if each.state == FAILED and each.what != Cause.EXIT]
+    def has_ended(self) -> bool:
+        return self.state in (JobState.SUCCEEDED, JobState.FAILED)
 
-    def facts(self) -> dict[str, Any]:
-        """What is kept of it beside the run."""
-        told: dict[str, Any] = {
-            "job": self.job,
-            "what": self.what,
+    @property
+    def unexplained_failures(self) -> list[ObservedPod]:
+        """The pods that failed and could not record why themselves."""
+        return [pod for pod in self.pods if pod.state == JobState.FAILED and pod.cause != Cause.EXIT]
+
+    def observation(self) -> dict[str, Any]:
+        """What is kept of it beside the run (``observed.json``)."""
+        kept: dict[str, Any] = {
+            "job": self.uid,
+            "what": self.cause or "",
             "reason": self.reason,
             "kind": self.kind,
             "started": self.started,
             "ended": self.ended,
             "tries": [
-                {"try": each.name, "pod": each.pod, "container": each.container, "what": each.what, "reason": each.reason}
-                | {"started": each.started, "ended": each.ended}
-                for each in self.lost
+                {"try": pod.uid, "pod": pod.name, "container": pod.container, "what": pod.cause or "", "reason": pod.reason}
+                | {"started": pod.started, "ended": pod.ended}
+                for pod in self.unexplained_failures
             ],
         }
-        return told | ({"status": FAILED} if self.state == FAILED else {})
+        return kept | ({"status": Status.FAILED} if self.state == JobState.FAILED else {})
+
+    def to_json(self) -> dict[str, Any]:
+        """As `show --json` prints it."""
+        return {
+            "run": msgspec.to_builtins(self.run),
+            "job": self.uid,
+            "state": self.state,
+            "what": self.cause or "",
+            "reason": self.reason,
+            "kind": self.kind,
+            "started": self.started,
+            "ended": self.ended,
+            "tries": [pod.to_json() for pod in self.pods],
+        }
 
 
 @dataclass(frozen=True)
 class ClusterObservation:
-    """One look at an experiment on a cluster, at ``time`` in seconds since 1970 by the server's clock.
+    """What a cluster showed of an experiment at ``time``, in seconds since 1970 by the server's clock.
 
-    ``is_home`` says that the experiment is synced there: a run of it without a Job there has none any more.
+    ``jobs`` by task, minute and attempt. ``revisions``: those of its ConfigMap, which the store may not have yet.
+    ``is_synced``: the experiment is synced to ``namespace``, so that a run of it without a Job there has none any more.
     """
 
     namespace: str
     time: float
-    seen: Mapping[tuple[str, int, int], ObservedJob] = field(default_factory=dict)  # by task, minute and attempt
+    jobs: Mapping[tuple[str, int, int], ObservedJob] = field(default_factory=dict)
     revisions: Sequence[Revision] = ()
-    is_home: bool = False
+    is_synced: bool = False
 
     @cached_property
     def _by_month(self) -> dict[tuple[str, str], list[ObservedJob]]:
         found: dict[tuple[str, str], list[ObservedJob]] = {}
-        for each in self.seen.values():
-            found.setdefault((each.run.task, each.run.month), []).append(each)
+        for job in self.jobs.values():
+            found.setdefault((job.run.task, job.run.month), []).append(job)
         return found
 
+    def tasks(self) -> set[str]:
+        """The tasks that have Jobs."""
+        return {task for task, _ in self._by_month}
+
     def months(self, task: str) -> set[str]:
-        """The months in which a task has Jobs."""
+        """The months (``2026-11``) in which a task has Jobs."""
         return {month for name, month in self._by_month if name == task}
 
-    def merge(self, experiment: str, task: str, month: str, facts: Sequence[RunFact]) -> list[RunFact]:
-        """The facts of a task's month with what was seen: those of Jobs that have left nothing in the store are added."""
+    def merge(self, experiment: str, task: str, month: str, facts: Iterable[RunFact]) -> list[RunFact]:
+        """The facts of a task's month with what was observed, in order; Jobs that have left nothing in the store are added."""
+        jobs = self._by_month.get((task, month), ())
+        if not jobs and not self.is_synced:
+            return sorted(facts, key=_order)
         found = {(fact.minute, fact.attempt): fact for fact in facts}
-        for each in self._by_month.get((task, month), ()):
-            key = (each.run.minute, each.run.attempt)
-            found[key] = merge_observed(found.get(key), each)
-        told = [found[key] for key in sorted(found)]
-        return [self._gone(experiment, task, fact) for fact in told] if self.is_home else told
+        for job in jobs:
+            key = (job.run.minute, job.run.attempt)
+            found[key] = merge_observed(found.get(key), job)
+        merged = [found[key] for key in sorted(found)]
+        return [self._without_job(experiment, task, fact) for fact in merged] if self.is_synced else merged
 
-    def _gone(self, experiment: str, task: str, fact: RunFact) -> RunFact:
-        """A run that said it was at work, in a pod, and has no Job any more, has died."""
-        is_at_work = fact.status == RUNNING and fact.evidence == RECORDED and (fact.started or self.time) < self.time - MOMENT
-        if not is_at_work or (task, fact.minute, fact.attempt) in self.seen:
+    def _without_job(self, experiment: str, task: str, fact: RunFact) -> RunFact:
+        """The fact; a run that recorded that it runs, in a pod, and has no Job any more, has died."""
+        is_running = fact.status == Status.RUNNING and fact.evidence == Evidence.RECORDED
+        is_new = (fact.started or self.time) >= self.time - LIST_DELAY
+        if not is_running or is_new or (task, fact.minute, fact.attempt) in self.jobs:
             return fact
         # A pod's host name is its own.
         if not fact.reason.startswith("on " + pod_prefix(run_name(experiment, task, fact.minute, fact.attempt))):
             return fact
         reason = f"its Job is no longer in namespace {self.namespace}, and it said nothing more"
-        return _with(fact, DIED, reason, INFERRED)
+        return _with_end(fact, Status.DIED, reason, Evidence.INFERRED)
+
+
+def _order(fact: RunFact) -> tuple[int, int]:
+    return fact.minute, fact.attempt
 
 
 def pod_prefix(job: str) -> str:
@@ -123,47 +181,50 @@ def pod_prefix(job: str) -> str:
     return f"{job}-"[:58]
 
 
-def merge_observed(fact: RunFact | None, seen: ObservedJob) -> RunFact:
-    """What the store and the cluster together tell of a run: what the run itself recorded of its end counts more."""
-    started, ended = _instant(seen.started), _instant(seen.ended)
-    base = fact or RunFact(seen.run.minute, seen.run.attempt, RUNNING, kind=seen.kind, started=started)
-    if fact is not None and (fact.status == SUCCEEDED or (fact.status == INTERRUPTED and fact.evidence == OBSERVED)):
-        return fact
-    if not seen.is_over:
-        return _with(base, RUNNING, seen.reason, OBSERVED, finished=None)
-    if seen.state == FAILED:
-        return base if fact is not None and not is_news(fact, seen) else _with(base, FAILED, seen.reason, OBSERVED, ended)
-    if fact is None or fact.status in (RUNNING, DIED):
-        return _with(base, UNKNOWN, "its Job completed, but this store holds no result of it", OBSERVED, ended)
+def merge_observed(fact: RunFact | None, job: ObservedJob) -> RunFact:
+    """What the store and the cluster together say of a run: what the run itself recorded of its end counts more."""
+    started, ended = _seconds(job.started), _seconds(job.ended)
+    base = fact or RunFact(job.run.minute, job.run.attempt, Status.RUNNING, kind=job.kind, started=started)
+    if fact is not None:
+        is_cancelled = fact.status == Status.INTERRUPTED and fact.evidence == Evidence.OBSERVED
+        if fact.status == Status.SUCCEEDED or is_cancelled:
+            return fact
+    if not job.has_ended:
+        return _with_end(base, Status.RUNNING, job.reason, Evidence.OBSERVED)
+    if job.state == JobState.FAILED:
+        if fact is not None and not says_more(fact, job):
+            return base
+        return _with_end(base, Status.FAILED, job.reason, Evidence.OBSERVED, ended)
+    if fact is None or fact.status in (Status.RUNNING, Status.DIED):
+        reason = "its Job completed, but this store holds no result of it"
+        return _with_end(base, Status.UNKNOWN, reason, Evidence.OBSERVED, ended)
     return fact
 
 
-def is_news(fact: RunFact | None, seen: ObservedJob) -> bool:
-    """Whether a failed Job tells more of a run's end than the run itself did."""
-    if fact is None or fact.status in (RUNNING, DIED):
+def says_more(fact: RunFact | None, job: ObservedJob) -> bool:
+    """Whether a failed Job says more of a run's end than the run itself recorded."""
+    if fact is None or fact.status in (Status.RUNNING, Status.DIED):
         return True
-    return fact.evidence == RECORDED and (fact.status == INTERRUPTED or (fact.status == FAILED and seen.what == Cause.DEADLINE))
+    if fact.evidence != Evidence.RECORDED:
+        return False
+    return fact.status == Status.INTERRUPTED or (fact.status == Status.FAILED and job.cause == Cause.DEADLINE)
 
 
-def _with(fact: RunFact, status: str, reason: str, evidence: str, finished: float | None = None) -> RunFact:
-    return RunFact(
-        fact.minute,
-        fact.attempt,
-        status,
-        reason,
-        evidence,
-        fact.kind,
-        fact.started,
-        finished,
-        fact.accuracy,
-        fact.loss,
-        fact.seal,
-    )
+def may_be_unrecorded(job: ObservedJob) -> bool:
+    """Whether the store may lack something that a Job, which has ended, shows."""
+    return job.state == JobState.FAILED or (job.has_ended and bool(job.unexplained_failures))
 
 
-def _instant(text: str | None) -> float | None:
+def is_unrecorded(fact: RunFact | None, job: ObservedJob) -> bool:
+    """Whether a Job for which :func:`may_be_unrecorded` holds shows more of its run than the store holds."""
+    if job.state == JobState.FAILED:
+        return says_more(fact, job)
+    return fact is not None and fact.status == Status.SUCCEEDED
+
+
+def _with_end(fact: RunFact, status: Status, reason: str, evidence: Evidence, finished: float | None = None) -> RunFact:
+    return msgspec.structs.replace(fact, status=status, reason=reason, evidence=evidence, finished=finished)
+
+
+def _seconds(text: str | None) -> float | None:
     return datetime.fromisoformat(text).timestamp() if text else None
-
-
-def iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,30 +1,44 @@
-"""The history of an experiment: the store's runs, revisions and notes as rows, newest first."""
+"""The rows of an experiment's history: from values alone, a month at a time, so that a reader fetches only what a query needs.
+
+Who reads the store asks :func:`searched_months`, then for each month :func:`month_pages` and :meth:`MonthWindow.earlier_pages`
+for the runs to fetch, until it has rows enough (``scheduler/stores/history_reader.py``). :func:`rows` has all runs at hand.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from itertools import islice
 from math import inf
-from typing import Any
 
 from cronjobs.fire_times.fires import seconds
 from cronjobs.revisions import revisions
 from cronjobs.revisions.expected import following
-from cronjobs.revisions.revisions import RevisionPeriod, SchedulePeriod
-from jobs.store import Store
-from scheduler.history.index import Index
-from scheduler.history.observed_runs import ClusterObservation, ObservedJob, is_news
-from scheduler.history.slots import FAILED, NOT_YET, SUCCEEDED, LocalClock, Notes, Row, RunFact, TaskContext, rows
+from cronjobs.revisions.revisions import Revision, RevisionPeriod, SchedulePeriod
+from jobs.contract import Status
+from scheduler.history.notes import Notes
+from scheduler.history.observed_runs import ClusterObservation
+from scheduler.history.run_facts import RunFact
+from scheduler.history.slots import LocalClock, Row, TaskContext, TaskWindow, task_rows, task_window
 
-BACK = 3
-"""Months that are searched for a run that was still at work when a slot of a later month came."""
+EARLIER_MONTHS = 3
+"""Months that are searched for a run that was still running when a slot of a later month came."""
+
+Page = tuple[str, str]
+"""The unit in which runs are fetched: a task and a month of UTC (``2026-11``)."""
+Facts = Mapping[Page, Sequence[RunFact]]
+"""The runs that the store holds, by page, in any order."""
 
 
 @dataclass(frozen=True)
 class HistoryQuery:
-    """Which rows are asked for: minutes since 1970, both included; no tasks or statuses given means all."""
+    """Which rows are asked for.
+
+    ``low`` and ``high``: minutes since 1970, both included. No tasks or statuses given means all; a ``limit`` of 0 means
+    no limit.
+    """
 
     low: int | None = None
     high: int | None = None
@@ -33,162 +47,199 @@ class HistoryQuery:
     limit: int = 0
 
 
-class History:
-    """What a store tells of one experiment, as of ``now`` in seconds since 1970; dates are in ``timezone``.
+@dataclass(frozen=True)
+class ExperimentHistory:
+    """What the rows of one experiment are computed from, its runs apart.
 
-    ``sight`` is what was seen on its cluster: Jobs that the store knows nothing of, and revisions that it may not have yet.
+    ``timezone``: the IANA name of the zone in which dates are. ``now``: seconds since 1970. ``revisions``: those of the
+    store. ``months``: by task that has runs in the store, the months that it has any in, oldest first.
+    ``observation``: what its cluster showed.
     """
 
-    def __init__(self, store: Store, experiment: str, timezone: str, now: float, sight: ClusterObservation | None = None) -> None:
-        self.store, self.experiment, self.now = store, experiment, now
-        self.sight = sight or ClusterObservation("", now)
-        self.days = LocalClock(timezone)
-        self.index = Index(store, experiment)
-        self.given = [*store.ledger.revisions(experiment), *self.sight.revisions]
-        self.spans: dict[str, list[SchedulePeriod]] = revisions.schedule_periods(revisions.scheduling_periods(self.given, now))
-        self._notes: Notes | None = None
+    experiment: str
+    timezone: str
+    now: float
+    revisions: Sequence[Revision] = ()
+    notes: Notes = field(default_factory=Notes)
+    months: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    observation: ClusterObservation = field(default_factory=lambda: ClusterObservation("", 0.0))
 
-    def tasks(self) -> list[str]:
-        """Every task that a revision names or that has runs."""
-        return sorted({*self.spans, *self.store.tasks(self.experiment), *(task for task, _, _ in self.sight.seen)})
+    @cached_property
+    def clock(self) -> LocalClock:
+        return LocalClock(self.timezone)
 
-    def facts(self, task: str, month: str) -> Sequence[RunFact]:
-        """The runs of a task and a month, oldest slot first, with what was seen of them."""
-        return self.sight.merge(self.experiment, task, month, self.index.facts(task, month))
+    @cached_property
+    def revision_periods(self) -> list[RevisionPeriod]:
+        """Every revision, of the store and of the cluster, with what it changed, oldest first."""
+        return revisions.periods(self._all_revisions, self.now)
 
-    def unrecorded(self) -> list[ObservedJob]:
-        """What was seen of runs that are over and tells more of them than the store does."""
-        found = []
-        for (task, minute, attempt), seen in self.sight.seen.items():
-            if seen.state == FAILED or (seen.is_over and seen.lost):
-                known = {(fact.minute, fact.attempt): fact for fact in self.index.facts(task, seen.run.month)}
-                fact = known.get((minute, attempt))
-                if is_news(fact, seen) if seen.state == FAILED else fact is not None and fact.status == SUCCEEDED:
-                    found.append(seen)
-        return found
+    @cached_property
+    def scheduling_periods(self) -> list[RevisionPeriod]:
+        """The same of the revisions that schedule something."""
+        return revisions.scheduling_periods(self._all_revisions, self.now)
 
-    def revisions(self) -> list[RevisionPeriod]:
-        """Every revision with what it changed, oldest first."""
-        return revisions.periods(self.given, self.now)
+    @cached_property
+    def schedule_periods(self) -> dict[str, list[SchedulePeriod]]:
+        """By task, which schedule it had when, oldest first."""
+        return revisions.schedule_periods(self.scheduling_periods)
 
     @property
-    def notes(self) -> Notes:
-        if self._notes is None:
-            self._notes = _notes(self.store.ledger.notes(self.experiment))
-        return self._notes
+    def _all_revisions(self) -> list[Revision]:
+        return [*self.revisions, *self.observation.revisions]
 
-    def rows(self, wish: HistoryQuery) -> list[Row]:
-        """The rows that are asked for, newest slot first; without an end, up to now and each task's next slot."""
-        found = (row for row in self._rows(wish) if not wish.statuses or row.status in wish.statuses)
-        return list(islice(found, wish.limit or None))
+    def tasks(self) -> list[str]:
+        """Every task that a revision names, or that has runs or Jobs."""
+        return sorted({*self.schedule_periods, *self.months, *self.observation.tasks()})
 
-    def _rows(self, wish: HistoryQuery) -> Iterator[Row]:
-        tasks = [task for task in self.tasks() if not wish.tasks or task in wish.tasks]
-        now = int(self.now // 60)
-        if wish.high is None:
-            yield from sorted(self._coming(tasks), key=_order, reverse=True)
-        with_runs = {task: sorted({*self.store.months(self.experiment, task), *self.sight.months(task)}) for task in tasks}
-        low = -inf if wish.low is None else wish.low
-        # A run's minute may lie after now where a clock was wrong: unless an end is given, it is told all the same.
-        high = inf if wish.high is None else wish.high
-        slots_until = now if wish.high is None else wish.high
-        for month in self._months(tasks, with_runs, low, high, slots_until):
-            start, end = max(_month_start(month), low), min(_month_end(month), high)
-            found = [
-                row
-                for task in tasks
-                for row in self._of_month(task, month, with_runs[task], int(start), int(end), int(min(end, slots_until)))
-            ]
-            yield from sorted(found, key=_order, reverse=True)
+    def months_of(self, task: str) -> list[str]:
+        """The months in which a task has runs or Jobs, oldest first."""
+        found = {*self.months.get(task, ()), *self.observation.months(task)}
+        return sorted(month for month in found if 1970 <= int(month[:-3]) < 9999 and 1 <= int(month[-2:]) <= 12)
 
-    def _months(
-        self, tasks: Sequence[str], with_runs: dict[str, list[str]], low: float, high: float, slots_until: float
-    ) -> list[str]:
-        """The months between two minutes that have runs, or slots up to ``slots_until``; newest first."""
-        found = {month for months in with_runs.values() for month in months}
-        for task in tasks:
-            for span in self.spans.get(task, ()):
-                at, until = max(span.start // 60, low), min(span.end // 60, slots_until)
-                while at <= until:
-                    month = _month_of(int(at))
-                    found.add(month)
-                    at = _month_end(month) + 1
-        return sorted((each for each in found if _month_start(each) <= high and _month_end(each) >= low), reverse=True)
+    def task_context(self, task: str) -> TaskContext:
+        periods = self.schedule_periods.get(task, ())
+        return TaskContext(self.experiment, task, periods, self.notes, self.clock, self.now)
 
-    def _of_month(self, task: str, month: str, with_runs: list[str], low: int, high: int, slots_until: int) -> list[Row]:
-        known: Sequence[RunFact] = self.facts(task, month) if month in with_runs else ()
-        spans = self.spans.get(task, [])
-        if not known and not any(span.start < slots_until * 60 + 60 and span.end > low * 60 for span in spans):
-            return []
-        facts = (
-            known if low <= _month_start(month) and high >= _month_end(month) else [f for f in known if low <= f.minute <= high]
-        )
 
-        def before() -> Iterator[RunFact]:
-            yield from (fact for fact in known if fact.minute < low)
-            for earlier in [each for each in with_runs if each < month][-BACK:]:
-                yield from self.facts(task, earlier)
+def rows(history: ExperimentHistory, query: HistoryQuery, facts: Facts) -> list[Row]:
+    """The rows that are asked for, newest slot first; without an end, up to now and each task's next slot.
 
-        return rows(self._scene(task), facts, low, slots_until, before)
+    ``facts`` holds all runs of the experiment; a page that it lacks has none.
+    """
+    return limited(_all_rows(history, query, facts), query)
 
-    def _coming(self, tasks: Sequence[str]) -> Iterator[Row]:
-        for task in tasks:
-            minute = following(self.spans.get(task, ()), self.now)
-            if minute is not None:
-                for row in rows(self._scene(task), (), minute, minute):
-                    if row.status == NOT_YET:
-                        yield row
 
-    def _scene(self, task: str) -> TaskContext:
-        return TaskContext(self.experiment, task, self.spans.get(task, ()), self.notes, self.days, self.now)
+def _all_rows(history: ExperimentHistory, query: HistoryQuery, facts: Facts) -> Iterator[Row]:
+    yield from next_slots(history, query)
+    for month in searched_months(history, query):
+        yield from month_window(history, query, month, facts).rows(facts)
+
+
+def limited(rows: Iterator[Row], query: HistoryQuery) -> list[Row]:
+    """The first rows with the statuses that are asked for, as many as are asked for; no more are computed."""
+    chosen = (row for row in rows if not query.statuses or row.status in query.statuses)
+    return list(islice(chosen, query.limit or None))
+
+
+def next_slots(history: ExperimentHistory, query: HistoryQuery) -> list[Row]:
+    """Each task's next slot, the latest first; none where an end is asked for, which counts as it is."""
+    if query.high is not None:
+        return []
+    found: list[Row] = []
+    for task in _queried_tasks(history, query):
+        minute = following(history.schedule_periods.get(task, ()), history.now)
+        if minute is not None:
+            window = task_window(history.task_context(task), (), minute, minute)
+            found += [row for row in task_rows(window) if row.status == Status.NOT_YET_DUE]
+    return sorted(found, key=_order, reverse=True)
+
+
+def searched_months(history: ExperimentHistory, query: HistoryQuery) -> list[str]:
+    """The months that may have rows of a query, newest first: those with runs, and those with slots that have come."""
+    low, high, last_slot = _bounds(history, query)
+    found: set[str] = set()
+    for task in _queried_tasks(history, query):
+        found.update(history.months_of(task))
+        for period in history.schedule_periods.get(task, ()):
+            # Not //, which makes no number of the infinity at which an open period ends.
+            minute, end = max(period.start // 60, low), min(period.end / 60, last_slot)
+            while minute <= end:
+                month = _month_of(int(minute))
+                found.add(month)
+                minute = _last_minute(month) + 1
+    return sorted((month for month in found if _first_minute(month) <= high and _last_minute(month) >= low), reverse=True)
+
+
+def month_pages(history: ExperimentHistory, query: HistoryQuery, month: str) -> list[Page]:
+    """The pages that the rows of a month are computed from."""
+    return [(task, month) for task in _queried_tasks(history, query) if month in history.months.get(task, ())]
+
+
+@dataclass(frozen=True)
+class MonthWindow:
+    """The slots and runs of a query's tasks in one month. ``earlier_months``: by task, those to search for its runs before."""
+
+    history: ExperimentHistory
+    tasks: Sequence[TaskWindow]
+    earlier_months: Mapping[str, Sequence[str]]
+
+    def earlier_pages(self) -> list[Page]:
+        """The pages of earlier months that the rows depend on: of tasks that have a slot without a run."""
+        stored = self.history.months
+        return [(task, month) for task, month in self._earlier() if month in stored.get(task, ())]
+
+    def rows(self, facts: Facts) -> list[Row]:
+        """The month's rows, newest slot first; ``facts`` holds the :meth:`earlier_pages`."""
+        earlier: dict[str, list[RunFact]] = {}
+        for page in self._earlier():
+            earlier.setdefault(page[0], []).extend(_merged(self.history, page, facts))
+        found = [row for task in self.tasks for row in task_rows(task, earlier.get(task.context.task, ()))]
+        return sorted(found, key=_order, reverse=True)
+
+    def _earlier(self) -> list[Page]:
+        return [
+            (window.context.task, month)
+            for window in self.tasks
+            if self.earlier_months[window.context.task] and window.has_slot_without_run
+            for month in self.earlier_months[window.context.task]
+        ]
+
+
+def month_window(history: ExperimentHistory, query: HistoryQuery, month: str, facts: Facts) -> MonthWindow:
+    """The queried part of a month; ``facts`` holds the :func:`month_pages`."""
+    query_low, query_high, last_slot = _bounds(history, query)
+    first, last = _first_minute(month), _last_minute(month)
+    low, high = int(max(first, query_low)), int(min(last, query_high))
+    slots_until = int(min(high, last_slot))
+    windows: list[TaskWindow] = []
+    earlier_months: dict[str, list[str]] = {}
+    for task in _queried_tasks(history, query):
+        months = history.months_of(task)
+        in_month = _merged(history, (task, month), facts) if month in months else []
+        periods = history.schedule_periods.get(task, ())
+        if not in_month and not any(period.start < slots_until * 60 + 60 and period.end > low * 60 for period in periods):
+            continue
+        is_whole = low <= first and high >= last
+        queried = in_month if is_whole else [fact for fact in in_month if low <= fact.minute <= high]
+        before = [] if is_whole else [fact for fact in in_month if fact.minute < low]
+        windows.append(task_window(history.task_context(task), queried, low, slots_until, before))
+        earlier_months[task] = [earlier for earlier in months if earlier < month][-EARLIER_MONTHS:]
+    return MonthWindow(history, windows, earlier_months)
+
+
+def _merged(history: ExperimentHistory, page: Page, facts: Facts) -> list[RunFact]:
+    """The runs of a page with what the cluster showed of them, in order."""
+    return history.observation.merge(history.experiment, *page, facts.get(page, ()))
+
+
+def _queried_tasks(history: ExperimentHistory, query: HistoryQuery) -> list[str]:
+    return [task for task in history.tasks() if not query.tasks or task in query.tasks]
+
+
+def _bounds(history: ExperimentHistory, query: HistoryQuery) -> tuple[float, float, float]:
+    """The first and last minute of the rows, and the last one of slots without a run.
+
+    A run's minute may lie after now where a clock was wrong: unless an end is given, it has a row all the same.
+    """
+    low = -inf if query.low is None else query.low
+    high = inf if query.high is None else query.high
+    return low, high, history.now // 60 if query.high is None else query.high
 
 
 def _order(row: Row) -> tuple[int, str, int]:
     return row.minute, row.task, row.attempt or 0
 
 
-def _notes(notes: Iterator[dict[str, Any]]) -> Notes:
-    slots: dict[tuple[str, int], dict[str, Any]] = {}
-    events: list[tuple[float, str, float | None]] = []
-    for note in notes:
-        try:
-            if "task" in note:
-                slots[note["task"], int(note["minute"])] = note
-            elif note.get("event") in ("started", "stopped"):
-                since = _instant(note["since"]) if note.get("since") else None
-                events.append((_instant(note["time"]), note["event"], since))
-        except (KeyError, TypeError, ValueError):
-            continue
-    away: list[tuple[float, float]] = []
-    stopped: float | None = None
-    for moment, event, since in sorted(events):
-        if event == "stopped":
-            stopped = moment
-        else:
-            start = stopped if stopped is not None else since
-            if start is not None:
-                away.append((start, moment))
-            stopped = None
-    if stopped is not None:
-        away.append((stopped, inf))
-    return Notes(slots, away)
-
-
-def _instant(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp()
-
-
 def _month_of(minute: int) -> str:
     return datetime.fromtimestamp(minute * 60, UTC).strftime("%Y-%m")
 
 
-def _month_start(month: str) -> int:
+def _first_minute(month: str) -> int:
     year, _, number = month.partition("-")
     return seconds(datetime(int(year), int(number), 1, tzinfo=UTC)) // 60
 
 
-def _month_end(month: str) -> int:
-    """The last minute of a month."""
+def _last_minute(month: str) -> int:
     year, _, number = month.partition("-")
-    later = datetime(int(year) + int(number) // 12, int(number) % 12 + 1, 1, tzinfo=UTC)
-    return seconds(later) // 60 - 1
+    following_month = datetime(int(year) + int(number) // 12, int(number) % 12 + 1, 1, tzinfo=UTC)
+    return seconds(following_month) // 60 - 1

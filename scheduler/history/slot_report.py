@@ -1,35 +1,72 @@
-"""The whole story of one slot as values and as lines: why it ran when it did, each attempt and try, and the models taken."""
+"""Everything about one slot, as values and as lines: why it ran when it did, each attempt and try, and the models taken."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 from cronjobs.revisions.expected import expected
-from cronjobs.revisions.revisions import RevisionPeriod, at, differences, scheduling_periods
-from jobs.contract import ENSEMBLE_TASK, PROBABILITIES, SELECTION, START, VERDICT, Status, member_task, parse_run_id
+from cronjobs.revisions.revisions import RevisionPeriod, at, differences
+from jobs.contract import ENSEMBLE_TASK, RunId, Status
 from jobs.store import Run
-from jobs.store.files import read_json
-from jobs.store.latest_model import rejection_reason
-from scheduler.history.query import History
-from scheduler.history.slots import Row, format_duration
+from scheduler.history.observed_runs import ObservedJob
+from scheduler.history.query import ExperimentHistory
+from scheduler.history.slots import Row
+from scheduler.times import format_duration
 
-NAMED = 20
-"""Models of a member that are named one by one as not taken."""
+TAIL_LINES = 5
+"""Lines of a failed try's output that are shown."""
 
 
-def slot_report(history: History, task: str, minute: int, rows: Sequence[Row]) -> dict[str, Any]:
-    """Everything that the store tells of one task's slot; ``rows`` are its rows of the history."""
+@dataclass(frozen=True)
+class RejectedModel:
+    """A training that an ensemble run did not take, and why."""
+
+    run: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class MemberModel:
+    """Which model of a member an ensemble run took.
+
+    ``run``: the training; None where the member was left out, for which ``left_out`` is the reason. ``not_taken``: each newer
+    training; ``older``: how many older ones there are.
+    """
+
+    member: str
+    run: str | None
+    accuracy: float | None
+    weight: float | None
+    left_out: str | None
+    not_taken: Sequence[RejectedModel]
+    older: int
+
+
+@dataclass(frozen=True)
+class RunDetails:
+    """What the store holds of a run beyond its row: the run with its tries, its verdict, and an ensemble's models."""
+
+    run: Run
+    verdict: Mapping[str, Any] | None = None
+    models: Sequence[MemberModel] = ()
+
+
+def slot_report(history: ExperimentHistory, rows: Sequence[Row], details: Mapping[str, RunDetails]) -> dict[str, Any]:
+    """All that is known of one task's slot.
+
+    ``rows``: its rows of the history, newest first, at least one. ``details``: by run id, those of every row with a run.
+    """
     newest = rows[0]
     return {
         "slot": newest.slot,
         "local": newest.local,
-        "task": task,
-        "expected": _expected(history, task, minute),
-        "note": dict(history.notes.slots.get((task, minute), {})) or None,
-        "attempts": [_attempt(history, row) for row in reversed(rows) if row.run is not None],
+        "task": newest.task,
+        "expected": _expected(history, newest.task, newest.minute),
+        "note": dict(history.notes.slots.get((newest.task, newest.minute), {})) or None,
+        "attempts": [_attempt(history, row, details[row.run]) for row in reversed(rows) if row.run is not None],
         "outcome": [
             {"status": row.status, "why": row.why, "reason": row.reason, "evidence": row.evidence}
             for row in reversed(rows)
@@ -38,31 +75,28 @@ def slot_report(history: History, task: str, minute: int, rows: Sequence[Row]) -
     }
 
 
-def _expected(history: History, task: str, minute: int) -> dict[str, Any] | None:
-    spans = history.spans.get(task, ())
-    for _, span in expected(spans, minute * 60 - 1, minute * 60 + 59):
-        held = at(scheduling_periods(history.given, history.now), minute * 60 - 1)
-        plan = span.plan
+def _expected(history: ExperimentHistory, task: str, minute: int) -> dict[str, Any] | None:
+    """The schedule and the revision that expect a slot; None if none does."""
+    for _, period in expected(history.schedule_periods.get(task, ()), minute * 60 - 1, minute * 60 + 59):
+        revision_period = at(history.scheduling_periods, minute * 60 - 1)
+        schedule = period.plan
         return {
-            "schedule": plan.schedule,
-            "timezone": plan.timezone,
-            "suspend": plan.suspend,
-            "concurrency": plan.concurrency,
-            "starting_deadline": plan.starting_deadline,
-            "engine": span.engine,
-            "revision": held.revision["revision"] if held else None,
-            "since": history.days.local(int(span.start // 60)),
-            "by": span.by,
+            "schedule": schedule.schedule,
+            "timezone": schedule.timezone,
+            "suspend": schedule.suspend,
+            "concurrency": schedule.concurrency,
+            "starting_deadline": schedule.starting_deadline,
+            "engine": period.engine,
+            "revision": revision_period.revision["revision"] if revision_period else None,
+            "since": history.clock.local(int(period.start // 60)),
+            "by": period.by,
         }
     return None
 
 
-def _attempt(history: History, row: Row) -> dict[str, Any]:
-    run_id = parse_run_id(str(row.run), history.experiment, row.task)
-    assert run_id is not None
-    history.store.download(run_id, f"*/{SELECTION}", f"*/{PROBABILITIES}/*/{START}")
-    run = history.store.read(run_id)
-    told: dict[str, Any] = {
+def _attempt(history: ExperimentHistory, row: Row, details: RunDetails) -> dict[str, Any]:
+    run = details.run
+    report: dict[str, Any] = {
         "run": row.run,
         "attempt": row.attempt,
         "kind": row.kind,
@@ -72,49 +106,53 @@ def _attempt(history: History, row: Row) -> dict[str, Any]:
         "evidence": row.evidence,
         "accuracy": row.accuracy,
         "loss": row.loss,
-        "tries": tries(history, run),
+        "tries": tries(run, observed_job(history, run.id)),
     }
-    for key, value in (("observed", run.observed), ("removed", run.removed), ("verdict", read_json(run.folder / VERDICT))):
+    for key, value in (("observed", run.observed), ("removed", run.removed), ("verdict", details.verdict)):
         if value:
-            told[key] = value
+            report[key] = value
     if row.task == ENSEMBLE_TASK:
-        told["models"] = list(_models(history, run))
-    return told
+        report["models"] = [asdict(model) for model in details.models]
+    return report
 
 
-def tries(history: History, run: Run) -> list[dict[str, Any]]:
-    """Each try of a run as it told it itself, else as it was seen on the cluster: now, or by a command that looked in time."""
-    seen = history.sight.seen.get((run.id.task, run.id.minute, run.id.attempt))
-    observed = {each["try"]: each for each in run.observed.get("tries", [])}
-    observed |= {each.name: asdict(each) for each in (seen.tries if seen else ())}
-    told = [_try(each, observed.pop(each["name"], {})) for each in run.tries]
+def observed_job(history: ExperimentHistory, run: RunId) -> ObservedJob | None:
+    """What the cluster showed of a run just now."""
+    return history.observation.jobs.get((run.task, run.minute, run.attempt))
+
+
+def tries(run: Run, job: ObservedJob | None) -> list[dict[str, Any]]:
+    """Each try of a run as it recorded it itself, else as it was observed: now (``job``), or by an earlier command."""
+    observed: dict[str, Mapping[str, Any]] = {pod["try"]: pod for pod in run.observed.get("tries", [])}
+    observed |= {pod.uid: pod.to_json() for pod in (job.pods if job else ())}
+    found = [_try(recorded, observed.pop(recorded["name"], {})) for recorded in run.tries]
     if run.record:
-        told.append(_committed(run))
+        found.append(_published_try(run))
         observed.pop(str(run.record.get("try")), None)
     # Those that left nothing in the store.
-    told += [_try({"name": name, "start": {}, "end": None}, each) for name, each in observed.items()]
-    return sorted(told, key=lambda each: str(each["started"] or "~"))
+    found += [_try({"name": name, "start": {}, "end": None}, pod) for name, pod in observed.items()]
+    return sorted(found, key=lambda one_try: str(one_try["started"] or "~"))
 
 
-def _try(each: dict[str, Any], observed: Mapping[str, Any]) -> dict[str, Any]:
-    start, end = each["start"], each["end"]
+def _try(recorded: Mapping[str, Any], observed: Mapping[str, Any]) -> dict[str, Any]:
+    start, end = recorded["start"], recorded["end"]
     if end is None and observed:
-        end = {"time": observed.get("ended"), "step": observed.get("container"), "status": observed.get("state", "failed")}
+        end = {"time": observed.get("ended"), "step": observed.get("container"), "status": observed.get("state", Status.FAILED)}
         end["reason"] = observed.get("reason")
     end = end or {}
     return {
-        "try": each["name"],
+        "try": recorded["name"],
         "started": start.get("time") or observed.get("started"),
         "ended": end.get("time"),
         "host": (start.get("process") or {}).get("host") or observed.get("pod"),
         "step": end.get("step"),
         "status": end.get("status"),
         "reason": end.get("reason"),
-        "said": end.get("tail", [])[-5:],
+        "said": end.get("tail", [])[-TAIL_LINES:],
     }
 
 
-def _committed(run: Run) -> dict[str, Any]:
+def _published_try(run: Run) -> dict[str, Any]:
     record = run.record
     return {
         "try": record.get("try"),
@@ -128,116 +166,87 @@ def _committed(run: Run) -> dict[str, Any]:
     }
 
 
-def _models(history: History, run: Run) -> Iterator[dict[str, Any]]:
-    """Which model each member gave, and why each newer one of it was not taken."""
-    store, record = history.store, run.record
-    weights = (record.get("ensemble") or {}).get("members") or {}
-    max_age = store.task_configuration(record).get("max_age")
-    for each in store.model_selection(run):
-        member, taken = str(each.get("member")), each.get("run")
-        not_taken: list[dict[str, str]] = []
-        older = 0
-        is_past_it = False
-        for candidate in store.run_ids(run.id.experiment, member_task(member)):
-            if candidate.minute > run.id.minute:
-                continue
-            if str(candidate) == taken:
-                is_past_it = True
-            elif is_past_it or len(not_taken) == NAMED:
-                older += 1
-            else:
-                when = store.model_chosen_at(run, member)
-                reason = rejection_reason(store, run.id, candidate, max_age, str(record.get("invocation") or ""), when)
-                not_taken.append({"run": str(candidate), "reason": reason or "it was there only after the choice"})
-        yield {
-            "member": member,
-            "run": taken,
-            "accuracy": each.get("accuracy"),
-            "weight": (weights.get(member) or {}).get("weight"),
-            "left_out": each.get("left_out"),
-            "not_taken": not_taken,
-            "older": older,
-        }
-
-
-def lines(told: dict[str, Any]) -> Iterator[str]:
-    """The story for people."""
-    yield f"{told['task']}, slot {told['slot']} ({told['local']})"
-    plan = told["expected"]
-    if plan is None:
+def lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """A slot's report for people."""
+    yield f"{report['task']}, slot {report['slot']} ({report['local']})"
+    schedule = report["expected"]
+    if schedule is None:
         yield "  expected: no revision expected it"
     else:
-        rests = ", suspended" if plan["suspend"] else ""
+        suspended = ", suspended" if schedule["suspend"] else ""
         yield (
-            f"  expected: {plan['schedule']} {plan['timezone']}{rests}, revision {plan['revision']} of {plan['engine']}, "
-            f"so since {plan['since']} by {plan['by'] or 'unknown'}"
+            f"  expected: {schedule['schedule']} {schedule['timezone']}{suspended}, revision {schedule['revision']} of "
+            f"{schedule['engine']}, since {schedule['since']} by {schedule['by'] or 'unknown'}"
         )
-    if told["note"]:
-        yield f"  noted: {told['note'].get('event')}: {told['note'].get('reason', '')} ({told['note'].get('time')})"
-    for each in told["outcome"]:
-        yield f"  {each['status']}: {each['reason'] or '-'} ({each['evidence']})"
-    for attempt in told["attempts"]:
-        yield from _lines_of(attempt)
+    if report["note"]:
+        note = report["note"]
+        yield f"  note: {note.get('event')}: {note.get('reason', '')} ({note.get('time')})"
+    for outcome in report["outcome"]:
+        yield f"  {outcome['status']}: {outcome['reason'] or '-'} ({outcome['evidence']})"
+    for attempt in report["attempts"]:
+        yield from _attempt_lines(attempt)
 
 
-def _lines_of(attempt: dict[str, Any]) -> Iterator[str]:
+def _attempt_lines(attempt: Mapping[str, Any]) -> Iterator[str]:
     why = attempt["why"] or "on time, by its schedule"
     accuracy = "" if attempt["accuracy"] is None else f", accuracy {attempt['accuracy']:.4f}"
     reason = f": {attempt['reason']}" if attempt["reason"] else ""
     yield f"  attempt {attempt['attempt']}: {attempt['run']}: {attempt['status']}{accuracy}{reason} ({attempt['evidence']})"
     yield f"    why it ran: {why}"
     if "observed" in attempt:
-        seen = attempt["observed"]
-        what = " ".join(filter(None, (seen.get("what"), seen.get("reason")))) or "tries that could not say why they ended"
-        yield f"    observed: {what} (by {seen.get('by')} at {seen.get('time')})"
+        observed = attempt["observed"]
+        what = (
+            " ".join(filter(None, (observed.get("what"), observed.get("reason")))) or "tries that did not record why they ended"
+        )
+        yield f"    observed: {what} (by {observed.get('by')} at {observed.get('time')})"
     if "verdict" in attempt:
-        differs = "; ".join(attempt["verdict"].get("differs", []))
-        yield f"    verdict: {attempt['verdict'].get('verdict')}" + (f" ({differs})" if differs else "")
+        differences = "; ".join(attempt["verdict"].get("differs", []))
+        yield f"    verdict: {attempt['verdict'].get('verdict')}" + (f" ({differences})" if differences else "")
     for removal in attempt.get("removed", {}).get("files", []):
         yield f"    removed by gc: {removal.get('path')}"
-    for each in attempt["tries"]:
-        yield f"    try {line_of_try(each)}"
-        for line in each["said"] if each["status"] == Status.FAILED else []:
+    for one_try in attempt["tries"]:
+        yield f"    try {try_line(one_try)}"
+        for line in one_try["said"] if one_try["status"] == Status.FAILED else []:
             yield f"      | {line}"
     for model in attempt.get("models", []):
         weight = "" if model["weight"] is None else f", weight {model['weight']:.3f}"
         yield f"    {model['member']}: " + (
             f"left out: {model['left_out']}" if model["left_out"] else f"took {model['run']}{weight}"
         )
-        for other in model["not_taken"]:
-            yield f"      not {other['run']}: {other['reason']}"
+        for rejected in model["not_taken"]:
+            yield f"      not {rejected['run']}: {rejected['reason']}"
         if model["older"]:
             yield f"      not the {model['older']} before it: older"
 
 
-def line_of_try(each: Mapping[str, Any]) -> str:
-    """A try for people: where, from when, how long, and what it ended as."""
-    since = f" from {each['started']}{_took(each)}" if each["started"] else ""
-    step = f" in {each['step']}" if each["step"] else ""
-    told = f"{step}: {each['reason']}" if each["reason"] else ""
-    return f"{each['try']} on {each['host'] or 'unknown'}{since}: {each['status'] or 'no end'}{told}"
+def try_line(one_try: Mapping[str, Any]) -> str:
+    """A try for people: where, from when, how long, and how it ended."""
+    since = f" from {one_try['started']}{_duration(one_try)}" if one_try["started"] else ""
+    step = f" in {one_try['step']}" if one_try["step"] else ""
+    reason = f"{step}: {one_try['reason']}" if one_try["reason"] else ""
+    return f"{one_try['try']} on {one_try['host'] or 'unknown'}{since}: {one_try['status'] or 'no end'}{reason}"
 
 
-def _took(each: Mapping[str, Any]) -> str:
+def _duration(one_try: Mapping[str, Any]) -> str:
     try:
-        seconds = (datetime.fromisoformat(each["ended"]) - datetime.fromisoformat(each["started"])).total_seconds()
+        seconds = (datetime.fromisoformat(one_try["ended"]) - datetime.fromisoformat(one_try["started"])).total_seconds()
     except (TypeError, ValueError):
         return ""
     return f", {format_duration(seconds)}"
 
 
-def revision(history: History, held: RevisionPeriod) -> dict[str, Any]:
+def revision_report(history: ExperimentHistory, period: RevisionPeriod) -> dict[str, Any]:
     """A revision and what it changed."""
-    given = held.revision
+    revision = period.revision
     return {
-        "revision": given["revision"],
-        "time": given["time"],
-        "local": history.days.local(int(held.start // 60)),
-        "what": given.get("what", "sync"),
-        "by": given.get("by", ""),
-        "engine": held.engine,
-        "tool": given.get("tool"),
-        "folded": given.get("folded", 1),
-        "changes": differences(held.before, held.tasks),
-        "tasks": held.tasks,
+        "revision": revision["revision"],
+        "time": revision["time"],
+        "local": history.clock.local(int(period.start // 60)),
+        "what": revision.get("what", "sync"),
+        "by": revision.get("by", ""),
+        "engine": period.engine,
+        "tool": revision.get("tool"),
+        "folded": revision.get("folded", 1),
+        "changes": differences(period.before, period.tasks),
+        "tasks": period.tasks,
     }

@@ -1,13 +1,12 @@
-"""Slots: what became of every time that a task should have run, and why. Values in, values out."""
+"""The rows of one task: what became of every time that it should have run, and why. Values in, values out."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from math import inf
-from typing import Any
 
 import msgspec
 
@@ -15,50 +14,22 @@ from cronjobs.fire_times.calendar import date_of
 from cronjobs.fire_times.zones import DAY, zone
 from cronjobs.revisions.expected import expected, fires_at
 from cronjobs.revisions.revisions import SchedulePeriod, TaskSchedule
-from jobs.contract import RunKind, run_name
+from jobs.contract import Evidence, RunKind, Status, run_name
+from scheduler.history.notes import Notes
+from scheduler.history.run_facts import RunFact
+from scheduler.times import format_duration
 
-SUCCEEDED, FAILED, RUNNING, DIED, INTERRUPTED, UNKNOWN = "succeeded", "failed", "running", "died", "interrupted", "unknown"
-NO_QUORUM, MISSED, SUSPENDED, SKIPPED = "no quorum", "missed", "suspended", "skipped"
-DUE, NOT_YET = "due", "not yet due"
-STATUSES = (
-    SUCCEEDED,
-    FAILED,
-    NO_QUORUM,
-    RUNNING,
-    DIED,
-    INTERRUPTED,
-    MISSED,
-    SUSPENDED,
-    SKIPPED,
-    DUE,
-    NOT_YET,
-    UNKNOWN,
-)
-RECORDED, OBSERVED, INFERRED = "recorded", "observed", "inferred"
 LATE = 60
 """Seconds after its minute from which on a run is called late."""
 SILENT = 600
-"""Seconds after its deadline from which on a run of another machine that says nothing is taken for dead."""
+"""Seconds after its deadline from which on a run of another machine that writes nothing is taken for dead."""
 LONGEST = 30 * 86400
-"""The same for a run whose deadline is not known."""
+"""The same, after its start, for a run whose deadline is not known."""
 LINGERS = 30
 """Seconds for which a Job may outlive its run's record: the containers end, the kubelet tells, the controllers look."""
-
-
-class RunFact(msgspec.Struct, array_like=True, gc=False):
-    """A run as the history needs it. Times in seconds since 1970; ``seal`` is the index's own."""
-
-    minute: int
-    attempt: int
-    status: str
-    reason: str = ""
-    evidence: str = RECORDED
-    kind: str | None = None
-    started: float | None = None
-    finished: float | None = None
-    accuracy: float | None = None
-    loss: float | None = None
-    seal: int = 0
+_REACHES = (2 * DAY, 62 * DAY, 6 * 366 * DAY)
+"""Seconds in which a following slot is looked for: most schedules fire daily, and each fires within five years or never."""
+STATUSES = frozenset(status.value for status in Status)
 
 
 class Row(msgspec.Struct, gc=False):
@@ -84,7 +55,7 @@ class Row(msgspec.Struct, gc=False):
 
 
 class LocalClock:
-    """Writes minutes since 1970 as UTC and as a zone's clock."""
+    """Writes minutes since 1970 as UTC and as the clocks of a zone (an IANA name) show them."""
 
     def __init__(self, timezone: str) -> None:
         self._zone = zone(timezone)
@@ -95,13 +66,17 @@ class LocalClock:
         """In UTC and in the zone: ``2026-11-20T01:00Z``, ``2026-11-20T02:00+01:00``."""
         known = self._known.get(minute)
         if known is None:
-            day, rest = divmod(minute, 1440)
-            away = self._zone.offset(minute * 60)
-            there, then = divmod(minute + away // 60, 1440)
-            known = self._known[minute] = f"{_day(day)}T{_TIMES[rest]}Z", f"{_day(there)}T{_TIMES[then]}{_offset(away)}"
+            day, minute_of_day = divmod(minute, 1440)
+            offset = self._zone.offset(minute * 60)
+            local_day, local_minute = divmod(minute + offset // 60, 1440)
+            known = self._known[minute] = (
+                f"{_date(day)}T{_TIMES[minute_of_day]}Z",
+                f"{_date(local_day)}T{_TIMES[local_minute]}{_offset(offset)}",
+            )
         return known
 
     def local(self, minute: int) -> str:
+        """In the zone: ``2026-11-20T02:00+01:00``."""
         return self.both(minute)[1]
 
 
@@ -109,140 +84,153 @@ _TIMES = [f"{n // 60:02}:{n % 60:02}" for n in range(1440)]
 
 
 @lru_cache(maxsize=100_000)
-def _day(day: int) -> str:
+def _date(day: int) -> str:
     return "{:04}-{:02}-{:02}".format(*date_of(day))
 
 
 @lru_cache(maxsize=1000)
-def _offset(away: int) -> str:
-    return ("-" if away < 0 else "+") + _TIMES[abs(away) // 60]
-
-
-@dataclass(frozen=True)
-class Notes:
-    """What those who start runs wrote down: of slots by (task, minute), and when they did not run, by engine."""
-
-    slots: Mapping[tuple[str, int], Mapping[str, Any]] = field(default_factory=dict)
-    away: Sequence[tuple[float, float]] = ()  # from, until: when the local engine did not run
+def _offset(seconds: int) -> str:
+    return ("-" if seconds < 0 else "+") + _TIMES[abs(seconds) // 60]
 
 
 @dataclass(frozen=True)
 class TaskContext:
-    """What the rows of one task are computed from.
+    """What the rows of one task are computed from, its runs apart.
 
-    ``before`` tells since when and until when earlier scheduled runs were at work, for the runs of an earlier time.
+    ``periods``: its schedules, oldest first. ``now``: seconds since 1970.
     """
 
     experiment: str
     task: str
-    spans: Sequence[SchedulePeriod]
+    periods: Sequence[SchedulePeriod]
     notes: Notes
-    days: LocalClock
+    clock: LocalClock
     now: float
 
 
-def rows(
-    scene: TaskContext, facts: Sequence[RunFact], low: int, high: int, before: Callable[[], Iterable[RunFact]] = tuple
-) -> list[Row]:
-    """The rows of the minutes ``low`` to ``high``, both included, oldest first.
+@dataclass(frozen=True)
+class TaskWindow:
+    """The slots and runs of one task in a span of time, in order.
 
-    ``facts`` are all runs of these minutes in order; ``before`` gives those of some time before, asked for only if needed.
+    ``slots``: each expected minute with the schedule that expects it. ``facts``: all runs of the span, by minute and
+    attempt. ``earlier``: the runs of the time before it that are at hand already.
     """
-    named = expected(scene.spans, low * 60 - 1, high * 60 + 59)
-    found: list[Row] = []
-    at, busy = 0, _Busy(facts, before)
-    for n, (minute, span) in enumerate(named):
-        while at < len(facts) and facts[at].minute < minute:
-            found.append(_unexpected(scene, facts[at]))
-            at += 1
-        filled, first = False, at
-        while at < len(facts) and facts[at].minute == minute:
-            filled |= facts[at].kind != RunKind.MANUAL
-            found.append(_row(scene, facts[at], span, _why(facts[at], scene, True)))
-            at += 1
-        if not filled:
-            after = named[n + 1][0] if n + 1 < len(named) else _next(scene, minute)
-            found.append(_empty(scene, minute, span, after, busy.up_to(first)))
-    found += [_unexpected(scene, fact) for fact in facts[at:]]
-    return found
+
+    context: TaskContext
+    slots: Sequence[tuple[int, SchedulePeriod]]
+    facts: Sequence[RunFact]
+    earlier: Sequence[RunFact] = ()
+
+    @property
+    def has_slot_without_run(self) -> bool:
+        """Whether a row depends on the runs of an earlier time, which may still have been running."""
+        filled = {fact.minute for fact in self.facts if fact.kind != RunKind.MANUAL}
+        return not all(minute in filled for minute, _ in self.slots)
 
 
-def _next(scene: TaskContext, minute: int) -> int | None:
-    """The slot after the last one of a window, if it is past and near enough to matter."""
-    soon = expected(scene.spans, minute * 60 + 59, min(scene.now, minute * 60 + 2 * DAY))
-    return soon[0][0] if soon else None
+def task_window(
+    context: TaskContext, facts: Sequence[RunFact], low: int, high: int, earlier: Sequence[RunFact] = ()
+) -> TaskWindow:
+    """The slots of the minutes ``low`` to ``high``, both included, with ``facts``, the runs of the span in order."""
+    return TaskWindow(context, expected(context.periods, low * 60 - 1, high * 60 + 59), facts, earlier)
 
 
-class _Busy:
-    """Which scheduled run was at work at an instant: Forbid looks at the runs of the schedule alone."""
+def task_rows(window: TaskWindow, earlier: Iterable[RunFact] = ()) -> list[Row]:
+    """The rows of a window, oldest first.
 
-    def __init__(self, facts: Sequence[RunFact], before: Callable[[], Iterable[RunFact]]) -> None:
-        self._facts, self._before = facts, before
-        self._added = -1  # how many of the facts; those before them are asked for first
+    ``earlier`` are runs of months before it, in any order; they matter only where it has a slot without a run.
+    """
+    context, slots, facts = window.context, window.slots, window.facts
+    rows: list[Row] = []
+    running = _LatestRunning()
+    running.add([*window.earlier, *earlier])
+    position = added = 0
+    for n, (minute, period) in enumerate(slots):
+        while position < len(facts) and facts[position].minute < minute:
+            rows.append(_unexpected_run(context, facts[position]))
+            position += 1
+        is_filled, first = False, position
+        while position < len(facts) and facts[position].minute == minute:
+            fact = facts[position]
+            is_filled |= fact.kind != RunKind.MANUAL
+            rows.append(_run_row(context, fact, period, _why(fact, context, True)))
+            position += 1
+        if not is_filled:
+            following_slot = slots[n + 1][0] if n + 1 < len(slots) else _following_slot(context, minute)
+            running.add(facts[added:first])
+            added = first
+            rows.append(_row_without_run(context, minute, period, following_slot, running))
+    rows += [_unexpected_run(context, fact) for fact in facts[position:]]
+    return rows
+
+
+def _following_slot(context: TaskContext, minute: int) -> int | None:
+    """The slot after the last one of a window, if its time has come."""
+    for reach in _REACHES:
+        slots = expected(context.periods, minute * 60 + 59, min(context.now, minute * 60 + reach))
+        if slots:
+            return slots[0][0]
+    return None
+
+
+class _LatestRunning:
+    """The scheduled run that ended last: `concurrency: forbid` looks at the runs of the schedule alone."""
+
+    def __init__(self) -> None:
         self._fact: RunFact | None = None
-        self._key = (-inf, 0, 0)  # the one that ended last; of several, the first
+        self._key = (-inf, 0, 0)  # of several that ended at once, the first
 
-    def up_to(self, number: int) -> _Busy:
-        """With so many of the facts taken into account."""
-        if self._added < 0:
-            for earlier in self._before():
-                self._add(earlier)
-            self._added = 0
-        for fact in self._facts[self._added : number]:
-            self._add(fact)
-        self._added = max(number, self._added)
-        return self
+    def add(self, facts: Iterable[RunFact]) -> None:
+        for fact in facts:
+            end = inf if fact.status == Status.RUNNING else fact.finished
+            if fact.kind in (RunKind.SCHEDULED, None) and fact.started is not None and end is not None:
+                key = (end, -fact.minute, -fact.attempt)
+                if key > self._key:
+                    self._key, self._fact = key, fact
 
-    def _add(self, fact: RunFact) -> None:
-        until = inf if fact.status == RUNNING else fact.finished
-        if fact.kind in (RunKind.SCHEDULED, None) and fact.started is not None and until is not None:
-            key = (until, -fact.minute, -fact.attempt)
-            if key > self._key:
-                self._key, self._fact = key, fact
-
-    def at(self, instant: float, span: SchedulePeriod, spans: Sequence[SchedulePeriod]) -> tuple[RunFact, float] | None:
-        """The run, and until when it was at work; one that said nothing more, until its deadline."""
-        fact, until = self._fact, self._key[0]
+    def at(self, instant: float, period: SchedulePeriod, periods: Sequence[SchedulePeriod]) -> tuple[RunFact, float] | None:
+        """The run that was running at an instant, and until when; one that wrote nothing more, until its deadline."""
+        fact, end = self._fact, self._key[0]
         if fact is None or fact.started is None:
             return None
-        began = fact.started
-        if fact.status == RUNNING and fact.evidence == RECORDED:
-            until = began + _silence(span.plan)
-        if not _is_local(span):
+        start = fact.started
+        if fact.status == Status.RUNNING and fact.evidence == Evidence.RECORDED:
+            end = start + _silence(period.plan)
+        if not _is_local(period):
             # The controller looks at the Job: made before the next time came, for only the latest is made, and outliving the run.
-            until += LINGERS
-            own = _span_at(spans, fact.minute * 60)
-            if own is not None and own.end > fact.minute * 60 and fires_at(own, fact.minute):
-                began = min(began, fact.minute * 60)
-        return (fact, until) if began <= instant < until else None
+            end += LINGERS
+            own_period = _period_at(periods, fact.minute * 60)
+            if own_period is not None and own_period.end > fact.minute * 60 and fires_at(own_period, fact.minute):
+                start = min(start, fact.minute * 60)
+        return (fact, end) if start <= instant < end else None
 
 
-def _is_local(span: SchedulePeriod) -> bool:
+def _is_local(period: SchedulePeriod) -> bool:
     """Whether a machine's own engine ran it, and no cluster."""
-    return span.engine.startswith("host:")
+    return period.engine.startswith("host:")
 
 
-def _silence(plan: TaskSchedule | None) -> float:
-    """Seconds after its start from which on a run of another machine without a word has died."""
-    return LONGEST if plan is None or plan.deadline is None else plan.deadline + SILENT
+def _silence(schedule: TaskSchedule | None) -> float:
+    """Seconds after its start from which on a run of another machine that writes nothing has died."""
+    return LONGEST if schedule is None or schedule.deadline is None else schedule.deadline + SILENT
 
 
-def _row(scene: TaskContext, fact: RunFact, span: SchedulePeriod | None, why: str) -> Row:
-    status, reason, evidence = _judged(scene, fact, span)
+def _run_row(context: TaskContext, fact: RunFact, period: SchedulePeriod | None, why: str) -> Row:
+    status, reason, evidence = _run_status(context, fact, period)
     duration = None if fact.started is None or fact.finished is None else round(fact.finished - fact.started, 1)
     minute = fact.minute
-    utc, local = scene.days.both(minute)
+    utc, local = context.clock.both(minute)
     return Row(
         utc,
         local,
-        scene.task,
+        context.task,
         status,
         fact.accuracy,
         fact.loss,
         duration,
         fact.attempt,
         fact.kind,
-        run_name(scene.experiment, scene.task, minute, fact.attempt),
+        run_name(context.experiment, context.task, minute, fact.attempt),
         why,
         reason,
         evidence,
@@ -250,101 +238,101 @@ def _row(scene: TaskContext, fact: RunFact, span: SchedulePeriod | None, why: st
     )
 
 
-def _judged(scene: TaskContext, fact: RunFact, span: SchedulePeriod | None) -> tuple[str, str, str]:
+def _run_status(context: TaskContext, fact: RunFact, period: SchedulePeriod | None) -> tuple[str, str, str]:
     """Status, reason and evidence; one that should long have ended, and whose machine cannot be asked, has died."""
-    plan = span.plan if span is not None else None
-    is_silent = fact.status == RUNNING and fact.evidence == RECORDED and fact.started is not None
-    if is_silent and scene.now > (fact.started or 0) + _silence(plan):
-        deadline = plan.deadline if plan is not None else None
-        told = "for 30 days" if deadline is None else f"after its deadline of {format_duration(deadline)}"
-        return DIED, f"no word {told} ({fact.reason})", INFERRED
-    if fact.status == INTERRUPTED and fact.evidence == RECORDED and span is not None and not _is_local(span):
-        after = _replaced_by(scene, fact)
-        if after is not None:
-            named = run_name(scene.experiment, scene.task, after, 1)
-            return INTERRUPTED, f"replaced by {named} (concurrency: replace)", INFERRED
+    if fact.status == Status.SUCCEEDED:
+        return fact.status, fact.reason, fact.evidence
+    schedule = period.plan if period is not None else None
+    is_silent = fact.status == Status.RUNNING and fact.evidence == Evidence.RECORDED and fact.started is not None
+    if is_silent and context.now > (fact.started or 0) + _silence(schedule):
+        deadline = schedule.deadline if schedule is not None else None
+        when = "for 30 days" if deadline is None else f"after its deadline of {format_duration(deadline)}"
+        return Status.DIED, f"no word {when} ({fact.reason})", Evidence.INFERRED
+    is_interrupted = fact.status == Status.INTERRUPTED and fact.evidence == Evidence.RECORDED
+    if is_interrupted and period is not None and not _is_local(period):
+        slot = _replacing_slot(context, fact)
+        if slot is not None:
+            successor = run_name(context.experiment, context.task, slot, 1)
+            return Status.INTERRUPTED, f"replaced by {successor} (concurrency: replace)", Evidence.INFERRED
     return fact.status, fact.reason, fact.evidence
 
 
-def _replaced_by(scene: TaskContext, fact: RunFact) -> int | None:
-    """The slot for which a cluster's controller ended a run: the latest that came while it was at work."""
+def _replacing_slot(context: TaskContext, fact: RunFact) -> int | None:
+    """The slot for which a cluster's controller ended a run: the latest that came while it was running."""
     if fact.finished is None or fact.kind not in (RunKind.SCHEDULED, None):
         return None
-    came = expected(scene.spans, fact.minute * 60 + 59, fact.finished)
-    if not came:
+    slots = expected(context.periods, fact.minute * 60 + 59, fact.finished)
+    if not slots:
         return None
-    minute, span = came[-1]
-    return minute if span.plan.concurrency == "Replace" and not span.plan.suspend else None
+    minute, period = slots[-1]
+    return minute if period.plan.concurrency == "Replace" and not period.plan.suspend else None
 
 
-def _why(fact: RunFact, scene: TaskContext, is_expected: bool) -> str:
+def _why(fact: RunFact, context: TaskContext, is_expected: bool) -> str:
     """Why a run ran when it did; nothing for one that ran on time."""
     if fact.kind is not None and fact.kind != RunKind.SCHEDULED:
         return fact.kind
-    late = None if fact.started is None else fact.started - fact.minute * 60
-    if is_expected or not scene.spans:
-        return f"{format_duration(late)} late" if late is not None and late >= LATE else ""
+    delay = None if fact.started is None else fact.started - fact.minute * 60
+    if is_expected or not context.periods:
+        return f"{format_duration(delay)} late" if delay is not None and delay >= LATE else ""
     instant = fact.minute * 60
-    until = inf if fact.started is None else fact.started
-    if any(instant <= span.start <= until and fires_at(span, fact.minute) for span in scene.spans):
+    start = inf if fact.started is None else fact.started
+    if any(instant <= period.start <= start and fires_at(period, fact.minute) for period in context.periods):
         return "late, after an edit"
-    if instant < scene.spans[0].start:
+    if instant < context.periods[0].start:
         return "before the first revision"
     return "no revision expected it"
 
 
-def _unexpected(scene: TaskContext, fact: RunFact) -> Row:
-    return _row(scene, fact, _span_at(scene.spans, fact.minute * 60), _why(fact, scene, False))
+def _unexpected_run(context: TaskContext, fact: RunFact) -> Row:
+    return _run_row(context, fact, _period_at(context.periods, fact.minute * 60), _why(fact, context, False))
 
 
-def _span_at(spans: Sequence[SchedulePeriod], instant: float) -> SchedulePeriod | None:
+def _period_at(periods: Sequence[SchedulePeriod], instant: float) -> SchedulePeriod | None:
     """The latest that had begun by then."""
-    n = bisect_right(spans, instant, key=lambda span: span.start) - 1
-    return spans[n] if n >= 0 else None
+    n = bisect_right(periods, instant, key=lambda period: period.start) - 1
+    return periods[n] if n >= 0 else None
 
 
-def _empty(scene: TaskContext, minute: int, span: SchedulePeriod, after: int | None, busy: _Busy) -> Row:
-    status, reason, evidence = _without_run(scene, minute, span, after, busy)
-    utc, local = scene.days.both(minute)
-    return Row(utc, local, scene.task, status, None, None, None, None, None, None, "", reason, evidence, minute)
+def _row_without_run(
+    context: TaskContext, minute: int, period: SchedulePeriod, following_slot: int | None, running: _LatestRunning
+) -> Row:
+    status, reason, evidence = _status_without_run(context, minute, period, following_slot, running)
+    utc, local = context.clock.both(minute)
+    return Row(utc, local, context.task, status, None, None, None, None, None, None, "", reason, evidence, minute)
 
 
-def _without_run(scene: TaskContext, minute: int, span: SchedulePeriod, after: int | None, busy: _Busy) -> tuple[str, str, str]:
-    """Why an expected slot has no run: what was recorded counts before what can be told from the rest."""
+def _status_without_run(
+    context: TaskContext, minute: int, period: SchedulePeriod, following_slot: int | None, running: _LatestRunning
+) -> tuple[str, str, str]:
+    """Why an expected slot has no run: what was recorded counts before what follows from the rest."""
     instant = minute * 60
-    note = scene.notes.slots.get((scene.task, minute))
+    clock, schedule = context.clock, period.plan
+    note = context.notes.slots.get((context.task, minute))
     if note is not None:
         event = str(note.get("event", ""))
-        return event if event in STATUSES else MISSED, str(note.get("reason", event)), RECORDED
-    if span.plan.suspend:
-        by = f" by {span.by}" if span.by else ""
-        return SUSPENDED, f"suspended since {scene.days.local(int(span.start // 60))}{by}", RECORDED
-    if instant > scene.now:
-        return NOT_YET, "", RECORDED
-    deadline = span.plan.starting_deadline
-    last = inf if deadline is None else float(instant + deadline)
-    if span.plan.concurrency == "Forbid" and (found := busy.at(instant, span, scene.spans)):
-        fact, until = found
-        named = run_name(scene.experiment, scene.task, fact.minute, fact.attempt)
-        if until >= min(last, inf if after is None else after * 60, scene.now):
-            return SKIPPED, f"{named} was still running (concurrency: forbid)", INFERRED
-    for start, end in scene.notes.away:
-        if start <= instant < end and _is_local(span):
-            to = "now" if end == inf else scene.days.local(int(end // 60))
-            return MISSED, f"serve was not running from {scene.days.local(int(start // 60))} to {to}", RECORDED
+        return event if event in STATUSES else Status.MISSED, str(note.get("reason", event)), Evidence.RECORDED
+    if schedule.suspend:
+        by = f" by {period.by}" if period.by else ""
+        return Status.SUSPENDED, f"suspended since {clock.local(int(period.start // 60))}{by}", Evidence.RECORDED
+    if instant > context.now:
+        return Status.NOT_YET_DUE, "", Evidence.RECORDED
+    last_start = inf if schedule.starting_deadline is None else float(instant + schedule.starting_deadline)
+    following_instant = inf if following_slot is None else following_slot * 60
+    if schedule.concurrency == "Forbid" and (blocking := running.at(instant, period, context.periods)):
+        fact, end = blocking
+        if end >= min(last_start, following_instant, context.now):
+            name = run_name(context.experiment, context.task, fact.minute, fact.attempt)
+            return Status.SKIPPED, f"{name} was still running (concurrency: forbid)", Evidence.INFERRED
+    for start, end in context.notes.downtimes:
+        if start <= instant < end and _is_local(period):
+            until = "now" if end == inf else clock.local(int(end // 60))
+            reason = f"serve was not running from {clock.local(int(start // 60))} to {until}"
+            return Status.MISSED, reason, Evidence.RECORDED
     # Only the latest time that was missed is made up for.
-    if scene.now < last and (after is None or scene.now < after * 60) and span.end > scene.now:
-        limit = "" if last == inf else f"; it may start until {scene.days.local(int(last // 60))}"
-        return DUE, f"no run yet{limit}", INFERRED
-    if not _is_local(span):
-        return MISSED, "no run reached the store: no Job was made, or its pods could not begin", "unknown"
-    return MISSED, "no run and no word of why: probably serve was not running", INFERRED
-
-
-def format_duration(seconds: float) -> str:
-    """A length of time for people: 45 s, 43 min, 6 h, 1.5 h, 2 d."""
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            value = seconds / size
-            return f"{value:.0f} {unit}" if abs(value - round(value)) < 0.05 else f"{value:.1f} {unit}"
-    return f"{seconds:.0f} s"
+    if context.now < last_start and context.now < following_instant and period.end > context.now:
+        limit = "" if last_start == inf else f"; it may start until {clock.local(int(last_start // 60))}"
+        return Status.DUE, f"no run yet{limit}", Evidence.INFERRED
+    if not _is_local(period):
+        return Status.MISSED, "no run reached the store: no Job was made, or its pods could not begin", Evidence.UNKNOWN
+    return Status.MISSED, "no run and no word of why: probably serve was not running", Evidence.INFERRED

@@ -1,117 +1,113 @@
-"""Looks at an experiment on a cluster: its Jobs, pods and revisions, and the events that say why something does not begin."""
+"""Reads an experiment on a cluster: Jobs, pods, CronJobs, revisions, and the events that say why something does not start."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
 
 from cronjobs.experiment import Experiment
 from cronjobs.objects import labels
 from cronjobs.objects.config_maps import revisions_name
 from cronjobs.revisions.revisions import Revision
-from scheduler.history.observed_runs import ClusterObservation, ObservedJob, pod_prefix
+from scheduler.history.observed_runs import ClusterObservation, JobState, ObservedJob, pod_prefix
 from scheduler.kube import kinds, objects, permissions, revision_configmap
 from scheduler.kube.client import KubeClient
 from scheduler.kube.errors import Forbidden, KubeError, NotFound
-from scheduler.kube.objects import last_schedule_time
+from scheduler.kube.objects import Object
 from scheduler.kube.target import ClusterTarget
 from scheduler.observe.run_status import JOB_NAME, job_status, run_of
 
-Object = dict[str, Any]
 
+def observe_experiment(experiment: Experiment, target: ClusterTarget, is_requested: bool) -> ClusterObservation | None:
+    """What the cluster shows now; None where it cannot be read, and a line on stderr says why.
 
-def observe_experiment(experiment: Experiment, target: ClusterTarget, asked: bool) -> ClusterObservation | None:
-    """What is to be seen now; None where the cluster cannot be looked at, and a line on stderr says why.
-
-    ``asked`` is False for a user who named no cluster, and may have none: then a missing kubeconfig is not worth a line.
+    ``is_requested`` is False for a user who named no cluster, and may have none: then a missing kubeconfig is not worth a line.
     """
     namespace = target.namespace or experiment.cluster.namespace
     try:
         access = target.access()
     except KubeError as error:
-        if asked:
-            _say(error)
+        if is_requested:
+            _warn(error)
         return None
     try:
         with KubeClient(access) as api:
             return observe(api, namespace, experiment.name)
     except KubeError as error:
-        _say(error)
+        _warn(error)
         return None
 
 
 def observe(api: KubeClient, namespace: str, experiment: str) -> ClusterObservation:
-    """One look. Raises ClusterError unless at least the Jobs may be listed."""
+    """The Jobs and revisions of an experiment, read once. Raises KubeError unless at least the Jobs may be listed."""
     selector = f"{labels.INSTANCE}={experiment}"
-    jobs, pods, held = objects.in_parallel(
+    jobs, pods, revisions = objects.in_parallel(
         lambda: objects.jobs(api, namespace, selector=selector),
-        lambda: pods_of(api, namespace, selector),
+        lambda: list_permitted_pods(api, namespace, selector),
         lambda: _revisions(api, namespace, experiment),
     )
-    found = {(seen.run.task, seen.run.minute, seen.run.attempt): seen for seen in observed_jobs(api, namespace, jobs, pods)}
-    return ClusterObservation(namespace, api.now().timestamp(), found, held or (), held is not None)
+    observed = {job.key: job for job in observed_jobs(api, namespace, jobs, pods)}
+    return ClusterObservation(namespace, api.now().timestamp(), observed, revisions or (), revisions is not None)
 
 
 def cronjob_states(experiment: Experiment, target: ClusterTarget) -> dict[str, tuple[datetime, bool]]:
-    """By task of a CronJob that is there: its last scheduled time (or when it was made), and whether it is suspended."""
+    """By task that has a CronJob: its last scheduled time (or when it was created), and whether it is suspended."""
     namespace = target.namespace or experiment.cluster.namespace
     selector = f"{labels.SELECTOR},{labels.INSTANCE}={experiment.name}"
     with KubeClient(target.access()) as api, permissions.explain_denials(api, [namespace], reading=True):
-        found = objects.by_name(api.list(kinds.CRONJOB, namespace, selector, decoder=objects.decoder())).values()
+        cronjobs = objects.by_name(api.list(kinds.CRONJOB, namespace, selector, decoder=objects.decoder())).values()
     return {
-        each["metadata"]["labels"].get(labels.TASK, ""): (last_schedule_time(each), bool(each["spec"].get("suspend")))
-        for each in found
+        cronjob["metadata"]["labels"].get(labels.TASK, ""): (
+            objects.last_schedule_time(cronjob),
+            bool(cronjob["spec"].get("suspend")),
+        )
+        for cronjob in cronjobs
     }
 
 
 def observed_jobs(api: KubeClient, namespace: str, jobs: Iterable[Object], pods: Iterable[Object]) -> list[ObservedJob]:
-    """What became of these Jobs' runs; events are asked for only if they can tell something that nothing else does."""
-    own: dict[str, list[Object]] = {}
+    """What became of these Jobs' runs; events are read only if they can say something that nothing else does."""
+    pods_by_job: dict[str, list[Object]] = {}
     for pod in pods:
-        own.setdefault(pod["metadata"].get("labels", {}).get(JOB_NAME, ""), []).append(pod)
-    chosen = [job for job in jobs if run_of(job) is not None]
-    found = [(job, job_status(job, own.get(job["metadata"]["name"], ()))) for job in chosen]
-    needy = {job["metadata"]["name"] for job, seen in found if seen is not None and _is_needy(seen)}
-    events = _events(api, namespace, needy) if needy else {}
-    told = []
-    for job, seen in found:
-        name = job["metadata"]["name"]
-        better = job_status(job, own.get(name, ()), events[name]) if name in events else seen
-        if better is not None:
-            told.append(better)
-    return told
+        pods_by_job.setdefault(pod["metadata"].get("labels", {}).get(JOB_NAME, ""), []).append(pod)
+    run_jobs = {job["metadata"]["name"]: job for job in jobs if run_of(job) is not None}
+    observed = {name: job_status(job, pods_by_job.get(name, ())) for name, job in run_jobs.items()}
+    unexplained = {name for name, job in observed.items() if job is not None and _needs_events(job)}
+    if unexplained:
+        for name, events in _warning_events(api, namespace, unexplained).items():
+            observed[name] = job_status(run_jobs[name], pods_by_job.get(name, ()), events)
+    return [job for job in observed.values() if job is not None]
 
 
-def pods_of(api: KubeClient, namespace: str, selector: str = "") -> list[Object]:
-    """Our pods; none, and a line on stderr, where they may not be seen."""
+def list_permitted_pods(api: KubeClient, namespace: str, selector: str = "") -> list[Object]:
+    """Our pods; none, and a line on stderr, where the user may not list them."""
     try:
         return list(api.list(kinds.POD, namespace, f"{labels.SELECTOR},{selector}".rstrip(",")))
     except Forbidden as error:
-        _say(error)
+        _warn(error)
         return []
 
 
-def _is_needy(seen: ObservedJob) -> bool:
-    """Whether only an event may say why a run does not begin, or never did."""
-    if seen.is_over:
-        return seen.state == "failed" and not any(each.reason for each in seen.tries)
-    return seen.state == "waiting"
+def _needs_events(job: ObservedJob) -> bool:
+    """Whether only an event may say why a run does not start, or never did."""
+    if job.has_ended:
+        return job.state == JobState.FAILED and not any(pod.reason for pod in job.pods)
+    return job.state == JobState.WAITING
 
 
-def _events(api: KubeClient, namespace: str, names: set[str]) -> Mapping[str, list[Object]]:
+def _warning_events(api: KubeClient, namespace: str, job_names: set[str]) -> Mapping[str, list[Object]]:
     """The warnings about these Jobs and their pods, by Job."""
-    found: dict[str, list[Object]] = {name: [] for name in names}
-    jobs = {pod_prefix(name): name for name in names}
+    found: dict[str, list[Object]] = {name: [] for name in job_names}
+    by_prefix = {pod_prefix(name): name for name in job_names}
     try:
         for event in api.list(kinds.EVENT, namespace, fields="type=Warning"):
             name = str((event.get("involvedObject") or {}).get("name", ""))
-            job = name if name in found else jobs.get(name[:-5])
+            job = name if name in found else by_prefix.get(name[:-5])
             if job is not None:
                 found[job].append(event)
     except Forbidden as error:
-        _say(error)
+        _warn(error)
     return found
 
 
@@ -122,10 +118,10 @@ def _revisions(api: KubeClient, namespace: str, experiment: str) -> list[Revisio
     except NotFound:
         return None
     except Forbidden as error:
-        _say(error)
+        _warn(error)
         return None
     return revision_configmap.read(data)
 
 
-def _say(error: Exception) -> None:
+def _warn(error: Exception) -> None:
     print(error, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""How one run on a cluster goes, told to a watcher: its stages, what keeps it from going on, its epochs."""
+"""Reports the progress of one run on a cluster to a display: its steps, what keeps it from going on, its epochs."""
 
 from __future__ import annotations
 
@@ -12,86 +12,86 @@ from jobs import contract as c
 from jobs.store import Store
 from scheduler.console.run_display import RunDisplay
 from scheduler.errors import CronsembleError
-from scheduler.history.observed_runs import WAITING, ObservedJob
-from scheduler.history.slots import RUNNING
+from scheduler.history.observed_runs import JobState, ObservedJob
 from scheduler.kube import kinds
 from scheduler.kube.client import KubeClient
 from scheduler.observe import cluster_state
-from scheduler.observe.job_watcher import SAME, JobSnapshot, stage
+from scheduler.observe.job_watcher import REPEAT_SECONDS, JobSnapshot, step_title
 
 _EPOCH = re.compile(rb"epoch (\d+)/(\d+): loss (\S+), accuracy (\S+)")
 
 
 @dataclass
 class ProgressReporter:
-    """Tells a watcher how one run goes: its stages, what keeps it from going on, its epochs."""
+    """Reports one run to a display from the snapshots of its Job; ``label`` is what the display calls it."""
 
     api: KubeClient
     namespace: str
     store: Store
-    watcher: RunDisplay
+    display: RunDisplay
     label: str
     run: c.RunId
-    _told: set[str] = field(default_factory=set)
-    _stage: str = ""
-    _since: float = 0.0
-    _trouble: str = ""
-    _pod: str = ""  # whose log is read for epochs
+    _reported: set[str] = field(default_factory=set)
+    _step: str = ""
+    _step_since: float = 0.0  # monotonic
+    _hindrance: str = ""
+    _followed_pod: str = ""  # whose log is read for epochs
 
-    def report(self, found: JobSnapshot) -> None:
-        """What is new of it."""
-        seen = found.seen
-        assert seen is not None
-        text = stage(seen)
-        self.passed(found, besides=text)
-        at_work = next((each for each in reversed(seen.tries) if each.state == RUNNING), None)
+    def report(self, snapshot: JobSnapshot) -> None:
+        """Report what is new in a snapshot, whose Job must be there."""
+        job = snapshot.status
+        assert job is not None
+        step = step_title(job)
+        self.report_steps(snapshot, current=step)
+        pod = next((pod for pod in reversed(job.pods) if pod.state == JobState.RUNNING), None)
         # Where the store is at hand, the epochs come from its files.
-        folder = self.store.try_folder(self.run, at_work.name) if at_work else None
+        folder = self.store.try_folder(self.run, pod.uid) if pod else None
         if folder is not None and not folder.exists():
             folder = None
-        if text != self._stage:
-            self._now(text)
-            self.watcher.stage(self.label, text, folder)
-        if at_work is not None and at_work.container == "train" and folder is None and at_work.pod != self._pod:
-            self._pod = at_work.pod
-            threading.Thread(target=self._epochs, args=(self._pod,), daemon=True).start()
-        if seen.state == WAITING and time.monotonic() - self._since > SAME:
-            self._warn(found)
+        if step != self._step:
+            self._begin(step)
+            self.display.stage(self.label, step, folder)
+        if pod is not None and pod.container == "train" and folder is None and pod.name != self._followed_pod:
+            self._followed_pod = pod.name
+            threading.Thread(target=self._report_epochs, args=(pod.name,), daemon=True).start()
+        if job.state == JobState.WAITING and time.monotonic() - self._step_since > REPEAT_SECONDS:
+            self._report_hindrance(snapshot)
 
-    def passed(self, found: JobSnapshot, besides: str = "") -> None:
-        """The steps that have begun and were not told yet: some are over between two looks."""
-        for text in found.steps:
-            if text not in self._told and text != besides:
-                self._now(text)
-                self.watcher.stage(self.label, text)
+    def report_steps(self, snapshot: JobSnapshot, current: str = "") -> None:
+        """Report the steps that have started and were not reported yet: some are over between two snapshots."""
+        for step in snapshot.started_steps:
+            if step not in self._reported and step != current:
+                self._begin(step)
+                self.display.stage(self.label, step)
 
-    def _now(self, text: str) -> None:
-        self._stage, self._since = text, time.monotonic()
-        self._told.add(text)
+    def _begin(self, step: str) -> None:
+        self._step, self._step_since = step, time.monotonic()
+        self._reported.add(step)
 
-    def _warn(self, found: JobSnapshot) -> None:
-        """What keeps it from beginning, by the cluster's events."""
+    def _report_hindrance(self, snapshot: JobSnapshot) -> None:
+        """Report what keeps it from starting, by the cluster's events."""
         with suppress(CronsembleError):
-            told = observed_once(self.api, self.namespace, found)
-            if told is not None and told.reason not in (self._trouble, self._stage):
-                self._trouble = told.reason
-                self.watcher.say(f"{self.label}: {told.reason}")
+            job = status_with_events(self.api, self.namespace, snapshot)
+            if job is not None and job.reason not in (self._hindrance, self._step):
+                self._hindrance = job.reason
+                self.display.say(f"{self.label}: {job.reason}")
 
-    def _epochs(self, pod: str) -> None:
+    def _report_epochs(self, pod: str) -> None:
+        """Report the epochs that a pod's log says, until it ends."""
         path = f"{kinds.POD.path(self.namespace, pod)}/log"
-        began = time.monotonic()
-        with suppress(CronsembleError):  # the stages go on without
+        epoch_start = time.monotonic()
+        with suppress(CronsembleError):  # the steps are reported all the same
             for line in self.api.stream(path, {"container": "train", "follow": "true"}, what="pods/log"):
-                found = _EPOCH.search(line)
-                if found:
+                match = _EPOCH.search(line)
+                if match:
                     now = time.monotonic()
-                    epoch, epochs, loss, accuracy = found.groups()
-                    event = {"event": "epoch", "epoch": int(epoch), "epochs": int(epochs), "seconds": now - began}
-                    self.watcher.event(self.label, {**event, "val_loss": float(loss), "val_accuracy": float(accuracy)})
-                    began = now
+                    epoch, epochs, loss, accuracy = match.groups()
+                    event = {"event": "epoch", "epoch": int(epoch), "epochs": int(epochs), "seconds": now - epoch_start}
+                    self.display.event(self.label, {**event, "val_loss": float(loss), "val_accuracy": float(accuracy)})
+                    epoch_start = now
 
 
-def observed_once(api: KubeClient, namespace: str, found: JobSnapshot) -> ObservedJob | None:
-    """What the cluster tells of a run, with its events; None once its Job is gone."""
-    told = cluster_state.observed_jobs(api, namespace, [found.job] if found.job else [], found.pods)
-    return told[0] if told else None
+def status_with_events(api: KubeClient, namespace: str, snapshot: JobSnapshot) -> ObservedJob | None:
+    """What the cluster shows of a run, with its events; None once its Job is gone."""
+    jobs = cluster_state.observed_jobs(api, namespace, [snapshot.job] if snapshot.job else [], snapshot.pods)
+    return jobs[0] if jobs else None

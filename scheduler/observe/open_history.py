@@ -1,4 +1,4 @@
-"""The history of an experiment as of now: its store, and what its cluster shows."""
+"""Opens the history of an experiment as of now: its store, and what its cluster shows; keeps what only the cluster showed."""
 
 from __future__ import annotations
 
@@ -7,62 +7,64 @@ import time
 
 from jobs.contract import RunId
 from scheduler.errors import CronsembleError, UnknownRun
-from scheduler.history.observed_runs import ClusterObservation, iso
-from scheduler.history.query import History
+from scheduler.history.observed_runs import ClusterObservation
 from scheduler.identity import current_user
 from scheduler.stores import find_run
+from scheduler.stores.history_reader import HistoryReader
 from scheduler.stores.workspace import Workspace
+from scheduler.times import format_time
 
 
-def history_of(workspace: Workspace) -> tuple[History, str]:
-    """The history of an experiment as of now, and its zone: without a configuration that of its newest run.
+def open_history(workspace: Workspace) -> HistoryReader:
+    """The history of an experiment as of now; without a configuration, dates are in the zone of its newest run.
 
-    Where the experiment runs on a cluster it is looked at, and what was seen of runs that have ended is kept in the store.
+    Where the experiment runs on a cluster that is observed, and what it shows of ended runs is kept in the store.
     """
     if workspace.config_problem:
-        print(f"{workspace.config_problem}\ngoing on from what {workspace.store.root} kept", file=sys.stderr)
-    timezone = workspace.experiment.timezone if workspace.experiment else _last_zone(workspace)
-    history = History(workspace.store, workspace.name, timezone, time.time(), _sight(workspace))
-    _keep(history)
-    return history, timezone
+        print(f"{workspace.config_problem}\nthe history is read from {workspace.store.root} alone", file=sys.stderr)
+    timezone = workspace.experiment.timezone if workspace.experiment else _last_timezone(workspace)
+    reader = HistoryReader(workspace.store, workspace.name, timezone, time.time(), _observation(workspace))
+    _record_observations(reader)
+    return reader
 
 
-def _sight(workspace: Workspace) -> ClusterObservation:
-    """What is to be seen on the cluster now; where none is looked at, the revisions that were seen last."""
-    target, experiment, found = workspace.target, workspace.experiment, None
+def _observation(workspace: Workspace) -> ClusterObservation:
+    """What the cluster shows; where none is observed, the revisions that were read from it last."""
+    target, experiment, observation = workspace.target, workspace.experiment, None
     if not target.offline and experiment is not None and not isinstance(experiment.store, str):
         from scheduler.observe import cluster_state
 
         is_named = any((target.kubeconfig, target.context, target.namespace))
-        found = cluster_state.observe_experiment(experiment, target, is_named)
-    return found or ClusterObservation("", time.time(), revisions=workspace.cluster_revisions)
+        observation = cluster_state.observe_experiment(experiment, target, is_named)
+    return observation or ClusterObservation("", time.time(), revisions=workspace.cluster_revisions)
 
 
-def _keep(history: History) -> None:
-    """Write down what was seen: Kubernetes' objects vanish. Who cannot write has seen it all the same."""
-    for seen in history.unrecorded():
+def _record_observations(reader: HistoryReader) -> None:
+    """Write down what was observed of ended runs: Kubernetes removes its objects. No error where the store cannot be written."""
+    for job in reader.unrecorded_jobs():
+        observation = {"time": format_time(reader.history.observation.time), "by": current_user(), **job.observation()}
         try:
-            history.store.record_observation(seen.run, {"time": iso(history.sight.time), "by": current_user(), **seen.facts()})
+            reader.store.record_observation(job.run, observation)
         except (OSError, CronsembleError):
             return
 
 
-def _last_zone(workspace: Workspace) -> str:
+def _last_timezone(workspace: Workspace) -> str:
     for task in workspace.store.tasks(workspace.name):
         for run in workspace.store.run_ids(workspace.name, task):
-            told = workspace.store.task_configuration(workspace.store.result(run) or {}).get("timezone")
-            if told:
-                return str(told)
+            timezone = workspace.store.task_configuration(workspace.store.result(run) or {}).get("timezone")
+            if timezone:
+                return str(timezone)
     return "UTC"
 
 
-def run_named(history: History, name: str) -> RunId:
+def find_run_or_job(reader: HistoryReader, name: str) -> RunId:
     """The run of that id in the store, else of a Job that has left nothing in it; raises UnknownRun."""
     try:
-        return find_run.find_run(history.store, history.experiment, name).id
+        return find_run.find_run(reader.store, reader.history.experiment, name).id
     except UnknownRun:
-        found = [seen.run for seen in history.sight.seen.values() if name in str(seen.run)]
-        exact = [run for run in found if str(run) == name] or found
+        runs = [job.run for job in reader.history.observation.jobs.values() if name in str(job.run)]
+        exact = [run for run in runs if str(run) == name] or runs
         if len(exact) != 1:
             raise
         return exact[0]

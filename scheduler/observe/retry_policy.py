@@ -7,39 +7,46 @@ from typing import Any
 
 Object = Mapping[str, Any]
 
+DEFAULT_BACKOFF_LIMIT = 6
+"""Of a Job that says none (batch/v1 JobSpec)."""
 
-def is_spent(job: Object, pods: Iterable[Object]) -> bool:
+
+def has_no_retries_left(job: Object, pods: Iterable[Object]) -> bool:
     """Whether the failed pods leave a Job no further try, so that it is about to fail."""
     spec = job.get("spec") or {}
     rules = (spec.get("podFailurePolicy") or {}).get("rules") or ()
     actions = [_action(pod, rules) for pod in pods if (pod.get("status") or {}).get("phase") == "Failed"]
-    return "FailJob" in actions or actions.count("Count") > spec.get("backoffLimit", 6)
+    return "FailJob" in actions or actions.count("Count") > spec.get("backoffLimit", DEFAULT_BACKOFF_LIMIT)
 
 
 def _action(pod: Object, rules: Iterable[Object]) -> str:
-    """What the first rule that a failed pod fits says."""
-    codes = [(each["name"], (each.get("state") or {}).get("terminated", {}).get("exitCode") or 0) for each in statuses_of(pod)]
+    """The action of the first rule that a failed pod matches; ``Count`` without one."""
+    exit_codes = [
+        (container["name"], (container.get("state") or {}).get("terminated", {}).get("exitCode") or 0)
+        for container in container_statuses(pod)
+    ]
     for rule in rules:
-        wanted = rule.get("onExitCodes")
-        if wanted is None:
-            fits = any(condition(pod, each["type"], each.get("status", "True")) for each in rule.get("onPodConditions") or ())
+        on_exit_codes = rule.get("onExitCodes")
+        if on_exit_codes is None:
+            conditions = rule.get("onPodConditions") or ()
+            matches = any(condition(pod, pattern["type"], pattern.get("status", "True")) for pattern in conditions)
         else:
-            own = [code for name, code in codes if code and wanted.get("containerName", name) == name]
-            fits = any((code in wanted["values"]) == (wanted["operator"] == "In") for code in own)
-        if fits:
+            codes = [code for name, code in exit_codes if code and on_exit_codes.get("containerName", name) == name]
+            matches = any((code in on_exit_codes["values"]) == (on_exit_codes["operator"] == "In") for code in codes)
+        if matches:
             return str(rule["action"])
     return "Count"
 
 
-def statuses_of(pod: Object) -> list[Object]:
-    """What is told of each container of a pod, in the order in which they run."""
+def container_statuses(pod: Object) -> list[Object]:
+    """The status of each container of a pod, in the order in which they run."""
     status = pod.get("status") or {}
     return [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
 
 
-def condition(thing: Object, kind: str, status: str = "True") -> Object | None:
-    """The condition of a kind that a Job or pod is in."""
-    for each in (thing.get("status") or {}).get("conditions") or ():
-        if each.get("type") == kind and each.get("status") == status:
-            return dict(each)
+def condition(resource: Object, kind: str, status: str = "True") -> Object | None:
+    """The condition of type ``kind`` of a Job or pod, if it has that status."""
+    for known in (resource.get("status") or {}).get("conditions") or ():
+        if known.get("type") == kind and known.get("status") == status:
+            return dict(known)
     return None

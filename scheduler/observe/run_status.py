@@ -1,25 +1,38 @@
 """From a cluster's Jobs, pods and events to what became of each run. Values in, values out.
 
-The shapes are those of Kubernetes' API: batch/v1 Job, v1 Pod, v1 Event. A reason says what the cluster tells and no more.
+The shapes are those of Kubernetes' API: batch/v1 Job, v1 Pod, v1 Event. A reason says what the cluster shows and no more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from cronjobs.objects import labels
 from jobs import contract as c
-from jobs.contract import Cause, ExitCode, RunId, parse_run_id
-from scheduler.history.observed_runs import WAITING, ObservedJob, ObservedPod, pod_prefix
-from scheduler.history.slots import FAILED, RUNNING, SUCCEEDED, format_duration
-from scheduler.observe.retry_policy import condition, is_spent, statuses_of
+from jobs.contract import Cause, ExitCode, RunId, RunKind, parse_run_id
+from scheduler.history.observed_runs import JobState, ObservedJob, ObservedPod, pod_prefix
+from scheduler.observe.retry_policy import condition, container_statuses, has_no_retries_left
+from scheduler.times import format_duration
 
 Object = Mapping[str, Any]
 
 JOB_NAME = "batch.kubernetes.io/job-name"
-_IMAGE = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError", "RegistryUnavailable"}
-_QUIET = {"", "PodInitializing", "ContainerCreating"}
+"""The label by which a pod names its Job."""
+MESSAGE_LENGTH = 300
+"""Characters of a cluster's message that are shown."""
+
+_PULL_FAILURES = {
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "ImageInspectError",
+    "RegistryUnavailable",
+}
+"""Reasons of a waiting container (k8s.io/kubernetes, pkg/kubelet/images/types.go)."""
+_ORDINARY_WAITS = {"", "PodInitializing", "ContainerCreating"}
 _DISRUPTIONS = {
     "PreemptionByScheduler": (Cause.PREEMPTED, "a pod of a higher priority took its place"),
     "DeletionByTaintManager": (Cause.EVICTED, "its node was tainted"),
@@ -27,142 +40,156 @@ _DISRUPTIONS = {
     "DeletionByPodGC": (Cause.NODE_GONE, "its node is gone"),
     "TerminationByKubelet": (Cause.EVICTED, "its node ended it"),
 }
+"""By the reason of a pod's condition DisruptionTarget."""
 _EVENTS = {
     "FailedMount": (Cause.MOUNT, "its volumes cannot be mounted"),
     "FailedAttachVolume": (Cause.MOUNT, "its volumes cannot be attached"),
     "FailedCreatePodSandBox": (Cause.CONFIGURATION, "its pod cannot be set up"),
-    "FailedScheduling": (Cause.UNSCHEDULABLE, "no node takes it"),
+    "FailedScheduling": (Cause.UNSCHEDULABLE, "no node can take it"),
     "FailedCreate": (Cause.NOT_MADE, "its pod is refused"),
     "Evicted": (Cause.EVICTED, "it was evicted"),
     "Preempted": (Cause.PREEMPTED, "it was preempted"),
     "TaintManagerEviction": (Cause.EVICTED, "its node was tainted"),
 }
+"""By the reason of an event."""
 
 
 def job_status(job: Object, pods: Iterable[Object] = (), events: Iterable[Object] = ()) -> ObservedJob | None:
-    """What became of a Job's run; ``pods`` and ``events`` are the Job's own. None for a Job that is no run of ours."""
+    """What became of a Job's run; ``pods`` and ``events`` are its own, in any order. None for a Job that is no run of ours."""
     run = run_of(job)
     if run is None:
         return None
-    told, pods = sorted(events, key=_last_seen), sorted(pods, key=_made)
-    tries = _suspected([try_of(pod, told) for pod in pods])
-    state, what, reason = _standing(job, tries, told, is_spent(job, pods))
+    events, pods = sorted(events, key=_last_seen), sorted(pods, key=_creation)
+    observed_pods = _with_likely_memory_kills([pod_status(pod, events) for pod in pods])
+    state, cause, reason = _job_state(job, observed_pods, events, has_no_retries_left(job, pods))
     status = job.get("status") or {}
     end = condition(job, "Failed") or condition(job, "FailureTarget") or {}
     return ObservedJob(
         run,
         str(job["metadata"].get("uid", "")),
         state,
-        what,
+        cause,
         reason,
         _kind(job),
         status.get("startTime") or job["metadata"].get("creationTimestamp"),
         status.get("completionTime") or end.get("lastTransitionTime"),
-        tuple(tries),
+        tuple(observed_pods),
     )
 
 
 def run_of(job: Object) -> RunId | None:
-    """The run that a Job is, by its labels and name."""
-    own = job["metadata"].get("labels") or {}
-    experiment, task = own.get(labels.INSTANCE), own.get(labels.TASK)
+    """The run that a Job is, by its labels and name; None for a Job that is no run of ours."""
+    job_labels = job["metadata"].get("labels") or {}
+    experiment, task = job_labels.get(labels.INSTANCE), job_labels.get(labels.TASK)
     return parse_run_id(job["metadata"]["name"], experiment, task) if experiment and task else None
 
 
-def try_of(pod: Object, events: Sequence[Object] = ()) -> ObservedPod:
+def pod_status(pod: Object, events: Sequence[Object] = ()) -> ObservedPod:
     """What became of one pod; ``events`` oldest first."""
     metadata, status = pod["metadata"], pod.get("status") or {}
-    statuses = statuses_of(pod)
-    ends = [(each, each["state"]["terminated"]) for each in statuses if "terminated" in (each.get("state") or {})]
-    at_work = next((each for each in statuses if "running" in (each.get("state") or {})), None)
-    started = next((end.get("startedAt") for _, end in ends), None) or (at_work or {}).get("state", {}).get("running", {}).get(
-        "startedAt"
-    )
-    last = max((end.get("finishedAt") or "" for _, end in ends), default="") or None
-    base = (str(metadata.get("uid", "")), str(metadata["name"]))
-    taken = _disruption(pod)
-    phase = status.get("phase")
-    broken = next(((each["name"], end) for each, end in ends if end.get("exitCode") != 0), None)
-    if phase == "Succeeded":
-        return ObservedPod(*base, SUCCEEDED, started=started, ended=last)
-    if phase == "Failed" or (taken and broken):
-        container = broken[0] if broken else ""
-        what, reason = taken or (
-            _ending(pod, *broken) if broken else (Cause.EXIT, str(status.get("message") or "its pod failed"))
-        )
-        if taken and container:
-            reason = f"{container} was stopped: {reason}"
-        return ObservedPod(*base, FAILED, container, what, reason, started, last)
-    if at_work is not None:
-        where = (pod.get("spec") or {}).get("nodeName")
-        is_leaving = taken is not None or "deletionTimestamp" in metadata
-        reason = f"{at_work['name']}{f' on {where}' if where else ''}"
-        if is_leaving:
-            reason += f", being stopped{f': {taken[1]}' if taken else ''}"
-        return ObservedPod(*base, RUNNING, at_work["name"], "", reason, started)
-    if status.get("containerStatuses") and len(ends) == len(statuses):
-        return ObservedPod(*base, RUNNING, "", "", "its pod is about to end", started)
-    what, reason, container = _waiting(pod, statuses, events)
-    return ObservedPod(*base, WAITING, container, what, reason, started)
+    containers = container_statuses(pod)
+    ended = [(container, _state(container)["terminated"]) for container in containers if "terminated" in _state(container)]
+    running = next((container for container in containers if "running" in _state(container)), None)
+    started = next((end.get("startedAt") for _, end in ended), None)
+    if started is None and running is not None:
+        started = _state(running)["running"].get("startedAt")
+    last_end = max((end.get("finishedAt") or "" for _, end in ended), default="") or None
+    identity = (str(metadata.get("uid", "")), str(metadata["name"]))
+    disruption = _disruption(pod)
+    failed = next(((str(container["name"]), end) for container, end in ended if end.get("exitCode") != 0), None)
+    if status.get("phase") == "Succeeded":
+        return ObservedPod(*identity, JobState.SUCCEEDED, started=started, ended=last_end)
+    if status.get("phase") == "Failed" or (disruption and failed):
+        container_name = failed[0] if failed else ""
+        cause: Cause | None
+        if disruption is not None:
+            cause, reason = disruption
+            reason = f"{container_name} was stopped: {reason}" if container_name else reason
+        elif failed is not None:
+            cause, reason = _container_failure(pod, *failed)
+        else:
+            cause, reason = Cause.EXIT, str(status.get("message") or "its pod failed")
+        return ObservedPod(*identity, JobState.FAILED, container_name, cause, reason, started, last_end)
+    if running is not None:
+        node = (pod.get("spec") or {}).get("nodeName")
+        reason = f"{running['name']}{f' on {node}' if node else ''}"
+        if disruption is not None:
+            reason += f", being stopped: {disruption[1]}"
+        elif "deletionTimestamp" in metadata:
+            reason += ", being stopped"
+        return ObservedPod(*identity, JobState.RUNNING, running["name"], None, reason, started)
+    if status.get("containerStatuses") and len(ended) == len(containers):
+        return ObservedPod(*identity, JobState.RUNNING, "", None, "its pod is about to end", started)
+    cause, reason, container_name = _waiting(pod, containers, events)
+    return ObservedPod(*identity, JobState.WAITING, container_name, cause, reason, started)
 
 
-def has_begun(pod: Object) -> list[str]:
-    """The containers of a pod that have begun, those that have ended too, in their order."""
-    states = [(str(each["name"]), each.get("state") or {}) for each in statuses_of(pod)]
-    return [name for name, state in states if any((state.get(how) or {}).get("startedAt") for how in ("running", "terminated"))]
+def started_containers(pod: Object) -> list[str]:
+    """The containers of a pod that have started, those that have ended too, in the order in which they run."""
+    return [
+        str(container["name"])
+        for container in container_statuses(pod)
+        if any((_state(container).get(state) or {}).get("startedAt") for state in ("running", "terminated"))
+    ]
 
 
-def _standing(job: Object, tries: Sequence[ObservedPod], events: Sequence[Object], is_spent: bool) -> tuple[str, str, str]:
-    """State, what and reason of a Job; ``is_spent``: no more tries follow."""
-    lost = [each for each in tries if each.state == FAILED]
-    failed = condition(job, "Failed") or condition(job, "FailureTarget")
-    if failed:
-        return FAILED, *_failure(job, failed, tries, lost, events)
+def _state(container: Object) -> Mapping[str, Any]:
+    return container.get("state") or {}
+
+
+def _job_state(
+    job: Object, pods: Sequence[ObservedPod], events: Sequence[Object], is_last_try: bool
+) -> tuple[JobState, Cause | None, str]:
+    """State, cause and reason of a Job; ``is_last_try``: no pod follows a failed one."""
+    failed_pods = [pod for pod in pods if pod.state == JobState.FAILED]
+    failure = condition(job, "Failed") or condition(job, "FailureTarget")
+    if failure:
+        return JobState.FAILED, *_job_failure(job, failure, pods, failed_pods, events)
     if condition(job, "Complete") or condition(job, "SuccessCriteriaMet"):
-        return SUCCEEDED, "", ""
-    spec = job.get("spec") or {}
-    if spec.get("suspend"):
-        return WAITING, Cause.QUEUE, "waits in its queue"
-    before = f", try {len(lost) + 1} after: {lost[-1].reason}" if lost else ""
-    alive = [each for each in tries if each.state in (RUNNING, WAITING)]
-    if not alive:
-        if any(each.state == SUCCEEDED for each in tries):
-            return RUNNING, "", "done, and its Job is about to end"
-        if lost and is_spent:
-            return RUNNING, "", f"its Job is about to end: {lost[-1].reason}"
-        what, reason = _told(events, "Job", job["metadata"]["name"])
-        return WAITING, what, f"waiting: {reason or 'its pod is not made yet'}{before}"
-    at_work = [each for each in alive if each.state == RUNNING]
-    if not at_work:
-        return WAITING, alive[-1].what, f"waiting: {alive[-1].reason}{before}"
-    others = f" ({len(at_work)} tries at once)" if len(at_work) > 1 else ""
-    return RUNNING, "", f"{at_work[-1].reason}{others}{before}"
+        return JobState.SUCCEEDED, None, ""
+    if (job.get("spec") or {}).get("suspend"):
+        return JobState.WAITING, Cause.QUEUE, "waits in its queue"
+    previous = f", try {len(failed_pods) + 1} after: {failed_pods[-1].reason}" if failed_pods else ""
+    active = [pod for pod in pods if pod.state in (JobState.RUNNING, JobState.WAITING)]
+    if not active:
+        if any(pod.state == JobState.SUCCEEDED for pod in pods):
+            return JobState.RUNNING, None, "done, and its Job is about to end"
+        if failed_pods and is_last_try:
+            return JobState.RUNNING, None, f"its Job is about to end: {failed_pods[-1].reason}"
+        cause, reason = _from_events(events, "Job", job["metadata"]["name"])
+        return JobState.WAITING, cause, f"waiting: {reason or 'its pod is not created yet'}{previous}"
+    running = [pod for pod in active if pod.state == JobState.RUNNING]
+    if not running:
+        return JobState.WAITING, active[-1].cause, f"waiting: {active[-1].reason}{previous}"
+    at_once = f" ({len(running)} tries at once)" if len(running) > 1 else ""
+    return JobState.RUNNING, None, f"{running[-1].reason}{at_once}{previous}"
 
 
-def _failure(
-    job: Object, failed: Object, tries: Sequence[ObservedPod], lost: Sequence[ObservedPod], events: Sequence[Object]
-) -> tuple[str, str]:
-    spec, reason = job.get("spec") or {}, failed.get("reason")
+def _job_failure(
+    job: Object, failure: Object, pods: Sequence[ObservedPod], failed_pods: Sequence[ObservedPod], events: Sequence[Object]
+) -> tuple[Cause | None, str]:
+    """Why a Job failed; ``failure`` is its condition."""
+    name, reason = job["metadata"]["name"], failure.get("reason")
     if reason == "DeadlineExceeded":
-        limit = spec.get("activeDeadlineSeconds")
-        told = f"not done within its deadline{f' of {format_duration(limit)}' if limit else ''}"
-        alive = [each for each in tries if each.state in (RUNNING, WAITING)]
-        if alive:
-            return Cause.DEADLINE, f"{told}: {alive[-1].reason}"
-        # The pods go with the deadline; only events tell what kept them from beginning.
-        _, why = _told(events, "Pod", pod_prefix(job["metadata"]["name"]), is_prefix=True)
-        why = why if not lost else lost[-1].reason
-        return Cause.DEADLINE, f"{told}{f': {why}' if why else ''}"
-    if lost:
-        number = f" (the last of {len(lost)} tries)" if len(lost) > 1 else ""
-        return lost[-1].what, f"{lost[-1].reason}{number}"
-    what, why = _told(events, "Pod", pod_prefix(job["metadata"]["name"]), is_prefix=True)
-    if why:
-        return what, why
-    return Cause.EXIT, f"{failed.get('message') or reason or 'its Job failed'}; its pods are gone"
+        limit = (job.get("spec") or {}).get("activeDeadlineSeconds")
+        summary = f"not done within its deadline{f' of {format_duration(limit)}' if limit else ''}"
+        active = [pod for pod in pods if pod.state in (JobState.RUNNING, JobState.WAITING)]
+        if active:
+            return Cause.DEADLINE, f"{summary}: {active[-1].reason}"
+        # The pods go with the deadline; only events say what kept them from starting.
+        _, event_reason = _from_events(events, "Pod", pod_prefix(name), is_prefix=True)
+        why = failed_pods[-1].reason if failed_pods else event_reason
+        return Cause.DEADLINE, f"{summary}{f': {why}' if why else ''}"
+    if failed_pods:
+        number = f" (the last of {len(failed_pods)} tries)" if len(failed_pods) > 1 else ""
+        return failed_pods[-1].cause, f"{failed_pods[-1].reason}{number}"
+    cause, event_reason = _from_events(events, "Pod", pod_prefix(name), is_prefix=True)
+    if event_reason:
+        return cause, event_reason
+    return Cause.EXIT, f"{failure.get('message') or reason or 'its Job failed'}; its pods are gone"
 
 
-def _ending(pod: Object, container: str, end: Object) -> tuple[str, str]:
+def _container_failure(pod: Object, container: str, end: Object) -> tuple[Cause, str]:
     """Why a container's end failed its pod."""
     code, reason = end.get("exitCode"), end.get("reason")
     status = pod.get("status") or {}
@@ -174,106 +201,112 @@ def _ending(pod: Object, container: str, end: Object) -> tuple[str, str]:
     if status.get("reason") == "DeadlineExceeded":
         return Cause.DEADLINE, f"{container} was stopped at its deadline"
     if code == ExitCode.TRY_LATER and container == "await":
-        return Cause.EXIT, "it made room for the runs that it awaits"
+        return Cause.EXIT, "it made room for the runs that it waits for"
     if code == 137:
-        return Cause.KILLED, f"{container} was killed from outside (exit status 137, SIGKILL); the cluster does not say by whom"
+        reason = f"{container} was killed from outside (exit status 137, SIGKILL); the cluster does not say by whom"
+        return Cause.KILLED, reason
     if code == 143:
         return Cause.STOPPED, f"{container} was asked to stop (exit status 143, SIGTERM)"
     if reason in ("StartError", "ContainerCannotRun", "ContainerStatusUnknown"):
         return Cause.CONFIGURATION, f"{container} could not run: {_one_line(end.get('message') or reason)}"
-    said = _one_line(end.get("message"))
-    return Cause.EXIT, f"{container}: {said}" if said else f"{container} ended with exit status {code}"
+    message = _one_line(end.get("message"))
+    return Cause.EXIT, f"{container}: {message}" if message else f"{container} ended with exit status {code}"
 
 
-def _suspected(tries: list[ObservedPod]) -> list[ObservedPod]:
-    """A container killed by nobody knows whom was most likely killed for memory if another try of the same run was."""
-    short = {each.container for each in tries if each.what == Cause.MEMORY}
-    found = []
-    for each in tries:
-        if each.what == Cause.KILLED and each.container in short:
-            told = f"{each.container} was killed from outside (exit status 137, SIGKILL), most likely for memory: another try was"
-            each = ObservedPod(each.name, each.pod, each.state, each.container, each.what, told, each.started, each.ended)
-        found.append(each)
-    return found
+def _with_likely_memory_kills(pods: list[ObservedPod]) -> list[ObservedPod]:
+    """The pods; a container killed from outside was most likely killed for memory if another try of the same run was."""
+    short_of_memory = {pod.container for pod in pods if pod.cause == Cause.MEMORY}
+    reason = "{} was killed from outside (exit status 137, SIGKILL), most likely for memory: another try was"
+    return [
+        replace(pod, reason=reason.format(pod.container))
+        if pod.cause == Cause.KILLED and pod.container in short_of_memory
+        else pod
+        for pod in pods
+    ]
 
 
-def _waiting(pod: Object, statuses: Sequence[Object], events: Sequence[Object]) -> tuple[str, str, str]:
-    """What, reason and container of a pod that has nothing at work."""
-    scheduled = condition(pod, "PodScheduled", "False")
-    if scheduled:
-        return Cause.UNSCHEDULABLE, f"no node takes it: {_one_line(scheduled.get('message'))}", ""
-    for each in statuses:
-        waiting = (each.get("state") or {}).get("waiting") or {}
+def _waiting(pod: Object, containers: Sequence[Object], events: Sequence[Object]) -> tuple[Cause | None, str, str]:
+    """Cause, reason and container of a pod that has no running container."""
+    unscheduled = condition(pod, "PodScheduled", "False")
+    if unscheduled:
+        return Cause.UNSCHEDULABLE, f"no node can take it: {_one_line(unscheduled.get('message'))}", ""
+    for container in containers:
+        waiting = _state(container).get("waiting") or {}
         reason, message = waiting.get("reason", ""), _one_line(waiting.get("message"))
-        if reason in _IMAGE:
-            said = _pull_failure(pod, events) if reason == "ImagePullBackOff" else message
-            return Cause.IMAGE, f"image {each.get('image')} cannot be pulled: {said or message or reason}", each["name"]
-        if reason not in _QUIET:
-            return Cause.CONFIGURATION, f"{each['name']} cannot be started: {message or reason}", each["name"]
-    what, reason = _told(events, "Pod", pod["metadata"]["name"], pod["metadata"].get("uid"))
-    if what in (Cause.MOUNT, Cause.CONFIGURATION):
-        return what, reason, ""
-    begun = any("terminated" in (each.get("state") or {}) for each in statuses)
+        if reason in _PULL_FAILURES:
+            event_message = _pull_failure(pod, events) if reason == "ImagePullBackOff" else ""
+            why = event_message or message or reason
+            return Cause.IMAGE, f"image {container.get('image')} cannot be pulled: {why}", container["name"]
+        if reason not in _ORDINARY_WAITS:
+            return Cause.CONFIGURATION, f"{container['name']} cannot be started: {message or reason}", container["name"]
+    cause, event_reason = _from_events(events, "Pod", pod["metadata"]["name"], pod["metadata"].get("uid"))
+    if cause in (Cause.MOUNT, Cause.CONFIGURATION):
+        return cause, event_reason, ""
     if "nodeName" not in (pod.get("spec") or {}):
-        return "", "a node is looked for", ""
-    return "", "its next container starts" if begun else "its containers start", ""
+        return None, "it is being scheduled", ""
+    has_started = any("terminated" in _state(container) for container in containers)
+    return None, "its next container is starting" if has_started else "its containers are starting", ""
 
 
 def _pull_failure(pod: Object, events: Sequence[Object]) -> str:
-    """Why a pull failed: while the kubelet backs off, only an event tells."""
+    """Why a pull failed: while the kubelet backs off, only an event says it."""
     for event in reversed(events):
-        about, message = event.get("involvedObject") or {}, str(event.get("message", ""))
-        if about.get("name") == pod["metadata"]["name"] and event.get("reason") == "Failed" and "ailed to pull" in message:
+        subject, message = event.get("involvedObject") or {}, str(event.get("message", ""))
+        if subject.get("name") == pod["metadata"]["name"] and event.get("reason") == "Failed" and "ailed to pull" in message:
             return _one_line(message)
     return ""
 
 
-def _told(events: Sequence[Object], kind: str, name: str, uid: str | None = None, is_prefix: bool = False) -> tuple[str, str]:
-    """What and reason of the latest event about an object that says why it does not get on."""
+def _from_events(
+    events: Sequence[Object], kind: str, name: str, uid: str | None = None, is_prefix: bool = False
+) -> tuple[Cause | None, str]:
+    """Cause and reason by the latest event about an object that says what hinders it; ``events`` oldest first."""
     for event in reversed(events):
-        about = event.get("involvedObject") or {}
-        found = str(about.get("name", ""))
-        if about.get("kind") != kind or name != (found[:-5] if is_prefix else found):
+        subject = event.get("involvedObject") or {}
+        subject_name = str(subject.get("name", ""))
+        if subject.get("kind") != kind or name != (subject_name[:-5] if is_prefix else subject_name):
             continue
-        if uid is not None and about.get("uid") not in (None, uid):
+        if uid is not None and subject.get("uid") not in (None, uid):
             continue
         message = _one_line(event.get("message"))
         if event.get("reason") in _EVENTS:
-            what, words = _EVENTS[str(event["reason"])]
-            return what, f"{words}: {message}"
+            cause, summary = _EVENTS[str(event["reason"])]
+            return cause, f"{summary}: {message}"
         if event.get("reason") == "Failed" and "ailed to pull" in message:
             return Cause.IMAGE, f"its image cannot be pulled: {message}"
-    return "", ""
+    return None, ""
 
 
-def _disruption(pod: Object) -> tuple[str, str] | None:
-    told = condition(pod, "DisruptionTarget")
-    if told is None:
+def _disruption(pod: Object) -> tuple[Cause, str] | None:
+    """Why the cluster stops a pod, by its condition DisruptionTarget; None if it does not."""
+    disruption = condition(pod, "DisruptionTarget")
+    if disruption is None:
         return None
-    what, words = _DISRUPTIONS.get(str(told.get("reason")), (Cause.EVICTED, str(told.get("reason"))))
-    message = _one_line(told.get("message"))
-    return what, f"{words}{f' ({message})' if message else ''}"
+    reason = str(disruption.get("reason"))
+    cause, summary = _DISRUPTIONS.get(reason, (Cause.EVICTED, reason))
+    message = _one_line(disruption.get("message"))
+    return cause, f"{summary}{f' ({message})' if message else ''}"
 
 
 def _kind(job: Object) -> str:
-    """By the variable that tells it to the run itself."""
+    """Why the run was started, by the variable that says so to the run itself."""
     spec = ((job.get("spec") or {}).get("template") or {}).get("spec") or {}
     for container in spec.get("containers") or ():
-        for each in container.get("env") or ():
-            if each.get("name") == c.ENV_KIND and each.get("value"):
-                return str(each["value"])
-    return "scheduled"
+        for variable in container.get("env") or ():
+            if variable.get("name") == c.ENV_KIND and variable.get("value"):
+                return str(variable["value"])
+    return RunKind.SCHEDULED
 
 
-def _memory_limit(pod: Object, container: str) -> str:
+def _memory_limit(pod: Object, container_name: str) -> str:
     spec = pod.get("spec") or {}
-    for each in [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]:
-        if each.get("name") == container:
-            return str(((each.get("resources") or {}).get("limits") or {}).get("memory", ""))
+    for container in [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]:
+        if container.get("name") == container_name:
+            return str(((container.get("resources") or {}).get("limits") or {}).get("memory", ""))
     return ""
 
 
-def _made(pod: Object) -> tuple[str, str]:
+def _creation(pod: Object) -> tuple[str, str]:
     return str(pod["metadata"].get("creationTimestamp", "")), str(pod["metadata"]["name"])
 
 
@@ -284,6 +317,6 @@ def _last_seen(event: Object) -> str:
 
 
 def _one_line(text: Any) -> str:
-    """A message as one line of at most 300 characters."""
+    """A message as one line of at most MESSAGE_LENGTH characters."""
     line = " ".join(str(text or "").split())
-    return line if len(line) <= 300 else line[:299] + "…"
+    return line if len(line) <= MESSAGE_LENGTH else line[: MESSAGE_LENGTH - 1] + "…"

@@ -1,4 +1,4 @@
-"""`logs`: what a run's processes said, as the store kept it, or as they say it."""
+"""`logs`: the output of a run's processes, from the store, while it comes or afterwards."""
 
 from __future__ import annotations
 
@@ -13,65 +13,65 @@ from scheduler.errors import UnknownRun
 from scheduler.stores import find_run
 from scheduler.stores.workspace import Workspace
 
-LOOK = 0.3
-"""Seconds between two looks at a log that grows."""
+POLL_SECONDS = 0.3
+"""Seconds between two reads of a log that grows."""
 
 
-def find(store: Store, experiment: str, name: str | None) -> Run:
-    """The run of that name, or the newest: one at work, else that of the newest slot; raises UnknownRun."""
+def find_run_or_newest(store: Store, experiment: str, name: str | None) -> Run:
+    """The run of that name, or the newest: one that runs, else that of the newest slot; raises UnknownRun."""
     if name is not None:
         return find_run.find_run(store, experiment, name)
     newest = [next(store.run_ids(experiment, task), None) for task in store.tasks(experiment)]
-    found = [store.read(run) for run in newest if run is not None]
-    if not found:
+    runs = [store.read(run) for run in newest if run is not None]
+    if not runs:
         raise UnknownRun(f"no runs of {experiment} yet; next: cronsemble run")
-    return max(found, key=lambda run: (run.status == Status.RUNNING, run.id.minute, run.id.attempt, begun(run)))
+    return max(runs, key=lambda run: (run.status == Status.RUNNING, run.id.minute, run.id.attempt, start_time(run)))
 
 
-def begun(run: Run) -> str:
-    """When a run's first try began, as it wrote it."""
-    return str(run.record.get("started") or next((each["start"].get("time", "") for each in run.tries), ""))
+def start_time(run: Run) -> str:
+    """When a run's first try began, as it recorded it, ISO 8601; empty if none has."""
+    return str(run.record.get("started") or next((one_try["start"].get("time", "") for one_try in run.tries), ""))
 
 
 def print_logs(workspace: Workspace, name: str | None, follow: bool) -> int:
-    """Print a run's log; with ``follow`` what comes to it until the run ends: then 0 if it succeeded, else 1."""
+    """Print a run's log; with ``follow`` what is added until the run ends: then 0 if it succeeded, else 1."""
     store = workspace.store
-    run = find(store, workspace.name, name)
+    run = find_run_or_newest(store, workspace.name, name)
     if name is None:
         print(f"{run.id}:", file=sys.stderr)
-    shown: dict[str, int] = {}
+    printed: dict[str, int] = {}  # by try, bytes
     while True:
-        # First what it is, then what it said: all of an ended run is printed.
+        # First its status, then its log: all of an ended run is printed.
         run = store.read(run.id)
         store.download(run.id, f"*/{c.LOG}")
         for folder in find_run.file_folders(run):
             # A try that is published takes its log along.
             key = str(run.record.get("try")) if folder == c.RESULT else folder.removeprefix(c.TRY_PREFIX)
-            shown[key] = _print_from(run.folder / folder / c.LOG, shown.get(key, 0))
+            printed[key] = _print_from(run.folder / folder / c.LOG, printed.get(key, 0))
         if not follow or run.status != Status.RUNNING or store.files.is_offline:
             break
-        time.sleep(LOOK)
-    if store.files.is_offline and not any(shown.values()):
-        print(f"{run.id}: its log was not looked at before, and is not here", file=sys.stderr)
-    return end(run, follow)
+        time.sleep(POLL_SECONDS)
+    if store.files.is_offline and not any(printed.values()):
+        print(f"{run.id}: its log was not read before, and --offline reads nothing anew", file=sys.stderr)
+    return print_end(run, follow)
 
 
-def end(run: Run, follow: bool) -> int:
-    """Say how a run ended; the exit status."""
+def print_end(run: Run, follow: bool) -> int:
+    """Print how a run ended; the exit status."""
     sys.stdout.flush()
     if run.reason:
         print(f"{run.status}: {run.reason}")
     return 0 if not follow or run.status == Status.SUCCEEDED else 1
 
 
-def _print_from(path: os.PathLike[str], at: int) -> int:
-    """Print a file from there on; where it ends now."""
+def _print_from(path: os.PathLike[str], position: int) -> int:
+    """Print a file from a position in bytes on; where it ends now."""
     try:
         with open(path, "rb") as file:
-            file.seek(at)
+            file.seek(position)
             data = file.read()
     except FileNotFoundError:
-        return at
+        return position
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
-    return at + len(data)
+    return position + len(data)

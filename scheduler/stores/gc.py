@@ -13,7 +13,7 @@ from jobs import contract as c
 from jobs.contract import RunId, Status
 from jobs.store import LocalStore, Run, removal
 from jobs.store.files import read_json
-from scheduler.history.index import fact_of
+from scheduler.history.run_facts import run_fact
 
 STAGING, MODELS, DATA, SNAPSHOTS, RUNS, ARCHIVE = "staging", "models", "data", "snapshots", "runs", "archive"
 WHAT = {
@@ -129,7 +129,7 @@ def _whole(store: LocalStore, run: Run, found: RemovalPlan) -> None:
     paths = [path for path in sorted(run.folder.iterdir()) if path.name != c.REMOVED] if run.folder.is_dir() else []
     if not paths:
         return
-    fact = fact_of(run)
+    fact = run_fact(run)
     found.rows[run.id] = {
         "status": run.status,
         "reason": run.reason,

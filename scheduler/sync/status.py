@@ -24,7 +24,7 @@ def rows(
 
     ``seen`` is what is to be seen of these Jobs' runs: the reason why the last one failed, or what one at work does.
     """
-    by_job = {each.job: each for each in seen}
+    by_job = {each.uid: each for each in seen}
     by_owner: dict[str, list[Object]] = {}
     by_hand: dict[tuple[str, ...], list[Object]] = {}
     for job in jobs:

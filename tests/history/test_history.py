@@ -17,8 +17,9 @@ import pytest
 
 from jobs.contract import RunId
 from jobs.store.files import publish_bytes, to_json
-from scheduler.history.query import History, HistoryQuery
+from scheduler.history.query import HistoryQuery
 from scheduler.history.slots import Row
+from scheduler.stores.history_reader import HistoryReader
 from stores import Builder, at, minute
 
 CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
@@ -61,13 +62,13 @@ WEEK = [
     ("2024-11-19T08:00Z", "succeeded", "", "recorded"),
     ("2024-11-18T08:00Z", "succeeded", "late, after an edit", "recorded"),
     ("2024-11-18T00:00Z", "succeeded", "backfill", "recorded"),
-    ("2024-11-18T00:00Z", "failed", "43 min late", "recorded"),
+    ("2024-11-18T00:00Z", "failed", "43m late", "recorded"),
     ("2024-11-17T00:00Z", "succeeded", "", "recorded"),
 ]
 
 
-def history(builder: Builder, now: float = NOW) -> History:
-    return History(builder.store, builder.experiment, "Europe/Berlin", now)
+def history(builder: Builder, now: float = NOW) -> HistoryReader:
+    return HistoryReader(builder.store, builder.experiment, "Europe/Berlin", now)
 
 
 def test_a_week_row_by_row(tmp_path: Path) -> None:
@@ -157,8 +158,8 @@ def test_table_json_and_csv_show_the_same_rows(folder: Path) -> None:
 def test_what_is_wrong_is_said_in_a_line(folder: Path) -> None:
     for arguments, text in [
         (["--since", "yesterday"], "--since yesterday: no date or time: type a date"),
-        (["--status", "gone"], "--status gone: no status: type one of succeeded, failed"),
-        (["--task", "train-b"], "--task train-b: no such task in the history: there are train-a"),
+        (["--status", "gone"], "--status gone: not a status: type one of succeeded, failed"),
+        (["--task", "train-b"], "--task train-b: no such task in the history: it has train-a"),
         (["--since", "2024-11-20", "--until", "2024-11-19"], "the end is before the beginning"),
         (["2024-10-01"], "2024-10-01: no slot and no run then"),
         (["nonsense"], "nonsense: no such run in"),
@@ -173,7 +174,7 @@ def test_the_story_of_a_slot(folder: Path) -> None:
     for part in (
         "expected: 0 1 * * * Europe/Berlin, revision 1 of host:here",
         f"attempt 1: e-train-a-{first}: failed: killed by SIGKILL (recorded)",
-        "why it ran: 43 min late",
+        "why it ran: 43m late",
         f"attempt 2: e-train-a-{first}-r2: succeeded",
         "why it ran: backfill",
     ):

@@ -17,11 +17,13 @@ from jobs.contract import ExitCode, RunId
 from jobs.store import LocalStore
 from scheduler.console.run_display import PlainDisplay
 from scheduler.history.observed_runs import ClusterObservation, ObservedJob
-from scheduler.history.query import History, HistoryQuery
-from scheduler.history.slots import Row, RunFact
+from scheduler.history.query import HistoryQuery
+from scheduler.history.run_facts import RunFact
+from scheduler.history.slots import Row
 from scheduler.observe.job_progress import ProgressReporter
 from scheduler.observe.job_watcher import JobSnapshot
 from scheduler.observe.run_status import job_status
+from scheduler.stores.history_reader import HistoryReader
 from stores import Builder, at, minute
 
 SLOT = minute("2026-11-25T01:00")
@@ -139,7 +141,7 @@ CASES: dict[str, tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]
         job(("FailureTarget", "DeadlineExceeded")),
         [pod("x", "Running", prepare=DONE, train=RUNS, metadata={"deletionTimestamp": ENDED})],
         [],
-        ("failed", "deadline", "not done within its deadline of 5 min: train on n1, being stopped"),
+        ("failed", "deadline", "not done within its deadline of 5m: train on n1, being stopped"),
     ),
     "deadline, never begun": (
         job(LATE),
@@ -148,14 +150,14 @@ CASES: dict[str, tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]
         (
             "failed",
             "deadline",
-            "not done within its deadline of 5 min: its image cannot be pulled: Failed to pull image r/i:1: not found",
+            "not done within its deadline of 5m: its image cannot be pulled: Failed to pull image r/i:1: not found",
         ),
     ),
     "deadline after a failed try": (
         job(LATE),
         [FIRST],
         [],
-        ("failed", "deadline", "not done within its deadline of 5 min: train was killed for memory (its limit is 300Mi)"),
+        ("failed", "deadline", "not done within its deadline of 5m: train was killed for memory (its limit is 300Mi)"),
     ),
     "no such image": (
         job(),
@@ -173,7 +175,7 @@ CASES: dict[str, tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]
         job(),
         [pod(spec={"nodeName": None}, conditions=[NO_ROOM])],
         [],
-        ("waiting", "unschedulable", "waiting: no node takes it: 0/1 nodes: Insufficient cpu."),
+        ("waiting", "unschedulable", "waiting: no node can take it: 0/1 nodes: Insufficient cpu."),
     ),
     "no snapshot": (
         job(),
@@ -194,7 +196,7 @@ CASES: dict[str, tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]
         ("waiting", "not made", "waiting: its pod is refused: exceeded quota"),
     ),
     "in a queue": (job(suspend=True), [], [], ("waiting", "queue", "waits in its queue")),
-    "starts": (job(), [pod(prepare=waiting("PodInitializing"))], [], ("waiting", "", "waiting: its containers start")),
+    "starts": (job(), [pod(prepare=waiting("PodInitializing"))], [], ("waiting", "", "waiting: its containers are starting")),
     "at work": (job(), [pod("x", "Running", prepare=DONE, train=RUNS)], [], ("running", "", "train on n1")),
     "at work again": (
         job(),
@@ -221,7 +223,7 @@ CASES: dict[str, tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]
         (
             "waiting",
             "",
-            "waiting: its pod is not made yet, try 2 after: train was stopped: it was asked to leave its node "
+            "waiting: its pod is not created yet, try 2 after: train was stopped: it was asked to leave its node "
             "(Eviction API: evicting)",
         ),
     ),
@@ -250,7 +252,7 @@ CASES: dict[str, tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]
         (
             "waiting",
             "",
-            "waiting: its pod is not made yet, try 2 after: prepare was stopped: it was asked to leave its node "
+            "waiting: its pod is not created yet, try 2 after: prepare was stopped: it was asked to leave its node "
             "(Eviction API: evicting)",
         ),
     ),
@@ -274,19 +276,19 @@ def test_what_is_observed(case: str) -> None:
     told, pods, events, wanted = CASES[case]
     seen = job_status(told, pods, events)
     assert seen is not None
-    assert (seen.state, seen.what, seen.reason) == wanted
+    assert (seen.state, seen.cause or "", seen.reason) == wanted
 
 
 def test_each_try_is_told_with_its_container_and_times() -> None:
     again = pod("y", "Failed", made=ENDED, prepare=ended(1))
     seen = job_status(job(LIMIT), [again, FIRST])
     assert seen is not None
-    assert [(each.name, each.container, each.what, each.started, each.ended) for each in seen.tries] == [
+    assert [(each.uid, each.container, each.cause, each.started, each.ended) for each in seen.pods] == [
         ("x", "train", "memory", BEGAN, ENDED),
         ("y", "prepare", "exit", BEGAN, ENDED),
     ]
     # A try that ended with an exit status of its own has told more itself.
-    assert [each["try"] for each in seen.facts()["tries"]] == ["x"]
+    assert [each["try"] for each in seen.observation()["tries"]] == ["x"]
 
 
 def test_a_job_that_is_no_run_of_ours_is_left_alone() -> None:
@@ -304,7 +306,7 @@ def sight(*seen: ObservedJob | None, is_home: bool = False) -> ClusterObservatio
 
 
 def row(builder: Builder, seen: ClusterObservation) -> tuple[str, str, str]:
-    history = History(builder.store, "e", "UTC", seen.time, seen)
+    history = HistoryReader(builder.store, "e", "UTC", seen.time, seen)
     (found,) = [each for each in history.rows(HistoryQuery()) if each.minute == SLOT]
     return found.status, found.reason, found.evidence
 
@@ -322,7 +324,7 @@ TOO_LATE = job_status(job(LATE))
         ("running", "", KILLED, KILLED_ROW),
         ("interrupted", "interrupted", KILLED, KILLED_ROW),
         ("failed", "exit status 1", KILLED, ("failed", "exit status 1", "recorded")),
-        ("failed", "exit status 1", TOO_LATE, ("failed", "not done within its deadline of 5 min", "observed")),
+        ("failed", "exit status 1", TOO_LATE, ("failed", "not done within its deadline of 5m", "observed")),
         ("failed", "exit status 1", AT_WORK, ("running", "prepare on n1", "observed")),
         (None, "", AT_WORK, ("running", "prepare on n1", "observed")),
         ("succeeded", "", KILLED, ("succeeded", "", "recorded")),
@@ -366,21 +368,21 @@ def test_what_was_seen_is_kept_once_and_told_without_the_cluster(tmp_path: Path)
     builder = Builder(tmp_path)
     builder.store.task_folder("e", "train-a").mkdir(parents=True)
     assert KILLED is not None and AT_WORK is not None
-    (news,) = History(builder.store, "e", "UTC", 0, sight(KILLED)).unrecorded()
-    assert builder.store.record_observation(news.run, news.facts())
+    (news,) = HistoryReader(builder.store, "e", "UTC", 0, sight(KILLED)).unrecorded_jobs()
+    assert builder.store.record_observation(news.run, news.observation())
     assert not builder.store.record_observation(news.run, {"status": "failed", "reason": "another"})
     assert row(builder, sight()) == KILLED_ROW
     # What was written is told, however often it is looked at; what may still change is not written.
-    assert History(builder.store, "e", "UTC", 0, sight(KILLED)).unrecorded() == []
-    assert History(builder.store, "e", "UTC", 0, sight(AT_WORK)).unrecorded() == []
+    assert HistoryReader(builder.store, "e", "UTC", 0, sight(KILLED)).unrecorded_jobs() == []
+    assert HistoryReader(builder.store, "e", "UTC", 0, sight(AT_WORK)).unrecorded_jobs() == []
 
 
 def test_a_killed_try_of_a_run_that_succeeded_is_kept(tmp_path: Path) -> None:
     builder = Builder(tmp_path)
     builder.run("train-a", SLOT)
     done = job_status(job(("Complete", "")), [FIRST, pod("y", "Succeeded", made=ENDED, prepare=DONE, train=DONE)])
-    (news,) = History(builder.store, "e", "UTC", 0, sight(done)).unrecorded()
-    assert "status" not in news.facts() and [each["try"] for each in news.facts()["tries"]] == ["x"]
+    (news,) = HistoryReader(builder.store, "e", "UTC", 0, sight(done)).unrecorded_jobs()
+    assert "status" not in news.observation() and [each["try"] for each in news.observation()["tries"]] == ["x"]
 
 
 @pytest.mark.parametrize(("is_home", "status"), [(True, "died"), (False, "running")])
@@ -388,7 +390,7 @@ def test_a_run_whose_job_is_gone_has_died(tmp_path: Path, is_home: bool, status:
     builder = Builder(tmp_path)
     builder.run("train-a", SLOT, "running", process={"host": f"{NAME}-x", "boot": "b", "pid": 1, "start": 1})
     other = builder.run("train-a", SLOT - 1440, "running")
-    rows: list[Row] = History(builder.store, "e", "UTC", 0, sight(is_home=is_home)).rows(HistoryQuery())
+    rows: list[Row] = HistoryReader(builder.store, "e", "UTC", 0, sight(is_home=is_home)).rows(HistoryQuery())
     assert [each.status for each in rows] == [status, "running"]
     assert rows[1].run == str(other)
 
@@ -411,6 +413,6 @@ def test_steps_that_begin_and_end_between_two_looks_are_told(tmp_path: Path) -> 
     first = pod("x", "Failed", prepare=DONE, train=ended(1))
     for pods in ([pod(prepare=RUNS)], [first], [first, pod("y", prepare=DONE, train=waiting("PodInitializing"))]):
         telling.report(JobSnapshot(job(), tuple(pods)))
-    telling.passed(JobSnapshot(job(("Complete", "")), (first, pod("y", "Succeeded", prepare=DONE, train=DONE))))
+    telling.report_steps(JobSnapshot(job(("Complete", "")), (first, pod("y", "Succeeded", prepare=DONE, train=DONE))))
     told = [line.removeprefix("a: ") for line in out.getvalue().splitlines()]
     assert [line for line in told if "waiting" not in line] == ["prepare", "train", "prepare (try 2)", "train (try 2)"]

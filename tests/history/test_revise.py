@@ -9,7 +9,7 @@ from cronjobs.tasks import ExperimentContext
 from jobs.store import LocalStore
 from scheduler.config import load
 from scheduler.engines.local_revisions import engine, record_revision
-from scheduler.history.query import History
+from scheduler.stores.history_reader import HistoryReader
 from stores import at
 
 CONFIG = """experiment: e
@@ -30,19 +30,19 @@ def test_what_changes_is_recorded_and_what_stays_is_not(tmp_path: Path) -> None:
     assert record_revision(store, first, "run", now) is not None
     assert record_revision(store, first, "run", now) is None
     # What only ran schedules nothing: serving the same is new.
-    assert History(store, "e", "UTC", now.timestamp()).spans == {}
+    assert HistoryReader(store, "e", "UTC", now.timestamp()).history.schedule_periods == {}
     assert record_revision(store, first, "serve", now.replace(hour=1)) is not None
     assert record_revision(store, first, "serve", now.replace(hour=2)) is None
     assert record_revision(store, first, "run", now.replace(hour=2)) is None
     edited = context(tmp_path, CONFIG.replace("0 1", "0 2"))
     told = record_revision(store, edited, "serve", now.replace(hour=3))
     assert told is not None and told["revision"] == 3
-    history = History(store, "e", "UTC", now.timestamp() + 86400)
-    assert [(span.plan.schedule, span.engine) for span in history.spans["train-a"]] == [
+    history = HistoryReader(store, "e", "UTC", now.timestamp() + 86400).history
+    assert [(span.plan.schedule, span.engine) for span in history.schedule_periods["train-a"]] == [
         ("0 1 * * *", engine()),
         ("0 2 * * *", engine()),
     ]
-    assert len(history.spans["ensemble"]) == 1
+    assert len(history.schedule_periods["ensemble"]) == 1
     assert record_revision(store, replace(edited, program="q"), "serve", now.replace(hour=4)) is not None
 
 

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from cronjobs.revisions.expected import expected, following
 from cronjobs.revisions.revisions import SchedulePeriod, TaskSchedule
-from scheduler.history.slots import LATE, LINGERS, LocalClock, Notes, Row, RunFact, TaskContext, format_duration, rows
+from scheduler.history.notes import Notes
+from scheduler.history.run_facts import RunFact
+from scheduler.history.slots import LATE, LINGERS, LocalClock, Row, TaskContext, task_rows, task_window
 
 DAY = 1440
 START = 29_900_160  # 2026-11-07T00:00Z
@@ -29,15 +31,15 @@ PLANS = st.builds(
 
 
 @st.composite
-def spans_of(draw: st.DrawFn) -> list[SchedulePeriod]:
+def schedule_periods(draw: st.DrawFn) -> list[SchedulePeriod]:
     cuts = sorted(draw(st.sets(st.integers(START * 60, (START + 6 * DAY) * 60), min_size=1, max_size=4)))
     engines = st.sampled_from(["host:h", "cluster:c/n"])
     return [SchedulePeriod(a, b, draw(PLANS), draw(engines), "me") for a, b in zip(cuts, [*cuts[1:], inf], strict=True)]
 
 
 @st.composite
-def facts_of(draw: st.DrawFn, spans: list[SchedulePeriod]) -> list[RunFact]:
-    near = [minute for minute, _ in expected(spans, START * 60, (START + 8 * DAY) * 60)]
+def facts_of(draw: st.DrawFn, periods: list[SchedulePeriod]) -> list[RunFact]:
+    near = [minute for minute, _ in expected(periods, START * 60, (START + 8 * DAY) * 60)]
     slots = st.integers(START, START + 8 * DAY) | st.sampled_from(near) if near else st.integers(START, START + 8 * DAY)
     found: dict[tuple[int, int], RunFact] = {}
     for minute in draw(st.lists(slots, max_size=12)):
@@ -51,38 +53,39 @@ def facts_of(draw: st.DrawFn, spans: list[SchedulePeriod]) -> list[RunFact]:
 
 
 @st.composite
-def scenes(draw: st.DrawFn) -> tuple[TaskContext, list[RunFact]]:
-    spans = draw(spans_of())
+def contexts(draw: st.DrawFn) -> tuple[TaskContext, list[RunFact]]:
+    periods = draw(schedule_periods())
     now = draw(st.integers((START + DAY) * 60, (START + 9 * DAY) * 60))
-    return TaskContext("e", "train-a", spans, Notes(), LocalClock("Europe/Berlin"), now), draw(facts_of(spans))
+    return TaskContext("e", "train-a", periods, Notes(), LocalClock("Europe/Berlin"), now), draw(facts_of(periods))
 
 
-def told(scene: TaskContext, facts: list[RunFact], low: int = START, high: int = START + 9 * DAY) -> list[Row]:
-    some = [fact for fact in facts if low <= fact.minute <= high]
-    return rows(scene, some, low, high, lambda: (fact for fact in facts if fact.minute < low))
+def rows_of(context: TaskContext, facts: list[RunFact], low: int = START, high: int = START + 9 * DAY) -> list[Row]:
+    in_window = [fact for fact in facts if low <= fact.minute <= high]
+    return task_rows(task_window(context, in_window, low, high), [fact for fact in facts if fact.minute < low])
 
 
-@given(scenes())
+@given(contexts())
 def test_every_slot_and_every_run_is_told_once(given: tuple[TaskContext, list[RunFact]]) -> None:
-    scene, facts = given
-    found = told(scene, facts)
+    context, facts = given
+    found = rows_of(context, facts)
     assert [(row.minute, row.attempt or 0) for row in found if row.run] == [(fact.minute, fact.attempt) for fact in facts]
     filled = {fact.minute for fact in facts if fact.kind != "manual"}
-    named = {minute for minute, _ in expected(scene.spans, START * 60 - 1, (START + 9 * DAY) * 60 + 59)}
+    named = {minute for minute, _ in expected(context.periods, START * 60 - 1, (START + 9 * DAY) * 60 + 59)}
     assert Counter(row.minute for row in found if not row.run) == Counter(named - filled)
     assert [row.minute for row in found] == sorted(row.minute for row in found)
 
 
-@given(scenes(), PLANS, st.integers(0, 8 * DAY))
+@given(contexts(), PLANS, st.integers(0, 8 * DAY))
 def test_an_edit_changes_nothing_before_it(given: tuple[TaskContext, list[RunFact]], plan: TaskSchedule, after: int) -> None:
-    scene, facts = given
-    last = scene.spans[-1]
+    context, facts = given
+    last = context.periods[-1]
     edit = max(last.start, (START + after) * 60)
-    if edit > scene.now:
+    if edit > context.now:
         return
-    edited = replace(scene, spans=[*scene.spans[:-1], replace(last, end=edit), SchedulePeriod(edit, inf, plan, "host:h", "me")])
-    before = [row for row in told(scene, facts) if row.minute * 60 <= edit]
-    since = [row for row in told(edited, facts) if row.minute * 60 <= edit]
+    edited_periods = [*context.periods[:-1], replace(last, end=edit), SchedulePeriod(edit, inf, plan, "host:h", "me")]
+    edited = replace(context, periods=edited_periods)
+    before = [row for row in rows_of(context, facts) if row.minute * 60 <= edit]
+    since = [row for row in rows_of(edited, facts) if row.minute * 60 <= edit]
     # What is still due when the edit comes is dropped by it.
     assert [(r.minute, r.run) for r in since] == [(r.minute, r.run) for r in before]
     for old, new in zip(before, since, strict=True):
@@ -91,24 +94,24 @@ def test_an_edit_changes_nothing_before_it(given: tuple[TaskContext, list[RunFac
         assert old.why == new.why or new.why == "late, after an edit"
 
 
-@given(scenes(), st.integers(0, 9 * DAY))
+@given(contexts(), st.integers(0, 9 * DAY))
 def test_a_part_of_the_time_tells_the_same(given: tuple[TaskContext, list[RunFact]], cut: int) -> None:
-    scene, facts = given
-    whole = told(scene, facts)
-    assert told(scene, facts, START, START + cut - 1) + told(scene, facts, START + cut) == whole
+    context, facts = given
+    whole = rows_of(context, facts)
+    assert rows_of(context, facts, START, START + cut - 1) + rows_of(context, facts, START + cut) == whole
 
 
-@given(scenes(), st.integers(0, 40 * DAY))
+@given(contexts(), st.integers(0, 40 * DAY))
 def test_time_alone_makes_no_past_slot_better(given: tuple[TaskContext, list[RunFact]], more: int) -> None:
-    scene, facts = given
-    later = replace(scene, now=scene.now + more * 60)
-    for old, new in zip(told(scene, facts), told(later, facts), strict=True):
+    context, facts = given
+    later = replace(context, now=context.now + more * 60)
+    for old, new in zip(rows_of(context, facts), rows_of(later, facts), strict=True):
         waiting = old.status in ("due", "not yet due", "running") or old.status == "skipped"
         assert old == new or waiting
 
 
-def scene(*spans: SchedulePeriod, now: int = START + 3 * DAY, notes: Notes | None = None) -> TaskContext:
-    return TaskContext("e", "train-a", spans, notes or Notes(), LocalClock("UTC"), now * 60)
+def context(*periods: SchedulePeriod, now: int = START + 3 * DAY, notes: Notes | None = None) -> TaskContext:
+    return TaskContext("e", "train-a", periods, notes or Notes(), LocalClock("UTC"), now * 60)
 
 
 def daily(start: int = START, end: float = inf, engine: str = "host:h", **plan: Any) -> SchedulePeriod:
@@ -131,20 +134,20 @@ def fact(minute: int, status: str = "succeeded", late: float = 5, lasts: float |
 
 
 def test_the_reasons_of_slots_without_a_run() -> None:
-    assert status(told(scene(daily()), [], FIRST, FIRST)) == [("missed", "", "inferred")]
-    assert status(told(scene(daily(engine="cluster:c/n")), [], FIRST, FIRST)) == [("missed", "", "unknown")]
-    assert status(told(scene(daily(suspend=True)), [], FIRST, FIRST)) == [("suspended", "", "recorded")]
-    assert status(told(scene(daily(), now=FIRST + 30), [], FIRST, FIRST)) == [("due", "", "inferred")]
-    assert status(told(scene(daily(), now=FIRST + 60), [], FIRST, FIRST)) == [("missed", "", "inferred")]
-    assert status(told(scene(daily(), now=FIRST - 1), [], FIRST, FIRST)) == [("not yet due", "", "recorded")]
-    away = Notes(away=[(START * 60, (START + 120) * 60)])
-    assert status(told(scene(daily(), notes=away), [], FIRST, FIRST)) == [("missed", "", "recorded")]
+    assert status(rows_of(context(daily()), [], FIRST, FIRST)) == [("missed", "", "inferred")]
+    assert status(rows_of(context(daily(engine="cluster:c/n")), [], FIRST, FIRST)) == [("missed", "", "unknown")]
+    assert status(rows_of(context(daily(suspend=True)), [], FIRST, FIRST)) == [("suspended", "", "recorded")]
+    assert status(rows_of(context(daily(), now=FIRST + 30), [], FIRST, FIRST)) == [("due", "", "inferred")]
+    assert status(rows_of(context(daily(), now=FIRST + 60), [], FIRST, FIRST)) == [("missed", "", "inferred")]
+    assert status(rows_of(context(daily(), now=FIRST - 1), [], FIRST, FIRST)) == [("not yet due", "", "recorded")]
+    away = Notes(downtimes=[(START * 60, (START + 120) * 60)])
+    assert status(rows_of(context(daily(), notes=away), [], FIRST, FIRST)) == [("missed", "", "recorded")]
     noted = Notes({("train-a", FIRST): {"event": "skipped", "reason": "another ran"}})
-    assert [(row.status, row.reason) for row in told(scene(daily(), notes=noted), [], FIRST, FIRST)] == [
+    assert [(row.status, row.reason) for row in rows_of(context(daily(), notes=noted), [], FIRST, FIRST)] == [
         ("skipped", "another ran")
     ]
     dropped = Notes({("train-a", FIRST): {"event": "dropped", "reason": "by an edit"}})
-    assert [(row.status, row.reason) for row in told(scene(daily(), notes=dropped), [], FIRST, FIRST)] == [
+    assert [(row.status, row.reason) for row in rows_of(context(daily(), notes=dropped), [], FIRST, FIRST)] == [
         ("missed", "by an edit")
     ]
 
@@ -160,7 +163,7 @@ def test_the_reasons_of_slots_without_a_run() -> None:
     ],
 )
 def test_a_run_still_at_work_skips_the_next(lasts: int, concurrency: str, expected: str) -> None:
-    found = told(scene(daily(concurrency=concurrency)), [fact(FIRST, lasts=lasts)], FIRST, FIRST + DAY)
+    found = rows_of(context(daily(concurrency=concurrency)), [fact(FIRST, lasts=lasts)], FIRST, FIRST + DAY)
     assert [row.status for row in found] == ["succeeded", expected]
 
 
@@ -175,7 +178,7 @@ def test_a_run_still_at_work_skips_the_next(lasts: int, concurrency: str, expect
     ],
 )
 def test_on_a_cluster_the_job_is_what_skips_the_next(first: RunFact, statuses: list[str]) -> None:
-    found = told(scene(daily(engine="cluster:c/n", concurrency="Forbid")), [first], FIRST, FIRST + DAY)
+    found = rows_of(context(daily(engine="cluster:c/n", concurrency="Forbid")), [first], FIRST, FIRST + DAY)
     assert [row.status for row in found] == statuses
 
 
@@ -189,7 +192,7 @@ def test_on_a_cluster_the_job_is_what_skips_the_next(first: RunFact, statuses: l
 )
 def test_a_run_that_the_controller_replaced_says_by_which(lasts: int, concurrency: str, reason: str) -> None:
     first = fact(FIRST, "interrupted", lasts=lasts, reason="interrupted")
-    (found,) = told(scene(daily(engine="cluster:c/n", concurrency=concurrency)), [first], FIRST, FIRST)
+    (found,) = rows_of(context(daily(engine="cluster:c/n", concurrency=concurrency)), [first], FIRST, FIRST)
     assert found.reason == reason
 
 
@@ -198,26 +201,26 @@ def test_a_run_whose_slot_an_edit_made_is_late_not_missed() -> None:
     before = SchedulePeriod(START * 60, (START + 600) * 60, TaskSchedule("0 12 * * *"), "cluster:c/n", "me")
     after = SchedulePeriod((START + 600) * 60, inf, TaskSchedule("0 8 * * *"), "cluster:c/n", "me")
     slot = START + 480
-    found = told(scene(before, after), [fact(slot, late=3 * 3600)], START, START + DAY - 1)
+    found = rows_of(context(before, after), [fact(slot, late=3 * 3600)], START, START + DAY - 1)
     assert [(row.minute, row.why, row.status) for row in found] == [(slot, "late, after an edit", "succeeded")]
 
 
 def test_why_a_run_ran() -> None:
-    assert status(told(scene(daily()), [fact(FIRST, late=LATE - 1)], FIRST, FIRST))[0][1] == ""
-    assert status(told(scene(daily()), [fact(FIRST, late=2580)], FIRST, FIRST))[0][1] == "43 min late"
-    assert status(told(scene(daily()), [fact(FIRST + 7)], FIRST + 7, FIRST + 7))[0][1] == "no revision expected it"
-    assert status(told(scene(daily(FIRST)), [fact(START)], START, START))[0][1] == "before the first revision"
-    assert status(told(scene(), [fact(START)], START, START))[0][1] == ""
-    found = told(scene(daily()), [fact(FIRST, kind="manual")], FIRST, FIRST)
+    assert status(rows_of(context(daily()), [fact(FIRST, late=LATE - 1)], FIRST, FIRST))[0][1] == ""
+    assert status(rows_of(context(daily()), [fact(FIRST, late=2580)], FIRST, FIRST))[0][1] == "43m late"
+    assert status(rows_of(context(daily()), [fact(FIRST + 7)], FIRST + 7, FIRST + 7))[0][1] == "no revision expected it"
+    assert status(rows_of(context(daily(FIRST)), [fact(START)], START, START))[0][1] == "before the first revision"
+    assert status(rows_of(context(), [fact(START)], START, START))[0][1] == ""
+    found = rows_of(context(daily()), [fact(FIRST, kind="manual")], FIRST, FIRST)
     assert [(row.status, row.why) for row in found] == [("succeeded", "manual"), ("missed", "")]
 
 
 def test_another_machines_run_that_says_nothing_has_died() -> None:
     silent = fact(FIRST, "running", lasts=None, reason="on elsewhere")
-    assert status(told(scene(daily(deadline=3600), now=FIRST + 65), [silent], FIRST, FIRST))[0][0] == "running"
-    assert status(told(scene(daily(deadline=3600), now=FIRST + 75), [silent], FIRST, FIRST))[0][0] == "died"
-    assert status(told(scene(now=FIRST + 29 * DAY), [silent], FIRST, FIRST))[0][0] == "running"
-    assert status(told(scene(now=FIRST + 31 * DAY), [silent], FIRST, FIRST))[0][0] == "died"
+    assert status(rows_of(context(daily(deadline=3600), now=FIRST + 65), [silent], FIRST, FIRST))[0][0] == "running"
+    assert status(rows_of(context(daily(deadline=3600), now=FIRST + 75), [silent], FIRST, FIRST))[0][0] == "died"
+    assert status(rows_of(context(now=FIRST + 29 * DAY), [silent], FIRST, FIRST))[0][0] == "running"
+    assert status(rows_of(context(now=FIRST + 31 * DAY), [silent], FIRST, FIRST))[0][0] == "died"
 
 
 def test_every_counts_from_the_last_time_or_the_beginning() -> None:
@@ -229,10 +232,3 @@ def test_every_counts_from_the_last_time_or_the_beginning() -> None:
     assert named == [120, 240, 360, 540, 720, 900, 1080]
     alone = SchedulePeriod(START * 60 + 90, inf, TaskSchedule("@every 1h"), "host:h", "me")
     assert following([alone], START * 60 + 100) == START + 61
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0 s"), (59, "59 s"), (90, "1.5 min"), (2580, "43 min"), (5400, "1.5 h"), (86400, "1 d")]
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert format_duration(seconds) == text

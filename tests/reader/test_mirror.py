@@ -14,14 +14,15 @@ from jobs.store import LocalStore, Store, removal
 from jobs.store.files import publish_bytes, to_json
 from jobs.store.local_files import LocalFiles
 from reader.pipes import Far, age, content, some
-from scheduler.history.query import History, HistoryQuery
+from scheduler.history.query import HistoryQuery
 from scheduler.history.slots import Row
+from scheduler.stores.history_reader import HistoryReader
 from scheduler.stores.remote.client import RemoteStoreError
 from stores import minute
 
 
 def rows(store: Store) -> list[Row]:
-    found = History(store, "e", "UTC", 1_732_500_000).rows(HistoryQuery())
+    found = HistoryReader(store, "e", "UTC", 1_732_500_000).rows(HistoryQuery())
     return [msgspec.structs.replace(row) for row in found]
 
 

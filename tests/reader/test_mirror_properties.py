@@ -16,7 +16,8 @@ from jobs.contract import RunId
 from jobs.store import LocalStore, Store, removal
 from jobs.store.files import publish_bytes, to_json
 from reader.pipes import Far
-from scheduler.history.query import History, HistoryQuery
+from scheduler.history.query import HistoryQuery
+from scheduler.stores.history_reader import HistoryReader
 from stores import Builder, minute
 
 SLOTS = [minute(text) for text in ("2024-10-30T01:00", "2024-10-31T01:00", "2024-11-01T01:00", "2024-11-02T01:00")]
@@ -105,7 +106,7 @@ def test_the_mirror_tells_the_same_story(events: list[tuple[str, int]]) -> None:
                 continue
             remote.files.update("e")
             assert story(remote) == story(life.store)
-            here, there = (History(store, "e", "UTC", NOW).rows(HistoryQuery()) for store in (remote, life.store))
+            here, there = (HistoryReader(store, "e", "UTC", NOW).rows(HistoryQuery()) for store in (remote, life.store))
             assert here == there
     finally:
         far.close()

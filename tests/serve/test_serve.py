@@ -26,10 +26,11 @@ from scheduler.config import load
 from scheduler.engines import local_revisions
 from scheduler.engines.manual_run import store_context
 from scheduler.errors import CronsembleError
-from scheduler.history.query import History, HistoryQuery
+from scheduler.history.query import HistoryQuery
 from scheduler.server.journal import Journal
 from scheduler.server.loop import Clock, Server
 from scheduler.server.metrics import Metrics
+from scheduler.stores.history_reader import HistoryReader
 
 CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
 DATA = """
@@ -106,7 +107,7 @@ def serving(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[st
 
 
 def rows(folder: Path, now: float | None = None) -> list[Any]:
-    history = History(LocalStore(folder / "store"), "e", "UTC", now or time.time())
+    history = HistoryReader(LocalStore(folder / "store"), "e", "UTC", now or time.time())
     return [row for row in history.rows(HistoryQuery()) if row.status not in ("not yet due",)]
 
 

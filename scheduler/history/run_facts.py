@@ -1,0 +1,71 @@
+"""What the history needs of a run, and how it follows from the run as the store holds it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from jobs.contract import Evidence
+from jobs.store import Run
+
+
+class RunFact(msgspec.Struct, array_like=True, gc=False):
+    """A run as the history needs it; times in seconds since 1970, ``minute`` in minutes since 1970.
+
+    ``status``, ``evidence`` and ``kind`` are words of :class:`Status`, :class:`Evidence` and :class:`RunKind`, or what a
+    store written by another version says. ``seal`` belongs to the index (``scheduler/stores/history_index.py``).
+    """
+
+    minute: int
+    attempt: int
+    status: str
+    reason: str = ""
+    evidence: str = Evidence.RECORDED
+    kind: str | None = None
+    started: float | None = None
+    finished: float | None = None
+    accuracy: float | None = None
+    loss: float | None = None
+    seal: int = 0
+
+
+def run_fact(run: Run) -> RunFact:
+    """What the history needs of a run."""
+    record, tries = run.record, run.tries
+    metrics = next((value for value in (record.get("metrics"), record.get("ensemble")) if isinstance(value, dict)), {})
+    start: dict[str, Any] = tries[0]["start"] if tries else {}
+    end_times = [one_try["end"].get("time") for one_try in tries if one_try["end"]]
+    row = run.removed.get("run") or {}
+    sources = (record, start, run.claim, run.cancelled, run.observed, row)
+    return RunFact(
+        run.id.minute,
+        run.id.attempt,
+        run.status,
+        run.reason,
+        run.evidence,
+        next(filter(None, (source.get("kind") for source in sources)), None),
+        _seconds(record.get("started") or start.get("time") or run.observed.get("started") or row.get("started")),
+        _seconds(
+            record.get("finished")
+            or (end_times[-1] if end_times else None)
+            or run.cancelled.get("time")
+            or run.observed.get("ended")
+            or row.get("finished")
+        ),
+        _number(record.get("accuracy", row.get("accuracy"))),
+        _number(metrics.get("loss", row.get("loss"))),
+    )
+
+
+def _seconds(text: Any) -> float | None:
+    """An ISO 8601 time in seconds since 1970; None for anything else."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (TypeError, ValueError):
+        return None
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None

@@ -1,0 +1,64 @@
+"""Reads from a store what the history is computed from: revisions, notes, and of the runs only those that a query needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from jobs.store import Store
+from scheduler.history.notes import parse_notes
+from scheduler.history.observed_runs import ClusterObservation, ObservedJob, is_unrecorded, may_be_unrecorded
+from scheduler.history.query import (
+    ExperimentHistory,
+    Facts,
+    HistoryQuery,
+    Page,
+    limited,
+    month_pages,
+    month_window,
+    next_slots,
+    searched_months,
+)
+from scheduler.history.slots import Row
+from scheduler.stores.history_index import HistoryIndex
+
+
+class HistoryReader:
+    """The history of one experiment as of ``now``, in seconds since 1970; dates are in ``timezone``.
+
+    ``observation`` is what its cluster showed: Jobs that the store knows nothing of, and revisions that it may not have yet.
+    """
+
+    def __init__(
+        self, store: Store, experiment: str, timezone: str, now: float, observation: ClusterObservation | None = None
+    ) -> None:
+        self.store = store
+        self.history = ExperimentHistory(
+            experiment,
+            timezone,
+            now,
+            store.ledger.revisions(experiment),
+            parse_notes(store.ledger.notes(experiment)),
+            {task: store.months(experiment, task) for task in store.tasks(experiment)},
+            observation or ClusterObservation("", now),
+        )
+        self._index = HistoryIndex(store, experiment)
+
+    def rows(self, query: HistoryQuery) -> list[Row]:
+        """The rows that are asked for, newest slot first; without an end, up to now and each task's next slot."""
+        return limited(self._rows(query), query)
+
+    def _rows(self, query: HistoryQuery) -> Iterator[Row]:
+        yield from next_slots(self.history, query)
+        for month in searched_months(self.history, query):
+            window = month_window(self.history, query, month, self._facts(month_pages(self.history, query, month)))
+            yield from window.rows(self._facts(window.earlier_pages()))
+
+    def unrecorded_jobs(self) -> list[ObservedJob]:
+        """The observed Jobs that have ended and show more of their runs than the store holds."""
+        jobs = [job for job in self.history.observation.jobs.values() if may_be_unrecorded(job)]
+        facts = self._facts({(job.run.task, job.run.month) for job in jobs})
+        by_key = {(task, fact.minute, fact.attempt): fact for (task, _), page in facts.items() for fact in page}
+        return [job for job in jobs if is_unrecorded(by_key.get(job.key), job)]
+
+    def _facts(self, pages: Iterable[Page]) -> Facts:
+        return {page: self._index.facts(*page) for page in pages}
