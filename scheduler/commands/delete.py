@@ -52,7 +52,9 @@ def delete_experiment(name: str | None, file: Path, target: ClusterTarget, purge
 
 
 def delete(
-    experiment: Annotated[str | None, typer.Argument(help="An experiment's name; the configuration's by default.")] = None,
+    experiment: Annotated[
+        str | None, typer.Argument(help="The name of the experiment; that of the configuration by default.")
+    ] = None,
     file: File = DEFAULT_FILE,
     yes: Yes = False,
     kill_running: KillRunning = False,

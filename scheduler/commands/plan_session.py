@@ -96,7 +96,7 @@ def plan_and_execute(reconciler: Reconciler, flags: SyncFlags, purpose: Purpose)
         with reconcile.leases(reconciler.api, reconcile.changed_namespaces(rest), flags.wait, print_progress) as leases:
             current = reconciler.plan()
             if not current.same_work(rest):
-                print("the cluster has changed meanwhile; this is the plan now:")
+                print("the cluster has changed in the meantime; this is the plan now:")
                 print_plan(current, flags)
                 raise_refusals(current, flags)
                 if not reconcile.changed_namespaces(current) <= set(leases):
@@ -118,7 +118,7 @@ def execute_plan(api: KubeClient, plan: SyncPlan, leases: Mapping[str, Lease], c
     """Execute a plan under these Leases and print what was done; raises CronsembleError for an action that failed."""
     outcome = _execute(api, plan, leases, command)
     _raise_failures(outcome, command)
-    print(f"done: {len(outcome.done)} changes")
+    print(f"done: {_count(outcome)}")
     return 0
 
 
@@ -136,8 +136,11 @@ def _raise_failures(outcome: Outcome, command: str) -> None:
     for error in errors[:_MOST_ERRORS]:
         print(error, file=sys.stderr)
     more = f", {len(errors) - _MOST_ERRORS} more errors" if len(errors) > _MOST_ERRORS else ""
-    done = len(outcome.done)
-    raise CronsembleError(f"stopped after {done} changes{more}: fix this and {command} again, which goes on from there")
+    raise CronsembleError(f"stopped after {_count(outcome)}{more}: fix this and {command} again, which goes on from there")
+
+
+def _count(outcome: Outcome) -> str:
+    return f"{len(outcome.done)} change{'' if len(outcome.done) == 1 else 's'}"
 
 
 def print_plan(plan: SyncPlan, flags: SyncFlags | None = None) -> None:

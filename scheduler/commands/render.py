@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterable
 
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
 from pathlib import Path
@@ -14,7 +15,7 @@ import yaml
 
 from scheduler.commands.options import DEFAULT_FILES, Files
 from scheduler.config import load_all
-from scheduler.sync.desired import Objects
+from scheduler.kube.objects import Object
 
 
 class _Text(str):
@@ -33,45 +34,51 @@ _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*")
 _WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"}
 
 
-def to_yaml(found: Objects) -> str:
-    """The objects as one stream of YAML documents, to be read alike by YAML 1.1 and 1.2."""
-    told: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "width": 1 << 20, "explicit_start": True}
-    return str(yaml.dump_all(map(_quoted, found), None, _Dumper, **told))
+def to_yaml(objects: Iterable[Object]) -> str:
+    """The objects as one stream of YAML documents, which YAML 1.1 and 1.2 read alike."""
+    options: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "width": 1 << 20, "explicit_start": True}
+    return str(yaml.dump_all(map(_quoted, objects), None, _Dumper, **options))
 
 
 def _quoted(value: Any) -> Any:
     """Strings that are not plain words are marked: `y`, `1e3` or `0o17` mean something else to some readers."""
     if isinstance(value, dict):
-        return {_quoted(key): _quoted(each) for key, each in value.items()}
+        return {_quoted(key): _quoted(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_quoted(each) for each in value]
+        return [_quoted(item) for item in value]
     if isinstance(value, str) and (not _PLAIN.fullmatch(value) or value.lower() in _WORDS):
         return _Text(value)
     return value
 
 
 def print_objects(files: list[Path], volume: bool) -> None:
-    """The objects as YAML on stdout; on stderr what they do not say."""
+    """Print the objects of these files as YAML on stdout, and notes on them on stderr; raises CronsembleError.
+
+    ``volume``: a PersistentVolume and a claim for each store in their place.
+    """
     from cronjobs.objects.volumes import claim_name, pod_security
     from scheduler.sync import desired
 
     experiments = load_all(files)
     if volume:
-        found = desired.store_volumes(experiments)
-        said = [f"{each.path}: once these are applied, type store: {{claim: {claim_name(each)}}}" for each in experiments]
+        objects = desired.store_volumes(experiments)
+        notes = [
+            f"{experiment.path}: once these are applied, type store: {{claim: {claim_name(experiment)}}}"
+            for experiment in experiments
+        ]
     else:
-        found, said = desired.desired(experiments), desired.notes(experiments)
-        for each in experiments:
-            needs = pod_security(each)
-            if needs.reason:
-                said.append(
-                    f"{each.path}: a namespace that enforces more than Pod Security {needs.level} refuses the pods: "
-                    f"{needs.reason}; `cronsemble render --volume` prints a claim for it"
+        objects, notes = desired.desired(experiments), desired.notes(experiments)
+        for experiment in experiments:
+            required = pod_security(experiment)
+            if required.reason:
+                notes.append(
+                    f"{experiment.path}: a namespace that enforces more than Pod Security {required.level} refuses the pods: "
+                    f"{required.reason}; `cronsemble render --volume` prints a claim for it"
                 )
-    sys.stdout.write(to_yaml(found))
+    sys.stdout.write(to_yaml(objects))
     sys.stdout.flush()
-    for line in said:
-        print(line, file=sys.stderr)
+    for note in notes:
+        print(note, file=sys.stderr)
 
 
 def render(

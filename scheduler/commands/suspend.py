@@ -29,20 +29,30 @@ from scheduler.sync import reconcile
 from scheduler.sync import suspend as suspension
 
 
-def set_suspended(file: Path, names: list[str], value: bool, target: ClusterTarget, force: bool, wait: float) -> int:
+def set_suspended(file: Path, tasks: list[str], value: bool, target: ClusterTarget, force: bool, wait: float) -> int:
+    """Suspend or resume tasks, by default all, and print which; returns 0.
+
+    Args:
+        value: whether they are to be suspended.
+        force: take a suspension that another field manager owns.
+        wait: seconds to wait for the Lease.
+
+    Raises:
+        CronsembleError: a task is not there, another manager owns its suspension, or another sync holds the Lease.
+    """
     experiment = in_namespace(load(file), target.namespace)
     api = KubeClient(target.access())
     namespace = experiment.cluster.namespace
-    word = "suspended" if value else "resumed"
+    state = "suspended" if value else "resumed"
     with api, permissions.explain_denials(api, [namespace]), stopped_by_terminate():
-        if not suspension.select_cronjobs(api, experiment, names, value):
-            print(f"nothing to do: {', '.join(names) or 'all'} {word} already")
+        if not suspension.select_cronjobs(api, experiment, tasks, value):
+            print(f"nothing to do: {', '.join(tasks) or 'all'} {state} already")
             return 0
         with reconcile.leases(api, [namespace], wait, print_progress):
-            chosen = suspension.select_cronjobs(api, experiment, names, value)
-            suspension.set_suspended(api, experiment, chosen, value, force)
-    for each in chosen:
-        print(f"{word}: {each['metadata']['name']}")
+            cronjobs = suspension.select_cronjobs(api, experiment, tasks, value)
+            suspension.set_suspended(api, experiment, cronjobs, value, force)
+    for cronjob in cronjobs:
+        print(f"{state}: {cronjob['metadata']['name']}")
     return 0
 
 

@@ -72,8 +72,10 @@ def sync(
     force_conflicts: ForceConflicts = False,
     allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Remove the last CronJob of an experiment too.")] = False,
     kill_running: KillRunning = False,
-    create_namespace: Annotated[bool, typer.Option("--create-namespace", help="Make the namespace if it is not there.")] = False,
-    downgrade: Annotated[bool, typer.Option("--downgrade", help="Sync what a newer cronsemble has synced.")] = False,
+    create_namespace: Annotated[
+        bool, typer.Option("--create-namespace", help="Create the namespace if it does not exist.")
+    ] = False,
+    downgrade: Annotated[bool, typer.Option("--downgrade", help="Sync although a newer cronsemble synced last.")] = False,
     wait: WaitForLease = None,
     context: Context = None,
     namespace: Namespace = None,

@@ -1,4 +1,4 @@
-"""The only module that changes a cluster: executes a plan's actions, in their order, several at once."""
+"""Executes a plan's actions on the cluster, stage after stage and several at once, and records revisions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC
 from typing import Any, Protocol
 
 import msgspec
@@ -17,40 +16,58 @@ from cronjobs.revisions import revisions
 from scheduler.identity import current_user
 from scheduler.kube import kinds, managed_fields, revision_configmap
 from scheduler.kube.client import KubeClient
-from scheduler.kube.errors import ApiError, Conflict, Forbidden, KubeError, NotFound
+from scheduler.kube.errors import ApiError, Conflict, KubeError, NotFound
 from scheduler.kube.managed_fields import OURS, SUSPEND
 from scheduler.sync.lease import Lease
 from scheduler.sync.plan import Action, SyncPlan, Verb
+from scheduler.times import format_time
 
-AT_ONCE = 8
+CONCURRENCY = 8
+"""Requests at the same time."""
 BATCH = 96
-"""Actions between two looks at the Lease."""
+"""Actions between two renewals of the Lease."""
+_ATTEMPTS = 5
+"""How often an apply is tried whose object is changed by somebody else meanwhile."""
+_RECORD_ATTEMPTS = 8
+"""The same for a revision, which other syncs of the namespace may add to as well."""
 
 
 class Progress(Protocol):
-    """What is told of each action; called from several threads."""
+    """Shows how many actions are done."""
 
-    def advance(self) -> None: ...
+    def advance(self) -> None:
+        """One more is done."""
 
 
 @dataclass
 class Outcome:
-    """What became of a plan."""
+    """The actions of a plan that were done, and those that failed; those not begun are in neither."""
 
     done: list[Action] = field(default_factory=list)
     failed: list[tuple[Action, KubeError]] = field(default_factory=list)
 
 
-def execute(api: KubeClient, plan: SyncPlan, leases: Mapping[str, Lease], progress: Progress, what: str = "sync") -> Outcome:
-    """Do what the plan says. After a batch with a failure nothing more is begun: the next sync goes on from there."""
+def execute(api: KubeClient, plan: SyncPlan, leases: Mapping[str, Lease], progress: Progress, command: str = "sync") -> Outcome:
+    """Execute a plan. After a batch with a failure nothing more is begun: the next sync goes on from there.
+
+    Args:
+        api: the cluster.
+        plan: its actions are executed in their order, those of one stage in any.
+        leases: by namespace, held for all that the plan changes; renewed before each batch.
+        progress: is told of each action that is done.
+        command: how a revision names what was executed.
+
+    Raises:
+        LeaseLost: another has taken a Lease; nothing more is begun.
+    """
     outcome = Outcome()
     stop = threading.Event()
-    waiting: list[tuple[Action, Future[KubeError | None]]] = []
+    pending: list[tuple[Action, Future[KubeError | None]]] = []
 
-    def settle(left: int) -> None:
-        """Take results until no more than ``left`` actions are under way."""
-        while len(waiting) > left:
-            action, future = waiting.pop(0)
+    def wait_until(most: int) -> None:
+        """Collect results until at most so many actions are pending."""
+        while len(pending) > most:
+            action, future = pending.pop(0)
             error = future.result()
             if error is None:
                 outcome.done.append(action)
@@ -58,19 +75,19 @@ def execute(api: KubeClient, plan: SyncPlan, leases: Mapping[str, Lease], progre
             else:
                 outcome.failed.append((action, error))
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(CONCURRENCY) as pool:
         try:
             stage = None
             for batch in batches(plan.actions):
-                # Within a stage a batch begins while the last of the one before are under way.
-                settle(AT_ONCE if batch[0].stage == stage else 0)
+                # Within a stage a batch begins while the last actions of the one before are pending.
+                wait_until(CONCURRENCY if batch[0].stage == stage else 0)
                 stage = batch[0].stage
                 if outcome.failed:
                     break
                 for namespace in {action.namespace for action in batch if action.kind != "Namespace"}:
                     leases[namespace].check()
-                waiting += [(action, pool.submit(_attempt, api, action, plan.tool, what, stop)) for action in batch]
-            settle(0)
+                pending += [(action, pool.submit(_attempt, api, action, plan.tool, command, stop)) for action in batch]
+            wait_until(0)
         except BaseException:
             stop.set()
             raise
@@ -78,7 +95,7 @@ def execute(api: KubeClient, plan: SyncPlan, leases: Mapping[str, Lease], progre
 
 
 def batches(actions: Iterable[Action]) -> list[list[Action]]:
-    """The actions in lists that may be done at once: by stage, and never too many."""
+    """The actions in lists of at most BATCH, each of one stage."""
     lists: list[list[Action]] = []
     for action in actions:
         if not lists or lists[-1][0].stage != action.stage or len(lists[-1]) >= BATCH:
@@ -87,22 +104,22 @@ def batches(actions: Iterable[Action]) -> list[list[Action]]:
     return lists
 
 
-def _attempt(api: KubeClient, action: Action, tool: str, what: str, stop: threading.Event) -> KubeError | None:
+def _attempt(api: KubeClient, action: Action, tool: str, command: str, stop: threading.Event) -> KubeError | None:
     if stop.is_set():
         return KubeError("not begun")
     try:
-        _do(api, action, tool, what)
+        _execute_action(api, action, tool, command)
     except KubeError as error:
         return error
     return None
 
 
-def _do(api: KubeClient, action: Action, tool: str, what: str) -> None:
+def _execute_action(api: KubeClient, action: Action, tool: str, command: str) -> None:
     kind = kinds.KINDS[action.kind]
     if action.kind == "Namespace":
         _create_namespace(api, action.name)
     elif action.verb == Verb.RECORD:
-        record(api, action.namespace, action.name, action.experiment, action.body, tool, what)
+        record(api, action.namespace, action.name, action.experiment, action.body, tool, command)
     elif action.verb == Verb.PRUNE:
         delete(api, kind, action)
     else:
@@ -112,16 +129,20 @@ def _do(api: KubeClient, action: Action, tool: str, what: str) -> None:
 
 
 def apply(api: KubeClient, kind: kinds.Kind, action: Action) -> None:
-    """Server-side apply; a conflict of versions, not of owners, is tried again."""
-    for left in (4, 3, 2, 1, 0):
+    """Server-side apply; where the object changes meanwhile it is tried again, but not where a field has another owner.
+
+    Raises:
+        KubeError: another manager owns a field, the namespace does not exist, or the server refuses.
+    """
+    for attempt in range(_ATTEMPTS):
         try:
             api.apply(kind, action.namespace, action.body, OURS, action.force)
             return
         except Conflict as error:
             if error.owners:
-                told = "; ".join(f"{path} is owned by {manager}" for manager, path in error.owners)
-                raise KubeError(f"{action.kind} {action.name}: {told}: --force-conflicts takes it") from error
-            if not left:
+                owners = "; ".join(f"{path} is owned by {manager}" for manager, path in error.owners)
+                raise KubeError(f"{action.kind} {action.name}: {owners}: --force-conflicts takes it") from error
+            if attempt == _ATTEMPTS - 1:
                 raise
         except NotFound as error:
             raise KubeError(
@@ -130,47 +151,33 @@ def apply(api: KubeClient, kind: kinds.Kind, action: Action) -> None:
 
 
 def delete(api: KubeClient, kind: kinds.Kind, action: Action) -> None:
-    """The very object that was planned; one that is gone already is no error."""
+    """Delete the object with the planned UID; one that is gone already is no error.
+
+    Raises:
+        KubeError: there is another object of that name, or the server refuses.
+    """
     try:
         api.delete(kind, action.namespace, action.name, action.uid)
     except NotFound:
         pass
     except Conflict as error:
-        raise KubeError(f"{action.kind} {action.name}: it is another object than the one planned: sync again") from error
+        raise KubeError(
+            f"{action.kind} {action.name}: it was deleted and created again since the plan was made: plan again"
+        ) from error
 
 
 def _create_namespace(api: KubeClient, name: str) -> None:
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-    with contextlib.suppress(Conflict):  # Made by another meanwhile.
+    with contextlib.suppress(Conflict):  # Somebody else has created it meanwhile.
         api.create(kinds.NAMESPACE, None, body)
 
 
 def take_over(api: KubeClient, kind: kinds.Kind, namespace: str, name: str) -> None:
-    """Make ours what kubectl owns and is ours to say, so that fields which we drop go away."""
+    """Move the fields that kubectl owns to our field manager, so that those which we do not apply are removed."""
     while True:
         metadata = api.get(kind, namespace, name, metadata_only=True)["metadata"]
-        entries = list(metadata.get("managedFields") or [])
-        kept, trees = [], [managed_fields.owned_by(metadata, OURS)]
-        for entry in entries:
-            if entry["manager"] == OURS and entry["operation"] == "Apply" and not entry.get("subresource"):
-                continue
-            if managed_fields.is_kubectl(entry["manager"]) and not entry.get("subresource"):
-                mine = managed_fields.adoptable(entry["fieldsV1"])
-                trees.append(mine)
-                entry = {**entry, "fieldsV1": managed_fields.without(entry["fieldsV1"], mine)}
-                if not entry["fieldsV1"]:
-                    continue
-            kept.append(entry)
-        version = f"{kind.version}"
-        ours = {
-            "manager": OURS,
-            "operation": "Apply",
-            "apiVersion": version,
-            "fieldsType": "FieldsV1",
-            "fieldsV1": managed_fields.merged(trees),
-        }
         patch = [
-            {"op": "replace", "path": "/metadata/managedFields", "value": [*kept, ours]},
+            {"op": "replace", "path": "/metadata/managedFields", "value": _without_kubectl(metadata, kind)},
             {"op": "replace", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]},
         ]
         try:
@@ -180,12 +187,40 @@ def take_over(api: KubeClient, kind: kinds.Kind, namespace: str, name: str) -> N
             continue
 
 
+def _without_kubectl(metadata: Mapping[str, Any], kind: kinds.Kind) -> list[dict[str, Any]]:
+    """The managedFields of an object in which what kubectl owned is ours."""
+    others: list[dict[str, Any]] = []
+    trees = [managed_fields.owned_by(metadata, OURS)]
+    for entry in metadata.get("managedFields") or []:
+        if entry["manager"] == OURS and entry["operation"] == "Apply" and not entry.get("subresource"):
+            continue
+        if managed_fields.is_kubectl(entry["manager"]) and not entry.get("subresource"):
+            adopted = managed_fields.adoptable(entry["fieldsV1"])
+            trees.append(adopted)
+            entry = {**entry, "fieldsV1": managed_fields.without(entry["fieldsV1"], adopted)}
+            if not entry["fieldsV1"]:
+                continue
+        others.append(entry)
+    ours = {
+        "manager": OURS,
+        "operation": "Apply",
+        "apiVersion": kind.version,
+        "fieldsType": "FieldsV1",
+        "fieldsV1": managed_fields.merged(trees),
+    }
+    return [*others, ours]
+
+
 def suspend(api: KubeClient, namespace: str, name: str, uid: str, value: bool, force: bool) -> None:
-    """Set a CronJob's suspension under the field manager of its own."""
+    """Set a CronJob's suspension under a field manager of its own; ``force`` takes it from other managers.
+
+    Raises:
+        KubeError: the CronJob is gone, or another manager owns its suspension.
+    """
     body = {
         "apiVersion": kinds.CRONJOB.version,
         "kind": kinds.CRONJOB.kind,
-        # With the uid an object that has gone is an error, and never half made.
+        # With its UID an object that is gone is an error; without, a CronJob with nothing but this field would be created.
         "metadata": {"name": name, "namespace": namespace, "uid": uid},
         "spec": {"suspend": value},
     }
@@ -193,45 +228,54 @@ def suspend(api: KubeClient, namespace: str, name: str, uid: str, value: bool, f
         api.apply(kinds.CRONJOB, namespace, body, SUSPEND, force)
     except Conflict as error:
         if not error.owners:
-            raise KubeError(f"CronJob {name}: it has gone meanwhile") from error
+            raise KubeError(f"CronJob {name}: it was deleted meanwhile") from error
         managers = ", ".join(manager for manager, _ in error.owners)
         if any(manager == OURS for manager, _ in error.owners):
-            raise KubeError(f"CronJob {name}: the configuration says `suspend:`, edit it there and sync") from error
+            raise KubeError(f"CronJob {name}: the configuration says `suspend:`: edit it there and sync") from error
         raise KubeError(f"CronJob {name}: {managers} set its suspension: --force-conflicts takes it") from error
 
 
-def record(api: KubeClient, namespace: str, name: str, experiment: str, told: Mapping[str, Any], tool: str, what: str) -> None:
-    """Append a revision; one that another wrote meanwhile comes before it."""
-    tried: dict[str, Any] | None = None
-    for _ in range(8):
+def record(api: KubeClient, namespace: str, name: str, experiment: str, body: Mapping[str, Any], tool: str, command: str) -> None:
+    """Append a revision to the ConfigMap of this name, after those that others have appended meanwhile.
+
+    Args:
+        body: the desired ``tasks``; of a sync ``program``, ``code``, the ``digest`` of all and ``recorded_until``; with
+            ``partial`` the tasks that it does not name stay as they are.
+        tool, command: the version and the command that made the change.
+
+    Raises:
+        KubeError: others append faster than we can.
+    """
+    written: dict[str, Any] | None = None
+    for _ in range(_RECORD_ATTEMPTS):
         try:
-            known: dict[str, Any] | None = api.get(kinds.CONFIGMAP, namespace, name)
+            configmap: dict[str, Any] | None = api.get(kinds.CONFIGMAP, namespace, name)
         except NotFound:
-            known = None
-        data = (known or {}).get("data") or {}
-        old = revision_configmap.read(data)
-        if tried in old:
-            return  # It was written, and only the answer lost.
-        before = next(reversed([after for _, _, after in revisions.states(old)]), {})
-        number = max([each["revision"] for each in old], default=0) + 1
-        held = {key: told[key] for key in ("program", "code") if key in told}
+            configmap = None
+        data = (configmap or {}).get("data") or {}
+        recorded = revision_configmap.read(data)
+        if written in recorded:
+            return  # It was written, and only the answer was lost.
+        before = next(reversed([after for _, _, after in revisions.states(recorded)]), {})
+        number = max((revision["revision"] for revision in recorded), default=0) + 1
+        snapshot = {key: body[key] for key in ("program", "code") if key in body}
         revision = {
             "revision": number,
-            "time": api.now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "time": format_time(api.now()),
             "by": _user(api),
             "tool": tool,
-            "what": what,
+            "what": command,
             "engine": f"cluster:{api.access.server}/{namespace}",
-            **revisions.delta(before, told["tasks"], held, partial=bool(told.get("partial"))),
+            **revisions.delta(before, body["tasks"], snapshot, partial=bool(body.get("partial"))),
         }
-        tried = msgspec.json.decode(msgspec.json.encode(revision))
-        kept = [*old, revision]
+        written = msgspec.json.decode(msgspec.json.encode(revision))
+        kept = [*recorded, revision]
         if sum(map(len, data.values())) + len(str(revision)) > revision_configmap.FULL:
-            kept = revisions.fold(kept, revision_configmap.AFTER_FOLDING, told.get("recorded_until"))
+            kept = revisions.fold(kept, revision_configmap.AFTER_FOLDING, body.get("recorded_until"))
         annotations = {revision_configmap.NUMBER: str(number), revision_configmap.VERSION: tool}
-        if told.get("digest"):
-            annotations[revision_configmap.DIGEST] = told["digest"]
-        if _write_revisions(api, namespace, name, experiment, known, revision_configmap.write(kept), annotations):
+        if body.get("digest"):
+            annotations[revision_configmap.DIGEST] = body["digest"]
+        if _write_revisions(api, namespace, name, experiment, configmap, revision_configmap.write(kept), annotations):
             return
     raise KubeError(f"ConfigMap {name} in namespace {namespace} changes faster than a revision can be added: try again")
 
@@ -241,30 +285,32 @@ def _write_revisions(
     namespace: str,
     name: str,
     experiment: str,
-    known: dict[str, Any] | None,
+    configmap: dict[str, Any] | None,
     data: dict[str, str],
     annotations: dict[str, str],
 ) -> bool:
+    """Replace the data of the revisions' ConfigMap as it was read; False where it has changed since."""
     metadata: dict[str, Any] = {"annotations": annotations, "labels": labels.of_experiment(experiment, labels.REVISIONS)}
     try:
-        if known is None:
+        if configmap is None:
             metadata.update(name=name, namespace=namespace)
             api.create(kinds.CONFIGMAP, namespace, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
             return True
-        metadata["resourceVersion"] = known["metadata"]["resourceVersion"]
-        gone = {key: None for key in known.get("data") or {} if key not in data}
-        fresh = {key: value for key, value in data.items() if (known.get("data") or {}).get(key) != value}
-        api.patch(kinds.CONFIGMAP, namespace, name, {"metadata": metadata, "data": {**gone, **fresh}})
+        metadata["resourceVersion"] = configmap["metadata"]["resourceVersion"]
+        old = configmap.get("data") or {}
+        removed = {key: None for key in old if key not in data}
+        changed = {key: value for key, value in data.items() if old.get(key) != value}
+        api.patch(kinds.CONFIGMAP, namespace, name, {"metadata": metadata, "data": {**removed, **changed}})
     except Conflict:
         return False
     return True
 
 
 def _user(api: KubeClient) -> str:
-    """Who this is: to the server, and on which machine."""
+    """The user's name, to the server and on this machine; the latter alone where the server does not tell."""
     try:
         body = {"apiVersion": kinds.SUBJECT_REVIEW.version, "kind": kinds.SUBJECT_REVIEW.kind}
         answer = api.create(kinds.SUBJECT_REVIEW, None, body)
         return f"{answer['status']['userInfo']['username']} ({current_user()})"
-    except (NotFound, Forbidden, ApiError, KeyError):
+    except (ApiError, KeyError):
         return current_user()

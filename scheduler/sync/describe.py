@@ -54,7 +54,7 @@ def details(action: Action) -> Iterator[str]:
         if action.fires.latent:
             yield f"latent: the slot {_format_fire(action.fires.latent)} has passed, and the controller may still run it late"
     if action.running and action.verb == Verb.CHANGE:
-        yield f"running: {', '.join(action.running)} goes on as it began"
+        yield f"running: {', '.join(action.running)} keeps running as it was started"
     elif action.running:
         yield f"kills: {', '.join(action.running)}"
     if action.take_over:

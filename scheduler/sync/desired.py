@@ -1,94 +1,94 @@
-"""The objects of configurations: builds program and code, asks for the objects, and writes them as YAML."""
+"""The objects that configurations need: builds program and code, the objects, and the notes about them."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from cronjobs.experiment import Experiment, StoreVolume
 from cronjobs.objects import cronjob, labels, volumes
 from cronjobs.objects.config_maps import mounted
 from cronjobs.tasks import ExperimentContext
 from scheduler.errors import CronsembleError
+from scheduler.kube.objects import Object
 from scheduler.snapshots.program import build_program
 from scheduler.snapshots.user_code import build_user_code
 from scheduler.sync.desired_state import DesiredState
 
-Objects = list[dict[str, Any]]
 T = TypeVar("T")
 
 
-def desired(experiments: Iterable[Experiment]) -> Objects:
+def desired(experiments: Iterable[Experiment]) -> list[Object]:
     """Every object that these experiments need, each once, ConfigMaps first; raises CronsembleError."""
     program = build_program()
     digest = hashlib.sha256(program).hexdigest()
 
-    def build(experiment: Experiment) -> Objects:
+    def build(experiment: Experiment) -> list[Object]:
         code = build_user_code(experiment)
         context = ExperimentContext(experiment, digest, hashlib.sha256(code).hexdigest() if code else "")
         return cronjob.desired(context, program, code)
 
-    found: dict[tuple[str, ...], dict[str, Any]] = {}
-    for each in _each(experiments, build):
+    objects: dict[tuple[str, str, str], Object] = {}
+    for body in _build_all(experiments, build):
         # Experiments share the ConfigMaps of equal content.
-        found.setdefault((each["kind"], each["metadata"]["namespace"], each["metadata"]["name"]), each)
-    return sorted(found.values(), key=lambda each: each["kind"] != "ConfigMap")
+        objects.setdefault((body["kind"], body["metadata"]["namespace"], body["metadata"]["name"]), body)
+    return sorted(objects.values(), key=lambda body: body["kind"] != "ConfigMap")
 
 
-def store_volumes(experiments: Iterable[Experiment]) -> Objects:
+def store_volumes(experiments: Iterable[Experiment]) -> list[Object]:
     """A PersistentVolume and a claim for each experiment's store; raises CronsembleError."""
-    return _each(experiments, volumes.persistent_volume)
+    return _build_all(experiments, volumes.persistent_volume)
 
 
 def notes(experiments: Iterable[Experiment]) -> list[str]:
     """What the objects do not say, a line each; raises CronsembleError."""
-    return _each(experiments, lambda each: [f"{each.path}: {note}" for note in cronjob.notes(each)])
+    return _build_all(experiments, lambda experiment: [f"{experiment.path}: {note}" for note in cronjob.notes(experiment)])
 
 
-def _each(experiments: Iterable[Experiment], build: Callable[[Experiment], list[T]]) -> list[T]:
+def _build_all(experiments: Iterable[Experiment], build: Callable[[Experiment], list[T]]) -> list[T]:
     """What is built for all; raises CronsembleError with every problem of every experiment."""
-    found: list[T] = []
+    results: list[T] = []
     problems: list[str] = []
     for experiment in experiments:
         try:
-            found += build(experiment)
+            results += build(experiment)
         except volumes.ObjectsError as error:
             problems += [f"{experiment.path}: {problem}" for problem in error.problems]
     if problems:
         raise CronsembleError("\n".join(problems))
-    return found
+    return results
 
 
-def desired_states(placed: Sequence[Experiment]) -> list[DesiredState]:
-    """What these experiments need of a cluster, by experiment; raises CronsembleError where one cannot run there."""
-    cronjobs: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    maps = {}
-    for made in desired(placed):
-        metadata = made["metadata"]
-        if made["kind"] == "CronJob":
-            cronjobs.setdefault((metadata["namespace"], metadata["labels"][labels.INSTANCE]), []).append(made)
+def desired_states(experiments: Sequence[Experiment]) -> list[DesiredState]:
+    """What each of these experiments needs of a cluster; raises CronsembleError where one cannot run there."""
+    cronjobs: dict[tuple[str, str], list[Object]] = {}
+    configmaps: dict[tuple[str, str], Object] = {}
+    for body in desired(experiments):
+        metadata = body["metadata"]
+        if body["kind"] == "CronJob":
+            cronjobs.setdefault((metadata["namespace"], metadata["labels"][labels.INSTANCE]), []).append(body)
         else:
-            maps[metadata["namespace"], metadata["name"]] = made
-    found = []
-    for experiment in placed:
-        space = experiment.cluster.namespace
-        own = cronjobs.get((space, experiment.name), [])
-        named = {name for each in own for name in mounted(each["spec"]["jobTemplate"]["spec"]["template"]["spec"])}
-        held = [maps[space, name] for name in sorted(named) if (space, name) in maps]
-        needs = volumes.pod_security(experiment)
-        notes = tuple(f"{experiment.path}: {note}" for note in absent_data(experiment))
-        found.append(DesiredState(experiment.name, space, (*held, *own), needs.level, needs.reason, notes))
-    return found
+            configmaps[metadata["namespace"], metadata["name"]] = body
+    states = []
+    for experiment in experiments:
+        namespace = experiment.cluster.namespace
+        own = cronjobs.get((namespace, experiment.name), [])
+        mounts = {name for body in own for name in mounted(body["spec"]["jobTemplate"]["spec"]["template"]["spec"])}
+        snapshots = [configmaps[namespace, name] for name in sorted(mounts) if (namespace, name) in configmaps]
+        required = volumes.pod_security(experiment)
+        state_notes = tuple(f"{experiment.path}: {note}" for note in absent_data(experiment))
+        states.append(DesiredState(experiment.name, namespace, (*snapshots, *own), required.level, required.reason, state_notes))
+    return states
 
 
 def absent_data(experiment: Experiment) -> Iterator[str]:
-    """Data files that the store lacks, where the store is a folder that this machine sees too."""
+    """Data files that the store lacks, a line each, where the store is a folder that this machine has too."""
     store = experiment.store
     folder = Path(store.host_path) if isinstance(store, StoreVolume) and store.host_path is not None else None
     if folder is None or not folder.is_dir():
         return
-    for key, given in (("dataset", experiment.data.dataset), ("predict", experiment.data.predict)):
-        if given.endswith(".npz") and "{date}" not in given and not (folder / "data" / given).exists():
-            yield f"data.{key}: {folder / 'data' / given} is not in the store yet: copy it there, or runs fail"
+    for key, file in (("dataset", experiment.data.dataset), ("predict", experiment.data.predict)):
+        if file.endswith(".npz") and "{date}" not in file and not (folder / "data" / file).exists():
+            yield f"data.{key}: {folder / 'data' / file} is not in the store yet: copy it there, or runs fail"

@@ -1,7 +1,7 @@
-"""The difference of a desired and a live object, as values: desired ∪ owned fields against live.
+"""The fields in which a live object differs from the desired one, as values.
 
-What the server fills in is no drift, for only what we say or own is compared. Quantities compare by value. Lists compare
-as the server merges them: by the keys of their items where they have some, else whole.
+What the server fills in is no difference, for only fields that are desired or owned by us are compared. Quantities
+compare by value. Lists compare as the server merges them: by the keys of their items where they have some, else whole.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cronjobs.objects import quantities
 from scheduler.kube.managed_fields import Path, Tree, item_key, shown
 
 ABSENT: Any = None
-"""The value of a field that is not there; null is never a value of ours."""
+"""The value of a field that is not there; no desired value is null."""
 
 # x-kubernetes-list-map-keys of the lists in a CronJob, by the list's name (Kubernetes' OpenAPI).
 _KEYS: dict[str, tuple[str, ...]] = {
@@ -34,188 +34,191 @@ _KEYS: dict[str, tuple[str, ...]] = {
     "resourceClaims": ("name",),
     "schedulingGates": ("name",),
 }
-_FILLED = {"protocol": "TCP"}
-"""Defaults of keys that may be left out."""
+_KEY_DEFAULTS = {"protocol": "TCP"}
+"""What the server fills in for keys that may be left out."""
 _ATOMIC = {"nodeSelector"}
 """x-kubernetes-map-type atomic, and without defaults inside."""
 _ZERO_IS_ABSENT = {"readOnly", "hostNetwork", "hostPID", "hostIPC", "stdin", "stdinOnce", "tty"}
-"""Not pointers: the server drops them when they are false."""
+"""Fields that are no pointers in the API's types: the server leaves them out when they are false."""
 _QUANTITIES = {"limits", "requests"}
 _POD: Path = ("spec", "jobTemplate", "spec", "template", "spec")
-_MOST_ALIKE = 1024
-_alike: dict[tuple[bytes, bytes, int], Tree | None] = {}
-"""Pairs without a difference; the tree is kept, so that its identity stays its own."""
-_COMPARED = ("labels", "annotations")
-_LEFT_ALONE = ("apiVersion", "kind", "metadata", "status")
+_CACHE_SIZE = 1024
+_equal_pods: dict[tuple[bytes, bytes, int], Tree | None] = {}
+"""Pairs of pods without a difference; the tree is kept, so that no other object gets its identity."""
+_COMPARED_METADATA = ("labels", "annotations")
+_NOT_COMPARED = ("apiVersion", "kind", "metadata", "status")
 
 
 class Change(msgspec.Struct, frozen=True):
     """One field; ``old`` or ``new`` is null where it is not there."""
 
     field: str
+    """The path as users read it: ``containers[train].image``."""
     old: Any
     new: Any
     path: tuple[Any, ...] = ()
     owners: tuple[str, ...] = ()
-    """Other managers that own it now."""
+    """Other field managers that own it now."""
 
 
 def compare(desired: Mapping[str, Any], live: Mapping[str, Any], owned: Tree) -> list[Change]:
     """What applying ``desired`` would change in ``live``, ``owned`` being the fields that we applied before."""
-    found: list[Change] = []
-    told, have = desired.get("metadata", {}), live.get("metadata", {})
+    changes: list[Change] = []
+    desired_metadata, live_metadata = desired.get("metadata", {}), live.get("metadata", {})
     tree = owned.get("f:metadata", {})
-    for part in _COMPARED:
-        _value(told.get(part) or {}, have.get(part) or {}, tree.get(f"f:{part}", {}), ("metadata", part), found)
-    for key in desired.keys() | {each[2:] for each in owned}:
-        if key not in _LEFT_ALONE:
-            _value(desired.get(key, ABSENT), live.get(key, ABSENT), owned.get(f"f:{key}"), (key,), found)
-    return found
+    for part in _COMPARED_METADATA:
+        path = ("metadata", part)
+        _compare(desired_metadata.get(part) or {}, live_metadata.get(part) or {}, tree.get(f"f:{part}", {}), path, changes)
+    for key in desired.keys() | {field[2:] for field in owned}:
+        if key not in _NOT_COMPARED:
+            _compare(desired.get(key, ABSENT), live.get(key, ABSENT), owned.get(f"f:{key}"), (key,), changes)
+    return changes
 
 
 def fingerprint(desired: Mapping[str, Any], live: Mapping[str, Any], owned: Tree) -> str:
-    """A hash of the live values of every field that we say or own."""
-    seen: list[tuple[str, Any]] = []
-    for part in _COMPARED:
-        _project(desired["metadata"].get(part) or {}, live["metadata"].get(part) or {}, ("metadata", part), seen)
-    for key, wanted in desired.items():
-        if key not in _LEFT_ALONE:
-            _project(wanted, live.get(key, ABSENT), (key,), seen)
-    seen += [(change.field, change.old) for change in compare(desired, live, owned) if change.new is ABSENT]
-    return hashlib.sha256(msgspec.json.encode(sorted(seen, key=lambda pair: pair[0]), order="sorted")).hexdigest()
+    """A SHA-256 of the live values of every field that is desired or owned by us."""
+    fields: list[tuple[str, Any]] = []
+    for part in _COMPARED_METADATA:
+        _project(desired["metadata"].get(part) or {}, live["metadata"].get(part) or {}, ("metadata", part), fields)
+    for key, value in desired.items():
+        if key not in _NOT_COMPARED:
+            _project(value, live.get(key, ABSENT), (key,), fields)
+    fields += [(change.field, change.old) for change in compare(desired, live, owned) if change.new is ABSENT]
+    return hashlib.sha256(msgspec.json.encode(sorted(fields, key=lambda field: field[0]), order="sorted")).hexdigest()
 
 
-def _value(wanted: Any, have: Any, tree: Tree | None, path: Path, found: list[Change]) -> None:
+def _compare(desired: Any, live: Any, tree: Tree | None, path: Path, changes: list[Change]) -> None:
     """``tree`` is what we own of this value: None for nothing, empty for all of it."""
     # Where both are equal there is nothing that we could have dropped: most of an object is never looked into.
-    if wanted == have:
+    if desired == live:
         return
-    if have is ABSENT:
-        if not _empty(wanted, path):
-            _add(found, path, ABSENT, wanted)
-    elif wanted is ABSENT:
+    if live is ABSENT:
+        if not _is_empty(desired, path):
+            _add(changes, path, ABSENT, desired)
+    elif desired is ABSENT:
         if tree is not None:
-            _dropped(have, tree, path, found)
-    elif isinstance(wanted, dict) and isinstance(have, dict):
+            _compare_dropped(live, tree, path, changes)
+    elif isinstance(desired, dict) and isinstance(live, dict):
         if path == _POD:
-            _pod(wanted, have, tree, found)
+            _compare_pods(desired, live, tree, changes)
         else:
-            _map(wanted, have, tree, path, found)
-    elif isinstance(wanted, list) and isinstance(have, list):
-        _list(wanted, have, tree, path, found)
-    elif not (_is_quantity(path) and same_quantity(wanted, have)):
-        _add(found, path, have, wanted)
+            _compare_maps(desired, live, tree, path, changes)
+    elif isinstance(desired, list) and isinstance(live, list):
+        _compare_lists(desired, live, tree, path, changes)
+    elif not (_is_quantity(path) and same_quantity(desired, live)):
+        _add(changes, path, live, desired)
 
 
-def _pod(wanted: dict[str, Any], have: dict[str, Any], tree: Tree | None, found: list[Change]) -> None:
-    # The pods of a thousand members are a few different ones: each pair is looked into once. Their bytes are compared,
-    # and the owned fields by identity, for a set of fields is read once.
-    key = (msgspec.json.encode(wanted), msgspec.json.encode(have), id(tree))
-    if key in _alike:
+def _compare_pods(desired: dict[str, Any], live: dict[str, Any], tree: Tree | None, changes: list[Change]) -> None:
+    # The pods of a thousand members are a few different ones: each pair is compared once. A pair is known by its bytes,
+    # and the owned fields by identity, for equal sets of fields are one object (managed_fields caches them).
+    key = (msgspec.json.encode(desired), msgspec.json.encode(live), id(tree))
+    if key in _equal_pods:
         return
-    inner: list[Change] = []
-    _map(wanted, have, tree, _POD, inner)
-    if inner:
-        found += inner
-    elif len(_alike) < _MOST_ALIKE:
-        _alike[key] = tree
+    pod_changes: list[Change] = []
+    _compare_maps(desired, live, tree, _POD, pod_changes)
+    if pod_changes:
+        changes += pod_changes
+    elif len(_equal_pods) < _CACHE_SIZE:
+        _equal_pods[key] = tree
 
 
-def _map(wanted: dict[str, Any], have: dict[str, Any], tree: Tree | None, path: Path, found: list[Change]) -> None:
+def _compare_maps(desired: dict[str, Any], live: dict[str, Any], tree: Tree | None, path: Path, changes: list[Change]) -> None:
     if path[-1] in _ATOMIC:
-        _add(found, path, have, wanted)
+        _add(changes, path, live, desired)
         return
-    for key, value in wanted.items():
-        there = have.get(key, ABSENT)
-        if there != value:
-            _value(value, there, tree.get(f"f:{key}") if tree else None, (*path, key), found)
+    for key, value in desired.items():
+        live_value = live.get(key, ABSENT)
+        if live_value != value:
+            _compare(value, live_value, tree.get(f"f:{key}") if tree else None, (*path, key), changes)
     if tree:
-        for key, there in have.items():
-            if key not in wanted and (owned := tree.get(f"f:{key}")) is not None:
-                _dropped(there, owned, (*path, key), found)
+        for key, live_value in live.items():
+            if key not in desired and (owned := tree.get(f"f:{key}")) is not None:
+                _compare_dropped(live_value, owned, (*path, key), changes)
 
 
-def _list(wanted: list[Any], have: list[Any], tree: Tree | None, path: Path, found: list[Change]) -> None:
+def _compare_lists(desired: list[Any], live: list[Any], tree: Tree | None, path: Path, changes: list[Change]) -> None:
     keys = _KEYS.get(path[-1]) if isinstance(path[-1], str) else None
-    if keys is None or not all(isinstance(item, dict) for item in wanted):
-        inner: list[Change] = []
-        if len(wanted) == len(have):
-            for left, right in zip(wanted, have, strict=True):
-                _value(left, right, None, (*path, ""), inner)
-        if len(wanted) != len(have) or inner:
-            _add(found, path, have, wanted)
+    if keys is None or not all(isinstance(item, dict) for item in desired):
+        item_changes: list[Change] = []
+        if len(desired) == len(live):
+            for left, right in zip(desired, live, strict=True):
+                _compare(left, right, None, (*path, ""), item_changes)
+        if len(desired) != len(live) or item_changes:
+            _add(changes, path, live, desired)
         return
-    there = {_key(item, keys): item for item in have}
+    live_items = {_key(item, keys): item for item in live}
     order = []
-    for item in wanted:
+    for item in desired:
         key = _key(item, keys)
-        if key not in there:
-            _add(found, (*path, key), ABSENT, item)
+        if key not in live_items:
+            _add(changes, (*path, key), ABSENT, item)
             continue
         order.append(key)
-        if there[key] != item:
-            _value(item, there[key], _of_item(tree, key), (*path, key), found)
-    known = set(order)
-    for key in there.keys() - {_key(item, keys) for item in wanted}:
-        owned = _of_item(tree, key)
+        if live_items[key] != item:
+            _compare(item, live_items[key], _tree_of_item(tree, key), (*path, key), changes)
+    common = set(order)
+    for key in live_items.keys() - {_key(item, keys) for item in desired}:
+        owned = _tree_of_item(tree, key)
         if owned is not None:
-            _dropped(there[key], owned, (*path, key), found)
-    now = [key for key in there if key in known]
-    if now != order:
-        _add(found, path, list(map(_name, now)), list(map(_name, order)))
+            _compare_dropped(live_items[key], owned, (*path, key), changes)
+    live_order = [key for key in live_items if key in common]
+    if live_order != order:
+        _add(changes, path, list(map(_format_key, live_order)), list(map(_format_key, order)))
 
 
-def _dropped(have: Any, tree: Tree, path: Path, found: list[Change]) -> None:
-    """What we own of a value that we do not want any more."""
-    if _empty(have, path):
+def _compare_dropped(live: Any, tree: Tree, path: Path, changes: list[Change]) -> None:
+    """What we own of a value that is not desired any more."""
+    if _is_empty(live, path):
         return
     if not tree or ("." in tree and not isinstance(path[-1], str)):
-        _add(found, path, have, ABSENT)
-    elif isinstance(have, dict):
-        for key, there in have.items():
+        _add(changes, path, live, ABSENT)
+    elif isinstance(live, dict):
+        for key, value in live.items():
             if (owned := tree.get(f"f:{key}")) is not None:
-                _dropped(there, owned, (*path, key), found)
-    elif isinstance(have, list):
+                _compare_dropped(value, owned, (*path, key), changes)
+    elif isinstance(live, list):
         keys = _KEYS.get(path[-1], ()) if isinstance(path[-1], str) else ()
-        for item in have if keys else ():
-            if (owned := _of_item(tree, _key(item, keys))) is not None:
-                _dropped(item, owned, (*path, _key(item, keys)), found)
+        for item in live if keys else ():
+            if (owned := _tree_of_item(tree, _key(item, keys))) is not None:
+                _compare_dropped(item, owned, (*path, _key(item, keys)), changes)
 
 
-def _of_item(tree: Tree | None, key: tuple[tuple[str, Any], ...]) -> Tree | None:
+def _tree_of_item(tree: Tree | None, key: tuple[tuple[str, Any], ...]) -> Tree | None:
     """What we own of a list's item; None for nothing."""
     if not tree:
         return None
     exact = "k:" + msgspec.json.encode(dict(key)).decode()
     if exact in tree:
         return dict(tree[exact])
-    return next((sub for each, sub in tree.items() if each.startswith("k:") and item_key(each) == key), None)
+    return next((fields for name, fields in tree.items() if name.startswith("k:") and item_key(name) == key), None)
 
 
-def _name(key: tuple[tuple[str, Any], ...]) -> str:
+def _format_key(key: tuple[tuple[str, Any], ...]) -> str:
     return ",".join(str(value) for _, value in key)
 
 
-def _project(wanted: Any, have: Any, path: Path, seen: list[tuple[str, Any]]) -> None:
-    if isinstance(wanted, dict) and isinstance(have, dict) and path[-1] not in _ATOMIC:
-        for key, value in wanted.items():
-            _project(value, have.get(key, ABSENT), (*path, key), seen)
-    elif isinstance(wanted, list) and isinstance(have, list) and isinstance(path[-1], str) and path[-1] in _KEYS:
+def _project(desired: Any, live: Any, path: Path, fields: list[tuple[str, Any]]) -> None:
+    """Add the live value of each leaf that is desired."""
+    if isinstance(desired, dict) and isinstance(live, dict) and path[-1] not in _ATOMIC:
+        for key, value in desired.items():
+            _project(value, live.get(key, ABSENT), (*path, key), fields)
+    elif isinstance(desired, list) and isinstance(live, list) and isinstance(path[-1], str) and path[-1] in _KEYS:
         keys = _KEYS[path[-1]]
-        there = {_key(item, keys): item for item in have}
-        for item in wanted:
-            _project(item, there.get(_key(item, keys), ABSENT), (*path, _key(item, keys)), seen)
+        live_items = {_key(item, keys): item for item in live}
+        for item in desired:
+            _project(item, live_items.get(_key(item, keys), ABSENT), (*path, _key(item, keys)), fields)
     else:
-        seen.append((shown(path), have))
+        fields.append((shown(path), live))
 
 
 def _key(item: Mapping[str, Any], keys: Sequence[str]) -> tuple[tuple[str, Any], ...]:
     if len(keys) == 1:
         return ((keys[0], item.get(keys[0])),)
-    return tuple(sorted((key, item.get(key, _FILLED.get(key))) for key in keys))
+    return tuple(sorted((key, item.get(key, _KEY_DEFAULTS.get(key))) for key in keys))
 
 
-def _empty(value: Any, path: Path) -> bool:
+def _is_empty(value: Any, path: Path) -> bool:
     """Whether the server leaves such a value out."""
     return value is None or value == "" or value == {} or value == [] or (value is False and path[-1] in _ZERO_IS_ABSENT)
 
@@ -232,5 +235,5 @@ def same_quantity(left: Any, right: Any) -> bool:
         return False
 
 
-def _add(found: list[Change], path: Path, old: Any, new: Any) -> None:
-    found.append(Change(shown(path), old, new, path))
+def _add(changes: list[Change], path: Path, old: Any, new: Any) -> None:
+    changes.append(Change(shown(path), old, new, path))

@@ -1,4 +1,4 @@
-"""The Lease that keeps two syncs of a namespace apart: one holder, judged by the server's clock."""
+"""The Lease that lets one sync at a time change a namespace. Whether it has expired is judged by the server's clock."""
 
 from __future__ import annotations
 
@@ -19,9 +19,13 @@ from scheduler.kube.client import KubeClient
 from scheduler.kube.errors import Conflict, KubeError, NotFound
 
 NAME = "cronsemble-sync"
+"""The Lease's name, in each namespace."""
 SECONDS = 60
+"""How long a Lease lasts after it was renewed."""
 PROCESS = "cronsemble.io/process"
-"""Annotation: who the holder's process is, so that one that died on this machine need not be waited for."""
+"""Annotation: the holder's process, so that one that died on this machine need not be waited for."""
+_PAUSE = 0.5
+"""Seconds between two attempts to take a Lease that another holds."""
 
 
 class LeaseHeld(KubeError):
@@ -29,11 +33,11 @@ class LeaseHeld(KubeError):
 
 
 class LeaseLost(KubeError):
-    """The Lease that we held is another's now."""
+    """Another sync has taken the Lease that we held."""
 
 
 class Lease:
-    """Taken by ``take``, shown to be still ours by ``check``, given back by ``release``."""
+    """The Lease of a namespace: ``take``, ``check`` while it is held, ``release``."""
 
     def __init__(self, api: KubeClient, namespace: str) -> None:
         self._api, self.namespace = api, namespace
@@ -41,8 +45,12 @@ class Lease:
         self._lease: dict[str, Any] | None = None
 
     def take(self, wait: float, say: Callable[[str], None]) -> None:
-        """Become the holder within ``wait`` seconds; raises Held, which says who is."""
-        deadline, told = time.monotonic() + wait, False
+        """Become the holder within ``wait`` seconds; ``say`` is given a line once there is something to wait for.
+
+        Raises:
+            LeaseHeld: another holds it still; the message names the holder.
+        """
+        deadline, is_waiting = time.monotonic() + wait, False
         while True:
             try:
                 self._try()
@@ -50,69 +58,73 @@ class Lease:
             except LeaseHeld as error:
                 if time.monotonic() >= deadline:
                     raise
-                if not told:
+                if not is_waiting:
                     say(f"waiting: {error}")
-                    told = True
-                time.sleep(min(0.5, wait))
+                    is_waiting = True
+                time.sleep(min(_PAUSE, wait))
 
     def check(self) -> None:
-        """Renew; raises Lost if another took it."""
+        """Renew it.
+
+        Raises:
+            LeaseLost: another has taken it.
+        """
         assert self._lease is not None
         try:
             self._write(self._lease)
         except (Conflict, NotFound) as error:
-            found = self._read()
-            holder = found["spec"].get("holderIdentity") if found else "nobody"
-            if found and holder == self._holder:
-                self._lease = found
+            current = self._read()
+            holder = current["spec"].get("holderIdentity") if current else "nobody"
+            if current and holder == self._holder:
+                self._lease = current
                 return
             raise LeaseLost(
                 f"namespace {self.namespace}: {holder} has taken the Lease {NAME}: nothing more is changed"
             ) from error
 
     def release(self) -> None:
-        """Give it back; a Lease that is not ours any more is left alone."""
+        """Clear its holder; a Lease that is not ours any more is left alone."""
         if self._lease is None:
             return
-        with contextlib.suppress(KubeError, KeyboardInterrupt):  # It runs out by itself.
+        with contextlib.suppress(KubeError, KeyboardInterrupt):  # It expires by itself.
             self._write(self._lease, holder="")
         self._lease = None
 
     def _try(self) -> None:
-        found = self._read()
-        if found is None:
+        current = self._read()
+        if current is None:
             body = {
                 "apiVersion": kinds.LEASE.version,
                 "kind": kinds.LEASE.kind,
                 "metadata": {"name": NAME, "namespace": self.namespace, "labels": labels.shared("sync")},
                 "spec": {"leaseDurationSeconds": SECONDS},
             }
-            self._fill(body, self._holder)
+            self._set_holder(body, self._holder)
             try:
                 self._lease = self._api.create(kinds.LEASE, self.namespace, body)
                 return
             except Conflict as error:
-                found = self._read()
-                if found is None or found["spec"].get("holderIdentity") != self._holder:
-                    raise LeaseHeld(f"namespace {self.namespace}: another sync has just begun: try again") from error
-                self._lease = found
+                self._accept_if_ours(error)
                 return
-        spec = found.get("spec") or {}
+        spec = current.get("spec") or {}
         holder = spec.get("holderIdentity") or ""
-        left = self._left(found)
-        if holder and holder != self._holder and left > 0 and self._lives(found):
+        left = self._seconds_left(current)
+        if holder and holder != self._holder and left > 0 and self._may_be_alive(current):
             raise LeaseHeld(
                 f"namespace {self.namespace}: {holder} is syncing it (Lease {NAME}, for {left:.0f} s more unless renewed): "
                 "wait with --wait 2m, or try again"
             )
         try:
-            self._write(found, taken=True)
+            self._write(current, taken=True)
         except Conflict as error:
-            again = self._read()
-            if again is not None and again["spec"].get("holderIdentity") == self._holder:
-                self._lease = again
-                return  # It was written, and only the answer lost.
-            raise LeaseHeld(f"namespace {self.namespace}: another sync has just begun: try again") from error
+            self._accept_if_ours(error)
+
+    def _accept_if_ours(self, conflict: Conflict) -> None:
+        """After a conflict: the Lease is ours if it was written and only the answer was lost; raises LeaseHeld if not."""
+        current = self._read()
+        if current is None or current["spec"].get("holderIdentity") != self._holder:
+            raise LeaseHeld(f"namespace {self.namespace}: another sync has just started: try again") from conflict
+        self._lease = current
 
     def _read(self) -> dict[str, Any] | None:
         try:
@@ -120,14 +132,15 @@ class Lease:
         except NotFound:
             return None
 
-    def _left(self, lease: dict[str, Any]) -> float:
+    def _seconds_left(self, lease: dict[str, Any]) -> float:
         spec = lease["spec"]
         if not spec.get("renewTime"):
             return 0
         end = datetime.fromisoformat(spec["renewTime"]) + timedelta(seconds=spec.get("leaseDurationSeconds", SECONDS))
         return (end - self._api.now()).total_seconds()
 
-    def _lives(self, lease: dict[str, Any]) -> bool:
+    def _may_be_alive(self, lease: dict[str, Any]) -> bool:
+        """Whether the holder's process still runs; True where that cannot be told from here."""
         process = (lease["metadata"].get("annotations") or {}).get(PROCESS)
         try:
             return process is None or is_alive(msgspec.json.decode(process)) is not False
@@ -135,15 +148,16 @@ class Lease:
             return True
 
     def _write(self, lease: dict[str, Any], holder: str | None = None, taken: bool = False) -> None:
+        """Replace the Lease as it was read; raises Conflict where it has changed since. ``taken``: from another holder."""
         body = {**lease, "spec": dict(lease.get("spec") or {}), "metadata": {**lease["metadata"]}}
         body["metadata"].pop("managedFields", None)
         if taken:
             body["spec"]["leaseTransitions"] = body["spec"].get("leaseTransitions", 0) + 1
-        self._fill(body, self._holder if holder is None else holder, taken)
+        self._set_holder(body, self._holder if holder is None else holder, taken)
         self._lease = self._api.replace(kinds.LEASE, self.namespace, NAME, body)
 
-    def _fill(self, body: dict[str, Any], holder: str, taken: bool = True) -> None:
-        # The first answer that bore a date came before any write, by the read of the Lease itself.
+    def _set_holder(self, body: dict[str, Any], holder: str, taken: bool = True) -> None:
+        # An answer with the server's date came before any write: that to the read of the Lease.
         now = self._api.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         body["spec"].update(holderIdentity=holder, renewTime=now, leaseDurationSeconds=SECONDS)
         if taken:

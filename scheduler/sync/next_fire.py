@@ -1,4 +1,4 @@
-"""When a CronJob fires before and after an edit, and which past slot the edit leaves to be run late."""
+"""When a CronJob fires before and after an edit, and which past slot the controller may run late because of the edit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scheduler.times import format_time
 
 
 def fire_times(live: Mapping[str, Any] | None, spec: Mapping[str, Any], now: datetime) -> FireTimes:
-    """Of a CronJob that gets this spec; ``live`` is None for a new one."""
+    """The fire times of a CronJob that gets this specification; ``live`` is None for a new one."""
     if live is None:
         return FireTimes(None, next_fire(spec, now, now))
     return FireTimes(
@@ -26,20 +26,24 @@ def fire_times(live: Mapping[str, Any] | None, spec: Mapping[str, Any], now: dat
 
 
 def next_fire(spec: Mapping[str, Any], now: datetime, anchor: datetime) -> str | None:
-    """The next fire time after ``now`` as ISO 8601, whether or not it is suspended; None for never or for a wrong schedule."""
+    """The next fire time after ``now`` as ISO 8601 in UTC, whether or not the CronJob is suspended.
+
+    None for never, and for a schedule that cannot be read. ``anchor`` is the last scheduled time, or that of the
+    CronJob's creation: from there ``@every`` counts.
+    """
     try:
-        found = schedule.parse(spec["schedule"])
+        parsed = schedule.parse(spec["schedule"])
     except schedule.ScheduleError:
         return None
-    if found.every is not None:
-        return next((format_time(each) for each in fires.fires(found, "UTC", anchor) if each > now), None)
+    if parsed.every is not None:
+        return next((format_time(fire) for fire in fires.fires(parsed, "UTC", anchor) if fire > now), None)
     # Fire times are whole minutes: every instant of a minute has the same next one.
     return _after(spec["schedule"], spec.get("timeZone") or "UTC", now.replace(second=0, microsecond=0))
 
 
 @functools.lru_cache(maxsize=8192)
 def _after(expression: str, timezone: str, minute: datetime) -> str | None:
-    return next((format_time(each) for each in fires.fires(schedule.parse(expression), timezone, minute)), None)
+    return next((format_time(fire) for fire in fires.fires(schedule.parse(expression), timezone, minute)), None)
 
 
 def _latent(live: Mapping[str, Any], spec: Mapping[str, Any], now: datetime) -> str | None:
@@ -49,7 +53,7 @@ def _latent(live: Mapping[str, Any], spec: Mapping[str, Any], now: datetime) -> 
         return None
     zone, deadline = spec.get("timeZone") or "UTC", spec.get("startingDeadlineSeconds")
     try:
-        found = most_recent_missed(schedule.parse(spec["schedule"]), zone, last_schedule_time(live), now, deadline)
+        missed = most_recent_missed(schedule.parse(spec["schedule"]), zone, last_schedule_time(live), now, deadline)
     except schedule.ScheduleError:
         return None
-    return format_time(found.time) if found.time else None
+    return format_time(missed.time) if missed.time else None

@@ -139,9 +139,9 @@ def _plan_object(difference: ObjectDiff, context: NamespaceContext, builder: Pla
         owner = live["metadata"]["labels"].get(labels.INSTANCE)
         builder.refuse(f"{name} {where} belongs to the experiment {owner}: rename one")
     elif difference.difference == Difference.UNVERIFIED and not _same_content(desired, context.configmaps[difference.name]):
-        managers = [ownership.manager for ownership in managed_fields.ownerships(live["metadata"])]
+        managers = ", ".join(ownership.manager for ownership in managed_fields.ownerships(live["metadata"])) or "nobody"
         builder.refuse(
-            f"{name} {where} is not as we made it (by {', '.join(managers) or 'nobody'}): remove it, and sync makes it again"
+            f"{name} {where} does not have the content that it should (applied by {managers}): remove it and sync again"
         )
     elif difference.changes:
         _plan_change(difference, live, builder)
@@ -157,8 +157,8 @@ def _plan_creation(difference: ObjectDiff, context: NamespaceContext, builder: P
     desired, kind, name = difference.desired, difference.kind, difference.name
     if manager := context.foreign_names[kind].get(name):
         builder.refuse(
-            f"{kind} {name} in namespace {desired['metadata']['namespace']} is not ours (made by {manager}, without our labels): "
-            "rename the experiment, or remove that object yourself"
+            f"{kind} {name} in namespace {desired['metadata']['namespace']} is not managed by cronsemble "
+            f"(created by {manager}, without our labels): rename the experiment, or remove that object yourself"
         )
         return
     builder.actions.append(_with_fires(_action(Verb.CREATE, desired), None, builder.now))

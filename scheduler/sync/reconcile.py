@@ -194,7 +194,7 @@ def check_saved(api: KubeClient, plan: SyncPlan) -> None:
     if plan.server != api.access.server:
         raise StalePlan(f"the plan is for {plan.server}, this is {api.access.server}: use the context that it was made with")
     if plan.tool != VERSION:
-        raise StalePlan(f"the plan was made by cronsemble {plan.tool}, this is {VERSION}: make it anew")
+        raise StalePlan(f"the plan was made by cronsemble {plan.tool}, this is {VERSION}: plan again")
     actions: dict[str, list[Action]] = {namespace: [] for namespace in sorted(changed_namespaces(plan))}
     for action in plan.actions:
         actions[action.namespace].append(action)

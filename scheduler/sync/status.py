@@ -1,4 +1,4 @@
-"""`status`: how each task stands on the cluster, as rows."""
+"""`status`: the state of each task on the cluster, as rows. Values in, values out."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from cronjobs.objects import labels
+from jobs.contract import Status
 from scheduler.history.observed_runs import ObservedJob
 from scheduler.kube import managed_fields, objects
 from scheduler.kube.objects import NamespaceObjects, Object
@@ -18,92 +19,103 @@ _SLOT = "batch.kubernetes.io/cronjob-scheduled-timestamp"
 
 
 def rows(
-    plan: SyncPlan, lives: Mapping[str, NamespaceObjects], jobs: Iterable[Object], seen: Iterable[ObservedJob], now: datetime
+    plan: SyncPlan,
+    live: Mapping[str, NamespaceObjects],
+    jobs: Iterable[Object],
+    observed: Iterable[ObservedJob],
+    now: datetime,
 ) -> list[dict[str, Any]]:
     """A row for each task on the cluster or in the configuration, with the keys of COLUMNS; times in UTC, ISO 8601.
 
-    ``seen`` is what is to be seen of these Jobs' runs: the reason why the last one failed, or what one at work does.
+    Args:
+        plan: what a sync would do, shown as the drift of each task.
+        live: by namespace, our objects.
+        jobs: our Jobs in these namespaces.
+        observed: what became of these Jobs: why the latest one failed, or what a running one does.
+        now: the server's clock.
     """
-    by_job = {each.uid: each for each in seen}
-    by_owner: dict[str, list[Object]] = {}
-    by_hand: dict[tuple[str, ...], list[Object]] = {}
+    observed_by_uid = {job.uid: job for job in observed}
+    scheduled: dict[str, list[Object]] = {}
+    manual: dict[tuple[str, ...], list[Object]] = {}
     for job in jobs:
         if not job["metadata"]["ownerReferences"]:
-            by_hand.setdefault(_task(job), []).append(job)
+            manual.setdefault(_task(job), []).append(job)
         for owner in job["metadata"]["ownerReferences"]:
-            by_owner.setdefault(owner.get("uid", ""), []).append(job)
+            scheduled.setdefault(owner.get("uid", ""), []).append(job)
     drift = {(action.namespace, action.name): _drift(action.verb, len(action.changes)) for action in plan.actions}
-    found = []
-    for namespace, each in sorted(lives.items()):
-        for name, cronjob in each.cronjobs.items():
+    table = []
+    for namespace, live_objects in sorted(live.items()):
+        for name, cronjob in live_objects.cronjobs.items():
             if cronjob["metadata"]["labels"].get(labels.INSTANCE) in plan.experiments:
-                own = by_owner.get(cronjob["metadata"]["uid"], [])
-                hand = by_hand.get(_task(cronjob), [])
-                found.append({**_row(cronjob, own, hand, by_job, now), "drift": drift.get((namespace, name), "")})
+                own = scheduled.get(cronjob["metadata"]["uid"], [])
+                row = _row(cronjob, own, manual.get(_task(cronjob), []), observed_by_uid, now)
+                table.append({**row, "drift": drift.get((namespace, name), "")})
     for action in plan.actions:
         if action.verb == Verb.CREATE and action.kind == "CronJob":
             spec = action.body["spec"]
             row = dict.fromkeys(COLUMNS)
             row.update(experiment=action.experiment, task=action.task, schedule=spec["schedule"], timezone=spec.get("timeZone"))
-            found.append({**row, "running": [], "drift": _drift(Verb.CREATE, 0)})
-    return sorted(found, key=lambda row: (row["experiment"], row["task"]))
+            table.append({**row, "running": [], "drift": _drift(Verb.CREATE, 0)})
+    return sorted(table, key=lambda row: (row["experiment"], row["task"]))
 
 
-def _task(thing: Object) -> tuple[str, ...]:
-    metadata = thing["metadata"]
+def _task(body: Object) -> tuple[str, ...]:
+    """Namespace, experiment and task of a CronJob or Job."""
+    metadata = body["metadata"]
     return (metadata["namespace"], metadata["labels"].get(labels.INSTANCE, ""), metadata["labels"].get(labels.TASK, ""))
 
 
 def _row(
-    cronjob: Object, jobs: list[Object], hand: list[Object], seen: Mapping[str, ObservedJob], now: datetime
+    cronjob: Object, scheduled: list[Object], manual: list[Object], observed: Mapping[str, ObservedJob], now: datetime
 ) -> dict[str, Any]:
-    spec, status, named = cronjob["spec"], cronjob["status"], cronjob["metadata"]["labels"]
-    suspended = bool(spec.get("suspend"))
-    # Runs by hand are at work as well, but say nothing of how the schedule fares.
-    running = sorted(job["metadata"]["name"] for job in [*jobs, *hand] if not objects.has_ended(job))
+    spec, status, task_labels = cronjob["spec"], cronjob["status"], cronjob["metadata"]["labels"]
+    is_suspended = bool(spec.get("suspend"))
+    # Runs that were started by hand are running as well, but say nothing of the schedule's results.
+    running = sorted(job["metadata"]["name"] for job in [*scheduled, *manual] if not objects.has_ended(job))
     return {
-        "experiment": named.get(labels.INSTANCE, ""),
-        "task": named.get(labels.TASK, ""),
+        "experiment": task_labels.get(labels.INSTANCE, ""),
+        "task": task_labels.get(labels.TASK, ""),
         "schedule": spec["schedule"],
         "timezone": spec.get("timeZone"),
-        "suspended": suspended_by(cronjob) if suspended else "",
+        "suspended": suspended_by(cronjob) if is_suspended else "",
         "last": status.get("lastScheduleTime"),
-        "result": _result(jobs, status),
-        "next": None if suspended else next_fire.next_fire(spec, now, objects.last_schedule_time(cronjob)),
+        "result": _result(scheduled, status),
+        "next": None if is_suspended else next_fire.next_fire(spec, now, objects.last_schedule_time(cronjob)),
         "running": running,
-        "reason": _reason(jobs, seen),
+        "reason": _reason(scheduled, observed),
     }
 
 
-def _reason(jobs: list[Object], seen: Mapping[str, ObservedJob]) -> str:
-    """What those at work do, else why the newest failed."""
-    alive = [job for job in jobs if not objects.has_ended(job)]
-    newest = [max(jobs, key=_began)] if jobs else []
-    told = (seen.get(job["metadata"]["uid"]) for job in sorted(alive, key=_began) or newest)
-    return "; ".join(each.reason for each in told if each is not None and each.reason)
+def _reason(jobs: list[Object], observed: Mapping[str, ObservedJob]) -> str:
+    """What the running ones do, else why the newest failed."""
+    running = [job for job in jobs if not objects.has_ended(job)]
+    newest = [max(jobs, key=_start)] if jobs else []
+    states = (observed.get(job["metadata"]["uid"]) for job in sorted(running, key=_start) or newest)
+    return "; ".join(state.reason for state in states if state is not None and state.reason)
 
 
 def suspended_by(cronjob: Object) -> str:
     """Who owns a suspension: ``configuration``, ``suspend`` (our command), or another manager's name."""
     owners = managed_fields.owners_of(managed_fields.ownerships(cronjob["metadata"]), ("spec", "suspend"))
-    told = {managed_fields.OURS: "configuration", managed_fields.SUSPEND: "suspend"}
-    return ", ".join(told.get(owner, owner) for owner in owners) or "someone"
+    names = {managed_fields.OURS: "configuration", managed_fields.SUSPEND: "suspend"}
+    return ", ".join(names.get(owner, owner) for owner in owners) or "someone"
 
 
 def _result(jobs: list[Object], status: Mapping[str, Any]) -> str:
-    over = [job for job in jobs if objects.has_ended(job)]
-    if not over:
-        return "succeeded" if status.get("lastSuccessfulTime") else ""
-    newest = max(over, key=_began)
+    ended = [job for job in jobs if objects.has_ended(job)]
+    if not ended:
+        return Status.SUCCEEDED if status.get("lastSuccessfulTime") else ""
+    newest = max(ended, key=_start)
     if objects.has_ended(newest) == "Complete":
-        return "succeeded"
-    reason = next((each.get("reason", "") for each in newest["status"]["conditions"] if each["type"] == "Failed"), "")
-    return f"failed ({reason})" if reason else "failed"
+        return Status.SUCCEEDED
+    conditions = newest["status"]["conditions"]
+    reason = next((condition.get("reason", "") for condition in conditions if condition["type"] == "Failed"), "")
+    return f"{Status.FAILED} ({reason})" if reason else Status.FAILED
 
 
-def _began(job: Object) -> datetime:
-    told = job["metadata"]["annotations"].get(_SLOT) or job["metadata"]["creationTimestamp"]
-    return datetime.fromisoformat(told)
+def _start(job: Object) -> datetime:
+    """The slot of a Job, or of one that was started by hand its creation."""
+    return datetime.fromisoformat(job["metadata"]["annotations"].get(_SLOT) or job["metadata"]["creationTimestamp"])
 
 
 def _drift(verb: Verb, changes: int) -> str:

@@ -1,13 +1,13 @@
-"""`suspend` and `resume`: a CronJob's suspension, owned apart from what `sync` owns, and recorded as a revision."""
+"""`suspend` and `resume`: a CronJob's suspension, under a field manager of its own, and recorded as a revision."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from cronjobs.experiment import Experiment, Task
+from cronjobs.experiment import Experiment
 from cronjobs.objects import labels
 from cronjobs.objects.config_maps import revisions_name
-from jobs.contract import ENSEMBLE_TASK, member_task
+from cronjobs.tasks import tasks_of
 from scheduler import VERSION
 from scheduler.kube import kinds, objects
 from scheduler.kube.client import KubeClient
@@ -16,53 +16,53 @@ from scheduler.kube.objects import Object
 from scheduler.sync import apply
 
 
-def select_cronjobs(api: KubeClient, experiment: Experiment, names: list[str], value: bool) -> list[Object]:
-    """The CronJobs whose suspension changes: of these tasks, or of all; raises ClusterError for one that is not there."""
+def select_cronjobs(api: KubeClient, experiment: Experiment, tasks: list[str], value: bool) -> list[Object]:
+    """The CronJobs of these tasks, or of all, whose suspension is not ``value`` yet.
+
+    Raises:
+        KubeError: a task is not on the cluster, or the configuration says otherwise.
+    """
     namespace = experiment.cluster.namespace
-    found = objects.by_name(api.list(kinds.CRONJOB, namespace, _selector(experiment.name), decoder=objects.decoder()))
-    there = {each["metadata"]["labels"].get(labels.TASK, ""): each for each in found.values()}
-    if not there:
-        raise KubeError(f"experiment {experiment.name} has no CronJob in namespace {namespace}: cronsemble sync makes them")
-    chosen = names or list(there)
-    for name in chosen:
-        if name not in there:
-            raise KubeError(f"{name}: no such task on the cluster; there are {', '.join(sorted(there))}")
-        configured = _tasks(experiment).get(name)
-        if configured is not None and configured.suspend is not None and bool(configured.suspend) != value:
-            told = str(configured.suspend).lower()
-            raise KubeError(f"{experiment.path}: {name} has `suspend: {told}`, which holds: change it there and sync")
-    return [there[name] for name in chosen if bool(there[name]["spec"].get("suspend")) != value]
+    selector = f"{labels.SELECTOR},{labels.INSTANCE}={experiment.name}"
+    cronjobs = objects.by_name(api.list(kinds.CRONJOB, namespace, selector, decoder=objects.decoder()))
+    by_task = {cronjob["metadata"]["labels"].get(labels.TASK, ""): cronjob for cronjob in cronjobs.values()}
+    if not by_task:
+        raise KubeError(f"experiment {experiment.name} has no CronJobs in namespace {namespace}: cronsemble sync creates them")
+    selected = tasks or list(by_task)
+    configured = dict(tasks_of(experiment))
+    for name in selected:
+        if name not in by_task:
+            raise KubeError(f"{name}: no such task on the cluster; there are {', '.join(sorted(by_task))}")
+        suspend = configured[name].suspend if name in configured else None
+        if suspend is not None and bool(suspend) != value:
+            setting = f"suspend: {str(suspend).lower()}"
+            raise KubeError(f"{experiment.path}: {name} has `{setting}`, which takes precedence: change it there and sync")
+    return [by_task[name] for name in selected if bool(by_task[name]["spec"].get("suspend")) != value]
 
 
-def set_suspended(api: KubeClient, experiment: Experiment, chosen: list[Object], value: bool, force: bool) -> None:
-    """Set it on these CronJobs, and record a revision of those that took it; needs the namespace's Lease."""
+def set_suspended(api: KubeClient, experiment: Experiment, cronjobs: list[Object], value: bool, force: bool) -> None:
+    """Suspend or resume these CronJobs, and record a revision of those that were; needs the namespace's Lease.
+
+    Raises:
+        KubeError: another manager owns a suspension, and ``force`` is not given; a line for each.
+    """
     namespace = experiment.cluster.namespace
 
-    def one(each: Object) -> KubeError | None:
+    def attempt(cronjob: Object) -> KubeError | None:
+        metadata = cronjob["metadata"]
         try:
-            apply.suspend(api, namespace, each["metadata"]["name"], each["metadata"]["uid"], value, force)
+            apply.suspend(api, namespace, metadata["name"], metadata["uid"], value, force)
         except KubeError as error:
             return error
         return None
 
-    with ThreadPoolExecutor(apply.AT_ONCE) as pool:
-        errors = list(pool.map(one, chosen))
-    done = [each for each, error in zip(chosen, errors, strict=True) if error is None]
+    with ThreadPoolExecutor(apply.CONCURRENCY) as pool:
+        errors = list(pool.map(attempt, cronjobs))
+    done = [cronjob for cronjob, error in zip(cronjobs, errors, strict=True) if error is None]
     if done:
-        tasks = {each["metadata"]["labels"][labels.TASK]: {"suspend": value} for each in done}
-        told = {"tasks": tasks, "partial": True}
-        what = "suspend" if value else "resume"
-        apply.record(api, namespace, revisions_name(experiment.name), experiment.name, told, VERSION, what)
-    if failed := [error for error in errors if error is not None]:
-        raise KubeError("\n".join(dict.fromkeys(map(str, failed))))
-
-
-def _selector(experiment: str) -> str:
-    return f"{labels.SELECTOR},{labels.INSTANCE}={experiment}"
-
-
-def _tasks(experiment: Experiment) -> dict[str, Task]:
-    found: dict[str, Task] = {member_task(name): member for name, member in experiment.members.items()}
-    if experiment.ensemble is not None:
-        found[ENSEMBLE_TASK] = experiment.ensemble
-    return found
+        tasks = {cronjob["metadata"]["labels"][labels.TASK]: {"suspend": value} for cronjob in done}
+        command = "suspend" if value else "resume"
+        revisions = revisions_name(experiment.name)
+        apply.record(api, namespace, revisions, experiment.name, {"tasks": tasks, "partial": True}, VERSION, command)
+    if failures := [error for error in errors if error is not None]:
+        raise KubeError("\n".join(dict.fromkeys(map(str, failures))))

@@ -1,7 +1,8 @@
-"""What a plan says besides its actions: what is left as it is, and what may surprise. Values in, values out."""
+"""What a plan says besides its actions: fields that are left alone, and what may surprise. Values in, values out."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from cronjobs.objects import labels
@@ -13,30 +14,27 @@ from scheduler.sync.diff import compare
 from scheduler.sync.plan import Flag
 
 
-def fields_left_alone(body: Object, live: Object, kubectl: managed_fields.Tree | None) -> Iterator[str]:
-    """What of a CronJob is not as the configuration has it, and stays: a suspension, and with ``kubectl`` what kubectl owns."""
-    name = body["metadata"]["name"]
+def fields_left_alone(desired: Object, live: Object, kubectl: managed_fields.Tree | None) -> Iterator[str]:
+    """Fields of a CronJob that are not in the configuration and stay: a suspension, and those of ``kubectl``, if given."""
+    name = desired["metadata"]["name"]
     owners = managed_fields.ownerships(live["metadata"])
-    if live["spec"].get("suspend") and "suspend" not in body["spec"]:
+    if live["spec"].get("suspend") and "suspend" not in desired["spec"]:
         by = ", ".join(owner for owner in managed_fields.owners_of(owners, ("spec", "suspend")) if owner != OURS) or "someone"
-        yield (f"CronJob {name} stays suspended (by {by}): the configuration does not say `suspend:`")
+        yield f"CronJob {name} stays suspended (by {by}): the configuration does not say `suspend:`"
     if kubectl:
-        for change in compare(body, live, kubectl):
+        for change in compare(desired, live, kubectl):
             if change.new is None and change.path != ("spec", "suspend"):
-                yield (f"CronJob {name}: {change.field} is left as it is (kubectl's); {Flag.FORCE_CONFLICTS} removes it")
+                yield f"CronJob {name}: {change.field} is left as it is (kubectl's); {Flag.FORCE_CONFLICTS} removes it"
 
 
-def undeclared_experiments(names: set[str], live: NamespaceObjects) -> Iterator[str]:
-    """Experiments of ours that nobody declares here, and namespaces that hold the same experiments: never left in silence."""
-    others: dict[str, int] = {}
-    for each in live.cronjobs.values():
-        experiment = each["metadata"]["labels"].get(labels.INSTANCE, "?")
-        if experiment not in names:
-            others[experiment] = others.get(experiment, 0) + 1
-    for experiment, count in sorted(others.items()):
+def undeclared_experiments(declared: set[str], live: NamespaceObjects) -> Iterator[str]:
+    """Experiments in the namespace that are not declared here, and other namespaces that hold the declared ones."""
+    names = (str(cronjob["metadata"]["labels"].get(labels.INSTANCE, "?")) for cronjob in live.cronjobs.values())
+    undeclared = Counter(name for name in names if name not in declared)
+    for experiment, count in sorted(undeclared.items()):
         yield (
-            f"experiment {experiment} has {count} CronJobs in namespace {live.namespace}, and no given file declares it; "
-            f"if it was renamed or dropped: cronsemble delete {experiment} --namespace {live.namespace}"
+            f"experiment {experiment} has {count} CronJob{'s' if count > 1 else ''} in namespace {live.namespace}, and no given "
+            f"file declares it; if it was renamed or dropped: cronsemble delete {experiment} --namespace {live.namespace}"
         )
     for experiment, namespaces in sorted((live.elsewhere or {}).items()):
         for namespace in namespaces:
@@ -47,7 +45,7 @@ def undeclared_experiments(names: set[str], live: NamespaceObjects) -> Iterator[
 
 
 def pod_security(experiment: str, namespace: str, enforced: str | None, level: str, reason: str) -> Iterator[str]:
-    """That a namespace will refuse the pods."""
+    """The warning that a namespace will refuse the pods, which need this level for this reason."""
     if enforced in LEVELS and LEVELS.index(enforced) < LEVELS.index(level):
         yield (
             f"namespace {namespace} enforces Pod Security {enforced}, which refuses the pods of {experiment}: they need {level}, "

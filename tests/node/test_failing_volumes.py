@@ -82,7 +82,7 @@ def test_a_snapshot_that_is_deleted_while_a_job_tries_again(
         status, reason, evidence = lost.outcome(name)
         assert (status, evidence) == ("running", "observed")
         assert reason.startswith("waiting: its volumes cannot be mounted: ") and "try 2 after: train: " in reason
-        assert "done: 1 changes" in lost.experiment.good("sync")
+        assert "done: 1 change" in lost.experiment.good("sync")
         lost.end(name, "Complete")
         assert lost.kept_outcome(name) == ("succeeded", "", "recorded")
 

@@ -58,7 +58,9 @@ def test_two_syncs_at_once(cluster: Cluster, experiment: Experiment, tmp_path: P
     first, second = [(*process.communicate(timeout=120), process.returncode) for process in processes]
     assert second[2] == 0, second
     # The first may have come second, and does not wait.
-    assert first[2] == 0 or "is syncing it (Lease cronsemble-sync" in first[1] or "another sync has just begun" in first[1], first
+    assert first[2] == 0 or "is syncing it (Lease cronsemble-sync" in first[1] or "another sync has just started" in first[1], (
+        first
+    )
     assert names(cluster, "cronjob", experiment.namespace) == expected(experiment, 150)
     assert [each["revision"] for each in json.loads(experiment.good("history", "--revisions", "--json"))] == [1]
 

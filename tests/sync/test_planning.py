@@ -151,7 +151,7 @@ def test_a_changed_schedule_says_when_it_fires_and_what_is_latent() -> None:
         '    schedule: "0 1 * * *" → "0 21 * * *"\n'
         "    next fire: 2026-11-25T01:00Z → 2026-11-25T21:00Z\n"
         "    latent: the slot 2026-11-24T21:00Z has passed, and the controller may still run it late\n"
-        "    running: digits-train-a-1 goes on as it began\n"
+        "    running: digits-train-a-1 keeps running as it was started\n"
         "* ConfigMap digits-revisions: revision 5\n"
         "0 to create, 1 to change, 0 to remove, 1 unchanged"
     )
@@ -208,8 +208,8 @@ def test_a_conflict_names_field_owner_and_flag() -> None:
     [
         (
             {"strangers": {"digits-train-a": "helm"}},
-            "refused: CronJob digits-train-a in namespace lab is not ours (made by helm, without our labels): "
-            "rename the experiment, or remove that object yourself",
+            "refused: CronJob digits-train-a in namespace lab is not managed by cronsemble "
+            "(created by helm, without our labels): rename the experiment, or remove that object yourself",
         ),
         (
             {"namespace": NamespaceState(exists=False)},
@@ -241,7 +241,7 @@ def test_another_experiments_object_is_not_taken() -> None:
 def test_a_snapshot_made_by_another_hand_is_refused() -> None:
     live = there(program(), "kubectl-create")
     assert text([program(), cronjob()], live, whole=program()).startswith("+ CronJob")
-    assert "is not as we made it" in text([program(), cronjob()], live)
+    assert "does not have the content that it should" in text([program(), cronjob()], live)
 
 
 def test_a_plan_survives_its_file(tmp_path: Any) -> None:

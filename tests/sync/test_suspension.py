@@ -53,7 +53,7 @@ def test_the_configuration_wins_over_suspend(cluster: Cluster, experiment: Exper
     experiment.write({"a": {**NIGHTLY, "suspend": False}})
     experiment.good("sync")
     assert not suspended(cluster, experiment, "train-a")
-    assert "train-a has `suspend: false`, which holds" in experiment.bad("suspend", "train-a")
+    assert "train-a has `suspend: false`, which takes precedence" in experiment.bad("suspend", "train-a")
     experiment.write({"a": {**NIGHTLY, "suspend": True}})
     experiment.good("sync")
     assert suspended(cluster, experiment, "train-a")
@@ -75,7 +75,7 @@ def test_a_suspension_by_kubectl_is_left_and_named(cluster: Cluster, experiment:
 
 def test_an_unknown_task_is_named(experiment: Experiment) -> None:
     experiment.write({"a": NIGHTLY})
-    assert "cronsemble sync makes them" in experiment.bad("suspend")
+    assert "cronsemble sync creates them" in experiment.bad("suspend")
     experiment.good("sync")
     assert "train-x: no such task on the cluster; there are train-a" in experiment.bad("suspend", "train-x")
 
@@ -152,7 +152,7 @@ def test_a_running_job_is_named_kept_and_killed_only_by_flag(cluster: Cluster, r
     (row, _) = json.loads(experiment.good("status", "--json"))
     assert row["running"] == [running]
     experiment.write({"a": {**OFTEN, "hyperparameters": {"epochs": 3}}, "b": NIGHTLY})
-    assert f"running: {running} goes on as it began" in experiment.good("plan")
+    assert f"running: {running} keeps running as it was started" in experiment.good("plan")
     experiment.write({"b": NIGHTLY})
     assert f"kills its running {running}" in (said := experiment.bad("sync", "--yes")) and "--kill-running allows it" in said
     assert "--kill-running allows it" in experiment.bad("delete", "--yes")

@@ -115,7 +115,7 @@ def test_a_stranger_of_the_same_name_is_refused_and_untouched(cluster: Cluster, 
     for flags in ([], ["--force-conflicts", "--yes"]):
         assert (
             f"CronJob {experiment.name}-train-a" in (said := experiment.bad("sync", *flags))
-            and "is not ours (made by kubectl" in said
+            and "is not managed by cronsemble (created by kubectl" in said
         )
     assert cluster.get("cronjob", f"{experiment.name}-train-a", experiment.namespace) == before
     assert names(cluster, "cronjob", experiment.namespace) == [f"{experiment.name}-train-a"]
@@ -185,7 +185,7 @@ def test_a_renamed_experiment_is_named(cluster: Cluster, experiment: Experiment)
     experiment.write({"a": NIGHTLY})
     for _ in range(2):
         said = experiment.good("sync")
-        assert f"experiment {old} has 1 CronJobs in namespace {experiment.namespace}, and no given file declares it" in said
+        assert f"experiment {old} has 1 CronJob in namespace {experiment.namespace}, and no given file declares it" in said
         assert f"cronsemble delete {old} --namespace {experiment.namespace}" in said
     assert names(cluster, "cronjob", experiment.namespace) == [f"{experiment.name}-train-a", f"{old}-train-a"]
 
