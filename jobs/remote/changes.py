@@ -26,7 +26,7 @@ from typing import Any
 from jobs.contract import END, RECORD, RESULT, SELECTION, START, TRY_PREFIX, RunId, Status, parse_run_id
 from jobs.store import LocalStore
 from jobs.store.files import MISSING_ERRNOS, list_names
-from jobs.store.safe_paths import files_in, read_in
+from jobs.store.safe_paths import read_inside, walk_files
 
 LEDGER, SNAPSHOTS = "ledger", "snapshots"
 SETTLED = 14 * 86400
@@ -46,16 +46,16 @@ def digest_of(states: Mapping[str, str]) -> str:
     return hashlib.sha256("\n".join(f"{name} {states[name]}" for name in sorted(states)).encode()).hexdigest()[:24]
 
 
-def units(store: LocalStore, experiment: str) -> list[str]:
+def list_units(store: LocalStore, experiment: str) -> list[str]:
     """Every unit that an experiment has now."""
     months = [f"{task}/{month}" for task in store.tasks(experiment) for month in store.months(experiment, task)]
     return [LEDGER, SNAPSHOTS, *months]
 
 
-def states_of(store: LocalStore, experiment: str, unit: str, is_open: Collection[str], now: float) -> States:
+def unit_states(store: LocalStore, experiment: str, unit: str, is_open: Collection[str], now: float) -> States:
     """The states of a unit; ``is_open`` are the runs that a copy holds as open."""
     if unit == LEDGER:
-        found = {name: (size, mtime) for name, size, mtime in files_in(store.root, f"experiments/{experiment}")}
+        found = {name: (size, mtime) for name, size, mtime in walk_files(store.root, f"experiments/{experiment}")}
         owner = f"experiments/{experiment}.json"
         told = _stat(store.root / owner)
         if told is not None and stat.S_ISREG(told.st_mode):
@@ -63,7 +63,7 @@ def states_of(store: LocalStore, experiment: str, unit: str, is_open: Collection
         return {name: f"{size}-{_state(mtime, now)}" for name, (size, mtime) in found.items()}
     if unit == SNAPSHOTS:
         # Named by their content.
-        return {name: "" for name, _, _ in files_in(store.root, "snapshots/task") if name.endswith(".json")}
+        return {name: "" for name, _, _ in walk_files(store.root, "snapshots/task") if name.endswith(".json")}
     task, _, month = unit.partition("/")
     folder = store.task_folder(experiment, task) / month
     known = {str(run) for run in store.month_ids(experiment, task, month)}
@@ -108,18 +108,18 @@ def _state(mtime: int, now: float) -> str:
     return str(mtime) if mtime / 1e9 < now - FRESH else f"{mtime}@{now:.0f}"
 
 
-def look(store: LocalStore, experiment: str, held: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def find_changes(store: LocalStore, experiment: str, held: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """What a copy that holds ``held`` (unit: ``digest``, ``open``) lacks: of each unit its states, or None if it is current."""
     now = time.time()
     told: dict[str, Any] = {}
-    for unit in units(store, experiment):
+    for unit in list_units(store, experiment):
         has = held.get(unit, {})
-        states = states_of(store, experiment, unit, set(has.get("open", ())), now)
+        states = unit_states(store, experiment, unit, set(has.get("open", ())), now)
         told[unit] = None if has.get("digest") == digest_of(states) else states
     return {"tasks": store.tasks(experiment), "units": told, "now": now}
 
 
-def stream(store: LocalStore, experiment: str, wanted: Mapping[str, Collection[str]]) -> Iterator[bytes]:
+def stream_changes(store: LocalStore, experiment: str, wanted: Mapping[str, Collection[str]]) -> Iterator[bytes]:
     """What is wanted of each unit, compressed (zlib): entries of a length (32 bits, big-endian), a head as JSON, and bytes.
 
     A head says ``unit``, ``name``, ``state``, and either ``files`` (names within a run, and sizes), ``folders`` and ``open``,
@@ -147,7 +147,7 @@ def _entries(store: LocalStore, experiment: str, wanted: Mapping[str, Collection
                     (f"experiments/{experiment}/", "snapshots/task/")
                 ):
                     told = _stat(store.root / name)
-                    data = read_in(store.root, name, LARGEST)
+                    data = read_inside(store.root, name, LARGEST)
                     if told is not None and data is not None:
                         state = "" if unit == SNAPSHOTS else f"{told.st_size}-{_state(told.st_mtime_ns, now)}"
                         yield _entry({"unit": unit, "name": name, "state": state, "size": len(data)}, data)
@@ -175,7 +175,7 @@ def _run(store: LocalStore, run: RunId, unit: str, now: float) -> Iterator[bytes
         own = [RECORD] if name == RESULT else [START, END, SELECTION]
         base += [f"{name}/{each}" for each in own]
     within = folder.relative_to(store.root).as_posix()
-    files = {name: read_in(store.root, f"{within}/{name}", LARGEST) for name in base}
+    files = {name: read_inside(store.root, f"{within}/{name}", LARGEST) for name in base}
     there = {name: data for name, data in files.items() if data is not None}
     if not found and _stat(folder) is None:
         return

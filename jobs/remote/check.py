@@ -10,9 +10,9 @@ from jobs.store import LocalStore, check
 KEYS = ("what", "meaning", "repair", "repaired")
 
 
-def answer(store: LocalStore, question: dict[str, Any]) -> list[dict[str, Any]]:
+def check_store(store: LocalStore, question: dict[str, Any]) -> list[dict[str, Any]]:
     """The findings, paths relative to the store; ``question``: ``experiment``, ``quick``, ``repair``."""
-    found = list(check.findings(store, str(question["experiment"]), time.time(), bool(question["quick"])))
+    found = list(check.find_damage(store, str(question["experiment"]), time.time(), bool(question["quick"])))
     if question["repair"]:
         check.repair(store, found)
     return [{"path": _within(store, str(each.path)), **{key: _told(store, getattr(each, key)) for key in KEYS}} for each in found]

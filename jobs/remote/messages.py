@@ -26,7 +26,7 @@ class MalformedMessage(Exception):
         self.data = data
 
 
-def exactly(read: Callable[[int], bytes], size: int) -> bytes:
+def read_exactly(read: Callable[[int], bytes], size: int) -> bytes:
     """``size`` bytes; fewer raise EOFError. ``read`` gives at most as many as it is asked for, none at the end."""
     parts, missing = [], size
     while missing:
@@ -38,7 +38,7 @@ def exactly(read: Callable[[int], bytes], size: int) -> bytes:
     return b"".join(parts)
 
 
-def pack(head: dict[str, Any], body: bytes = b"") -> bytes:
+def encode_message(head: dict[str, Any], body: bytes = b"") -> bytes:
     """A message's bytes."""
     text = json.dumps(head).encode()
     if len(text) > HEAD or len(body) > BODY:
@@ -46,18 +46,18 @@ def pack(head: dict[str, Any], body: bytes = b"") -> bytes:
     return _LENGTHS.pack(len(text), len(body)) + text + body
 
 
-def unpack(read: Callable[[int], bytes]) -> tuple[dict[str, Any], bytes] | None:
+def read_message(read: Callable[[int], bytes]) -> tuple[dict[str, Any], bytes] | None:
     """The next message, or None at the end; raises Garbled, or EOFError for one that breaks off."""
     first = read(1)
     if not first:
         return None
-    head_size, body_size = _LENGTHS.unpack(first + exactly(read, _LENGTHS.size - 1))
+    head_size, body_size = _LENGTHS.unpack(first + read_exactly(read, _LENGTHS.size - 1))
     if head_size > HEAD or body_size > BODY:
         raise MalformedMessage(f"a message that says it has {head_size} and {body_size} bytes")
     try:
-        head = json.loads(exactly(read, head_size))
+        head = json.loads(read_exactly(read, head_size))
     except ValueError as error:
         raise MalformedMessage(f"a head that is no JSON: {error}") from error
     if not isinstance(head, dict):
         raise MalformedMessage("a head that is no object")
-    return head, exactly(read, body_size)
+    return head, read_exactly(read, body_size)

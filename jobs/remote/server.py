@@ -21,7 +21,7 @@ from jobs.contract import CLAIM
 from jobs.remote import changes, check, messages
 from jobs.store import LocalStore
 from jobs.store.files import sha256_of_stream
-from jobs.store.safe_paths import UnsafePath, files_in, open_in, parts_of, path_in
+from jobs.store.safe_paths import UnsafePath, open_inside, resolve_inside, split_path, walk_files
 from jobs.store.uploads import Uploads
 
 WORKING = 5.0
@@ -71,7 +71,7 @@ class Server:
             self._write(messages.MAGIC)
         self._say({"is": "hello", "root": str(self._store.root), "there": self._store.root.is_dir()})
         while True:
-            message = messages.unpack(self._read)
+            message = messages.read_message(self._read)
             if message is None:
                 return
             head, body = message
@@ -107,7 +107,7 @@ class Server:
 
     def _say(self, head: dict[str, Any], body: bytes = b"") -> None:
         with self._lock:
-            self._write(messages.pack(head, body))
+            self._write(messages.encode_message(head, body))
             self._flush()
         self._touch()
 
@@ -122,16 +122,16 @@ class Server:
     # -- reading
 
     def look(self, head: dict[str, Any], body: bytes) -> Answer:
-        told = changes.look(self._store, _name(head["experiment"]), json.loads(zlib.decompress(body)))
+        told = changes.find_changes(self._store, _name(head["experiment"]), json.loads(zlib.decompress(body)))
         yield from _chunks(zlib.compress(json.dumps(told).encode(), 3))
         return {}
 
     def changed(self, head: dict[str, Any], body: bytes) -> Answer:
-        yield from changes.stream(self._store, _name(head["experiment"]), json.loads(zlib.decompress(body)))
+        yield from changes.stream_changes(self._store, _name(head["experiment"]), json.loads(zlib.decompress(body)))
         return {}
 
     def tree(self, head: dict[str, Any], body: bytes) -> Answer:
-        found = list(files_in(self._store.root, head["folder"]))
+        found = list(walk_files(self._store.root, head["folder"]))
         yield from _chunks(zlib.compress(json.dumps(found).encode(), 3))
         return {}
 
@@ -139,7 +139,7 @@ class Server:
         """A file, or a range of it, compressed; then the hash of the bytes that were sent, and its size and mtime."""
         start, length = int(head.get("start", 0)), head.get("length")
         packer, digest = zlib.compressobj(1), hashlib.sha256()
-        with open(open_in(self._store.root, head["path"]), "rb") as file:
+        with open(open_inside(self._store.root, head["path"]), "rb") as file:
             told = os.fstat(file.fileno())
             file.seek(start)
             left = told.st_size if length is None else int(length)
@@ -152,13 +152,13 @@ class Server:
         return {"sha256": digest.hexdigest(), "size": told.st_size, "mtime": told.st_mtime_ns}
 
     def sha256(self, head: dict[str, Any], body: bytes) -> Answer:
-        with open(open_in(self._store.root, head["path"]), "rb") as file:
+        with open(open_inside(self._store.root, head["path"]), "rb") as file:
             return {"sha256": sha256_of_stream(file)}
         yield b""
 
     def check(self, head: dict[str, Any], body: bytes) -> Answer:
         """The damage in the store, mended where that is asked for."""
-        findings = check.answer(self._store, head)
+        findings = check.check_store(self._store, head)
         yield from _chunks(zlib.compress(json.dumps(findings).encode(), 3))
         return {}
 
@@ -186,23 +186,23 @@ class Server:
         yield b""
 
     def _writable(self, name: Any) -> Path:
-        parts = parts_of(name)
+        parts = split_path(name)
         if parts[0] not in WRITABLE or any(part.startswith(".") for part in parts):
             raise UnsafePath(f"{name!r}: nothing is written there from outside")
-        return path_in(self._store.root, name)
+        return resolve_inside(self._store.root, name)
 
     # -- putting data
 
     def put_look(self, head: dict[str, Any], body: bytes) -> Answer:
-        return self._uploads.look(head["path"], head["sha256"], int(head["size"]))
+        return self._uploads.inspect(head["path"], head["sha256"], int(head["size"]))
         yield b""
 
     def put_part(self, head: dict[str, Any], body: bytes) -> Answer:
-        return self._uploads.part(head["path"], head["sha256"], int(head["start"]), body)
+        return self._uploads.write_piece(head["path"], head["sha256"], int(head["start"]), body)
         yield b""
 
     def put_end(self, head: dict[str, Any], body: bytes) -> Answer:
-        return self._uploads.end(head["path"], head["sha256"], int(head["size"]), bool(head.get("replace")))
+        return self._uploads.finish(head["path"], head["sha256"], int(head["size"]), bool(head.get("replace")))
         yield b""
 
 
@@ -224,7 +224,7 @@ OPERATIONS: dict[str, Callable[[Server, dict[str, Any], bytes], Answer]] = {
 
 
 def _name(value: Any) -> str:
-    (name,) = parts_of(value)
+    (name,) = split_path(value)
     return name
 
 

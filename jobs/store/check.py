@@ -49,7 +49,7 @@ class Finding:
     repaired: bool = False
 
 
-def findings(store: LocalStore, experiment: str, now: float, quick: bool) -> Iterator[Finding]:
+def find_damage(store: LocalStore, experiment: str, now: float, quick: bool) -> Iterator[Finding]:
     """Everything that is wrong with a store; ``quick`` reads no file only for its hash."""
     yield from _top(store)
     yield from _leftovers(store, now)

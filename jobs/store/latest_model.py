@@ -83,7 +83,7 @@ def _latest(store: Store, ensemble: RunId, member: str, max_age: int | None, inv
     return ModelChoice(member, None, "no published training at or before this slot")
 
 
-def selected(selection: Mapping[str, str], experiment: str, member: str) -> ModelChoice:
+def given_choice(selection: Mapping[str, str], experiment: str, member: str) -> ModelChoice:
     """The choice that was made beforehand: each member's run by its id, or why it has none."""
     told = selection.get(member, "not among the models that were named")
     run = parse_run_id(told, experiment, member_task(member))

@@ -14,7 +14,7 @@ class UnsafePath(ValueError):
     """A name that is no plain path inside the folder."""
 
 
-def parts_of(name: Any) -> list[str]:
+def split_path(name: Any) -> list[str]:
     """The parts of a relative path as we write it: no empty one, no ``.`` or ``..``, no NUL; raises Outside."""
     if not isinstance(name, str) or not name or "\0" in name:
         raise UnsafePath(f"{name!r} is no path inside the store")
@@ -24,9 +24,9 @@ def parts_of(name: Any) -> list[str]:
     return parts
 
 
-def path_in(root: Path, name: Any) -> Path:
+def resolve_inside(root: Path, name: Any) -> Path:
     """The path of that name in ``root``, through no link that lies inside; raises Outside. The last part may not exist."""
-    parts = parts_of(name)
+    parts = split_path(name)
     path = root
     for part in parts:
         path = path / part
@@ -35,9 +35,9 @@ def path_in(root: Path, name: Any) -> Path:
     return path
 
 
-def open_in(root: Path, name: Any, flags: int = os.O_RDONLY, mode: int = 0o666) -> int:
+def open_inside(root: Path, name: Any, flags: int = os.O_RDONLY, mode: int = 0o666) -> int:
     """A descriptor of the regular file of that name; raises Outside also for a link that appears meanwhile."""
-    parts = parts_of(name)
+    parts = split_path(name)
     folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     try:
         for part in parts[:-1]:
@@ -60,10 +60,10 @@ def open_in(root: Path, name: Any, flags: int = os.O_RDONLY, mode: int = 0o666) 
     return handle
 
 
-def read_in(root: Path, name: str, most: int) -> bytes | None:
+def read_inside(root: Path, name: str, most: int) -> bytes | None:
     """The bytes of a file, or None where it is none of ours to read: gone, larger than ``most``, a link, no file."""
     try:
-        handle = open_in(root, name)
+        handle = open_inside(root, name)
     except UnsafePath:
         return None
     except OSError as error:
@@ -75,9 +75,9 @@ def read_in(root: Path, name: str, most: int) -> bytes | None:
     return None if len(data) > most else data
 
 
-def files_in(root: Path, folder: str) -> Iterator[tuple[str, int, int]]:
+def walk_files(root: Path, folder: str) -> Iterator[tuple[str, int, int]]:
     """(path relative to root, size, mtime in ns) of every regular file under a folder; hidden names and links are left out."""
-    start = path_in(root, folder)
+    start = resolve_inside(root, folder)
     waiting = [start]
     while waiting:
         try:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.store.files import MISSING_ERRNOS, fsync, publish_file, rename_own, sha256_of
-from jobs.store.safe_paths import UnsafePath, open_in, parts_of, path_in
+from jobs.store.safe_paths import UnsafePath, open_inside, resolve_inside, split_path
 
 FOLDER = "data"
 
@@ -23,7 +23,7 @@ class Uploads:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def look(self, name: str, sha256: str, size: int) -> dict[str, Any]:
+    def inspect(self, name: str, sha256: str, size: int) -> dict[str, Any]:
         """What is there: ``state`` (absent, same, other), ``have`` bytes of a copy that was broken off, and their ``hash``."""
         path = self._path(name)
         state = "absent"
@@ -40,11 +40,11 @@ class Uploads:
             return {"state": state, "have": 0, "hash": ""}
         return {"state": state, "have": have, "hash": sha256_of(part, have)}
 
-    def part(self, name: str, sha256: str, start: int, data: bytes) -> dict[str, Any]:
+    def write_piece(self, name: str, sha256: str, start: int, data: bytes) -> dict[str, Any]:
         """Write a piece; what lay behind its start before is dropped."""
         part = self._part(name, sha256)
         part.parent.mkdir(parents=True, exist_ok=True)
-        with open(open_in(self._root, part.relative_to(self._root).as_posix(), os.O_RDWR | os.O_CREAT), "r+b") as file:
+        with open(open_inside(self._root, part.relative_to(self._root).as_posix(), os.O_RDWR | os.O_CREAT), "r+b") as file:
             if os.fstat(file.fileno()).st_size < start:
                 raise ValueError(f"data/{name}: a piece from byte {start} on, and fewer are there")
             file.seek(start)
@@ -52,11 +52,11 @@ class Uploads:
             file.truncate()
         return {"have": start + len(data)}
 
-    def end(self, name: str, sha256: str, size: int, replace: bool) -> dict[str, Any]:
+    def finish(self, name: str, sha256: str, size: int, replace: bool) -> dict[str, Any]:
         """Give the whole file its name: ``state`` is done, same, other (refused), or damaged (it is dropped then)."""
         path, part = self._path(name), self._part(name, sha256)
         if not part.exists() and size == 0:
-            self.part(name, sha256, 0, b"")
+            self.write_piece(name, sha256, 0, b"")
         if part.stat().st_size != size or sha256_of(part) != sha256:
             part.unlink()
             return {"state": "damaged"}
@@ -71,9 +71,9 @@ class Uploads:
         return {"state": "done"}
 
     def _path(self, name: str) -> Path:
-        if any(part.startswith(".") for part in parts_of(name)):
+        if any(part.startswith(".") for part in split_path(name)):
             raise UnsafePath(f"data/{name}: names that begin with a dot are for what is being written")
-        return path_in(self._root, f"{FOLDER}/{name}")
+        return resolve_inside(self._root, f"{FOLDER}/{name}")
 
     def _part(self, name: str, sha256: str) -> Path:
         if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from jobs import contract as c
 from jobs.contract import ExitCode, Status
 from jobs.store.files import exists, publish_bytes, publish_file, read_json, sha256_of, to_json, write_file
-from jobs.store.latest_model import ModelChoice, choose_models, selected
+from jobs.store.latest_model import ModelChoice, choose_models, given_choice
 from jobs.supervisor.framework_process import UserCode, framework_env, run_child, warm_theano
 from jobs.supervisor.record import commit
 from jobs.supervisor.run_context import RunContext, StepError, notice, now, require
@@ -165,7 +165,7 @@ def _choice(context: RunContext, member: str) -> ModelChoice:
     """The run whose model a member predicts with: the one that the environment names, else the latest that is taken."""
     selection = context.env.get(c.ENV_SELECTION)
     if selection:
-        return selected(json.loads(selection), context.run.experiment, member)
+        return given_choice(json.loads(selection), context.run.experiment, member)
     return choose_models(context.store, context.run, [member], context.task.get("max_age"), context.invocation)[0]
 
 

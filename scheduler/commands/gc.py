@@ -37,15 +37,15 @@ def remove_old(
 ) -> int:
     """Remove what the rule says, once it is agreed to; 0, or 1 if something could not be removed."""
     for kind in what:
-        if kind not in retention.WHAT:
-            told = "; ".join(f"{name} ({text})" for name, text in retention.WHAT.items())
+        if kind not in retention.KINDS:
+            told = "; ".join(f"{name} ({text})" for name, text in retention.KINDS.items())
             raise CronsembleError(f"--what {kind}: type one of {told}")
     try:
         age = parse_duration(older_than)
     except ValueError as error:
         raise CronsembleError(f"--older-than {older_than}: {error}") from error
     store = workspace.require_local_store()
-    rule = retention.RetentionRule(tuple(what) or retention.DEFAULT, age, keep)
+    rule = retention.RetentionRule(tuple(what) or retention.DEFAULT_KINDS, age, keep)
     found = retention.plan_removal(store, workspace.name, rule, time.time())
     if as_json:
         print(json.dumps(_told(found), indent=1))
@@ -55,7 +55,7 @@ def remove_old(
         return 0
     confirm(f"This removes {len(found.items)} files and folders, {format_bytes(found.size)}.", yes)
     now = format_time(time.time(), milliseconds=True)
-    failed = list(retention.execute(store, found, now, current_user()))
+    failed = list(retention.execute_removal(store, found, now, current_user()))
     for item, problem in failed:
         print(f"{item.path}: {problem.strerror or problem}", file=sys.stderr)
     gone = [item for item in found.items if item.path not in {bad.path for bad, _ in failed}]
@@ -70,7 +70,7 @@ def _told(found: retention.RemovalPlan) -> dict[str, object]:
             "kind": item.kind,
             "path": str(item.path),
             "size": item.size,
-            "why": item.why,
+            "why": item.reason,
             "run": None if item.run is None else str(item.run),
         }
         for item in found.items
@@ -82,10 +82,10 @@ def _print(found: retention.RemovalPlan, workspace: Workspace) -> None:
     if not found.items:
         print(f"nothing to remove of {workspace.name} in {workspace.store.root}")
     for kind, number, size in found.counts():
-        print(f"{kind}: {number}, {format_bytes(size)}: {retention.WHAT[kind]}")
+        print(f"{kind}: {number}, {format_bytes(size)}: {retention.KINDS[kind]}")
         some = [item for item in found.items if item.kind == kind]
         for item in some[:SHOWN]:
-            print(tables.clean(f"  {item.path}: {item.why}"))
+            print(tables.clean(f"  {item.path}: {item.reason}"))
         if len(some) > SHOWN:
             print(f"  … and {len(some) - SHOWN} more: --json names all")
     for line in found.consequences:

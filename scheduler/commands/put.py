@@ -21,14 +21,14 @@ from scheduler.config import load
 from scheduler.errors import CronsembleError
 from scheduler.kube.target import ClusterTarget
 from scheduler.stores.location import local_store
-from scheduler.stores.upload import LocalUpload, upload_all, uploads
+from scheduler.stores.upload import LocalUpload, choose_uploads, upload_all
 
 
 def put_files(
     file: Path, folder: Path | None, files: list[Path], name: str | None, cluster: ClusterTarget, replace: bool
 ) -> None:
     """`put`: into the store that a configuration declares, or into the one at ``folder``."""
-    chosen = uploads(files, name)
+    chosen = choose_uploads(files, name)
     if folder is not None:
         if not folder.is_dir():
             raise CronsembleError(f"--store {folder}: no such folder")

@@ -66,7 +66,7 @@ def print_run(workspace: Workspace, name: str, as_json: bool) -> None:
         print(f"{'removed':<12}{removal['path']} by gc at {run.removed.get('time')}")
     workspace.store.download(run_id, f"{c.RESULT}/{c.EPOCHS}")
     _print_epochs(run)
-    for folder in find_run.file_folders(run):
+    for folder in find_run.folders_with_files(run):
         for path in workspace.store.list_files(run_id, folder):
             print(f"{'file':<12}{workspace.store.files.display_path(path)}")
 

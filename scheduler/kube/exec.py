@@ -120,7 +120,7 @@ class ExecStream:
         del self._stdout[:size]
         return data
 
-    def said(self) -> str:
+    def error_output(self) -> str:
         """The end of what it wrote to stderr, and how it ended, as one line."""
         lines = [line.strip() for line in self._said.decode(errors="replace").splitlines() if line.strip()]
         ended = str(self._status.get("message") or "") if self._status.get("status") == "Failure" else ""
@@ -144,7 +144,7 @@ class ExecStream:
 
     def _broken(self, why: str) -> StreamBroken:
         self._ended = True
-        reason = self.said() or why or "its other end was closed"
+        reason = self.error_output() or why or "its other end was closed"
         return StreamBroken(f"the connection to pod {self.pod} broke: {reason}")
 
     def _flush(self, protocol: ClientProtocol) -> None:

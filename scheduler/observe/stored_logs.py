@@ -44,7 +44,7 @@ def print_logs(workspace: Workspace, name: str | None, follow: bool) -> int:
         # First its status, then its log: all of an ended run is printed.
         run = store.read(run.id)
         store.download(run.id, f"*/{c.LOG}")
-        for folder in find_run.file_folders(run):
+        for folder in find_run.folders_with_files(run):
             # A try that is published takes its log along.
             key = str(run.record.get("try")) if folder == c.RESULT else folder.removeprefix(c.TRY_PREFIX)
             printed[key] = _print_from(run.folder / folder / c.LOG, printed.get(key, 0))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 
 from jobs.store import LocalStore, Store
-from jobs.store.check import Finding, findings
+from jobs.store.check import Finding, find_damage
 from jobs.store.check import repair as repair_findings
 
 
 def check_store(store: Store, experiment: str, quick: bool, repair: bool) -> list[Finding]:
     """All that is wrong with a store, repaired where that is asked for and safe; ``quick`` reads no file only for its hash."""
     if isinstance(store, LocalStore):
-        found = list(findings(store, experiment, time.time(), quick))
+        found = list(find_damage(store, experiment, time.time(), quick))
         if repair:
             repair_findings(store, found)
         return found

@@ -23,7 +23,7 @@ def find_run(store: Store, experiment: str, name: str) -> Run:
     raise UnknownRun(f"{name}: {len(found)} runs have this in their id ({some}): give more of it")
 
 
-def file_folders(run: Run) -> list[str]:
+def folders_with_files(run: Run) -> list[str]:
     """The folders that hold a run's files: its result, else its tries."""
     if run.status == Status.SUCCEEDED:
         return [c.RESULT]

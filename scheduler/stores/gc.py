@@ -16,7 +16,7 @@ from jobs.store.files import read_json
 from scheduler.history.run_facts import run_fact
 
 STAGING, MODELS, DATA, SNAPSHOTS, RUNS, ARCHIVE = "staging", "models", "data", "snapshots", "runs", "archive"
-WHAT = {
+KINDS = {
     STAGING: "leftovers of work that was broken off, and the models and arrays of tries that did not succeed",
     MODELS: "the models of trainings",
     DATA: "prepared data that no kept run needs",
@@ -24,7 +24,7 @@ WHAT = {
     RUNS: "everything of a run but its row in the history",
     ARCHIVE: "dated CSVs",
 }
-DEFAULT = (STAGING, MODELS)
+DEFAULT_KINDS = (STAGING, MODELS)
 SETTLING = 86400
 """Seconds for which leftovers, and data that nothing names yet, are left alone: somebody may be at work."""
 _LIGHT = (".json", ".jsonl", ".csv", ".txt")
@@ -38,7 +38,7 @@ class UnreadableRun(Exception):
 class RetentionRule:
     """What is asked for: older than ``age`` seconds, and not among the newest ``keep`` of a task."""
 
-    what: Collection[str]
+    kinds: Collection[str]
     age: float
     keep: int
 
@@ -51,7 +51,7 @@ class RemovalItem:
     path: Path
     name: str
     size: int
-    why: str
+    reason: str
     run: RunId | None = None
 
 
@@ -73,14 +73,14 @@ class RemovalPlan:
         for item in self.items:
             numbers[item.kind] += 1
             sizes[item.kind] += item.size
-        return [(kind, numbers[kind], sizes[kind]) for kind in WHAT if numbers[kind]]
+        return [(kind, numbers[kind], sizes[kind]) for kind in KINDS if numbers[kind]]
 
 
 def plan_removal(store: LocalStore, experiment: str, rule: RetentionRule, now: float) -> RemovalPlan:
     """What a rule removes of an experiment. Data and snapshots are shared: those that any experiment's runs name stay."""
     found = RemovalPlan()
     before = now - rule.age
-    if STAGING in rule.what:
+    if STAGING in rule.kinds:
         for path in removal.leftovers(store, now - min(rule.age, SETTLING)):
             name = path.relative_to(store.root).as_posix()
             found.items.append(RemovalItem(STAGING, path, name, _size(path), "its writer ended before it was done"))
@@ -88,18 +88,18 @@ def plan_removal(store: LocalStore, experiment: str, rule: RetentionRule, now: f
         succeeded = 0
         for number, run in enumerate(store.runs(experiment, task)):
             is_old = run.id.minute * 60 < before
-            if RUNS in rule.what and is_old and number >= rule.keep and run.status != Status.RUNNING:
+            if RUNS in rule.kinds and is_old and number >= rule.keep and run.status != Status.RUNNING:
                 _whole(store, run, found)
             else:
-                if STAGING in rule.what and run.status != Status.RUNNING:
+                if STAGING in rule.kinds and run.status != Status.RUNNING:
                     found.items += _tries(run, now)
-                if MODELS in rule.what and is_old and succeeded >= rule.keep and run.record:
+                if MODELS in rule.kinds and is_old and succeeded >= rule.keep and run.record:
                     found.items += _models(store, run)
-            if ARCHIVE in rule.what and is_old and succeeded >= rule.keep and task == c.ENSEMBLE_TASK:
+            if ARCHIVE in rule.kinds and is_old and succeeded >= rule.keep and task == c.ENSEMBLE_TASK:
                 found.items += _archived(store, run)
             succeeded += run.status == Status.SUCCEEDED
     _say_of_models(store, experiment, found)
-    if DATA in rule.what or SNAPSHOTS in rule.what:
+    if DATA in rule.kinds or SNAPSHOTS in rule.kinds:
         _unneeded(store, rule, found, now)
     return found
 
@@ -186,8 +186,8 @@ def _unneeded(store: LocalStore, rule: RetentionRule, found: RemovalPlan, now: f
     except UnreadableRun as error:
         found.consequences.append(f"no data and no snapshots are removed, for it cannot be told which are needed: {error}")
         return
-    wanted = [(DATA, path, path.stem in data) for path in (store.root / "datasets").glob("*.npz")] if DATA in rule.what else []
-    if SNAPSHOTS in rule.what:
+    wanted = [(DATA, path, path.stem in data) for path in (store.root / "datasets").glob("*.npz")] if DATA in rule.kinds else []
+    if SNAPSHOTS in rule.kinds:
         wanted += [(SNAPSHOTS, path, path.stem in snapshots) for path in (store.root / "snapshots").glob("*/*")]
     removed = set()
     for kind, path, is_needed in wanted:
@@ -233,14 +233,14 @@ def _size(path: Path) -> int:
         return 0
 
 
-def execute(store: LocalStore, what: RemovalPlan, time: str, by: str) -> Iterator[tuple[RemovalItem, OSError]]:
+def execute_removal(store: LocalStore, what: RemovalPlan, time: str, by: str) -> Iterator[tuple[RemovalItem, OSError]]:
     """Remove it, each run's tombstone first; yields what could not be removed."""
     runs: dict[RunId, list[RemovalItem]] = {}
     for item in what.items:
         if item.run is not None:
             runs.setdefault(item.run, []).append(item)
     for run, items in runs.items():
-        files = [{"path": item.name, "size": item.size, "why": item.why} for item in items]
+        files = [{"path": item.name, "size": item.size, "why": item.reason} for item in items]
         removal.record_removal(store, run, files, time, by, what.rows.get(run))
     for item in what.items:
         try:

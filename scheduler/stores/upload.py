@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from jobs.store import Store
-from jobs.store.safe_paths import UnsafePath, parts_of
+from jobs.store.safe_paths import UnsafePath, split_path
 from jobs.store.uploads import Uploads
 from scheduler.console.progress import Progress
 from scheduler.errors import CronsembleError
@@ -28,12 +28,12 @@ Read = Callable[[int], Iterator[bytes]]
 class UploadTarget(Protocol):
     """A store's data folder; what each does is said in ``jobs.store.uploads``."""
 
-    def look(self, name: str, sha256: str, size: int) -> dict[str, Any]: ...
+    def inspect(self, name: str, sha256: str, size: int) -> dict[str, Any]: ...
 
-    def parts(self, name: str, sha256: str, start: int, read: Read, progress: ReportProgress) -> None:
+    def write_pieces(self, name: str, sha256: str, start: int, read: Read, progress: ReportProgress) -> None:
         """Write what ``read`` gives from ``start`` on; ``progress`` hears how many bytes are there."""
 
-    def end(self, name: str, sha256: str, size: int, replace: bool) -> dict[str, Any]: ...
+    def finish(self, name: str, sha256: str, size: int, replace: bool) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Upload:
     name: str
 
 
-def uploads(files: list[Path], name: str | None) -> list[Upload]:
+def choose_uploads(files: list[Path], name: str | None) -> list[Upload]:
     """What is to be copied where; ``name`` is ``--as``: a path, or a folder if it ends in /. Raises CronsembleError."""
     if name is not None and not name.endswith("/") and len(files) > 1:
         raise CronsembleError(f"--as {name}: {len(files)} files cannot have one name: end it with / to make it a folder")
@@ -55,7 +55,7 @@ def uploads(files: list[Path], name: str | None) -> list[Upload]:
             raise CronsembleError(f"{path}: {what}")
         own = path.name if name is None else name + path.name if name.endswith("/") else name
         try:
-            if any(part.startswith(".") for part in parts_of(own)):
+            if any(part.startswith(".") for part in split_path(own)):
                 raise UnsafePath("it must not begin with a dot")
         except UnsafePath as error:
             raise CronsembleError(f"--as {own}: a place under data/ in the store, e.g. inputs/{path.name}: {error}") from error
@@ -70,7 +70,7 @@ def uploads(files: list[Path], name: str | None) -> list[Upload]:
 def upload(target: UploadTarget, item: Upload, replace: bool) -> None:
     """Copy one file, and say what became of it; raises CronsembleError."""
     size, digest = item.path.stat().st_size, _sha256(item.path)
-    there = target.look(item.name, digest, size)
+    there = target.inspect(item.name, digest, size)
     if there["state"] == "same":
         print(f"data/{item.name}: there already, {format_bytes(size)}, sha256 {digest[:12]}")
         return
@@ -84,8 +84,8 @@ def upload(target: UploadTarget, item: Upload, replace: bool) -> None:
     began = time.monotonic()
     with Progress(f"data/{item.name}", size, in_bytes=True) as progress:
         progress.update(start)
-        target.parts(item.name, digest, start, lambda at: _pieces(item.path, at), progress.update)
-    state = target.end(item.name, digest, size, replace)["state"]
+        target.write_pieces(item.name, digest, start, lambda at: _pieces(item.path, at), progress.update)
+    state = target.finish(item.name, digest, size, replace)["state"]
     if state == "damaged":
         raise CronsembleError(
             f"data/{item.name}: what arrived is not what was sent, or {item.path} changed meanwhile: put it again"
@@ -119,11 +119,11 @@ class LocalUpload:
 
     def __init__(self, store: Store) -> None:
         self._uploads = Uploads(store.root)
-        self.look, self.end = self._uploads.look, self._uploads.end
+        self.inspect, self.finish = self._uploads.inspect, self._uploads.finish
 
-    def parts(self, name: str, sha256: str, start: int, read: Read, progress: ReportProgress) -> None:
+    def write_pieces(self, name: str, sha256: str, start: int, read: Read, progress: ReportProgress) -> None:
         for piece in read(start):
-            start = int(self._uploads.part(name, sha256, start, piece)["have"])
+            start = int(self._uploads.write_piece(name, sha256, start, piece)["have"])
             progress(start)
 
 

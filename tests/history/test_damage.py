@@ -17,7 +17,7 @@ import pytest
 from jobs import contract as c
 from jobs.contract import RunId
 from jobs.store import LocalStore
-from jobs.store.check import findings, repair
+from jobs.store.check import find_damage, repair
 from jobs.store.files import to_json
 from scheduler.cli import app
 from stores import Builder, at, minute
@@ -74,7 +74,7 @@ def run(store: LocalStore, slot: str, task: str = "train-a") -> Path:
 
 
 def found(store: LocalStore) -> list[tuple[str, str]]:
-    return [(each.path.relative_to(store.root).as_posix(), each.what) for each in findings(store, "e", NOW, False)]
+    return [(each.path.relative_to(store.root).as_posix(), each.what) for each in find_damage(store, "e", NOW, False)]
 
 
 def cut(path: Path) -> None:
@@ -189,7 +189,7 @@ def test_only_what_is_safe_is_mended(store: LocalStore) -> None:
                 continue  # damaged already
     (store.archive_folder("e") / "2024-11-20T0600Z.members" / "a.csv").unlink()
     files = {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file()}
-    some = list(findings(store, "e", NOW, False))
+    some = list(find_damage(store, "e", NOW, False))
     repair(store, some)
     mended = [each for each in some if each.repaired]
     assert {each.what for each in mended} == {"leftover", "truncated", "half a link"}
@@ -198,7 +198,7 @@ def test_only_what_is_safe_is_mended(store: LocalStore) -> None:
     # What was put aside is there under a hidden name; all else is as it was.
     assert all(path.suffix == ".part" or path.with_name(f".{path.name}.damaged").read_bytes() == files[path] for path in left)
     assert all(path.read_bytes() == data for path, data in files.items() if path not in left)
-    assert not any(each.repair for each in findings(store, "e", NOW, False))
+    assert not any(each.repair for each in find_damage(store, "e", NOW, False))
 
 
 def test_the_command_says_where_what_and_what_it_means(store: LocalStore, capfd: pytest.CaptureFixture[str]) -> None:

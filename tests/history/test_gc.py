@@ -15,7 +15,18 @@ from jobs import contract as c
 from jobs.contract import RunId
 from jobs.store import LocalStore, removal
 from jobs.store.latest_model import choose_models
-from scheduler.stores.gc import ARCHIVE, DATA, DEFAULT, MODELS, RUNS, SNAPSHOTS, RemovalPlan, RetentionRule, execute, plan_removal
+from scheduler.stores.gc import (
+    ARCHIVE,
+    DATA,
+    DEFAULT_KINDS,
+    MODELS,
+    RUNS,
+    SNAPSHOTS,
+    RemovalPlan,
+    RetentionRule,
+    execute_removal,
+    plan_removal,
+)
 from stores import Builder, at, minute
 
 CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
@@ -65,7 +76,7 @@ def name_of(day: int, task: str = "train-a") -> str:
 
 
 def test_old_models_and_dead_tries_go_and_the_newest_stay(store: LocalStore) -> None:
-    found = plan_removal(store, "e", RetentionRule(DEFAULT, 5 * DAY, 3), NOW)
+    found = plan_removal(store, "e", RetentionRule(DEFAULT_KINDS, 5 * DAY, 3), NOW)
     old = [f"{name_of(day)}:result/model.h5" for day in range(14, 20)]
     assert names(found) == sorted([*old, f"{name_of(16)}:try-dead/model.h5"])
     assert found.consequences == [
@@ -76,11 +87,11 @@ def test_old_models_and_dead_tries_go_and_the_newest_stay(store: LocalStore) -> 
     assert len(names(plan_removal(store, "e", RetentionRule([MODELS], 0, 3), NOW))) == 7
     assert len(names(plan_removal(store, "e", RetentionRule([MODELS], 5 * DAY, 1), NOW))) == 6
     before = {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file()}
-    assert list(execute(store, found, "2024-11-24T12:00:00Z", "me")) == []
+    assert list(execute_removal(store, found, "2024-11-24T12:00:00Z", "me")) == []
     after = {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file() and path.name != c.REMOVED}
     assert set(before) - set(after) == {item.path for item in found.items}
     assert all(before[path] == data for path, data in after.items())
-    assert names(plan_removal(store, "e", RetentionRule(DEFAULT, 5 * DAY, 3), NOW)) == []
+    assert names(plan_removal(store, "e", RetentionRule(DEFAULT_KINDS, 5 * DAY, 3), NOW)) == []
     run = store.read(RunId(minute("2024-11-16T01:00"), 1, "e", "train-a"))
     assert run.status == "succeeded"
     assert [each["path"] for each in run.removed["files"]] == ["try-dead/model.h5", "result/model.h5"]
@@ -89,7 +100,7 @@ def test_old_models_and_dead_tries_go_and_the_newest_stay(store: LocalStore) -> 
 def test_a_removed_model_is_never_taken_nor_replaced_by_an_older_one(store: LocalStore) -> None:
     ensemble = RunId(minute("2024-11-16T06:00"), 2, "e", "ensemble")
     assert choose_models(store, ensemble, ["a"], None, "")[0].run is not None
-    list(execute(store, plan_removal(store, "e", RetentionRule([MODELS], 5 * DAY, 3), NOW), "2024-11-24T12:00:00Z", "me"))
+    list(execute_removal(store, plan_removal(store, "e", RetentionRule([MODELS], 5 * DAY, 3), NOW), "2024-11-24T12:00:00Z", "me"))
     (choice,) = choose_models(store, ensemble, ["a"], None, "")
     assert choice.run is None and choice.reason == f"the model of {name_of(16)} was removed by gc"
     now = RunId(minute("2024-11-24T06:00"), 1, "e", "ensemble")
@@ -106,7 +117,10 @@ def test_work_in_progress_is_left_alone(store: LocalStore) -> None:
         for path in (part, hidden, hidden / c.START):
             os.utime(path, (NOW - seconds,) * 2)
         assert (
-            sum(item.path in (part, hidden) for item in plan_removal(store, "e", RetentionRule(DEFAULT, 90 * DAY, 3), NOW).items)
+            sum(
+                item.path in (part, hidden)
+                for item in plan_removal(store, "e", RetentionRule(DEFAULT_KINDS, 90 * DAY, 3), NOW).items
+            )
             == expected
         )
 
@@ -130,7 +144,7 @@ def test_whole_runs_leave_their_row_and_free_what_they_alone_needed(store: Local
     found = plan_removal(store, "e", RetentionRule([RUNS, DATA, SNAPSHOTS], 5 * DAY, 3), NOW)
     assert found.consequences[0] == "12 runs from 2024-11-14 to 2024-11-19 can never be repeated or shown: only their rows stay"
     assert {item.name for item in found.items if item.kind == DATA} == {f"datasets/f{day}.npz" for day in range(14, 20)}
-    list(execute(store, found, "2024-11-24T12:00:00Z", "me"))
+    list(execute_removal(store, found, "2024-11-24T12:00:00Z", "me"))
     run = store.read(RunId(minute("2024-11-14T01:00"), 1, "e", "train-a"))
     assert (run.status, run.evidence) == ("succeeded", "recorded")
     assert [path.name for path in run.folder.iterdir()] == [c.REMOVED]
@@ -140,7 +154,7 @@ def test_whole_runs_leave_their_row_and_free_what_they_alone_needed(store: Local
 def test_what_was_taken_out_of_the_archive_is_not_put_back(store: LocalStore) -> None:
     found = plan_removal(store, "e", RetentionRule([ARCHIVE], 5 * DAY, 3), NOW)
     assert len(found.items) == 12
-    list(execute(store, found, "2024-11-24T12:00:00Z", "me"))
+    list(execute_removal(store, found, "2024-11-24T12:00:00Z", "me"))
     assert len(list(store.archive_folder("e").glob("*.csv"))) == 4
     assert store.repair_archives("e") == []
 

@@ -35,7 +35,7 @@ class Pipe:
         assert self.process.stdout is not None
         return bytes(self.process.stdout.read1(size))  # type: ignore[attr-defined]
 
-    def said(self) -> str:
+    def error_output(self) -> str:
         self.close()
         assert self.process.stderr is not None
         return self.process.stderr.read().decode().strip()

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.remote import messages as frames
-from jobs.store.safe_paths import UnsafePath, parts_of
+from jobs.store.safe_paths import UnsafePath, split_path
 
 HEADS = st.dictionaries(st.text(), st.one_of(st.none(), st.integers(), st.text()))
 
@@ -24,41 +24,41 @@ def in_pieces(data: bytes, size: int) -> Callable[[int], bytes]:
 
 @given(st.lists(st.tuples(HEADS, st.binary(max_size=200))), st.integers(1, 50))
 def test_messages_come_as_they_were_sent(messages: list[tuple[dict[str, object], bytes]], size: int) -> None:
-    read = in_pieces(b"".join(frames.pack(head, body) for head, body in messages), size)
+    read = in_pieces(b"".join(frames.encode_message(head, body) for head, body in messages), size)
     found = []
-    while (message := frames.unpack(read)) is not None:
+    while (message := frames.read_message(read)) is not None:
         found.append(message)
     assert found == messages
 
 
 @given(HEADS, st.binary(max_size=50), st.data())
 def test_a_message_that_breaks_off_is_no_message(head: dict[str, object], body: bytes, data: st.DataObject) -> None:
-    whole = frames.pack(head, body)
+    whole = frames.encode_message(head, body)
     cut = data.draw(st.integers(1, len(whole) - 1))
     with pytest.raises(EOFError):
-        frames.unpack(in_pieces(whole[:cut], 7))
+        frames.read_message(in_pieces(whole[:cut], 7))
 
 
 @given(st.binary(min_size=8, max_size=100))
 def test_what_is_no_message_is_said_to_be_none(data: bytes) -> None:
     try:
-        message = frames.unpack(in_pieces(data, 100))
+        message = frames.read_message(in_pieces(data, 100))
     except (frames.MalformedMessage, EOFError):
         return
     assert message is not None
-    assert frames.unpack(io.BytesIO(frames.pack(*message)).read) == message
+    assert frames.read_message(io.BytesIO(frames.encode_message(*message)).read) == message
 
 
 def test_a_message_too_large_is_not_sent() -> None:
     with pytest.raises(ValueError, match="at most"):
-        frames.pack({}, bytes(frames.BODY + 1))
+        frames.encode_message({}, bytes(frames.BODY + 1))
 
 
 @given(st.one_of(st.text(), st.lists(st.sampled_from(["..", ".", "", "a", "b c", "…", "~"])).map("/".join)))
 def test_a_name_that_is_taken_stays_inside(name: str) -> None:
     root = Path("/store/of/ours")
     try:
-        parts = parts_of(name)
+        parts = split_path(name)
     except UnsafePath:
         return
     path = root.joinpath(*parts)

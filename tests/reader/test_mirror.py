@@ -206,7 +206,7 @@ def test_no_name_leads_out_of_the_store(far: Far, tmp_path: Path, path: str) -> 
             with pytest.raises(RemoteStoreError):
                 session.ask(op, b"{}", path=given)
     with pytest.raises(RemoteStoreError):
-        session.tree(path)
+        session.list_files(path)
     with pytest.raises(RemoteStoreError):
         session.ask("put-part", b"x", path=path, sha256="0" * 64, start=0)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["far", "out", "program.pyz"]

@@ -14,7 +14,7 @@ from jobs.store.uploads import Uploads
 from reader.pipes import Far
 from scheduler.errors import CronsembleError
 from scheduler.stores.remote.upload import RemoteUpload
-from scheduler.stores.upload import PIECE, Upload, upload, uploads
+from scheduler.stores.upload import PIECE, Upload, choose_uploads, upload
 
 CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
 
@@ -59,7 +59,7 @@ def test_what_has_arrived_is_not_sent_again(
 ) -> None:
     data = item.path.read_bytes()
     digest = hashlib.sha256(data).hexdigest()
-    Uploads(far.root).part(item.name, digest, 0, data[: 3 * PIECE])
+    Uploads(far.root).write_piece(item.name, digest, 0, data[: 3 * PIECE])
     if damaged:
         (part,) = (far.root / "data/inputs").iterdir()
         part.write_bytes(b"x" + data[1 : 3 * PIECE])
@@ -83,16 +83,16 @@ def test_a_connection_that_breaks_is_made_anew(far: Far, tmp_path: Path, item: U
                     far.pipes[0].process.kill()
                     far.pipes[0].process.wait()
 
-    target.parts(item.name, digest, 0, read, lambda done: None)  # type: ignore[arg-type]
-    assert target.end(item.name, digest, item.path.stat().st_size, False) == {"state": "done"}
+    target.write_pieces(item.name, digest, 0, read, lambda done: None)  # type: ignore[arg-type]
+    assert target.finish(item.name, digest, item.path.stat().st_size, False) == {"state": "done"}
     assert reads[0] == 0 and 0 < reads[1] < 5 * PIECE
     assert (far.root / "data/inputs/x.npz").read_bytes() == item.path.read_bytes()
 
 
 def test_what_is_not_what_was_sent_is_dropped(far: Far, tmp_path: Path) -> None:
     target, digest = sending(far, tmp_path), "0" * 64
-    target.parts("x", digest, 0, lambda at: iter([b"data"]), lambda done: None)
-    assert target.end("x", digest, 4, False) == {"state": "damaged"}
+    target.write_pieces("x", digest, 0, lambda at: iter([b"data"]), lambda done: None)
+    assert target.finish("x", digest, 4, False) == {"state": "damaged"}
     assert list((far.root / "data").iterdir()) == []
 
 
@@ -116,7 +116,7 @@ def test_names_that_cannot_be(
         (tmp_path / name).touch()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CronsembleError, match=said):
-        uploads([Path(name) for name in names], given)
+        choose_uploads([Path(name) for name in names], given)
 
 
 def test_into_a_store_of_this_machine(tmp_path: Path) -> None:

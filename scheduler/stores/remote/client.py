@@ -23,7 +23,7 @@ class Pipe(Protocol):
 
     def read(self, size: int) -> bytes: ...
 
-    def said(self) -> str:
+    def error_output(self) -> str:
         """What it said beside its answers, as one line."""
 
     def close(self) -> None: ...
@@ -56,7 +56,7 @@ class StoreClient:
     def __init__(self, pipe: Pipe, name: str, program: bytes = b"") -> None:
         """``program`` is sent first where the other side waits for it."""
         self._pipe, self._name = pipe, name
-        self.used = time.monotonic()
+        self.last_used = time.monotonic()
         """When it was last spoken with, by the monotonic clock."""
         self.received = 0
         """Bytes of answers so far, as they came."""
@@ -82,7 +82,7 @@ class StoreClient:
         while len(first) < len(messages.MAGIC) and (part := self._pipe.read(len(messages.MAGIC) - len(first))):
             first += part
         if first != messages.MAGIC:
-            said = " ".join(filter(None, (first.decode(errors="replace").strip("\0 \n"), self._pipe.said())))
+            said = " ".join(filter(None, (first.decode(errors="replace").strip("\0 \n"), self._pipe.error_output())))
             raise KubeError(f"{self._name}: what reads the store did not start: {said or 'it said nothing'}")
         hello = self._receive()[0]
         self.root = str(hello.get("root"))
@@ -98,8 +98,8 @@ class StoreClient:
 
     def send(self, op: str, body: bytes = b"", **head: Any) -> None:
         """Ask without waiting; answers come in order, each by :meth:`finish`."""
-        self._pipe.write(messages.pack({"op": op, **head}, body))
-        self.used = time.monotonic()
+        self._pipe.write(messages.encode_message({"op": op, **head}, body))
+        self.last_used = time.monotonic()
 
     def finish(self) -> dict[str, Any]:
         final: dict[str, Any] = {}
@@ -124,12 +124,12 @@ class StoreClient:
 
     def _receive(self) -> tuple[dict[str, Any], bytes]:
         try:
-            message = messages.unpack(self._pipe.read)
+            message = messages.read_message(self._pipe.read)
         except (EOFError, messages.MalformedMessage) as error:
-            raise ConnectionLost(f"{self._name}: it broke off: {self._pipe.said() or error}") from error
+            raise ConnectionLost(f"{self._name}: it broke off: {self._pipe.error_output() or error}") from error
         if message is None:
-            raise ConnectionLost(f"{self._name}: it ended: {self._pipe.said() or 'without a word'}")
-        self.used = time.monotonic()
+            raise ConnectionLost(f"{self._name}: it ended: {self._pipe.error_output() or 'without a word'}")
+        self.last_used = time.monotonic()
         self.received += len(message[1])
         return message
 
@@ -140,11 +140,11 @@ class StoreClient:
 
     # -- reading
 
-    def look(self, experiment: str, held: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    def find_changes(self, experiment: str, held: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """See ``jobs.remote.changes.look``."""
         return dict(self._json("look", _packed(held), experiment=experiment))
 
-    def changed(self, experiment: str, wanted: Mapping[str, Collection[str]]) -> Iterator[bytes]:
+    def stream_changes(self, experiment: str, wanted: Mapping[str, Collection[str]]) -> Iterator[bytes]:
         """See ``jobs.remote.changes.stream``; decompressed, in pieces of any size."""
         self.send("changed", _packed({unit: sorted(names) for unit, names in wanted.items()}), experiment=experiment)
         unpack = zlib.decompressobj()
@@ -154,11 +154,11 @@ class StoreClient:
         if not unpack.eof:
             raise ConnectionLost(f"{self._name}: the runs broke off")
 
-    def tree(self, folder: str) -> list[RemoteFile]:
+    def list_files(self, folder: str) -> list[RemoteFile]:
         """Every file under a folder of the store; none if there is no such folder."""
         return [RemoteFile(str(path), int(size), int(mtime)) for path, size, mtime in self._json("tree", folder=folder)]
 
-    def get(self, path: str, target: Path, progress: Callable[[int], None] | None = None) -> None:
+    def download(self, path: str, target: Path, progress: Callable[[int], None] | None = None) -> None:
         """A file of the store as ``target``, which appears whole, with the mtime that it has there."""
         self.send("get", path=path)
         target.parent.mkdir(parents=True, exist_ok=True)

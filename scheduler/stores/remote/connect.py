@@ -84,7 +84,7 @@ def _connected(experiment: Experiment, target: ClusterTarget) -> Iterator[tuple[
             progress.clear()
             return client
 
-        files = RemoteFiles(mirror_folder(experiment, access), store_label(experiment), connect, reader.idle / 2)
+        files = RemoteFiles(mirror_folder(experiment, access), store_label(experiment), connect, reader.idle_timeout / 2)
         try:
             yield files, api, progress
         finally:

@@ -18,7 +18,7 @@ from scheduler.kube.errors import KubeError
 from scheduler.kube.exec import StreamBroken
 from scheduler.stores.remote.client import ConnectionLost, RemoteFile, RemoteStoreError, StoreClient
 from scheduler.stores.remote.mirror import Mirror, Progress
-from scheduler.stores.remote.packs import Packed
+from scheduler.stores.remote.packs import PackEntry
 
 T = TypeVar("T")
 
@@ -69,7 +69,7 @@ class RemoteFiles:
                 raise
 
     def _open(self) -> StoreClient:
-        if self._client is not None and time.monotonic() - self._client.used > self._idle:
+        if self._client is not None and time.monotonic() - self._client.last_used > self._idle:
             self.close()
         if self._client is None:
             if isinstance(self._connect, str):
@@ -196,7 +196,7 @@ class RemoteFiles:
         return self._listings[folder]
 
     def _list(self, folder: Path) -> list[RemoteFile]:
-        return self.call(lambda client: client.tree(self._name_of(folder)))
+        return self.call(lambda client: client.list_files(self._name_of(folder)))
 
     def _get(self, file: RemoteFile) -> None:
         path = self.root / file.path
@@ -206,7 +206,7 @@ class RemoteFiles:
                 return
         except FileNotFoundError:
             pass
-        self.call(lambda client: client.get(file.path, path))
+        self.call(lambda client: client.download(file.path, path))
 
     # -- writing
 
@@ -258,7 +258,7 @@ class RemoteFiles:
     def _run_folder(self, parts: list[str]) -> Path:
         return self.root.joinpath(*parts[:_RUN_DEPTH])
 
-    def _packed(self, parts: list[str]) -> Packed | None:
+    def _packed(self, parts: list[str]) -> PackEntry | None:
         """What the mirror's packs have of the run that a path is of."""
         if parts[0] != "runs" or len(parts) < _RUN_DEPTH:
             return None

@@ -23,13 +23,13 @@ from cronjobs.experiment import StoreVolume
 from jobs.contract import RunId
 from jobs.remote.changes import LEDGER, LENGTH, SNAPSHOTS, digest_of
 from jobs.store.files import list_names, read_json, replace_file, to_json
-from jobs.store.safe_paths import parts_of, path_in
+from jobs.store.safe_paths import resolve_inside, split_path
 from scheduler.cache import cache_folder
 from scheduler.kube.errors import KubeError
 from scheduler.stores.remote import packs
 from scheduler.stores.remote.client import StoreClient
-from scheduler.stores.remote.mirror_files import change, make, remove
-from scheduler.stores.remote.packs import Packed
+from scheduler.stores.remote.mirror_files import change_folder, make_folder_with, remove_at_once
+from scheduler.stores.remote.packs import PackEntry
 
 Progress = Callable[[int, int], None]
 """Called with the runs that have come so far, and how many there are."""
@@ -46,7 +46,7 @@ class Mirror:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._packs: dict[tuple[str, str], dict[str, Packed]] = {}
+        self._packs: dict[tuple[str, str], dict[str, PackEntry]] = {}
 
     def updated(self, experiment: str) -> datetime | None:
         """When it was last brought up to date for an experiment, by this machine's clock."""
@@ -58,8 +58,8 @@ class Mirror:
         with self._alone():
             began = datetime.now(UTC)
             self._packs.clear()
-            held = {unit: packs.states(self._file(experiment, unit)) for unit in self._units(experiment)}
-            told = session.look(experiment, {unit: _told(states) for unit, states in held.items()})
+            held = {unit: packs.read_states(self._file(experiment, unit)) for unit in self._units(experiment)}
+            told = session.find_changes(experiment, {unit: _told(states) for unit, states in held.items()})
             units: dict[str, dict[str, str] | None] = {_unit(unit): states for unit, states in told["units"].items()}
             for task in told["tasks"]:
                 folder = self.root / "runs" / experiment / _name(task)
@@ -96,11 +96,11 @@ class Mirror:
     def months(self, experiment: str, task: str) -> list[str]:
         return sorted(month for each, slash, month in (unit.partition("/") for unit in self._units(experiment)) if each == task)
 
-    def pack(self, experiment: str, task: str, month: str) -> dict[str, Packed]:
+    def pack(self, experiment: str, task: str, month: str) -> dict[str, PackEntry]:
         """The runs of a task and month by name."""
         key = (experiment, f"{task}/{month}")
         if key not in self._packs:
-            self._packs[key] = packs.read(self._file(*key))
+            self._packs[key] = packs.read_pack(self._file(*key))
         return self._packs[key]
 
     def pack_file(self, experiment: str, task: str, month: str) -> Path:
@@ -112,9 +112,9 @@ class Mirror:
             return
         with self._alone():
             # As it is by now: another command may have brought it up to date.
-            known = packs.read(self.pack_file(run.experiment, run.task, run.month)).get(str(run))
+            known = packs.read_pack(self.pack_file(run.experiment, run.task, run.month)).get(str(run))
             if known is not None and not folder.exists():
-                make(folder, known.folders, known.files)
+                make_folder_with(folder, known.folders, known.files)
 
     # -- what it holds of each unit
 
@@ -133,19 +133,19 @@ class Mirror:
         for unit in set(self._units(experiment)) - units:
             self._file(experiment, unit).unlink(missing_ok=True)
             if unit not in (LEDGER, SNAPSHOTS):
-                remove(self.root / "runs" / experiment / unit)
+                remove_at_once(self.root / "runs" / experiment / unit)
         for task in set(list_names(self.root / "runs" / experiment)) - tasks:
-            remove(self.root / "runs" / experiment / task)
+            remove_at_once(self.root / "runs" / experiment / task)
 
     def _drop(self, experiment: str, unit: str, known: Mapping[str, Any], states: Mapping[str, str]) -> None:
         """Drop what a unit no longer has."""
         if unit in (LEDGER, SNAPSHOTS):
             for name in set(known) - set(states):
-                path_in(self.root, name).unlink(missing_ok=True)
+                resolve_inside(self.root, name).unlink(missing_ok=True)
             return
         folder = self.root / "runs" / experiment / unit
         for name in set(list_names(folder)) - set(states):
-            remove(folder / name)
+            remove_at_once(folder / name)
         for left in folder.glob(".*"):
             shutil.rmtree(left, ignore_errors=True)
 
@@ -159,16 +159,16 @@ class Mirror:
     ) -> None:
         total, come = sum(map(len, wanted.values())), 0
         chosen = {unit: set(found) for unit, found in wanted.items()}
-        news: dict[str, dict[str, Packed]] = {unit: {} for unit in wanted}
-        for head, data in _entries(session.changed(experiment, wanted)):
+        news: dict[str, dict[str, PackEntry]] = {unit: {} for unit in wanted}
+        for head, data in _entries(session.stream_changes(experiment, wanted)):
             unit = head["unit"]
             if unit not in chosen:
                 raise KubeError(f"the store told of {unit}, which nobody asked for")
             if head.get("end"):
                 # What was asked for and has not come is gone.
-                before = packs.read(self._file(experiment, unit)) if kept[unit] else {}
+                before = packs.read_pack(self._file(experiment, unit)) if kept[unit] else {}
                 same = {name: each for name, each in before.items() if name in kept[unit]}
-                packs.write(self._file(experiment, unit), {**same, **news.pop(unit)})
+                packs.write_pack(self._file(experiment, unit), {**same, **news.pop(unit)})
                 continue
             name = head["name"]
             if name not in chosen[unit]:
@@ -176,24 +176,24 @@ class Mirror:
             if unit in (LEDGER, SNAPSHOTS):
                 if not name.startswith(("experiments/", "snapshots/")):
                     raise KubeError(f"the store told of {name!r}, which is no name of ours")
-                replace_file(path_in(self.root, name), data, durable=False)
-                news[unit][name] = Packed(head["state"])
+                replace_file(resolve_inside(self.root, name), data, durable=False)
+                news[unit][name] = PackEntry(head["state"])
             else:
                 news[unit][name] = self._keep(self.root / "runs" / experiment / unit / _name(name), head, data)
             come += 1
             if progress is not None:
                 progress(come, total)
 
-    def _keep(self, folder: Path, head: Mapping[str, Any], data: bytes) -> Packed:
+    def _keep(self, folder: Path, head: Mapping[str, Any], data: bytes) -> PackEntry:
         """A run's small files; its folder, if there is one, holds nothing else then."""
         files, at = {}, 0
         for name, size in head["files"]:
-            files["/".join(parts_of(name))] = data[at : at + size]
+            files["/".join(split_path(name))] = data[at : at + size]
             at += size
         folders = tuple(_name(name) for name in head["folders"])
         if folder.exists():
-            change(folder, folders, files)
-        return Packed(head["state"], bool(head["open"]), folders, files)
+            change_folder(folder, folders, files)
+        return PackEntry(head["state"], bool(head["open"]), folders, files)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -243,13 +243,13 @@ def _entries(pieces: Iterator[bytes]) -> Iterator[tuple[dict[str, Any], bytes]]:
 
 def _name(name: str) -> str:
     """A name of one part, from the far side: never a way out."""
-    (part,) = parts_of(name)
+    (part,) = split_path(name)
     if part.startswith("."):
         raise KubeError(f"the store told of {name!r}, which is no name of ours")
     return part
 
 
 def _unit(unit: str) -> str:
-    if len(parts_of(unit)) > 2 or "@" in unit:
+    if len(split_path(unit)) > 2 or "@" in unit:
         raise KubeError(f"the store told of {unit!r}, which is no unit of ours")
     return unit

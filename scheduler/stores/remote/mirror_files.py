@@ -11,7 +11,7 @@ from pathlib import Path
 from jobs.store.files import replace_file
 
 
-def remove(path: Path) -> None:
+def remove_at_once(path: Path) -> None:
     """Out of sight at once."""
     hidden = path.parent / f".{path.name}.{uuid.uuid4().hex}"
     try:
@@ -24,7 +24,7 @@ def remove(path: Path) -> None:
         hidden.unlink()
 
 
-def make(folder: Path, folders: tuple[str, ...], files: Mapping[str, bytes]) -> None:
+def make_folder_with(folder: Path, folders: tuple[str, ...], files: Mapping[str, bytes]) -> None:
     """Make a folder appear with just these in it."""
     hidden = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
     for name in ("", *folders):
@@ -34,13 +34,13 @@ def make(folder: Path, folders: tuple[str, ...], files: Mapping[str, bytes]) -> 
     os.rename(hidden, folder)
 
 
-def change(folder: Path, folders: tuple[str, ...], files: Mapping[str, bytes]) -> None:
+def change_folder(folder: Path, folders: tuple[str, ...], files: Mapping[str, bytes]) -> None:
     """Make a folder hold just these, each of them whole at every moment."""
     for path in sorted(folder.rglob("*"), reverse=True):
         name = path.relative_to(folder).as_posix()
         if path.is_dir():
             if name not in folders and not any(each.startswith(f"{name}/") for each in files):
-                remove(path)
+                remove_at_once(path)
         elif name not in files:
             path.unlink(missing_ok=True)
     for each in folders:

@@ -20,7 +20,7 @@ _LENGTH = struct.Struct(">I")
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackEntry:
     """What is known of one name: of a run its folders and small files, of another file its state alone."""
 
     state: str
@@ -29,7 +29,7 @@ class Packed:
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def write(path: Path, entries: Mapping[str, Packed]) -> None:
+def write_pack(path: Path, entries: Mapping[str, PackEntry]) -> None:
     """Put a pack in the place of the one before."""
     index = {
         name: [each.state, each.is_open, each.folders, [[file, len(data)] for file, data in each.files.items()]]
@@ -40,12 +40,12 @@ def write(path: Path, entries: Mapping[str, Packed]) -> None:
     replace_file(path, b"".join([_LENGTH.pack(len(text)), text, *contents]), durable=False)
 
 
-def states(path: Path) -> dict[str, tuple[str, bool]]:
+def read_states(path: Path) -> dict[str, tuple[str, bool]]:
     """The state of each name, and whether it is open; nothing where no whole pack is."""
     return {name: (state, is_open) for name, (state, is_open, _, _) in _index(path)[0].items()}
 
 
-def read(path: Path) -> dict[str, Packed]:
+def read_pack(path: Path) -> dict[str, PackEntry]:
     """All of it; nothing where no whole pack is."""
     index, data = _index(path)
     found, at = {}, 0
@@ -54,7 +54,7 @@ def read(path: Path) -> dict[str, Packed]:
         for file, size in files:
             own[file] = data[at : at + size]
             at += size
-        found[name] = Packed(state, is_open, tuple(folders), own)
+        found[name] = PackEntry(state, is_open, tuple(folders), own)
     return found if at == len(data) else {}
 
 

@@ -22,9 +22,9 @@ from scheduler.kube.exec import ExecStream
 from scheduler.snapshots.program import build_program
 from scheduler.stores.remote.client import StoreClient
 
-PATIENCE = 180.0
+START_TIMEOUT = 180.0
 """Seconds that the pod may take to start: a node may have to fetch the image first."""
-QUIET = 3.0
+QUIET_PERIOD = 3.0
 """Seconds after which it is said what it waits for."""
 _HOPELESS = (
     "ErrImageNeverPull",
@@ -48,7 +48,7 @@ class ReaderPod:
         self._namespace = experiment.cluster.namespace
         self._pod: dict[str, Any] | None = None
         self._program = build_program()
-        self.idle = _idle(os.environ.get("CRONSEMBLE_READER_IDLE"))
+        self.idle_timeout = _idle(os.environ.get("CRONSEMBLE_READER_IDLE"))
         """Seconds without a word after which it ends."""
         self.seconds: dict[str, float] = {}
         """What the latest ``open`` took: ``pod`` to be ready, ``session`` to answer."""
@@ -87,7 +87,7 @@ class ReaderPod:
     def _start(self) -> StoreClient:
         name = f"cronsemble-reader-{secrets.token_hex(4)}"
         self._say(f"starting the reader pod {name}…")
-        body = reader_pod(self._experiment, name, current_user(), self.idle)
+        body = reader_pod(self._experiment, name, current_user(), self.idle_timeout)
         try:
             self._pod = self._api.create(kinds.POD, self._namespace, body)
         except NotFound as error:
@@ -100,7 +100,7 @@ class ReaderPod:
 
     def _wait(self, name: str) -> StoreClient:
         """The first conversation that comes about: the kubelet runs a container for a second before it says so."""
-        deadline, quiet_until = time.monotonic() + PATIENCE, time.monotonic() + QUIET
+        deadline, quiet_until = time.monotonic() + START_TIMEOUT, time.monotonic() + QUIET_PERIOD
         pause, pulled, told = 0.05, "", ""
         while True:
             pod = self._api.get(kinds.POD, self._namespace, name)
@@ -132,10 +132,10 @@ class ReaderPod:
                 if reason and reason != told:
                     self._say(f"the reader pod {name} waits: {reason}")
                     told = reason
-                quiet_until = now + QUIET
+                quiet_until = now + QUIET_PERIOD
             if now > deadline:
                 raise self._failed(
-                    name, f"it did not start in {PATIENCE:.0f} s: {reason or self._event(name) or 'no reason is known'}"
+                    name, f"it did not start in {START_TIMEOUT:.0f} s: {reason or self._event(name) or 'no reason is known'}"
                 )
             time.sleep(pause)
             pause = min(pause * 1.2, 0.5)
@@ -160,7 +160,7 @@ class ReaderPod:
         except NotFound:
             pass
         except KubeError as error:
-            self._say(f"the reader pod {metadata['name']} ends by itself in {self.idle:.0f} s: {error}")
+            self._say(f"the reader pod {metadata['name']} ends by itself in {self.idle_timeout:.0f} s: {error}")
             return False
         return True
 

@@ -27,15 +27,15 @@ class RemoteUpload:
         self._files = files
         self._arrived = 0
 
-    def look(self, name: str, sha256: str, size: int) -> dict[str, Any]:
+    def inspect(self, name: str, sha256: str, size: int) -> dict[str, Any]:
         return self._files.call(lambda client: client.ask("put-look", path=name, sha256=sha256, size=size))
 
-    def end(self, name: str, sha256: str, size: int, replace: bool) -> dict[str, Any]:
+    def finish(self, name: str, sha256: str, size: int, replace: bool) -> dict[str, Any]:
         return self._files.call(
             lambda client: client.ask("put-end", path=name, sha256=sha256, size=size, replace=replace), retry=False
         )
 
-    def parts(self, name: str, sha256: str, start: int, read: Read, progress: ReportProgress) -> None:
+    def write_pieces(self, name: str, sha256: str, start: int, read: Read, progress: ReportProgress) -> None:
         self._arrived, left = start, TRIES
         while True:
             before = self._arrived
