@@ -1,4 +1,4 @@
-"""The combine step: weighs the members' probabilities and writes the CSVs, in bounded memory."""
+"""The combine program: the weighted mean of the members' probabilities, written as CSVs in bounded memory."""
 
 from __future__ import annotations
 
@@ -15,41 +15,43 @@ from typing import IO, Any
 
 import numpy as np
 
-from jobs.portable.inputs import WrongInput, guarded
+from jobs.portable.inputs import WrongInput, exit_status
 
 ROWS = 65_536
 """Rows that are combined and written at a time."""
 
 
 def main(argv: Sequence[str]) -> int:
-    return int(guarded(_combine, argv))
+    """Combine as the arguments say; returns the exit status."""
+    return int(exit_status(_combine, argv))
 
 
 def weights(method: str, accuracies: Sequence[float]) -> Any:
-    """The members' weights, float64, summing to 1: by accuracy or all the same.
+    """The members' weights, float64, summing to 1: in proportion to the accuracies (method ``accuracy``) or ``uniform``.
 
-    All accuracies zero weigh nothing, so the weights are then uniform.
+    They are uniform too if all accuracies are 0. Raises WrongInput for an unknown method or an accuracy that is no number.
     """
-    given = np.asarray(accuracies, dtype="float64")
-    if method == "uniform" or not given.any():
-        return np.full(len(given), 1.0 / len(given))
+    values = np.asarray(accuracies, dtype="float64")
+    if method == "uniform" or not values.any():
+        return np.full(len(values), 1.0 / len(values))
     if method != "accuracy":
-        raise WrongInput(f"ensemble.method: {method}: give accuracy or uniform")
-    if not np.isfinite(given).all() or (given < 0).any():
-        raise WrongInput(f"the accuracies {list(accuracies)} are not all numbers of at least 0")
-    return given / given.sum()
+        raise WrongInput(f"ensemble.method: there is no method {method}: use accuracy or uniform")
+    if not np.isfinite(values).all() or (values < 0).any():
+        raise WrongInput(f"the accuracies {list(accuracies)} are not all finite numbers of at least 0")
+    return values / values.sum()
 
 
-def combine(members: Sequence[Any], weight: Any) -> Any:
+def combine(members: Sequence[Any], member_weights: Any) -> Any:
     """Σ pᵢ·wᵢ / Σ wᵢ over members of shape (items, classes), summed in float64, returned as float32."""
     total = np.zeros(np.shape(members[0]), dtype="float64")
-    for probabilities, factor in zip(members, weight, strict=True):
-        total += np.asarray(probabilities, dtype="float64") * factor
-    result: Any = (total / np.sum(weight)).astype("float32")
+    for probabilities, weight in zip(members, member_weights, strict=True):
+        total += np.asarray(probabilities, dtype="float64") * weight
+    result: Any = (total / np.sum(member_weights)).astype("float32")
     return result
 
 
 def _combine(argv: Sequence[str]) -> None:
+    """Write the CSVs and ensemble.json; raises WrongInput for members that do not fit together."""
     parser = argparse.ArgumentParser(prog="combine", description="Combine the members' probabilities.")
     parser.add_argument("--plan", required=True, help="method, members and data, JSON")
     parser.add_argument("--out", required=True, help="the folder for the CSVs and ensemble.json")
@@ -57,34 +59,35 @@ def _combine(argv: Sequence[str]) -> None:
     plan, out = json.loads(Path(options.plan).read_text(encoding="utf-8")), Path(options.out)
     members = plan["members"]
     if not members:
-        raise WrongInput("there is nothing to combine")
+        raise WrongInput("there are no members to combine")
     names = members[0]["class_names"]
-    for each in members:
-        if each["class_names"] != names:
-            raise WrongInput(f"{each['member']}'s classes {each['class_names']} differ from {members[0]['member']}'s")
-    arrays = [np.load(each["probabilities"], mmap_mode="r", allow_pickle=False) for each in members]
-    for each, array in zip(members, arrays, strict=True):
+    for member in members:
+        if member["class_names"] != names:
+            raise WrongInput(f"{member['member']}'s classes {member['class_names']} differ from {members[0]['member']}'s")
+    arrays = [np.load(member["probabilities"], mmap_mode="r", allow_pickle=False) for member in members]
+    for member, array in zip(members, arrays, strict=True):
         if array.shape != arrays[0].shape or array.ndim != 2 or array.shape[1] != len(names):
-            raise WrongInput(f"{each['member']}'s probabilities have shape {array.shape}, not {arrays[0].shape}")
+            raise WrongInput(f"{member['member']}'s probabilities have the shape {array.shape}, not {arrays[0].shape}")
     ids, labels = _data(plan.get("data"), len(arrays[0]))
-    weight = weights(plan["method"], [each["accuracy"] for each in members])
+    member_weights = weights(plan["method"], [member["accuracy"] for member in members])
     (out / "members").mkdir(parents=True, exist_ok=True)
-    judged = write_all(out, [each["member"] for each in members], arrays, weight, ids, names, labels)
-    told = {
+    metrics = write_all(out, [member["member"] for member in members], arrays, member_weights, ids, names, labels)
+    summary = {
         "method": plan["method"],
         "members": {
-            each["member"]: {"weight": float(w), "accuracy": each["accuracy"], **judged[each["member"]]}
-            for each, w in zip(members, weight, strict=True)
+            member["member"]: {"weight": float(weight), "accuracy": member["accuracy"], **metrics[member["member"]]}
+            for member, weight in zip(members, member_weights, strict=True)
         },
         "items": len(arrays[0]),
         "classes": names,
-        **judged[""],
+        **metrics[""],
     }
-    (out / "ensemble.json").write_text(json.dumps(told, indent=1, sort_keys=True), encoding="utf-8")
-    print(f"combined {len(members)} members, {told['items']} items")
+    (out / "ensemble.json").write_text(json.dumps(summary, indent=1, sort_keys=True), encoding="utf-8")
+    print(f"combined {len(members)} members, {summary['items']} items")
 
 
 def _data(path: str | None, items: int) -> tuple[Any, Any]:
+    """The ids of the predicted items, and their class numbers if these are known."""
     if path is None:
         return None, None
     with np.load(path, allow_pickle=False) as data:
@@ -99,23 +102,27 @@ def write_all(
     out: Path,
     names: Sequence[str],
     arrays: Sequence[Any],
-    weight: Any,
+    member_weights: Any,
     ids: Any,
     classes: Sequence[str],
     labels: Any,
 ) -> dict[str, dict[str, float]]:
-    """Write predictions.csv and members/<name>.csv; returns accuracy and loss by name, "" the ensemble's."""
+    """Write predictions.csv and members/<name>.csv.
+
+    ``arrays``: a member's probabilities each, (items, classes). Returns accuracy and log loss by member, the ensemble's under
+    "" (nothing where the labels are not known).
+    """
     paths = {"": out / "predictions.csv", **{name: out / "members" / f"{name}.csv" for name in names}}
     sums, count = {name: [0.0, 0.0] for name in paths}, len(arrays[0])
 
-    def judge(written: dict[str, Future[Any]], rows: slice, chunk: dict[str, Any]) -> None:
+    def add_metrics(written: dict[str, Future[Any]], rows: slice, chunk: dict[str, Any]) -> None:
         for name, future in written.items():
-            best = future.result()
+            predicted = future.result()
             if labels is None:
                 continue
-            own = chunk[name][np.arange(len(best)), labels[rows]].astype("float64")
-            sums[name][0] += float((best == labels[rows]).sum())
-            sums[name][1] -= float(np.log(np.clip(own, 1e-15, 1.0)).sum())
+            of_right_class = chunk[name][np.arange(len(predicted)), labels[rows]].astype("float64")
+            sums[name][0] += float((predicted == labels[rows]).sum())
+            sums[name][1] -= float(np.log(np.clip(of_right_class, 1e-15, 1.0)).sum())
 
     with ExitStack() as stack:
         writers = {name: Writer(stack.enter_context(open(path, "wb")), classes) for name, path in paths.items()}
@@ -125,14 +132,14 @@ def write_all(
         for start in range(0, count, ROWS):
             rows = slice(start, start + ROWS)
             chunk = {name: np.asarray(array[rows]) for name, array in zip(names, arrays, strict=True)}
-            chunk[""] = combine([chunk[name] for name in names], weight)
+            chunk[""] = combine([chunk[name] for name in names], member_weights)
             items = [str(n) for n in range(start, start + len(chunk[""]))] if ids is None else ids[rows].tolist()
             waiting.append(({name: threads[name].submit(writers[name].write, items, chunk[name]) for name in paths}, rows, chunk))
-            # The next rows are combined while these are written; no more lie in memory.
+            # The next rows are combined while these are written; more are not kept in memory.
             if len(waiting) > 2:
-                judge(*waiting.popleft())
+                add_metrics(*waiting.popleft())
         while waiting:
-            judge(*waiting.popleft())
+            add_metrics(*waiting.popleft())
     if labels is None:
         return {name: {} for name in paths}
     return {
@@ -150,7 +157,7 @@ class Writer:
         self._polars = polars
         self._classes = polars.Series([str(name) for name in classes], dtype=polars.String)
         self._file = file
-        # The header is written apart: a class may be called like a column.
+        # The header is written apart: a class may have the name of a column.
         header = io.StringIO()
         csv.writer(header, lineterminator="\n").writerow(["item", "prediction", "rate", *classes])
         self._file.write(header.getvalue().encode())

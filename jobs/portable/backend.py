@@ -1,4 +1,4 @@
-"""The backend: checks that the right one loaded, seeds it, fixes its threads. Python 2.7 and 3."""
+"""The Keras backend: imports it, checks that it is the right one, seeds it, sets its threads. Python 2.7 and 3."""
 
 from __future__ import print_function
 
@@ -9,9 +9,10 @@ import sys
 
 
 def load(backend, threads, seed, data_format):
-    """Import keras on the backend of KERAS_BACKEND and return it; raises RuntimeError on any other.
+    """Import keras on ``backend`` and return the module; raises RuntimeError for any other backend.
 
-    The variable must be set before this process starts: after an import of keras it has no effect.
+    KERAS_BACKEND must be set before this process starts: after an import of keras it has no effect. ``data_format`` is
+    ``channels_first`` or ``channels_last``; ``threads`` those of the framework's own pools.
     """
     if os.environ.get("KERAS_BACKEND") != backend:
         raise RuntimeError("KERAS_BACKEND is %r, not %r" % (os.environ.get("KERAS_BACKEND"), backend))
@@ -30,7 +31,7 @@ def load(backend, threads, seed, data_format):
         cntk.cntk_py.set_max_num_cputhreads(threads)
     import keras
 
-    # Keras 3 calls HDF5 old-fashioned at every save.
+    # Keras 3 warns that HDF5 is a legacy format at every save.
     logging.getLogger("absl").setLevel(logging.ERROR)
     if keras.backend.backend() != backend:
         raise RuntimeError("keras loaded %s, not %s" % (keras.backend.backend(), backend))
@@ -40,6 +41,7 @@ def load(backend, threads, seed, data_format):
 
 
 def seed_all(keras, seed):
+    """Seed Python, NumPy and, where Keras can, the framework."""
     import numpy
 
     random.seed(seed)
@@ -49,11 +51,11 @@ def seed_all(keras, seed):
 
 
 def versions(keras, backend):
-    """The versions that a record keeps: interpreter, keras, numpy and the backend's package."""
+    """The versions for the record, by name: the interpreter, keras, numpy and the backend's package."""
     import numpy
 
-    found = {"python": sys.version.split()[0], "keras": keras.__version__, "numpy": numpy.__version__}
+    versions_by_name = {"python": sys.version.split()[0], "keras": keras.__version__, "numpy": numpy.__version__}
     module = sys.modules.get(backend)
     if module is not None:
-        found[backend] = module.__version__
-    return found
+        versions_by_name[backend] = module.__version__
+    return versions_by_name

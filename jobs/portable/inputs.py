@@ -1,4 +1,4 @@
-"""Inputs of train and predict: arguments, the data file, the user's errors. Python 2.7 and 3."""
+"""Reading and checking what train and predict get: files, arrays, the user's functions, and errors in them. Python 2.7 and 3."""
 
 from __future__ import print_function
 
@@ -10,14 +10,15 @@ import os
 import sys
 
 WRONG_INPUT = 3
+"""The exit status for a fault in the user's data, model or configuration: ``jobs.contract.ExitCode.WRONG_INPUT``."""
 
 
 class WrongInput(Exception):
-    """The user's data, model or hyperparameters are wrong; the text is one line."""
+    """A fault in the user's data, model or hyperparameters; the text is one line."""
 
 
-def guarded(program, argv):
-    """Run program(argv); a WrongInput becomes one line on stderr and its exit status."""
+def exit_status(program, argv):
+    """Run ``program(argv)``; returns 0, or WRONG_INPUT after printing a WrongInput's text on stderr."""
     try:
         program(argv)
     except WrongInput as error:
@@ -28,17 +29,20 @@ def guarded(program, argv):
 
 
 def read_json(path):
+    """The JSON value in a file; its texts are unicode on Python 2 too."""
     with io.open(path, encoding="utf-8") as file:
         return json.load(file)
 
 
 def write_json(path, value):
+    """Write a value as indented JSON with sorted keys."""
     text = json.dumps(value, indent=1, sort_keys=True)
     with open(path, "wb") as file:
         file.write(text if isinstance(text, bytes) else text.encode("utf-8"))
 
 
 def sha256(path):
+    """The SHA-256 of a file's bytes, as hexadecimal digits."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):
@@ -46,24 +50,24 @@ def sha256(path):
     return digest.hexdigest()
 
 
-def check_mark(path, backend):
-    """Raise RuntimeError unless the HDF5 model names that backend as its writer: trust the file, not the variable."""
+def check_model_backend(path, backend):
+    """Raise RuntimeError unless the HDF5 model file names ``backend`` as its writer."""
     import h5py
 
     with h5py.File(path, "r") as file:
-        mark = file.attrs["backend"]
-    mark = mark.decode() if isinstance(mark, bytes) else mark
-    if mark != backend:
-        raise RuntimeError("the model file was written by %s, not by %s" % (mark, backend))
+        writer = file.attrs["backend"]
+    writer = writer.decode() if isinstance(writer, bytes) else writer
+    if writer != backend:
+        raise RuntimeError("the model file was written by %s, not by %s" % (writer, backend))
 
 
 def class_names(data):
-    """The prepared data's class names as text, unicode on Python 2 as well."""
+    """The class names of prepared data, as text (unicode on Python 2), in the order of the class numbers."""
     return ["%s" % name for name in data["class_names"].tolist()]
 
 
 def scale_of(x):
-    """What inputs are divided by: 255 for bytes, else the largest magnitude if above 1."""
+    """The number by which inputs are divided: 255 for bytes, else their largest magnitude if that is above 1, else 1."""
     if x.dtype.name == "uint8":
         return 255.0
     largest = float(abs(x).max()) if x.size else 1.0
@@ -71,7 +75,10 @@ def scale_of(x):
 
 
 def scaled(x, scale, data_format):
-    """float32 inputs, channels first if asked for; x is (n, h, w, c) or (n, features)."""
+    """Inputs divided by ``scale`` as float32, transposed to channels first if ``data_format`` says so.
+
+    ``x`` is (items, height, width, channels) or (items, features).
+    """
     x = x.astype("float32") / x.dtype.type(scale) if x.dtype.kind == "f" else x.astype("float32") / scale
     x = x.astype("float32")
     if data_format == "channels_first" and x.ndim == 4:
@@ -80,7 +87,7 @@ def scaled(x, scale, data_format):
 
 
 def user_function(reference, code):
-    """The function that `file.py:function` names, from the unpacked code folder."""
+    """The function that ``file.py:function`` names, from the folder ``code``; raises WrongInput if there is none."""
     source, _, name = reference.rpartition(":")
     folder = os.path.join(code, os.path.dirname(source))
     sys.path.insert(0, code)
@@ -88,5 +95,5 @@ def user_function(reference, code):
     module = importlib.import_module(os.path.splitext(os.path.basename(source))[0])
     function = getattr(module, name, None)
     if not callable(function):
-        raise WrongInput("model: %s has no function %s" % (source, name))
+        raise WrongInput("%s has no function %s" % (source, name))
     return function

@@ -1,4 +1,4 @@
-"""The built-in models, and the call of a user's: every Keras family, Python 2.7 and 3."""
+"""The built-in models, and how a model function is called. Keras 2 and 3, Python 2.7 and 3."""
 
 from __future__ import print_function
 
@@ -9,7 +9,8 @@ except ImportError:  # Python 2.7
 
 from jobs.portable.inputs import WrongInput, user_function
 
-OURS = ("epochs", "batch_size", "patience", "optimizer", "learning_rate", "seed")
+TRAINING_HYPERPARAMETERS = ("epochs", "batch_size", "patience", "optimizer", "learning_rate", "seed")
+"""Those that the training itself takes; a model function may read them too."""
 OPTIMIZERS = {
     "adam": "Adam",
     "sgd": "SGD",
@@ -17,10 +18,11 @@ OPTIMIZERS = {
     "adagrad": "Adagrad",
     "adadelta": "Adadelta",
 }
+"""Keras's classes by the names in a configuration."""
 
 
 class Hyperparameters(Mapping):
-    """A mapping that knows which of its keys were read."""
+    """A read-only mapping that keeps the names of the keys that were read, in ``read``."""
 
     def __init__(self, values):
         self._values, self.read = dict(values), set()
@@ -40,30 +42,35 @@ class Hyperparameters(Mapping):
         return len(self._values)
 
 
-def build(keras, reference, input_shape, classes, values, code, others=()):
-    """The compiled model; raises WrongInput for a hyperparameter that it does not take and that is not of ``others``."""
-    taken = Hyperparameters(values)
+def build(keras, reference, input_shape, classes, values, code, data_hyperparameters=()):
+    """The compiled model that ``reference`` names: a built-in one, or a function in the folder ``code``.
+
+    ``input_shape``: of one item; ``classes``: their number; ``values``: the hyperparameters. Raises WrongInput for one that
+    neither the training, nor the model, nor the data function (``data_hyperparameters``) takes, and for a model whose
+    output has not the shape (None, classes).
+    """
+    hyperparameters = Hyperparameters(values)
     function = BUILT_IN.get(reference)
     if function is not None:
-        model = function(keras, input_shape, classes, taken)
+        model = function(keras, input_shape, classes, hyperparameters)
     else:
-        model = user_function(reference, code)(input_shape, classes, taken)
-    unread = sorted(set(values) - taken.read - set(OURS) - set(others))
+        model = user_function(reference, code)(input_shape, classes, hyperparameters)
+    unread = sorted(set(values) - hyperparameters.read - set(TRAINING_HYPERPARAMETERS) - set(data_hyperparameters))
     if unread:
         raise WrongInput("hyperparameters.%s: the model %s does not take it" % (unread[0], reference))
     shape = tuple(getattr(model, "output_shape", ()))
     if shape != (None, classes):
-        raise WrongInput("model: %s gives outputs of shape %s, not (None, %d)" % (reference, shape, classes))
+        raise WrongInput("model: %s has the output shape %s, not (None, %d)" % (reference, shape, classes))
     return model
 
 
 def cnn(keras, input_shape, classes, values):
-    """The VGG-like network: blocks of two 3x3 convolutions, a pool where the image allows it, dropout."""
+    """A VGG-like network: blocks of two 3x3 convolutions with dropout, pooled by 2 while the image has 4 pixels or more."""
     layers = keras.layers
     if len(input_shape) != 3:
         raise WrongInput("model: cnn needs images, not inputs of shape %s" % (tuple(input_shape),))
-    first = keras.backend.image_data_format() == "channels_first"
-    size = min(input_shape[1:] if first else input_shape[:-1])
+    channels_first = keras.backend.image_data_format() == "channels_first"
+    size = min(input_shape[1:] if channels_first else input_shape[:-1])
     model = keras.models.Sequential()
     options = {"input_shape": tuple(input_shape)}
     for filters in values.get("filters", [32, 64]):
@@ -82,7 +89,7 @@ def cnn(keras, input_shape, classes, values):
 
 
 def mlp(keras, input_shape, classes, values):
-    """Dense layers on the flattened input."""
+    """Dense layers with dropout on the flattened input."""
     layers = keras.layers
     model = keras.models.Sequential()
     options = {"input_shape": tuple(input_shape)}
@@ -98,10 +105,11 @@ def mlp(keras, input_shape, classes, values):
 
 
 def compiled(keras, model, values):
+    """The model compiled with the optimizer and learning rate of ``values``; raises WrongInput for an unknown optimizer."""
     name = OPTIMIZERS.get(str(values.get("optimizer", "adam")).lower())
     if name is None:
         known = ", ".join(sorted(OPTIMIZERS))
-        raise WrongInput("hyperparameters.optimizer: %s: give one of %s" % (values.get("optimizer"), known))
+        raise WrongInput("hyperparameters.optimizer: there is no optimizer %s: use one of %s" % (values.get("optimizer"), known))
     optimizer = getattr(keras.optimizers, name)(learning_rate=values.get("learning_rate", 0.001))
     model.compile(optimizer=optimizer, loss="categorical_crossentropy", metrics=["accuracy"])
     return model

@@ -1,4 +1,4 @@
-"""The training program: one for all backends, in both Keras families. Python 2.7 and 3."""
+"""The train program: one for all backends. Keras 2 and 3, Python 2.7 and 3."""
 
 from __future__ import print_function
 
@@ -8,19 +8,34 @@ import json
 import os
 import time
 
-from jobs.portable.inputs import WrongInput, check_mark, class_names, guarded, read_json, scale_of, scaled, sha256, write_json
+from jobs.portable.inputs import (
+    WrongInput,
+    check_model_backend,
+    class_names,
+    exit_status,
+    read_json,
+    scale_of,
+    scaled,
+    sha256,
+    write_json,
+)
 
 MODEL_FILE = "model.h5"
 VALIDATION_FILE = "validation.npy"
-BATCH = 256  # items that are predicted at a time
-COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds")
+PREDICT_BATCH = 256  # items that are predicted at a time
+EPOCH_COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds")
 
 
 def main(argv):
-    return guarded(train, argv)
+    """Train as the arguments say; returns the exit status."""
+    return exit_status(train, argv)
 
 
 def train(argv):
+    """Train a model with early stopping and write it with its metrics, epochs and validation probabilities.
+
+    The best epoch's weights are kept. Raises WrongInput for a fault in the user's model or data.
+    """
     parser = argparse.ArgumentParser(prog="train", description="Train one member's model.")
     parser.add_argument("--task", required=True, help="the task's resolved configuration, JSON")
     parser.add_argument("--data", required=True, help="the prepared data, .npz")
@@ -44,12 +59,12 @@ def train(argv):
     x_train = scaled(data["x_train"], scale, task["data_format"])
     x_val = scaled(data["x_val"], scale, task["data_format"])
     y_train, y_val = data["y_train"].astype("int64"), data["y_val"].astype("int64")
-    of_data = task["data"].get("hyperparameters", ())
-    model = models.build(keras, task["model"], x_train.shape[1:], len(names), values, options.code, of_data)
-    targets = y_train if _sparse(model) else numpy.eye(len(names), dtype="float32")[y_train]
+    data_hyperparameters = task["data"].get("hyperparameters", ())
+    model = models.build(keras, task["model"], x_train.shape[1:], len(names), values, options.code, data_hyperparameters)
+    targets = y_train if _has_sparse_loss(model) else numpy.eye(len(names), dtype="float32")[y_train]
 
     fit_began = time.time()
-    best = _best(keras, x_val, y_val, values, options.progress)
+    best = _best_epoch(keras, x_val, y_val, values, options.progress)
     model.fit(
         x_train,
         targets,
@@ -64,13 +79,13 @@ def train(argv):
 
     path = os.path.join(options.out, MODEL_FILE)
     _save(model, path)
-    check_mark(path, task["backend"])
-    judged = model.predict(x_val, batch_size=BATCH, verbose=0)
-    loss, accuracy = judge(judged, y_val)
+    check_model_backend(path, task["backend"])
+    probabilities = model.predict(x_val, batch_size=PREDICT_BATCH, verbose=0)
+    loss, accuracy = loss_and_accuracy(probabilities, y_val)
     # By these a repeated training is compared with this one.
-    numpy.save(os.path.join(options.out, VALIDATION_FILE), judged.astype("float32"))
+    numpy.save(os.path.join(options.out, VALIDATION_FILE), probabilities.astype("float32"))
     _write_epochs(os.path.join(options.out, "epochs.csv"), best.rows)
-    described = {
+    description = {
         "file": MODEL_FILE,
         "sha256": sha256(path),
         "backend": keras.backend.backend(),
@@ -83,7 +98,7 @@ def train(argv):
         "threads": task["threads"],
         "seed": task["seed"],
     }
-    write_json(os.path.join(options.out, "model.json"), described)
+    write_json(os.path.join(options.out, "model.json"), description)
     metrics = {
         "accuracy": accuracy,
         "loss": loss,
@@ -96,40 +111,49 @@ def train(argv):
     print("accuracy %.4f, loss %.4f after %d epochs" % (accuracy, loss, len(best.rows)))
 
 
-def judge(probabilities, labels):
-    """(log loss, accuracy) of probabilities (n, classes) against integer labels (n,)."""
+def loss_and_accuracy(probabilities, labels):
+    """(log loss, accuracy) of probabilities (items, classes) for the class numbers ``labels`` (items,).
+
+    The log loss is the mean of -ln p of the right class, p at least 1e-15.
+    """
     import numpy
 
-    own = numpy.clip(probabilities[numpy.arange(len(labels)), labels].astype("float64"), 1e-15, 1.0)
+    of_right_class = numpy.clip(probabilities[numpy.arange(len(labels)), labels].astype("float64"), 1e-15, 1.0)
     accuracy = float((probabilities.argmax(axis=1) == labels).mean())
-    return float(-numpy.log(own).mean()), accuracy
+    return float(-numpy.log(of_right_class).mean()), accuracy
 
 
 def _predicted(model, x):
-    """Probabilities, batch by batch: ``predict`` makes its input pipeline anew at every call, which takes a tenth of an epoch."""
+    """Probabilities, batch by batch: ``predict`` builds its input pipeline at every call, which takes a tenth of an epoch."""
     import numpy
 
-    return numpy.concatenate([model.predict_on_batch(x[start : start + BATCH]) for start in range(0, len(x), BATCH)])
+    return numpy.concatenate(
+        [model.predict_on_batch(x[start : start + PREDICT_BATCH]) for start in range(0, len(x), PREDICT_BATCH)]
+    )
 
 
-def _sparse(model):
+def _has_sparse_loss(model):
+    """Whether the model's loss takes class numbers, not one-hot rows."""
     loss = getattr(model, "loss", "")
     return "sparse" in str(getattr(loss, "name", None) or getattr(loss, "__name__", None) or loss)
 
 
-def _best(keras, x_val, y_val, values, progress):
-    """The callback that judges each epoch by predict, keeps the best weights and stops early."""
+def _best_epoch(keras, x_val, y_val, values, progress):
+    """The callback that evaluates each epoch on the validation data, keeps the best weights and stops early.
 
-    class Best(keras.callbacks.Callback):
+    A line of JSON is appended to the file ``progress`` after each epoch.
+    """
+
+    class BestEpoch(keras.callbacks.Callback):
         def __init__(self):
-            super(Best, self).__init__()
+            super(BestEpoch, self).__init__()
             self.rows, self.weights, self.epoch, self.loss = [], None, 0, float("inf")
 
         def on_epoch_begin(self, epoch, logs=None):
             self.began = time.time()
 
         def on_epoch_end(self, epoch, logs=None):
-            loss, accuracy = judge(_predicted(self.model, x_val), y_val)
+            loss, accuracy = loss_and_accuracy(_predicted(self.model, x_val), y_val)
             logs = logs or {}
             row = {
                 "epoch": epoch + 1,
@@ -151,18 +175,21 @@ def _best(keras, x_val, y_val, values, progress):
             elif epoch + 1 - self.epoch >= max(1, values["patience"]):
                 self.model.stop_training = True
 
-    return Best()
+    return BestEpoch()
 
 
 def _save(model, path):
-    """HDF5 in both Keras families: it names the backend that wrote it, and equal models are equal bytes."""
+    """Save as HDF5, which names the backend that wrote it, and whose bytes are equal for equal models. Raises WrongInput."""
     try:
         model.save(path)
     except NotImplementedError as error:
-        raise WrongInput("model: it cannot be saved: build it as Sequential or functional (%s)" % str(error).split("\n")[0])
+        raise WrongInput(
+            "model: it cannot be saved: build it with the Sequential or the functional API (%s)" % str(error).split("\n")[0]
+        )
 
 
 def _write_epochs(path, rows):
-    lines = [",".join(COLUMNS)] + [",".join(repr(row[name]) for name in COLUMNS) for row in rows]
+    """Write the epochs as CSV, numbers in their shortest form."""
+    lines = [",".join(EPOCH_COLUMNS)] + [",".join(repr(row[name]) for name in EPOCH_COLUMNS) for row in rows]
     with io.open(path, "wb") as file:
         file.write(("\n".join(lines) + "\n").encode("utf-8"))

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from jobs.contract import ExitCode
 from jobs.keras3.prepare import fingerprint, read_npz, resolve, write_npz
-from jobs.portable.inputs import WrongInput
+from jobs.portable.inputs import WrongInput, exit_status
 
 
 def data(items: int = 600, **changes: Any) -> dict[str, Any]:
@@ -44,15 +45,15 @@ X = data()["x_train"]
     ("raw", "message"),
     [
         ({"x_train": X}, "data: y_train is missing; there are x_train"),
-        (data(x_train=np.where(X == 37, np.nan, X)), "data: x_train holds NaN or infinity, first in item 2"),
+        (data(x_train=np.where(X == 37, np.nan, X)), "data: x_train has NaN or infinity, first in item 2"),
         (data(x_train=X.reshape(600, 16)), "data: x_train has rank 2, shape (600, 16): it must be (items, height, width[, channels])"),
         (data(y_train=np.arange(599) % 3), "data: x_train has 600 items, y_train 599"),
-        (data(y_train=np.arange(600) % 3 - 1), "data: y_train holds -1: class numbers begin at 0"),
-        (data(class_names=["a", "b"]), "data: y_train holds 2, out of range: there are 2 classes"),
-        (data(x_train=X[:0], y_train=np.arange(0)), "data: x_train is an empty split"),
+        (data(y_train=np.arange(600) % 3 - 1), "data: y_train has -1: class numbers begin at 0"),
+        (data(class_names=["a", "b"]), "data: y_train has 2, but there are 2 classes (0 to 1)"),
+        (data(x_train=X[:0], y_train=np.arange(0)), "data: x_train has no items"),
         (data(x_test=X), "data: x_test and y_test go together: give both or neither"),
-        (data(y_train=np.eye(3)[np.arange(600) % 3]), "data: y_train has shape (600, 3): give one class number an item (argmax of one-hot rows)"),
-        (data(y_train=np.arange(600) / 7), "data: y_train holds float64 values that are not class numbers 0, 1, …"),
+        (data(y_train=np.eye(3)[np.arange(600) % 3]), "data: y_train has shape (600, 3): give one class number for each item (the argmax of one-hot rows)"),
+        (data(y_train=np.arange(600) / 7), "data: y_train has float64 values that are not class numbers 0, 1, …"),
     ],
 )  # fmt: skip
 def test_one_line_for_each_fault(raw: dict[str, Any], message: str) -> None:
@@ -76,9 +77,17 @@ class Trap:
         return pytest.fail, ("unpickled",)
 
 
+def test_the_programs_of_both_pythons_end_with_the_contracts_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    def program(argv: list[str]) -> None:
+        raise WrongInput(argv[0])
+
+    assert exit_status(program, ["wrong"]) == ExitCode.WRONG_INPUT
+    assert capsys.readouterr().err == "wrong\n"
+
+
 def test_pickles_are_never_loaded(tmp_path: Path) -> None:
     np.savez(tmp_path / "p.npz", x_train=np.array([Trap()], dtype=object))
-    with pytest.raises(WrongInput, match="holds pickled objects, which are never loaded"):
+    with pytest.raises(WrongInput, match="has pickled objects, which are never loaded"):
         read_npz(tmp_path / "p.npz", "data.dataset")
     (tmp_path / "q.npz").write_bytes(pickle.dumps([1]))
     with pytest.raises(WrongInput, match="never loaded|is not an .npz"):
