@@ -26,10 +26,6 @@ _MORE = 3600  # a shift is not near a day if it is so long after its end
 _BEYOND = LAST - 8 * 366 * DAY
 
 
-class EndlessSearch(ArithmeticError):
-    """The library would never return: it steps onto a day that the zone has left out, and back, for ever."""
-
-
 def fires(schedule: Schedule, timezone: str, after: datetime) -> Iterator[datetime]:
     """The fire times after an instant, in UTC and in order, strictly after it; ends where there is none in five years.
 
@@ -39,27 +35,6 @@ def fires(schedule: Schedule, timezone: str, after: datetime) -> Iterator[dateti
         yield _EPOCH + timedelta(seconds=each)
 
 
-def between(schedule: Schedule, timezone: str, start: datetime, end: datetime, anchor: datetime | None = None) -> list[datetime]:
-    """The fire times after ``start`` and up to ``end``; @every counts from ``anchor``, or from ``start``."""
-    found = []
-    last = seconds(end)
-    for each in instants(schedule, zone(timezone), seconds(start), None if anchor is None else seconds(anchor)):
-        if each > last:
-            break
-        found.append(_EPOCH + timedelta(seconds=each))
-    return found
-
-
-def count(schedule: Schedule, timezone: str, start: datetime, end: datetime, anchor: datetime | None = None) -> int:
-    """How many fire times there are after ``start`` and up to ``end``."""
-    number, last = 0, seconds(end)
-    for each in instants(schedule, zone(timezone), seconds(start), None if anchor is None else seconds(anchor)):
-        if each > last:
-            break
-        number += 1
-    return number
-
-
 def seconds(moment: datetime) -> int:
     """Whole seconds since 1970 in UTC, cut; raises ValueError without a zone."""
     if moment.tzinfo is None:
@@ -67,11 +42,10 @@ def seconds(moment: datetime) -> int:
     return (moment - _EPOCH) // _SECOND
 
 
-def instants(schedule: Schedule, area: Zone, after: int, anchor: int | None = None, strict: bool = False) -> Iterator[int]:
+def instants(schedule: Schedule, area: Zone, after: int, anchor: int | None = None) -> Iterator[int]:
     """The fire times after an instant, in seconds since 1970.
 
-    ``anchor`` is where @every counts from (``after`` by default). ``strict`` raises EndlessSearch where the library
-    would hang; else the day left out is stepped over.
+    ``anchor`` is where @every counts from (``after`` by default).
     """
     if schedule.every is not None:
         yield from _every(schedule.every, after, after if anchor is None else anchor)
@@ -86,7 +60,7 @@ def instants(schedule: Schedule, area: Zone, after: int, anchor: int | None = No
             last = each
         if last >= _BEYOND:
             return
-        last = following(named, area, last, strict)
+        last = following(named, area, last)
         if last is not None:
             yield last
 
@@ -131,7 +105,7 @@ def _calm(named: CompiledSchedule, area: Zone, after: int) -> Iterator[int]:
         previous = each
 
 
-def following(named: CompiledSchedule, area: Zone, after: int, strict: bool = False) -> int | None:
+def following(named: CompiledSchedule, area: Zone, after: int) -> int | None:
     """The fire time after an instant by the library's own steps (SpecSchedule.Next); None after five years.
 
     ``reset`` is the library's ``added``: whether the smaller units are at their beginning already.
@@ -157,7 +131,7 @@ def following(named: CompiledSchedule, area: Zone, after: int, strict: bool = Fa
             if not reset:
                 reset = True
                 at = area.instant(local // DAY * DAY)
-            at, wrapped = _day(named, area, at, strict)
+            at, wrapped = _day(named, area, at)
             local = at + area.offset(at)
             if wrapped:
                 continue
@@ -200,7 +174,7 @@ def _month(named: CompiledSchedule, area: Zone, at: int) -> tuple[int, bool]:
             return at, month == 1
 
 
-def _day(named: CompiledSchedule, area: Zone, at: int, strict: bool) -> tuple[int, bool]:
+def _day(named: CompiledSchedule, area: Zone, at: int) -> tuple[int, bool]:
     """The first named day after ``at``, and whether a month ended on the way."""
     while True:
         day, second = divmod(at + area.offset(at), DAY)
@@ -218,13 +192,16 @@ def _day(named: CompiledSchedule, area: Zone, at: int, strict: bool) -> tuple[in
                 at += (24 - hour if hour > 12 else -hour) * 3600
             if at > begun:
                 break
-            if strict:
-                raise EndlessSearch
-            ahead += 1
+            ahead = _after_day_left_out(ahead)
         day = (at + area.offset(at)) // DAY
         first = date_of(day)[2] == 1
         if first or named.has_day(day):
             return at, first
+
+
+def _after_day_left_out(ahead: int) -> int:
+    """How many days ahead to look next, where the day ahead is one that the zone left out: the library never gets past it."""
+    return ahead + 1
 
 
 def _hour(named: CompiledSchedule, area: Zone, at: int) -> tuple[int, bool]:

@@ -27,10 +27,6 @@ class PodSecurity:
     level: str
     reason: str
 
-    def admitted_by(self, level: str) -> bool:
-        """Whether a namespace that enforces ``level`` admits the pods."""
-        return LEVELS.index(level) >= LEVELS.index(self.level)
-
 
 def store_volume(experiment: Experiment) -> dict[str, Any]:
     """The source of the store's volume; raises Unbuildable for a folder of this machine."""

@@ -1,17 +1,25 @@
 """What is due: what Kubernetes' CronJob controller would do now with one task, decided from values alone.
 
 Reference: syncCronJob and mostRecentScheduleTime of Kubernetes 1.34. Of the times that were missed only the latest is made up
-for, and only within the starting deadline; `forbid` lets it wait for the run at work, `replace` ends that run, `allow` starts
-beside it; a suspended task starts nothing, and its latest time is made up for when it goes on. One thing is done otherwise: a
-time that an edited schedule finds already passed, which a controller leaves latent until something else happens, is dropped.
+for, and only within the starting deadline; `forbid` lets it wait for the running run, `replace` ends that run, `allow` starts
+beside it; a suspended task starts nothing, and its latest time is made up for when it is resumed. A time that had passed its
+deadline is made up for when an edit raises the deadline. Two things `decide` does otherwise: a time that an edited schedule
+finds already passed, which a controller leaves latent until something else happens, is dropped; and a time that the
+controller's estimate jumps over (see `most_recent_schedule_time`) is made up for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice, takewhile
 from math import inf
 
+from cronjobs.fire_times.fires import instants, seconds
+from cronjobs.fire_times.schedule import Schedule
+from cronjobs.fire_times.zones import zone
 from cronjobs.revisions.expected import expected, following
 from cronjobs.revisions.revisions import SchedulePeriod
 
@@ -79,6 +87,43 @@ def decide(known: TaskHistory, now: float) -> Decision:
     return Decision(start, replaced, waits, lost, settled, coming, wake)
 
 
+def most_recent_schedule_time(
+    schedule: Schedule, timezone: str, since: datetime, now: datetime, starting_deadline: int | None = None
+) -> datetime | None:
+    """The time for which a controller that looks at ``now`` would start a Job; None for none.
+
+    ``since`` is the last scheduled time, or the CronJob's creation; ``starting_deadline`` is in seconds. For a schedule whose
+    times lie unevenly the controller's estimate may lie beyond the latest of them, and then it starts nothing until the next.
+    Source: mostRecentScheduleTime in pkg/controller/cronjob/utils.go of Kubernetes 1.34.
+    """
+    # The deadline is counted from now with its fraction, and cut when the next time is sought.
+    deadline = inf if starting_deadline is None else float(starting_deadline)
+    low, end = int(_earliest(since.timestamp(), now.timestamp(), deadline) // 1), seconds(now)
+    area = zone(timezone)
+    times = list(islice(instants(schedule, area, low), 2))
+    # With no second time the controller takes it for a schedule that makes no sense.
+    if len(times) < 2 or end < times[0]:
+        return None
+    first, second = times
+    if end >= second:
+        apart = second - first
+        missed = (end - first) // apart + 1
+        last = _last(instants(schedule, area, first + (missed - 2) * apart), end)
+        return None if last is None else datetime.fromtimestamp(last, UTC)
+    return datetime.fromtimestamp(first, UTC)
+
+
+def _earliest(since: float, now: float, deadline: float) -> float:
+    """The instant after which a time must lie to be made up for; all in seconds."""
+    return max(since, now - deadline)
+
+
+def _last(times: Iterator[int], until: int) -> int | None:
+    """The last of some ascending times up to one."""
+    last = deque(takewhile(lambda time: time <= until, times), maxlen=1)
+    return last[0] if last else None
+
+
 def since(spans: Sequence[SchedulePeriod]) -> float:
     """When the schedule that holds came to hold: other changes of a plan leave due what was due."""
     start = spans[-1].start
@@ -95,7 +140,7 @@ def _latest(known: TaskHistory, now: float, deadline: float) -> int | None:
     """The latest time that passed and is not begun, if it is within the deadline and later than any that was begun."""
     # A clock that was set back finds times begun that lie ahead of it: they say nothing of those before.
     last = max((each for each in known.started if each * 60 <= now), default=None)
-    low = max(since(known.spans), now - deadline, -inf if last is None else last * 60.0)
+    low = _earliest(max(since(known.spans), -inf if last is None else last * 60.0), now, deadline)
     found = expected(known.spans, low, now)
     while found:
         slot = found.pop()[0]

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from cronjobs.fire_times import fires, schedule
-from cronjobs.fire_times.missed import most_recent_missed
+from cronjobs.revisions.due import most_recent_schedule_time
 from scheduler.kube.objects import last_schedule_time
 from scheduler.sync.plan import FireTimes
 from scheduler.times import format_time
@@ -53,7 +53,7 @@ def _latent(live: Mapping[str, Any], spec: Mapping[str, Any], now: datetime) -> 
         return None
     zone, deadline = spec.get("timeZone") or "UTC", spec.get("startingDeadlineSeconds")
     try:
-        missed = most_recent_missed(schedule.parse(spec["schedule"]), zone, last_schedule_time(live), now, deadline)
+        missed = most_recent_schedule_time(schedule.parse(spec["schedule"]), zone, last_schedule_time(live), now, deadline)
     except schedule.ScheduleError:
         return None
-    return format_time(missed.time) if missed.time else None
+    return format_time(missed) if missed else None

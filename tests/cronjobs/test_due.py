@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from math import inf
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cronjobs.fire_times.fires import instants
 from cronjobs.fire_times.schedule import parse
 from cronjobs.fire_times.zones import zone
-from cronjobs.revisions.due import DEADLINE, EDIT, LATER, TaskHistory, decide
+from cronjobs.revisions.due import DEADLINE, EDIT, LATER, TaskHistory, decide, most_recent_schedule_time
 from cronjobs.revisions.revisions import SchedulePeriod, TaskSchedule
 
 START = 1_790_000_040  # a whole minute in 2026
@@ -54,6 +56,31 @@ def test_it_starts_what_the_controller_would(plan: TaskSchedule, passed: float, 
     assert told.start == controller(plan, created, last, active and last is not None, now)
 
 
+HOUR = timedelta(hours=1)
+NINE = datetime(2026, 11, 24, 9, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("expression", "since", "now", "deadline", "expected"),
+    [
+        ("0 * * * *", NINE, NINE + HOUR / 2, None, None),
+        ("0 * * * *", NINE, NINE + HOUR, None, NINE + HOUR),
+        ("0 * * * *", NINE, NINE + 5.5 * HOUR, None, NINE + 5 * HOUR),
+        ("0 * * * *", NINE, NINE + 200 * HOUR, None, NINE + 200 * HOUR),
+        ("0 * * * *", NINE, NINE + 200.5 * HOUR, 3600, NINE + 200 * HOUR),
+        ("0 * * * *", NINE, NINE + 200.5 * HOUR, 600, None),
+        ("@every 1h", NINE + HOUR / 3, NINE + 3 * HOUR, None, NINE + 2 * HOUR + HOUR / 3),
+        ("0 0 31 2 *", NINE, NINE + 9000 * HOUR, None, None),
+        # Two times an hour apart each day: the controller's estimate lies beyond the last one.
+        ("0 9,10 * * *", NINE - HOUR, NINE + 30 * HOUR, None, None),
+    ],
+)
+def test_the_time_that_a_controller_would_start(
+    expression: str, since: datetime, now: datetime, deadline: int | None, expected: datetime | None
+) -> None:
+    assert most_recent_schedule_time(parse(expression), "UTC", since, now, deadline) == expected
+
+
 class World:
     """One task over time: decided at any moments, runs that last as they like, edits of its plan."""
 
@@ -64,6 +91,7 @@ class World:
         self.waiting: int | None = None
         self.settled = START // 60
         self.lost: dict[int, str] = {}
+        self.deadlines: dict[int, int] = {}  # of a lost slot, when it was lost
         self.starts: list[tuple[int, float]] = []
 
     def edit(self, plan: TaskSchedule, now: float) -> None:
@@ -77,9 +105,11 @@ class World:
         plan = self.spans[-1].plan
         for slot, why in told.lost:
             assert slot not in self.lost and slot not in self.started and why in (DEADLINE, EDIT, LATER)
-            self.lost[slot] = why
+            self.lost[slot], self.deadlines[slot] = why, plan.starting_deadline or 0
+        for slot in {told.start, told.waiting} & self.lost.keys():
+            assert self.lost.pop(slot) == DEADLINE and self.deadlines[slot] < (plan.starting_deadline or 0)
         if told.start is not None:
-            assert told.start not in self.started and told.start not in self.lost and not plan.suspend
+            assert told.start not in self.started and not plan.suspend
             assert now - (plan.starting_deadline or inf) < told.start * 60 <= now
             assert not (self.active and plan.concurrency == "Forbid")
             assert set(told.replaced) == (set(self.active) if plan.concurrency == "Replace" else set())

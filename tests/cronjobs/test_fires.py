@@ -1,9 +1,9 @@
-"""Fire times by value: the documented cases, the properties, and what a controller finds missed."""
+"""Fire times by value: the documented cases, and the properties."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import islice, takewhile
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from cronjobs.fire_times.calendar import date_of, day_of
 from cronjobs.fire_times.durations import DurationError, nanoseconds
-from cronjobs.fire_times.fires import between, count, fires
-from cronjobs.fire_times.missed import MissedTimes, most_recent_missed
+from cronjobs.fire_times.fires import fires, instants, seconds
 from cronjobs.fire_times.schedule import ScheduleError, parse
 from cronjobs.fire_times.surprises import surprises
 from cronjobs.fire_times.zones import zone
@@ -95,9 +94,12 @@ def test_going_on_from_any_fire_time_finds_the_rest(expression: str, timezone: s
 def test_intervals_join_without_gap_or_overlap(expression: str, timezone: str, start: datetime, first: int, second: int) -> None:
     schedule = parse(expression)
     middle, end = start + timedelta(days=first), start + timedelta(days=first + second)
-    halves = between(schedule, timezone, start, middle, start) + between(schedule, timezone, middle, end, start)
-    assert halves == between(schedule, timezone, start, end)
-    assert count(schedule, timezone, start, end) == len(halves)
+
+    def between(low: datetime, high: datetime) -> list[int]:
+        times = instants(schedule, zone(timezone), seconds(low), seconds(start))
+        return list(takewhile(lambda time: time <= seconds(high), times))
+
+    assert between(start, middle) + between(middle, end) == between(start, end)
 
 
 @given(st.integers(-400_000, 2_900_000))
@@ -164,29 +166,7 @@ def test_durations() -> None:
         nanoseconds("1")
 
 
-HOUR = timedelta(hours=1)
 NINE = datetime(2026, 11, 24, 9, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("expression", "since", "now", "deadline", "expected"),
-    [
-        ("0 * * * *", NINE, NINE + HOUR / 2, None, MissedTimes(None, "none")),
-        ("0 * * * *", NINE, NINE + HOUR, None, MissedTimes(NINE + HOUR, "none")),
-        ("0 * * * *", NINE, NINE + 5.5 * HOUR, None, MissedTimes(NINE + 5 * HOUR, "few")),
-        ("0 * * * *", NINE, NINE + 200 * HOUR, None, MissedTimes(NINE + 200 * HOUR, "many")),
-        ("0 * * * *", NINE, NINE + 200.5 * HOUR, 3600, MissedTimes(NINE + 200 * HOUR, "none")),
-        ("0 * * * *", NINE, NINE + 200.5 * HOUR, 600, MissedTimes(None, "none")),
-        ("@every 1h", NINE + HOUR / 3, NINE + 3 * HOUR, None, MissedTimes(NINE + 2 * HOUR + HOUR / 3, "few")),
-        ("0 0 31 2 *", NINE, NINE + 9000 * HOUR, None, MissedTimes(None, "none")),
-        # Two times an hour apart each day: the controller's estimate lies beyond the last one.
-        ("0 9,10 * * *", NINE - HOUR, NINE + 30 * HOUR, None, MissedTimes(None, "few")),
-    ],
-)
-def test_what_a_controller_finds_missed(
-    expression: str, since: datetime, now: datetime, deadline: int | None, expected: MissedTimes
-) -> None:
-    assert most_recent_missed(parse(expression), "UTC", since, now, deadline) == expected
 
 
 @pytest.mark.parametrize(
