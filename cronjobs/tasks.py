@@ -31,12 +31,12 @@ def data_config(experiment: Experiment, code: str) -> dict[str, Any]:
     """Where the data comes from; its ``key`` differs when anything that makes the data does."""
     data = experiment.data
     made_by_code = data.dataset.rpartition(":")[0].endswith(".py")
-    told: dict[str, Any] = {"dataset": data.dataset, "predict": data.predict, "refresh": data.refresh}
+    declared: dict[str, Any] = {"dataset": data.dataset, "predict": data.predict, "refresh": data.refresh}
     if made_by_code:
         # Those for all members: the members of a date learn from the same bytes, whoever prepares them first.
-        told["hyperparameters"] = dict(experiment.hyperparameters)
-    key = json.dumps([told, experiment.name, code if made_by_code else ""], sort_keys=True)
-    return {**told, "key": hashlib.sha256(key.encode()).hexdigest()[:8]}
+        declared["hyperparameters"] = dict(experiment.hyperparameters)
+    key = json.dumps([declared, experiment.name, code if made_by_code else ""], sort_keys=True)
+    return {**declared, "key": hashlib.sha256(key.encode()).hexdigest()[:8]}
 
 
 def train_task(context: ExperimentContext, member: Member) -> dict[str, Any]:

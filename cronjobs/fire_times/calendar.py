@@ -55,9 +55,9 @@ class CompiledSchedule:
         while year <= limit:
             if month in self.months:
                 first = day_of(year, month, 1)
-                for each in self._in_month(first, day_of(year, month + 1, 1) - first):
-                    if first + each >= day:
-                        yield first + each
+                for distance in self._in_month(first, day_of(year, month + 1, 1) - first):
+                    if first + distance >= day:
+                        yield first + distance
                         limit = year + 5
             year, month = (year, month + 1) if month < 12 else (year + 1, 1)
 
@@ -65,19 +65,19 @@ class CompiledSchedule:
         """The next named day in the same month after ``day``, else the first of the next; and whether it is that."""
         year, month, dom = date_of(day)
         first, end = day - dom + 1, day_of(year, month + 1, 1)
-        for each in self._in_month(first, end - first):
-            if each >= dom:
-                return first + each, False
+        for distance in self._in_month(first, end - first):
+            if distance >= dom:
+                return first + distance, False
         return end, True
 
     def _in_month(self, first: int, length: int) -> tuple[int, ...]:
         """The named days of a month as distances from its first; there are 28 shapes of months."""
         dow = (first + 4) % 7
-        found = self._shapes.get((dow, length))
-        if found is None:
-            found = tuple(each for each in range(length) if self._has(each + 1, (dow + each) % 7))
-            self._shapes[dow, length] = found
-        return found
+        distances = self._shapes.get((dow, length))
+        if distances is None:
+            distances = tuple(distance for distance in range(length) if self._has(distance + 1, (dow + distance) % 7))
+            self._shapes[dow, length] = distances
+        return distances
 
 
 @lru_cache(maxsize=4096)

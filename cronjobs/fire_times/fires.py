@@ -31,8 +31,8 @@ def fires(schedule: Schedule, timezone: str, after: datetime) -> Iterator[dateti
 
     @every counts from ``after``, cut to whole seconds: Kubernetes gives it the last scheduled time, or the creation.
     """
-    for each in instants(schedule, zone(timezone), seconds(after)):
-        yield _EPOCH + timedelta(seconds=each)
+    for instant in instants(schedule, zone(timezone), seconds(after)):
+        yield _EPOCH + timedelta(seconds=instant)
 
 
 def seconds(moment: datetime) -> int:
@@ -55,9 +55,9 @@ def instants(schedule: Schedule, area: Zone, after: int, anchor: int | None = No
         return
     last: int | None = after
     while last is not None:
-        for each in _calm(named, area, last):
-            yield each
-            last = each
+        for instant in _calm(named, area, last):
+            yield instant
+            last = instant
         if last >= _BEYOND:
             return
         last = following(named, area, last)
@@ -84,12 +84,12 @@ def _calm(named: CompiledSchedule, area: Zone, after: int) -> Iterator[int]:
     previous = month - 1
     first = bisect_right(named.seconds, second)
     calm_until = area.quiet_until(after)
-    for each in named.days(day):
-        if each == day:
+    for named_day in named.days(day):
+        if named_day == day:
             start = first
         else:
             start = 0
-            midnight = each * DAY - offset
+            midnight = named_day * DAY - offset
             if midnight + DAY + _MORE > calm_until:
                 if midnight >= _BEYOND or not area.quiet(midnight - DAY, midnight + DAY + _MORE):
                     return
@@ -97,12 +97,12 @@ def _calm(named: CompiledSchedule, area: Zone, after: int) -> Iterator[int]:
                 if offset % 60:
                     return
                 calm_until = area.quiet_until(midnight)
-            if not area.midnights(previous, each):
+            if not area.midnights(previous, named_day):
                 return
-        base = each * DAY - offset
+        base = named_day * DAY - offset
         for at in named.seconds[start:]:
             yield base + at
-        previous = each
+        previous = named_day
 
 
 def following(named: CompiledSchedule, area: Zone, after: int) -> int | None:
@@ -181,16 +181,16 @@ def _day(named: CompiledSchedule, area: Zone, at: int) -> tuple[int, bool]:
         if second == 0:
             # From one midnight to the next it goes day by day, unless one of them does not exist.
             target, first = named.next_in_month(day)
-            there = area.instant(target * DAY)
+            midnight = area.instant(target * DAY)
             if area.midnights(day, target):
-                return there, first
-        ahead, begun = 1, at
+                return midnight, first
+        ahead, start = 1, at
         while True:
             at = area.instant((day + ahead) * DAY + second)
             hour = (at + area.offset(at)) % DAY // 3600
             if hour:
                 at += (24 - hour if hour > 12 else -hour) * 3600
-            if at > begun:
+            if at > start:
                 break
             ahead = _after_day_left_out(ahead)
         day = (at + area.offset(at)) // DAY
@@ -217,7 +217,7 @@ def _minute(named: CompiledSchedule, area: Zone, at: int) -> tuple[int, bool]:
     """The first named minute after ``at``, and whether an hour ended on the way."""
     if area.quiet(at, at + 3600):
         minute = (at + area.offset(at)) % 3600 // 60
-        later = min((each for each in named.minutes if each > minute), default=60)
+        later = min((value for value in named.minutes if value > minute), default=60)
         return at + (later - minute) * 60, later == 60
     while True:
         at += 60

@@ -57,8 +57,8 @@ def parse(expression: str) -> Schedule:
     Reference: ParseStandard of robfig/cron v3.0.1, and the validation of CronJobs in Kubernetes 1.34.
     """
     if "TZ" in expression:
-        said = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"
-        raise ScheduleError("a zone in the schedule is refused: set timezone: instead", said)
+        refusal = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"
+        raise ScheduleError("a zone in the schedule is refused: set timezone: instead", refusal)
     if not expression:
         raise ScheduleError('it is empty: type five fields, e.g. "0 1 * * *"', "empty spec string")
     if expression.startswith("@"):
@@ -81,22 +81,22 @@ def _count(expression: str, parts: list[str]) -> ScheduleError:
     else:
         hint = 'minute, hour, day of month, month, day of week, e.g. "0 1 * * *"'
     number = f"{len(parts)} field{'' if len(parts) == 1 else 's'}"
-    said = f"expected exactly 5 fields, found {len(parts)}: [{' '.join(parts)}]"
-    return ScheduleError(f"it has {number}, five are needed: {hint}", said)
+    refusal = f"expected exactly 5 fields, found {len(parts)}: [{' '.join(parts)}]"
+    return ScheduleError(f"it has {number}, five are needed: {hint}", refusal)
 
 
 def _descriptor(text: str) -> Schedule:
     if text in _DESCRIPTORS:
-        found = parse(_DESCRIPTORS[text])
-        return Schedule(text, found.fields, found.stars)
+        schedule = parse(_DESCRIPTORS[text])
+        return Schedule(text, schedule.fields, schedule.stars)
     if text.startswith("@every "):
-        given = text.removeprefix("@every ")
+        duration = text.removeprefix("@every ")
         try:
-            length = nanoseconds(given)
+            length = nanoseconds(duration)
         except DurationError as error:
-            said = f"failed to parse duration {text}: {error}"
+            refusal = f"failed to parse duration {text}: {error}"
             hint = "@every needs one duration behind one space, in h, m, s, ms, us or ns, e.g. @every 1h30m"
-            raise ScheduleError(hint, said) from None
+            raise ScheduleError(hint, refusal) from None
         return Schedule(text, every=max(length // 1_000_000_000, 1))
     raise ScheduleError(_near_descriptor(text), f"unrecognized descriptor: {text}")
 
@@ -115,8 +115,8 @@ def _field(text: str, name: str, low: int, high: int, names: dict[str, int]) -> 
     values: set[int] = set()
     star = False
     for part in filter(None, text.split(",")):
-        found, starred = _range(part, name, low, high, names)
-        values |= found
+        named, starred = _range(part, name, low, high, names)
+        values |= named
         star |= starred
     return frozenset(values), star
 
@@ -142,9 +142,9 @@ def _range(part: str, name: str, low: int, high: int, names: dict[str, int]) -> 
             star = False
     elif len(pieces) > 2:
         raise ScheduleError(f"{name}: {part} has more than one /: keep one step", f"too many slashes: {part}")
-    said = _outside(part, start, end, step, low, high)
-    if said:
-        raise ScheduleError(f"{name}: {_advice(part, start, end, low, high, name)}", said)
+    refusal = _outside(part, start, end, step, low, high)
+    if refusal:
+        raise ScheduleError(f"{name}: {_advice(part, start, end, low, high, name)}", refusal)
     return set(range(start, end + 1, step)), star
 
 
@@ -190,18 +190,18 @@ def _number(text: str, name: str, names: dict[str, int]) -> int:
     if text.isascii() and text.isdigit() and len(text) < 19:
         return int(text)
     quoted = text.replace("\\", "\\\\").replace('"', '\\"')
-    said = f'failed to parse int from {text}: strconv.Atoi: parsing "{quoted}": '
+    refusal = f'failed to parse int from {text}: strconv.Atoi: parsing "{quoted}": '
     digits = re.match(r"[+-]?([0-9]*)", text)
     assert digits is not None
     far = len(digits[1].lstrip("0")) > 20
     # Go gives up at the digit with which the number leaves 64 bits, whatever follows.
     if far or digits[1] and int(digits[1]) >= 2**64:
-        raise ScheduleError(f"{name}: {text} is far too large", f"{said}value out of range")
+        raise ScheduleError(f"{name}: {text} is far too large", f"{refusal}value out of range")
     if not digits[1] or digits.end() != len(text):
-        raise ScheduleError(f"{name}: {_not_a_number(text, names)}", f"{said}invalid syntax")
+        raise ScheduleError(f"{name}: {_not_a_number(text, names)}", f"{refusal}invalid syntax")
     value = int(text)
     if not -(2**63) <= value < 2**63:
-        raise ScheduleError(f"{name}: {text} is far too large", f"{said}value out of range")
+        raise ScheduleError(f"{name}: {text} is far too large", f"{refusal}value out of range")
     if value < 0:
         raise ScheduleError(
             f"{name}: {text} is negative: type a positive number", f"negative number ({value}) not allowed: {text}"
@@ -221,7 +221,7 @@ def _not_a_number(text: str, names: dict[str, int]) -> str:
         return f"{text}: Kubernetes knows no nearest weekday: type days, e.g. {upper[:-1]}"
     if "#" in text:
         return f"{text}: Kubernetes knows no n-th weekday: type {text.split('#')[0] or 'mon'}, for every week"
-    full = next((each for each in names if text.lower().startswith(each)), None)
+    full = next((name for name in names if text.lower().startswith(name)), None)
     if full:
         return f"{text} is not known: type {full}"
     known = f" or one of {', '.join(names)}" if names else ""

@@ -20,17 +20,19 @@ def surprises(schedule: Schedule, timezone: str, now: datetime) -> list[str]:
     if schedule.every is not None:
         if schedule.every >= 60:
             return []
-        told = f"fires each {schedule.every} s, more than once a minute: a Job is named by its minute, so that one of them runs"
-        return [f"{told}; type @every 1m or more"]
+        problem = (
+            f"fires each {schedule.every} s, more than once a minute: a Job is named by its minute, so that one of them runs"
+        )
+        return [f"{problem}; type @every 1m or more"]
     area, start = zone(timezone), seconds(now)
     if next(instants(schedule, area, start), None) is None:
         return [f"never fires: in the five years from {now:%Y-%m-%d} there is no such time; change the day or the month"]
     if len(compile_schedule(schedule).hours) == 24:
-        return []  # it goes on through a shift, as often as before
-    found = []
+        return []  # a shift changes nothing for it
+    lines = []
     for shift, before, since in area.shifts(start, seconds(now + AHEAD)):
-        found += _around(schedule, area, timezone, shift, before, since)
-    return found
+        lines += _around(schedule, area, timezone, shift, before, since)
+    return lines
 
 
 def _around(schedule: Schedule, area: Zone, timezone: str, shift: int, before: int, since: int) -> list[str]:
@@ -42,8 +44,8 @@ def _around(schedule: Schedule, area: Zone, timezone: str, shift: int, before: i
     expected = {day * DAY + second for day in days for second in named.seconds}
     shown: Counter[int] = Counter()
     # From two days earlier, so that what a missing midnight does to the days after it is seen, and what is before is not.
-    for each in instants(schedule, area, area.instant(first * DAY) - 1):
-        local = each + area.offset(each)
+    for instant in instants(schedule, area, area.instant(first * DAY) - 1):
+        local = instant + area.offset(instant)
         if local >= last * DAY:
             break
         shown[local] += 1

@@ -31,23 +31,23 @@ def revisions_name(experiment: str) -> str:
 
 
 def program_map(namespace: str, data: bytes) -> dict[str, Any]:
-    """The ConfigMap of a program; raises Unbuildable if it is too large."""
+    """The ConfigMap of a program; raises ObjectsError if it is too large."""
     return _snapshot(namespace, labels.PROGRAM, program_name, c.PROGRAM_FILE, data, "")
 
 
 def code_map(namespace: str, data: bytes) -> dict[str, Any]:
-    """The ConfigMap of user code; raises Unbuildable if it is too large."""
+    """The ConfigMap of user code; raises ObjectsError if it is too large."""
     hint = ": list fewer files under code:, and keep data in the store"
     return _snapshot(namespace, labels.CODE, code_name, c.CODE_FILE, data, hint)
 
 
 def mounted(pod: Mapping[str, Any]) -> set[str]:
     """The names of the ConfigMaps that a pod's spec mounts."""
-    found = set()
+    names = set()
     for volume in pod.get("volumes") or ():
         sources = [volume, *(volume.get("projected", {}).get("sources") or ())]
-        found |= {source["configMap"]["name"] for source in sources if "configMap" in source}
-    return found
+        names |= {source["configMap"]["name"] for source in sources if "configMap" in source}
+    return names
 
 
 def _snapshot(namespace: str, component: str, name: Callable[[str], str], key: str, data: bytes, hint: str) -> dict[str, Any]:

@@ -10,20 +10,18 @@ import msgspec
 
 from cronjobs.experiment import Ensemble, Experiment, Task
 from cronjobs.objects import labels
-from cronjobs.objects.config_maps import LARGEST, code_map, mounted, program_map, revisions_name
+from cronjobs.objects.config_maps import LARGEST, code_map, program_map
 from cronjobs.objects.pods import ensemble_pod, image_of, train_pod
 from cronjobs.objects.volumes import ObjectsError, store_volume
 from cronjobs.tasks import ExperimentContext, tasks_of
 from jobs import contract as c
 from jobs.contract import ExitCode
 
-__all__ = ["ObjectsError", "cron_jobs", "desired", "mounted", "notes", "revisions_name"]
-
 
 def desired(context: ExperimentContext, program: bytes, code: bytes | None) -> list[dict[str, Any]]:
-    """All objects of an experiment in the order of their making: ConfigMaps, then CronJobs.
+    """All objects of an experiment in the order in which they are made: ConfigMaps, then CronJobs.
 
-    ``context`` holds the hashes of ``program`` and ``code``. None at all without a schedule. Raises Unbuildable.
+    ``context`` holds the hashes of ``program`` and ``code``. None at all without a schedule. Raises ObjectsError.
     """
     namespace = context.experiment.cluster.namespace
     scheduled = list(cron_jobs(context))
@@ -32,7 +30,7 @@ def desired(context: ExperimentContext, program: bytes, code: bytes | None) -> l
 
 
 def cron_jobs(context: ExperimentContext) -> Iterator[dict[str, Any]]:
-    """The CronJobs of the tasks that have a schedule, members first; raises Unbuildable."""
+    """The CronJobs of the tasks that have a schedule, members first; raises ObjectsError."""
     experiment = context.experiment
     _check(experiment)
     for member in experiment.members.values():
@@ -45,16 +43,16 @@ def cron_jobs(context: ExperimentContext) -> Iterator[dict[str, Any]]:
 
 def notes(experiment: Experiment) -> list[str]:
     """What the objects of an experiment do not say: tasks that make none, images that no node may find, files."""
-    said = [f"{task}: no schedule, so no CronJob" for task, spec in tasks_of(experiment) if spec.schedule is None]
+    lines = [f"{task}: no schedule, so no CronJob" for task, spec in tasks_of(experiment) if spec.schedule is None]
     for runtime in _runtimes(experiment):
         image = image_of(experiment, runtime)
         if image.startswith("localhost/"):
-            said.append(f"{image} is in no registry: nodes that do not hold it cannot run it; see cluster.images.{runtime}")
+            lines.append(f"{image} is in no registry: nodes that do not hold it cannot run it; see cluster.images.{runtime}")
     for key in ("dataset", "predict"):
         file = getattr(experiment.data, key)
         if file.endswith(".npz"):
-            said.append(f"data.{key}: {file} is read from data/ in the store: `cronsemble put` copies it there")
-    return said
+            lines.append(f"data.{key}: {file} is read from data/ in the store: `cronsemble put` copies it there")
+    return lines
 
 
 def _check(experiment: Experiment) -> None:
@@ -72,7 +70,7 @@ def _check(experiment: Experiment) -> None:
 
 
 def _runtimes(experiment: Experiment) -> list[str]:
-    """Those of the members, and keras3 for prepare and combine."""
+    """The names of the runtimes that the tasks need: the members', and keras3 for prepare and combine."""
     return sorted({"keras3", *(member.runtime for member in experiment.members.values())})
 
 
@@ -97,7 +95,7 @@ def _cron_job(experiment: Experiment, name: str, task: Task, pod: dict[str, Any]
     # Every member whose predict step kills its pod costs the ensemble a try of its own.
     retries = task.retries + (len(experiment.members) if isinstance(task, Ensemble) else 0)
     queue = {labels.QUEUE: task.queue} if task.queue else {}
-    made = {
+    cronjob = {
         "apiVersion": "batch/v1",
         "kind": "CronJob",
         "metadata": {"name": f"{experiment.name}-{name}", "namespace": experiment.cluster.namespace, "labels": own},
@@ -114,7 +112,7 @@ def _cron_job(experiment: Experiment, name: str, task: Task, pod: dict[str, Any]
         },
     }
     # Only the ensemble has a container for each member; the configuration file bounds the others.
-    size = len(msgspec.json.encode(made)) if isinstance(task, Ensemble) else 0
+    size = len(msgspec.json.encode(cronjob)) if isinstance(task, Ensemble) else 0
     if size > LARGEST:
         raise ObjectsError(f"{name}: its CronJob has {size:,} bytes, at most {LARGEST:,} fit: split the experiment")
-    return made
+    return cronjob

@@ -1,4 +1,4 @@
-"""A run that no schedule makes, as a Job of its own: what its CronJob would start, in its own images and variables."""
+"""A run that no schedule starts, as a Job of its own: what its CronJob would start, in its own images and variables."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class WaitFor:
 
 @dataclass(frozen=True)
 class JobRequest:
-    """A run to be made: its name, its resolved configuration, its kind, and the variables that its steps get.
+    """A run to start: its name, its resolved configuration, its kind, and the variables that its steps get.
 
     ``command`` is what the Jobs of one command have in common, ``invocation`` what their records have.
     """
@@ -57,62 +57,62 @@ class JobRequest:
     waits: WaitFor | None = None
 
 
-def job(experiment: Experiment, wanted: JobRequest) -> dict[str, Any]:
+def job(experiment: Experiment, request: JobRequest) -> dict[str, Any]:
     """The Job of a run. No CronJob owns it, so none counts it for its concurrency or removes it by its history limits.
 
-    ``experiment`` says what pods may use, where they may run and where the store is; what comes out is told by ``wanted`` alone.
-    Raises Unbuildable.
+    ``experiment`` says what pods may use, where they may run and where the store is; ``request`` alone decides what comes out.
+    Raises ObjectsError.
     """
-    task = spec_of(experiment, wanted.task)
-    env = {c.ENV_KIND: wanted.kind, **({c.ENV_INVOCATION: wanted.invocation} if wanted.invocation else {}), **wanted.env}
+    task = spec_of(experiment, request.task)
+    env = {c.ENV_KIND: request.kind, **({c.ENV_INVOCATION: request.invocation} if request.invocation else {}), **request.env}
     steps = []
-    for argv, image in wanted.steps.steps:
-        own, threads = _of_step(experiment, task, wanted.task, argv)
+    for argv, image in request.steps.steps:
+        own, threads = _of_step(experiment, task, request.task, argv)
         steps.append(pods.container(experiment, own, argv, image, threads, env))
-    waits = wanted.waits
-    if waits is not None:
-        steps.insert(0, _await(experiment, task, waits))
-    pod = pods.template(experiment, task, wanted.task, steps)
-    named = {labels.KIND: wanted.kind, labels.INVOCATION: wanted.command}
-    pod["metadata"]["labels"] |= named
-    made = replace(
+    wait = request.waits
+    if wait is not None:
+        steps.insert(0, _await(experiment, task, wait))
+    pod = pods.template(experiment, task, request.task, steps)
+    kind_labels = {labels.KIND: request.kind, labels.INVOCATION: request.command}
+    pod["metadata"]["labels"] |= kind_labels
+    limits = replace(
         task,
         ttl=KEEP if task.ttl is None else task.ttl,
-        deadline=wanted.steps.deadline + (waits.seconds if waits else 0),
+        deadline=request.steps.deadline + (wait.seconds if wait else 0),
     )
-    spec = job_spec(made, wanted.steps.retries, pod)
-    if waits is not None:
-        tool = {"name": "tool", "configMap": {"name": program_name(waits.program)}}
+    spec = job_spec(limits, request.steps.retries, pod)
+    if wait is not None:
+        tool = {"name": "tool", "configMap": {"name": program_name(wait.program)}}
         pod["spec"]["volumes"] = [*pod["spec"]["volumes"], tool]
         away = {
             "action": "Ignore",
             "onExitCodes": {"containerName": "await", "operator": "In", "values": [int(ExitCode.TRY_LATER)]},
         }
         spec["podFailurePolicy"]["rules"].insert(0, away)
-    name = str(wanted.task["task"])
+    name = str(request.task["task"])
     queue = {labels.QUEUE: task.queue} if task.queue else {}
-    own_labels = {**task.labels, **labels.of_task(experiment.name, labels.component(name), name), **named, **queue}
+    own_labels = {**task.labels, **labels.of_task(experiment.name, labels.component(name), name), **kind_labels, **queue}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"name": str(wanted.run), "namespace": experiment.cluster.namespace, "labels": own_labels},
+        "metadata": {"name": str(request.run), "namespace": experiment.cluster.namespace, "labels": own_labels},
         "spec": spec,
     }
 
 
 def spec_of(experiment: Experiment, task: Mapping[str, Any]) -> Task:
-    """What a task's pods may use: as the configuration says today, or for a task that it has no longer, as a like one."""
+    """What a task's pods may use: as the configuration says today, or as a similar one for a task that it has no longer."""
     if task["task"] == c.ENSEMBLE_TASK:
         return experiment.ensemble or _any_member(experiment)
     return _member(experiment, task)
 
 
 def _of_step(experiment: Experiment, own: Task, task: Mapping[str, Any], argv: tuple[str, ...]) -> tuple[Task, int]:
-    """Whose resources a step has, and how many threads: those change what comes out, so the run's own configuration tells."""
+    """Whose resources a step has, and how many threads: those change what comes out, so the run's own configuration decides."""
     if argv[0] == "predict":
-        told: Mapping[str, Any] = next((each for each in task.get("members", []) if each["member"] == argv[2]), {})
-        member = _member(experiment, {"member": argv[2], **told})
-        return member, int(told.get("threads") or member.threads)
+        member_task: Mapping[str, Any] = next((each for each in task.get("members", []) if each["member"] == argv[2]), {})
+        member = _member(experiment, {"member": argv[2], **member_task})
+        return member, int(member_task.get("threads") or member.threads)
     return own, int(task.get("threads") or own.threads)
 
 
@@ -121,18 +121,18 @@ def _member(experiment: Experiment, task: Mapping[str, Any]) -> Member:
     known = experiment.members.get(name)
     if known is not None:
         return known
-    like = [each for each in experiment.members.values() if each.backend == task.get("backend")]
+    similar = [member for member in experiment.members.values() if member.backend == task.get("backend")]
     # Its secrets were its own.
-    return replace(next(iter(like), _any_member(experiment)), name=name, env={})
+    return replace(next(iter(similar), _any_member(experiment)), name=name, env={})
 
 
 def _any_member(experiment: Experiment) -> Member:
     return next(iter(experiment.members.values()))
 
 
-def _await(experiment: Experiment, task: Task, waits: WaitFor) -> dict[str, Any]:
-    told = {"runs": dict(waits.runs), "until": waits.until}
-    made = pods.container(experiment, task, ("await",), waits.image, 1, {c.ENV_AWAIT: json.dumps(told, sort_keys=True)})
-    made["command"][1] = f"{TOOL}/{c.PROGRAM_FILE}"
-    made["volumeMounts"] = [*made["volumeMounts"], {"name": "tool", "mountPath": TOOL, "readOnly": True}]
-    return made
+def _await(experiment: Experiment, task: Task, wait: WaitFor) -> dict[str, Any]:
+    awaited = {"runs": dict(wait.runs), "until": wait.until}
+    container = pods.container(experiment, task, ("await",), wait.image, 1, {c.ENV_AWAIT: json.dumps(awaited, sort_keys=True)})
+    container["command"][1] = f"{TOOL}/{c.PROGRAM_FILE}"
+    container["volumeMounts"] = [*container["volumeMounts"], {"name": "tool", "mountPath": TOOL, "readOnly": True}]
+    return container

@@ -23,7 +23,7 @@ PULL = {"always": "Always", "if_not_present": "IfNotPresent", "never": "Never"}
 
 
 def image_of(experiment: Experiment, runtime: str) -> str:
-    """The reference of a runtime's image on the cluster; raises Unbuildable if none is named."""
+    """The reference of a runtime's image on the cluster; raises ObjectsError if none is named."""
     if image := experiment.cluster.images.get(runtime):
         return image
     settings = experiment.runtimes[runtime]
@@ -38,8 +38,8 @@ def train_pod(context: ExperimentContext, member: Member) -> dict[str, Any]:
     experiment = context.experiment
     steps = [(["prepare"], image_of(experiment, "keras3")), (["train"], image_of(experiment, member.runtime))]
     configuration = train_task(context, member)
-    made = [container(experiment, member, argv, image, member.threads) for argv, image in steps]
-    return template(experiment, member, configuration, made)
+    containers = [container(experiment, member, argv, image, member.threads) for argv, image in steps]
+    return template(experiment, member, configuration, containers)
 
 
 def ensemble_pod(context: ExperimentContext, ensemble: Ensemble) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def ensemble_pod(context: ExperimentContext, ensemble: Ensemble) -> dict[str, An
 def template(experiment: Experiment, task: Task, configuration: Mapping[str, Any], steps: list[dict[str, Any]]) -> dict[str, Any]:
     """A pod template with these containers, the last of which is no initContainer; ``configuration`` is the resolved task.
 
-    Raises Unbuildable if that is too large for a process.
+    Raises ObjectsError if that is too large for a process.
     """
     cluster = experiment.cluster
     spec: dict[str, Any] = {
@@ -67,7 +67,7 @@ def template(experiment: Experiment, task: Task, configuration: Mapping[str, Any
         "containers": steps[-1:],
         "volumes": _volumes(experiment, task, configuration["snapshot"]),
     }
-    given = {
+    optional = {
         "serviceAccountName": cluster.service_account,
         "imagePullSecrets": [{"name": name} for name in cluster.pull_secrets],
         "nodeSelector": dict(task.node_selector),
@@ -75,7 +75,7 @@ def template(experiment: Experiment, task: Task, configuration: Mapping[str, Any
         "affinity": dict(task.affinity),
         "priorityClassName": task.priority_class,
     }
-    spec.update({key: value for key, value in given.items() if value})
+    spec.update({key: value for key, value in optional.items() if value})
     own = labels.of_task(experiment.name, labels.component(str(configuration["task"])), str(configuration["task"]))
     text = json.dumps(configuration, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     size = len(text.encode())
@@ -90,12 +90,12 @@ def template(experiment: Experiment, task: Task, configuration: Mapping[str, Any
     }
 
 
-def _volumes(experiment: Experiment, task: Task, known: Mapping[str, str]) -> list[dict[str, Any]]:
-    snapshot = [program_name(known["program"])] + ([code_name(known["code"])] if known["code"] else [])
+def _volumes(experiment: Experiment, task: Task, snapshot: Mapping[str, str]) -> list[dict[str, Any]]:
+    names = [program_name(snapshot["program"])] + ([code_name(snapshot["code"])] if snapshot["code"] else [])
     return [
         {"name": "store", **store_volume(experiment)},
         # One folder for both, for the supervisor keeps them in the store from there.
-        {"name": "snapshot", "projected": {"sources": [{"configMap": {"name": name}} for name in snapshot]}},
+        {"name": "snapshot", "projected": {"sources": [{"configMap": {"name": name}} for name in names]}},
         {"name": "revisions", "configMap": {"name": revisions_name(experiment.name), "optional": True}},
         {"name": "tmp", "emptyDir": {"sizeLimit": quantities.size(task.resources.tmp)}},
     ]
@@ -138,7 +138,7 @@ def _environment(image: str, task: Task, threads: int, more: Mapping[str, str]) 
         return {"valueFrom": {"fieldRef": {"fieldPath": path}}}
 
     libraries = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
-    found: dict[str, dict[str, Any]] = {
+    variables: dict[str, dict[str, Any]] = {
         c.ENV_RUN: field("metadata.labels['batch.kubernetes.io/job-name']"),
         c.ENV_TRY: field("metadata.uid"),
         # By the annotation: once a pod however many containers, and no $(NAME) in it is expanded.
@@ -157,5 +157,5 @@ def _environment(image: str, task: Task, threads: int, more: Mapping[str, str]) 
     }
     for name, value in task.env.items():
         if isinstance(value, SecretKey):
-            found[name] = {"valueFrom": {"secretKeyRef": {"name": value.secret, "key": value.key}}}
-    return [{"name": name, **source} for name, source in found.items()]
+            variables[name] = {"valueFrom": {"secretKeyRef": {"name": value.secret, "key": value.key}}}
+    return [{"name": name, **source} for name, source in variables.items()]

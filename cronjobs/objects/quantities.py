@@ -19,13 +19,13 @@ class QuantityError(ValueError):
     """Kubernetes would refuse this quantity; the text says what to type."""
 
 
-def parse(given: object) -> Decimal:
+def parse(quantity: object) -> Decimal:
     """The value of a quantity, in its unit (CPUs, bytes): ``1500m`` is 1.5, ``1Ki`` is 1024.
 
     The grammar is that of apimachinery's resource.Quantity. Raises QuantityError.
     """
-    text = str(given)
-    match = None if isinstance(given, bool) else _QUANTITY.fullmatch(text)
+    text = str(quantity)
+    match = None if isinstance(quantity, bool) else _QUANTITY.fullmatch(text)
     if match is None:
         raise QuantityError(_hint(text))
     suffix = match["suffix"] or ""
@@ -38,27 +38,27 @@ def parse(given: object) -> Decimal:
 
 
 def _hint(text: str) -> str:
-    near = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgtpe])(i?)b?\s*", text, re.IGNORECASE)
-    if near is None:
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgtpe])(i?)b?\s*", text, re.IGNORECASE)
+    if match is None:
         return "it is not a quantity: type a number and perhaps a unit, e.g. 2, 500m, 512Mi or 4Gi"
-    number, letter, binary = near[1], near[2].upper(), near[3]
+    number, letter, binary = match[1], match[2].upper(), match[3]
     decimal = "k" if letter == "K" else letter
-    found = f"{number}{letter}i" if binary else f"{number}{decimal} or {number}{letter}i"
-    return f"did you mean {found}?"
+    corrected = f"{number}{letter}i" if binary else f"{number}{decimal} or {number}{letter}i"
+    return f"did you mean {corrected}?"
 
 
 @functools.lru_cache(maxsize=1024, typed=True)
-def cpu(given: object) -> str:
+def cpu(quantity: object) -> str:
     """A number of CPUs as the server writes it: ``2``, ``1500m``; a part of a thousandth counts whole."""
-    milli = math.ceil(parse(given) * 1000)
+    milli = math.ceil(parse(quantity) * 1000)
     return str(milli // 1000) if milli % 1000 == 0 else f"{milli}m"
 
 
 @functools.lru_cache(maxsize=1024, typed=True)
-def size(given: object) -> str:
+def size(quantity: object) -> str:
     """Bytes as the server writes them, in the largest unit that divides them: ``1024Mi`` is ``1Gi``, ``1.5G`` ``1500M``."""
-    whole = math.ceil(parse(given))
-    base, tail, letters = (1024, "i", "KMGTPE") if str(given).endswith("i") else (1000, "", "kMGTPE")
+    whole = math.ceil(parse(quantity))
+    base, tail, letters = (1024, "i", "KMGTPE") if str(quantity).endswith("i") else (1000, "", "kMGTPE")
     for power in range(6, 0, -1):
         if whole and whole % base**power == 0:
             return f"{whole // base**power}{letters[power - 1]}{tail}"

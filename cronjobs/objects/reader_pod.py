@@ -41,7 +41,7 @@ def serving(step: str, *arguments: str) -> list[str]:
 
 
 def reader_pod(experiment: Experiment, name: str, by: str, idle: float = IDLE) -> dict[str, Any]:
-    """The pod; ``by`` tells who started it. Raises Unbuildable for a store that no cluster can mount.
+    """The pod; ``by`` tells who started it. Raises ObjectsError for a store that no cluster can mount.
 
     It needs no more rights than the runs' pods do, and the same Pod Security level (``volumes.security``).
     """
@@ -65,14 +65,14 @@ def reader_pod(experiment: Experiment, name: str, by: str, idle: float = IDLE) -
         "volumes": [{"name": "store", **store_volume(experiment)}, {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}],
     }
     place = _place(experiment)
-    given = {
+    optional = {
         "serviceAccountName": cluster.service_account,
         "imagePullSecrets": [{"name": name} for name in cluster.pull_secrets],
         "nodeSelector": dict(place.node_selector) if place else {},
         "tolerations": list(place.tolerations) if place else [],
         "affinity": dict(place.affinity) if place else {},
     }
-    spec.update({key: value for key, value in given.items() if value})
+    spec.update({key: value for key, value in optional.items() if value})
     return {
         "apiVersion": "v1",
         "kind": "Pod",

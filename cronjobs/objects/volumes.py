@@ -29,7 +29,7 @@ class PodSecurity:
 
 
 def store_volume(experiment: Experiment) -> dict[str, Any]:
-    """The source of the store's volume; raises Unbuildable for a folder of this machine."""
+    """The source of the store's volume; raises ObjectsError for a folder of this machine."""
     store = experiment.store
     if isinstance(store, str):
         raise ObjectsError(
@@ -45,7 +45,7 @@ def store_volume(experiment: Experiment) -> dict[str, Any]:
 
 
 def pod_security(experiment: Experiment) -> PodSecurity:
-    """The Pod Security level that the store needs; raises Unbuildable like :func:`store_volume`.
+    """The Pod Security level that the store needs; raises ObjectsError like :func:`store_volume`.
 
     Levels as in Kubernetes' Pod Security Standards: ``restricted`` admits of these volumes only the claim,
     ``baseline`` all but hostPath. Everything else in our pods fits ``restricted``.
@@ -63,7 +63,7 @@ def claim_name(experiment: Experiment) -> str:
 
 
 def persistent_volume(experiment: Experiment) -> list[dict[str, Any]]:
-    """A PersistentVolume for an NFS export or a node's folder, and the claim bound to it; raises Unbuildable.
+    """A PersistentVolume for an NFS export or a node's folder, and the claim bound to it; raises ObjectsError.
 
     They carry no label by which `sync` finds its own: it never touches them.
     """

@@ -25,7 +25,7 @@ from cronjobs.revisions.revisions import SchedulePeriod
 
 LATER, DEADLINE, EDIT = "a later time came", "its starting deadline passed", "the schedule was edited"
 MOST = 100
-"""Slots of one task whose loss is told one by one; of more at once the newest."""
+"""So many slots of one task are reported lost at once; of more only the newest."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class TaskHistory:
     """What is known of one task. Slots are minutes since 1970.
 
     ``spans`` are its plans, the last one holding; ``started`` the slots that have a run of the schedule, at least those
-    within the starting deadline; ``active`` the slots at work; ``waiting`` the slot that was due and could not start;
-    ``settled`` the minute up to which the fate of every slot but that one has been told.
+    within the starting deadline; ``active`` the slots whose runs are running; ``waiting`` the slot that was due and could not
+    start; ``settled`` the minute up to which the fate of every slot but that one is decided.
     """
 
     spans: Sequence[SchedulePeriod]
@@ -80,9 +80,9 @@ def decide(known: TaskHistory, now: float) -> Decision:
     wake = inf if coming is None else coming * 60.0
     if waiting is not None and deadline < inf:
         wake = min(wake, waiting * 60 + deadline + 1)
-    # While it is suspended nothing is told: its latest time may yet be made up for.
+    # While it is suspended nothing is decided: its latest time may yet be made up for.
     settled = known.settled if plan.suspend else max(known.settled, minute)
-    # What is due was told of; a suspended task's latest time waits for the day when it goes on.
+    # A suspended task's latest time waits for the day when it is resumed.
     waits = known.waiting if plan.suspend else waiting
     return Decision(start, replaced, waits, lost, settled, coming, wake)
 
@@ -139,11 +139,11 @@ def since(spans: Sequence[SchedulePeriod]) -> float:
 def _latest(known: TaskHistory, now: float, deadline: float) -> int | None:
     """The latest time that passed and is not begun, if it is within the deadline and later than any that was begun."""
     # A clock that was set back finds times begun that lie ahead of it: they say nothing of those before.
-    last = max((each for each in known.started if each * 60 <= now), default=None)
+    last = max((slot for slot in known.started if slot * 60 <= now), default=None)
     low = _earliest(max(since(known.spans), -inf if last is None else last * 60.0), now, deadline)
-    found = expected(known.spans, low, now)
-    while found:
-        slot = found.pop()[0]
+    slots = expected(known.spans, low, now)
+    while slots:
+        slot = slots.pop()[0]
         # Whole seconds: what is exactly the deadline old is too old, as in the controller.
         if slot not in known.started and slot * 60 > low:
             return slot
@@ -157,10 +157,10 @@ def _lost(known: TaskHistory, candidate: int | None, now: float, deadline: float
     if known.waiting is not None:
         gone.add(known.waiting)
     gone -= {candidate, *known.started}
-    found = []
+    lost = []
     for slot in sorted(gone)[-MOST:]:
         if slot * 60 <= floor:
-            found.append((slot, EDIT))
+            lost.append((slot, EDIT))
         else:
-            found.append((slot, DEADLINE if slot * 60 + deadline <= now else LATER))
-    return found
+            lost.append((slot, DEADLINE if slot * 60 + deadline <= now else LATER))
+    return lost

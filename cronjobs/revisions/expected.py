@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import takewhile
 from zoneinfo import ZoneInfoNotFoundError
 
 from cronjobs.fire_times.fires import instants
@@ -17,13 +18,13 @@ def expected(spans: Sequence[SchedulePeriod], low: float, high: float) -> list[t
 
     A slot is a minute since 1970. ``spans`` are the task's, oldest first. A schedule that cannot be read expects nothing.
     """
-    found: dict[int, SchedulePeriod] = {}
+    slots: dict[int, SchedulePeriod] = {}
     for n, span in enumerate(spans):
         if span.start >= high or span.end <= low:
             continue
         for second in _fires(span, max(low, span.start), min(high, span.end), _anchor(spans, n)):
-            found.setdefault(second // 60, span)
-    return sorted(found.items())
+            slots.setdefault(second // 60, span)
+    return sorted(slots.items())
 
 
 def fires_at(span: SchedulePeriod, minute: int) -> bool:
@@ -43,26 +44,23 @@ def following(spans: Sequence[SchedulePeriod], after: float) -> int | None:
         return None
     anchor = int(_anchor(spans, len(spans) - 1))
     try:
-        found = next(instants(schedule, zone(span.plan.timezone), int(max(after, span.start)), anchor), None)
+        second = next(instants(schedule, zone(span.plan.timezone), int(max(after, span.start)), anchor), None)
     except (ZoneInfoNotFoundError, ValueError):
         return None
-    return None if found is None or found > span.end else found // 60
+    return None if second is None or second > span.end else second // 60
 
 
 def _fires(span: SchedulePeriod, low: float, high: float, anchor: float) -> list[int]:
+    """The fire times of a period's schedule after ``low`` and up to ``high``, in seconds since 1970."""
     schedule = _schedule(span.plan.schedule)
     if schedule is None:
         return []
-    found = []
     try:
         # Fire times are whole seconds: those after a fraction of one are those after the second itself.
-        for each in instants(schedule, zone(span.plan.timezone), int(low // 1), int(anchor)):
-            if each > high:
-                break
-            found.append(each)
+        times = instants(schedule, zone(span.plan.timezone), int(low // 1), int(anchor))
+        return list(takewhile(lambda time: time <= high, times))
     except (ZoneInfoNotFoundError, ValueError):
         return []
-    return found
 
 
 def _anchor(spans: Sequence[SchedulePeriod], n: int) -> float:
@@ -74,14 +72,14 @@ def _anchor(spans: Sequence[SchedulePeriod], n: int) -> float:
         schedule = _schedule(before.plan.schedule)
         if schedule is not None and not before.plan.suspend:
             if schedule.every is not None:
-                own = _anchor(spans, n - 1)
-                last = own + (span.start - own) // schedule.every * schedule.every
-                if last > max(own, before.start):
+                anchor = _anchor(spans, n - 1)
+                last = anchor + (span.start - anchor) // schedule.every * schedule.every
+                if last > max(anchor, before.start):
                     return last
             for back in (DAY, 40 * DAY, 6 * 366 * DAY):
-                found = _fires(before, max(before.start, span.start - back), span.start, 0)
-                if found:
-                    return found[-1]
+                times = _fires(before, max(before.start, span.start - back), span.start, 0)
+                if times:
+                    return times[-1]
         n -= 1
     return spans[n].start
 
