@@ -21,7 +21,7 @@ from cronjobs.fire_times.fires import instants, seconds
 from cronjobs.fire_times.schedule import Schedule
 from cronjobs.fire_times.zones import zone
 from cronjobs.revisions.expected import expected, following
-from cronjobs.revisions.revisions import SchedulePeriod
+from cronjobs.revisions.periods import SchedulePeriod
 
 LATER, DEADLINE, EDIT = "a later time came", "its starting deadline passed", "the schedule was edited"
 MOST = 100

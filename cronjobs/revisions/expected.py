@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfoNotFoundError
 from cronjobs.fire_times.fires import instants
 from cronjobs.fire_times.schedule import Schedule, ScheduleError, parse
 from cronjobs.fire_times.zones import DAY, zone
-from cronjobs.revisions.revisions import SchedulePeriod
+from cronjobs.revisions.periods import SchedulePeriod
 
 
 def expected(spans: Sequence[SchedulePeriod], low: float, high: float) -> list[tuple[int, SchedulePeriod]]:

@@ -18,7 +18,7 @@ from cronjobs.objects.job import JobRequest, JobSteps, WaitFor, spec_of
 from cronjobs.objects.pods import image_of
 from cronjobs.objects.volumes import ObjectsError
 from cronjobs.revisions.expected import expected
-from cronjobs.revisions.revisions import SchedulePeriod, TaskSchedule
+from cronjobs.revisions.periods import SchedulePeriod, TaskSchedule
 from cronjobs.tasks import ExperimentContext
 from jobs import contract as c
 from jobs.contract import Evidence, RunKind, Status

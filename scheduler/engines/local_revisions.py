@@ -9,7 +9,7 @@ from importlib import metadata
 from typing import Any
 
 from cronjobs.experiment import Task
-from cronjobs.revisions import revisions
+from cronjobs.revisions import periods, revisions
 from cronjobs.revisions.revisions import Revision
 from cronjobs.tasks import ExperimentContext, ensemble_task, train_task
 from jobs.contract import ENSEMBLE_TASK, member_task
@@ -53,7 +53,7 @@ def record_revision(store: Store, context: ExperimentContext, what: str, now: da
     name, mine = context.experiment.name, engine()
     known = store.ledger.revisions(name)
     asked = known if what == revisions.MANUAL else [each for each in known if each.get("what") != revisions.MANUAL]
-    last = next(reversed(revisions.periods(asked, now.timestamp())), None)
+    last = next(reversed(periods.periods(asked, now.timestamp())), None)
     held = {"program": context.program, "code": context.code}
     tasks = {} if what == "delete" else describe_tasks(context)
     if last is not None and last.engine == mine and last.tasks == {task: {**told, **held} for task, told in tasks.items()}:

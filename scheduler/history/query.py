@@ -14,9 +14,10 @@ from itertools import islice
 from math import inf
 
 from cronjobs.fire_times.fires import seconds
-from cronjobs.revisions import revisions
+from cronjobs.revisions import periods
 from cronjobs.revisions.expected import following
-from cronjobs.revisions.revisions import Revision, RevisionPeriod, SchedulePeriod
+from cronjobs.revisions.periods import RevisionPeriod, SchedulePeriod
+from cronjobs.revisions.revisions import Revision
 from jobs.contract import Status
 from scheduler.history.notes import Notes
 from scheduler.history.observed_runs import ClusterObservation
@@ -71,17 +72,17 @@ class ExperimentHistory:
     @cached_property
     def revision_periods(self) -> list[RevisionPeriod]:
         """Every revision, of the store and of the cluster, with what it changed, oldest first."""
-        return revisions.periods(self._all_revisions, self.now)
+        return periods.periods(self._all_revisions, self.now)
 
     @cached_property
     def scheduling_periods(self) -> list[RevisionPeriod]:
         """The same of the revisions that schedule something."""
-        return revisions.scheduling_periods(self._all_revisions, self.now)
+        return periods.scheduling_periods(self._all_revisions, self.now)
 
     @cached_property
     def schedule_periods(self) -> dict[str, list[SchedulePeriod]]:
         """By task, which schedule it had when, oldest first."""
-        return revisions.schedule_periods(self.scheduling_periods)
+        return periods.schedule_periods(self.scheduling_periods)
 
     @property
     def _all_revisions(self) -> list[Revision]:

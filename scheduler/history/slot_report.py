@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from cronjobs.revisions.expected import expected
-from cronjobs.revisions.revisions import RevisionPeriod, at, differences
+from cronjobs.revisions.periods import RevisionPeriod, at
+from cronjobs.revisions.revisions import differences
 from jobs.contract import ENSEMBLE_TASK, RunId, Status
 from jobs.store import Run
 from scheduler.history.observed_runs import ObservedJob

@@ -13,7 +13,7 @@ import msgspec
 from cronjobs.fire_times.calendar import date_of
 from cronjobs.fire_times.zones import DAY, zone
 from cronjobs.revisions.expected import expected, fires_at
-from cronjobs.revisions.revisions import SchedulePeriod, TaskSchedule
+from cronjobs.revisions.periods import SchedulePeriod, TaskSchedule
 from jobs.contract import Evidence, RunKind, Status, run_name
 from scheduler.history.notes import Notes
 from scheduler.history.run_facts import RunFact

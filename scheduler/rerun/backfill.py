@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from cronjobs.experiment import Experiment
-from cronjobs.revisions import revisions
+from cronjobs.revisions import periods
 from cronjobs.revisions.expected import expected
-from cronjobs.revisions.revisions import SchedulePeriod, TaskSchedule
+from cronjobs.revisions.periods import SchedulePeriod, TaskSchedule
 from cronjobs.tasks import ExperimentContext
 from jobs import contract as c
 from jobs.contract import Status
@@ -46,7 +46,7 @@ def gaps(store: Store, experiment: Experiment, low: int, high: int, now: float, 
     for name in only:
         if name not in tasks:
             raise CronsembleError(f"--task {name}: {experiment.path} declares no such task; there are {', '.join(tasks)}")
-    known = revisions.schedule_periods(revisions.scheduling_periods(store.ledger.revisions(experiment.name), now))
+    known = periods.schedule_periods(periods.scheduling_periods(store.ledger.revisions(experiment.name), now))
     found: list[Gap] = []
     for name, task in tasks.items():
         if only and name not in only:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cronjobs.experiment import Experiment
-from cronjobs.revisions import revisions
+from cronjobs.revisions import periods
 from cronjobs.revisions.due import DEADLINE, EDIT, Decision, TaskHistory, decide
 from cronjobs.revisions.expected import expected
 from jobs import contract as c
@@ -120,7 +120,7 @@ class ServedExperiment:
         context = store_context(self.engine, experiment)
         before = {name: (standing.spec, standing.resolved) for name, standing in self.standings.items()}
         new = local_revisions.record_revision(self.store, context, "serve", datetime.fromtimestamp(now, UTC))
-        known = revisions.schedule_periods(revisions.scheduling_periods(self.store.ledger.revisions(self.name), now + 1))
+        known = periods.schedule_periods(periods.scheduling_periods(self.store.ledger.revisions(self.name), now + 1))
         standings = {}
         for name, (spec, resolved) in tasks_of(context).items():
             old = self.standings.get(name)

@@ -7,7 +7,7 @@ from math import inf
 from typing import Any
 
 from cronjobs.experiment import Task
-from cronjobs.revisions.revisions import SchedulePeriod
+from cronjobs.revisions.periods import SchedulePeriod
 from cronjobs.tasks import ExperimentContext, ensemble_task, train_task
 from jobs import contract as c
 from jobs.contract import Status

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cronjobs.revisions import revisions
+from cronjobs.revisions import periods
 from jobs import contract as c
 from jobs.contract import RunId, Status
 from jobs.store import LocalStore, Run, removal
@@ -216,7 +216,7 @@ def _needed(store: LocalStore, gone: Collection[RunId]) -> tuple[set[str], set[s
                 marks = [run.record, *(each["start"] for each in run.tries), store.claim_of(run.id) or {}]
                 for mark in marks:
                     snapshots |= {str(digest) for digest in (mark.get("snapshot") or {}).values() if digest}
-        latest = {held.engine: held for held in revisions.periods(store.ledger.revisions(experiment))}
+        latest = {held.engine: held for held in periods.periods(store.ledger.revisions(experiment))}
         for held in latest.values():
             named = (task.get(key) for task in held.tasks.values() for key in ("program", "code", "task"))
             snapshots |= {str(digest) for digest in named if digest}

@@ -8,17 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cronjobs.revisions.revisions import (
-    at,
-    delta,
-    differences,
-    fold,
-    merge,
-    periods,
-    schedule_periods,
-    scheduling_periods,
-    states,
-)
+from cronjobs.revisions.periods import at, periods, schedule_periods, scheduling_periods
+from cronjobs.revisions.revisions import delta, differences, fold, merge, states
 from stores import iso
 
 HELD = {"program": "p", "code": "c"}
