@@ -1,4 +1,4 @@
-"""Container engines: finds one that works here, and says how a step is started in an image."""
+"""Container engines: podman or docker, whichever works on this machine, and the command line that runs a step in an image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class ContainerEngine:
-    """podman or docker; ``prefix`` begins every command line."""
+    """podman or docker; ``prefix``: the program and its global options, with which every command line begins."""
 
     name: str
     prefix: tuple[str, ...]
@@ -21,15 +21,15 @@ class ContainerEngine:
 
 
 class NoContainerEngine(Exception):
-    """Neither podman nor docker works here."""
+    """Neither podman nor docker works on this machine; the text says why."""
 
 
 @functools.cache
 def find_engine() -> ContainerEngine:
-    """The first engine that answers; a docker client without its engine is passed over."""
+    """The first engine that answers; raises NoContainerEngine. A docker client without its engine does not answer."""
     podman = ("podman", "--cgroup-manager", "cgroupfs")
     candidates = (
-        # cgroupfs: there may be no systemd to ask. runc first: crun refuses machines with both cgroup versions.
+        # cgroupfs: there may be no systemd. runc first: crun refuses machines with both cgroup versions.
         *([ContainerEngine("podman", (*podman, "--runtime", "runc"))] if shutil.which("runc") else []),
         ContainerEngine("podman", podman),
         ContainerEngine("docker", ("docker",)),
@@ -69,7 +69,7 @@ def run_command(
 ) -> list[str]:
     """The command line that runs ``argv`` in an image: read-only root, no network, no capability.
 
-    ``mounts`` are (folder here, folder inside, read only). Signals reach the container's first process.
+    ``mounts`` are (folder on this machine, folder inside, read only). Signals reach the container's first process.
     """
     command = [
         *engine.prefix,
@@ -91,29 +91,29 @@ def run_command(
         "--security-opt",
         "no-new-privileges",
         "--security-opt",
-        # Where SELinux rules, a mounted folder of the user's must not be relabelled.
+        # With SELinux, a mounted folder of the user's must not be relabelled.
         "label=disable",
     ]
     if engine.name == "podman":
         # podman asks for more than a parent without CAP_SYS_RESOURCE may give, and an engine inside a
         # container has less than the shell: ask for what a training needs.
-        for limit, number, enough in (("nofile", resource.RLIMIT_NOFILE, 16384), ("nproc", resource.RLIMIT_NPROC, 4096)):
+        for name_of_limit, number, needed in (("nofile", resource.RLIMIT_NOFILE, 16384), ("nproc", resource.RLIMIT_NPROC, 4096)):
             hard = resource.getrlimit(number)[1]
-            most = enough if hard == resource.RLIM_INFINITY else min(enough, hard)
-            command += ["--ulimit", f"{limit}={most}:{most}"]
+            limit = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+            command += ["--ulimit", f"{name_of_limit}={limit}:{limit}"]
         command += ["--pull", "never"]
     if engine.rootless:
-        # Else our own uid inside the container would be a stranger's outside, and could not write the store.
+        # Else the user's uid inside the container would be another one outside, and could not write the store.
         command += ["--userns", "keep-id"]
     for key, value in env.items():
         command += ["--env", f"{key}={value}"]
-    for here, inside, read_only in mounts:
-        command += ["--volume", f"{here}:{inside}:{'ro' if read_only else 'rw'}"]
+    for folder, inside, read_only in mounts:
+        command += ["--volume", f"{folder}:{inside}:{'ro' if read_only else 'rw'}"]
     return [*command, image, *argv]
 
 
 def kill(engine: ContainerEngine, name: str) -> None:
-    """End a container if it runs."""
+    """Kill a container if it is running."""
     _quiet([*engine.prefix, "kill", name])
 
 

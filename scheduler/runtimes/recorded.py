@@ -1,4 +1,4 @@
-"""What a run was made in, by what it recorded; whether that can be had again on this machine."""
+"""The runtime that a run recorded, and whether this machine has it."""
 
 from __future__ import annotations
 
@@ -16,60 +16,62 @@ from scheduler.runtimes.venvs import Say, make_venv, requirement_set
 
 
 def recorded_environment(run: Run) -> dict[str, str]:
-    """The image or the interpreter that a run was made in, as it recorded them."""
+    """The runtime that a run recorded: ``image`` with the image's ``inputs`` hash, or ``python``; empty if it recorded none."""
     image = run.record.get("image")
     if image:
         return {"image": str(image["reference"]), "inputs": str((image.get("identity") or {}).get("inputs", ""))}
     if run.record.get("python"):
         return {"python": str(run.record["python"])}
-    marks = [each["start"].get("runtime") for each in reversed(run.tries)]
-    mark: dict[str, str] = next((each for each in marks if each), {})
-    return {key: value for key, value in mark.items() if value}
+    by_try = [attempt["start"].get("runtime") for attempt in reversed(run.tries)]
+    newest: dict[str, str] = next((runtime for runtime in by_try if runtime), {})
+    return {key: value for key, value in newest.items() if value}
 
 
 def environment_problems(run: Run) -> tuple[list[str], list[str]]:
-    """Why what a run was made in cannot be had here; and how it may differ."""
-    known = recorded_environment(run)
-    if "image" in known:
-        return _image_problems(known)
-    if "python" not in known:
-        return ["what it ran in was not recorded"], []
-    if os.access(known["python"], os.X_OK):
+    """Why this machine does not have a run's runtime, and notes on how the one that it has may differ."""
+    recorded = recorded_environment(run)
+    if "image" in recorded:
+        return _image_problems(recorded)
+    if "python" not in recorded:
+        return ["its runtime was not recorded"], []
+    if os.access(recorded["python"], os.X_OK):
         return [], []
-    if _is_managed(known["python"]):
-        return [], [f"{known['python']} is gone: the virtual environment is made anew"]
-    return [f"its interpreter {known['python']} is gone"], []
+    if _is_managed(recorded["python"]):
+        return [], [f"{recorded['python']} is gone: the virtual environment will be created again"]
+    return [f"its interpreter {recorded['python']} is gone"], []
 
 
-def _image_problems(known: Mapping[str, str]) -> tuple[list[str], list[str]]:
+def _image_problems(recorded: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """The same of a runtime that is an image."""
     try:
         engine = containers.find_engine()
     except containers.NoContainerEngine as error:
-        return [f"its image {known['image']} needs podman or docker: {error}"], []
-    if containers.image_id(engine, known["image"]) is None:
-        return [f"its image {known['image']} is not here: `{engine.name} pull` or `make images` gets it"], []
-    inputs = containers.image_label(engine, known["image"], "cronsemble.inputs")
-    if known.get("inputs") and inputs and inputs != known["inputs"]:
-        return [], [f"{known['image']} has been built anew: {inputs}, not the {known['inputs']} that it ran in"]
+        return [f"its image {recorded['image']} needs podman or docker: {error}"], []
+    if containers.image_id(engine, recorded["image"]) is None:
+        return [f"its image {recorded['image']} is not on this machine: get it with `{engine.name} pull` or `make images`"], []
+    inputs = containers.image_label(engine, recorded["image"], "cronsemble.inputs")
+    if recorded.get("inputs") and inputs and inputs != recorded["inputs"]:
+        return [], [f"{recorded['image']} has been rebuilt: its inputs are {inputs}, those of the run were {recorded['inputs']}"]
     return [], []
 
 
 def _is_managed(python: str) -> bool:
+    """Whether an interpreter belongs to a virtual environment that this tool creates."""
     return Path(python).is_relative_to(cache_folder() / "venvs")
 
 
 def recorded_runtime(run: Run, task: Mapping[str, Any], say: Say) -> Runtime | RuntimeUnavailable:
-    """What a run of that task was made in, as something to start steps with."""
-    known = recorded_environment(run)
+    """The runtime that a run of ``task`` recorded, to start steps with, or why it is not available."""
+    recorded = recorded_environment(run)
     try:
-        if "image" in known:
-            return Runtime("image", image=known["image"], engine=containers.find_engine())
-        python = known["python"]
+        if "image" in recorded:
+            return Runtime("image", image=recorded["image"], engine=containers.find_engine())
+        python = recorded["python"]
         if not os.access(python, os.X_OK) and _is_managed(python):
-            made = str(make_venv(say, requirement_set([str(task.get("backend", ""))])))
-            if made != python:
-                say(f"{made} has other pins than {python} had: versions may differ")
-            python = made
+            current = str(make_venv(say, requirement_set([str(task.get("backend", ""))])))
+            if current != python:
+                say(f"{current} has other pinned versions than {python} had: results may differ")
+            python = current
         return Runtime("python", python=python)
     except (KeyError, containers.NoContainerEngine, RuntimeUnavailable) as error:
-        return RuntimeUnavailable(f"what {run.id} ran in cannot be had: {error}")
+        return RuntimeUnavailable(f"the runtime of {run.id} is not available: {error}")

@@ -1,4 +1,4 @@
-"""Runtimes: finds or makes what a backend runs in, and says how a step is started there."""
+"""Runtimes: finds or creates the one that a backend needs, and the command line that starts a step in it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from scheduler.runtimes.venvs import Say, make_venv, requirement_set
 
 @dataclass(frozen=True)
 class Runtime:
-    """A runtime that is ready: an interpreter here, or an image with the engine that runs it."""
+    """A runtime that is ready: an interpreter of this machine, or an image with the engine that runs it."""
 
     name: str
     python: str = ""
@@ -37,18 +37,19 @@ class Runtime:
         mounts = [(str(store), "/store", False), (str(folder), "/folder", True)]
         user = f"{os.getuid()}:{os.getgid()}"
         if os.getuid() == 0:
-            # Without capabilities root writes nothing of another's, so it is the store's owner, as in a pod.
+            # Root without capabilities cannot write another user's files, so the step runs as the store's owner, as in a pod.
             owner = os.stat(store)
             user = f"{owner.st_uid}:{owner.st_gid}"
         return containers.run_command(self.engine, self.image, name, argv, inside, mounts, user), dict(os.environ)
 
     def kill(self, name: str) -> None:
+        """Kill a step's container; an interpreter's process is not affected."""
         if self.engine is not None:
             containers.kill(self.engine, name)
 
 
 def find_runtime(experiment: Experiment, name: str, say: Say) -> Runtime:
-    """The runtime of that name, made if need be; raises RuntimeUnavailable."""
+    """The runtime of that name, created if necessary; raises RuntimeUnavailable."""
     settings = experiment.runtimes[name]
     if settings.venv:
         needed = requirement_set(member.backend for member in experiment.members.values())
@@ -65,17 +66,17 @@ def find_runtime(experiment: Experiment, name: str, say: Say) -> Runtime:
         except containers.NoContainerEngine as error:
             raise RuntimeUnavailable(f"runtimes.{name}: {image} needs podman or docker: {error}") from error
         if containers.image_id(engine, image) is None:
-            raise RuntimeUnavailable(f"runtimes.{name}: there is no image {image} here: `make images` builds it")
+            raise RuntimeUnavailable(f"runtimes.{name}: there is no image {image} on this machine: `make images` builds it")
         return Runtime(name, image=image, engine=engine)
     raise RuntimeUnavailable(f"runtimes.{name} is not configured: give `image: REF` or `python: PATH`")
 
 
 def find_runtimes(experiment: Experiment, names: Iterable[str], say: Say) -> dict[str, Runtime | RuntimeUnavailable]:
-    """Each runtime, or the reason why it cannot be had."""
-    found: dict[str, Runtime | RuntimeUnavailable] = {}
+    """Each runtime by name, or the reason why it is not available."""
+    runtimes: dict[str, Runtime | RuntimeUnavailable] = {}
     for name in sorted(names):
         try:
-            found[name] = find_runtime(experiment, name, say)
+            runtimes[name] = find_runtime(experiment, name, say)
         except RuntimeUnavailable as error:
-            found[name] = error
-    return found
+            runtimes[name] = error
+    return runtimes

@@ -1,4 +1,4 @@
-"""Virtual environments of the keras3 runtime: made once from pinned, hashed requirements, and kept in the cache folder."""
+"""Virtual environments of the keras3 runtime: created once from pinned, hashed requirements, and kept in the cache folder."""
 
 from __future__ import annotations
 
@@ -16,51 +16,59 @@ from scheduler.cache import cache_folder
 from scheduler.errors import RuntimeUnavailable
 
 Say = Callable[[str], None]
+"""Shows the user a line about what takes a while."""
 
 PYTHONS = ((3, 13), (3, 12), (3, 11))
 """The Pythons that every pinned package has a wheel for: TensorFlow 2.21 has none for 3.14."""
 BASE, WITH_TORCH = "keras3.txt", "keras3-torch.txt"
 SIZES = {BASE: "0.6 GB", WITH_TORCH: "3 GB"}
-INSTEAD = "or give runtimes.keras3: {python: PATH} or {image: REF}"
+"""What is downloaded."""
+ALTERNATIVES = "or give runtimes.keras3: {python: PATH} or {image: REF}"
 
 
 def requirement_set(backends: Iterable[str]) -> str:
-    """The smallest set that serves these backends: torch alone costs four times all the others."""
+    """The requirements file for these backends: torch, four times the size of all others, is only in the second one."""
     return WITH_TORCH if "torch" in backends else BASE
 
 
 def make_venv(say: Say, requirements: str = BASE) -> Path:
-    """The interpreter of a virtual environment that holds a pinned set; made once per content and Python."""
+    """The interpreter of the virtual environment with a requirements file of ours, created once per content and Python version.
+
+    Raises RuntimeUnavailable.
+    """
     text = files("scheduler").joinpath("requirements", requirements).read_bytes()
     interpreter, version = find_python()
     key = hashlib.sha256(text + f"{version[0]}.{version[1]}".encode()).hexdigest()[:16]
     folder = cache_folder() / "venvs" / f"{requirements.removesuffix('.txt')}-{key}"
-    about = f"once, a few minutes, downloads {SIZES[requirements]}" if requirements in SIZES else "once"
-    return build_venv(folder, text, interpreter, say, about)
+    effort = f"once, a few minutes, downloads {SIZES[requirements]}" if requirements in SIZES else "once"
+    return build_venv(folder, text, interpreter, say, effort)
 
 
 def find_python() -> tuple[str, tuple[int, int]]:
-    """An interpreter that the pins have wheels for: this one, else the newest on PATH; raises RuntimeUnavailable."""
+    """An interpreter for which every pin has a wheel, with its version: this one, else the newest on PATH.
+
+    Raises RuntimeUnavailable.
+    """
     own = sys.version_info[:2]
     if own in PYTHONS:
         return sys.executable, own
     for version in PYTHONS:
         name = f"python{version[0]}.{version[1]}"
-        # A name on PATH may be a stand-in for an interpreter that is not installed.
-        found = shutil.which(name)
-        if found and subprocess.run([found, "-c", "import ensurepip, venv"], capture_output=True, check=False).returncode == 0:
-            return found, version
+        # A name on PATH may be a version manager's script for an interpreter that is not installed.
+        path = shutil.which(name)
+        if path and subprocess.run([path, "-c", "import ensurepip, venv"], capture_output=True, check=False).returncode == 0:
+            return path, version
     raise RuntimeUnavailable(
         f"the keras3 runtime needs Python 3.11, 3.12 or 3.13 with venv; this is {own[0]}.{own[1]} and PATH has none: "
-        f"install one (e.g. python3.13 and python3.13-venv), {INSTEAD}"
+        f"install one (e.g. python3.13 and python3.13-venv), {ALTERNATIVES}"
     )
 
 
-def build_venv(folder: Path, pins: bytes, interpreter: str, say: Say, about: str) -> Path:
-    """Make ``folder`` unless it is whole already; its interpreter.
+def build_venv(folder: Path, pins: bytes, interpreter: str, say: Say, effort: str) -> Path:
+    """Create a virtual environment in ``folder``, unless it is complete; returns its interpreter. Raises RuntimeUnavailable.
 
-    The lock is held by pip too: if this process is killed, the next one waits until its pip is gone, and then
-    begins anew. The cache is on a local disk, where such a lock serves.
+    ``effort`` tells the user how long it takes. pip inherits the lock: if this process is killed, the next one waits until
+    its pip has ended, and then starts from the beginning. The cache is on a local disk, where such a lock works.
     """
     python, ready = folder / "bin" / "python", folder / ".ready"
     if ready.exists():
@@ -71,33 +79,38 @@ def build_venv(folder: Path, pins: bytes, interpreter: str, say: Say, about: str
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                say(f"another process is making the runtime {folder.name}: waiting for it")
+                say(f"another process is creating the virtual environment {folder.name}: waiting for it")
                 fcntl.flock(lock, fcntl.LOCK_EX)
             if ready.exists():
                 return python
-            say(f"making the runtime {folder.name} ({about})")
+            say(f"creating the virtual environment {folder.name} ({effort})")
             shutil.rmtree(folder, ignore_errors=True)
-            listed = folder.parent / f"{folder.name}.txt"
-            listed.write_bytes(pins)
+            requirements = folder.parent / f"{folder.name}.txt"
+            requirements.write_bytes(pins)
             _run([interpreter, "-m", "venv", str(folder)], lock.fileno())
             pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-input"]
-            _run([*pip, "--require-hashes", "-r", str(listed)], lock.fileno())
+            _run([*pip, "--require-hashes", "-r", str(requirements)], lock.fileno())
             ready.touch()
     except OSError as error:
-        raise RuntimeUnavailable(f"the runtime cannot be made: {error.filename or folder}: {error.strerror}") from error
+        raise RuntimeUnavailable(
+            f"the virtual environment cannot be created: {error.filename or folder}: {error.strerror}"
+        ) from error
     return python
 
 
 def _run(command: list[str], lock: int) -> None:
+    """Run a command that inherits the lock; raises RuntimeUnavailable if it fails."""
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False, pass_fds=[lock]
     )
     if done.returncode:
-        raise RuntimeUnavailable(f"the keras3 runtime cannot be made: {_reason(command, done.stderr or done.stdout)}, {INSTEAD}")
+        raise RuntimeUnavailable(
+            f"the keras3 runtime cannot be created: {_reason(command, done.stderr or done.stdout)}, {ALTERNATIVES}"
+        )
 
 
 def _reason(command: list[str], output: str) -> str:
-    """pip's messages in one line; without a network its last one speaks of a missing distribution."""
+    """The cause in pip's messages, as one line: without a network, its last message is about a missing distribution."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     unreachable = (
         "NewConnectionError",
@@ -108,11 +121,11 @@ def _reason(command: list[str], output: str) -> str:
         "NameResolution",
     )
     if any(word in line for line in lines for word in unreachable):
-        return "pip cannot reach its package index: connect this machine, or name an index that it reaches (PIP_INDEX_URL)"
+        return "pip cannot reach its package index: connect this machine, or set PIP_INDEX_URL to an index that it can reach"
     absent = re.search(r"the requirement (\S+) \(from versions: none\)", output)
     if absent:
-        return f"pip finds no {absent[1]} for this machine: connect it, or name an index that has it (PIP_INDEX_URL)"
+        return f"pip finds no {absent[1]} for this machine: connect the machine, or set PIP_INDEX_URL to an index that has it"
     if "No space left on device" in output:
-        return f"no space left on the disk of {cache_folder()}: free some, or set CRONSEMBLE_CACHE to a folder elsewhere"
+        return f"no space left on the disk of {cache_folder()}: delete something, or set CRONSEMBLE_CACHE to another folder"
     last = next((line for line in reversed(lines) if line.startswith("ERROR")), lines[-1] if lines else "no message")
-    return f"`{' '.join(command[1:4])}` says: {last}"
+    return f"`{' '.join(command[1:4])}` failed: {last}"

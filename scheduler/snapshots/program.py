@@ -19,6 +19,7 @@ def build_program() -> bytes:
 
 
 def _jobs() -> list[tuple[str, bytes]]:
+    """The zipapp's files: the package ``jobs`` and an entry point."""
     package = Path(str(jobs.__file__)).parent
     sources = ((f"jobs/{path.relative_to(package).as_posix()}", path) for path in package.rglob("*.py"))
     return [("__main__.py", _MAIN), *((name, path.read_bytes()) for name, path in sources)]

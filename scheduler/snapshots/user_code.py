@@ -1,4 +1,4 @@
-"""The user's code as one file: what a snapshot takes of the configuration's folder."""
+"""The user's code as one file: the files of the configuration's folder that belong to a snapshot."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from scheduler.snapshots.program import deterministic_zip
 
 
 def build_user_code(experiment: Experiment) -> bytes | None:
-    """A deterministic zip of the user's code, named as in the configuration's folder; None without any."""
+    """A reproducible zip of the user's code, with paths relative to the configuration's folder; None if there is none.
+
+    It has what ``code:`` lists, else the ``.py`` files beside each data or model function. Raises CronsembleError for a file
+    that cannot be read or lies outside the folder.
+    """
     paths: set[Path] = set()
     for item in experiment.code:
-        named = experiment.folder / item
-        paths.update(_files(named) if named.is_dir() else [named])
+        path = experiment.folder / item
+        paths.update(_files(path) if path.is_dir() else [path])
     if not experiment.code:
         for reference in (experiment.data.dataset, *(member.model for member in experiment.members.values())):
             source = reference.rpartition(":")[0]
@@ -24,7 +28,7 @@ def build_user_code(experiment: Experiment) -> bytes | None:
         return None
     for path in sorted(paths):
         if not path.resolve().is_relative_to(experiment.folder):
-            raise CronsembleError(f"{path}: a link that leads outside the configuration's folder is no part of its code: copy it")
+            raise CronsembleError(f"{path}: a link that leads outside the configuration's folder: copy the file into the folder")
     try:
         files = [(path.relative_to(experiment.folder).as_posix(), path.read_bytes()) for path in paths]
     except OSError as error:

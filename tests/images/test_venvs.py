@@ -18,7 +18,7 @@ BUILD = """
 import sys
 from pathlib import Path
 from scheduler.runtimes import venvs
-print(venvs.build(Path(sys.argv[1]), b"# nothing\\n", sys.executable, lambda text: print(text, flush=True), "once"))
+print(venvs.build_venv(Path(sys.argv[1]), b"# nothing\\n", sys.executable, lambda text: print(text, flush=True), "once"))
 """
 
 
@@ -32,7 +32,7 @@ def begun(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
     folder = tmp_path / "venvs" / "small-1"
     process = start(folder)
     assert process.stdout is not None
-    assert process.stdout.readline() == "making the runtime small-1 (once)\n"
+    assert process.stdout.readline() == "creating the virtual environment small-1 (once)\n"
     with process:
         yield folder, process
         process.kill()
@@ -44,7 +44,7 @@ def test_the_second_of_two_waits_and_finds_it_ready(begun: tuple[Path, subproces
     told, made = second.communicate()[0], first.communicate()[0]
     python = f"{folder}/bin/python\n"
     assert made == python
-    assert told == f"another process is making the runtime small-1: waiting for it\n{python}"
+    assert told == f"another process is creating the virtual environment small-1: waiting for it\n{python}"
     assert subprocess.run([python.strip(), "-m", "pip", "--version"], check=True, capture_output=True).returncode == 0
 
 
@@ -54,7 +54,7 @@ def test_a_killed_one_is_made_anew(begun: tuple[Path, subprocess.Popen[str]]) ->
     first.wait()
     assert not (folder / ".ready").exists()
     told = start(folder).communicate()[0]
-    assert "making the runtime small-1 (once)\n" in told and told.endswith(f"{folder}/bin/python\n")
+    assert "creating the virtual environment small-1 (once)\n" in told and told.endswith(f"{folder}/bin/python\n")
     assert (folder / ".ready").exists()
 
 
@@ -71,13 +71,13 @@ def test_without_a_network_one_line_says_what_to_do(
     with pytest.raises(RuntimeUnavailable) as caught:
         venvs.build_venv(tmp_path / "v", pins, sys.executable, lambda _: None, "once")
     told = str(caught.value)
-    assert told.startswith(f"the keras3 runtime cannot be made: {said}")
+    assert told.startswith(f"the keras3 runtime cannot be created: {said}")
     assert told.endswith("or give runtimes.keras3: {python: PATH} or {image: REF}") and "\n" not in told
 
 
 def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RuntimeUnavailable, match="the runtime cannot be made: .*file.*: "):
+    with pytest.raises(RuntimeUnavailable, match="the virtual environment cannot be created: .*file.*: "):
         venvs.build_venv(tmp_path / "file" / "v", b"", sys.executable, lambda _: None, "once")
 
 
