@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +33,9 @@ def data_config(experiment: Experiment, code: str) -> dict[str, Any]:
     if made_by_code:
         # Those for all members: the members of a date learn from the same bytes, whoever prepares them first.
         declared["hyperparameters"] = dict(experiment.hyperparameters)
+    import hashlib  # late, both: a configuration is read without them
+    import json
+
     key = json.dumps([declared, experiment.name, code if made_by_code else ""], sort_keys=True)
     return {**declared, "key": hashlib.sha256(key.encode()).hexdigest()[:8]}
 

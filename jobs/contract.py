@@ -5,7 +5,6 @@ Standard library alone, Python 3.9: every image and the tool import it.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -223,6 +222,8 @@ def member_task(member: str) -> str:
 
 def seed_of(*parts: object) -> int:
     """A 31-bit seed from names and slot: the first 31 bits of the SHA-256 of the parts, a line each."""
+    import hashlib  # late: it loads OpenSSL, and every command of the tool imports this module
+
     digest = hashlib.sha256("\n".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:4], "big") & 0x7FFFFFFF
 

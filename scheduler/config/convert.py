@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
@@ -27,13 +27,15 @@ def shown(value: Any) -> str:
 @functools.cache
 def fields_of(kind: type[Section]) -> dict[str, Any]:
     """The types of a struct's keys, by name."""
-    return get_type_hints(kind, include_extras=True)
+    bases = [base for base in reversed(kind.__mro__) if issubclass(base, Section)]
+    return {name: type_ for base in bases for name, type_ in base.__annotations__.items()}
 
 
 @functools.cache
 def _required(kind: type[Section]) -> tuple[str, ...]:
-    # msgspec evaluates every annotation anew each time.
-    return tuple(each.name for each in msgspec.structs.fields(kind) if each.required)
+    fields, defaults = kind.__struct_fields__, kind.__struct_defaults__
+    with_default = dict(zip(reversed(fields), reversed(defaults), strict=False))
+    return tuple(name for name in fields if with_default.get(name, msgspec.NODEFAULT) is msgspec.NODEFAULT)
 
 
 def convert(document: Document, kind: Any, value: Any, path: Path = ()) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -35,6 +34,8 @@ class ConfigErrors(Exception):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """The hint "did you mean …" with the nearest known name, else the list of names."""
+    import difflib
+
     names = list(known)
     found = difflib.get_close_matches(name, names, 1, 0.6)
     if found:

@@ -1,6 +1,7 @@
-"""The keys of a configuration file with types, defaults and descriptions: the one source of the schema."""
+"""The keys of a configuration file with types, defaults and descriptions: the one source of the schema.
 
-from __future__ import annotations
+Annotations are values here, not postponed: to evaluate their text takes longer than to read a file.
+"""
 
 from typing import Annotated, Any, Literal
 
@@ -15,7 +16,7 @@ class Duration(int):
     """Seconds, written as a number and its unit."""
 
     @classmethod
-    def read(cls, value: object) -> Duration:
+    def read(cls, value: object) -> "Duration":
         """Seconds of a duration such as 90s, 10m, 36h or 2d; raises ValueError."""
         return cls(parse_duration(value if isinstance(value, str) else ""))
 
