@@ -98,7 +98,8 @@ def run_child(
                 if code == -signal.SIGKILL
                 else f", a process of it killed for memory{_memory_limit()}"
             )
-        raise StepError(f"{program} {end}: {last_line.decode(errors='replace').strip()[:300]}", exit_code=code)
+        text = last_line.decode(errors="replace").strip()[:300]
+        raise StepError(f"{program} {end}" + (f": {text}" if text else ""), exit_code=code)
 
 
 def memory_kills(root: Path = Path("/sys/fs/cgroup")) -> int:

@@ -174,7 +174,8 @@ def _print_plan(originals: list[Run], plan: repeats.RerunPlan | None, as_json: b
 
 def rerun(
     what: Annotated[
-        str, typer.Argument(help="A date (2026-11-20, in the experiment's zone), a slot (2026-11-20T06:00Z) or a run.")
+        str,
+        typer.Argument(help="A date or time in the experiment's zone (2026-11-20, 2026-11-20T06:00Z), FROM..TO, or a run."),
     ],
     file: File = DEFAULT_FILE,
     task: Annotated[str | None, typer.Option(help="The runs of this task, instead of the ensemble's.")] = None,

@@ -198,9 +198,9 @@ def test_what_is_missing_is_told_before_anything_starts(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["2026-02-30"], "2026-02-30: no such day"),
+        (["2026-02-30"], "2026-02-30: there is no such date"),
         (["1999-01-01"], "1999-01-01: no run of small then; there are runs from"),
-        (["2026-11-20T06:00"], "in which zone?"),
+        (["2026-11-20T6"], "2026-11-20T6: no date or time: type a date"),
         (["nonsense"], "nonsense: no such run"),
         (["2026-11-20", "--task", "train-x"], "--task train-x: no runs of it; there are ensemble, train-jax"),
         (["2026-11-20", "--experiment", "other"], "--experiment other: config.yaml declares small"),
