@@ -13,7 +13,7 @@ import typer
 
 from cronjobs.experiment import Experiment
 from jobs.contract import ENSEMBLE_TASK, Status
-from scheduler.commands.engine_choice import RunOptions, check_cluster_options, open_engine
+from scheduler.commands.engine_choice import RunOptions, StopSignals, check_cluster_options, open_engine
 from scheduler.commands.options import (
     DEFAULT_FILE,
     AsJson,
@@ -48,6 +48,7 @@ def backfill_slots(
     parallel: int,
     as_json: bool,
     options: RunOptions,
+    signals: StopSignals,
 ) -> ExitStatus:
     """Run the slots of a period that never ran or failed; an error if any of these runs did not succeed."""
     experiment, now = location.require_experiment(), time.time()
@@ -57,7 +58,7 @@ def backfill_slots(
         if dry_run or not missing:
             _print_gaps(missing, as_json)
             return ExitStatus.DONE
-        with run_display(on_stderr=as_json) as display, open_engine(workspace, display, options) as engine:
+        with run_display(on_stderr=as_json) as display, open_engine(workspace, display, options, signals) as engine:
             rows = _fill(engine, experiment, missing, parallel)
         _print_rows(rows, experiment.name, as_json)
     if engine.stopped:
@@ -131,5 +132,7 @@ def backfill(
     if not on_cluster:
         check_cluster_options(wait, target)
     options = RunOptions(on_cluster, wait, jobs)
-    location = locate(file, store, None, target)
-    raise typer.Exit(backfill_slots(location, period, task or [], dry_run, parallel, as_json, options))
+    with StopSignals() as signals:
+        location = locate(file, store, None, target)
+        code = backfill_slots(location, period, task or [], dry_run, parallel, as_json, options, signals)
+    raise typer.Exit(code)

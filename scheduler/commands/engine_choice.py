@@ -6,10 +6,10 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from types import FrameType
-from typing import TYPE_CHECKING
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 import typer
 
@@ -24,6 +24,9 @@ from scheduler.stores.workspace import Workspace
 
 if TYPE_CHECKING:
     from scheduler.engines.kubernetes import KubernetesEngine
+
+
+NOTHING_STARTED = "stopped: no run was started"
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,56 @@ def options_text(location: StoreLocation) -> str:
     return "".join(f" {name} {shlex.quote(str(value))}" for name, value in options.items() if value is not None)
 
 
+class StopSignals:
+    """Ctrl-C, SIGTERM and a closed terminal while a command makes runs; used as a context manager.
+
+    They stop the command's engine: on this machine its runs, on a cluster only the watching. Before there is an engine
+    they end the command, which says that no run was started.
+    """
+
+    _NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(self) -> None:
+        self._engine: Engine | None = None
+        self._handlers: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        self._install()
+        return self
+
+    def stop(self, engine: Engine) -> None:
+        """Have the signals stop this engine from now on."""
+        self._engine = engine
+        self._install()
+
+    def _install(self) -> None:
+        for number in self._NUMBERS:
+            # Under nohup a closed terminal is to be ignored.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                handler = signal.signal(number, self._handle)
+                self._handlers.setdefault(number, handler)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        if kind is KeyboardInterrupt and self._engine is None:
+            print(NOTHING_STARTED, file=sys.stderr)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._engine is None:
+            raise KeyboardInterrupt
+        # The terminal may be gone, or this thread in the middle of writing to it.
+        with suppress(OSError, RuntimeError):
+            self._engine.observer.say("stopping to watch; runs that were started go on" if self._engine.outlives else "stopping")
+        self._engine.interrupt()
+
+
 @contextmanager
-def open_engine(workspace: Workspace, display: RunDisplay, options: RunOptions) -> Iterator[Engine]:
-    """The engine that makes the runs; Ctrl-C and SIGTERM stop it."""
+def open_engine(workspace: Workspace, display: RunDisplay, options: RunOptions, signals: StopSignals) -> Iterator[Engine]:
+    """The engine that makes the runs; the signals stop it."""
     if not options.on_cluster:
         engine = LocalEngine(workspace.require_local_store(), display, CpuBudget(options.cpus or cpu_count()))
-        stop_on_signals(engine)
+        signals.stop(engine)
         yield engine
         return
     from scheduler.engines.kubernetes import KubernetesEngine
@@ -69,37 +116,27 @@ def open_engine(workspace: Workspace, display: RunDisplay, options: RunOptions) 
     from scheduler.kube.client import KubeClient
 
     experiment = workspace.require_experiment("--cluster")
-    namespace = experiment.cluster.namespace
     with (
         KubeClient(workspace.target.access()) as api,
-        permissions.explain_denials(api, [namespace], needed=permissions.RUNS),
+        permissions.explain_denials(api, [experiment.cluster.namespace], needed=permissions.RUNS),
     ):
         cluster_engine = KubernetesEngine(api, workspace.store, experiment, display, detached=not options.wait)
-        stop_on_signals(cluster_engine)
+        signals.stop(cluster_engine)
         try:
             yield cluster_engine
         finally:
             cluster_engine.close()
-            print_detached_runs(cluster_engine, workspace.location)
+            print_unfinished_runs(cluster_engine, workspace.location)
 
 
-def print_detached_runs(engine: KubernetesEngine, location: StoreLocation) -> None:
-    """How to look again at the runs that were left running, and how to end them."""
-    if not engine.left:
-        return
-    runs = " ".join(map(str, sorted(engine.left)))
-    where = options_text(location) + ("" if location.folder is None else " --cluster")
-    print(f"at work on the cluster: {runs}", file=sys.stderr)
-    print(f"look again: cronsemble logs {sorted(engine.left)[-1]} -f{where}", file=sys.stderr)
-    print(f"cancel: cronsemble cancel {runs}{where}", file=sys.stderr)
-
-
-def stop_on_signals(engine: Engine) -> None:
-    """Have Ctrl-C and SIGTERM stop the engine and, on this machine, its children."""
-
-    def interrupt(_: int, __: FrameType | None) -> None:
-        engine.watcher.say("leaving; what was begun goes on" if engine.outlives else "stopping")
-        engine.interrupt()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interrupt)
+def print_unfinished_runs(engine: KubernetesEngine, location: StoreLocation) -> None:
+    """Which runs go on on the cluster, how to follow and how to end them; or that none was started before a stop."""
+    if engine.unfinished:
+        runs = sorted(engine.unfinished)
+        names = " ".join(map(str, runs))
+        options = options_text(location) + ("" if location.folder is None else " --cluster")
+        print(f"running on the cluster: {names}", file=sys.stderr)
+        print(f"follow: cronsemble logs {runs[-1]} -f{options}", file=sys.stderr)
+        print(f"cancel: cronsemble cancel {names}{options}", file=sys.stderr)
+    elif engine.stopped and not engine.has_started:
+        print(NOTHING_STARTED, file=sys.stderr)

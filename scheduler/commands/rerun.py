@@ -14,7 +14,7 @@ import typer
 
 from jobs.contract import Status
 from jobs.store import Run
-from scheduler.commands.engine_choice import RunOptions, check_cluster_options, open_engine
+from scheduler.commands.engine_choice import RunOptions, StopSignals, check_cluster_options, open_engine
 from scheduler.commands.options import (
     DEFAULT_FILE,
     AsJson,
@@ -51,6 +51,7 @@ def rerun_runs(
     tolerance: float,
     as_json: bool,
     options: RunOptions,
+    signals: StopSignals,
 ) -> ExitStatus:
     """Repeat the runs that ``what`` names; an error if something is missing or failed, CHANGES if a result changed."""
     originals = selection.originals(workspace.store, workspace.name, what, task)
@@ -59,7 +60,7 @@ def rerun_runs(
     experiment = workspace.require_experiment("--with-current-config") if current else None
     with (
         run_display(on_stderr=as_json) as display,
-        open_engine(workspace, display, options) as engine,
+        open_engine(workspace, display, options, signals) as engine,
     ):
         plan = None if experiment else repeats.plan(workspace.store, originals, reuse, engine.problems)
         if plan is not None:
@@ -200,7 +201,10 @@ def rerun(
     target = ClusterTarget(kubeconfig, context, namespace)
     if not on_cluster and not verdict:
         check_cluster_options(wait, target)
-    with open_workspace(locate(file, store, experiment, target), through_cluster=on_cluster or verdict) as workspace:
+    with (
+        StopSignals() as signals,
+        open_workspace(locate(file, store, experiment, target), through_cluster=on_cluster or verdict) as workspace,
+    ):
         if verdict:
             raise typer.Exit(judge_repeat(workspace, what, tolerance, as_json))
         code = rerun_runs(
@@ -213,5 +217,6 @@ def rerun(
             tolerance=tolerance,
             as_json=as_json,
             options=RunOptions(on_cluster, wait, jobs),
+            signals=signals,
         )
     raise typer.Exit(code)

@@ -15,7 +15,7 @@ from cronjobs.experiment import Experiment, Member
 from jobs import contract as c
 from jobs.contract import Status
 from jobs.store import Run, Store
-from scheduler.commands.engine_choice import RunOptions, check_cluster_options, open_engine
+from scheduler.commands.engine_choice import RunOptions, StopSignals, check_cluster_options, open_engine
 from scheduler.commands.options import (
     DEFAULT_FILE,
     Context,
@@ -42,6 +42,7 @@ def run_now(
     publish: bool,
     skip_unavailable: bool,
     options: RunOptions,
+    signals: StopSignals,
 ) -> ExitStatus:
     """Run members and ensemble; an error if any did not succeed and was not left running as asked."""
     from scheduler.engines.manual_run import run_members
@@ -55,7 +56,7 @@ def run_now(
     with (
         open_workspace(location, through_cluster=options.on_cluster, may_be_new=True) as workspace,
         run_display() as display,
-        open_engine(workspace, display, options) as engine,
+        open_engine(workspace, display, options, signals) as engine,
     ):
         if skip_unavailable:
             members = _available(experiment, members, display.say)
@@ -113,6 +114,8 @@ def run(
     target = ClusterTarget(kubeconfig, context, namespace)
     if not on_cluster:
         check_cluster_options(wait, target)
-    location = locate(file, store, None, target)
     options = RunOptions(on_cluster, wait, jobs)
-    raise typer.Exit(run_now(location, member or [], ensemble, publish, skip_unavailable, options))
+    with StopSignals() as signals:
+        location = locate(file, store, None, target)
+        code = run_now(location, member or [], ensemble, publish, skip_unavailable, options, signals)
+    raise typer.Exit(code)

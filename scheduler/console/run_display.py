@@ -6,7 +6,7 @@ import json
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
 
 from jobs.contract import PROGRESS, RESULT, Status
 from jobs.store import Run
@@ -21,11 +21,24 @@ _INTERVAL = 0.25
 """Seconds between two looks at the progress files."""
 
 
-class RunDisplay:
-    """Follows the progress files of running tasks and shows what happens; used as a context manager.
+class RunObserver(Protocol):
+    """What is told of the progress of runs; its methods are called from several threads."""
 
-    Its methods are called from several threads.
-    """
+    def say(self, text: str) -> None:
+        """Something that is worth a line."""
+
+    def stage(self, task: str, stage: str, folder: Path | None = None) -> None:
+        """A task has come to a stage; its progress file is in ``folder``."""
+
+    def event(self, task: str, event: dict[str, Any]) -> None:
+        """A line of a task's progress file, where nobody can read that: an epoch, or a notice."""
+
+    def done(self, task: str, run: Run) -> None:
+        """A task's run has ended."""
+
+
+class RunDisplay(RunObserver):
+    """Follows the progress files of running tasks and shows what happens; used as a context manager."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()

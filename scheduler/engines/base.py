@@ -4,24 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Protocol
 
 from cronjobs.experiment import Experiment
 from cronjobs.tasks import ExperimentContext
 from jobs import contract as c
 from jobs.store import Run, Store
+from scheduler.console.run_display import RunObserver
 from scheduler.engines.run_spec import RunSpec
 from scheduler.errors import RuntimeUnavailable
 from scheduler.runtimes.runtime import Runtime
-
-
-class RunObserver(Protocol):
-    """What is told of a run's progress; called from several threads."""
-
-    def say(self, text: str) -> None: ...
-    def stage(self, task: str, stage: str, folder: Path | None = None) -> None: ...
-    def done(self, task: str, run: Run) -> None: ...
 
 
 class Engine(Protocol):
@@ -35,7 +27,7 @@ class Engine(Protocol):
     def store(self) -> Store: ...
 
     @property
-    def watcher(self) -> RunObserver: ...
+    def observer(self) -> RunObserver: ...
 
     @property
     def stopped(self) -> bool: ...

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from jobs import contract as c
@@ -16,11 +16,12 @@ from scheduler.errors import CronsembleError
 from scheduler.identity import current_user
 from scheduler.stores import find_run
 from scheduler.stores.workspace import Workspace
+from scheduler.times import format_time
 
 
 def cancellation(kind: str | None = None) -> dict[str, Any]:
     """What is written down of a cancellation."""
-    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    now = format_time(time.time(), milliseconds=True)
     told = {"schema": c.SCHEMA, "reason": f"cancelled by {current_user()}", "by": current_user(), "time": now}
     return {**told, "kind": kind} if kind else told
 

@@ -23,7 +23,7 @@ from cronjobs.tasks import ExperimentContext
 from jobs import contract as c
 from jobs.contract import Evidence, RunKind, Status
 from jobs.store import Run, Store
-from scheduler.console.run_display import RunDisplay
+from scheduler.console.run_display import RunObserver
 from scheduler.engines import jobs
 from scheduler.engines.run_spec import RunSpec
 from scheduler.errors import CronsembleError, RuntimeUnavailable
@@ -55,11 +55,11 @@ class KubernetesEngine:
     api: KubeClient
     store: Store
     experiment: Experiment
-    watcher: RunDisplay
+    observer: RunObserver
     detached: bool = False
     command: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
-    left: list[c.RunId] = field(default_factory=list)
-    """Runs that were begun and not seen to end."""
+    unfinished: list[c.RunId] = field(default_factory=list)
+    """Runs that were started and not seen to end."""
     _kept: dict[str, bytes] = field(default_factory=dict)
     _made: dict[c.RunId, RunSpec] = field(default_factory=dict)
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -68,7 +68,7 @@ class KubernetesEngine:
 
     def __post_init__(self) -> None:
         selector = f"{labels.SELECTOR},{labels.INVOCATION}={self.command}"
-        self._following = JobWatcher(self.api, self.namespace, selector, self.watcher.say)
+        self._following = JobWatcher(self.api, self.namespace, selector, self.observer.say)
 
     @property
     def namespace(self) -> str:
@@ -77,6 +77,11 @@ class KubernetesEngine:
     @property
     def stopped(self) -> bool:
         return self._stop.is_set()
+
+    @property
+    def has_started(self) -> bool:
+        """Whether any run was started."""
+        return bool(self._made)
 
     def interrupt(self, run: c.RunId | None = None) -> None:
         """Look no more at what was begun; it goes on."""
@@ -154,6 +159,8 @@ class KubernetesEngine:
             raise
 
     def _submit(self, order: RunSpec, claimed: c.RunId | None) -> c.RunId | None:
+        if self.stopped and not self.has_started:
+            return None
         task = str(order.task["task"])
         waits = self._waits(order)
         self._snapshots(order, waits)
@@ -167,10 +174,10 @@ class KubernetesEngine:
                 self._snapshots(order, waits)
                 with self._lock:
                     self._made[run] = order
-                    self.left.append(run)
+                    self.unfinished.append(run)
                 return run
         if claimed:
-            self.watcher.say(f"{task}: there is a Job {claimed} already: left alone")
+            self.observer.say(f"{task}: there is a Job {claimed} already: left alone")
         return None
 
     def _free(self, order: RunSpec) -> Iterable[c.RunId]:
@@ -203,7 +210,7 @@ class KubernetesEngine:
 
     def _waits(self, order: RunSpec) -> WaitFor | None:
         """What it has to wait for itself, since it is begun before those have ended."""
-        open_runs = [run for run in order.after if run in self.left]
+        open_runs = [run for run in order.after if run in self.unfinished]
         if not open_runs:
             return None
         seconds = max(self._made[run].deadline for run in open_runs) + SLACK
@@ -225,11 +232,11 @@ class KubernetesEngine:
 
     def _follow(self, order: RunSpec, run: c.RunId) -> Run:
         if self.detached or self.stopped:
-            self.watcher.stage(order.label, f"submitted as {run}")
+            self.observer.stage(order.label, f"submitted as {run}")
             return self._going_on(run)
         self._following.start()
         began, last = time.monotonic(), None
-        telling = ProgressReporter(self.api, self.namespace, self.store, self.watcher, order.label, run)
+        telling = ProgressReporter(self.api, self.namespace, self.store, self.observer, order.label, run)
         while True:
             found = self._following.next(str(run), began, last)
             if found is None:
@@ -240,9 +247,9 @@ class KubernetesEngine:
             last = found
         telling.report_steps(found)
         with self._lock:
-            self.left.remove(run)
+            self.unfinished.remove(run)
         result = self._result(run, found)
-        self.watcher.done(order.label, result)
+        self.observer.done(order.label, result)
         return result
 
     def _result(self, run: c.RunId, found: JobSnapshot) -> Run:
@@ -270,7 +277,7 @@ class KubernetesEngine:
                     run, {"time": format_time(self.api.now()), "by": current_user(), **seen.observation()}
                 )
         except OSError as error:
-            self.watcher.say(f"{run}: what was seen of it could not be kept in the store: {error.strerror}")
+            self.observer.say(f"{run}: what was seen of it could not be kept in the store: {error.strerror}")
 
     def _going_on(self, run: c.RunId) -> Run:
-        return Run(run, self.store.run_folder(run), "running", "at work on the cluster")
+        return Run(run, self.store.run_folder(run), Status.RUNNING, "running on the cluster")

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, ClassVar
@@ -27,12 +27,13 @@ from jobs.contract import ExitCode, Status
 from jobs.store import LocalStore, Run, snapshot_digests
 from jobs.store.files import publish_bytes, to_json
 from jobs.store.process_identity import process_identity
+from scheduler.console.run_display import RunObserver
 from scheduler.engines import local_revisions
-from scheduler.engines.base import RunObserver
 from scheduler.engines.run_spec import RunSpec
 from scheduler.errors import RuntimeUnavailable
 from scheduler.runtimes import recorded
 from scheduler.runtimes.runtime import Runtime, find_runtimes
+from scheduler.times import format_time
 
 KILL_AFTER = 3.5
 """Seconds after which a process that was asked to stop is killed; children have 2 s of their own."""
@@ -74,7 +75,7 @@ class LocalEngine:
 
     outlives: ClassVar[bool] = False
     store: LocalStore
-    watcher: RunObserver
+    observer: RunObserver
     budget: CpuBudget
     back_off: Callable[[int], float] = lambda _: 0.0
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -97,13 +98,13 @@ class LocalEngine:
         local_revisions.record_revision(self.store, context, MANUAL, now)
 
     def runtimes(self, experiment: Experiment, names: Iterable[str]) -> dict[str, Runtime | RuntimeUnavailable]:
-        return find_runtimes(experiment, names, self.watcher.say)
+        return find_runtimes(experiment, names, self.observer.say)
 
     def problems(self, run: Run) -> tuple[list[str], list[str]]:
         return recorded.environment_problems(run)
 
     def runtime_of(self, run: Run, task: Mapping[str, Any]) -> Runtime | RuntimeUnavailable:
-        return recorded.recorded_runtime(run, task, self.watcher.say)
+        return recorded.recorded_runtime(run, task, self.observer.say)
 
     def fallback_runtime(self, run: Run, task: Mapping[str, Any]) -> Runtime | RuntimeUnavailable:
         return Runtime("host", python=sys.executable)
@@ -122,7 +123,7 @@ class LocalEngine:
         failed = 0 if run is None else sum(_counts(each) for each in self.store.read(run).tries)
         ends = time.monotonic() + order.deadline
         while True:
-            self.watcher.stage(order.label, "waiting")
+            self.observer.stage(order.label, "waiting")
             with self.budget.taken(order.threads, partial(self._is_over, run)):
                 if self._is_over(run):
                     break
@@ -159,7 +160,7 @@ class LocalEngine:
         result = self.store.read(run)
         if problem and result.status in (Status.RUNNING, Status.DIED):
             result = replace(result, status=Status.FAILED, reason=problem)
-        self.watcher.done(order.label, result)
+        self.observer.done(order.label, result)
         return result
 
     def end(self, run: c.RunId, reason: str) -> None:
@@ -171,7 +172,7 @@ class LocalEngine:
             try:
                 self._end(folder, {"status": Status.INTERRUPTED, "reason": reason})
             except OSError as error:
-                self.watcher.say(f"{run}: why it is stopped could not be written down: {error.strerror}")
+                self.observer.say(f"{run}: why it is stopped could not be written down: {error.strerror}")
         self.interrupt(run)
 
     def interrupt(self, run: c.RunId | None = None) -> None:
@@ -210,7 +211,7 @@ class LocalEngine:
         with self._lock:
             self._tries[run] = folder
         for step in order.steps:
-            self.watcher.stage(order.label, " ".join(step.argv).replace("--member ", ""), folder)
+            self.observer.stage(order.label, " ".join(step.argv).replace("--member ", ""), folder)
             runtime = step.runtime
             if isinstance(runtime, RuntimeUnavailable):
                 if step.argv[0] == "predict":
@@ -287,7 +288,8 @@ class LocalEngine:
         if self.store.result(run) is not None or (folder / c.END).exists():
             return
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-        told = {"step": step, "status": Status.FAILED, "reason": f"{step} could not be supervised ({how}): {said}"}
+        reason = f"{step} could not be supervised ({how})" + (f": {said}" if said else "")
+        told = {"step": step, "status": Status.FAILED, "reason": reason}
         if self._is_over(run):
             told |= {"status": Status.INTERRUPTED, "reason": "interrupted"}
         self._end(folder, told)
@@ -308,7 +310,7 @@ def _stop_with_parent() -> None:
 
 
 def _current_time() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return format_time(time.time(), milliseconds=True)
 
 
 def cpu_count() -> int:

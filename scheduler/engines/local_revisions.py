@@ -16,6 +16,7 @@ from jobs.contract import ENSEMBLE_TASK, member_task
 from jobs.store import Store
 from jobs.store.files import to_json
 from scheduler.identity import current_user
+from scheduler.times import format_time
 
 
 def engine() -> str:
@@ -61,7 +62,7 @@ def record_revision(store: Store, context: ExperimentContext, what: str, now: da
     numbers = [each["revision"] for each in revisions.merge(known) if each.get("engine") == mine]
     revision = {
         "revision": max(numbers, default=0) + 1,
-        "time": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "time": format_time(now, milliseconds=True),
         "by": current_user(),
         "tool": metadata.version("cronsemble"),
         "what": what,

@@ -1,4 +1,4 @@
-"""Reports the progress of one run on a cluster to a display: its steps, what keeps it from going on, its epochs."""
+"""Reports the progress of one run on a cluster to an observer: its steps, what keeps it from going on, its epochs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from jobs import contract as c
 from jobs.store import Store
-from scheduler.console.run_display import RunDisplay
+from scheduler.console.run_display import RunObserver
 from scheduler.errors import CronsembleError
 from scheduler.history.observed_runs import JobState, ObservedJob
 from scheduler.kube import kinds
@@ -23,12 +23,12 @@ _EPOCH = re.compile(rb"epoch (\d+)/(\d+): loss (\S+), accuracy (\S+)")
 
 @dataclass
 class ProgressReporter:
-    """Reports one run to a display from the snapshots of its Job; ``label`` is what the display calls it."""
+    """Reports one run to an observer from the snapshots of its Job; ``label`` is what the observer calls it."""
 
     api: KubeClient
     namespace: str
     store: Store
-    display: RunDisplay
+    observer: RunObserver
     label: str
     run: c.RunId
     _reported: set[str] = field(default_factory=set)
@@ -50,7 +50,7 @@ class ProgressReporter:
             folder = None
         if step != self._step:
             self._begin(step)
-            self.display.stage(self.label, step, folder)
+            self.observer.stage(self.label, step, folder)
         if pod is not None and pod.container == "train" and folder is None and pod.name != self._followed_pod:
             self._followed_pod = pod.name
             threading.Thread(target=self._report_epochs, args=(pod.name,), daemon=True).start()
@@ -62,7 +62,7 @@ class ProgressReporter:
         for step in snapshot.started_steps:
             if step not in self._reported and step != current:
                 self._begin(step)
-                self.display.stage(self.label, step)
+                self.observer.stage(self.label, step)
 
     def _begin(self, step: str) -> None:
         self._step, self._step_since = step, time.monotonic()
@@ -74,7 +74,7 @@ class ProgressReporter:
             job = status_with_events(self.api, self.namespace, snapshot)
             if job is not None and job.reason not in (self._hindrance, self._step):
                 self._hindrance = job.reason
-                self.display.say(f"{self.label}: {job.reason}")
+                self.observer.say(f"{self.label}: {job.reason}")
 
     def _report_epochs(self, pod: str) -> None:
         """Report the epochs that a pod's log says, until it ends."""
@@ -87,7 +87,7 @@ class ProgressReporter:
                     now = time.monotonic()
                     epoch, epochs, loss, accuracy = match.groups()
                     event = {"event": "epoch", "epoch": int(epoch), "epochs": int(epochs), "seconds": now - epoch_start}
-                    self.display.event(self.label, {**event, "val_loss": float(loss), "val_accuracy": float(accuracy)})
+                    self.observer.event(self.label, {**event, "val_loss": float(loss), "val_accuracy": float(accuracy)})
                     epoch_start = now
 
 

@@ -110,7 +110,7 @@ def _carry_out(engine: Engine, gap: Gap, order: RunSpec, before: list[Future[Run
     if engine.stopped:
         return None
     if not engine.claim(gap.run, KIND):
-        engine.watcher.say(f"{order.label}: somebody else has begun {gap.run}: left alone")
+        engine.observer.say(f"{order.label}: somebody else has begun {gap.run}: left alone")
         return None
     return engine.run(replace(order, after=tuple(run.id for run in done if run is not None)), gap.run)
 

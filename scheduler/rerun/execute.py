@@ -130,7 +130,7 @@ def execute(engine: Engine, work: RerunWork, tolerance: float) -> list[RepeatOut
     made = {key: run for key, run in zip(keys, done, strict=True) if run is not None}
     own = {key: compare.compare_training(store, work.trainings[key][0], made.get(key), tolerance) for key in keys}
     for outcome in own.values():
-        compare.store_verdict(store, outcome, tolerance, engine.watcher.say)
+        compare.store_verdict(store, outcome, tolerance, engine.observer.say)
     outcomes, told = [], set()
     for each in work.ensembles:
         if engine.stopped and not engine.outlives:
@@ -141,7 +141,7 @@ def execute(engine: Engine, work: RerunWork, tolerance: float) -> list[RepeatOut
         (run,) = run_all(engine, [order])
         told |= {key for key in each.members.values() if isinstance(key, str)}
         outcome = compare.compare_ensemble(store, each.original, each.members, run, own, tolerance)
-        compare.store_verdict(store, outcome, tolerance, engine.watcher.say)
+        compare.store_verdict(store, outcome, tolerance, engine.observer.say)
         outcomes.append(outcome)
     return [*(outcome for key, outcome in own.items() if key not in told), *outcomes]
 

@@ -6,11 +6,12 @@ import contextlib
 import json
 import sys
 import threading
-from datetime import UTC, datetime
+import time
 from pathlib import Path
 from typing import Any, TextIO
 
 from jobs.store import Run
+from scheduler.times import format_time
 
 
 class Journal:
@@ -21,12 +22,12 @@ class Journal:
 
     def write(self, event: str, text: str, **facts: Any) -> None:
         """One line; ``facts`` are the experiment, the task and whatever else a program may want."""
-        time = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        now = format_time(time.time(), milliseconds=True)
         if self._as_json:
-            line = json.dumps({"time": time, "event": event, **facts, "text": text}, ensure_ascii=False)
+            line = json.dumps({"time": now, "event": event, **facts, "text": text}, ensure_ascii=False)
         else:
             where = " ".join(str(facts[key]) for key in ("experiment", "task") if facts.get(key))
-            line = f"{time} {where + ': ' if where else ''}{text}"
+            line = f"{now} {where + ': ' if where else ''}{text}"
         with self._lock, contextlib.suppress(OSError):
             print(line, file=self._out, flush=True)
 
@@ -48,6 +49,9 @@ class ExperimentJournal:
 
     def stage(self, task: str, stage: str, folder: Path | None = None) -> None:
         """Stages are in the progress files: of hundreds of tasks nobody wants each."""
+
+    def event(self, task: str, event: dict[str, Any]) -> None:
+        """As for stages."""
 
     def done(self, task: str, run: Run) -> None:
         reason = f": {run.reason}" if run.reason else ""

@@ -142,7 +142,7 @@ def test_ctrl_c_leaves_the_jobs_and_the_ensemble_follows_them(house: House, firs
     assert process.returncode == 130, out + said
     left = sorted(set(house.jobs()) - before)
     assert len(left) == 3
-    assert f"at work on the cluster: {' '.join(left)}" in said
+    assert f"running on the cluster: {' '.join(left)}" in said
     assert f"cronsemble logs {left[-1]} -f -f {house.file} --store {house.store.root} --cluster" in said
     assert f"cronsemble cancel {' '.join(left)} -f {house.file}" in said
 
@@ -161,7 +161,7 @@ def test_a_detached_run_is_left_alone_and_its_log_followed(house: House, first: 
     said = house.run("run", "--cluster", "--detach", "--member", "theano")
     (name,) = set(house.jobs()) - before
     assert f"train-theano: submitted as {name}" in said
-    assert f"at work on the cluster: {name}" in said
+    assert f"running on the cluster: {name}" in said
     log = house.run("logs", name, "--follow", "--cluster")
     assert log.index("epoch 1/2: loss") < log.index("epoch 2/2: loss")
     assert next(run for run in house.runs("train-theano") if str(run.id) == name).status == "succeeded"

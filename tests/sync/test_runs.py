@@ -53,7 +53,7 @@ def test_a_user_with_that_role_makes_and_cancels_runs(cluster: Cluster, experime
     made = slot(experiment, cluster)
     assert done.returncode == 0, done.stderr
     assert len(made) == 2
-    assert f"at work on the cluster: {' '.join(sorted(made))}\n" in done.stderr
+    assert f"running on the cluster: {' '.join(sorted(made))}\n" in done.stderr
     (awaiting,) = [each for each in cluster.objects("job", experiment.namespace) if "ensemble" in each["metadata"]["name"]]
     assert awaiting["spec"]["template"]["spec"]["initContainers"][0]["name"] == "await"
     said = experiment.good("cancel", *made, "--cluster", "--store", store, kubeconfig=user)
