@@ -25,6 +25,16 @@ def tasks_of(experiment: Experiment) -> list[tuple[str, Task]]:
     return tasks if experiment.ensemble is None else [*tasks, (ENSEMBLE_TASK, experiment.ensemble)]
 
 
+def resolve_tasks(context: ExperimentContext) -> dict[str, tuple[Task, dict[str, Any]]]:
+    """Every task by its name, members first: as it is configured, and its resolved configuration."""
+    tasks: dict[str, tuple[Task, dict[str, Any]]] = {
+        member_task(name): (member, train_task(context, member)) for name, member in context.experiment.members.items()
+    }
+    if context.experiment.ensemble is not None:
+        tasks[ENSEMBLE_TASK] = (context.experiment.ensemble, ensemble_task(context, context.experiment.ensemble))
+    return tasks
+
+
 def data_config(experiment: Experiment, code: str) -> dict[str, Any]:
     """Where the data comes from; its ``key`` differs when anything that makes the data does."""
     data = experiment.data

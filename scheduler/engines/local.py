@@ -163,7 +163,7 @@ class LocalEngine:
         self.observer.done(order.label, result)
         return result
 
-    def end(self, run: c.RunId, reason: str) -> None:
+    def stop_run(self, run: c.RunId, reason: str) -> None:
         """Stop a run and have its try say why, unless it ends well first."""
         with self._lock:
             self._ending[run] = reason

@@ -1,4 +1,4 @@
-"""Local revisions: what this machine runs is recorded in the store, once for as long as it stays the same."""
+"""Local revisions: what this machine runs and serves, recorded in the store whenever it differs from what it was before."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from typing import Any
 from cronjobs.experiment import Task
 from cronjobs.revisions import periods, revisions
 from cronjobs.revisions.revisions import Revision
-from cronjobs.tasks import ExperimentContext, ensemble_task, train_task
-from jobs.contract import ENSEMBLE_TASK, member_task
+from cronjobs.tasks import ExperimentContext, resolve_tasks
 from jobs.store import Store
 from jobs.store.files import to_json
 from scheduler.identity import current_user
@@ -20,54 +19,50 @@ from scheduler.times import format_time
 
 
 def engine() -> str:
-    """This machine as an engine."""
+    """This machine as an engine: ``host:NAME``."""
     return f"host:{socket.gethostname()}"
 
 
 def describe_tasks(context: ExperimentContext) -> revisions.Tasks:
     """What a revision says of each task of a configuration."""
-    experiment = context.experiment
-    found = {member_task(name): _told(member, train_task(context, member)) for name, member in experiment.members.items()}
-    if experiment.ensemble is not None:
-        found[ENSEMBLE_TASK] = _told(experiment.ensemble, ensemble_task(context, experiment.ensemble))
-    return found
+    return {name: _describe(settings, resolved) for name, (settings, resolved) in resolve_tasks(context).items()}
 
 
-def _told(task: Task, resolved: dict[str, Any]) -> dict[str, Any]:
-    told = {
-        "schedule": task.schedule,
-        "timezone": task.timezone,
-        "suspend": task.suspend,
-        "concurrency": task.concurrency.capitalize(),
-        "starting_deadline": int(task.starting_deadline),
-        "deadline": int(task.deadline),
+def _describe(settings: Task, resolved: dict[str, Any]) -> dict[str, Any]:
+    description = {
+        "schedule": settings.schedule,
+        "timezone": settings.timezone,
+        "suspend": settings.suspend,
+        "concurrency": settings.concurrency.capitalize(),
+        "starting_deadline": int(settings.starting_deadline),
+        "deadline": int(settings.deadline),
         "task": hashlib.sha256(to_json(resolved)).hexdigest(),
     }
-    return {key: value for key, value in told.items() if value is not None}
+    return {key: value for key, value in description.items() if value is not None}
 
 
 def record_revision(store: Store, context: ExperimentContext, what: str, now: datetime) -> Revision | None:
     """Append what this machine now runs or serves, unless that is what it did before; returns what was appended.
 
-    ``what`` is run, which schedules nothing, or serve, suspend, resume or delete.
+    ``what`` is run, which schedules nothing, or serve, suspend, resume or delete. Raises OSError.
     """
-    name, mine = context.experiment.name, engine()
-    known = store.ledger.revisions(name)
-    asked = known if what == revisions.MANUAL else [each for each in known if each.get("what") != revisions.MANUAL]
-    last = next(reversed(periods.periods(asked, now.timestamp())), None)
-    held = {"program": context.program, "code": context.code}
+    name, this_engine = context.experiment.name, engine()
+    recorded = store.ledger.revisions(name)
+    of_this_kind = recorded if what == revisions.MANUAL else [each for each in recorded if each.get("what") != revisions.MANUAL]
+    last = next(reversed(periods.periods(of_this_kind, now.timestamp())), None)
+    snapshot = {"program": context.program, "code": context.code}
     tasks = {} if what == "delete" else describe_tasks(context)
-    if last is not None and last.engine == mine and last.tasks == {task: {**told, **held} for task, told in tasks.items()}:
+    if last is not None and last.engine == this_engine and last.tasks == {task: {**tasks[task], **snapshot} for task in tasks}:
         return None
-    numbers = [each["revision"] for each in revisions.merge(known) if each.get("engine") == mine]
+    numbers = [each["revision"] for each in revisions.merge(recorded) if each.get("engine") == this_engine]
     revision = {
         "revision": max(numbers, default=0) + 1,
         "time": format_time(now, milliseconds=True),
         "by": current_user(),
         "tool": metadata.version("cronsemble"),
         "what": what,
-        "engine": mine,
-        **held,
+        "engine": this_engine,
+        **snapshot,
         "tasks": tasks,
         "folded": 1,
     }

@@ -1,4 +1,4 @@
-"""Watched files: whether a configuration, or the user's code that it names, is another than at the last look."""
+"""Whether a configuration, or the user's code that it names, has changed since it was last looked at."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from cronjobs.experiment import Experiment
 
 
 class FileWatcher:
-    """Compares times, sizes and inodes; a look is a call of stat for each file."""
+    """Compares times, sizes and inodes: a call of stat for each file."""
 
     def __init__(self) -> None:
-        self._seen: dict[Path, tuple[int, ...]] | None = None
+        self._states: dict[Path, tuple[int, ...]] | None = None
 
     def has_changed(self, experiment: Experiment) -> bool:
-        """Whether anything has changed since this was last asked."""
-        seen = {path: _state(path) for path in _files(experiment)}
-        changed = seen != self._seen
-        self._seen = seen
+        """Whether anything has changed since this was last asked; True at first."""
+        states = {path: _state(path) for path in _files(experiment)}
+        changed = states != self._states
+        self._states = states
         return changed
 
     def forget(self) -> None:
-        """Take everything for changed at the next look."""
-        self._seen = None
+        """Take everything for changed when it is asked next."""
+        self._states = None
 
 
 def _files(experiment: Experiment) -> list[Path]:
@@ -37,7 +37,7 @@ def _files(experiment: Experiment) -> list[Path]:
 
 def _state(path: Path) -> tuple[int, ...]:
     try:
-        told = os.stat(path)
+        status = os.stat(path)
     except OSError as error:
         return (error.errno or 0,)
-    return told.st_mtime_ns, told.st_size, told.st_ino
+    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from jobs.store import Run
+from scheduler.console.run_display import RunObserver
 from scheduler.times import format_time
 
 
@@ -26,32 +27,34 @@ class Journal:
         if self._as_json:
             line = json.dumps({"time": now, "event": event, **facts, "text": text}, ensure_ascii=False)
         else:
-            where = " ".join(str(facts[key]) for key in ("experiment", "task") if facts.get(key))
-            line = f"{now} {where + ': ' if where else ''}{text}"
+            subject = " ".join(str(facts[key]) for key in ("experiment", "task") if facts.get(key))
+            line = f"{now} {subject + ': ' if subject else ''}{text}"
         with self._lock, contextlib.suppress(OSError):
             print(line, file=self._out, flush=True)
 
     def of(self, experiment: str) -> ExperimentJournal:
+        """The journal with that experiment in each of its lines."""
         return ExperimentJournal(self, experiment)
 
 
-class ExperimentJournal:
-    """The journal of one experiment; a watcher of its engine."""
+class ExperimentJournal(RunObserver):
+    """The journal of one experiment, which observes the runs of its engine."""
 
     def __init__(self, journal: Journal, experiment: str) -> None:
         self._journal, self._experiment = journal, experiment
 
     def write(self, event: str, text: str, **facts: Any) -> None:
+        """One line; ``facts`` as in :meth:`Journal.write`."""
         self._journal.write(event, text, experiment=self._experiment, **facts)
 
     def say(self, text: str) -> None:
         self.write("notice", text)
 
     def stage(self, task: str, stage: str, folder: Path | None = None) -> None:
-        """Stages are in the progress files: of hundreds of tasks nobody wants each."""
+        """Nothing: of hundreds of tasks nobody wants each stage, and the progress files have them."""
 
     def event(self, task: str, event: dict[str, Any]) -> None:
-        """As for stages."""
+        """Nothing, as for stages."""
 
     def done(self, task: str, run: Run) -> None:
         reason = f": {run.reason}" if run.reason else ""

@@ -1,4 +1,4 @@
-"""The loop of `serve`: looks at the clock, hands each experiment what is due, and waits for the next thing to happen."""
+"""The loop of `serve`: looks at the clock, has each experiment start what is due, and waits for what comes next."""
 
 from __future__ import annotations
 
@@ -42,70 +42,70 @@ class Clock:
 
 
 class Server:
-    """Serves experiments until it is told to stop."""
+    """Serves experiments until it is stopped."""
 
     def __init__(self, experiments: Sequence[Experiment], cpus: int, journal: Journal, metrics: Metrics, clock: Clock) -> None:
         self.journal, self.metrics, self.clock = journal, metrics, clock
         budget = CpuBudget(cpus)
-        self.all = [ServedExperiment(each, budget, journal, metrics, self._told) for each in experiments]
-        self._news: deque[tuple[ServedExperiment, RunEnded]] = deque()
+        self.experiments = [ServedExperiment(experiment, budget, journal, metrics, self._report) for experiment in experiments]
+        self._ended: deque[tuple[ServedExperiment, RunEnded]] = deque()
         self._changed = threading.Condition()
         self._stopping = False
-        self._last = _Look(clock.wall(), clock.steady())
+        self._last_look = _Look(clock.wall(), clock.steady())
 
     def begin(self, take_over: bool) -> None:
-        """Own every experiment, all or none, and begin; raises CronsembleError."""
+        """Take ownership of every experiment, and begin; raises CronsembleError if another owns one."""
         now = self.clock.wall()
-        for served in self.all:
+        for served in self.experiments:
             served.own(now, take_over)
-        for served in self.all:
+        for served in self.experiments:
             served.begin(now)
-        self._last = _Look(now, self.clock.steady())
+        self._last_look = _Look(now, self.clock.steady())
 
     def run(self) -> None:
-        """Until `stop` is called, or every experiment was taken over and its last run here has ended."""
-        while not self._stopping and any(served.owned or served.is_busy for served in self.all):
+        """Serve until `stop` is called, or until every experiment was taken over and its last run here has ended."""
+        while not self._stopping and any(served.owned or served.is_busy for served in self.experiments):
             self._wait(self.look())
-        ends = [threading.Thread(target=served.stop, args=(self.clock.wall(),)) for served in self.all]
-        for each in ends:
-            each.start()
-        for each in ends:
-            each.join()
+        threads = [threading.Thread(target=served.stop, args=(self.clock.wall(),)) for served in self.experiments]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
     def stop(self, *_: Any) -> None:
-        """May be called by a signal handler: it takes no lock that the loop holds."""
+        """Have `run` return; a signal handler may call it, for it takes no lock that the loop holds."""
         self._stopping = True
         threading.Thread(target=self._wake, daemon=True).start()
 
     def look(self) -> float:
-        """One look at the clock and at what happened; the instant of the next thing that is known to come."""
+        """Do what is due now; the instant, in seconds since 1970, at which something is due next."""
         look = _Look(self.clock.wall(), self.clock.steady())
-        now, before = look.wall, self._last
+        now, before = look.wall, self._last_look
         moved = (look.wall - before.wall) - (look.steady - before.steady)
         if abs(moved) > JUMP:
-            how = "the clock was set forward, or this machine slept:" if moved > 0 else "the clock was set back:"
-            self.journal.write("clock", f"{how} {abs(moved):.0f} s")
-            for served in self.all:
+            cause = "the clock was set forward, or this machine slept:" if moved > 0 else "the clock was set back:"
+            self.journal.write("clock", f"{cause} {abs(moved):.0f} s")
+            for served in self.experiments:
                 served.clock_moved(before.wall, now)
-        self._last = look
-        self.metrics.beat.set(now)
-        while self._news:
-            served, ended = self._news.popleft()
+        self._last_look = look
+        self.metrics.last_look.set(now)
+        while self._ended:
+            served, ended = self._ended.popleft()
             self._guarded(served, now, partial(served.ended, ended, now))
         # What is due comes first: a schedule that was edited in this minute counts from now on.
-        following = self._step(now)
+        next_due = self._step(now)
         if int(now // 60) != int(before.wall // 60):
-            for served in self.all:
+            for served in self.experiments:
                 self._guarded(served, now, partial(self._each_minute, served, now))
-            following = self._step(now)
-        return following
+            next_due = self._step(now)
+        return next_due
 
     def _step(self, now: float) -> float:
-        told = [self._guarded(served, now, partial(served.step, now)) for served in self.all if served.owned]
-        return min((each for each in told if each is not None), default=now + LONGEST_WAIT)
+        instants = [self._guarded(served, now, partial(served.step, now)) for served in self.experiments if served.owned]
+        return min((instant for instant in instants if instant is not None), default=now + LONGEST_WAIT)
 
     def _guarded(self, served: ServedExperiment, now: float, act: Callable[[], float | None]) -> float | None:
-        """What goes wrong with one experiment, its store gone or a fault of ours, is said and stops no other."""
+        """What goes wrong with one experiment, its store gone or a fault of ours, is written down and stops no other."""
         try:
             return act()
         except OSError as error:
@@ -115,21 +115,21 @@ class Server:
         return now + LONGEST_WAIT
 
     def _each_minute(self, served: ServedExperiment, now: float) -> None:
-        if served.owned and served.is_still_ours():
+        if served.owned and served.check_owner():
             served.look_at_files(now)
             served.beat(now)
 
     def _wait(self, until: float) -> None:
         with self._changed:
-            self.clock.wait(self._changed, lambda: bool(self._news) or self._stopping, self._seconds(until))
+            self.clock.wait(self._changed, lambda: bool(self._ended) or self._stopping, self._seconds(until))
 
     def _seconds(self, until: float) -> float:
         now = self.clock.wall()
         minute = 60 - now % 60
         return max(0.0, min(until - now, minute, LONGEST_WAIT))
 
-    def _told(self, served: ServedExperiment, ended: RunEnded) -> None:
-        self._news.append((served, ended))
+    def _report(self, served: ServedExperiment, ended: RunEnded) -> None:
+        self._ended.append((served, ended))
         self._wake()
 
     def _wake(self) -> None:
@@ -138,9 +138,9 @@ class Server:
 
     def health(self) -> tuple[bool, dict[str, Any]]:
         """Whether the loop looks at the clock, and what it serves."""
-        age = self.clock.steady() - self._last.steady
-        told = {"loop_age_seconds": round(age, 1), "experiments": [served.name for served in self.all if served.owned]}
-        return age < SILENT and not self._stopping, told
+        age = self.clock.steady() - self._last_look.steady
+        facts = {"loop_age_seconds": round(age, 1), "experiments": [served.name for served in self.experiments if served.owned]}
+        return age < SILENT and not self._stopping, facts
 
 
 @dataclass(frozen=True)
@@ -151,12 +151,12 @@ class _Look:
 
 def serve(experiments: Sequence[Experiment], cpus: int, journal: Journal, listen: str | None, take_over: bool) -> int:
     """Serve until SIGTERM or SIGINT; 0, or 1 if everything was taken over by another."""
-    from scheduler.server import metrics as measured
+    from scheduler.server import metrics as exposition
 
     if not experiments:
         raise CronsembleError("nothing to serve: give -f FILE")
     metrics = Metrics()
-    where = measured.address(listen) if listen else None
+    address = exposition.parse_address(listen) if listen else None
     server = Server(experiments, cpus, journal, metrics, Clock())
 
     def stop(_: int, __: FrameType | None) -> None:
@@ -164,9 +164,9 @@ def serve(experiments: Sequence[Experiment], cpus: int, journal: Journal, listen
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    http = measured.listen(*where, metrics, server.health) if where else None
+    http = exposition.listen(*address, metrics, server.health) if address else None
     if http is not None:
-        journal.write("listens", f"http://{listen}: /metrics and /healthz", port=http.server_port)
+        journal.write("listens", f"listens at http://{listen}: /metrics and /healthz", port=http.server_port)
     server.begin(take_over)
     try:
         server.run()

@@ -15,42 +15,49 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make
 from scheduler.errors import CronsembleError
 
 Health = Callable[[], tuple[bool, dict[str, Any]]]
+"""Whether the server is well, and the facts that /healthz answers with."""
 
 
 class Metrics:
     """What `serve` counts. Names and labels are documented in docs/serve.md."""
 
     def __init__(self) -> None:
-        own = self.registry = CollectorRegistry()
-        self.runs = Counter("cronsemble_runs", "Runs that ended.", ["experiment", "task", "status"], registry=own)
-        self.lost = Counter("cronsemble_lost_slots", "Slots that will never run.", ["experiment", "task", "event"], registry=own)
-        self.active = Gauge("cronsemble_active_runs", "Runs at work or waiting for CPUs.", ["experiment"], registry=own)
-        self.following = Gauge("cronsemble_next_fire_timestamp_seconds", "The next slot.", ["experiment", "task"], registry=own)
+        registry = self.registry = CollectorRegistry()
+        self.runs = Counter("cronsemble_runs", "Runs that ended.", ["experiment", "task", "status"], registry=registry)
+        self.lost = Counter(
+            "cronsemble_lost_slots", "Slots that will never run.", ["experiment", "task", "event"], registry=registry
+        )
+        self.active = Gauge(
+            "cronsemble_active_runs", "Runs that are running or wait for CPUs.", ["experiment"], registry=registry
+        )
+        self.next_fire = Gauge(
+            "cronsemble_next_fire_timestamp_seconds", "The next slot.", ["experiment", "task"], registry=registry
+        )
         self.succeeded = Gauge(
-            "cronsemble_last_success_timestamp_seconds", "When a run last succeeded.", ["experiment", "task"], registry=own
+            "cronsemble_last_success_timestamp_seconds", "When a run last succeeded.", ["experiment", "task"], registry=registry
         )
         self.configuration = Gauge(
             "cronsemble_configuration_ok",
-            "0 while an edited configuration is wrong and the old one holds.",
+            "0 while an edited configuration is refused and the old one stays in use.",
             ["experiment"],
-            registry=own,
+            registry=registry,
         )
-        self.lag = Histogram(
+        self.claim_lag = Histogram(
             "cronsemble_claim_lag_seconds",
             "From a slot's minute until its run was claimed.",
             ["experiment"],
             buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 3600),
-            registry=own,
+            registry=registry,
         )
-        self.beat = Gauge("cronsemble_loop_timestamp_seconds", "When the loop last looked at the clock.", registry=own)
+        self.last_look = Gauge("cronsemble_loop_timestamp_seconds", "When the loop last looked at the clock.", registry=registry)
 
 
 class _Quiet(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
-        """Requests are not the journal's matter."""
+        """Nothing: requests do not belong in the journal."""
 
 
-def address(text: str) -> tuple[str, int]:
+def parse_address(text: str) -> tuple[str, int]:
     """Host and port of ``127.0.0.1:9000``, ``[::1]:9000`` or ``:9000``; raises CronsembleError if it is not a loopback one."""
     host, _, port = text.rpartition(":")
     host = host.strip("[]") or "127.0.0.1"
@@ -62,26 +69,24 @@ def address(text: str) -> tuple[str, int]:
     except ValueError as error:
         raise CronsembleError(f"--listen {text}: type an address and a port, e.g. 127.0.0.1:9000") from error
     if not loopback:
-        raise CronsembleError(
-            f"--listen {text}: only this machine may ask, for nothing here asks who it is: type 127.0.0.1:{port}"
-        )
+        raise CronsembleError(f"--listen {text}: there is no login, so only this machine may connect: type 127.0.0.1:{port}")
     return host, int(port)
 
 
 def listen(host: str, port: int, metrics: Metrics, health: Health) -> WSGIServer:
     """Answer /metrics and /healthz in a thread of its own; raises CronsembleError if the port is taken."""
-    told: Callable[..., Iterable[bytes]] = make_wsgi_app(metrics.registry)
+    metrics_app: Callable[..., Iterable[bytes]] = make_wsgi_app(metrics.registry)
 
     def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         if path == "/metrics":
-            return told(environ, start)
+            return metrics_app(environ, start)
         if path != "/healthz":
             start("404 Not Found", [("Content-Type", "text/plain")])
             return [b"/metrics or /healthz\n"]
-        fine, facts = health()
-        start("200 OK" if fine else "503 Service Unavailable", [("Content-Type", "application/json")])
-        return [json.dumps({"ok": fine, **facts}).encode() + b"\n"]
+        is_healthy, facts = health()
+        start("200 OK" if is_healthy else "503 Service Unavailable", [("Content-Type", "application/json")])
+        return [json.dumps({"ok": is_healthy, **facts}).encode() + b"\n"]
 
     class Server(WSGIServer):
         address_family = socket.AF_INET6 if ":" in host else socket.AF_INET

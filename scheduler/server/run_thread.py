@@ -1,30 +1,33 @@
-"""The making of one run under `serve`: a thread that claims the slot and takes its run to the end."""
+"""One run under `serve`: a thread that claims its slot and takes it through its steps and tries."""
 
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from math import inf
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Protocol
 
-from cronjobs.experiment import Task
+from cronjobs.experiment import Experiment, Task
 from jobs import contract as c
 from jobs.contract import RunKind
-from jobs.store import Run, Store, snapshot_digests
+from jobs.store import LocalStore, Run, Store, snapshot_digests
 from jobs.store.files import to_json
 from jobs.store.process_identity import process_identity
+from scheduler.engines.local import LocalEngine
 from scheduler.engines.run_spec import runtimes_needed, task_spec
 from scheduler.runtimes.runtime import find_runtimes
-
-if TYPE_CHECKING:
-    from scheduler.server.experiment import ServedExperiment
+from scheduler.server.journal import ExperimentJournal
+from scheduler.server.metrics import Metrics
+from scheduler.times import format_time
 
 
 @dataclass(frozen=True)
 class RunEnded:
-    """What a run's thread tells the loop; without a run, the slot could not be begun, for ``trouble`` or because it has one."""
+    """What a run's thread reports to the loop. Without a run, the slot has one already, or ``trouble`` kept it from starting."""
 
     task: str
     minute: int
@@ -32,109 +35,152 @@ class RunEnded:
     trouble: str = ""
 
 
+class RunHost(Protocol):
+    """What a run's thread needs of the experiment that it belongs to."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def experiment(self) -> Experiment: ...
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def store(self) -> LocalStore: ...
+    @property
+    def engine(self) -> LocalEngine: ...
+    @property
+    def journal(self) -> ExperimentJournal: ...
+    @property
+    def metrics(self) -> Metrics: ...
+
+    def report(self, ended: RunEnded) -> None:
+        """Have the loop know that a thread has ended; called by that thread."""
+
+
 class RunThread(threading.Thread):
-    """Claims one slot's run and takes it to its end."""
+    """Claims one slot's run and takes it to its end.
+
+    ``replaced`` are the threads of the task's earlier runs that this one ends; ``resumed`` is a run that goes on, which is
+    not claimed again. ``run_id`` is the run, once there is one.
+    """
 
     def __init__(
         self,
-        served: ServedExperiment,
+        host: RunHost,
         task: str,
-        spec: Task,
+        settings: Task,
         resolved: dict[str, Any],
         minute: int,
         replaced: tuple[RunThread, ...],
         resumed: c.RunId | None,
     ) -> None:
         super().__init__(name=f"{task} {minute}", daemon=True)
-        self.served, self.task, self.spec, self.resolved = served, task, spec, resolved
+        self.host, self.task, self.settings, self.resolved = host, task, settings, resolved
         self.minute, self.replaced, self.run_id = minute, replaced, resumed
-        self._gives_way = ""
+        self._stop_reason = ""
 
-    def give_way(self, reason: str) -> None:
+    def stop_run(self, reason: str) -> None:
         """End its run, now or as soon as it has one."""
-        self._gives_way = reason
+        self._stop_reason = reason
         if self.run_id is not None:
-            self.served.engine.end(self.run_id, reason)
+            self.host.engine.stop_run(self.run_id, reason)
 
     def run(self) -> None:
-        served = self.served
-        result, trouble, resumed = None, "", self.run_id is not None
+        """Until the run has ended; what went wrong is reported and ends no other run."""
+        host = self.host
+        result, trouble = None, ""
         try:
-            for each in self.replaced:
-                each.give_way(f"replaced by the run of {slot_name(self.minute)} (concurrency: replace)")
-            resolved = self._resolved() if resumed else self.resolved
-            if self.run_id is None:
-                self.run_id = self._claim(resolved)
-                with suppress(OSError):  # the prepare step keeps it too
-                    served.store.put_snapshot("task", to_json(resolved))
-            if self.run_id is not None and self._gives_way:
-                served.engine.end(self.run_id, self._gives_way)
-            if self.run_id is not None:
-                runtimes = find_runtimes(served.experiment, runtimes_needed(resolved), served.journal.say)
-                order = task_spec(resolved, self.spec, served.folder, runtimes, self.minute, "scheduled")
-                if resumed:
-                    order = replace(order, deadline=self._left())
-                result = served.engine.run(order, self.run_id)
+            result = self._make_run()
         except OSError as error:
-            trouble = f"{error.filename or served.store.root}: {error.strerror}"
-        except Exception as error:  # a fault of ours must not end the other runs, and must be seen
+            trouble = f"{error.filename or host.store.root}: {error.strerror}"
+        except Exception as error:  # a fault of ours must be seen
             trouble = f"{type(error).__name__}: {error}"
         if trouble and self.run_id is not None:
-            served.journal.write("trouble", f"{self.run_id}: {trouble}", task=self.task, run=str(self.run_id))
-        served.tell(served, RunEnded(self.task, self.minute, result, trouble if self.run_id is None else ""))
+            host.journal.write("trouble", f"{self.run_id}: {trouble}", task=self.task, run=str(self.run_id))
+        host.report(RunEnded(self.task, self.minute, result, trouble if self.run_id is None else ""))
 
-    def _resolved(self) -> dict[str, Any]:
+    def _make_run(self) -> Run | None:
+        """The run, ended; None if the slot has its run already. Raises OSError if the store cannot be written."""
+        host, is_resumed = self.host, self.run_id is not None
+        for thread in self.replaced:
+            thread.stop_run(f"replaced by the run of {slot_name(self.minute)} (concurrency: replace)")
+        resolved = self._resolved_when_begun() if is_resumed else self.resolved
+        if self.run_id is None:
+            self.run_id = self._claim(resolved)
+            with suppress(OSError):  # the prepare step keeps it too
+                host.store.put_snapshot("task", to_json(resolved))
+        if self.run_id is None:
+            return None
+        if self._stop_reason:
+            host.engine.stop_run(self.run_id, self._stop_reason)
+        runtimes = find_runtimes(host.experiment, runtimes_needed(resolved), host.journal.say)
+        spec = task_spec(resolved, self.settings, host.folder, runtimes, self.minute, RunKind.SCHEDULED)
+        if is_resumed:
+            spec = replace(spec, deadline=self._seconds_left())
+        return host.engine.run(spec, self.run_id)
+
+    def _resolved_when_begun(self) -> dict[str, Any]:
         """The task of a run that goes on, as it was begun."""
-        store = self.served.store
+        store = self.host.store
         assert self.run_id is not None
         return store.task_configuration({"snapshot": _snapshot(store, store.read(self.run_id))}) or self.resolved
 
-    def _left(self) -> int:
-        """Seconds that are left of the deadline of a run that goes on."""
+    def _seconds_left(self) -> int:
+        """The seconds that are left of the deadline of a run that goes on."""
         assert self.run_id is not None
-        begun = runs_begun_by(self.served.store, self.served.store.read(self.run_id))[1]
-        return max(1, int(begun + self.spec.deadline - datetime.now(UTC).timestamp()))
+        origin = run_origin(self.host.store, self.host.store.read(self.run_id))
+        return max(1, int(origin.time + self.settings.deadline - time.time()))
 
     def _claim(self, resolved: dict[str, Any]) -> c.RunId | None:
         """The slot's first attempt, or the next after manual ones; None if the slot has its run already."""
-        served = self.served
-        mark = {"kind": RunKind.SCHEDULED, "time": iso(datetime.now(UTC).timestamp()), "process": process_identity()}
+        host = self.host
+        mark = {
+            "kind": RunKind.SCHEDULED,
+            "time": format_time(time.time(), milliseconds=True),
+            "process": process_identity(),
+            "snapshot": snapshot_digests(resolved),
+        }
         attempt = 1
         while True:
-            run = c.RunId(self.minute, attempt, served.name, self.task)
-            if served.store.claim_attempt(run, {**mark, "snapshot": snapshot_digests(resolved)}):
-                late = datetime.now(UTC).timestamp() - self.minute * 60
-                served.metrics.lag.labels(served.name).observe(late)
-                served.journal.write("begun", f"{run} begun, {late:.1f} s after its minute", task=self.task, run=str(run))
+            run = c.RunId(self.minute, attempt, host.name, self.task)
+            if host.store.claim_attempt(run, mark):
+                delay = time.time() - self.minute * 60
+                host.metrics.claim_lag.labels(host.name).observe(delay)
+                host.journal.write("begun", f"{run} started, {delay:.1f} s after its minute", task=self.task, run=str(run))
                 return run
-            if runs_begun_by(served.store, served.store.read(run))[0] != "manual":
-                served.journal.write("had", f"{run} is there already: nothing is run twice", task=self.task, run=str(run))
+            if run_origin(host.store, host.store.read(run)).kind != RunKind.MANUAL:
+                host.journal.write("had", f"{run} exists already and is not run twice", task=self.task, run=str(run))
                 return None
             attempt += 1
 
 
-def runs_begun_by(store: Store, run: Run) -> tuple[str, float, dict[str, Any]]:
-    """A run's kind, when it was begun, and by which process: by its first try, else by its claim."""
-    marks = [each["start"] for each in run.tries]
-    mark = store.claim_of(run.id) or next(iter(marks), {})
-    kind = str(run.record.get("kind") or mark.get("kind") or "scheduled")
+@dataclass(frozen=True)
+class RunOrigin:
+    """A run's kind, when it was begun in seconds since 1970 (-inf: unknown), and the process that makes it."""
+
+    kind: str
+    time: float
+    process: dict[str, Any]
+
+
+def run_origin(store: Store, run: Run) -> RunOrigin:
+    """Where a run comes from: by its claim, else by its first try; the process is that of the newest try."""
+    start_marks = [attempt["start"] for attempt in run.tries]
+    mark = store.claim_of(run.id) or next(iter(start_marks), {})
+    kind = str(run.record.get("kind") or mark.get("kind") or RunKind.SCHEDULED)
     try:
         begun = datetime.fromisoformat(str(mark.get("time"))).timestamp()
     except ValueError:
         begun = -inf
-    return kind, begun, dict((marks[-1] if marks else mark).get("process") or {})
+    return RunOrigin(kind, begun, dict((start_marks[-1] if start_marks else mark).get("process") or {}))
 
 
 def _snapshot(store: Store, run: Run) -> dict[str, Any]:
-    marks = [each["start"] for each in reversed(run.tries)]
-    return dict(
-        next((mark["snapshot"] for mark in marks if "snapshot" in mark), (store.claim_of(run.id) or {}).get("snapshot", {}))
-    )
+    start_marks = [attempt["start"] for attempt in reversed(run.tries)]
+    snapshots = [mark["snapshot"] for mark in (*start_marks, store.claim_of(run.id) or {}) if "snapshot" in mark]
+    return dict(next(iter(snapshots), {}))
 
 
 def slot_name(minute: int) -> str:
+    """A slot for people: ``2026-11-20T06:00Z``."""
     return datetime.fromtimestamp(minute * 60, UTC).strftime("%Y-%m-%dT%H:%MZ")
-
-
-def iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""Where each task of a served experiment stands: its plan, the slots that have begun, are at work, or wait."""
+"""The state of each task of a served experiment: its schedules, and its slots that have started, are active or wait."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 from cronjobs.experiment import Task
 from cronjobs.revisions.periods import SchedulePeriod
-from cronjobs.tasks import ExperimentContext, ensemble_task, train_task
 from jobs import contract as c
 from jobs.contract import Status
 from jobs.store import Run
@@ -16,9 +15,15 @@ from jobs.store import Run
 
 @dataclass
 class TaskState:
-    """What is known of one task. ``blocked`` tells why its waiting slot waits."""
+    """What is known of one task; slots are minutes since 1970 in UTC.
 
-    spec: Task
+    ``settings`` is the task as it is configured, ``resolved`` what its runs need to know, ``spans`` when which schedule
+    held. ``started`` are the slots that have a run of the schedule, ``active`` those whose run has not ended, with the
+    run once it is claimed; ``waiting`` is the slot that is due and could not start, for the reason ``blocked``. The fate
+    of every slot up to ``settled`` was decided; at ``wake``, in seconds since 1970, is decided again.
+    """
+
+    settings: Task
     resolved: dict[str, Any]
     spans: list[SchedulePeriod]
     started: set[int] = field(default_factory=set)
@@ -28,17 +33,7 @@ class TaskState:
     settled: int = 0
     wake: float = -inf
 
-
-def tasks_of(context: ExperimentContext) -> dict[str, tuple[Task, dict[str, Any]]]:
-    experiment = context.experiment
-    found: dict[str, tuple[Task, dict[str, Any]]] = {
-        c.member_task(name): (member, train_task(context, member)) for name, member in experiment.members.items()
-    }
-    if experiment.ensemble is not None:
-        found[c.ENSEMBLE_TASK] = (experiment.ensemble, ensemble_task(context, experiment.ensemble))
-    return found
-
-
-def has_tries_left(run: Run, standing: TaskState) -> bool:
-    failed = sum(1 for each in run.tries if each["end"] and each["end"].get("status") == Status.FAILED)
-    return failed <= standing.spec.retries + len(standing.resolved.get("members", []))
+    def has_tries_left(self, run: Run) -> bool:
+        """Whether another try of a run would be made: an ensemble has one more for each member."""
+        failed = sum(1 for attempt in run.tries if attempt["end"] and attempt["end"].get("status") == Status.FAILED)
+        return failed <= self.settings.retries + len(self.resolved.get("members", []))

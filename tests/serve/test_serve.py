@@ -70,7 +70,7 @@ def blocking(folder: Path, keras3: Path, backends: str) -> Path:
 def served_since(path: Path, minutes: int) -> None:
     """As if the configuration had been served for so long: its latest time has passed, and is due."""
     experiment = load(path)
-    engine = _server(path, Journal(False, StringIO())).all[0].engine
+    engine = _server(path, Journal(False, StringIO())).experiments[0].engine
     context = store_context(engine, experiment)
     assert local_revisions.record_revision(engine.store, context, "serve", datetime.now(UTC) - timedelta(minutes=minutes))
 
@@ -219,9 +219,9 @@ class Hand:
 
     def settle(self) -> None:
         """Until every run that began has ended and was heard of."""
-        for served in self.server.all:
-            for making in list(served._making.values()):
-                making.join()
+        for served in self.server.experiments:
+            for thread in list(served._threads.values()):
+                thread.join()
         self.server.look()
 
     def minute(self) -> None:
@@ -239,7 +239,7 @@ def by_hand() -> Iterator[Callable[[Path], Hand]]:
 
     yield make
     for each in made:
-        for served in each.server.all:
+        for served in each.server.experiments:
             served.stop(each.clock.now)
 
 
@@ -306,15 +306,15 @@ def test_forbid_waits_and_replace_ends_the_run_before(tmp_path: Path, keras3: Pa
     hand = by_hand(blocking(tmp_path, keras3, members))
     for _ in range(3):
         hand.minute()
-    (served,) = hand.server.all
-    assert sorted(name for name, _ in served._making)[0] == "train-a"
-    assert [name for name, _ in served._making].count("train-a") == 1
+    (served,) = hand.server.experiments
+    assert sorted(name for name, _ in served._threads)[0] == "train-a"
+    assert [name for name, _ in served._threads].count("train-a") == 1
     (tmp_path / "mark").unlink()
-    for (task, minute), making in sorted(served._making.items()):
-        if task == "train-b" and minute != max(at for name, at in served._making if name == "train-b"):
-            making.join()
+    for (task, minute), thread in sorted(served._threads.items()):
+        if task == "train-b" and minute != max(at for name, at in served._threads if name == "train-b"):
+            thread.join()
     hand.server.look()
-    for served in hand.server.all:
+    for served in hand.server.experiments:
         served.engine.interrupt()
     hand.settle()
     told = {(row.task, row.minute): row for row in rows(tmp_path, hand.clock.now)}
@@ -356,8 +356,8 @@ DRIVER = """
 import sys, time
 from pathlib import Path
 from scheduler.config import load
-from scheduler.journal import Journal
-from scheduler.metrics import Metrics
+from scheduler.server.journal import Journal
+from scheduler.server.metrics import Metrics
 from scheduler.server.loop import Clock, Server
 base, pace = float(sys.argv[2]), float(sys.argv[3])
 class Quick(Clock):
@@ -390,7 +390,7 @@ def test_killed_again_and_again_every_slot_runs_once_or_has_its_reason(tmp_path:
     last = _server(path, Journal(True, StringIO()), Hands(now))
     last.begin(False)
     last.look()
-    last.all[0].stop(now)
+    last.experiments[0].stop(now)
     told = rows(tmp_path, now)
     assert set(Counter((row.task, row.minute) for row in told).values()) == {1}
     assert len({row.run for row in told if row.run}) >= 5
