@@ -124,19 +124,20 @@ def open_engine(workspace: Workspace, display: RunDisplay, options: RunOptions, 
         signals.stop(cluster_engine)
         try:
             yield cluster_engine
+            if cluster_engine.stopped and not cluster_engine.has_started:
+                print(NOTHING_STARTED, file=sys.stderr)
         finally:
             cluster_engine.close()
             print_unfinished_runs(cluster_engine, workspace.location)
 
 
 def print_unfinished_runs(engine: KubernetesEngine, location: StoreLocation) -> None:
-    """Which runs go on on the cluster, how to follow and how to end them; or that none was started before a stop."""
-    if engine.unfinished:
-        runs = sorted(engine.unfinished)
-        names = " ".join(map(str, runs))
-        options = options_text(location) + ("" if location.folder is None else " --cluster")
-        print(f"running on the cluster: {names}", file=sys.stderr)
-        print(f"follow: cronsemble logs {runs[-1]} -f{options}", file=sys.stderr)
-        print(f"cancel: cronsemble cancel {names}{options}", file=sys.stderr)
-    elif engine.stopped and not engine.has_started:
-        print(NOTHING_STARTED, file=sys.stderr)
+    """Which runs go on on the cluster, how to follow them and how to end them."""
+    if not engine.unfinished:
+        return
+    runs = sorted(engine.unfinished)
+    names = " ".join(map(str, runs))
+    options = options_text(location) + ("" if location.folder is None else " --cluster")
+    print(f"running on the cluster: {names}", file=sys.stderr)
+    print(f"follow: cronsemble logs {runs[-1]} -f{options}", file=sys.stderr)
+    print(f"cancel: cronsemble cancel {names}{options}", file=sys.stderr)

@@ -295,7 +295,7 @@ def test_an_edited_configuration_holds_or_is_refused(tmp_path: Path, keras3: Pat
     assert "revised" in hand.names()
     hand.minute()
     assert hand.names().count("begun") == 3
-    assert len(LocalStore(tmp_path / "store").revisions("e")) == 2
+    assert len(LocalStore(tmp_path / "store").ledger.revisions("e")) == 2
     path.unlink()
     hand.minute()
     assert hand.names().count("refused") == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,27 @@ def test_a_user_with_that_role_makes_and_cancels_runs(cluster: Cluster, experime
     said = experiment.good("cancel", *made, "--cluster", "--store", store, kubeconfig=user)
     assert said.splitlines() == [f"{name}: cancelled" for name in made]
     assert slot(experiment, cluster) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_stopped_command_says_what_goes_on(
+    cluster: Cluster, experiment: Experiment, store: str, number: signal.Signals
+) -> None:
+    experiment.write({"a": NIGHTLY})
+    process = experiment.start("run", "--cluster", "--store", store)
+    assert process.stdout is not None
+    # No pod is ever made here, so its Job stays as it is.
+    assert any(line.startswith("train-a: ") for line in process.stdout)
+    process.send_signal(number)
+    out, errors = process.communicate(timeout=60)
+    (made,) = slot(experiment, cluster)
+    assert process.returncode == 130 and "runs that were started go on\n" in out, out + errors
+    options = f"-f {experiment.file} --store {store} --cluster"
+    assert errors.splitlines()[:3] == [
+        f"running on the cluster: {made}",
+        f"follow: cronsemble logs {made} -f {options}",
+        f"cancel: cronsemble cancel {made} {options}",
+    ]
 
 
 @pytest.mark.parametrize(("resource", "verb"), [("jobs", "create"), ("configmaps", "get"), ("configmaps", "create")])
