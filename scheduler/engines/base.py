@@ -1,4 +1,4 @@
-"""What makes runs, as the commands see it: the engine of this machine, or that of a cluster; and who is told of progress."""
+"""What makes runs, as the commands see it: the engine of this machine, or that of a cluster."""
 
 from __future__ import annotations
 
@@ -17,43 +17,47 @@ from scheduler.runtimes.runtime import Runtime
 
 
 class Engine(Protocol):
-    """What makes runs: this machine, or a cluster."""
+    """What makes runs: this machine, or a cluster. Its methods may be called by several threads at once."""
 
     @property
     def outlives(self) -> bool:
-        """Whether what it has begun goes on without this process."""
+        """Whether the runs that it has started go on without this process."""
 
     @property
-    def store(self) -> Store: ...
+    def store(self) -> Store:
+        """Where the runs are published."""
 
     @property
-    def observer(self) -> RunObserver: ...
+    def observer(self) -> RunObserver:
+        """What is told of the runs' progress."""
 
     @property
-    def stopped(self) -> bool: ...
+    def stopped(self) -> bool:
+        """Whether it was interrupted, and starts no more runs."""
 
     def store_snapshot(self, kind: str, data: bytes) -> str:
-        """Have a part of a snapshot (``program``, ``code``) at hand for runs to come; its hash."""
+        """Keep a part of a snapshot (``program``, ``code``) for the runs to come; returns its SHA-256."""
 
     def record_start(self, context: ExperimentContext, now: datetime) -> None:
-        """Write down what is about to be run."""
+        """Record the revision that is about to be run, where runs are recorded so."""
 
     def runtimes(self, experiment: Experiment, names: Iterable[str]) -> dict[str, Runtime | RuntimeUnavailable]:
-        """What steps are started in, or the reasons why that cannot be had."""
+        """By name what steps are started in, or why that cannot be had; raises CronsembleError where none may lack."""
 
     def problems(self, run: Run) -> tuple[list[str], list[str]]:
-        """Why what a run was made in cannot be had; and how it may differ."""
+        """Why the runtime that a run was made in cannot be had; and in what it may differ."""
 
     def runtime_of(self, run: Run, task: Mapping[str, Any]) -> Runtime | RuntimeUnavailable:
-        """What a run was made in, to repeat it there."""
+        """The runtime that a run was made in, to repeat it there."""
 
     def fallback_runtime(self, run: Run, task: Mapping[str, Any]) -> Runtime | RuntimeUnavailable:
-        """What steps of its repeat that need no library are started in."""
+        """The runtime for those steps of a repeat that need no library."""
 
     def claim(self, run: c.RunId, kind: str) -> bool:
-        """Take exactly this attempt; False if somebody has it."""
+        """Claim exactly this attempt; False if it is taken."""
 
-    def run(self, order: RunSpec, claimed: c.RunId | None = None) -> Run | None:
-        """Make the run, in the slot's next free attempt unless one was taken; None if it was not begun."""
+    def run(self, spec: RunSpec, claimed: c.RunId | None = None) -> Run | None:
+        """Make the run, in the slot's next free attempt unless one was claimed; None if it was not started."""
 
-    def interrupt(self, run: c.RunId | None = None) -> None: ...
+    def interrupt(self, run: c.RunId | None = None) -> None:
+        """Stop a run, or all and the engine; what goes on without this process is only watched no more."""

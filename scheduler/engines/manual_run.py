@@ -1,4 +1,4 @@
-"""A run by hand: the members now, side by side, and then the ensemble."""
+"""`run`: the members now, side by side, and then the ensemble."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import datetime
 
 from cronjobs.experiment import Experiment, Member
 from cronjobs.tasks import ExperimentContext
-from jobs.contract import ENSEMBLE_TASK, member_task
+from jobs.contract import ENSEMBLE_TASK, RunKind, member_task
 from jobs.store import Run
 from scheduler.engines.base import Engine
 from scheduler.engines.run_spec import RunSpec, ensemble_spec, runtimes_of, train_spec
@@ -22,30 +22,33 @@ from scheduler.snapshots.user_code import build_user_code
 def run_members(
     engine: Engine, experiment: Experiment, members: Iterable[Member], with_ensemble: bool, published: bool, now: datetime
 ) -> list[Run]:
-    """Run these members and then the ensemble in the slot of ``now``; returns the runs in that order."""
-    chosen, minute, invocation = list(members), int(now.timestamp() // 60), uuid.uuid4().hex[:12]
+    """Run these members and then the ensemble in the slot of ``now``; returns the runs that were started, in that order.
+
+    ``published``: scheduled ensembles may take their models. Raises CronsembleError.
+    """
+    members, minute, invocation = list(members), int(now.timestamp() // 60), uuid.uuid4().hex[:12]
     context = store_context(engine, experiment, published)
     engine.record_start(context, now)
-    tasks = [member_task(member.name) for member in chosen] + ([ENSEMBLE_TASK] if with_ensemble else [])
+    tasks = [member_task(member.name) for member in members] + ([ENSEMBLE_TASK] if with_ensemble else [])
     runtimes = engine.runtimes(experiment, {name for task in tasks for name in runtimes_of(context, task)})
-    orders = [train_spec(context, member, runtimes, minute, "manual", invocation) for member in chosen]
-    done = run_all(engine, orders)
+    specs = [train_spec(context, member, runtimes, minute, RunKind.MANUAL, invocation) for member in members]
+    runs = run_all(engine, specs)
     if with_ensemble and (engine.outlives or not engine.stopped):
         if experiment.ensemble is None:
             raise CronsembleError("this experiment declares no ensemble")
-        order = ensemble_spec(context, experiment.ensemble, runtimes, minute, "manual", invocation)
-        done += run_all(engine, [replace(order, after=tuple(run.id for run in done if run is not None))])
-    return [run for run in done if run is not None]
+        spec = ensemble_spec(context, experiment.ensemble, runtimes, minute, RunKind.MANUAL, invocation)
+        runs += run_all(engine, [replace(spec, after=tuple(run.id for run in runs if run is not None))])
+    return [run for run in runs if run is not None]
 
 
-def run_all(engine: Engine, orders: list[RunSpec]) -> list[Run | None]:
-    """Side by side; in the orders' order, for what the user wrote first starts first. None: stopped before its turn."""
-    with ThreadPoolExecutor(max(1, len(orders))) as pool:
-        return list(pool.map(engine.run, orders))
+def run_all(engine: Engine, specs: list[RunSpec]) -> list[Run | None]:
+    """Make these runs side by side, the first in the list first; None for one that was stopped before it was started."""
+    with ThreadPoolExecutor(max(1, len(specs))) as pool:
+        return list(pool.map(engine.run, specs))
 
 
 def store_context(engine: Engine, experiment: Experiment, published: bool = False) -> ExperimentContext:
-    """The experiment with its program and code, which the engine keeps for the runs to come."""
+    """The experiment with its program and code, which the engine stores for the runs to come."""
     code = build_user_code(experiment)
     program = engine.store_snapshot("program", build_program())
     return ExperimentContext(experiment, program, engine.store_snapshot("code", code) if code else "", published)

@@ -1,4 +1,4 @@
-"""The processes of a run on this machine: found by their parent and the run that they were told, and asked to stop."""
+"""The processes of a run on this machine: found by their parent and the run in their environment, and asked to stop."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ PATIENCE = 10.0
 
 
 def processes_of_run(run: RunId, owner: Mapping[str, Any]) -> list[int]:
-    """The pids of a run's steps: the children of the process that makes it, supervisors or container clients."""
+    """The pids of a run's steps: the children of ``owner``, the process that makes it; supervisors or container clients."""
     if is_alive(dict(owner)) is not True:
         return []
-    mark = f"\0{ENV_RUN}={run}\0".encode()
-    return [pid for pid in _children(int(owner["pid"])) if mark in _told(pid)]
+    variable = f"\0{ENV_RUN}={run}\0".encode()
+    return [pid for pid in _children(int(owner["pid"])) if variable in _environment_and_arguments(pid)]
 
 
 def stop_processes(run: RunId, owner: Mapping[str, Any]) -> bool:
     """Ask the steps of a run to stop, and wait for that; False if one has not stopped in time."""
     asked: set[int] = set()
-    ends = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + PATIENCE
     while pids := processes_of_run(run, owner):
         for pid in pids:
             if pid not in asked:
@@ -36,7 +36,7 @@ def stop_processes(run: RunId, owner: Mapping[str, Any]) -> bool:
                     os.kill(pid, signal.SIGTERM)
                 except ProcessLookupError:
                     continue
-        if time.monotonic() > ends:
+        if time.monotonic() > deadline:
             return False
         time.sleep(0.05)
     return True
@@ -53,12 +53,12 @@ def _children(parent: int) -> Iterator[int]:
                 yield int(entry)
 
 
-def _told(pid: int) -> bytes:
-    """A process's environment and arguments: a container's client has what it passes on among these."""
-    found = b"\0"
+def _environment_and_arguments(pid: int) -> bytes:
+    """Each between zero bytes: a container's client has the environment that it passes on among its arguments."""
+    data = b"\0"
     for name in ("environ", "cmdline"):
         try:
-            found += Path(f"/proc/{pid}/{name}").read_bytes() + b"\0"
+            data += Path(f"/proc/{pid}/{name}").read_bytes() + b"\0"
         except OSError:
             continue
-    return found
+    return data

@@ -1,4 +1,4 @@
-"""Orders: one run to be made each, as values: what the local engine needs to know and nothing more."""
+"""What an engine needs to know to make a run, as values: its steps, runtimes, threads, retries and deadline."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from scheduler.errors import RuntimeUnavailable
 from scheduler.runtimes.runtime import Runtime
 
 Runtimes = Mapping[str, Runtime | RuntimeUnavailable]
+"""By name what steps are started in, or why that cannot be had."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,11 @@ class Step:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """A run to be made: ``threads`` are the CPUs that it takes of the budget; ``deadline`` is in seconds for all tries.
+    """A run to be made of ``task``, a resolved configuration, in the slot ``minute``, in minutes since 1970.
 
-    ``folder`` is where relative data paths begin; ``env`` are more variables of the run's contract; ``after`` are the
-    runs that must have ended before it begins.
+    ``threads`` are the CPUs that it takes of the budget; ``retries`` the tries after the first; ``deadline`` the seconds
+    that all tries may take; ``folder`` is where relative data paths begin; ``invocation`` ties the runs of one command
+    together; ``env`` are more variables of the run's contract; ``after`` are the runs that must have ended before it starts.
     """
 
     task: Mapping[str, Any]
@@ -46,7 +48,7 @@ class RunSpec:
 
     @property
     def label(self) -> str:
-        """What a watcher calls it: the task, with its slot where several slots may be under way."""
+        """What an observer calls it: the task, with its slot where runs of several slots may be made at once."""
         task = str(self.task["task"])
         return task if self.kind == RunKind.MANUAL else f"{task} {RunId(self.minute, 1, '', task).slot:%Y-%m-%dT%H:%MZ}"
 
@@ -66,26 +68,28 @@ def ensemble_spec(
 
 
 def task_spec(
-    task: Mapping[str, Any], spec: Task, folder: Path, runtimes: Runtimes, minute: int, kind: str, invocation: str = ""
+    task: Mapping[str, Any], settings: Task, folder: Path, runtimes: Runtimes, minute: int, kind: str, invocation: str = ""
 ) -> RunSpec:
-    """A resolved configuration in a slot; of ``spec`` come the threads, retries and deadline.
+    """A resolved configuration in a slot; of ``settings`` come the threads, retries and deadline.
 
     Every member whose predict step is killed costs the ensemble a try of its own.
     """
     steps = [Step(("prepare",), runtimes["keras3"])]
     members = task.get("members", [])
     if task["task"] == ENSEMBLE_TASK:
-        steps += [Step(("predict", "--member", each["member"]), runtimes[each["runtime"]]) for each in members]
+        steps += [Step(("predict", "--member", member["member"]), runtimes[member["runtime"]]) for member in members]
         steps.append(Step(("combine",), runtimes["keras3"]))
     else:
         steps.append(Step(("train",), runtimes[task["runtime"]]))
-    return RunSpec(task, minute, kind, tuple(steps), folder, spec.threads, spec.retries + len(members), spec.deadline, invocation)
+    return RunSpec(
+        task, minute, kind, tuple(steps), folder, settings.threads, settings.retries + len(members), settings.deadline, invocation
+    )
 
 
 def runtimes_needed(task: Mapping[str, Any]) -> set[str]:
     """The names of the runtimes that the steps of a resolved configuration run in."""
-    own = {task["runtime"]} if "runtime" in task else {each["runtime"] for each in task.get("members", [])}
-    return {"keras3", *own}
+    names = {task["runtime"]} if "runtime" in task else {member["runtime"] for member in task.get("members", [])}
+    return {"keras3", *names}
 
 
 def runtimes_of(context: ExperimentContext, task: str) -> set[str]:
