@@ -70,7 +70,7 @@ def test_another_machines_run_is_left_alone(tmp_path: Path, elsewhere: Builder) 
     done = cronsemble(tmp_path, "cancel", "train-jax")
     (run,) = elsewhere.store.runs("e", "train-jax")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"{run.id}: it is made on elsewhere: cancel it there, or with --cluster if that is a pod\n"
+    assert done.stderr == f"{run.id}: it runs on elsewhere: cancel it there, or with --cluster if that is a pod\n"
     assert run.cancelled == {} and run.status == "running"
 
 
@@ -78,7 +78,7 @@ def test_another_machines_run_is_left_alone(tmp_path: Path, elsewhere: Builder) 
     ("name", "said"),
     [
         ("nothing", "nothing: no such run in {store}: `cronsemble history` lists them\n"),
-        ("ensemble", "ensemble: no run of it is at work\n"),
+        ("ensemble", "ensemble: no run of it is running\n"),
     ],
 )
 def test_what_is_not_at_work_is_one_line(tmp_path: Path, elsewhere: Builder, name: str, said: str) -> None:

@@ -1,4 +1,4 @@
-"""The local engine: takes runs through their steps and tries on this machine, within a CPU budget."""
+"""The local engine: takes runs through their steps and tries on this machine, within a budget of CPUs."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ KILL_AFTER = 3.5
 
 
 class CpuBudget:
-    """A number of CPUs that tasks take from and give back; one that wants more than all gets all."""
+    """A number of CPUs that runs share; one that needs more than all of them gets all."""
 
     def __init__(self, cpus: int) -> None:
-        self._all = self._free = cpus
+        self._total = self._free = cpus
         self._change = threading.Condition()
 
     @contextmanager
-    def taken(self, cpus: int, stopped: Callable[[], bool]) -> Iterator[None]:
-        """Waits until the CPUs are free or ``stopped``, and has them within the block."""
-        cpus = min(cpus, self._all)
+    def take(self, cpus: int, stopped: Callable[[], bool]) -> Iterator[None]:
+        """Wait until so many CPUs are free, or ``stopped``, and have them within the block."""
+        cpus = min(cpus, self._total)
         with self._change:
             self._change.wait_for(lambda: self._free >= cpus or stopped())
             self._free -= cpus
@@ -61,14 +61,14 @@ class CpuBudget:
                 self._change.notify_all()
 
     def wake(self) -> None:
-        """Have those that wait look again whether they are stopped."""
+        """Have those that wait ask again whether they are stopped."""
         with self._change:
             self._change.notify_all()
 
 
 @dataclass
 class LocalEngine:
-    """Makes runs in one store. Runs may be carried out by several threads at once.
+    """Makes runs in one store; several threads may make runs at once.
 
     ``back_off`` gives the seconds between a failed try, counted from 1, and the next.
     """
@@ -79,12 +79,12 @@ class LocalEngine:
     budget: CpuBudget
     back_off: Callable[[int], float] = lambda _: 0.0
     _stop: threading.Event = field(default_factory=threading.Event)
-    _ending: dict[c.RunId, str] = field(default_factory=dict)  # runs that are to stop, and why
-    _live: dict[subprocess.Popen[bytes], tuple[Runtime, str, c.RunId]] = field(default_factory=dict)
-    _tries: dict[c.RunId, Path] = field(default_factory=dict)
+    _stop_reasons: dict[c.RunId, str] = field(default_factory=dict)  # runs that are to stop, and why
+    _processes: dict[subprocess.Popen[bytes], tuple[Runtime, str, c.RunId]] = field(default_factory=dict)
+    _current_tries: dict[c.RunId, Path] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _pause: threading.Condition = field(default_factory=threading.Condition)
-    _preparing: threading.Lock = field(default_factory=threading.Lock)
+    _retry_wait: threading.Condition = field(default_factory=threading.Condition)
+    _prepare_lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def stopped(self) -> bool:
@@ -113,66 +113,66 @@ class LocalEngine:
         mark = {"kind": kind, "time": _current_time(), "process": process_identity()}
         return self.store.claim_attempt(run, mark)
 
-    def run(self, order: RunSpec, claimed: c.RunId | None = None) -> Run | None:
-        """Make the run, in the slot's next free attempt unless one was claimed; None if stopped before its turn came.
+    def run(self, spec: RunSpec, claimed: c.RunId | None = None) -> Run | None:
+        """Make the run, in the slot's next free attempt unless one was claimed; None if stopped before it was started.
 
         A claimed run may have had tries: those that failed count as such, those that were interrupted do not.
         """
-        run, task = claimed, str(order.task["task"])
+        run, task = claimed, str(spec.task["task"])
         problem = ""
-        failed = 0 if run is None else sum(_counts(each) for each in self.store.read(run).tries)
-        ends = time.monotonic() + order.deadline
+        failed = 0 if run is None else sum(map(_has_failed, self.store.read(run).tries))
+        deadline = time.monotonic() + spec.deadline
         while True:
-            self.observer.stage(order.label, "waiting")
-            with self.budget.taken(order.threads, partial(self._is_over, run)):
-                if self._is_over(run):
+            self.observer.stage(spec.label, "waiting")
+            with self.budget.take(spec.threads, partial(self._is_stopped, run)):
+                if self._is_stopped(run):
                     break
                 if run is not None and self.store.cancelled(run) is not None:
                     break
                 if run is None:
-                    run = self.store.claim(order.task["experiment"], task, order.minute)
-                    ends = time.monotonic() + order.deadline
+                    run = self.store.claim(spec.task["experiment"], task, spec.minute)
+                    deadline = time.monotonic() + spec.deadline
                 try:
-                    code = self._try(order, run, ends)
+                    code = self._make_try(spec, run, deadline)
                 except OSError as error:  # a full disk, or a store that went away
                     code, problem = ExitCode.FAILED, f"{error.filename or self.store.root}: {error.strerror}"
             failed += 1
-            over = failed > order.retries or time.monotonic() >= ends
+            was_last = failed > spec.retries or time.monotonic() >= deadline
             if (
                 code in (ExitCode.DONE, ExitCode.WRONG_INPUT)
-                or over
-                or self._is_over(run)
+                or was_last
+                or self._is_stopped(run)
                 or self.store.cancelled(run) is not None
             ):
                 break
-            self._rest(run, min(self.back_off(failed), max(0.0, ends - time.monotonic())))
+            self._wait_for_retry(run, min(self.back_off(failed), max(0.0, deadline - time.monotonic())))
         if run is None:
             return None
-        is_over = self._is_over(run)
+        is_stopped = self._is_stopped(run)
         with self._lock:
-            began = self._tries.pop(run, None)
-            reason = self._ending.pop(run, "interrupted")
-        if began is None and is_over:
-            # Its turn never came: it is told as a try that ended before its first step.
+            last_try = self._current_tries.pop(run, None)
+            reason = self._stop_reasons.pop(run, "interrupted")
+        if last_try is None and is_stopped:
+            # It was never started: that is recorded as a try that ended before its first step.
             name = uuid.uuid4().hex[:12]
-            self._begin(order, run, name)
-            self._end(self.store.try_folder(run, name), {"status": Status.INTERRUPTED, "reason": reason})
+            self._begin_try(spec, run, name)
+            self._publish_end(self.store.try_folder(run, name), {"status": Status.INTERRUPTED, "reason": reason})
         result = self.store.read(run)
         if problem and result.status in (Status.RUNNING, Status.DIED):
             result = replace(result, status=Status.FAILED, reason=problem)
-        self.observer.done(order.label, result)
+        self.observer.done(spec.label, result)
         return result
 
     def stop_run(self, run: c.RunId, reason: str) -> None:
-        """Stop a run and have its try say why, unless it ends well first."""
+        """Stop a run and have its try record why, unless it succeeds first."""
         with self._lock:
-            self._ending[run] = reason
-            folder = self._tries.get(run)
+            self._stop_reasons[run] = reason
+            folder = self._current_tries.get(run)
         if folder is not None and folder.exists():
             try:
-                self._end(folder, {"status": Status.INTERRUPTED, "reason": reason})
+                self._publish_end(folder, {"status": Status.INTERRUPTED, "reason": reason})
             except OSError as error:
-                self.observer.say(f"{run}: why it is stopped could not be written down: {error.strerror}")
+                self.observer.say(f"{run}: why it is stopped could not be recorded: {error.strerror}")
         self.interrupt(run)
 
     def interrupt(self, run: c.RunId | None = None) -> None:
@@ -181,71 +181,72 @@ class LocalEngine:
             if run is None:
                 self._stop.set()
             else:
-                self._ending.setdefault(run, "interrupted")
-            live = {process: known for process, known in self._live.items() if run in (None, known[2])}
+                self._stop_reasons.setdefault(run, "interrupted")
+            processes = {process: details for process, details in self._processes.items() if run in (None, details[2])}
         self.budget.wake()
-        with self._pause:
-            self._pause.notify_all()
-        for process in live:
+        with self._retry_wait:
+            self._retry_wait.notify_all()
+        for process in processes:
             process.terminate()
-        limit = time.monotonic() + KILL_AFTER
-        for process, (runtime, name, _) in live.items():
+        deadline = time.monotonic() + KILL_AFTER
+        for process, (runtime, name, _) in processes.items():
             try:
-                process.wait(max(0.0, limit - time.monotonic()))
+                process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 runtime.kill(name)
                 process.kill()
 
-    def _is_over(self, run: c.RunId | None) -> bool:
-        return self._stop.is_set() or run in self._ending
+    def _is_stopped(self, run: c.RunId | None) -> bool:
+        return self._stop.is_set() or run in self._stop_reasons
 
-    def _rest(self, run: c.RunId, seconds: float) -> None:
-        with self._pause:
-            self._pause.wait_for(lambda: self._is_over(run), seconds)
+    def _wait_for_retry(self, run: c.RunId, seconds: float) -> None:
+        with self._retry_wait:
+            self._retry_wait.wait_for(lambda: self._is_stopped(run), seconds)
 
-    def _try(self, order: RunSpec, run: c.RunId, ends: float) -> int:
+    def _make_try(self, spec: RunSpec, run: c.RunId, deadline: float) -> int:
+        """Take a run through its steps once, until ``deadline`` by the monotonic clock; the exit code."""
         store = self.store
         name = uuid.uuid4().hex[:12]
         folder = store.try_folder(run, name)
-        self._begin(order, run, name)
+        self._begin_try(spec, run, name)
         with self._lock:
-            self._tries[run] = folder
-        for step in order.steps:
-            self.observer.stage(order.label, " ".join(step.argv).replace("--member ", ""), folder)
+            self._current_tries[run] = folder
+        for step in spec.steps:
+            self.observer.stage(spec.label, " ".join(step.argv).replace("--member ", ""), folder)
             runtime = step.runtime
             if isinstance(runtime, RuntimeUnavailable):
                 if step.argv[0] == "predict":
                     continue
-                self._end(folder, {"step": step.argv[0], "status": Status.FAILED, "reason": str(runtime)})
+                self._publish_end(folder, {"step": step.argv[0], "status": Status.FAILED, "reason": str(runtime)})
                 return ExitCode.WRONG_INPUT
             container = f"cronsemble-{name}-{step.argv[-1]}"
-            env = self._env(order, run, name, max(1.0, ends - time.monotonic()))
-            program = store.snapshot_path("program", order.task["snapshot"]["program"])
-            command, env = runtime.command(program, store.root, order.folder, list(step.argv), env, container)
+            env = self._env(spec, run, name, max(1.0, deadline - time.monotonic()))
+            program = store.snapshot_path("program", spec.task["snapshot"]["program"])
+            command, env = runtime.command(program, store.root, spec.folder, list(step.argv), env, container)
             if step.argv[0] == "prepare":
-                # One at a time: the first pins the data, the others find it.
-                with self._preparing:
-                    code, said = self._start(runtime, command, env, container, run)
+                # One at a time: the first pins the data, the others read it.
+                with self._prepare_lock:
+                    code, last_line = self._run_step(runtime, command, env, container, run)
             else:
-                code, said = self._start(runtime, command, env, container, run)
+                code, last_line = self._run_step(runtime, command, env, container, run)
             if code != ExitCode.DONE:
-                self._explain(run, folder, step.argv[0], code, said)
+                self._record_unsupervised_end(run, folder, step.argv[0], code, last_line)
                 return code
         return ExitCode.DONE
 
-    def _start(self, runtime: Runtime, command: list[str], env: dict[str, str], name: str, run: c.RunId) -> tuple[int, str]:
+    def _run_step(self, runtime: Runtime, command: list[str], env: dict[str, str], name: str, run: c.RunId) -> tuple[int, str]:
         """Start a supervised step and wait for it; its exit status and the last line of its stderr."""
         with tempfile.TemporaryFile() as errors:
-            code = self._process(runtime, command, env, name, run, errors)
+            code = self._run_process(runtime, command, env, name, run, errors)
             errors.seek(0)
             lines = errors.read()[-10_000:].decode(errors="replace").split("\n")
         return code, next((line for line in reversed(lines) if line.strip()), "")
 
-    def _process(
+    def _run_process(
         self, runtime: Runtime, command: list[str], env: dict[str, str], name: str, run: c.RunId, errors: IO[bytes]
     ) -> int:
         with self._lock:
-            if self._is_over(run):
+            if self._is_stopped(run):
                 return ExitCode.INTERRUPTED
             process = subprocess.Popen(
                 command,
@@ -257,50 +258,50 @@ class LocalEngine:
                 start_new_session=True,
                 preexec_fn=_stop_with_parent,
             )
-            self._live[process] = (runtime, name, run)
+            self._processes[process] = (runtime, name, run)
         try:
             return process.wait()
         finally:
             with self._lock:
-                del self._live[process]
+                del self._processes[process]
 
-    def _env(self, order: RunSpec, run: c.RunId, name: str, left: float) -> dict[str, str]:
+    def _env(self, spec: RunSpec, run: c.RunId, name: str, seconds_left: float) -> dict[str, str]:
         return {
             c.ENV_RUN: str(run),
             c.ENV_TRY: name,
-            c.ENV_TASK: json.dumps(order.task),
-            c.ENV_KIND: order.kind,
-            c.ENV_INVOCATION: order.invocation,
+            c.ENV_TASK: json.dumps(spec.task),
+            c.ENV_KIND: spec.kind,
+            c.ENV_INVOCATION: spec.invocation,
             c.ENV_OWNER: json.dumps(process_identity()),
-            c.ENV_TIMEOUT: f"{left:.0f}",
-            **order.env,
+            c.ENV_TIMEOUT: f"{seconds_left:.0f}",
+            **spec.env,
         }
 
-    def _begin(self, order: RunSpec, run: c.RunId, name: str) -> None:
-        mark = {"schema": c.SCHEMA, "run": str(run), "try": name, "time": _current_time(), "kind": order.kind}
-        own = order.steps[-1].runtime
-        runtime = {"image": own.image, "python": own.python} if isinstance(own, Runtime) else None
-        mark |= {"snapshot": snapshot_digests(order.task), "runtime": runtime, "process": process_identity()}
+    def _begin_try(self, spec: RunSpec, run: c.RunId, name: str) -> None:
+        mark = {"schema": c.SCHEMA, "run": str(run), "try": name, "time": _current_time(), "kind": spec.kind}
+        last = spec.steps[-1].runtime
+        runtime = {"image": last.image, "python": last.python} if isinstance(last, Runtime) else None
+        mark |= {"snapshot": snapshot_digests(spec.task), "runtime": runtime, "process": process_identity()}
         self.store.begin_try(run, name, mark)
 
-    def _explain(self, run: c.RunId, folder: Path, step: str, code: int, said: str) -> None:
-        """Say what the supervisor could not, if it was killed or never began."""
+    def _record_unsupervised_end(self, run: c.RunId, folder: Path, step: str, code: int, last_line: str) -> None:
+        """Record what the supervisor could not, if it was killed or never started."""
         if self.store.result(run) is not None or (folder / c.END).exists():
             return
-        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-        reason = f"{step} could not be supervised ({how})" + (f": {said}" if said else "")
-        told = {"step": step, "status": Status.FAILED, "reason": reason}
-        if self._is_over(run):
-            told |= {"status": Status.INTERRUPTED, "reason": "interrupted"}
-        self._end(folder, told)
+        cause = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        reason = f"{step} could not be supervised ({cause})" + (f": {last_line}" if last_line else "")
+        end = {"step": step, "status": Status.FAILED, "reason": reason}
+        if self._is_stopped(run):
+            end |= {"status": Status.INTERRUPTED, "reason": "interrupted"}
+        self._publish_end(folder, end)
 
-    def _end(self, folder: Path, told: dict[str, Any]) -> None:
-        publish_bytes(folder / c.END, to_json({"schema": c.SCHEMA, "time": _current_time(), **told}))
+    def _publish_end(self, folder: Path, end: dict[str, Any]) -> None:
+        publish_bytes(folder / c.END, to_json({"schema": c.SCHEMA, "time": _current_time(), **end}))
 
 
-def _counts(told: dict[str, Any]) -> bool:
-    """Whether a try counts as failed: as on a cluster, one that was interrupted or swept away does not."""
-    return bool(told["end"]) and told["end"].get("status") == Status.FAILED
+def _has_failed(attempt: dict[str, Any]) -> bool:
+    """Whether a try counts as failed: as on a cluster, one that was interrupted or died with its machine does not."""
+    return bool(attempt["end"]) and attempt["end"].get("status") == Status.FAILED
 
 
 def _stop_with_parent() -> None:

@@ -195,7 +195,7 @@ def test_a_cancelled_run_says_by_whom(house: House, first: str) -> None:
     rows = json.loads(house.run("history", "--json"))
     row = next(row for row in rows if row["run"] == name)
     assert (row["status"], row["kind"], row["evidence"]) == ("interrupted", "manual", "observed")
-    assert "it interrupted: cancelled by" in house.run("cancel", name, "--cluster", code=1)
+    assert "its status is interrupted: cancelled by" in house.run("cancel", name, "--cluster", code=1)
     house.file.write_text(text)
 
 
@@ -228,7 +228,7 @@ def test_a_store_that_only_the_cluster_mounts(house: House, first: str) -> None:
     house.cluster.kubectl("delete", "job", made, "-n", house.namespace)
     assert "epoch 2/2: loss" in house.run("logs", made, "-f", mounted=False)
     said = house.run("cancel", made, mounted=False, code=1)
-    assert f"{made}: it has no Job at work; it succeeded" in said
+    assert f"{made}: it has no running Job; its status is succeeded" in said
     morning = house.file.parent / "morning"
     house.run("get", "--members", "--to", str(morning), mounted=False)
     copied = sorted(path.relative_to(morning) for path in morning.rglob("*.csv"))
