@@ -70,9 +70,9 @@ def backfill_slots(
 def _fill(engine: Engine, experiment: Experiment, missing: list[Gap], parallel: int) -> list[dict[str, str]]:
     """Make the runs; for each slot a row of what became of it."""
     context = store_context(engine, experiment)
-    names = {name for gap in missing for name in runtimes_of(context, gap.run.task)}
+    runtimes = engine.runtimes(experiment, runtimes_of(context, {gap.run.task for gap in missing}))
     rows = []
-    for gap, run in fill(engine, context, missing, engine.runtimes(experiment, names), parallel):
+    for gap, run in fill(engine, context, missing, runtimes, parallel):
         status, reason = ("not started", "") if run is None else (str(run.status), run.reason)
         rows.append({"slot": gap.slot, "task": gap.run.task, "run": str(gap.run), "status": status, "reason": reason})
     return rows

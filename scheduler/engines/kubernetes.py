@@ -72,10 +72,12 @@ class KubernetesEngine:
 
     @property
     def namespace(self) -> str:
+        """Where the Jobs are created."""
         return self.experiment.cluster.namespace
 
     @property
     def stopped(self) -> bool:
+        """Whether it was interrupted."""
         return self._stop.is_set()
 
     @property
@@ -95,6 +97,7 @@ class KubernetesEngine:
     # -- what runs are made in
 
     def store_snapshot(self, kind: str, data: bytes) -> str:
+        """Keep a part of a snapshot until a run needs it as a ConfigMap; returns its SHA-256."""
         digest = hashlib.sha256(data).hexdigest()
         self._snapshots[digest] = data
         return digest
@@ -110,6 +113,7 @@ class KubernetesEngine:
         return images
 
     def problems(self, run: Run) -> tuple[list[str], list[str]]:
+        """Why no image can be had for a run's repeat; and that it is another than what the run was made in."""
         environment = recorded.recorded_environment(run)
         if "image" in environment:
             return [], []
@@ -120,10 +124,12 @@ class KubernetesEngine:
         return [], [f"it {original}, and is repeated in the image {runtime.image}: versions may differ"]
 
     def runtime_of(self, run: Run, task: Mapping[str, Any]) -> Runtime | RuntimeUnavailable:
+        """The image that a run was made in, else the configuration's."""
         environment = recorded.recorded_environment(run)
         return Runtime("image", image=environment["image"]) if "image" in environment else self._configured_runtime(run, task)
 
     def fallback_runtime(self, run: Run, task: Mapping[str, Any]) -> Runtime | RuntimeUnavailable:
+        """The same image: a pod has no other."""
         return self.runtime_of(run, task)
 
     def _configured_runtime(self, run: Run, task: Mapping[str, Any]) -> Runtime | RuntimeUnavailable:

@@ -88,28 +88,36 @@ class LocalEngine:
 
     @property
     def stopped(self) -> bool:
+        """Whether it was interrupted."""
         return self._stop.is_set()
 
     def store_snapshot(self, kind: str, data: bytes) -> str:
+        """Keep a part of a snapshot in the store; returns its SHA-256."""
         return self.store.put_snapshot(kind, data)
 
     def record_start(self, context: ExperimentContext, now: datetime) -> None:
+        """Record the revision that is about to be run, and repair the archive."""
         self.store.repair_archives(context.experiment.name)
         local_revisions.record_revision(self.store, context, MANUAL, now)
 
     def runtimes(self, experiment: Experiment, names: Iterable[str]) -> dict[str, Runtime | RuntimeUnavailable]:
+        """By name the interpreter or image, made if need be, or why it cannot be had."""
         return find_runtimes(experiment, names, self.observer.say)
 
     def problems(self, run: Run) -> tuple[list[str], list[str]]:
+        """Why the interpreter or image that a run was made in cannot be had; and in what it may differ."""
         return recorded.environment_problems(run)
 
     def runtime_of(self, run: Run, task: Mapping[str, Any]) -> Runtime | RuntimeUnavailable:
+        """The interpreter or image that a run was made in."""
         return recorded.recorded_runtime(run, task, self.observer.say)
 
     def fallback_runtime(self, run: Run, task: Mapping[str, Any]) -> Runtime | RuntimeUnavailable:
+        """This interpreter."""
         return Runtime("host", python=sys.executable)
 
     def claim(self, run: c.RunId, kind: str) -> bool:
+        """Claim exactly this attempt in the store; False if it is taken. Raises OSError."""
         mark = {"kind": kind, "time": _current_time(), "process": process_identity()}
         return self.store.claim_attempt(run, mark)
 

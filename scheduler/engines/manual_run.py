@@ -13,7 +13,7 @@ from cronjobs.tasks import ExperimentContext
 from jobs.contract import ENSEMBLE_TASK, RunKind, member_task
 from jobs.store import Run
 from scheduler.engines.base import Engine
-from scheduler.engines.run_spec import RunSpec, ensemble_spec, runtimes_of, train_spec
+from scheduler.engines.run_spec import RunSpec, runtimes_of, spec_of_task
 from scheduler.errors import CronsembleError
 from scheduler.snapshots.program import build_program
 from scheduler.snapshots.user_code import build_user_code
@@ -28,16 +28,15 @@ def run_members(
     """
     members, minute, invocation = list(members), int(now.timestamp() // 60), uuid.uuid4().hex[:12]
     context = store_context(engine, experiment, published)
+    if with_ensemble and experiment.ensemble is None:
+        raise CronsembleError(f"{experiment.path} declares no ensemble")
     engine.record_start(context, now)
     tasks = [member_task(member.name) for member in members] + ([ENSEMBLE_TASK] if with_ensemble else [])
-    runtimes = engine.runtimes(experiment, {name for task in tasks for name in runtimes_of(context, task)})
-    specs = [train_spec(context, member, runtimes, minute, RunKind.MANUAL, invocation) for member in members]
-    runs = run_all(engine, specs)
+    runtimes = engine.runtimes(experiment, runtimes_of(context, tasks))
+    specs = [spec_of_task(context, task, runtimes, minute, RunKind.MANUAL, invocation) for task in tasks]
+    runs = run_all(engine, specs[: len(members)])
     if with_ensemble and (engine.outlives or not engine.stopped):
-        if experiment.ensemble is None:
-            raise CronsembleError("this experiment declares no ensemble")
-        spec = ensemble_spec(context, experiment.ensemble, runtimes, minute, RunKind.MANUAL, invocation)
-        runs += run_all(engine, [replace(spec, after=tuple(run.id for run in runs if run is not None))])
+        runs += run_all(engine, [replace(specs[-1], after=tuple(run.id for run in runs if run is not None))])
     return [run for run in runs if run is not None]
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cronjobs.experiment import Ensemble, Member, Task
-from cronjobs.tasks import ExperimentContext, ensemble_task, train_task
-from jobs.contract import ENSEMBLE_TASK, RunId, RunKind, member_task
+from cronjobs.experiment import Task
+from cronjobs.tasks import ExperimentContext, resolve_tasks
+from jobs.contract import ENSEMBLE_TASK, RunId, RunKind
 from scheduler.errors import RuntimeUnavailable
 from scheduler.runtimes.runtime import Runtime
 
@@ -53,18 +53,12 @@ class RunSpec:
         return task if self.kind == RunKind.MANUAL else f"{task} {RunId(self.minute, 1, '', task).slot:%Y-%m-%dT%H:%MZ}"
 
 
-def train_spec(
-    context: ExperimentContext, member: Member, runtimes: Runtimes, minute: int, kind: str, invocation: str = ""
+def spec_of_task(
+    context: ExperimentContext, name: str, runtimes: Runtimes, minute: int, kind: str, invocation: str = ""
 ) -> RunSpec:
-    """A member's training in a slot."""
-    return task_spec(train_task(context, member), member, context.experiment.folder, runtimes, minute, kind, invocation)
-
-
-def ensemble_spec(
-    context: ExperimentContext, ensemble: Ensemble, runtimes: Runtimes, minute: int, kind: str, invocation: str = ""
-) -> RunSpec:
-    """The ensemble in a slot."""
-    return task_spec(ensemble_task(context, ensemble), ensemble, context.experiment.folder, runtimes, minute, kind, invocation)
+    """A run of the task of that name in a slot, as it is configured; raises KeyError if there is no such task."""
+    settings, resolved = resolve_tasks(context)[name]
+    return task_spec(resolved, settings, context.experiment.folder, runtimes, minute, kind, invocation)
 
 
 def task_spec(
@@ -92,9 +86,7 @@ def runtimes_needed(task: Mapping[str, Any]) -> set[str]:
     return {"keras3", *names}
 
 
-def runtimes_of(context: ExperimentContext, task: str) -> set[str]:
-    """The names of the runtimes that a task's steps run in."""
-    members = context.experiment.members.values()
-    if task == ENSEMBLE_TASK:
-        return {"keras3", *(member.runtime for member in members)}
-    return {"keras3", *(member.runtime for member in members if member_task(member.name) == task)}
+def runtimes_of(context: ExperimentContext, tasks: Iterable[str]) -> set[str]:
+    """The names of the runtimes that the steps of these tasks run in; of a name that is no task none."""
+    resolved = resolve_tasks(context)
+    return {name for task in tasks if task in resolved for name in runtimes_needed(resolved[task][1])}

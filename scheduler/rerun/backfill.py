@@ -1,4 +1,4 @@
-"""Backfills: the slots of a period that never ran or did not succeed, made up for in the order of their time."""
+"""`backfill`: which slots of a period never ran or did not succeed, and their runs in the order of time."""
 
 from __future__ import annotations
 
@@ -11,53 +11,50 @@ from cronjobs.experiment import Experiment
 from cronjobs.revisions import periods
 from cronjobs.revisions.expected import expected
 from cronjobs.revisions.periods import SchedulePeriod, TaskSchedule
-from cronjobs.tasks import ExperimentContext
+from cronjobs.tasks import ExperimentContext, tasks_of
 from jobs import contract as c
-from jobs.contract import Status
+from jobs.contract import RunKind, Status
 from jobs.store import Run, Store
 from jobs.store.latest_model import is_candidate
 from scheduler.engines.base import Engine
-from scheduler.engines.run_spec import RunSpec, Runtimes, ensemble_spec, train_spec
+from scheduler.engines.run_spec import RunSpec, Runtimes, spec_of_task
 from scheduler.errors import CronsembleError
-
-KIND = "backfill"
 
 
 @dataclass(frozen=True)
 class Gap:
-    """A slot to be made up for: ``run`` is its next attempt, ``why`` what became of it so far."""
+    """A slot that never ran or did not succeed: ``run`` is its next attempt, ``why`` what became of it so far."""
 
     run: c.RunId
     why: str
 
     @property
     def slot(self) -> str:
+        """The slot for people: ``2026-11-20T06:00Z``."""
         return self.run.slot.strftime("%Y-%m-%dT%H:%MZ")
 
 
 def gaps(store: Store, experiment: Experiment, low: int, high: int, now: float, only: Collection[str]) -> list[Gap]:
-    """The gaps of the minutes ``low`` to ``high``, oldest slot first, and of a slot the trainings before the ensemble.
+    """The gaps from the minute ``low`` to ``high`` since 1970, oldest slot first, the trainings of a slot before its ensemble.
 
-    Which slots there should have been the revisions in the store say; before the first one, today's schedule does. A slot
-    with a run at work is left alone.
+    Which slots there should have been is what the revisions in the store say; before the first one, today's schedule
+    does. A slot with a running run is no gap. ``only``: of these tasks, all if it is empty. Raises CronsembleError.
     """
-    plans = {c.member_task(name): member for name, member in experiment.members.items()}
-    tasks = {**plans, **({c.ENSEMBLE_TASK: experiment.ensemble} if experiment.ensemble else {})}
+    tasks = dict(tasks_of(experiment))
     for name in only:
         if name not in tasks:
             raise CronsembleError(f"--task {name}: {experiment.path} declares no such task; there are {', '.join(tasks)}")
-    known = periods.schedule_periods(periods.scheduling_periods(store.ledger.revisions(experiment.name), now))
+    recorded = periods.schedule_periods(periods.scheduling_periods(store.ledger.revisions(experiment.name), now))
     found: list[Gap] = []
-    for name, task in tasks.items():
+    for name, settings in tasks.items():
         if only and name not in only:
             continue
-        spans = known.get(name, [])
+        spans = recorded.get(name, [])
         first = spans[0].start if spans else inf
-        # Nobody ran it before: what its schedule of today would have done counts.
-        before = SchedulePeriod(low * 60.0 - 60, first, TaskSchedule(task.schedule, task.timezone), "", "")
-        wanted = expected([before, *spans], low * 60.0 - 1, min(high * 60.0 + 59, now))
+        # Nobody ran it before: what today's schedule would have done counts.
+        unrecorded = SchedulePeriod(low * 60.0 - 60, first, TaskSchedule(settings.schedule, settings.timezone), "", "")
         attempts = _attempts(store, experiment.name, name, low, high)
-        for minute, _ in wanted:
+        for minute, _ in expected([unrecorded, *spans], low * 60.0 - 1, min(high * 60.0 + 59, now)):
             gap = _gap(experiment.name, name, minute, attempts.get(minute, []))
             if gap is not None:
                 found.append(gap)
@@ -65,13 +62,14 @@ def gaps(store: Store, experiment: Experiment, low: int, high: int, now: float, 
 
 
 def _attempts(store: Store, experiment: str, task: str, low: int, high: int) -> Mapping[int, list[Run]]:
-    found: dict[int, list[Run]] = {}
+    """By slot its runs, the first attempt first."""
+    attempts: dict[int, list[Run]] = {}
     for run in store.run_ids(experiment, task):
         if run.minute < low:
             break
         if run.minute <= high:
-            found.setdefault(run.minute, []).insert(0, store.read(run))
-    return found
+            attempts.setdefault(run.minute, []).insert(0, store.read(run))
+    return attempts
 
 
 def _gap(experiment: str, task: str, minute: int, attempts: list[Run]) -> Gap | None:
@@ -84,9 +82,9 @@ def _gap(experiment: str, task: str, minute: int, attempts: list[Run]) -> Gap | 
 
 
 def fill(
-    engine: Engine, context: ExperimentContext, found: list[Gap], runtimes: Runtimes, parallel: int
+    engine: Engine, context: ExperimentContext, missing: list[Gap], runtimes: Runtimes, parallel: int
 ) -> Iterator[tuple[Gap, Run | None]]:
-    """Make up for these gaps, ``parallel`` at a time, and tell each as it ends, in order; None: not started.
+    """Run these gaps, ``parallel`` at a time, and yield each with its run as it ends, in their order; None: not started.
 
     An ensemble waits for the trainings of slots up to its own, so that it has every model that it should have had then, and
     it never takes one of a later slot.
@@ -94,10 +92,10 @@ def fill(
     with ThreadPoolExecutor(parallel) as pool:
         trainings: list[Future[Run | None]] = []
         futures: list[tuple[Gap, Future[Run | None]]] = []
-        for gap in found:
-            order = _order(context, gap, runtimes)
+        for gap in missing:
+            spec = spec_of_task(context, gap.run.task, runtimes, gap.run.minute, RunKind.BACKFILL)
             is_ensemble = gap.run.task == c.ENSEMBLE_TASK
-            future = pool.submit(_carry_out, engine, gap, order, list(trainings) if is_ensemble else [])
+            future = pool.submit(_run_gap, engine, gap, spec, list(trainings) if is_ensemble else [])
             if not is_ensemble:
                 trainings.append(future)
             futures.append((gap, future))
@@ -105,20 +103,11 @@ def fill(
             yield gap, future.result()
 
 
-def _carry_out(engine: Engine, gap: Gap, order: RunSpec, before: list[Future[Run | None]]) -> Run | None:
-    done = [each.result() for each in before if each.exception() is None]
+def _run_gap(engine: Engine, gap: Gap, spec: RunSpec, trainings: list[Future[Run | None]]) -> Run | None:
+    before = [training.result() for training in trainings if training.exception() is None]
     if engine.stopped:
         return None
-    if not engine.claim(gap.run, KIND):
-        engine.observer.say(f"{order.label}: somebody else has begun {gap.run}: left alone")
+    if not engine.claim(gap.run, RunKind.BACKFILL):
+        engine.observer.say(f"{spec.label}: somebody else has started {gap.run}: left alone")
         return None
-    return engine.run(replace(order, after=tuple(run.id for run in done if run is not None)), gap.run)
-
-
-def _order(context: ExperimentContext, gap: Gap, runtimes: Runtimes) -> RunSpec:
-    experiment = context.experiment
-    if gap.run.task == c.ENSEMBLE_TASK:
-        assert experiment.ensemble is not None
-        return ensemble_spec(context, experiment.ensemble, runtimes, gap.run.minute, KIND)
-    member = next(each for name, each in experiment.members.items() if c.member_task(name) == gap.run.task)
-    return train_spec(context, member, runtimes, gap.run.minute, KIND)
+    return engine.run(replace(spec, after=tuple(run.id for run in before if run is not None)), gap.run)

@@ -48,6 +48,7 @@ class ExperimentJournal(RunObserver):
         self._journal.write(event, text, experiment=self._experiment, **facts)
 
     def say(self, text: str) -> None:
+        """A notice of the engine."""
         self.write("notice", text)
 
     def stage(self, task: str, stage: str, folder: Path | None = None) -> None:
@@ -57,6 +58,7 @@ class ExperimentJournal(RunObserver):
         """Nothing, as for stages."""
 
     def done(self, task: str, run: Run) -> None:
+        """A run has ended."""
         reason = f": {run.reason}" if run.reason else ""
         facts = {"run": str(run.id), "status": run.status, "reason": run.reason}
         self.write("ended", f"{run.id} {run.status}{reason}", task=run.id.task, **facts)

@@ -38,20 +38,16 @@ class RunEnded:
 class RunHost(Protocol):
     """What a run's thread needs of the experiment that it belongs to."""
 
+    name: str
+    experiment: Experiment
+    store: LocalStore
+    engine: LocalEngine
+    journal: ExperimentJournal
+    metrics: Metrics
+
     @property
-    def name(self) -> str: ...
-    @property
-    def experiment(self) -> Experiment: ...
-    @property
-    def folder(self) -> Path: ...
-    @property
-    def store(self) -> LocalStore: ...
-    @property
-    def engine(self) -> LocalEngine: ...
-    @property
-    def journal(self) -> ExperimentJournal: ...
-    @property
-    def metrics(self) -> Metrics: ...
+    def folder(self) -> Path:
+        """Where relative data paths begin."""
 
     def report(self, ended: RunEnded) -> None:
         """Have the loop know that a thread has ended; called by that thread."""
