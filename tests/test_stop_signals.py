@@ -58,7 +58,7 @@ def test_a_run_on_this_machine_is_ended_and_says_why(tmp_path: Path, keras3: Pat
     until(process, "train-jax: prepare")
     process.send_signal(number)
     out, errors = process.communicate(timeout=30)
-    assert process.returncode == 130 and "the same command starts again" in errors, out + errors
+    assert process.returncode == 130 and "the same command starts them again" in errors, out + errors
     (row,) = history(tmp_path)
     assert row["status"] == "interrupted"
 

@@ -62,7 +62,7 @@ def backfill_slots(
             rows = _fill(engine, experiment, missing, parallel)
         _print_rows(rows, experiment.name, as_json)
     if engine.stopped:
-        print("stopped; the same command goes on with what is left", file=sys.stderr)
+        print("interrupted; the same command goes on with the slots that are left", file=sys.stderr)
         return ExitStatus.INTERRUPTED
     return ExitStatus.DONE if all(options.is_success(row["status"]) for row in rows) else ExitStatus.ERROR
 
@@ -105,9 +105,7 @@ def _print_gaps(missing: list[Gap], as_json: bool) -> None:
         return
     for gap in missing:
         print(f"{gap.slot} {gap.run.task}: {gap.why}; would be {gap.run}")
-    print(
-        f"slots to make up for: {len(missing)}" if missing else "nothing to make up for: every slot has succeeded or is at work"
-    )
+    print(f"slots to run: {len(missing)}" if missing else "nothing to run: every slot has succeeded or is running")
 
 
 def backfill(
@@ -116,8 +114,8 @@ def backfill(
     ],
     file: File = DEFAULT_FILE,
     task: OnlyTasks = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the slots and why each is made up for.")] = False,
-    parallel: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the slots that would be run, and why.")] = False,
+    parallel: Annotated[int, typer.Option(min=1, help="How many runs are made at a time.")] = 1,
     jobs: Jobs = None,
     as_json: AsJson = False,
     on_cluster: OnCluster = False,

@@ -10,11 +10,11 @@ from scheduler.commands.options import DEFAULT_FILE, Context, ExperimentName, Fi
 
 def cancel(
     target: Annotated[
-        list[str], typer.Argument(metavar="RUN|TASK...", help="Runs at work, or tasks whose runs at work are meant.")
+        list[str], typer.Argument(metavar="RUN|TASK...", help="Running runs, or tasks whose running runs are meant.")
     ],
     file: File = DEFAULT_FILE,
     on_cluster: Annotated[
-        bool, typer.Option("--cluster", help="On the cluster; the default where the store is a volume.")
+        bool, typer.Option("--cluster", help="End Jobs on the cluster; the default where the store is a volume.")
     ] = False,
     context: Context = None,
     namespace: Namespace = None,

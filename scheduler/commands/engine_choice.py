@@ -1,4 +1,4 @@
-"""Which engine a command's runs are made by, this machine's or a cluster's; and what is said of runs that go on without us."""
+"""What `run`, `rerun` and `backfill` share: which engine makes their runs, what stops it, and what goes on without them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from scheduler.commands.options import DEFAULT_FILE
 from scheduler.console.run_display import RunDisplay
 from scheduler.engines.base import Engine
 from scheduler.engines.local import CpuBudget, LocalEngine, cpu_count
+from scheduler.exit_status import ExitStatus
 from scheduler.kube.target import ClusterTarget
 from scheduler.stores.location import StoreLocation
 from scheduler.stores.workspace import Workspace
@@ -141,3 +142,9 @@ def print_unfinished_runs(engine: KubernetesEngine, location: StoreLocation) -> 
     print(f"running on the cluster: {names}", file=sys.stderr)
     print(f"follow: cronsemble logs {runs[-1]} -f{options}", file=sys.stderr)
     print(f"cancel: cronsemble cancel {names}{options}", file=sys.stderr)
+
+
+def print_interrupted(engine: Engine) -> ExitStatus:
+    """That the command was stopped; how to go on, where its runs have ended with it."""
+    print("interrupted" if engine.outlives else "interrupted; the same command starts them again", file=sys.stderr)
+    return ExitStatus.INTERRUPTED

@@ -14,7 +14,7 @@ import typer
 
 from jobs.contract import Status
 from jobs.store import Run
-from scheduler.commands.engine_choice import RunOptions, StopSignals, check_cluster_options, open_engine
+from scheduler.commands.engine_choice import RunOptions, StopSignals, check_cluster_options, open_engine, print_interrupted
 from scheduler.commands.options import (
     DEFAULT_FILE,
     AsJson,
@@ -33,7 +33,7 @@ from scheduler.errors import CronsembleError
 from scheduler.exit_status import ExitStatus
 from scheduler.kube.target import ClusterTarget
 from scheduler.rerun import compare, execute, selection
-from scheduler.rerun import plan as repeats
+from scheduler.rerun import plan as plans
 from scheduler.rerun.verdict import CHANGED, describe
 from scheduler.stores import find_run
 from scheduler.stores.location import locate
@@ -56,17 +56,17 @@ def rerun_runs(
     """Repeat the runs that ``what`` names; an error if something is missing or failed, CHANGES if a result changed."""
     originals = selection.originals(workspace.store, workspace.name, what, task)
     if workspace.config_problem and not current:
-        print(f"{workspace.config_problem}\ngoing on from what {workspace.store.root} kept", file=sys.stderr)
+        print(f"{workspace.config_problem}\nonly the store is used: {workspace.store.root}", file=sys.stderr)
     experiment = workspace.require_experiment("--with-current-config") if current else None
     with (
         run_display(on_stderr=as_json) as display,
         open_engine(workspace, display, options, signals) as engine,
     ):
-        plan = None if experiment else repeats.plan(workspace.store, originals, reuse, engine.problems)
+        plan = None if experiment else plans.plan(workspace.store, originals, reuse, engine.problems)
         if plan is not None:
-            for each in plan.repeats:
-                for note in each.notes:
-                    print(f"{each.original.id}: {note}", file=sys.stderr)
+            for repeat in plan.repeats:
+                for note in repeat.notes:
+                    print(f"{repeat.original.id}: {note}", file=sys.stderr)
         if dry_run:
             return _print_plan(originals, plan, as_json)
         if plan is not None and plan.missing:
@@ -80,68 +80,60 @@ def rerun_runs(
                 assert experiment is not None
                 work = execute.current_work(experiment, originals, engine, reuse)
             outcomes = execute.execute(engine, work, tolerance)
-    told = [each.as_json() for each in outcomes]
-    if as_json:
-        print(json.dumps({"experiment": workspace.name, "runs": told}, indent=1))
-    else:
-        _print_verdicts(told)
+    rows = [outcome.as_json() for outcome in outcomes]
+    _print_outcomes(rows, workspace.name, as_json)
     if engine.stopped:
-        print("interrupted; the same command starts again" if not engine.outlives else "interrupted", file=sys.stderr)
-        return ExitStatus.INTERRUPTED
-    if any(not options.is_success(each["status"]) for each in _flat(told) if each["run"]):
+        return print_interrupted(engine)
+    if any(not options.is_success(row["status"]) for row in _with_members(rows) if row["run"]):
         return ExitStatus.ERROR
-    return _changes(told)
+    return _status_of(rows)
 
 
-def _flat(told: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The outcomes, and those of their members."""
-    return [inner for each in told for inner in (each, *each.get("members", {}).values())]
+def print_verdict(workspace: Workspace, name: str, tolerance: float, as_json: bool) -> ExitStatus:
+    """Compare a repeat that has ended meanwhile with its original; store the verdict beside it, and print it."""
+    run = find_run.find_run(workspace.store, workspace.name, name)
+    if compare.repeated_run(run) is None:
+        if run.status == Status.RUNNING:
+            reason = "it is still running"
+        else:
+            reason = "it repeats no run" if run.record else f"its status is {run.status}"
+        raise CronsembleError(f"{run.id}: {reason}: there is nothing to compare")
+    outcome = compare.compare_repeat(workspace.store, run, tolerance)
+    for repeat in (*outcome.members.values(), outcome):
+        if repeat.run is not None and repeat.run.id != repeat.original:
+            compare.store_verdict(workspace.store, repeat, tolerance, lambda text: print(text, file=sys.stderr))
+    rows = [outcome.as_json()]
+    _print_outcomes(rows, workspace.name, as_json)
+    return _status_of(rows)
 
 
-def _changes(told: list[dict[str, Any]]) -> ExitStatus:
-    return ExitStatus.CHANGES if any(each["verdict"] == CHANGED for each in _flat(told)) else ExitStatus.DONE
+def _with_members(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows, and those of their members."""
+    return [inner for row in rows for inner in (row, *row.get("members", {}).values())]
 
 
-def judge_repeat(workspace: Workspace, what: str, tolerance: float, as_json: bool) -> ExitStatus:
-    """The verdict on a repeat that was left at work; it is kept beside it."""
-    run = find_run.find_run(workspace.store, workspace.name, what)
-    original = compare.repeated_run(run)
-    if original is None:
-        why = (
-            "it is still at work"
-            if run.status == Status.RUNNING
-            else f"it {run.status}"
-            if not run.record
-            else "it repeats no run"
-        )
-        raise CronsembleError(f"{run.id}: {why}: there is nothing to compare")
-    (outcome,) = compare.compare_repeats(workspace.store, [run], tolerance)
-    for each in (*outcome.members.values(), outcome):
-        if each.run is not None and each.run.id != each.original:
-            compare.store_verdict(workspace.store, each, tolerance, lambda text: print(text, file=sys.stderr))
-    told = [outcome.as_json()]
+def _status_of(rows: list[dict[str, Any]]) -> ExitStatus:
+    return ExitStatus.CHANGES if any(row["verdict"] == CHANGED for row in _with_members(rows)) else ExitStatus.DONE
+
+
+def _print_outcomes(rows: list[dict[str, Any]], experiment: str, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"experiment": workspace.name, "runs": told}, indent=1))
-    else:
-        _print_verdicts(told)
-    return _changes(told)
-
-
-def _print_verdicts(told: list[dict[str, Any]]) -> None:
-    for each in told:
-        for name, member in each.get("members", {}).items():
+        print(json.dumps({"experiment": experiment, "runs": rows}, indent=1))
+        return
+    for row in rows:
+        for name, member in row.get("members", {}).items():
             print(f"{name}: {_runs_text(member)}{describe(member)}")
-        print(f"{_runs_text(each)}{describe(each)}")
+        print(f"{_runs_text(row)}{describe(row)}")
 
 
-def _runs_text(told: dict[str, Any]) -> str:
-    run, original = told["run"], told["repeats"]
+def _runs_text(row: dict[str, Any]) -> str:
+    run, original = row["run"], row["repeats"]
     if run is None or original is None:
         return f"{run or original}: " if run or original else ""
-    return f"{run}, taken again: " if run == original else f"{run} repeats {original}: "
+    return f"{run}, used again: " if run == original else f"{run} repeats {original}: "
 
 
-def _print_plan(originals: list[Run], plan: repeats.RerunPlan | None, as_json: bool) -> ExitStatus:
+def _print_plan(originals: list[Run], plan: plans.RerunPlan | None, as_json: bool) -> ExitStatus:
     """What would run, and what of it is missing; an error if anything is."""
     rows: list[dict[str, Any]]
     if plan is None:
@@ -149,26 +141,26 @@ def _print_plan(originals: list[Run], plan: repeats.RerunPlan | None, as_json: b
     else:
         rows = [
             {
-                "repeats": str(each.original.id),
-                "task": each.original.id.task,
-                "in": each.environment.get("image") or each.environment.get("python") or "",
-                "missing": list(each.missing),
-                "notes": list(each.notes),
-                "members": {name: str(taken) for name, taken in each.members.items()},
+                "repeats": str(repeat.original.id),
+                "task": repeat.original.id.task,
+                "in": repeat.environment.get("image") or repeat.environment.get("python") or "",
+                "missing": list(repeat.missing),
+                "notes": list(repeat.notes),
+                "members": {name: str(model) for name, model in repeat.members.items()},
             }
-            for each in plan.repeats
+            for repeat in plan.repeats
         ]
     missing = sum(len(row["missing"]) for row in rows)
     if as_json:
         print(json.dumps({"runs": rows, "missing": missing}, indent=1))
         return ExitStatus.ERROR if missing else ExitStatus.DONE
     for row in rows:
-        print(f"{row['repeats']} again, in {row['in'] or 'what is not known'}")
+        print(f"{row['repeats']} again, in {row['in'] or 'an unknown runtime'}")
         for problem in row["missing"]:
             print(f"  missing: {problem}")
-        for name, taken in row.get("members", {}).items():
-            model = "its archived model" if plan is not None and plan.reuse else "the model trained again"
-            print(f"  {name}: {taken if ' ' in taken else f'{model} of {taken}'}")
+        for name, model in row.get("members", {}).items():
+            source = "its archived model" if plan is not None and plan.reuse else "the model trained again"
+            print(f"  {name}: {model if ' ' in model else f'{source} of {model}'}")
     print(f"runs: {len(rows)}; missing: {missing or 'nothing'}")
     return ExitStatus.ERROR if missing else ExitStatus.DONE
 
@@ -180,13 +172,17 @@ def rerun(
     ],
     file: File = DEFAULT_FILE,
     task: Annotated[str | None, typer.Option(help="The runs of this task, instead of the ensemble's.")] = None,
-    reuse_models: Annotated[bool, typer.Option("--reuse-models", help="Take the archived models; train nothing.")] = False,
+    reuse_models: Annotated[bool, typer.Option("--reuse-models", help="Use the archived models; train nothing.")] = False,
     with_current_config: Annotated[
-        bool, typer.Option("--with-current-config", help="Ask what today's configuration would have said.")
+        bool, typer.Option("--with-current-config", help="Run today's configuration, code and data in the old slots.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run and what is missing.")] = False,
-    verdict: Annotated[bool, typer.Option("--verdict", help="Make nothing: judge this repeat, which was left at work.")] = False,
-    tolerance: Annotated[float, typer.Option(min=0.0, help="The largest difference that is still equal.")] = 1e-6,
+    verdict: Annotated[
+        bool, typer.Option("--verdict", help="Run nothing: compare this repeat, which has ended meanwhile, with its original.")
+    ] = False,
+    tolerance: Annotated[
+        float, typer.Option(min=0.0, help="The largest difference of a probability that counts as equal.")
+    ] = 1e-6,
     jobs: Jobs = None,
     store: StoreFolder = None,
     experiment: ExperimentName = None,
@@ -206,7 +202,7 @@ def rerun(
         open_workspace(locate(file, store, experiment, target), through_cluster=on_cluster or verdict) as workspace,
     ):
         if verdict:
-            raise typer.Exit(judge_repeat(workspace, what, tolerance, as_json))
+            raise typer.Exit(print_verdict(workspace, what, tolerance, as_json))
         code = rerun_runs(
             workspace,
             what,

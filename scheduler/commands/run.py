@@ -15,7 +15,7 @@ from cronjobs.experiment import Experiment, Member
 from jobs import contract as c
 from jobs.contract import Status
 from jobs.store import Run, Store
-from scheduler.commands.engine_choice import RunOptions, StopSignals, check_cluster_options, open_engine
+from scheduler.commands.engine_choice import RunOptions, StopSignals, check_cluster_options, open_engine, print_interrupted
 from scheduler.commands.options import (
     DEFAULT_FILE,
     Context,
@@ -37,49 +37,47 @@ from scheduler.stores.workspace import open_workspace
 
 def run_now(
     location: StoreLocation,
-    names: list[str],
+    members: list[str],
     ensemble: bool | None,
     publish: bool,
     skip_unavailable: bool,
     options: RunOptions,
     signals: StopSignals,
 ) -> ExitStatus:
-    """Run members and ensemble; an error if any did not succeed and was not left running as asked."""
+    """Run members and ensemble; an error if any run did not succeed, unless it goes on because of --detach."""
     from scheduler.engines.manual_run import run_members
 
     experiment = location.require_experiment()
-    for name in names:
+    for name in members:
         if name not in experiment.members:
-            raise CronsembleError(f"--member {name}: not a member; there are {', '.join(experiment.members)}")
-    members = [member for name, member in experiment.members.items() if not names or name in names]
-    with_ensemble = (not names) if ensemble is None else ensemble
+            raise CronsembleError(f"--member {name}: no such member; there are {', '.join(experiment.members)}")
+    chosen = [member for name, member in experiment.members.items() if not members or name in members]
+    with_ensemble = experiment.ensemble is not None and (not members if ensemble is None else ensemble)
     with (
         open_workspace(location, through_cluster=options.on_cluster, may_be_new=True) as workspace,
         run_display() as display,
         open_engine(workspace, display, options, signals) as engine,
     ):
         if skip_unavailable:
-            members = _available(experiment, members, display.say)
-        also = with_ensemble and experiment.ensemble is not None
-        runs = run_members(engine, experiment, members, also, publish, datetime.now(UTC))
+            chosen = _available(experiment, chosen, display.say)
+        runs = run_members(engine, experiment, chosen, with_ensemble, publish, datetime.now(UTC))
     if engine.stopped:
-        print("interrupted; the same command starts again" if not engine.outlives else "interrupted", file=sys.stderr)
-        return ExitStatus.INTERRUPTED
+        return print_interrupted(engine)
     _print_outcome(workspace.store, runs)
     return ExitStatus.DONE if all(options.is_success(run.status) for run in runs) else ExitStatus.ERROR
 
 
 def _available(experiment: Experiment, members: list[Member], say: Callable[[str], None]) -> list[Member]:
-    """The members whose runtime can be had here."""
+    """The members whose runtime is available on this machine; which are left out, and why, is said."""
     from scheduler.runtimes.runtime import find_runtime
 
     for runtime in sorted({member.runtime for member in members}):
         try:
             find_runtime(experiment, runtime, say)
         except RuntimeUnavailable as error:
-            out = [member.name for member in members if member.runtime == runtime]
+            left_out = [member.name for member in members if member.runtime == runtime]
             members = [member for member in members if member.runtime != runtime]
-            say(f"left out: {', '.join(out)}: {error}")
+            say(f"left out: {', '.join(left_out)}: {error}")
     return members
 
 
@@ -95,12 +93,14 @@ def _print_outcome(store: Store, runs: list[Run]) -> None:
 
 def run(
     file: File = DEFAULT_FILE,
-    member: Annotated[list[str] | None, typer.Option(help="Train this member only (repeat for more).")] = None,
-    ensemble: Annotated[bool | None, typer.Option(help="Run the ensemble after; the default unless --member is given.")] = None,
+    member: Annotated[list[str] | None, typer.Option(help="Train only this member (repeat for more).")] = None,
+    ensemble: Annotated[
+        bool | None, typer.Option(help="Run the ensemble after them; the default unless --member is given.")
+    ] = None,
     jobs: Jobs = None,
     publish: Annotated[bool, typer.Option(help="Let scheduled ensembles use these models too.")] = False,
     skip_unavailable: Annotated[
-        bool, typer.Option(help="Leave out members whose runtime cannot be had here, and say so.")
+        bool, typer.Option(help="Leave out members whose runtime is not available on this machine.")
     ] = False,
     on_cluster: OnCluster = False,
     wait: WaitOrDetach = True,

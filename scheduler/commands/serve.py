@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from scheduler.commands.options import DEFAULT_FILES, Files
+from scheduler.commands.options import DEFAULT_FILES, Files, Jobs
 
 
 class LogFormat(StrEnum):
@@ -18,12 +18,16 @@ class LogFormat(StrEnum):
 
 def serve(
     file: Files = DEFAULT_FILES,
-    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="CPUs that runs share; all by default.")] = None,
+    jobs: Jobs = None,
     listen: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Answer /metrics and /healthz there, e.g. 127.0.0.1:9000.")
+        str | None, typer.Option(metavar="ADDRESS", help="Serve /metrics and /healthz at this address, e.g. 127.0.0.1:9000.")
     ] = None,
-    log_format: Annotated[LogFormat, typer.Option(help="Lines for people, or JSON objects.")] = LogFormat.plain,
-    take_over: Annotated[bool, typer.Option("--take-over", help="Run it here, whoever ran it before.")] = False,
+    log_format: Annotated[
+        LogFormat, typer.Option(help="How the journal is written: lines for people, or JSON objects.")
+    ] = LogFormat.plain,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Become the owner of experiments that another serve or a cluster runs.")
+    ] = False,
 ) -> None:
     """Run the schedules on this machine, as Kubernetes would. Example: cronsemble serve -f a.yaml -f b.yaml"""
     from scheduler.config import load_all

@@ -1,9 +1,9 @@
-"""The plan of a rerun: which runs are made again from what the store kept, and what of that is missing."""
+"""The plan of a rerun: which runs are made again from the store, and what they need that is missing there."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,15 @@ from scheduler.rerun import selection
 from scheduler.runtimes import recorded
 
 Problems = Callable[[Run], tuple[list[str], list[str]]]
-"""Why what a run was made in cannot be had where it is to be repeated; and how it may differ."""
+"""Why the runtime of a run cannot be had where it is to be repeated; and in what it may differ."""
 
 
 @dataclass(frozen=True)
 class PlannedRepeat:
-    """One run to be made again: the original, its task as it was, and what it ran in.
+    """One run to be made again: the original, its resolved configuration, and the interpreter or image that it ran in.
 
-    ``members`` is an ensemble's: each member's original training, or why it has none.
+    ``members`` is an ensemble's: each member's original training, or why it has none. ``missing`` keeps it from being
+    repeated; ``notes`` say in what the repeat may differ.
     """
 
     original: Run
@@ -42,25 +43,29 @@ class RerunPlan:
 
     @property
     def repeats(self) -> tuple[PlannedRepeat, ...]:
+        """All runs that are made again, the trainings first."""
         return (*self.trainings, *self.ensembles)
 
     @property
     def missing(self) -> list[str]:
-        return [f"{each.original.id}: {problem}" for each in self.repeats for problem in each.missing]
+        """What keeps the plan from being carried out, a line each."""
+        return [f"{repeat.original.id}: {problem}" for repeat in self.repeats for problem in repeat.missing]
 
 
-def plan(store: Store, found: list[Run], reuse: bool, problems: Problems = recorded.environment_problems) -> RerunPlan:
-    """What repeating these runs means: of an ensemble, the trainings that it took too. Raises CronsembleError."""
-    ensembles = [_ensemble(store, run, problems) for run in found if run.id.task == c.ENSEMBLE_TASK]
-    wanted = {run.id: run for run in found if run.id.task != c.ENSEMBLE_TASK}
-    models = [run for each in ensembles for run in each.members.values() if isinstance(run, c.RunId)]
-    if reuse and wanted:
-        raise CronsembleError(f"--reuse-models: {next(iter(wanted))} is a training: without retraining nothing is left to do")
+def plan(store: Store, originals: list[Run], reuse: bool, problems: Problems = recorded.environment_problems) -> RerunPlan:
+    """What has to be run to repeat these: of an ensemble also the trainings whose models it took. Raises CronsembleError."""
+    ensembles = [_ensemble(store, run, problems) for run in originals if run.id.task == c.ENSEMBLE_TASK]
+    trainings = {run.id: run for run in originals if run.id.task != c.ENSEMBLE_TASK}
+    models = [run for ensemble in ensembles for run in ensemble.members.values() if isinstance(run, c.RunId)]
+    if reuse and trainings:
+        raise CronsembleError(f"--reuse-models: {next(iter(trainings))} is a training: without retraining nothing is left to do")
     if not reuse:
-        wanted |= {run: store.read(run) for run in models}
-    trainings = [_training(store, run, problems) for _, run in sorted(wanted.items())]
-    checked = [_with_models(store, each, reuse, problems) for each in ensembles]
-    return RerunPlan(tuple(trainings), tuple(checked), reuse)
+        trainings |= {run: store.read(run) for run in models}
+    return RerunPlan(
+        tuple(_training(store, run, problems) for _, run in sorted(trainings.items())),
+        tuple(_with_models(store, ensemble, reuse, problems) for ensemble in ensembles),
+        reuse,
+    )
 
 
 def _training(store: Store, run: Run, problems: Problems) -> PlannedRepeat:
@@ -71,12 +76,12 @@ def _training(store: Store, run: Run, problems: Problems) -> PlannedRepeat:
 def _ensemble(store: Store, run: Run, problems: Problems) -> PlannedRepeat:
     missing, notes = _check(store, run, problems)
     members: dict[str, c.RunId | str] = {}
-    for told in store.model_selection(run):
-        name = str(told["member"])
-        taken = c.parse_run_id(str(told.get("run")), run.id.experiment, c.member_task(name))
-        left_out = told.get("left_out") or ("" if taken else "its run has no name")
-        members[name] = f"left out, as in {run.id}: {left_out}" if left_out or taken is None else taken
-    if not any(isinstance(taken, c.RunId) for taken in members.values()):
+    for member in store.model_selection(run):
+        name = str(member["member"])
+        training = c.parse_run_id(str(member.get("run")), run.id.experiment, c.member_task(name))
+        left_out = member.get("left_out") or ("" if training else "its run has no name")
+        members[name] = f"left out, as in {run.id}: {left_out}" if left_out or training is None else training
+    if not any(isinstance(training, c.RunId) for training in members.values()):
         missing.append("it took no model, so there is nothing to combine again")
     return PlannedRepeat(
         run, selection.task_of(store, run), recorded.recorded_environment(run), members, tuple(missing), tuple(notes)
@@ -84,35 +89,35 @@ def _ensemble(store: Store, run: Run, problems: Problems) -> PlannedRepeat:
 
 
 def _with_models(store: Store, ensemble: PlannedRepeat, reuse: bool, problems: Problems) -> PlannedRepeat:
-    """What a predict step needs of the members' trainings: the interpreter, and their files if they are reused."""
+    """Added is what a predict step needs of the members' trainings: the runtime, and the models if they are reused."""
     missing = list(ensemble.missing)
     for run in ensemble.members.values():
         if isinstance(run, c.RunId) and reuse:
             training = store.read(run)
             missing += [f"{run}: {problem}" for problem in (*problems(training)[0], *_model_problems(store, training))]
-    return PlannedRepeat(ensemble.original, ensemble.task, ensemble.environment, ensemble.members, tuple(missing), ensemble.notes)
+    return replace(ensemble, missing=tuple(missing))
 
 
 def _model_problems(store: Store, run: Run) -> Iterator[str]:
-    described = run.record.get("model")
-    if not described:
+    model = run.record.get("model")
+    if not model:
         yield "its result is not in the store"
         return
-    path = store.run_folder(run.id) / c.RESULT / Path(described["file"]).name
+    path = store.run_folder(run.id) / c.RESULT / Path(model["file"]).name
     try:
-        if store.files.sha256(path) != described["sha256"]:
+        if store.files.sha256(path) != model["sha256"]:
             yield f"its model {path} is not the one that was recorded: its sha256 differs"
     except OSError as error:
         yield f"its model {path} cannot be read: {error.strerror}"
 
 
 def _check(store: Store, run: Run, problems: Problems) -> tuple[list[str], list[str]]:
-    """What is missing of the snapshot, the data and the runtime; and what the user should know."""
+    """What is missing of the snapshot, the data and the runtime; and in what the runtime may differ."""
     snapshot = selection.snapshot(run)
     if not snapshot:
         return [f"what it was made from was not recorded: {run.reason or run.status}"], []
     missing = [store.snapshot_problem(kind, digest) for kind, digest in snapshot.items() if digest]
     pinned = store.pinned_data(run.id)
     missing.append("it ended before it had data" if pinned is None else store.data_problem(pinned))
-    own, notes = problems(run)
-    return [problem for problem in (*missing, *own) if problem], notes
+    runtime_missing, notes = problems(run)
+    return [problem for problem in (*missing, *runtime_missing) if problem], notes

@@ -12,7 +12,7 @@ from jobs.store import Store
 
 
 def validation(store: Store, run: RunId) -> Any | None:
-    """A training's probabilities on the data that it was judged by, float32 (items, classes); None if not kept."""
+    """A training's probabilities on the data that its accuracy was computed on, float32 (items, classes); None if not kept."""
     return _array(store.result_file(run, c.VALIDATION))
 
 
@@ -30,9 +30,9 @@ def items(store: Store, run: RunId) -> list[str] | None:
 
 def member(store: Store, run: RunId, name: str) -> Any | None:
     """One member's probabilities within an ensemble run, float32 (items, classes)."""
-    found = _array(store.result_file(run, f"{c.PROBABILITIES}/{name}/probabilities.npy"))
-    if found is not None:
-        return found
+    array = _array(store.result_file(run, f"{c.PROBABILITIES}/{name}/probabilities.npy"))
+    if array is not None:
+        return array
     table = _table(store.result_file(run, f"{c.MEMBERS}/{name}.csv"))
     return None if table is None else table[1]
 

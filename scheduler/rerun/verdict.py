@@ -1,4 +1,4 @@
-"""Verdicts: what became of a repeated run, from the probabilities and from what was pinned. Values only."""
+"""Verdicts: whether a repeated run came out the same, from its probabilities and from what was pinned. Values only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ TOLERANCE = 1e-6
 
 @dataclass(frozen=True)
 class Verdict:
-    """``largest`` is the largest difference of any probability, ``flipped`` the items whose label changed."""
+    """Whether a repeat is identical, equal or changed, or why there is nothing to compare.
+
+    ``largest`` is the largest difference of any probability, ``flipped`` the number of items whose label changed of all
+    ``items``; ``differs`` is what was pinned and is not the same, a line each.
+    """
 
     verdict: str
     largest: float | None = None
@@ -23,13 +27,14 @@ class Verdict:
     reason: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        told = {"largest_difference": self.largest, "labels_flipped": self.flipped, "items": self.items}
-        return {"verdict": self.verdict, **told, "differs": list(self.differs), "reason": self.reason}
+        """As JSON values."""
+        numbers = {"largest_difference": self.largest, "labels_flipped": self.flipped, "items": self.items}
+        return {"verdict": self.verdict, **numbers, "differs": list(self.differs), "reason": self.reason}
 
 
 @dataclass(frozen=True)
 class PinnedInputs:
-    """A run's record, its task's configuration, and the hash of each file of its code."""
+    """What decides how a run comes out: its record, its task's configuration, and by name the hash of each file of its code."""
 
     record: Mapping[str, Any]
     task: Mapping[str, Any] = field(default_factory=dict)
@@ -37,7 +42,7 @@ class PinnedInputs:
 
 
 def judge(pairs: Sequence[tuple[Any, Any]], tolerance: float, differs: Sequence[str] = ()) -> Verdict:
-    """The verdict on pairs of probability arrays (items, classes), before and after; the worst pair counts.
+    """The verdict on pairs of float32 arrays of shape (items, classes), before and after; the worst pair counts.
 
     Identical are equal bits; equal: no probability differs by more than ``tolerance`` and no label changed.
     """
@@ -101,7 +106,7 @@ def _code(before: PinnedInputs, after: PinnedInputs) -> Iterator[str]:
 
 
 _APART = ("schema", "snapshot", "seed", "threads", "data.key", "published")
-"""Keys of a task that are told in a line of their own, or say nothing of what comes out."""
+"""Keys of a task that have a line of their own, or that no result depends on."""
 
 
 def _configuration(before: PinnedInputs, after: PinnedInputs) -> Iterator[str]:
@@ -121,9 +126,9 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield from _flat(f"{prefix}.{key}" if prefix else str(key), inner)
-    elif isinstance(value, list) and value and all(isinstance(each, Mapping) and "member" in each for each in value):
-        for each in value:
-            yield from _flat(f"{prefix}.{each['member']}", {key: inner for key, inner in each.items() if key != "member"})
+    elif isinstance(value, list) and value and all(isinstance(item, Mapping) and "member" in item for item in value):
+        for member in value:
+            yield from _flat(f"{prefix}.{member['member']}", {key: inner for key, inner in member.items() if key != "member"})
     else:
         yield prefix, value
 
@@ -134,12 +139,12 @@ def _environment(before: PinnedInputs, after: PinnedInputs) -> Iterator[str]:
     if left.get("reference") != right.get("reference"):
         yield _changed("image", left.get("reference"), right.get("reference"))
     elif left.get("identity") != right.get("identity"):
-        builds = [(each.get("identity") or {}).get("inputs") for each in (left, right)]
+        builds = [(image.get("identity") or {}).get("inputs") for image in (left, right)]
         yield _changed(f"image {left.get('reference')}, another build", *builds)
-    one, two = ((each.get("model") or {}).get("versions") or {} for each in (old, new))
-    for name in sorted({*one, *two}):
-        if one.get(name) != two.get(name):
-            yield _changed(name, one.get(name), two.get(name))
+    old_versions, new_versions = ((record.get("model") or {}).get("versions") or {} for record in (old, new))
+    for name in sorted({*old_versions, *new_versions}):
+        if old_versions.get(name) != new_versions.get(name):
+            yield _changed(name, old_versions.get(name), new_versions.get(name))
     if old.get("processor") != new.get("processor"):
         yield _changed("processor", old.get("processor"), new.get("processor"))
 
@@ -152,14 +157,14 @@ def _text(value: Any) -> str:
     return "none" if value in (None, "") else str(value)
 
 
-def describe(told: Mapping[str, Any]) -> str:
-    """A verdict's JSON as a line."""
-    text = str(told["verdict"])
-    if told.get("reason"):
-        text += f": {told['reason']}"
-    elif text in (EQUAL, CHANGED) and told.get("largest_difference") is not None:
-        largest = f"largest difference {told['largest_difference']:.3g}"
-        text += f": {told['labels_flipped']} of {told['items']} labels flipped, {largest}"
-    if told.get("differs") and text != IDENTICAL:
-        text += f"; differs: {'; '.join(told['differs'])}"
+def describe(verdict: Mapping[str, Any]) -> str:
+    """A verdict's JSON values as a line."""
+    text = str(verdict["verdict"])
+    if verdict.get("reason"):
+        text += f": {verdict['reason']}"
+    elif text in (EQUAL, CHANGED) and verdict.get("largest_difference") is not None:
+        largest = f"largest difference {verdict['largest_difference']:.3g}"
+        text += f": {verdict['labels_flipped']} of {verdict['items']} labels flipped, {largest}"
+    if verdict.get("differs") and text != IDENTICAL:
+        text += f"; differs: {'; '.join(verdict['differs'])}"
     return text

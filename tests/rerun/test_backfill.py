@@ -126,4 +126,4 @@ def test_killed_in_the_middle_it_goes_on_and_takes_no_model_from_the_future(tmp_
     for training, ensemble in zip(slots[::2], slots[1::2], strict=True):
         record = json.loads(cronsemble(tmp_path, "show", ensemble["run"], "--json").stdout)["record"]
         assert record["kind"] == "backfill" and [each["run"] for each in record["members"]] == [training["run"]]
-    assert cronsemble(tmp_path, "backfill", period).stdout.startswith("nothing to make up for")
+    assert cronsemble(tmp_path, "backfill", period).stdout.startswith("nothing to run")
