@@ -13,6 +13,7 @@ import typer
 
 from cronjobs.experiment import Experiment
 from cronjobs.fire_times.surprises import surprises
+from cronjobs.tasks import tasks_of
 from scheduler.commands.options import (
     DEFAULT_FILES,
     AsJson,
@@ -26,37 +27,37 @@ from scheduler.dialects.reading import Dialect
 from scheduler.errors import CronsembleError
 from scheduler.history import upcoming
 from scheduler.stores.run_times import last_scheduled_slots, longest_durations, store_if_present
+from scheduler.times import format_duration, format_time, is_date, parse_period, parse_time
 
 if TYPE_CHECKING:
     from scheduler.kube.target import ClusterTarget
 
 
 def print_expression(expression: str, timezone: str, count: int, since: str | None, until: str | None, as_json: bool) -> None:
-    """The fire times of any expression, and its warnings."""
-    schedule = upcoming.read(expression, timezone)
-    after = upcoming.parse_start("--from", since, timezone) if since else datetime.now(UTC)
-    times = upcoming.fires_of_expression(schedule, timezone, after, _last(until, timezone), count)
+    """Print the fire times of any expression, and its warnings."""
+    now = datetime.now(UTC)
+    schedule = upcoming.parse_expression(expression, timezone, now.date())
+    after, last = _bounds(since, until, timezone, now)
+    times = upcoming.fires_of_expression(schedule, timezone, after, last, count)
     warnings = surprises(schedule, timezone, after)
     if as_json:
-        fires = [upcoming.format_time(each) for each in times]
+        fires = [format_time(time) for time in times]
         print(json.dumps({"expression": expression, "timezone": timezone, "fires": fires, "warnings": warnings}, indent=1))
         return
-    rows = [upcoming.Fire("", "", expression, timezone, each) for each in times]
-    _table(rows, with_task=False, with_experiment=False)
+    _print_table([upcoming.Fire("", "", expression, timezone, time) for time in times])
     print_warnings("", warnings)
 
 
 def print_dialect(
     dialect: Dialect, expression: str, timezone: str, count: int, since: str | None, until: str | None, as_json: bool
 ) -> bool:
-    """What an expression means in its dialect and what to type here; whether both fire at the same times."""
+    """Print what an expression means in its dialect and what to type here; whether both fire at the same times."""
     from scheduler.dialects import report
     from scheduler.dialects.advice import advise, coming, read
     from scheduler.dialects.reading import DialectError
 
     upcoming.check_timezone(timezone)
-    after = upcoming.parse_start("--from", since, timezone) if since else datetime.now(UTC)
-    last = _last(until, timezone)
+    after, last = _bounds(since, until, timezone, datetime.now(UTC))
     try:
         reading = read(dialect, expression, timezone)
         times = coming(reading, after, last, count)
@@ -68,9 +69,7 @@ def print_dialect(
         return advice.same
     for note in reading.notes:
         print(f"note: {note}")
-    _table(
-        [upcoming.Fire("", "", reading.given, reading.timezone, time) for time in times], with_task=False, with_experiment=False
-    )
+    _print_table([upcoming.Fire("", "", reading.given, reading.timezone, time) for time in times])
     print(*report.lines(advice), sep="\n")
     return advice.same
 
@@ -78,66 +77,72 @@ def print_dialect(
 def print_tasks(
     files: list[Path], count: int, since: str | None, until: str | None, as_json: bool, cluster: ClusterTarget | None = None
 ) -> None:
-    """The fire times of every task of the configurations, and their warnings; with ``cluster`` as its CronJobs have them."""
+    """Print the fire times of all tasks of the configurations, and warnings; with ``cluster`` as its CronJobs have them."""
     now = datetime.now(UTC)
     experiments = load_all(files)
     fires: list[upcoming.Fire] = []
     warnings: list[tuple[str, str]] = []
-    resting: list[tuple[str, str]] = []
+    not_firing: list[tuple[str, str]] = []
     for experiment in experiments:
-        after = upcoming.parse_start("--from", since, experiment.timezone) if since else now
+        after, last = _bounds(since, until, experiment.timezone, now)
         store = store_if_present(experiment)
-        anchors, out = (last_scheduled_slots(store, experiment), {}) if cluster is None else _standing(experiment, cluster)
-        found = upcoming.fires_of_experiment(experiment, after, _last(until, experiment.timezone), count, anchors)
-        fires += [each for each in found if each.task not in out]
-        warnings += [
-            (experiment.name, each) for each in upcoming.warnings(experiment, after, longest_durations(store, experiment))
-        ]
-        resting += [(experiment.name, each) for each in (*upcoming.suspended_tasks(experiment), *out.values())]
-    fires.sort(key=lambda each: (each.at, each.experiment, each.task))
+        absent: dict[str, str] = {}
+        if cluster is None:
+            anchors = last_scheduled_slots(store, experiment)
+        else:
+            anchors, absent = _cluster_schedules(experiment, cluster)
+        declared = upcoming.fires_of_experiment(experiment, after, last, count, anchors)
+        fires += [fire for fire in declared if fire.task not in absent]
+        durations = longest_durations(store, experiment)
+        warnings += [(experiment.name, line) for line in upcoming.warnings(experiment, after, durations)]
+        not_firing += [(experiment.name, line) for line in (*upcoming.suspended_tasks(experiment), *absent.values())]
+    fires.sort(key=lambda fire: (fire.time, fire.experiment, fire.task))
     if as_json:
-        told = {
-            "fires": [upcoming.row(each) for each in fires],
-            "resting": [f"{name}: {line}" for name, line in resting],
+        values = {
+            "fires": [upcoming.json_fire(fire) for fire in fires],
+            "resting": [f"{name}: {line}" for name, line in not_firing],
             "warnings": [f"{name}: {line}" for name, line in warnings],
         }
-        print(json.dumps(told, indent=1))
+        print(json.dumps(values, indent=1))
         return
-    _table(fires, with_task=True, with_experiment=len(experiments) > 1)
-    for name, line in resting:
+    _print_table(fires, with_task=True, with_experiment=len(experiments) > 1)
+    for name, line in not_firing:
         print(f"{name}: {line}")
     for name, line in warnings:
         print_warnings(f"{name}: ", [line])
 
 
-def _standing(experiment: Experiment, cluster: ClusterTarget) -> tuple[dict[str, datetime], dict[str, str]]:
-    """By task since when a CronJob counts, and a line for each that would fire but does not on the cluster, and why."""
+def _cluster_schedules(experiment: Experiment, cluster: ClusterTarget) -> tuple[dict[str, datetime], dict[str, str]]:
+    """By task since when its CronJob counts @every; and by task that does not fire on the cluster, a line that says why."""
     from scheduler.observe.cluster_state import cronjob_states
 
-    found = cronjob_states(experiment, cluster)
-    out = {}
-    for name, task in upcoming.tasks(experiment):
+    states = cronjob_states(experiment, cluster)
+    absent = {}
+    for name, task in tasks_of(experiment):
         if task.schedule is not None and not task.suspend:
-            if name not in found:
-                out[name] = f"{name}: is not on the cluster yet: cronsemble sync"
-            elif found[name][1]:
-                out[name] = f"{name}: is suspended on the cluster: cronsemble resume {name}"
-    return {name: anchor for name, (anchor, _) in found.items()}, out
+            if name not in states:
+                absent[name] = f"{name}: is not on the cluster yet: cronsemble sync"
+            elif states[name][1]:
+                absent[name] = f"{name}: is suspended on the cluster: cronsemble resume {name}"
+    return {name: anchor for name, (anchor, _) in states.items()}, absent
 
 
-def _last(until: str | None, timezone: str) -> datetime | None:
-    """A date stands for the whole day."""
-    if until is None:
-        return None
-    found = upcoming.parse_time("--until", until, timezone)
-    if len(until) != len("2026-11-20"):
-        return found
-    return upcoming.parse_time("--until", str(datetime.fromisoformat(until).date() + timedelta(days=1)), timezone) - timedelta(
-        seconds=1
-    )
+def _bounds(since: str | None, until: str | None, timezone: str, now: datetime) -> tuple[datetime, datetime | None]:
+    """The instant strictly after which fire times are looked for, and the last one: a date means its whole day."""
+    after, last = now, None
+    if since is not None:
+        after = parse_time(since, timezone, now.timestamp(), "--from")
+        # A date's own 00:00 is among its fire times, an instant typed is not.
+        after -= timedelta(seconds=1 if is_date(since) else 0)
+    if until is not None:
+        last = parse_time(until, timezone, now.timestamp(), "--until")
+        if is_date(until):
+            last_minute = parse_period(until, timezone, now.timestamp(), "--until").last
+            last = datetime.fromtimestamp(last_minute * 60 + 59, UTC)
+    return after, last
 
 
-def _table(fires: list[upcoming.Fire], with_task: bool, with_experiment: bool) -> None:
+def _print_table(fires: list[upcoming.Fire], with_task: bool = False, with_experiment: bool = False) -> None:
     if not fires:
         print("no fire times")
         return
@@ -146,13 +151,13 @@ def _table(fires: list[upcoming.Fire], with_task: bool, with_experiment: bool) -
     now = datetime.now(UTC)
     columns = ["in", *(["experiment"] if with_experiment else []), *(["task"] if with_task else []), "local time", "zone", "UTC"]
     rows = []
-    for each in fires:
-        away = (each.at - now).total_seconds()
-        names = [*([each.experiment] if with_experiment else []), *([each.task] if with_task else [])]
-        local = f"{each.local:%a %Y-%m-%d %H:%M:%S}" if each.at.second else f"{each.local:%a %Y-%m-%d %H:%M}"
-        offset = f"{each.local:%z}"
-        how = upcoming.format_duration(away) if away >= 0 else f"{upcoming.format_duration(-away)} ago"
-        rows.append([how, *names, f"{local} {offset[:3]}:{offset[3:5]}", each.timezone, upcoming.format_time(each.at)])
+    for fire in fires:
+        wait = (fire.time - now).total_seconds()
+        names = [*([fire.experiment] if with_experiment else []), *([fire.task] if with_task else [])]
+        local = f"{fire.local:%a %Y-%m-%d %H:%M:%S}" if fire.time.second else f"{fire.local:%a %Y-%m-%d %H:%M}"
+        offset = f"{fire.local:%z}"
+        how_long = format_duration(wait) if wait >= 0 else f"{format_duration(-wait)} ago"
+        rows.append([how_long, *names, f"{local} {offset[:3]}:{offset[3:5]}", fire.timezone, format_time(fire.time)])
     print_table([Column(name) for name in columns], rows)
 
 

@@ -7,8 +7,8 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from cronjobs.experiment import Experiment
+from cronjobs.tasks import tasks_of
 from jobs.contract import RunKind
-from scheduler.history import upcoming
 
 if TYPE_CHECKING:
     from jobs.store import Store
@@ -31,7 +31,7 @@ def store_if_present(experiment: Experiment) -> Store | None:
 def longest_durations(store: Store | None, experiment: Experiment) -> dict[str, float]:
     """By task the seconds that its longest run took, of its latest that succeeded."""
     found: dict[str, float] = {}
-    for name, _ in upcoming.tasks(experiment) if store else ():
+    for name, _ in tasks_of(experiment) if store else ():
         assert store is not None
         records = (store.result(run) for run in islice(store.run_ids(experiment.name, name), 4 * _LATELY))
         for record in islice((each for each in records if each), _LATELY):
@@ -46,7 +46,7 @@ def longest_durations(store: Store | None, experiment: Experiment) -> dict[str, 
 def last_scheduled_slots(store: Store | None, experiment: Experiment) -> dict[str, datetime]:
     """By task the last scheduled slot, from which Kubernetes counts @every on."""
     found = {}
-    for name, task in upcoming.tasks(experiment) if store else ():
+    for name, task in tasks_of(experiment) if store else ():
         assert store is not None
         if not (task.schedule or "").startswith("@every"):
             continue
