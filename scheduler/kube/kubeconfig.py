@@ -15,6 +15,7 @@ from scheduler.kube.lazy_kubernetes import ConfigException, ConfigNode, InCluste
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _FILES = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
+_LOGINS = ("token", "tokenFile", "client-certificate", "client-certificate-data", "username", "exec", "auth-provider")
 _EXEC_VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
 
 
@@ -213,33 +214,54 @@ def _read(path: Path) -> tuple[dict[str, Any], int]:
 
 
 def _loader() -> Any:
-    """libyaml's, with the numbers of Go's YAML and without dates: what is a text to kubectl is one here."""
+    """libyaml's, with the scalars of Go's YAML: what is a string to kubectl is one here, and what is none is none."""
     import yaml
 
     base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
     class Loader(base):  # type: ignore[misc]
         yaml_implicit_resolvers = {
-            first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] not in ("timestamp", "int", "float")]
+            first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] in ("null", "merge", "bool")]
             for first, resolvers in base.yaml_implicit_resolvers.items()
         }
 
-    number = re.compile(r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|[-+]?0[box][0-9a-fA-F_]+$")
-    Loader.add_implicit_resolver("!number", number, list("-+.0123456789"))
+    Loader.add_implicit_resolver("!number", _NUMBER, list("-+.0123456789"))
+    Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("[yYnN]$"), list("yYnN"))
     Loader.add_constructor("!number", lambda loader, node: _number(node.value))
+    Loader.add_constructor("tag:yaml.org,2002:bool", lambda loader, node: node.value.lower() in ("y", "yes", "true", "on"))
+    Loader.add_constructor(
+        "tag:yaml.org,2002:binary", lambda loader, node: loader.construct_yaml_binary(node).decode(errors="replace")
+    )
+    Loader.add_multi_constructor("!", lambda loader, suffix, node: _untagged(loader, node))
     return Loader
+
+
+_NUMBER = re.compile(
+    r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|[-+]?0[bBoOxX][0-9a-fA-F_]+$"
+    r"|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"
+)
 
 
 def _number(text: str) -> int | float | str:
     """A number as Go's YAML reads it: with a leading zero it is octal."""
     digits = text.replace("_", "")
     octal = re.fullmatch("([-+]?)0([0-7]+)", digits)
-    for read in (lambda: int(octal[1] + octal[2], 8) if octal else int(digits, 0), lambda: float(digits)):
-        try:
-            return read()
-        except ValueError:
-            continue
-    return text
+    try:
+        return int(octal[1] + octal[2], 8) if octal else int(digits, 0)
+    except ValueError:
+        pass
+    try:
+        value = float(digits.replace(".inf", "inf").replace(".nan", "nan"))
+    except ValueError:
+        return float("nan") if text.lstrip("+-").lower() in (".inf", ".nan") else text
+    return text if value in (float("inf"), float("-inf")) and "inf" not in text else value
+
+
+def _untagged(loader: Any, node: Any) -> Any:
+    """A value whose tag says nothing to us, as if it had none."""
+    if node.id == "scalar":
+        return node.value
+    return loader.construct_mapping(node, deep=True) if node.id == "mapping" else loader.construct_sequence(node, deep=True)
 
 
 def _absolute(entry: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -283,6 +305,8 @@ def _problems(access: Access) -> Iterable[str]:
                 yield f"{key} needs as, the user to impersonate"
     if user.get("exec"):
         yield from _exec_problems(user)
+    if access.secure and not any(user.get(key) for key in _LOGINS):
+        yield f"the user {access.user_name or 'it names'} has no login: no token, certificate, password, exec or auth-provider"
 
 
 def _both(entry: Mapping[str, Any], key: str) -> Iterable[str]:

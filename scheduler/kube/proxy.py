@@ -74,11 +74,8 @@ def bypassed(host: str, port: int, no_proxy: str) -> bool:
 
 def _matches(entry: str, host: str, port: int, address: ipaddress.IPv4Address | ipaddress.IPv6Address | None) -> bool:
     if "/" in entry:
-        try:
-            network = ipaddress.ip_network(entry, strict=False)
-        except ValueError:
-            pass
-        else:
+        network = _network(entry)
+        if network is not None:
             return address is not None and address in network
     name, only_port = _split_port(entry)
     if not name or (only_port and only_port != str(port)):
@@ -104,9 +101,20 @@ def _split_port(entry: str) -> tuple[str, str]:
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return ipaddress.ip_address(host.partition("%")[0])
+        address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         return None
+    # Go takes ::ffff:10.0.0.1 for 10.0.0.1.
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    return ipaddress.IPv4Network((mapped, network.prefixlen - 96)) if mapped and network.prefixlen >= 96 else network
 
 
 def parse(value: str, origin: str, schemes: tuple[str, ...] = ("http", "https", "socks5")) -> Proxy:

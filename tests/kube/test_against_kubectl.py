@@ -570,7 +570,7 @@ for _value, _proxied in NO_PROXIES.items():
 # To Go 0.0.0.0 and :: are no loopback, and Linux connects to it.
 for _value in (
     "0.0.0.0", "0.0.0.0/8", "0.0.0.0/29,x", "0.0.3.0/24", "0.0.0.0:{api}", "0.0.0.0:1", ".0.0", "0.0", "*.0.0", "::/0",
-    "0.0.0.0/33", "00.0.0.0", "x/8",
+    "0.0.0.0/33", "00.0.0.0", "x/8", "::ffff:0.0.0.0", "::ffff:0:0/96", "::ffff:1.2.3.0/120",
 ):  # fmt: skip
 
     def _address(world: World, value: str = _value) -> Case:
@@ -697,14 +697,52 @@ def a_token_with_a_line_break(world: World) -> Case:
     return Case(config(world, user={"token": "t\n"}))
 
 
-@bad
-def a_token_that_is_a_number(world: World) -> Case:
-    return Case(yaml.safe_dump(config(world)).replace("token: t", "token: 12e5"))
+def _scalar(text: str, string: bool) -> None:
+    def make(world: World) -> Case:
+        return Case(yaml.safe_dump(config(world)).replace("token: t", f"token: {text}"))
+
+    (GOOD if string else BAD)[f"a token written {text}"] = make
 
 
-@good
-def texts_that_look_like_dates(world: World) -> Case:
-    return Case(yaml.safe_dump(config(world)).replace("token: t", "token: 2026-11-26"))
+for _text in (
+    "2026-11-26",
+    "1:30",
+    "190:20:30",
+    "1.2.3",
+    "=",
+    "12E5a",
+    "0x",
+    "1e",
+    "_1",
+    "+",
+    "!!str 5",
+    "'5'",
+    "!foo bar",
+    "inf",
+):
+    _scalar(_text, string=True)
+_scalar("!!binary aGVsbG8=", string=True)
+_scalar("1.7976931348623157e+309", string=True)
+for _text in (
+    "12e5",
+    "0777",
+    "0O17",
+    "0x1F",
+    "1_000",
+    ".5",
+    "-1",
+    "yes",
+    "y",
+    "N",
+    "Off",
+    "~",
+    "null",
+    ".inf",
+    "-.INF",
+    ".nan",
+    "!!int 5",
+):
+    _scalar(_text, string=False)
 
 
 @good
@@ -722,6 +760,22 @@ def impersonation(world: World) -> Case:
 @bad
 def groups_without_a_user(world: World) -> Case:
     return Case(config(world, user={"token": "t", "as-groups": ["devs"]}))
+
+
+@bad
+def no_login_at_all(world: World) -> Case:
+    """kubectl would ask on a terminal."""
+    return Case(config(world, user={}))
+
+
+@bad
+def no_user_at_all(world: World) -> Case:
+    return Case(config(world, context={"user": ""}))
+
+
+@bad
+def impersonation_without_a_login(world: World) -> Case:
+    return Case(config(world, user={"as": "jane"}))
 
 
 @bad

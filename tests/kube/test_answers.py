@@ -203,7 +203,7 @@ def test_a_key_is_never_written_to_a_file(tmp_path: Path, authority: trustme.CA)
 
 
 def test_what_is_not_read_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = written(tmp_path, "https://x", {"tokn": "t", "exec": None}, **{"insecure-skip-tls-verfy": True})
+    path = written(tmp_path, "https://x", {"tokn": "t", "token": "t", "exec": None}, **{"insecure-skip-tls-verfy": True})
     path.write_text(path.read_text() + "colour: red\n---\nb: c\n")
     ClusterTarget(path).access()
     assert capsys.readouterr().err.splitlines() == [
@@ -217,7 +217,7 @@ def test_what_is_not_read_is_named(tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_a_user_that_is_not_there_is_no_anonymous_one(tmp_path: Path) -> None:
     """kubectl asks without a login, and is refused by any server that is worth it."""
-    path = written(tmp_path, "https://x", {})
+    path = written(tmp_path, "https://x", {"token": "t"})
     path.write_text(path.read_text().replace("user: u", "user: v"))
     with pytest.raises(KubeError, match="context x names the user v, who is not there"):
         find_access(path, None, {})
@@ -285,7 +285,7 @@ def test_a_web_page_instead_of_a_command(authority: trustme.CA) -> None:
 
 def test_a_proxy_that_refuses_is_named_without_its_login(tmp_path: Path) -> None:
     with proxying(connect_handler(Records(), "proxy", "a:b")) as port:
-        path = written(tmp_path, "https://x.example.test", {}, **{"proxy-url": f"http://a:secret@127.0.0.1:{port}"})
+        path = written(tmp_path, "https://x.example.test", {"token": "t"}, **{"proxy-url": f"http://a:secret@127.0.0.1:{port}"})
         with KubeClient(find_access(path, None, {})) as api, pytest.raises(Unreachable) as caught:
             api.version()
     assert f"proxy http://127.0.0.1:{port}: Tunnel connection failed: 407" in str(caught.value) and "secret" not in str(

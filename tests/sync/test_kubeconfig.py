@@ -33,14 +33,14 @@ def test_the_first_of_several_files_wins_and_paths_are_relative_to_their_own(tmp
         tmp_path / "b" / "config",
         clusters=[{"name": "c", "cluster": {"server": "https://two"}}],
         users=[{"name": "u", "user": {"token": "t"}}],
-        contexts=[{"name": "x", "context": {"cluster": "c", "user": "u", "namespace": "n"}}],
-        **{"current-context": "y"},
+        contexts=[{"name": "x", "context": {"cluster": "c", "user": "u", "namespace": "ns"}}],
+        **{"current-context": "other"},
     )
     (tmp_path / "a" / "ca.crt").write_text("PEM")
     merged = merge([first, second])
     assert merged.current_context == "x" and merged.clusters["c"]["server"] == "https://one"
     access = find_access(None, None, {"KUBECONFIG": f"{first}:{tmp_path / 'absent'}:{second}"})
-    assert (access.server, access.authority, access.namespace, access.user["token"]) == ("https://one", b"PEM", "n", "t")
+    assert (access.server, access.authority, access.namespace, access.user["token"]) == ("https://one", b"PEM", "ns", "t")
 
 
 @pytest.mark.parametrize(
