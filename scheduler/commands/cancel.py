@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from scheduler.commands.options import DEFAULT_FILE, Context, ExperimentName, File, Kubeconfig, Namespace, StoreFolder
+from scheduler.commands.options import DEFAULT_FILE, AskCluster, Context, ExperimentName, File, Kubeconfig, Namespace, StoreFolder
 
 
 def cancel(
@@ -13,9 +13,7 @@ def cancel(
         list[str], typer.Argument(metavar="RUN|TASK...", help="Running runs, or tasks whose running runs are meant.")
     ],
     file: File = DEFAULT_FILE,
-    on_cluster: Annotated[
-        bool, typer.Option("--cluster", help="End Jobs on the cluster; the default where the store is a volume.")
-    ] = False,
+    on_cluster: AskCluster = False,
     context: Context = None,
     namespace: Namespace = None,
     kubeconfig: Kubeconfig = None,

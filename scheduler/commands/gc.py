@@ -12,13 +12,7 @@ from typing import Annotated
 
 import typer
 
-from scheduler.commands.options import (
-    DEFAULT_FILE,
-    AsJson,
-    ExperimentName,
-    File,
-    StoreFolder,
-)
+from scheduler.commands.options import DEFAULT_FILE, AsJson, DryRun, ExperimentName, File, StoreFolder, Yes
 from scheduler.console import tables
 from scheduler.console.prompts import confirm
 from scheduler.errors import CronsembleError
@@ -99,8 +93,8 @@ def gc(
     ] = None,
     older_than: Annotated[str, typer.Option(help="Only what is older than this, e.g. 90d.")] = "90d",
     keep: Annotated[int, typer.Option(min=1, help="The newest of each task that stay, whatever their age.")] = 5,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
     store: StoreFolder = None,
     experiment: ExperimentName = None,
     as_json: AsJson = False,

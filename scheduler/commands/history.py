@@ -14,7 +14,18 @@ import msgspec
 import typer
 
 from jobs.contract import Status, parse_run_id
-from scheduler.commands.options import DEFAULT_FILE, AsJson, Context, ExperimentName, File, Kubeconfig, Offline, StoreFolder
+from scheduler.commands.options import (
+    DEFAULT_FILE,
+    AsJson,
+    Context,
+    ExperimentName,
+    File,
+    Kubeconfig,
+    LongNamespace,
+    Offline,
+    OnlyTasks,
+    StoreFolder,
+)
 from scheduler.console import tables
 from scheduler.console.colours import STATUS_COLOURS, paint
 from scheduler.errors import CronsembleError
@@ -240,7 +251,7 @@ def history(
     file: File = DEFAULT_FILE,
     since: Annotated[str | None, typer.Option(help="From this date or time on, or for so long (7d).")] = None,
     until: Annotated[str | None, typer.Option(help="Up to this date or time; in the future too.")] = None,
-    task: Annotated[list[str] | None, typer.Option(help="Only this task (repeat for more).")] = None,
+    task: OnlyTasks = None,
     status: Annotated[list[str] | None, typer.Option(help="Only this status (repeat for more).")] = None,
     calendar: Annotated[bool, typer.Option("--calendar", help="A cell for each day and task.")] = False,
     revisions: Annotated[
@@ -250,11 +261,11 @@ def history(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="Rows; 0 for all.")] = 50,
     on_cluster: Annotated[
-        bool, typer.Option("--cluster", help="With --revisions: the cluster's; the default where the store is a volume.")
+        bool, typer.Option("--cluster", help="With --revisions: ask the cluster; the default where the store is a volume.")
     ] = False,
     offline: Offline = False,
     context: Context = None,
-    namespace: Annotated[str | None, typer.Option("--namespace", help="The namespace of a cluster's store.")] = None,
+    namespace: LongNamespace = None,
     kubeconfig: Kubeconfig = None,
     store: StoreFolder = None,
     experiment: ExperimentName = None,

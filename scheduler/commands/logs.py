@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from scheduler.commands.options import DEFAULT_FILE, Context, ExperimentName, Kubeconfig, Namespace, Offline, StoreFolder
+from scheduler.commands.options import (
+    DEFAULT_FILE,
+    AskCluster,
+    Context,
+    ExperimentName,
+    Kubeconfig,
+    Namespace,
+    Offline,
+    StoreFolder,
+)
 
 
 def logs(
@@ -16,9 +25,7 @@ def logs(
     ] = None,
     follow: Annotated[int, typer.Option("--follow", "-f", count=True, help="Print what comes, until the run ends.")] = 0,
     file: Annotated[Path | None, typer.Option("--file", help="The configuration file; -f FILE.yaml too, as elsewhere.")] = None,
-    on_cluster: Annotated[
-        bool, typer.Option("--cluster", help="Follow the pods; the default where the store is a volume.")
-    ] = False,
+    on_cluster: AskCluster = False,
     offline: Offline = False,
     context: Context = None,
     namespace: Namespace = None,

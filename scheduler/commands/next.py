@@ -20,6 +20,7 @@ from scheduler.commands.options import (
     Context,
     Files,
     Kubeconfig,
+    LongNamespace,
 )
 from scheduler.config import load_all
 from scheduler.console.messages import print_warnings
@@ -175,7 +176,7 @@ def next_(
         bool, typer.Option("--cluster", help="As the cluster has it: what is suspended there, and since when @every counts.")
     ] = False,
     context: Context = None,
-    namespace: Annotated[str | None, typer.Option("--namespace", help="The namespace; the configuration's by default.")] = None,
+    namespace: LongNamespace = None,
     kubeconfig: Kubeconfig = None,
     dialect: Annotated[
         Dialect | None, typer.Option(help="The expression is crontab's or Airflow's: when it fires there, and what to type here.")

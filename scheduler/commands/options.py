@@ -36,6 +36,9 @@ OnCluster = Annotated[bool, typer.Option("--cluster", help="Run as Jobs on the c
 WaitOrDetach = Annotated[
     bool, typer.Option("--wait/--detach", help="With --cluster: follow the runs until they have ended, or only submit them.")
 ]
+AskCluster = Annotated[
+    bool, typer.Option("--cluster", help="Ask the cluster, not this machine; the default where the store is a volume.")
+]
 Jobs = Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="CPUs that the runs share; all by default.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and change nothing.")]
 

@@ -19,6 +19,7 @@ from scheduler.commands.options import (
     DEFAULT_FILE,
     AsJson,
     Context,
+    DryRun,
     ExperimentName,
     File,
     Jobs,
@@ -176,7 +177,7 @@ def rerun(
     with_current_config: Annotated[
         bool, typer.Option("--with-current-config", help="Run today's configuration, code and data in the old slots.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run and what is missing.")] = False,
+    dry_run: DryRun = False,
     verdict: Annotated[
         bool, typer.Option("--verdict", help="Run nothing: compare this repeat, which has ended meanwhile, with its original.")
     ] = False,
