@@ -26,17 +26,18 @@ from typing import Any
 from jobs.contract import END, RECORD, RESULT, SELECTION, START, TRY_PREFIX, RunId, Status, parse_run_id
 from jobs.store import LocalStore
 from jobs.store.files import MISSING_ERRNOS, list_names
+from jobs.store.reading import SETTLED
 from jobs.store.safe_paths import read_inside, walk_files
 
 LEDGER, SNAPSHOTS = "ledger", "snapshots"
-SETTLED = 14 * 86400
-"""Seconds after its end from which on a failed run is taken to get no other try."""
 FRESH = 60
-"""What changed within so many seconds of now may change again without its mtime telling: it is sent again."""
+"""What changed within so many seconds of now may change again without its mtime differing: it is sent again."""
 LARGEST = 1 << 24
 """Bytes of a file that is part of a copy."""
 CHUNK = 1 << 18
+"""Bytes that are sent at a time."""
 LENGTH = struct.Struct(">I")
+"""Before each head in the stream: its length."""
 
 States = dict[str, str]
 
@@ -46,33 +47,36 @@ def digest_of(states: Mapping[str, str]) -> str:
     return hashlib.sha256("\n".join(f"{name} {states[name]}" for name in sorted(states)).encode()).hexdigest()[:24]
 
 
+# -- states
+
+
 def list_units(store: LocalStore, experiment: str) -> list[str]:
     """Every unit that an experiment has now."""
     months = [f"{task}/{month}" for task in store.tasks(experiment) for month in store.months(experiment, task)]
     return [LEDGER, SNAPSHOTS, *months]
 
 
-def unit_states(store: LocalStore, experiment: str, unit: str, is_open: Collection[str], now: float) -> States:
-    """The states of a unit; ``is_open`` are the runs that a copy holds as open."""
+def unit_states(store: LocalStore, experiment: str, unit: str, open_runs: Collection[str], now: float) -> States:
+    """The states of a unit; ``open_runs`` are those that a copy holds as open, ``now`` is in seconds since 1970."""
     if unit == LEDGER:
-        found = {name: (size, mtime) for name, size, mtime in walk_files(store.root, f"experiments/{experiment}")}
+        files = {name: (size, mtime) for name, size, mtime in walk_files(store.root, f"experiments/{experiment}")}
         owner = f"experiments/{experiment}.json"
-        told = _stat(store.root / owner)
-        if told is not None and stat.S_ISREG(told.st_mode):
-            found[owner] = (told.st_size, told.st_mtime_ns)
-        return {name: f"{size}-{_state(mtime, now)}" for name, (size, mtime) in found.items()}
+        status = _lstat(store.root / owner)
+        if status is not None and stat.S_ISREG(status.st_mode):
+            files[owner] = (status.st_size, status.st_mtime_ns)
+        return {name: _file_state(size, mtime, now) for name, (size, mtime) in files.items()}
     if unit == SNAPSHOTS:
         # Named by their content.
         return {name: "" for name, _, _ in walk_files(store.root, "snapshots/task") if name.endswith(".json")}
     task, _, month = unit.partition("/")
     folder = store.task_folder(experiment, task) / month
-    known = {str(run) for run in store.month_ids(experiment, task, month)}
+    runs = {str(run) for run in store.month_ids(experiment, task, month)}
     states = {}
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.name in known and entry.is_dir(follow_symlinks=False):
-                    states[entry.name] = run_state(Path(entry.path), entry.name in is_open, now)
+                if entry.name in runs and entry.is_dir(follow_symlinks=False):
+                    states[entry.name] = run_state(Path(entry.path), entry.name in open_runs, now)
     except OSError as error:
         if error.errno not in MISSING_ERRNOS:
             raise
@@ -81,20 +85,19 @@ def unit_states(store: LocalStore, experiment: str, unit: str, is_open: Collecti
 
 def run_state(folder: Path, is_open: bool, now: float) -> str:
     """The state of a run's folder; of one that is open, with those of its tries."""
-    # Listed first: else a client of NFS may tell the mtimes of up to a minute ago.
-    found = list_names(folder) if is_open else []
-    told = _stat(folder)
-    state = "" if told is None else _state(told.st_mtime_ns, now)
-    if is_open:
-        for name in found:
-            if name.startswith(TRY_PREFIX):
-                list_names(folder / name)
-                inner = _stat(folder / name)
-                state += "" if inner is None else f" {name}:{_state(inner.st_mtime_ns, now)}"
+    # Listed first: else a client of NFS may give the mtimes of up to a minute ago.
+    names = list_names(folder) if is_open else []
+    status = _lstat(folder)
+    state = "" if status is None else _state(status.st_mtime_ns, now)
+    for name in names:
+        if name.startswith(TRY_PREFIX):
+            list_names(folder / name)
+            status = _lstat(folder / name)
+            state += "" if status is None else f" {name}:{_state(status.st_mtime_ns, now)}"
     return state
 
 
-def _stat(path: Path) -> os.stat_result | None:
+def _lstat(path: Path) -> os.stat_result | None:
     try:
         return os.lstat(path)
     except OSError as error:
@@ -104,58 +107,98 @@ def _stat(path: Path) -> os.stat_result | None:
 
 
 def _state(mtime: int, now: float) -> str:
-    # With the time of this look in it, it differs at the next.
+    # With the present time in it, it differs the next time.
     return str(mtime) if mtime / 1e9 < now - FRESH else f"{mtime}@{now:.0f}"
 
 
-def find_changes(store: LocalStore, experiment: str, held: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """What a copy that holds ``held`` (unit: ``digest``, ``open``) lacks: of each unit its states, or None if it is current."""
+def _file_state(size: int, mtime: int, now: float) -> str:
+    return f"{size}-{_state(mtime, now)}"
+
+
+# -- changes
+
+
+def find_changes(store: LocalStore, experiment: str, copy: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What a copy lacks that holds of each unit ``digest`` and ``open`` (runs): ``tasks``, ``units`` and ``now``.
+
+    ``units`` has of each its states, or None where the copy is current.
+    """
     now = time.time()
-    told: dict[str, Any] = {}
+    changed: dict[str, States | None] = {}
     for unit in list_units(store, experiment):
-        has = held.get(unit, {})
-        states = unit_states(store, experiment, unit, set(has.get("open", ())), now)
-        told[unit] = None if has.get("digest") == digest_of(states) else states
-    return {"tasks": store.tasks(experiment), "units": told, "now": now}
+        held = copy.get(unit, {})
+        states = unit_states(store, experiment, unit, set(held.get("open", ())), now)
+        changed[unit] = None if held.get("digest") == digest_of(states) else states
+    return {"tasks": store.tasks(experiment), "units": changed, "now": now}
 
 
-def stream_changes(store: LocalStore, experiment: str, wanted: Mapping[str, Collection[str]]) -> Iterator[bytes]:
-    """What is wanted of each unit, compressed (zlib): entries of a length (32 bits, big-endian), a head as JSON, and bytes.
+def stream_changes(store: LocalStore, experiment: str, requested: Mapping[str, Collection[str]]) -> Iterator[bytes]:
+    """What is requested of each unit, compressed (zlib): of each name a length (32 bits, big-endian), a head as JSON, and bytes.
 
     A head says ``unit``, ``name``, ``state``, and either ``files`` (names within a run, and sizes), ``folders`` and ``open``,
     or ``size``; one that says ``end`` ends its unit. What has gone meanwhile is left out.
     """
-    packer = zlib.compressobj(3)
-    waiting, size = [], 0
-    for entry in _entries(store, experiment, wanted):
-        part = packer.compress(entry)
-        waiting.append(part)
+    compressor = zlib.compressobj(3)
+    parts, size = [], 0
+    for entry in _entries(store, experiment, requested):
+        part = compressor.compress(entry)
+        parts.append(part)
         size += len(part)
         if size >= CHUNK:
-            yield b"".join(waiting)
-            waiting, size = [], 0
-    yield b"".join([*waiting, packer.flush()])
+            yield b"".join(parts)
+            parts, size = [], 0
+    yield b"".join([*parts, compressor.flush()])
 
 
-def _entries(store: LocalStore, experiment: str, wanted: Mapping[str, Collection[str]]) -> Iterator[bytes]:
+def _entries(store: LocalStore, experiment: str, requested: Mapping[str, Collection[str]]) -> Iterator[bytes]:
     now = time.time()
-    for unit, chosen in wanted.items():
+    for unit, names in requested.items():
         task, _, month = unit.partition("/")
-        for name in sorted(chosen):
+        for name in sorted(names):
             if unit in (LEDGER, SNAPSHOTS):
-                if name in (f"experiments/{experiment}.json",) or name.startswith(
-                    (f"experiments/{experiment}/", "snapshots/task/")
-                ):
-                    told = _stat(store.root / name)
-                    data = read_inside(store.root, name, LARGEST)
-                    if told is not None and data is not None:
-                        state = "" if unit == SNAPSHOTS else f"{told.st_size}-{_state(told.st_mtime_ns, now)}"
-                        yield _entry({"unit": unit, "name": name, "state": state, "size": len(data)}, data)
+                yield from _file_entry(store, experiment, unit, name, now)
                 continue
             run = parse_run_id(name, experiment, task)
             if run is not None and run.month == month:
-                yield from _run(store, run, unit, now)
+                yield from _run_entry(store, run, unit, now)
         yield _entry({"unit": unit, "end": True})
+
+
+def _file_entry(store: LocalStore, experiment: str, unit: str, name: str, now: float) -> Iterator[bytes]:
+    is_owner = name == f"experiments/{experiment}.json"
+    if not is_owner and not name.startswith((f"experiments/{experiment}/", "snapshots/task/")):
+        return
+    status = _lstat(store.root / name)
+    data = read_inside(store.root, name, LARGEST)
+    if status is not None and data is not None:
+        state = "" if unit == SNAPSHOTS else _file_state(status.st_size, status.st_mtime_ns, now)
+        yield _entry({"unit": unit, "name": name, "state": state, "size": len(data)}, data)
+
+
+def _run_entry(store: LocalStore, run: RunId, unit: str, now: float) -> Iterator[bytes]:
+    folder = store.run_folder(run)
+    # Before the files: what changes while they are read is sent again.
+    closed_state, open_state = run_state(folder, False, now), run_state(folder, True, now)
+    names = list_names(folder)
+    paths = [name for name in names if name.endswith(".json")]
+    folders = [name for name in names if name == RESULT or name.startswith(TRY_PREFIX)]
+    for name in folders:
+        paths += [f"{name}/{file}" for file in ([RECORD] if name == RESULT else [START, END, SELECTION])]
+    prefix = folder.relative_to(store.root).as_posix()
+    contents = {path: read_inside(store.root, f"{prefix}/{path}", LARGEST) for path in paths}
+    files = {path: data for path, data in contents.items() if data is not None}
+    if not names and _lstat(folder) is None:
+        return
+    is_open = f"{RESULT}/{RECORD}" not in files and not _is_settled(store, run, now)
+    head = {
+        "unit": unit,
+        "name": str(run),
+        "state": open_state if is_open else closed_state,
+        "open": is_open,
+        "folders": folders,
+        "files": [[path, len(data)] for path, data in files.items()],
+    }
+    yield _entry(head, b"".join(files.values()))
 
 
 def _entry(head: dict[str, Any], data: bytes = b"") -> bytes:
@@ -163,42 +206,14 @@ def _entry(head: dict[str, Any], data: bytes = b"") -> bytes:
     return LENGTH.pack(len(text)) + text + data
 
 
-def _run(store: LocalStore, run: RunId, unit: str, now: float) -> Iterator[bytes]:
-    folder = store.run_folder(run)
-    # Before the files: what changes while they are read is sent again.
-    simple = run_state(folder, False, now)
-    inner = run_state(folder, True, now)
-    found = list_names(folder)
-    base = [name for name in found if name.endswith(".json")]
-    folders = [name for name in found if name == RESULT or name.startswith(TRY_PREFIX)]
-    for name in folders:
-        own = [RECORD] if name == RESULT else [START, END, SELECTION]
-        base += [f"{name}/{each}" for each in own]
-    within = folder.relative_to(store.root).as_posix()
-    files = {name: read_inside(store.root, f"{within}/{name}", LARGEST) for name in base}
-    there = {name: data for name, data in files.items() if data is not None}
-    if not found and _stat(folder) is None:
-        return
-    is_open = f"{RESULT}/{RECORD}" not in there and not _is_settled(store, run, now)
-    head = {
-        "unit": unit,
-        "name": str(run),
-        "state": inner if is_open else simple,
-        "open": is_open,
-        "folders": folders,
-        "files": [[name, len(data)] for name, data in there.items()],
-    }
-    yield _entry(head, b"".join(there.values()))
-
-
-def _is_settled(store: LocalStore, run: RunId, now: float) -> bool:
+def _is_settled(store: LocalStore, run_id: RunId, now: float) -> bool:
     """Whether a run without a result is taken to stay as it is, but for what comes beside its tries."""
-    told = store.read(run)
-    if "run" in told.removed:
+    run = store.read(run_id)
+    if "run" in run.removed:
         return True
-    if told.status in (Status.RUNNING, Status.UNKNOWN, Status.DIED) or not told.tries:
+    if run.status in (Status.RUNNING, Status.UNKNOWN, Status.DIED) or not run.tries:
         return False
-    ends = [str((each["end"] or {}).get("time", "")) for each in told.tries]
+    ends = [str((attempt["end"] or {}).get("time", "")) for attempt in run.tries]
     try:
         return all(datetime.fromisoformat(end.replace("Z", "+00:00")).timestamp() < now - SETTLED for end in ends)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Looks for damage beside a store that is elsewhere: the answer to `fsck`. What it imports must need no library."""
+"""Checks a store beside which this program runs: the answer to `fsck` from elsewhere. Standard library alone, Python 3.9."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Any
 
 from jobs.store import LocalStore, check
 
-KEYS = ("what", "meaning", "repair", "repaired")
 
-
-def check_store(store: LocalStore, question: dict[str, Any]) -> list[dict[str, Any]]:
-    """The findings, paths relative to the store; ``question``: ``experiment``, ``quick``, ``repair``."""
-    found = list(check.find_damage(store, str(question["experiment"]), time.time(), bool(question["quick"])))
-    if question["repair"]:
-        check.repair(store, found)
-    return [{"path": _within(store, str(each.path)), **{key: _told(store, getattr(each, key)) for key in KEYS}} for each in found]
-
-
-def _within(store: LocalStore, path: str) -> str:
-    return path.removeprefix(f"{store.root}/")
-
-
-def _told(store: LocalStore, value: Any) -> Any:
-    return value.replace(f"{store.root}/", "") if isinstance(value, str) else value
+def check_store(store: LocalStore, request: dict[str, Any]) -> list[dict[str, Any]]:
+    """The findings as objects, with paths relative to the store; ``request`` has ``experiment``, ``quick`` and ``repair``."""
+    findings = list(check.find_damage(store, str(request["experiment"]), time.time(), bool(request["quick"])))
+    if request["repair"]:
+        check.repair(store, findings)
+    prefix = f"{store.root}/"
+    return [
+        {
+            "path": str(finding.path).removeprefix(prefix),
+            "what": str(finding.what),
+            "meaning": finding.meaning.replace(prefix, ""),
+            "repair": finding.repair,
+            "repaired": finding.repaired,
+        }
+        for finding in findings
+    ]

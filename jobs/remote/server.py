@@ -1,8 +1,8 @@
 """Serves a store over stdin and stdout to a tool that cannot mount it. Standard library alone, Python 3.9.
 
-Each message asks for one thing (``op``); the answer is any number of messages ``data``, and then ``done``, or ``error`` with
-``text``. While something takes long, ``working`` is said every few seconds. What it does to the store it does as a run
-would: exclusive links, renames, appended lines. No name leads out of the store.
+Each message requests one operation (``op``); the answer is any number of messages ``data``, and then ``done``, or ``error``
+with ``text``. While an operation takes long, ``working`` is sent every few seconds. It writes to the store as a run would:
+exclusive links, renames, appended lines. No name leads out of the store.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 import zlib
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +24,19 @@ from jobs.store.files import sha256_of_stream
 from jobs.store.safe_paths import UnsafePath, open_inside, resolve_inside, split_path, walk_files
 from jobs.store.uploads import Uploads
 
-WORKING = 5.0
-"""Seconds after which it is said that something is still being done."""
+WORKING_INTERVAL = 5.0
+"""Seconds between two messages that an operation is still running."""
 CHUNK = 1 << 18
-WRITABLE = ("runs", "experiments", "snapshots")
+"""Bytes that are sent at a time."""
+WRITABLE_FOLDERS = ("runs", "experiments", "snapshots")
+"""Folders of the store that the tool may write in; uploads go into ``data``."""
 
 Answer = Generator[bytes, None, dict[str, Any]]
+"""The data of an answer; what it returns is in its last message."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Serve the store in the folder that is given until stdin ends; ``alive``: a file to touch with each message."""
+    """Serve the store in a folder until stdin ends, and touch a file with each message; the exit status."""
     if not argv or len(argv) > 2:
         print("usage: jobs serve-store FOLDER [ALIVE]", file=sys.stderr)
         return 64
@@ -45,13 +48,13 @@ def main(argv: Sequence[str]) -> int:
     except (EOFError, BrokenPipeError):
         return 0
     except messages.MalformedMessage as error:
-        print(f"the tool said what is no message: {error}", file=sys.stderr)
+        print(f"not a message: {error}", file=sys.stderr)
         return 1
     return 0
 
 
 class Server:
-    """One conversation."""
+    """Answers the messages of one connection."""
 
     def __init__(
         self,
@@ -67,53 +70,54 @@ class Server:
         self._uploads = Uploads(store.root)
 
     def serve(self) -> None:
+        """Answer until the other side closes the connection; raises EOFError, BrokenPipeError or MalformedMessage."""
         with self._lock:
             self._write(messages.MAGIC)
-        self._say({"is": "hello", "root": str(self._store.root), "there": self._store.root.is_dir()})
+        self._send({"is": "hello", "root": str(self._store.root), "there": self._store.root.is_dir()})
         while True:
             message = messages.read_message(self._read)
             if message is None:
                 return
             head, body = message
             ended = threading.Event()
-            beat = threading.Thread(target=self._beat, args=(ended,), daemon=True)
-            beat.start()
+            thread = threading.Thread(target=self._send_working, args=(ended,), daemon=True)
+            thread.start()
             try:
                 answer = self._answer(head, body)
             finally:
                 ended.set()
-                beat.join()
-            self._say(answer)
+                thread.join()
+            self._send(answer)
 
     def _answer(self, head: dict[str, Any], body: bytes) -> dict[str, Any]:
         try:
             operation = OPERATIONS.get(str(head.get("op")))
             if operation is None:
                 return {"is": "error", "text": f"{head.get('op')}: no such operation"}
-            parts = operation(self, head, body)
+            answer = operation(self, head, body)
             while True:
                 try:
-                    data = next(parts)
+                    data = next(answer)
                 except StopIteration as stop:
                     return {"is": "done", **(stop.value or {})}
-                self._say({"is": "data"}, data)
+                self._send({"is": "data"}, data)
         except BrokenPipeError:
             raise
         except OSError as error:
-            where = str(error.filename or self._store.root)
-            return {"is": "error", "errno": error.errno, "path": where, "text": f"{where}: {error.strerror or error}"}
+            path = str(error.filename or self._store.root)
+            return {"is": "error", "errno": error.errno, "path": path, "text": f"{path}: {error.strerror or error}"}
         except (UnsafePath, KeyError, TypeError, ValueError) as error:
             return {"is": "error", "text": str(error) or repr(error)}
 
-    def _say(self, head: dict[str, Any], body: bytes = b"") -> None:
+    def _send(self, head: dict[str, Any], body: bytes = b"") -> None:
         with self._lock:
             self._write(messages.encode_message(head, body))
             self._flush()
         self._touch()
 
-    def _beat(self, ended: threading.Event) -> None:
-        while not ended.wait(WORKING):
-            self._say({"is": "working"})
+    def _send_working(self, ended: threading.Event) -> None:
+        while not ended.wait(WORKING_INTERVAL):
+            self._send({"is": "working"})
 
     def _touch(self) -> None:
         if self._alive is not None:
@@ -121,50 +125,50 @@ class Server:
 
     # -- reading
 
-    def look(self, head: dict[str, Any], body: bytes) -> Answer:
-        told = changes.find_changes(self._store, _name(head["experiment"]), json.loads(zlib.decompress(body)))
-        yield from _chunks(zlib.compress(json.dumps(told).encode(), 3))
-        return {}
+    def find_changes(self, head: dict[str, Any], body: bytes) -> Answer:
+        """What the tool's copy lacks, as JSON."""
+        changed = changes.find_changes(self._store, _name(head["experiment"]), json.loads(zlib.decompress(body)))
+        return (yield from _json_answer(changed))
 
-    def changed(self, head: dict[str, Any], body: bytes) -> Answer:
+    def stream_changes(self, head: dict[str, Any], body: bytes) -> Answer:
+        """What has changed in the tool's copy."""
         yield from changes.stream_changes(self._store, _name(head["experiment"]), json.loads(zlib.decompress(body)))
         return {}
 
-    def tree(self, head: dict[str, Any], body: bytes) -> Answer:
-        found = list(walk_files(self._store.root, head["folder"]))
-        yield from _chunks(zlib.compress(json.dumps(found).encode(), 3))
-        return {}
+    def list_files(self, head: dict[str, Any], body: bytes) -> Answer:
+        """Every file under a folder: path, size and mtime in ns, as JSON."""
+        return (yield from _json_answer(list(walk_files(self._store.root, head["folder"]))))
 
-    def get(self, head: dict[str, Any], body: bytes) -> Answer:
+    def download(self, head: dict[str, Any], body: bytes) -> Answer:
         """A file, or a range of it, compressed; then the hash of the bytes that were sent, and its size and mtime."""
         start, length = int(head.get("start", 0)), head.get("length")
-        packer, digest = zlib.compressobj(1), hashlib.sha256()
+        compressor, digest = zlib.compressobj(1), hashlib.sha256()
         with open(open_inside(self._store.root, head["path"]), "rb") as file:
-            told = os.fstat(file.fileno())
+            status = os.fstat(file.fileno())
             file.seek(start)
-            left = told.st_size if length is None else int(length)
+            left = status.st_size if length is None else int(length)
             while left > 0 and (data := file.read(min(CHUNK, left))):
                 left -= len(data)
                 digest.update(data)
-                if part := packer.compress(data):
+                if part := compressor.compress(data):
                     yield part
-        yield packer.flush()
-        return {"sha256": digest.hexdigest(), "size": told.st_size, "mtime": told.st_mtime_ns}
+        yield compressor.flush()
+        return {"sha256": digest.hexdigest(), "size": status.st_size, "mtime": status.st_mtime_ns}
 
     def sha256(self, head: dict[str, Any], body: bytes) -> Answer:
+        """The hash of a whole file."""
         with open(open_inside(self._store.root, head["path"]), "rb") as file:
             return {"sha256": sha256_of_stream(file)}
         yield b""
 
     def check(self, head: dict[str, Any], body: bytes) -> Answer:
-        """The damage in the store, mended where that is asked for."""
-        findings = check.check_store(self._store, head)
-        yield from _chunks(zlib.compress(json.dumps(findings).encode(), 3))
-        return {}
+        """The damage in the store, repaired where that is requested, as JSON."""
+        return (yield from _json_answer(check.check_store(self._store, head)))
 
     # -- writing
 
     def claim(self, head: dict[str, Any], body: bytes) -> Answer:
+        """Make a run's folder with one file in it, unless somebody has; ``free``: whether nobody had."""
         folder, name = self._writable(head["path"]), head["name"]
         if len(folder.relative_to(self._store.root / "runs").parts) != 4 or name not in (CLAIM, f".{CLAIM}"):
             raise UnsafePath(f"{head['path']!r}: only a run is claimed, by {CLAIM}")
@@ -172,54 +176,57 @@ class Server:
         yield b""
 
     def publish(self, head: dict[str, Any], body: bytes) -> Answer:
+        """Make the body visible as a file, unless there is one; ``free``: whether there was none."""
         return {"free": self._store.files.publish(self._writable(head["path"]), body)}
         yield b""
 
     def replace(self, head: dict[str, Any], body: bytes) -> Answer:
+        """Put the body in the place of a file."""
         self._store.files.replace(self._writable(head["path"]), body)
         return {}
         yield b""
 
     def append(self, head: dict[str, Any], body: bytes) -> Answer:
+        """Add the body, an object, as a line to a file."""
         self._store.files.append_line(self._writable(head["path"]), json.loads(body))
         return {}
         yield b""
 
     def _writable(self, name: Any) -> Path:
         parts = split_path(name)
-        if parts[0] not in WRITABLE or any(part.startswith(".") for part in parts):
-            raise UnsafePath(f"{name!r}: nothing is written there from outside")
+        if parts[0] not in WRITABLE_FOLDERS or any(part.startswith(".") for part in parts):
+            raise UnsafePath(f"{name!r}: nothing may be written there from outside")
         return resolve_inside(self._store.root, name)
 
-    # -- putting data
+    # -- uploads: see jobs.store.uploads
 
-    def put_look(self, head: dict[str, Any], body: bytes) -> Answer:
+    def upload_inspect(self, head: dict[str, Any], body: bytes) -> Answer:
         return self._uploads.inspect(head["path"], head["sha256"], int(head["size"]))
         yield b""
 
-    def put_part(self, head: dict[str, Any], body: bytes) -> Answer:
+    def upload_piece(self, head: dict[str, Any], body: bytes) -> Answer:
         return self._uploads.write_piece(head["path"], head["sha256"], int(head["start"]), body)
         yield b""
 
-    def put_end(self, head: dict[str, Any], body: bytes) -> Answer:
+    def upload_finish(self, head: dict[str, Any], body: bytes) -> Answer:
         return self._uploads.finish(head["path"], head["sha256"], int(head["size"]), bool(head.get("replace")))
         yield b""
 
 
 OPERATIONS: dict[str, Callable[[Server, dict[str, Any], bytes], Answer]] = {
-    "look": Server.look,
-    "changed": Server.changed,
-    "tree": Server.tree,
-    "get": Server.get,
+    "find-changes": Server.find_changes,
+    "stream-changes": Server.stream_changes,
+    "list-files": Server.list_files,
+    "download": Server.download,
     "sha256": Server.sha256,
     "check": Server.check,
     "claim": Server.claim,
     "publish": Server.publish,
     "replace": Server.replace,
     "append": Server.append,
-    "put-look": Server.put_look,
-    "put-part": Server.put_part,
-    "put-end": Server.put_end,
+    "upload-inspect": Server.upload_inspect,
+    "upload-piece": Server.upload_piece,
+    "upload-finish": Server.upload_finish,
 }
 
 
@@ -228,6 +235,8 @@ def _name(value: Any) -> str:
     return name
 
 
-def _chunks(data: bytes) -> Iterator[bytes]:
-    for at in range(0, len(data), CHUNK):
-        yield data[at : at + CHUNK]
+def _json_answer(value: Any) -> Answer:
+    data = zlib.compress(json.dumps(value).encode(), 3)
+    for start in range(0, len(data), CHUNK):
+        yield data[start : start + CHUNK]
+    return {}

@@ -1,4 +1,4 @@
-"""Which model is latest: the choice that an ensemble run makes among published trainings."""
+"""Which model is latest: the choice that an ensemble run makes among published trainings. Standard library alone, Python 3.9."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.contract import RESULT, RunId, member_task, parse_run_id
+from jobs.contract import RESULT, RunId, RunKind, member_task, parse_run_id
 from jobs.store.store import Store
 
 
@@ -27,7 +27,7 @@ def is_candidate(record: dict[str, Any], invocation: str) -> bool:
     """
     if record.get("other_configuration"):
         return False
-    if (record.get("repeats_kind") or record.get("kind")) != "manual" or record.get("published"):
+    if (record.get("repeats_kind") or record.get("kind")) != RunKind.MANUAL or record.get("published"):
         return True
     return bool(invocation) and record.get("invocation") == invocation
 
@@ -48,12 +48,14 @@ def choose_models(
     return [_latest(store, ensemble, member, max_age, invocation) for member in members]
 
 
-def rejection_reason(store: Store, ensemble: RunId, run: RunId, max_age: int | None, invocation: str, when: str | None) -> str:
-    """Why an ensemble run could not take a training at ``when``, the time at which it chose; nothing if it could."""
+def rejection_reason(
+    store: Store, ensemble: RunId, run: RunId, max_age: int | None, invocation: str, chosen_at: str | None
+) -> str:
+    """Why an ensemble run could not take a training at the time (ISO 8601) at which it chose; empty if it could."""
     record = store.result(run)
     if record is None:
-        told = store.read(run)
-        return told.status + (f": {told.reason}" if told.reason else "")
+        unpublished = store.read(run)
+        return unpublished.status + (f": {unpublished.reason}" if unpublished.reason else "")
     if run.minute > ensemble.minute:
         return "of a later slot"
     if max_age is not None and (ensemble.minute - run.minute) * 60 > max_age:
@@ -62,7 +64,7 @@ def rejection_reason(store: Store, ensemble: RunId, run: RunId, max_age: int | N
         return "made with another configuration"
     if not is_candidate(record, invocation):
         return "a manual run feeds only its own ensemble, unless with --publish"
-    if when is not None and str(record.get("finished", "")) > when:
+    if chosen_at is not None and str(record.get("finished", "")) > chosen_at:
         return f"published only at {record['finished']}"
     return "its model was removed by gc" if is_model_removed(store, run, record) else ""
 
@@ -84,7 +86,7 @@ def _latest(store: Store, ensemble: RunId, member: str, max_age: int | None, inv
 
 
 def given_choice(selection: Mapping[str, str], experiment: str, member: str) -> ModelChoice:
-    """The choice that was made beforehand: each member's run by its id, or why it has none."""
-    told = selection.get(member, "not among the models that were named")
-    run = parse_run_id(told, experiment, member_task(member))
-    return ModelChoice(member, run, "" if run else told)
+    """The choice that was made before the run began: ``selection`` has each member's run by its id, or why it has none."""
+    run_or_reason = selection.get(member, "not among the models that were named")
+    run = parse_run_id(run_or_reason, experiment, member_task(member))
+    return ModelChoice(member, run, "" if run else run_or_reason)

@@ -1,4 +1,4 @@
-"""Which process does something, and whether it still lives. Standard library alone, Python 3.9."""
+"""Which process does something, and whether it is still alive. Standard library alone, Python 3.9."""
 
 from __future__ import annotations
 
@@ -9,28 +9,31 @@ from typing import Any
 
 
 def process_identity() -> dict[str, Any]:
-    """Who this process is, so that a reader on the same machine can tell whether it still lives."""
-    return {"host": socket.gethostname(), "boot": _boot(), "pid": os.getpid(), "start": _started(os.getpid())}
+    """This process: ``host``, ``boot`` (the boot's id), ``pid`` and ``start`` (clock ticks after boot, as in proc(5)).
+
+    A pid alone may have been another process's, before a reboot or later.
+    """
+    return {"host": socket.gethostname(), "boot": _boot_id(), "pid": os.getpid(), "start": _start_time(os.getpid())}
 
 
 def is_alive(identity: dict[str, Any]) -> bool | None:
-    """Whether that process lives; None where this machine cannot know (another host)."""
+    """Whether that process is alive; None where this machine cannot know (another host)."""
     if identity.get("host") != socket.gethostname():
         return None
-    if identity.get("boot") != _boot():
+    if identity.get("boot") != _boot_id():
         return False
-    started = _started(int(identity.get("pid", 0)))
-    return started is not None and started == identity.get("start")
+    start = _start_time(int(identity.get("pid", 0)))
+    return start is not None and start == identity.get("start")
 
 
-def _boot() -> str:
+def _boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return ""
 
 
-def _started(pid: int) -> int | None:
+def _start_time(pid: int) -> int | None:
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -27,6 +27,9 @@ from jobs.contract import (
 from jobs.store.files import list_names, read_json
 from jobs.store.process_identity import is_alive
 
+SETTLED = 14 * 86400
+"""Seconds after its end from which on a failed run is taken to get no other try."""
+
 
 @dataclass(frozen=True)
 class Run:

@@ -1,4 +1,4 @@
-"""Files inside a folder by names that come from elsewhere: none leads out of it. Standard library alone, Python 3.9."""
+"""Files inside a folder by relative paths that another machine sent: none leads out of it. Python 3.9, standard library."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from jobs.store.files import MISSING_ERRNOS
+
 
 class UnsafePath(ValueError):
     """A name that is no plain path inside the folder."""
 
 
 def split_path(name: Any) -> list[str]:
-    """The parts of a relative path as we write it: no empty one, no ``.`` or ``..``, no NUL; raises Outside."""
+    """The parts of a relative path: no empty one, no ``.`` or ``..``, no NUL; raises UnsafePath."""
     if not isinstance(name, str) or not name or "\0" in name:
         raise UnsafePath(f"{name!r} is no path inside the store")
     parts = name.split("/")
@@ -25,7 +27,7 @@ def split_path(name: Any) -> list[str]:
 
 
 def resolve_inside(root: Path, name: Any) -> Path:
-    """The path of that name in ``root``, through no link that lies inside; raises Outside. The last part may not exist."""
+    """The path of that name in ``root``, through no link that lies inside; raises UnsafePath. The last part may not exist."""
     parts = split_path(name)
     path = root
     for part in parts:
@@ -36,14 +38,14 @@ def resolve_inside(root: Path, name: Any) -> Path:
 
 
 def open_inside(root: Path, name: Any, flags: int = os.O_RDONLY, mode: int = 0o666) -> int:
-    """A descriptor of the regular file of that name; raises Outside also for a link that appears meanwhile."""
+    """A descriptor of the regular file of that name; raises UnsafePath also for a link that appears meanwhile, OSError."""
     parts = split_path(name)
     folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     try:
         for part in parts[:-1]:
-            inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+            subfolder = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
             os.close(folder)
-            folder = inner
+            folder = subfolder
         # A pipe would otherwise keep us waiting for its other end.
         handle = os.open(parts[-1], flags | os.O_NOFOLLOW | os.O_NONBLOCK, mode, dir_fd=folder)
     except OSError as error:
@@ -60,40 +62,39 @@ def open_inside(root: Path, name: Any, flags: int = os.O_RDONLY, mode: int = 0o6
     return handle
 
 
-def read_inside(root: Path, name: str, most: int) -> bytes | None:
-    """The bytes of a file, or None where it is none of ours to read: gone, larger than ``most``, a link, no file."""
+def read_inside(root: Path, name: str, max_size: int) -> bytes | None:
+    """The bytes of a file, or None where it is none of ours to read: gone, larger than ``max_size``, a link, no file."""
     try:
         handle = open_inside(root, name)
     except UnsafePath:
         return None
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ESTALE, errno.ENOTDIR, errno.EISDIR):
+        if error.errno in (*MISSING_ERRNOS, errno.EISDIR):
             return None
         raise
     with open(handle, "rb") as file:
-        data = file.read(most + 1)
-    return None if len(data) > most else data
+        data = file.read(max_size + 1)
+    return None if len(data) > max_size else data
 
 
 def walk_files(root: Path, folder: str) -> Iterator[tuple[str, int, int]]:
-    """(path relative to root, size, mtime in ns) of every regular file under a folder; hidden names and links are left out."""
-    start = resolve_inside(root, folder)
-    waiting = [start]
-    while waiting:
+    """Every regular file under a folder but hidden ones and links: its path relative to root, its bytes, and its mtime in ns."""
+    folders = [resolve_inside(root, folder)]
+    while folders:
         try:
-            entries = sorted(os.scandir(waiting.pop()), key=lambda entry: entry.name)
+            entries = sorted(os.scandir(folders.pop()), key=lambda entry: entry.name)
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ESTALE, errno.ENOTDIR):
+            if error.errno in MISSING_ERRNOS:
                 continue
             raise
         for entry in entries:
             if entry.name.startswith("."):
                 continue
             if entry.is_dir(follow_symlinks=False):
-                waiting.append(Path(entry.path))
+                folders.append(Path(entry.path))
             elif entry.is_file(follow_symlinks=False):
-                told = entry.stat(follow_symlinks=False)
-                yield Path(entry.path).relative_to(root).as_posix(), told.st_size, told.st_mtime_ns
+                status = entry.stat(follow_symlinks=False)
+                yield Path(entry.path).relative_to(root).as_posix(), status.st_size, status.st_mtime_ns
 
 
 def _has_link(root: Path, parts: list[str]) -> bool:

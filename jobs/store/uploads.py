@@ -1,7 +1,7 @@
-"""Files that are copied into a store's ``data/`` piece by piece: resumable, checked by hash, whole when they appear.
+"""Copies files into a store's ``data/`` piece by piece: resumable, checked by hash, whole when they appear.
 
 Standard library alone, Python 3.9. Until it is whole, a file lies beside its place under a hidden name with the hash that it
-shall have: a second call goes on with it.
+must have: a second upload goes on with it.
 """
 
 from __future__ import annotations
@@ -11,20 +11,23 @@ import os
 from pathlib import Path
 from typing import Any
 
-from jobs.store.files import MISSING_ERRNOS, fsync, publish_file, rename_own, sha256_of
+from jobs.store.files import MISSING_ERRNOS, fsync, make_folder, publish_file, rename_own, sha256_of
 from jobs.store.safe_paths import UnsafePath, open_inside, resolve_inside, split_path
 
 FOLDER = "data"
 
 
 class Uploads:
-    """Into the store at ``root``. Paths are relative to its ``data/``; hashes are SHA-256 of the whole file."""
+    """Uploads into the store at ``root``: names are relative to its ``data/``, ``sha256`` and ``size`` are the whole file's."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     def inspect(self, name: str, sha256: str, size: int) -> dict[str, Any]:
-        """What is there: ``state`` (absent, same, other), ``have`` bytes of a copy that was broken off, and their ``hash``."""
+        """What is there: ``state`` (absent, same, other), ``have`` (bytes of an unfinished upload), and their SHA-256, ``hash``.
+
+        Raises UnsafePath.
+        """
         path = self._path(name)
         state = "absent"
         if path.is_dir():
@@ -41,12 +44,12 @@ class Uploads:
         return {"state": state, "have": have, "hash": sha256_of(part, have)}
 
     def write_piece(self, name: str, sha256: str, start: int, data: bytes) -> dict[str, Any]:
-        """Write a piece; what lay behind its start before is dropped."""
+        """Write a piece; what was there from its ``start`` on is dropped. ``have``: how many bytes are there now."""
         part = self._part(name, sha256)
-        part.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(part.parent, self._root)
         with open(open_inside(self._root, part.relative_to(self._root).as_posix(), os.O_RDWR | os.O_CREAT), "r+b") as file:
             if os.fstat(file.fileno()).st_size < start:
-                raise ValueError(f"data/{name}: a piece from byte {start} on, and fewer are there")
+                raise ValueError(f"data/{name}: a piece starts at byte {start}, and fewer bytes are there")
             file.seek(start)
             file.write(data)
             file.truncate()
@@ -72,12 +75,12 @@ class Uploads:
 
     def _path(self, name: str) -> Path:
         if any(part.startswith(".") for part in split_path(name)):
-            raise UnsafePath(f"data/{name}: names that begin with a dot are for what is being written")
+            raise UnsafePath(f"data/{name}: a name must not begin with a dot")
         return resolve_inside(self._root, f"{FOLDER}/{name}")
 
     def _part(self, name: str, sha256: str) -> Path:
         if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
             raise ValueError(f"{sha256!r} is no SHA-256")
-        # The same bytes may be on their way to two names; a name of 255 bytes leaves no room for more.
-        own = hashlib.sha256(name.encode()).hexdigest()[:8]
-        return self._path(name).with_name(f".{sha256[:32]}-{own}.part")
+        # The same bytes may be uploaded to two names at once; a name of 255 bytes leaves no room for a longer prefix.
+        name_hash = hashlib.sha256(name.encode()).hexdigest()[:8]
+        return self._path(name).with_name(f".{sha256[:32]}-{name_hash}.part")

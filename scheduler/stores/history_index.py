@@ -17,13 +17,12 @@ import msgspec
 from jobs.contract import VERDICT, RunId, Status
 from jobs.store import Run, Store
 from jobs.store.files import read_json, replace_file
+from jobs.store.reading import SETTLED
 from scheduler.cache import cache_folder
 from scheduler.history.run_facts import RunFact, run_fact
 
 VERSION = 1
 """Of the pages' format: other versions are built anew."""
-SETTLED = 14 * 86400
-"""Seconds after its end from which on a failed run is taken to get no other try."""
 FRESH = 86400
 """A folder that changed within so many seconds before it was listed is listed again: clocks and caches may differ."""
 UNSETTLED = -1

@@ -113,9 +113,9 @@ DAMAGE: dict[str, tuple[Callable[[LocalStore], object], str, str]] = {
     "a record that is a list": (lambda s: (run(s, TRAINED) / RECORD).write_text("[1]"), RECORD, "truncated"),
     "no record": (lambda s: (run(s, TRAINED) / RECORD).unlink(), RECORD, "missing"),
     "another's record": (lambda s: edit(run(s, TRAINED) / RECORD, run="e-train-a-1"), RECORD, "wrong content"),
-    "a record from the future": (lambda s: edit(run(s, TRAINED) / RECORD, finished=LATER), RECORD, "clock nonsense"),
-    "a record from long ago": (lambda s: edit(run(s, TRAINED) / RECORD, started=LONG_AGO), RECORD, "clock nonsense"),
-    "a record without times": (lambda s: edit(run(s, TRAINED) / RECORD, started=7), RECORD, "clock nonsense"),
+    "a record from the future": (lambda s: edit(run(s, TRAINED) / RECORD, finished=LATER), RECORD, "wrong time"),
+    "a record from long ago": (lambda s: edit(run(s, TRAINED) / RECORD, started=LONG_AGO), RECORD, "wrong time"),
+    "a record without times": (lambda s: edit(run(s, TRAINED) / RECORD, started=7), RECORD, "wrong time"),
     "no model": (lambda s: (run(s, TRAINED) / "result/model.h5").unlink(), "result/model.h5", "missing"),
     "another model": (lambda s: (run(s, TRAINED) / "result/model.h5").write_text("x"), "result/model.h5", "wrong content"),
     "a start cut off": (lambda s: cut(run(s, FAILED) / "try-a/start.json"), "try-a/start.json", "truncated"),
@@ -133,7 +133,7 @@ DAMAGE: dict[str, tuple[Callable[[LocalStore], object], str, str]] = {
     "no archived file": (
         lambda s: (s.archive_folder("e") / "2024-11-20T0600Z.csv").unlink(),
         "2024-11-20T0600Z.csv",
-        "half a link",
+        "not archived",
     ),
     "another archived file": (replace_archived, "2024-11-20T0600Z.csv", "wrong content"),
     "a stranger in the archive": (lambda s: (s.archive_folder("e") / "mine.csv").write_text(""), "mine.csv", "foreign"),
@@ -144,7 +144,7 @@ DAMAGE: dict[str, tuple[Callable[[LocalStore], object], str, str]] = {
     "no configuration": (lambda s: shutil.rmtree(s.root / "snapshots/task"), "snapshots/task", "missing"),
     "an owner cut off": (lambda s: cut(s.root / "experiments/e.json"), "experiments/e.json", "truncated"),
     "a revision cut off": (lambda s: cut(s.ledger.revision_files("e")[0]), "revisions", "truncated"),
-    "a revision from the future": (lambda s: edit(s.ledger.revision_files("e")[1], time=LATER), "revisions", "clock nonsense"),
+    "a revision from the future": (lambda s: edit(s.ledger.revision_files("e")[1], time=LATER), "revisions", "wrong time"),
     "a note cut off": (overwrite_notes, "notes", "truncated"),
 }  # fmt: skip
 
@@ -192,7 +192,7 @@ def test_only_what_is_safe_is_mended(store: LocalStore) -> None:
     some = list(find_damage(store, "e", NOW, False))
     repair(store, some)
     mended = [each for each in some if each.repaired]
-    assert {each.what for each in mended} == {"leftover", "truncated", "half a link"}
+    assert {each.what for each in mended} == {"leftover", "truncated", "not archived"}
     left = {path for path in files if not path.exists()}
     assert {path.name.rpartition(".")[2] for path in left} == {"part", "json"}
     # What was put aside is there under a hidden name; all else is as it was.
@@ -211,7 +211,7 @@ def test_the_command_says_where_what_and_what_it_means(store: LocalStore, capfd:
     assert fsck() == (0, f"{store.root}: nothing is wrong\n")
     (store.archive_folder("e") / "2024-11-20T0600Z.csv").unlink()
     code, out = fsck()
-    assert code == 1 and out.startswith(f"{store.archive_folder('e')}/2024-11-20T0600Z.csv: half a link: e-ensemble-")
+    assert code == 1 and out.startswith(f"{store.archive_folder('e')}/2024-11-20T0600Z.csv: not archived: e-ensemble-")
     code, out = fsck("--repair", "--json")
     assert (code, [each["repaired"] for each in json.loads(out)]) == (0, [True])
     assert fsck() == (0, f"{store.root}: nothing is wrong\n")

@@ -198,17 +198,17 @@ def test_no_name_leads_out_of_the_store(far: Far, tmp_path: Path, path: str) -> 
         folder.mkdir(exist_ok=True)
         (folder / "link").symlink_to(tmp_path)
     session = far.connect()
-    for op in ("get", "sha256"):
+    for op in ("download", "sha256"):
         with pytest.raises(RemoteStoreError):
-            session.ask(op, path=path)
+            session.request(op, path=path)
     for op in ("publish", "replace", "append"):
         for given in (path, f"runs/{path}"):
             with pytest.raises(RemoteStoreError):
-                session.ask(op, b"{}", path=given)
+                session.request(op, b"{}", path=given)
     with pytest.raises(RemoteStoreError):
         session.list_files(path)
     with pytest.raises(RemoteStoreError):
-        session.ask("put-part", b"x", path=path, sha256="0" * 64, start=0)
+        session.request("upload-piece", b"x", path=path, sha256="0" * 64, start=0)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["far", "out", "program.pyz"]
     assert (tmp_path / "out").read_text() == "secret"
 

@@ -17,7 +17,7 @@ from jobs.store.local_files import LocalFiles
 from scheduler.kube.errors import KubeError
 from scheduler.kube.exec import StreamBroken
 from scheduler.stores.remote.client import ConnectionLost, RemoteFile, RemoteStoreError, StoreClient
-from scheduler.stores.remote.mirror import Mirror, Progress
+from scheduler.stores.remote.mirror import Mirror, ReportProgress
 from scheduler.stores.remote.packs import PackEntry
 
 T = TypeVar("T")
@@ -158,7 +158,7 @@ class RemoteFiles:
 
     # -- copying to this machine
 
-    def update(self, experiment: str, progress: Progress | None = None) -> None:
+    def update(self, experiment: str, progress: ReportProgress | None = None) -> None:
         """Bring the mirror up to date."""
         self.call(lambda client: self.mirror.update(client, experiment, progress))
         self._listings.clear()

@@ -3,7 +3,7 @@
 An ordinary store as far as it goes, so that everything that reads one reads it; but a run's folder is made when it is first
 looked into, and until then its files lie in its month's pack. What is visible is whole: each pack takes the place of the one
 before once all of its unit is there (``jobs.remote.changes`` says what a unit is). One command at a time brings it up to
-date; what another reads meanwhile is as whole as ever.
+date; what another reads meanwhile is whole too.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from scheduler.stores.remote.client import StoreClient
 from scheduler.stores.remote.mirror_files import change_folder, make_folder_with, remove_at_once
 from scheduler.stores.remote.packs import PackEntry
 
-Progress = Callable[[int, int], None]
-"""Called with the runs that have come so far, and how many there are."""
+ReportProgress = Callable[[int, int], None]
+"""Called with the number of runs that have arrived so far, and how many there are."""
 
 
 def mirror_path(server: str, namespace: str, store: StoreVolume) -> Path:
@@ -50,95 +50,99 @@ class Mirror:
 
     def updated(self, experiment: str) -> datetime | None:
         """When it was last brought up to date for an experiment, by this machine's clock."""
-        told = read_json(self._states(experiment) / "seen.json")
-        return datetime.fromisoformat(told["time"]) if told else None
+        content = read_json(self._folder(experiment) / "seen.json")
+        return datetime.fromisoformat(content["time"]) if content else None
 
-    def update(self, session: StoreClient, experiment: str, progress: Progress | None = None) -> None:
-        """Bring it up to date: what has changed or is new comes, what is gone goes. Can be broken off at any time."""
-        with self._alone():
-            began = datetime.now(UTC)
+    def update(self, client: StoreClient, experiment: str, progress: ReportProgress | None = None) -> None:
+        """Bring it up to date: what has changed or is new is received, what is gone is removed. Can be broken off at any time.
+
+        Raises KubeError.
+        """
+        with self._locked():
+            started = datetime.now(UTC)
             self._packs.clear()
-            held = {unit: packs.read_states(self._file(experiment, unit)) for unit in self._units(experiment)}
-            told = session.find_changes(experiment, {unit: _told(states) for unit, states in held.items()})
-            units: dict[str, dict[str, str] | None] = {_unit(unit): states for unit, states in told["units"].items()}
-            for task in told["tasks"]:
-                folder = self.root / "runs" / experiment / _name(task)
+            held = {unit: packs.read_states(self._unit_file(experiment, unit)) for unit in self._units(experiment)}
+            changes = client.find_changes(experiment, {unit: _describe(states) for unit, states in held.items()})
+            units: dict[str, dict[str, str] | None] = {_checked_unit(unit): states for unit, states in changes["units"].items()}
+            for task in changes["tasks"]:
+                folder = self.root / "runs" / experiment / _checked_name(task)
                 folder.mkdir(parents=True, exist_ok=True)
-                # What a command that was killed left: nobody else is at work here now.
-                for left in folder.glob(".*"):
-                    shutil.rmtree(left, ignore_errors=True)
-            self._forget(experiment, set(told["tasks"]), set(units))
-            wanted: dict[str, list[str]] = {}
-            kept: dict[str, set[str]] = {}
+                _remove_leftovers(folder)
+            self._remove_units(experiment, set(changes["tasks"]), set(units))
+            requested: dict[str, list[str]] = {}
+            unchanged: dict[str, set[str]] = {}
             for unit, states in units.items():
                 if states is not None:
                     known = held.get(unit, {})
-                    self._drop(experiment, unit, known, states)
-                    same = [name for name, state in states.items() if name in known and known[name][0] == state]
-                    kept[unit] = set(same)
-                    wanted[unit] = [name for name in states if name not in kept[unit]]
-            self._receive(session, experiment, wanted, kept, progress)
-            updated = to_json({"time": began.isoformat(timespec="seconds")})
-            replace_file(self._states(experiment) / "seen.json", updated, durable=False)
+                    self._remove_names(experiment, unit, known, states)
+                    unchanged[unit] = {name for name, state in states.items() if name in known and known[name][0] == state}
+                    requested[unit] = [name for name in states if name not in unchanged[unit]]
+            self._receive(client, experiment, requested, unchanged, progress)
+            updated = to_json({"time": started.isoformat(timespec="seconds")})
+            replace_file(self._folder(experiment) / "seen.json", updated, durable=False)
 
-    def keep_revisions(self, experiment: str, found: list[dict[str, Any]]) -> None:
+    def keep_revisions(self, experiment: str, revisions: list[dict[str, Any]]) -> None:
         """Remember the cluster's own revisions for when it cannot be asked."""
-        replace_file(self._states(experiment) / "revisions.json", to_json({"revisions": found}), durable=False)
+        replace_file(self._folder(experiment) / "revisions.json", to_json({"revisions": revisions}), durable=False)
 
     def revisions(self, experiment: str) -> list[dict[str, Any]]:
-        return list((read_json(self._states(experiment) / "revisions.json") or {}).get("revisions", []))
+        """The cluster's own revisions, as they were kept last."""
+        return list((read_json(self._folder(experiment) / "revisions.json") or {}).get("revisions", []))
 
     # -- its packs
 
     def tasks(self, experiment: str) -> list[str]:
+        """The tasks that there are packs of."""
         return sorted({unit.partition("/")[0] for unit in self._units(experiment) if "/" in unit})
 
     def months(self, experiment: str, task: str) -> list[str]:
-        return sorted(month for each, slash, month in (unit.partition("/") for unit in self._units(experiment)) if each == task)
+        """The months of a task that there are packs of."""
+        return sorted(unit.partition("/")[2] for unit in self._units(experiment) if unit.startswith(f"{task}/"))
 
     def pack(self, experiment: str, task: str, month: str) -> dict[str, PackEntry]:
         """The runs of a task and month by name."""
         key = (experiment, f"{task}/{month}")
         if key not in self._packs:
-            self._packs[key] = packs.read_pack(self._file(*key))
+            self._packs[key] = packs.read_pack(self._unit_file(*key))
         return self._packs[key]
 
     def pack_file(self, experiment: str, task: str, month: str) -> Path:
-        return self._file(experiment, f"{task}/{month}")
+        """The file of a month's pack."""
+        return self._unit_file(experiment, f"{task}/{month}")
 
     def unpack(self, run: RunId, folder: Path) -> None:
         """Make a run's folder, if the mirror has the run and nobody was first."""
         if str(run) not in self.pack(run.experiment, run.task, run.month):
             return
-        with self._alone():
-            # As it is by now: another command may have brought it up to date.
-            known = packs.read_pack(self.pack_file(run.experiment, run.task, run.month)).get(str(run))
-            if known is not None and not folder.exists():
-                make_folder_with(folder, known.folders, known.files)
+        with self._locked():
+            # Read again: another command may have brought it up to date.
+            entry = packs.read_pack(self.pack_file(run.experiment, run.task, run.month)).get(str(run))
+            if entry is not None and not folder.exists():
+                make_folder_with(folder, entry.folders, entry.files)
 
     # -- what it holds of each unit
 
-    def _states(self, experiment: str) -> Path:
+    def _folder(self, experiment: str) -> Path:
         return self.root / ".mirror" / experiment
 
     def _units(self, experiment: str) -> list[str]:
-        folder = self._states(experiment) / "units"
-        return [name.removesuffix(".pack").replace("@", "/") for name in list_names(folder) if name.endswith(".pack")]
+        names = list_names(self._folder(experiment) / "units")
+        return [name.removesuffix(".pack").replace("@", "/") for name in names if name.endswith(".pack")]
 
-    def _file(self, experiment: str, unit: str) -> Path:
-        return self._states(experiment) / "units" / f"{unit.replace('/', '@')}.pack"
+    def _unit_file(self, experiment: str, unit: str) -> Path:
+        return self._folder(experiment) / "units" / f"{unit.replace('/', '@')}.pack"
 
-    def _forget(self, experiment: str, tasks: set[str], units: set[str]) -> None:
-        """Drop the months and tasks that are gone."""
+    def _remove_units(self, experiment: str, tasks: set[str], units: set[str]) -> None:
+        """Remove the months and tasks that are not among these."""
         for unit in set(self._units(experiment)) - units:
-            self._file(experiment, unit).unlink(missing_ok=True)
+            self._unit_file(experiment, unit).unlink(missing_ok=True)
             if unit not in (LEDGER, SNAPSHOTS):
                 remove_at_once(self.root / "runs" / experiment / unit)
         for task in set(list_names(self.root / "runs" / experiment)) - tasks:
             remove_at_once(self.root / "runs" / experiment / task)
 
-    def _drop(self, experiment: str, unit: str, known: Mapping[str, Any], states: Mapping[str, str]) -> None:
-        """Drop what a unit no longer has."""
+    def _remove_names(self, experiment: str, unit: str, known: Mapping[str, Any], states: Mapping[str, str]) -> None:
+        """Remove what a unit no longer has."""
         if unit in (LEDGER, SNAPSHOTS):
             for name in set(known) - set(states):
                 resolve_inside(self.root, name).unlink(missing_ok=True)
@@ -146,59 +150,59 @@ class Mirror:
         folder = self.root / "runs" / experiment / unit
         for name in set(list_names(folder)) - set(states):
             remove_at_once(folder / name)
-        for left in folder.glob(".*"):
-            shutil.rmtree(left, ignore_errors=True)
+        _remove_leftovers(folder)
 
     def _receive(
         self,
-        session: StoreClient,
+        client: StoreClient,
         experiment: str,
-        wanted: Mapping[str, list[str]],
-        kept: Mapping[str, set[str]],
-        progress: Progress | None,
+        requested: Mapping[str, list[str]],
+        unchanged: Mapping[str, set[str]],
+        progress: ReportProgress | None,
     ) -> None:
-        total, come = sum(map(len, wanted.values())), 0
-        chosen = {unit: set(found) for unit, found in wanted.items()}
-        news: dict[str, dict[str, PackEntry]] = {unit: {} for unit in wanted}
-        for head, data in _entries(session.stream_changes(experiment, wanted)):
+        total, received = sum(map(len, requested.values())), 0
+        expected = {unit: set(names) for unit, names in requested.items()}
+        entries: dict[str, dict[str, PackEntry]] = {unit: {} for unit in requested}
+        for head, data in _read_entries(client.stream_changes(experiment, requested)):
             unit = head["unit"]
-            if unit not in chosen:
-                raise KubeError(f"the store told of {unit}, which nobody asked for")
+            if unit not in expected:
+                raise KubeError(f"the store sent {unit}, which was not requested")
             if head.get("end"):
-                # What was asked for and has not come is gone.
-                before = packs.read_pack(self._file(experiment, unit)) if kept[unit] else {}
-                same = {name: each for name, each in before.items() if name in kept[unit]}
-                packs.write_pack(self._file(experiment, unit), {**same, **news.pop(unit)})
+                # What was requested and has not arrived is gone.
+                before = packs.read_pack(self._unit_file(experiment, unit)) if unchanged[unit] else {}
+                kept = {name: entry for name, entry in before.items() if name in unchanged[unit]}
+                packs.write_pack(self._unit_file(experiment, unit), {**kept, **entries.pop(unit)})
                 continue
             name = head["name"]
-            if name not in chosen[unit]:
-                raise KubeError(f"the store told of {name}, which nobody asked for")
+            if name not in expected[unit]:
+                raise KubeError(f"the store sent {name}, which was not requested")
             if unit in (LEDGER, SNAPSHOTS):
                 if not name.startswith(("experiments/", "snapshots/")):
-                    raise KubeError(f"the store told of {name!r}, which is no name of ours")
+                    raise KubeError(f"the store sent {name!r}, which is not a name of ours")
                 replace_file(resolve_inside(self.root, name), data, durable=False)
-                news[unit][name] = PackEntry(head["state"])
+                entries[unit][name] = PackEntry(head["state"])
             else:
-                news[unit][name] = self._keep(self.root / "runs" / experiment / unit / _name(name), head, data)
-            come += 1
+                folder = self.root / "runs" / experiment / unit / _checked_name(name)
+                entries[unit][name] = self._keep_run(folder, head, data)
+            received += 1
             if progress is not None:
-                progress(come, total)
+                progress(received, total)
 
-    def _keep(self, folder: Path, head: Mapping[str, Any], data: bytes) -> PackEntry:
+    def _keep_run(self, folder: Path, head: Mapping[str, Any], data: bytes) -> PackEntry:
         """A run's small files; its folder, if there is one, holds nothing else then."""
-        files, at = {}, 0
+        files, position = {}, 0
         for name, size in head["files"]:
-            files["/".join(split_path(name))] = data[at : at + size]
-            at += size
-        folders = tuple(_name(name) for name in head["folders"])
+            files["/".join(split_path(name))] = data[position : position + size]
+            position += size
+        folders = tuple(_checked_name(name) for name in head["folders"])
         if folder.exists():
             change_folder(folder, folders, files)
         return PackEntry(head["state"], bool(head["open"]), folders, files)
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _locked(self) -> Iterator[None]:
         """Only one command changes the mirror; the lock ends with its process."""
-        # Others of this machine have no business in what a cluster's volume holds.
+        # Other users of this machine must not read what a cluster's volume holds.
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -208,15 +212,22 @@ class Mirror:
             os.close(handle)
 
 
-def _told(states: Mapping[str, tuple[str, bool]]) -> dict[str, Any]:
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what a command that was killed left; nobody else changes the mirror now."""
+    for path in folder.glob(".*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _describe(states: Mapping[str, tuple[str, bool]]) -> dict[str, Any]:
+    """What the server must know of a unit to say whether it is current."""
     return {
         "digest": digest_of({name: state for name, (state, _) in states.items()}),
         "open": [name for name, (_, is_open) in states.items() if is_open],
     }
 
 
-def _entries(pieces: Iterator[bytes]) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """The entries of ``jobs.remote.changes.stream``."""
+def _read_entries(pieces: Iterator[bytes]) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """The entries of :func:`jobs.remote.changes.stream_changes`; raises KubeError if the last one is not whole."""
     buffer = bytearray()
 
     def fill(size: int) -> bool:
@@ -238,18 +249,18 @@ def _entries(pieces: Iterator[bytes]) -> Iterator[tuple[dict[str, Any], bytes]]:
         yield head, bytes(buffer[end : end + size])
         del buffer[: end + size]
     if buffer:
-        raise KubeError("what the store told broke off")
+        raise KubeError("what the store sent did not arrive whole")
 
 
-def _name(name: str) -> str:
-    """A name of one part, from the far side: never a way out."""
+def _checked_name(name: str) -> str:
+    """A name of one part that the server sent; raises KubeError or UnsafePath for one that leads elsewhere."""
     (part,) = split_path(name)
     if part.startswith("."):
-        raise KubeError(f"the store told of {name!r}, which is no name of ours")
+        raise KubeError(f"the store sent {name!r}, which is not a name of ours")
     return part
 
 
-def _unit(unit: str) -> str:
+def _checked_unit(unit: str) -> str:
     if len(split_path(unit)) > 2 or "@" in unit:
-        raise KubeError(f"the store told of {unit!r}, which is no unit of ours")
+        raise KubeError(f"the store sent {unit!r}, which is not a unit of ours")
     return unit

@@ -1,4 +1,4 @@
-"""Files of a mirror: they appear and go whole, without waiting for the disk, for what a crash takes comes again."""
+"""Folders of a mirror: they appear and go whole, without waiting for the disk, for what a crash takes is sent again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jobs.store.files import replace_file
 
 
 def remove_at_once(path: Path) -> None:
-    """Out of sight at once."""
+    """Remove a file or a folder, which is out of sight at once."""
     hidden = path.parent / f".{path.name}.{uuid.uuid4().hex}"
     try:
         os.rename(path, hidden)
@@ -39,11 +39,11 @@ def change_folder(folder: Path, folders: tuple[str, ...], files: Mapping[str, by
     for path in sorted(folder.rglob("*"), reverse=True):
         name = path.relative_to(folder).as_posix()
         if path.is_dir():
-            if name not in folders and not any(each.startswith(f"{name}/") for each in files):
+            if name not in folders and not any(file.startswith(f"{name}/") for file in files):
                 remove_at_once(path)
         elif name not in files:
             path.unlink(missing_ok=True)
-    for each in folders:
-        (folder / each).mkdir(exist_ok=True)
+    for name in folders:
+        (folder / name).mkdir(exist_ok=True)
     for name, content in files.items():
         replace_file(folder / name, content, durable=False)

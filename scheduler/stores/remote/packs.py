@@ -32,8 +32,8 @@ class PackEntry:
 def write_pack(path: Path, entries: Mapping[str, PackEntry]) -> None:
     """Put a pack in the place of the one before."""
     index = {
-        name: [each.state, each.is_open, each.folders, [[file, len(data)] for file, data in each.files.items()]]
-        for name, each in entries.items()
+        name: [entry.state, entry.is_open, entry.folders, [[file, len(data)] for file, data in entry.files.items()]]
+        for name, entry in entries.items()
     }
     text = json.dumps(index).encode()
     contents = [data for entry in entries.values() for data in entry.files.values()]
@@ -41,24 +41,25 @@ def write_pack(path: Path, entries: Mapping[str, PackEntry]) -> None:
 
 
 def read_states(path: Path) -> dict[str, tuple[str, bool]]:
-    """The state of each name, and whether it is open; nothing where no whole pack is."""
-    return {name: (state, is_open) for name, (state, is_open, _, _) in _index(path)[0].items()}
+    """The state of each name, and whether it is open; empty if there is no whole pack."""
+    return {name: (state, is_open) for name, (state, is_open, _, _) in _read(path)[0].items()}
 
 
 def read_pack(path: Path) -> dict[str, PackEntry]:
-    """All of it; nothing where no whole pack is."""
-    index, data = _index(path)
-    found, at = {}, 0
-    for name, (state, is_open, folders, files) in index.items():
-        own = {}
-        for file, size in files:
-            own[file] = data[at : at + size]
-            at += size
-        found[name] = PackEntry(state, is_open, tuple(folders), own)
-    return found if at == len(data) else {}
+    """All of it; empty if there is no whole pack."""
+    index, data = _read(path)
+    entries, position = {}, 0
+    for name, (state, is_open, folders, sizes) in index.items():
+        files = {}
+        for file, size in sizes:
+            files[file] = data[position : position + size]
+            position += size
+        entries[name] = PackEntry(state, is_open, tuple(folders), files)
+    return entries if position == len(data) else {}
 
 
-def _index(path: Path) -> tuple[dict[str, Any], bytes]:
+def _read(path: Path) -> tuple[dict[str, Any], bytes]:
+    """The index, and the files' bytes."""
     try:
         data = path.read_bytes()
         end = _LENGTH.size + _LENGTH.unpack(data[: _LENGTH.size])[0]

@@ -1,4 +1,4 @@
-"""The reader pod's life: made when a store is looked at, waited for with a reason when it does not start, removed after."""
+"""The reader pod: created when a store is first read, waited for (with the reason when it does not start), and removed."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from scheduler.stores.remote.client import StoreClient
 START_TIMEOUT = 180.0
 """Seconds that the pod may take to start: a node may have to fetch the image first."""
 QUIET_PERIOD = 3.0
-"""Seconds after which it is said what it waits for."""
-_HOPELESS = (
+"""Seconds between two times that it is said what the pod waits for."""
+_PERMANENT = (
     "ErrImageNeverPull",
     "ImagePullBackOff",
     "InvalidImageName",
@@ -35,7 +35,7 @@ _HOPELESS = (
     "RunContainerError",
     "CrashLoopBackOff",
 )
-"""Reasons of a waiting container that waiting does not mend."""
+"""Reasons of a waiting container that do not go away."""
 
 Say = Callable[[str], None]
 
@@ -48,40 +48,40 @@ class ReaderPod:
         self._namespace = experiment.cluster.namespace
         self._pod: dict[str, Any] | None = None
         self._program = build_program()
-        self.idle_timeout = _idle(os.environ.get("CRONSEMBLE_READER_IDLE"))
-        """Seconds without a word after which it ends."""
+        self.idle_timeout = _parse_idle(os.environ.get("CRONSEMBLE_READER_IDLE"))
+        """Seconds without a message after which the pod ends."""
         self.seconds: dict[str, float] = {}
-        """What the latest ``open`` took: ``pod`` to be ready, ``session`` to answer."""
+        """What the latest ``open`` took: ``pod`` to run, ``session`` until the program answered."""
 
     def open(self) -> StoreClient:
-        """A conversation with the program beside the store; raises ClusterError that says why there is none."""
+        """A connection to the program beside the store; raises KubeError, which says why there is none."""
         self._began = time.monotonic()
-        if self._pod is not None and self._runs():
-            return self._speak(str(self._pod["metadata"]["name"]))
+        if self._pod is not None and self._is_running():
+            return self._connect(str(self._pod["metadata"]["name"]))
         return self._start()
 
-    def _speak(self, name: str) -> StoreClient:
+    def _connect(self, name: str) -> StoreClient:
         ready = time.monotonic()
         command = serving("serve-store", STORE, ALIVE)
-        session = StoreClient(ExecStream(self._api, self._namespace, name, CONTAINER, command), f"pod {name}", self._program)
+        client = StoreClient(ExecStream(self._api, self._namespace, name, CONTAINER, command), f"pod {name}", self._program)
         self.seconds = {"pod": ready - self._began, "session": time.monotonic() - ready}
-        return session
+        return client
 
     def close(self) -> None:
-        """Remove the pod, and those that others left behind: they have ended, or never started."""
+        """Remove the pod, and those of others that have ended or never started."""
         pod, self._pod = self._pod, None
         if pod is not None and self._remove(pod):
-            self._sweep()
+            self._remove_abandoned()
 
-    def _runs(self) -> bool:
+    def _is_running(self) -> bool:
         assert self._pod is not None
         try:
-            found = self._api.get(kinds.POD, self._namespace, self._pod["metadata"]["name"])
+            pod = self._api.get(kinds.POD, self._namespace, self._pod["metadata"]["name"])
         except NotFound:
             return False
-        if found["status"].get("phase") == "Running" and "deletionTimestamp" not in found["metadata"]:
+        if pod["status"].get("phase") == "Running" and "deletionTimestamp" not in pod["metadata"]:
             return True
-        self._remove(found)
+        self._remove(pod)
         return False
 
     def _start(self) -> StoreClient:
@@ -99,9 +99,9 @@ class ReaderPod:
             raise
 
     def _wait(self, name: str) -> StoreClient:
-        """The first conversation that comes about: the kubelet runs a container for a second before it says so."""
+        """The first connection that succeeds: the kubelet runs a container for a second before its status says so."""
         deadline, quiet_until = time.monotonic() + START_TIMEOUT, time.monotonic() + QUIET_PERIOD
-        pause, pulled, told = 0.05, "", ""
+        pause, pull_error, said = 0.05, "", ""
         while True:
             pod = self._api.get(kinds.POD, self._namespace, name)
             status = pod["status"]
@@ -110,46 +110,47 @@ class ReaderPod:
             is_running = "running" in (container.get("state") or {})
             if "nodeName" in pod["spec"]:
                 try:
-                    return self._speak(name)
+                    return self._connect(name)
                 except Forbidden:
                     raise
                 except KubeError:
                     if is_running:
                         raise
             if waiting.get("reason") == "ErrImagePull":
-                pulled = str(waiting.get("message") or "")
-            if waiting.get("reason") in _HOPELESS:
-                raise self._failed(name, f"{waiting['reason']}: {pulled or waiting.get('message') or ''}")
+                pull_error = str(waiting.get("message") or "")
+            if waiting.get("reason") in _PERMANENT:
+                raise self._failed(name, f"{waiting['reason']}: {pull_error or waiting.get('message') or ''}")
             if status.get("phase") in ("Failed", "Succeeded"):
-                raise self._failed(name, _ended(status, container))
-            reason = _unscheduled(status)
+                raise self._failed(name, _exit_reason(status, container))
+            reason = _scheduling_problem(status)
             # One that is not bound yet may still be; the scheduler's words for that end in "not found" too.
             if re.search(r'persistentvolumeclaim "[^"]*" not found', reason):
                 raise self._failed(name, reason)
             now = time.monotonic()
             if now > quiet_until:
-                reason = reason or self._event(name) or str(waiting.get("reason") or "")
-                if reason and reason != told:
-                    self._say(f"the reader pod {name} waits: {reason}")
-                    told = reason
+                reason = reason or self._latest_warning(name) or str(waiting.get("reason") or "")
+                if reason and reason != said:
+                    self._say(f"the reader pod {name} is waiting: {reason}")
+                    said = reason
                 quiet_until = now + QUIET_PERIOD
             if now > deadline:
                 raise self._failed(
-                    name, f"it did not start in {START_TIMEOUT:.0f} s: {reason or self._event(name) or 'no reason is known'}"
+                    name,
+                    f"it did not start in {START_TIMEOUT:.0f} s: {reason or self._latest_warning(name) or 'no reason is known'}",
                 )
             time.sleep(pause)
             pause = min(pause * 1.2, 0.5)
 
-    def _failed(self, name: str, why: str) -> KubeError:
-        return KubeError(f"the reader pod {name} in namespace {self._namespace} cannot start: {' '.join(why.split())[:600]}")
+    def _failed(self, name: str, reason: str) -> KubeError:
+        return KubeError(f"the reader pod {name} in namespace {self._namespace} cannot start: {' '.join(reason.split())[:600]}")
 
-    def _event(self, name: str) -> str:
-        """The newest warning about it, as far as we may see events."""
+    def _latest_warning(self, name: str) -> str:
+        """The newest warning event of the pod, as far as we may read events."""
         try:
-            found = list(self._api.list(kinds.EVENT, self._namespace, fields=f"involvedObject.name={name},type=Warning"))
+            events = list(self._api.list(kinds.EVENT, self._namespace, fields=f"involvedObject.name={name},type=Warning"))
         except KubeError:
             return ""
-        newest = max(found, key=lambda each: str(each.get("lastTimestamp") or each.get("eventTime") or ""), default=None)
+        newest = max(events, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""), default=None)
         return "" if newest is None else f"{newest.get('reason')}: {newest.get('message')}"
 
     def _remove(self, pod: dict[str, Any]) -> bool:
@@ -164,36 +165,36 @@ class ReaderPod:
             return False
         return True
 
-    def _sweep(self) -> None:
-        """No right to list pods is needed: without it they stay until somebody removes them."""
+    def _remove_abandoned(self) -> None:
+        """Without the permission to list pods they stay until somebody else removes them."""
         try:
-            found = list(self._api.list(kinds.POD, self._namespace, f"{labels.SELECTOR},{labels.COMPONENT}={labels.READER}"))
-            old = self._api.now() - timedelta(minutes=10)
+            pods = list(self._api.list(kinds.POD, self._namespace, f"{labels.SELECTOR},{labels.COMPONENT}={labels.READER}"))
+            oldest_start = self._api.now() - timedelta(minutes=10)
         except (Forbidden, KubeError):
             return
-        for pod in found:
+        for pod in pods:
             phase = pod["status"].get("phase")
-            made = datetime.fromisoformat(pod["metadata"]["creationTimestamp"]).astimezone(UTC)
-            if phase in ("Succeeded", "Failed") or (phase == "Pending" and made < old):
+            created = datetime.fromisoformat(pod["metadata"]["creationTimestamp"]).astimezone(UTC)
+            if phase in ("Succeeded", "Failed") or (phase == "Pending" and created < oldest_start):
                 self._remove(pod)
 
 
-def _unscheduled(status: dict[str, Any]) -> str:
+def _scheduling_problem(status: dict[str, Any]) -> str:
     for condition in status.get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return str(condition.get("message") or condition.get("reason") or "")
     return ""
 
 
-def _ended(status: dict[str, Any], container: dict[str, Any]) -> str:
-    ended = (container.get("state") or {}).get("terminated") or {}
-    if ended:
-        return f"it ended at once with {ended.get('exitCode')}: {ended.get('reason')} {ended.get('message') or ''}"
+def _exit_reason(status: dict[str, Any], container: dict[str, Any]) -> str:
+    terminated = (container.get("state") or {}).get("terminated") or {}
+    if terminated:
+        return f"it ended at once with {terminated.get('exitCode')}: {terminated.get('reason')} {terminated.get('message') or ''}"
     return f"{status.get('reason') or status.get('phase')}: {status.get('message') or ''}"
 
 
-def _idle(given: str | None) -> float:
+def _parse_idle(text: str | None) -> float:
     try:
-        return max(float(given or IDLE), 1.0)
+        return max(float(text or IDLE), 1.0)
     except ValueError as error:
-        raise KubeError(f"CRONSEMBLE_READER_IDLE={given}: type a number of seconds, e.g. 60") from error
+        raise KubeError(f"CRONSEMBLE_READER_IDLE={text}: type a number of seconds, e.g. 60") from error

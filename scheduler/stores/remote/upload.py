@@ -1,4 +1,4 @@
-"""Files on their way into a store that only the cluster can mount: sent ahead, and over a new connection when one breaks."""
+"""Uploads into a store that only a cluster mounts: pieces are sent ahead, and over a new connection when one breaks."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from scheduler.stores.remote.files import RemoteFiles
 from scheduler.stores.upload import Read, ReportProgress, Upload, upload_all
 
 AHEAD = 4
-"""Pieces that are on their way before the first one's answer is waited for."""
+"""Pieces that are sent before the first one's answer is waited for."""
 TRIES = 3
-"""Connections that may break one after another without a byte more arriving."""
+"""Connections that may break one after another before the upload fails, if no byte more arrives."""
 
 
 class RemoteUpload:
@@ -28,42 +28,42 @@ class RemoteUpload:
         self._arrived = 0
 
     def inspect(self, name: str, sha256: str, size: int) -> dict[str, Any]:
-        return self._files.call(lambda client: client.ask("put-look", path=name, sha256=sha256, size=size))
+        return self._files.call(lambda client: client.request("upload-inspect", path=name, sha256=sha256, size=size))
 
     def finish(self, name: str, sha256: str, size: int, replace: bool) -> dict[str, Any]:
         return self._files.call(
-            lambda client: client.ask("put-end", path=name, sha256=sha256, size=size, replace=replace), retry=False
+            lambda client: client.request("upload-finish", path=name, sha256=sha256, size=size, replace=replace), retry=False
         )
 
     def write_pieces(self, name: str, sha256: str, start: int, read: Read, progress: ReportProgress) -> None:
-        self._arrived, left = start, TRIES
+        self._arrived, retries = start, TRIES
         while True:
             before = self._arrived
             try:
                 self._files.call(lambda client: self._send(client, name, sha256, read, progress), retry=False)
                 return
             except (StreamBroken, ConnectionLost) as error:
-                left = TRIES if self._arrived > before else left - 1
-                if not left:
+                retries = TRIES if self._arrived > before else retries - 1
+                if not retries:
                     raise CronsembleError(f"{error}: put it again, it goes on from there") from error
 
     def _send(self, client: StoreClient, name: str, sha256: str, read: Read, progress: ReportProgress) -> None:
-        """All from what has arrived on."""
-        at, sent = self._arrived, deque[int]()
+        """Send all from what has arrived on."""
+        position, sent = self._arrived, deque[int]()
 
-        def arrived() -> None:
+        def receive() -> None:
             client.finish()
             self._arrived = sent.popleft()
             progress(self._arrived)
 
-        for piece in read(at):
-            client.send("put-part", piece, path=name, sha256=sha256, start=at)
-            at += len(piece)
-            sent.append(at)
+        for piece in read(position):
+            client.send("upload-piece", piece, path=name, sha256=sha256, start=position)
+            position += len(piece)
+            sent.append(position)
             if len(sent) == AHEAD:
-                arrived()
+                receive()
         while sent:
-            arrived()
+            receive()
 
 
 def upload_remotely(experiment: Experiment, target: ClusterTarget, chosen: list[Upload], replace: bool) -> None:

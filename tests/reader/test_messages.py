@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.remote import messages as frames
+from jobs.remote.messages import MAX_BODY, MalformedMessage, encode_message, read_message
 from jobs.store.safe_paths import UnsafePath, split_path
 
 HEADS = st.dictionaries(st.text(), st.one_of(st.none(), st.integers(), st.text()))
@@ -24,34 +24,34 @@ def in_pieces(data: bytes, size: int) -> Callable[[int], bytes]:
 
 @given(st.lists(st.tuples(HEADS, st.binary(max_size=200))), st.integers(1, 50))
 def test_messages_come_as_they_were_sent(messages: list[tuple[dict[str, object], bytes]], size: int) -> None:
-    read = in_pieces(b"".join(frames.encode_message(head, body) for head, body in messages), size)
+    read = in_pieces(b"".join(encode_message(head, body) for head, body in messages), size)
     found = []
-    while (message := frames.read_message(read)) is not None:
+    while (message := read_message(read)) is not None:
         found.append(message)
     assert found == messages
 
 
 @given(HEADS, st.binary(max_size=50), st.data())
 def test_a_message_that_breaks_off_is_no_message(head: dict[str, object], body: bytes, data: st.DataObject) -> None:
-    whole = frames.encode_message(head, body)
+    whole = encode_message(head, body)
     cut = data.draw(st.integers(1, len(whole) - 1))
     with pytest.raises(EOFError):
-        frames.read_message(in_pieces(whole[:cut], 7))
+        read_message(in_pieces(whole[:cut], 7))
 
 
 @given(st.binary(min_size=8, max_size=100))
 def test_what_is_no_message_is_said_to_be_none(data: bytes) -> None:
     try:
-        message = frames.read_message(in_pieces(data, 100))
-    except (frames.MalformedMessage, EOFError):
+        message = read_message(in_pieces(data, 100))
+    except (MalformedMessage, EOFError):
         return
     assert message is not None
-    assert frames.read_message(io.BytesIO(frames.encode_message(*message)).read) == message
+    assert read_message(io.BytesIO(encode_message(*message)).read) == message
 
 
 def test_a_message_too_large_is_not_sent() -> None:
     with pytest.raises(ValueError, match="at most"):
-        frames.encode_message({}, bytes(frames.BODY + 1))
+        encode_message({}, bytes(MAX_BODY + 1))
 
 
 @given(st.one_of(st.text(), st.lists(st.sampled_from(["..", ".", "", "a", "b c", "…", "~"])).map("/".join)))
