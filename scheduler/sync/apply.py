@@ -1,4 +1,4 @@
-"""Executes a plan's actions on the cluster, stage after stage and several at once, and records revisions."""
+"""Executes a plan's actions on the cluster, stage after stage and several at once."""
 
 from __future__ import annotations
 
@@ -9,18 +9,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import msgspec
-
-from cronjobs.objects import labels
-from cronjobs.revisions import revisions
-from scheduler.identity import current_user
-from scheduler.kube import kinds, managed_fields, revision_configmap
+from scheduler.kube import kinds, managed_fields
 from scheduler.kube.client import KubeClient
-from scheduler.kube.errors import ApiError, Conflict, KubeError, NotFound
+from scheduler.kube.errors import Conflict, KubeError, NotFound
 from scheduler.kube.managed_fields import OURS, SUSPEND
 from scheduler.sync.lease import Lease
 from scheduler.sync.plan import Action, SyncPlan, Verb
-from scheduler.times import format_time
+from scheduler.sync.record import append_revision
 
 CONCURRENCY = 8
 """Requests at the same time."""
@@ -28,8 +23,6 @@ BATCH = 96
 """Actions between two renewals of the Lease."""
 _ATTEMPTS = 5
 """How often an apply is tried whose object is changed by somebody else meanwhile."""
-_RECORD_ATTEMPTS = 8
-"""The same for a revision, which other syncs of the namespace may add to as well."""
 
 
 class Progress(Protocol):
@@ -119,7 +112,7 @@ def _execute_action(api: KubeClient, action: Action, tool: str, command: str) ->
     if action.kind == "Namespace":
         _create_namespace(api, action.name)
     elif action.verb == Verb.RECORD:
-        record(api, action.namespace, action.name, action.experiment, action.body, tool, command)
+        append_revision(api, action.namespace, action.name, action.experiment, action.body, tool, command)
     elif action.verb == Verb.PRUNE:
         delete(api, kind, action)
     else:
@@ -233,84 +226,3 @@ def suspend(api: KubeClient, namespace: str, name: str, uid: str, value: bool, f
         if any(manager == OURS for manager, _ in error.owners):
             raise KubeError(f"CronJob {name}: the configuration says `suspend:`: edit it there and sync") from error
         raise KubeError(f"CronJob {name}: {managers} set its suspension: --force-conflicts takes it") from error
-
-
-def record(api: KubeClient, namespace: str, name: str, experiment: str, body: Mapping[str, Any], tool: str, command: str) -> None:
-    """Append a revision to the ConfigMap of this name, after those that others have appended meanwhile.
-
-    Args:
-        body: the desired ``tasks``; of a sync ``program``, ``code``, the ``digest`` of all and ``recorded_until``; with
-            ``partial`` the tasks that it does not name stay as they are.
-        tool, command: the version and the command that made the change.
-
-    Raises:
-        KubeError: others append faster than we can.
-    """
-    written: dict[str, Any] | None = None
-    for _ in range(_RECORD_ATTEMPTS):
-        try:
-            configmap: dict[str, Any] | None = api.get(kinds.CONFIGMAP, namespace, name)
-        except NotFound:
-            configmap = None
-        data = (configmap or {}).get("data") or {}
-        recorded = revision_configmap.read(data)
-        if written in recorded:
-            return  # It was written, and only the answer was lost.
-        before = next(reversed([after for _, _, after in revisions.states(recorded)]), {})
-        number = max((revision["revision"] for revision in recorded), default=0) + 1
-        snapshot = {key: body[key] for key in ("program", "code") if key in body}
-        revision = {
-            "revision": number,
-            "time": format_time(api.now()),
-            "by": _user(api),
-            "tool": tool,
-            "what": command,
-            "engine": f"cluster:{api.access.server}/{namespace}",
-            **revisions.delta(before, body["tasks"], snapshot, partial=bool(body.get("partial"))),
-        }
-        written = msgspec.json.decode(msgspec.json.encode(revision))
-        kept = [*recorded, revision]
-        if sum(map(len, data.values())) + len(str(revision)) > revision_configmap.FULL:
-            kept = revisions.fold(kept, revision_configmap.AFTER_FOLDING, body.get("recorded_until"))
-        annotations = {revision_configmap.NUMBER: str(number), revision_configmap.VERSION: tool}
-        if body.get("digest"):
-            annotations[revision_configmap.DIGEST] = body["digest"]
-        if _write_revisions(api, namespace, name, experiment, configmap, revision_configmap.write(kept), annotations):
-            return
-    raise KubeError(f"ConfigMap {name} in namespace {namespace} changes faster than a revision can be added: try again")
-
-
-def _write_revisions(
-    api: KubeClient,
-    namespace: str,
-    name: str,
-    experiment: str,
-    configmap: dict[str, Any] | None,
-    data: dict[str, str],
-    annotations: dict[str, str],
-) -> bool:
-    """Replace the data of the revisions' ConfigMap as it was read; False where it has changed since."""
-    metadata: dict[str, Any] = {"annotations": annotations, "labels": labels.of_experiment(experiment, labels.REVISIONS)}
-    try:
-        if configmap is None:
-            metadata.update(name=name, namespace=namespace)
-            api.create(kinds.CONFIGMAP, namespace, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
-            return True
-        metadata["resourceVersion"] = configmap["metadata"]["resourceVersion"]
-        old = configmap.get("data") or {}
-        removed = {key: None for key in old if key not in data}
-        changed = {key: value for key, value in data.items() if old.get(key) != value}
-        api.patch(kinds.CONFIGMAP, namespace, name, {"metadata": metadata, "data": {**removed, **changed}})
-    except Conflict:
-        return False
-    return True
-
-
-def _user(api: KubeClient) -> str:
-    """The user's name, to the server and on this machine; the latter alone where the server does not tell."""
-    try:
-        body = {"apiVersion": kinds.SUBJECT_REVIEW.version, "kind": kinds.SUBJECT_REVIEW.kind}
-        answer = api.create(kinds.SUBJECT_REVIEW, None, body)
-        return f"{answer['status']['userInfo']['username']} ({current_user()})"
-    except (ApiError, KeyError):
-        return current_user()

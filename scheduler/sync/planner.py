@@ -85,7 +85,7 @@ def make_plan(
         by_namespace.setdefault(state.namespace, []).append(state)
     builder = PlanBuilder(tool, now, force)
     for namespace, namespace_states in by_namespace.items():
-        _plan_namespace(namespace_states, live[namespace], diffs[namespace], contexts[namespace], builder)
+        _plan_in_namespace(namespace_states, live[namespace], diffs[namespace], contexts[namespace], builder)
     return SyncPlan(
         tool=tool,
         server=server,
@@ -100,7 +100,7 @@ def make_plan(
     )
 
 
-def _plan_namespace(
+def _plan_in_namespace(
     desired: Sequence[DesiredState],
     live: NamespaceObjects,
     diff: NamespaceDiff,
@@ -125,7 +125,7 @@ def _plan_namespace(
     if declared:
         builder.notes += warnings.undeclared_experiments(declared, live)
     if declared and len(builder.actions) > begin:
-        _plan_namespace_itself(desired, live.namespace, context.namespace, builder)
+        _check_namespace(desired, live.namespace, context.namespace, builder)
 
 
 def _plan_object(difference: ObjectDiff, context: NamespaceContext, builder: PlanBuilder) -> None:
@@ -233,13 +233,13 @@ def _record(state: DesiredState, name: str, body: dict[str, Any], recorded: str)
     return Action(Verb.RECORD, "ConfigMap", state.namespace, name, state.experiment, body=body, seen=recorded)
 
 
-def _plan_namespace_itself(desired: Sequence[DesiredState], name: str, found: NamespaceState, builder: PlanBuilder) -> None:
-    if not found.exists:
+def _check_namespace(desired: Sequence[DesiredState], name: str, namespace: NamespaceState, builder: PlanBuilder) -> None:
+    if not namespace.exists:
         builder.actions.append(Action(Verb.CREATE, "Namespace", name, name))
         builder.refuse(f"namespace {name} does not exist: kubectl create namespace {name}", Flag.CREATE_NAMESPACE)
         return
     for state in desired:
-        builder.notes += warnings.pod_security(state.experiment, name, found.enforced, state.level, state.level_reason)
+        builder.notes += warnings.pod_security(state.experiment, name, namespace.enforced, state.level, state.level_reason)
 
 
 def _with_fires(action: Action, live: Object | None, now: datetime) -> Action:

@@ -202,9 +202,9 @@ def check_saved(api: KubeClient, plan: SyncPlan) -> None:
     contexts = read_contexts(api, {name: stale.needed_context(planned) for name, planned in actions.items()})
     changed = [
         f"{action.kind} {action.name}"
-        for (name, planned), found in zip(actions.items(), live, strict=True)
+        for (name, planned), live_objects in zip(actions.items(), live, strict=True)
         for action in planned
-        if stale.is_stale(action, found, contexts[name])
+        if stale.is_stale(action, live_objects, contexts[name])
     ]
     if changed:
         shown = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")

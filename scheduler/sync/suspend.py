@@ -14,6 +14,7 @@ from scheduler.kube.client import KubeClient
 from scheduler.kube.errors import KubeError
 from scheduler.kube.objects import Object
 from scheduler.sync import apply
+from scheduler.sync.record import append_revision
 
 
 def select_cronjobs(api: KubeClient, experiment: Experiment, tasks: list[str], value: bool) -> list[Object]:
@@ -63,6 +64,6 @@ def set_suspended(api: KubeClient, experiment: Experiment, cronjobs: list[Object
         tasks = {cronjob["metadata"]["labels"][labels.TASK]: {"suspend": value} for cronjob in done}
         command = "suspend" if value else "resume"
         revisions = revisions_name(experiment.name)
-        apply.record(api, namespace, revisions, experiment.name, {"tasks": tasks, "partial": True}, VERSION, command)
+        append_revision(api, namespace, revisions, experiment.name, {"tasks": tasks, "partial": True}, VERSION, command)
     if failures := [error for error in errors if error is not None]:
         raise KubeError("\n".join(dict.fromkeys(map(str, failures))))
