@@ -135,8 +135,8 @@ def test_what_we_own_and_do_not_want_any_more_goes(path: list[str], said: list[s
 
 def test_a_tasks_configuration_is_shown_by_its_keys() -> None:
     def template(text: str) -> str:
-        made = {"metadata": {"annotations": {"cronsemble.io/configuration": text}}}
-        return yaml.safe_dump({"metadata": {}, "spec": {"jobTemplate": {"spec": {"template": made}}}})
+        template_metadata = {"metadata": {"annotations": {"cronsemble.io/configuration": text}}}
+        return yaml.safe_dump({"metadata": {}, "spec": {"jobTemplate": {"spec": {"template": template_metadata}}}})
 
     old, new = '{"hyperparameters":{"epochs":1},"members":[{"a":1}]}', '{"hyperparameters":{"epochs":2},"members":[{"a":2}]}'
     assert lines(template(new), template(old)) == [

@@ -29,14 +29,14 @@ def test_an_unreachable_server(cluster: Cluster, experiment: Experiment, tmp_pat
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         server = f"https://127.0.0.1:{taken.getsockname()[1]}"
-        said = experiment.bad("sync", kubeconfig=altered(cluster, tmp_path, server=server))
-    assert said.count("\n") == 1 and f"{server}: not reachable (context " in said and "Connection refused" in said
+        output = experiment.bad("sync", kubeconfig=altered(cluster, tmp_path, server=server))
+    assert output.count("\n") == 1 and f"{server}: not reachable (context " in output and "Connection refused" in output
 
 
 def test_an_unknown_host(cluster: Cluster, experiment: Experiment, tmp_path: Path) -> None:
     experiment.write({"a": NIGHTLY})
-    said = experiment.bad("plan", kubeconfig=altered(cluster, tmp_path, server="https://nowhere.invalid:6443"))
-    assert said.count("\n") == 1 and "its name is not known" in said
+    output = experiment.bad("plan", kubeconfig=altered(cluster, tmp_path, server="https://nowhere.invalid:6443"))
+    assert output.count("\n") == 1 and "its name is not known" in output
 
 
 def test_a_wrong_certificate(cluster: Cluster, experiment: Experiment, tmp_path: Path) -> None:
@@ -46,8 +46,8 @@ def test_a_wrong_certificate(cluster: Cluster, experiment: Experiment, tmp_path:
 
     experiment.write({"a": NIGHTLY})
     other = base64.b64encode(trustme.CA().cert_pem.bytes()).decode()
-    said = experiment.bad("sync", kubeconfig=altered(cluster, tmp_path, **{"certificate-authority-data": other}))
-    assert said.count("\n") == 1 and "its certificate is not the one that context" in said
+    output = experiment.bad("sync", kubeconfig=altered(cluster, tmp_path, **{"certificate-authority-data": other}))
+    assert output.count("\n") == 1 and "its certificate is not the one that context" in output
 
 
 def test_a_wrong_login(cluster: Cluster, experiment: Experiment, tmp_path: Path) -> None:
@@ -78,8 +78,8 @@ def test_a_quota(cluster: Cluster, experiment: Experiment) -> None:
     cluster.wait_for(
         lambda: cluster.get("resourcequota", "few", experiment.namespace).get("status", {}).get("used"), 30, "the quota"
     )
-    said = experiment.bad("sync")
-    assert "exceeded quota: few" in said and "raise the quota, or declare less" in said
+    output = experiment.bad("sync")
+    assert "exceeded quota: few" in output and "raise the quota, or declare less" in output
     cluster.kubectl("delete", "resourcequota", "few", "-n", experiment.namespace)
     cluster.wait_for(lambda: experiment.run("sync").returncode == 0, 30, "the next sync to mend it")
     assert len(names(cluster, "cronjob", experiment.namespace)) == 3
@@ -107,15 +107,15 @@ def test_a_denial_by_admission(cluster: Cluster, experiment: Experiment) -> None
         "metadata": {"name": name},
         "spec": {"policyName": name, "validationActions": ["Deny"], "matchResources": {"namespaceSelector": selector}},
     }
-    for each in (policy, binding):
-        cluster.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(each))
+    for body in (policy, binding):
+        cluster.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(body))
     experiment.write({"a": NIGHTLY, "b": NIGHTLY})
     try:
         cluster.wait_for(
             lambda: "no b here" in experiment.run("sync").stderr or experiment.good("delete", "--yes") and False, 30, "the policy"
         )
-        said = experiment.bad("sync")
-        assert "refused by admission" in said and "no b here" in said
+        output = experiment.bad("sync")
+        assert "refused by admission" in output and "no b here" in output
         assert names(cluster, "cronjob", experiment.namespace) == [f"{experiment.name}-train-a"]
     finally:
         kinds = ("validatingadmissionpolicybinding", "validatingadmissionpolicy")
@@ -127,8 +127,8 @@ def test_code_that_is_too_large(experiment: Experiment) -> None:
     (experiment.folder / "big").mkdir()
     (experiment.folder / "big" / "m.py").write_bytes(b"#" * 1_100_000)
     experiment.write({"a": NIGHTLY}, code=["big"])
-    said = experiment.bad("sync")
-    assert said.count("\n") == 1 and "at most 1,048,576 fit a ConfigMap: list fewer files under code:" in said
+    output = experiment.bad("sync")
+    assert output.count("\n") == 1 and "at most 1,048,576 fit a ConfigMap: list fewer files under code:" in output
 
 
 def test_a_server_that_is_too_old(cluster: Cluster, experiment: Experiment, tmp_path: Path) -> None:
@@ -136,18 +136,19 @@ def test_a_server_that_is_too_old(cluster: Cluster, experiment: Experiment, tmp_
     experiment.write({"a": NIGHTLY})
     with Proxy(cluster.kubeconfig, tmp_path, lambda method, path: None) as proxy:
         proxy.answers["/version"] = b'{"major":"1","minor":"26+"}'
-        said = experiment.bad("sync", kubeconfig=proxy.kubeconfig)
-    assert said.count("\n") == 1 and "is Kubernetes 1.26, whose CronJobs have no time zone: 1.27 is needed" in said
+        output = experiment.bad("sync", kubeconfig=proxy.kubeconfig)
+    assert output.count("\n") == 1 and "is Kubernetes 1.26, whose CronJobs have no time zone: 1.27 is needed" in output
     assert names(cluster, "cronjob", experiment.namespace) == []
 
 
 def test_a_namespace_that_enforces_too_much(experiment: Experiment) -> None:
     experiment.write({"a": NIGHTLY}, store={"nfs": {"server": "nas", "path": "/x"}})
-    said = experiment.good("plan")
+    output = experiment.good("plan")
     assert (
-        f"namespace {experiment.namespace} enforces Pod Security restricted, which refuses the pods of {experiment.name}" in said
+        f"namespace {experiment.namespace} enforces Pod Security restricted, which refuses the pods of {experiment.name}"
+        in output
     )
-    assert "they need baseline, for store.nfs is mounted by the pods themselves" in said
+    assert "they need baseline, for store.nfs is mounted by the pods themselves" in output
 
 
 @pytest.mark.parametrize("text", ["{}", "nonsense", '{"format": 99}'])

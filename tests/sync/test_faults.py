@@ -29,8 +29,8 @@ def test_a_server_killed_in_the_middle_of_a_sync(cluster: Cluster, control_plane
     cluster.wait_for(lambda: len(names(cluster, "cronjob", experiment.namespace)) > 40, 60, "the sync to be under way")
     control_plane.kill_api_server()
     control_plane.start_api_server()
-    said, wrong = process.communicate(timeout=120)
-    assert process.returncode == 0, said + wrong
+    output, wrong = process.communicate(timeout=120)
+    assert process.returncode == 0, output + wrong
     assert names(cluster, "cronjob", experiment.namespace) == expected(experiment, MANY)
     assert experiment.good("sync").startswith("nothing to do")
 
@@ -49,7 +49,7 @@ def test_a_sync_killed_in_the_middle_is_finished_by_the_next(
     assert len(names(cluster, "cronjob", experiment.namespace)) < MANY
     experiment.good("sync")
     assert names(cluster, "cronjob", experiment.namespace) == expected(experiment, MANY)
-    assert [each["revision"] for each in json.loads(experiment.good("history", "--revisions", "--json"))] == [1]
+    assert [revision["revision"] for revision in json.loads(experiment.good("history", "--revisions", "--json"))] == [1]
 
 
 def test_two_syncs_at_once(cluster: Cluster, experiment: Experiment, tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_two_syncs_at_once(cluster: Cluster, experiment: Experiment, tmp_path: P
         first
     )
     assert names(cluster, "cronjob", experiment.namespace) == expected(experiment, 150)
-    assert [each["revision"] for each in json.loads(experiment.good("history", "--revisions", "--json"))] == [1]
+    assert [revision["revision"] for revision in json.loads(experiment.good("history", "--revisions", "--json"))] == [1]
 
 
 def test_a_held_lease_names_its_holder(cluster: Cluster, experiment: Experiment) -> None:
@@ -103,7 +103,7 @@ def test_errors_of_the_server_and_broken_connections(cluster: Cluster, experimen
         experiment.good("sync", "--yes", kubeconfig=proxy.kubeconfig)
     assert names(cluster, "cronjob", experiment.namespace) == expected(experiment, 30)
     assert experiment.good("sync").startswith("nothing to do")
-    assert [each["revision"] for each in json.loads(experiment.good("history", "--revisions", "--json"))] == [1, 2]
+    assert [revision["revision"] for revision in json.loads(experiment.good("history", "--revisions", "--json"))] == [1, 2]
 
 
 def test_an_expired_page_begins_the_list_anew(cluster: Cluster, experiment: Experiment, tmp_path: Path) -> None:
@@ -118,8 +118,8 @@ def test_an_expired_page_begins_the_list_anew(cluster: Cluster, experiment: Expe
         return None
 
     with Proxy(cluster.kubeconfig, tmp_path, fault) as proxy:
-        said = experiment.good("sync", kubeconfig=proxy.kubeconfig)
-    assert expired and said == "nothing to do: 511 objects are as the configuration says\n"
+        output = experiment.good("sync", kubeconfig=proxy.kubeconfig)
+    assert expired and output == "nothing to do: 511 objects are as the configuration says\n"
 
 
 def test_an_edit_between_plan_and_sync(cluster: Cluster, experiment: Experiment) -> None:
@@ -141,20 +141,20 @@ def test_objects_with_our_labels_in_another_namespace_are_untouched(cluster: Clu
     elsewhere.write(1000)
     elsewhere.good("sync")
 
-    def seen() -> dict[str, str]:
+    def versions() -> dict[str, str]:
         return {
-            each["metadata"]["name"]: each["metadata"]["resourceVersion"]
-            for each in cluster.objects("cronjob", elsewhere.namespace)
+            cronjob["metadata"]["name"]: cronjob["metadata"]["resourceVersion"]
+            for cronjob in cluster.objects("cronjob", elsewhere.namespace)
         }
 
-    before = seen()
+    before = versions()
     assert len(before) == 1000
     experiment.write({"a": NIGHTLY, "b": NIGHTLY})
     experiment.good("sync")
     experiment.write({"a": NIGHTLY})
     experiment.good("sync", "--yes")
     experiment.good("delete", "--yes")
-    assert seen() == before
+    assert versions() == before
     cluster.forget(elsewhere.namespace)
 
 
@@ -189,6 +189,6 @@ def test_revisions_are_folded_before_they_are_too_many(cluster: Cluster, experim
     experiment.good("sync")
     data = cluster.get("configmap", name, experiment.namespace)["data"]
     assert sum(map(len, data.values())) < 700_000
-    told = json.loads(experiment.good("history", "--revisions", "--json"))
-    assert [each["revision"] for each in told][-1] == 6 and sum(each.get("folded", 1) for each in told) == 6
-    assert told[-1]["tasks"]["train-a"] == {"schedule": "0 2 * * *"}
+    revisions = json.loads(experiment.good("history", "--revisions", "--json"))
+    assert revisions[-1]["revision"] == 6 and sum(revision.get("folded", 1) for revision in revisions) == 6
+    assert revisions[-1]["tasks"]["train-a"] == {"schedule": "0 2 * * *"}

@@ -34,8 +34,8 @@ def job(controllers: Cluster, experiment: Experiment) -> str:
 
 
 def pod_of(cluster: Cluster, experiment: Experiment, job: str) -> str:
-    found = cluster.objects("pod", experiment.namespace, f"batch.kubernetes.io/job-name={job}")
-    return str(found[0]["metadata"]["name"]) if found else ""
+    pods = cluster.objects("pod", experiment.namespace, f"batch.kubernetes.io/job-name={job}")
+    return str(pods[0]["metadata"]["name"]) if pods else ""
 
 
 def fail(cluster: Cluster, experiment: Experiment, job: str) -> None:
@@ -49,7 +49,7 @@ def fail(cluster: Cluster, experiment: Experiment, job: str) -> None:
 
     def ended() -> bool:
         conditions = cluster.get("job", job, experiment.namespace)["status"].get("conditions", [])
-        return any(each["type"] == "Failed" for each in conditions)
+        return any(condition["type"] == "Failed" for condition in conditions)
 
     cluster.wait_for(ended, 30, "the end of the Job")
 
@@ -57,8 +57,8 @@ def fail(cluster: Cluster, experiment: Experiment, job: str) -> None:
 def rows(experiment: Experiment, store: Path, *options: str, kubeconfig: Path | None = None) -> tuple[list[Any], str]:
     done = experiment.run("history", "--json", "--store", str(store), *options, kubeconfig=kubeconfig)
     assert done.returncode == 0, done.stderr
-    found = [(row["run"], row["status"], row["reason"], row["evidence"]) for row in json.loads(done.stdout) if row["run"]]
-    return found, done.stderr
+    shown = [(row["run"], row["status"], row["reason"], row["evidence"]) for row in json.loads(done.stdout) if row["run"]]
+    return shown, done.stderr
 
 
 def test_a_job_is_a_row_and_what_was_seen_outlives_it(
@@ -92,17 +92,17 @@ def test_next_as_the_cluster_has_it(cluster: Cluster, experiment: Experiment) ->
     experiment.good("sync")
     experiment.good("suspend", "train-b")
     experiment.write({"a": NIGHTLY, "b": NIGHTLY, "c": {"schedule": "@every 5h"}, "d": NIGHTLY})
-    told = json.loads(experiment.good("next", "--cluster", "--count", "1", "--json"))
+    upcoming = json.loads(experiment.good("next", "--cluster", "--count", "1", "--json"))
     name = experiment.name
-    assert {each["task"] for each in told["fires"]} == {"train-a", "train-c"}
-    assert told["resting"] == [
+    assert {fire["task"] for fire in upcoming["fires"]} == {"train-a", "train-c"}
+    assert upcoming["resting"] == [
         f"{name}: train-b: is suspended on the cluster: cronsemble resume train-b",
         f"{name}: train-d: is not on the cluster yet: cronsemble sync",
     ]
-    made = cluster.get("cronjob", f"{name}-train-c", experiment.namespace)["metadata"]["creationTimestamp"]
-    (every,) = [each for each in told["fires"] if each["task"] == "train-c"]
-    assert datetime.fromisoformat(every["fire"]) - datetime.fromisoformat(made) == timedelta(hours=5)
-    assert {each["task"] for each in json.loads(experiment.good("next", "--json"))["fires"]} >= {"train-b", "train-d"}
+    created = cluster.get("cronjob", f"{name}-train-c", experiment.namespace)["metadata"]["creationTimestamp"]
+    (every,) = [fire for fire in upcoming["fires"] if fire["task"] == "train-c"]
+    assert datetime.fromisoformat(every["fire"]) - datetime.fromisoformat(created) == timedelta(hours=5)
+    assert {fire["task"] for fire in json.loads(experiment.good("next", "--json"))["fires"]} >= {"train-b", "train-d"}
 
 
 def test_who_may_not_see_all_is_told_what_he_may(controllers: Cluster, experiment: Experiment, job: str, tmp_path: Path) -> None:
@@ -112,9 +112,9 @@ def test_who_may_not_see_all_is_told_what_he_may(controllers: Cluster, experimen
     (row,), said = rows(experiment, store, kubeconfig=user)
     assert row[:2] == (job, "failed") and "no right to list pods" in said
     nobody = controllers.limited_user(experiment.namespace, MAPS, "nobody")
-    found, said = rows(experiment, tmp_path / "another", kubeconfig=nobody)
+    shown, said = rows(experiment, tmp_path / "another", kubeconfig=nobody)
     # A line for each right.
-    assert found == [] and said.count("\n") == 2 and "no right to list jobs" in said
+    assert shown == [] and said.count("\n") == 2 and "no right to list jobs" in said
 
 
 def test_a_cluster_that_does_not_answer_hides_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,9 +129,9 @@ def test_a_cluster_that_does_not_answer_hides_no_row(tmp_path: Path, monkeypatch
     gone.write_text(json.dumps({"clusters": [cluster], "contexts": [context], "users": [user], "current-context": "c"}))
     experiment = Experiment(tmp_path, "ns", gone, builder.experiment)
     experiment.write({"a": NIGHTLY})
-    found, said = rows(experiment, builder.store.root)
-    assert found == [(str(run), "succeeded", "", "recorded")]
+    shown, said = rows(experiment, builder.store.root)
+    assert shown == [(str(run), "succeeded", "", "recorded")]
     assert said.count("\n") == 1 and "https://127.0.0.1:1: not reachable" in said
     # Who named no cluster and has none is not told that there is none.
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert rows(experiment, builder.store.root, kubeconfig=tmp_path / "none") == (found, "")
+    assert rows(experiment, builder.store.root, kubeconfig=tmp_path / "none") == (shown, "")

@@ -55,9 +55,9 @@ def program() -> Object:
 def tree(value: Any) -> Any:
     """All fields of an object, as its manager owns them."""
     if isinstance(value, dict):
-        return {f"f:{key}": tree(each) for key, each in value.items() if key not in ("apiVersion", "kind", "name", "namespace")}
+        return {f"f:{key}": tree(item) for key, item in value.items() if key not in ("apiVersion", "kind", "name", "namespace")}
     if isinstance(value, list) and value and isinstance(value[0], dict) and "name" in value[0]:
-        return {f'k:{{"name":"{each["name"]}"}}': {".": {}, "f:name": {}, **tree(each)} for each in value}
+        return {f'k:{{"name":"{item["name"]}"}}': {".": {}, "f:name": {}, **tree(item)} for item in value}
     return {}
 
 
@@ -76,9 +76,9 @@ def there(body: Object, manager: str = "cronsemble", **more: Any) -> Object:
 
 
 def recorded(*cronjobs: Object) -> Object:
-    tasks, held = revisions.tasks(cronjobs), {"program": SHA, "code": ""}
+    tasks, snapshot = revisions.tasks(cronjobs), {"program": SHA, "code": ""}
     annotations = {
-        revision_configmap.DIGEST: revisions.digest(tasks, held),
+        revision_configmap.DIGEST: revisions.digest(tasks, snapshot),
         revision_configmap.NUMBER: "4",
         revision_configmap.VERSION: "0.1.0",
     }
@@ -130,15 +130,15 @@ def test_nothing_there() -> None:
 
 
 def test_all_there() -> None:
-    wanted = [program(), cronjob()]
-    assert text(wanted, *map(there, wanted), recorded(cronjob())) == "nothing to do: 2 objects are as the configuration says"
+    desired = [program(), cronjob()]
+    assert text(desired, *map(there, desired), recorded(cronjob())) == "nothing to do: 2 objects are as the configuration says"
 
 
 def test_a_revision_that_an_interrupted_sync_did_not_write() -> None:
-    wanted = [program(), cronjob()]
-    said = "* ConfigMap digits-revisions: revision 1\na revision to record, 2 unchanged"
-    assert text(wanted, *map(there, wanted)) == said
-    assert text(wanted, *(there(each, "kubectl") for each in wanted), whole=program()).startswith("nothing to do")
+    desired = [program(), cronjob()]
+    output = "* ConfigMap digits-revisions: revision 1\na revision to record, 2 unchanged"
+    assert text(desired, *map(there, desired)) == output
+    assert text(desired, *(there(body, "kubectl") for body in desired), whole=program()).startswith("nothing to do")
 
 
 def test_a_changed_schedule_says_when_it_fires_and_what_is_latent() -> None:
@@ -174,19 +174,19 @@ def test_a_removed_task_and_its_running_job() -> None:
 def test_a_snapshot_goes_when_nothing_names_it() -> None:
     old = there(program())
     old["metadata"]["name"] = "cronsemble-program-old"
-    wanted = [program(), cronjob()]
-    live = [*map(there, wanted), old, recorded(cronjob())]
-    assert text(wanted, *live).startswith("- ConfigMap cronsemble-program-old\n0 to create")
+    desired = [program(), cronjob()]
+    live = [*map(there, desired), old, recorded(cronjob())]
+    assert text(desired, *live).startswith("- ConfigMap cronsemble-program-old\n0 to create")
     job = {"metadata": {"name": "j", "ownerReferences": []}, "status": {}, "spec": {"template": {"spec": {}}}}
     job["spec"]["template"]["spec"] = {"volumes": [{"configMap": {"name": "cronsemble-program-old"}}]}
-    assert text(wanted, *live, jobs=(job,)).startswith(
+    assert text(desired, *live, jobs=(job,)).startswith(
         "note: ConfigMap cronsemble-program-old stays while j may need it\nnothing to do"
     )
     other = there(cronjob("train-z"))
     other["metadata"]["labels"] = {**other["metadata"]["labels"], labels.INSTANCE: "else"}
     volumes = other["spec"]["jobTemplate"]["spec"]["template"]["spec"]["volumes"]
     volumes.append({"configMap": {"name": "cronsemble-program-old"}})
-    assert "- ConfigMap" not in text(wanted, *live, other)
+    assert "- ConfigMap" not in text(desired, *live, other)
 
 
 def test_a_conflict_names_field_owner_and_flag() -> None:
@@ -194,17 +194,17 @@ def test_a_conflict_names_field_owner_and_flag() -> None:
     live["metadata"]["managedFields"][0]["fieldsV1"] = tree({"spec": {"schedule": ""}})
     owner = {"manager": "kubectl-edit", "operation": "Update", "subresource": "", "fieldsV1": tree(cronjob())}
     live["metadata"]["managedFields"].append(owner)
-    said = text([program(), cronjob()], there(program()), live, recorded(cronjob()))
+    output = text([program(), cronjob()], there(program()), live, recorded(cronjob()))
     assert (
         "refused: CronJob digits-train-a: containers[train].image is owned by kubectl-edit: "
         'it is "i:2", the configuration says "i:1" (--force-conflicts allows it)'
-    ) in said
+    ) in output
     forced = plan([program(), cronjob()], there(program()), live, recorded(cronjob()), force=True)
     assert forced.refusals == () and forced.actions[0].force and forced.actions[0].take_over
 
 
 @pytest.mark.parametrize(
-    ("around", "said"),
+    ("around", "output"),
     [
         (
             {"strangers": {"digits-train-a": "helm"}},
@@ -227,15 +227,15 @@ def test_a_conflict_names_field_owner_and_flag() -> None:
         ),
     ],
 )
-def test_what_is_refused_or_said(around: Object, said: str) -> None:
-    assert said in text([program(), cronjob()], **around).splitlines()
+def test_what_is_refused_or_said(around: Object, output: str) -> None:
+    assert output in text([program(), cronjob()], **around).splitlines()
 
 
 def test_another_experiments_object_is_not_taken() -> None:
     live = there(cronjob())
     live["metadata"]["labels"] = {**live["metadata"]["labels"], labels.INSTANCE: "other"}
-    found = plan([program(), cronjob()], there(program()), live)
-    assert found.refused(frozenset({"--force-conflicts"}))[0].text.endswith("belongs to the experiment other: rename one")
+    refused = plan([program(), cronjob()], there(program()), live)
+    assert refused.refused(frozenset({"--force-conflicts"}))[0].text.endswith("belongs to the experiment other: rename one")
 
 
 def test_a_snapshot_made_by_another_hand_is_refused() -> None:
@@ -247,10 +247,10 @@ def test_a_snapshot_made_by_another_hand_is_refused() -> None:
 def test_a_plan_survives_its_file(tmp_path: Any) -> None:
     from scheduler.sync.plan import load, save
 
-    made = plan([program(), cronjob(schedule="0 2 * * *")], there(program()), there(cronjob()), recorded(cronjob()))
-    save(made, tmp_path / "plan")
+    planned = plan([program(), cronjob(schedule="0 2 * * *")], there(program()), there(cronjob()), recorded(cronjob()))
+    save(planned, tmp_path / "plan")
     read = load(tmp_path / "plan")
-    assert list(describe.lines(read)) == list(describe.lines(made)) and read.same_work(made)
+    assert list(describe.lines(read)) == list(describe.lines(planned)) and read.same_work(planned)
     assert (tmp_path / "plan").stat().st_mode & 0o077 == 0
 
 
@@ -310,8 +310,8 @@ def test_deleting_what_is_not_there_leaves_the_namespace_alone() -> None:
 def test_a_user_confirms_what_is_lost_but_no_snapshots() -> None:
     live = (there(program()), there(cronjob()), there(cronjob("train-b")), recorded(cronjob()))
     known = NamespaceContext(jobs_of={"digits": (job("digits-train-a-3", **ENDED),)})
-    made = plan_of(deleted_state("digits", "lab", purge=True), in_namespace(*live), known)
-    assert describe.removals(made) == (
+    planned = plan_of(deleted_state("digits", "lab", purge=True), in_namespace(*live), known)
+    assert describe.removals(planned) == (
         "2 CronJobs (digits-train-a, digits-train-b), 1 Job (digits-train-a-3), 1 ConfigMap (digits-revisions)"
     )
 

@@ -170,10 +170,10 @@ def check(api: KubeClient, cluster: Cluster, experiment: Experiment, before: Any
         experiment.write(tasks, ensemble, store=store)
         reconciler = reconciler_of(api, [load(experiment.file)])
         plan = reconciler.plan()
-        with reconcile.leases(api, [experiment.namespace], 30, print) as held:
-            outcome = execute(api, plan, held, Silent())
+        with reconcile.leases(api, [experiment.namespace], 30, print) as leases:
+            outcome = execute(api, plan, leases, Silent())
         assert not outcome.failed, [str(error) for _, error in outcome.failed]
         again = reconciler.plan()
         assert again.actions == () and again.refusals == (), again.actions
-        seen = {each["metadata"]["name"] for each in cluster.objects("cronjob", experiment.namespace)}
-        assert seen == {each["metadata"]["name"] for each in reconciler.desired[0].cronjobs}
+        names = {cronjob["metadata"]["name"] for cronjob in cluster.objects("cronjob", experiment.namespace)}
+        assert names == {cronjob["metadata"]["name"] for cronjob in reconciler.desired[0].cronjobs}

@@ -21,40 +21,40 @@ STATE = st.tuples(
 )
 
 
-def sequence(wanted: list[Any]) -> list[revisions.Revision]:
+def sequence(synced: list[Any]) -> list[revisions.Revision]:
     """The revisions of syncs to these states, one after the other."""
-    found: list[revisions.Revision] = []
+    appended: list[revisions.Revision] = []
     before: revisions.Tasks = {}
-    for number, (tasks, held) in enumerate(wanted, 1):
-        told = {"revision": number, "time": f"2026-11-24T22:00:{number:02}Z", "by": "me", "tool": "0", "what": "sync"}
-        found.append({**told, **revisions.delta(before, tasks, held)})
-        before = list(revisions.states(found))[-1][2]
-    return found
+    for number, (tasks, snapshot) in enumerate(synced, 1):
+        header = {"revision": number, "time": f"2026-11-24T22:00:{number:02}Z", "by": "me", "tool": "0", "what": "sync"}
+        appended.append({**header, **revisions.delta(before, tasks, snapshot)})
+        before = list(revisions.states(appended))[-1][2]
+    return appended
 
 
 @given(st.lists(STATE, min_size=1, max_size=8))
-def test_revisions_add_up_to_what_was_synced(wanted: list[Any]) -> None:
-    for (tasks, held), (_, _, after) in zip(wanted, revisions.states(sequence(wanted)), strict=True):
+def test_revisions_add_up_to_what_was_synced(synced: list[Any]) -> None:
+    for (tasks, snapshot), (_, _, after) in zip(synced, revisions.states(sequence(synced)), strict=True):
         assert set(after) == set(tasks)
         for name, task in tasks.items():
-            assert {**after[name], **task, **held} == after[name]
+            assert {**after[name], **task, **snapshot} == after[name]
 
 
 @given(st.lists(STATE, min_size=1, max_size=8), st.integers(100, 2000))
-def test_folding_keeps_the_last_state_and_the_number_of_all(wanted: list[Any], size: int) -> None:
-    found = sequence(wanted)
-    kept = revisions.fold(found, size, None)
-    assert list(revisions.states(kept))[-1][2] == list(revisions.states(found))[-1][2]
-    assert sum(each.get("folded", 1) for each in kept) == len(found)
+def test_folding_keeps_the_last_state_and_the_number_of_all(synced: list[Any], size: int) -> None:
+    appended = sequence(synced)
+    kept = revisions.fold(appended, size, None)
+    assert list(revisions.states(kept))[-1][2] == list(revisions.states(appended))[-1][2]
+    assert sum(revision.get("folded", 1) for revision in kept) == len(appended)
     assert revision_configmap.read(revision_configmap.write(kept)) == kept
-    assert kept[-1]["revision"] == found[-1]["revision"]
+    assert kept[-1]["revision"] == appended[-1]["revision"]
 
 
 def test_what_a_person_reads() -> None:
     first = {"train-a": {"schedule": "0 1 * * *", "task": "1" * 64}, "train-b": {"schedule": "0 1 * * *", "task": "2" * 64}}
     second = {"train-a": {"schedule": "0 2 * * *", "task": "1" * 64}}
-    held = {"program": "a" * 64, "code": ""}
-    assert revision_lines(sequence([(first, held), (second, held)])) == [
+    snapshot = {"program": "a" * 64, "code": ""}
+    assert revision_lines(sequence([(first, snapshot), (second, snapshot)])) == [
         "revision 2  2026-11-24T22:00:02Z  sync by me",
         '    train-a.schedule: "0 1 * * *" → "0 2 * * *"',
         "    train-b: removed",

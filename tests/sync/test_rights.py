@@ -19,8 +19,8 @@ RULES: list[dict[str, Any]] = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", PA
 
 
 def test_the_documented_role_is_what_we_ask_for() -> None:
-    told = {(rule["apiGroups"][0], rule["resources"][0]): set(rule["verbs"]) for rule in RULES}
-    assert told == {(kind.version.rpartition("/")[0], kind.plural): set(verbs) for kind, verbs in NEEDED}
+    documented = {(rule["apiGroups"][0], rule["resources"][0]): set(rule["verbs"]) for rule in RULES}
+    assert documented == {(kind.version.rpartition("/")[0], kind.plural): set(verbs) for kind, verbs in NEEDED}
 
 
 def test_a_user_with_that_role_can_do_all(cluster: Cluster, experiment: Experiment) -> None:
@@ -57,15 +57,15 @@ def test_a_missing_right_is_one_line(cluster: Cluster, experiment: Experiment, k
         }
         cluster.apply(old, experiment.namespace)
     rules = [
-        {**rule, "verbs": [each for each in rule["verbs"] if rule["resources"] != [kind.plural] or each != verb]}
+        {**rule, "verbs": [name for name in rule["verbs"] if rule["resources"] != [kind.plural] or name != verb]}
         for rule in RULES
     ]
     user = cluster.limited_user(experiment.namespace, [rule for rule in rules if rule["verbs"]])
     experiment.write({"a": {"schedule": "0 2 * * *"}})
-    said = experiment.bad("sync", "--yes", kubeconfig=user).splitlines()
+    output = experiment.bad("sync", "--yes", kubeconfig=user).splitlines()
     rule = f'{{apiGroups: ["{kind.version.rpartition("/")[0]}"], resources: ["{kind.plural}"], verbs: ["{verb}"]}}'
     line = f"no right to {verb} {kind.resource} in namespace {experiment.namespace}: add to the Role: {rule}"
-    assert line in said
+    assert line in output
 
 
 def test_all_missing_rights_are_named_at_once(cluster: Cluster, experiment: Experiment) -> None:

@@ -40,25 +40,25 @@ def backfill(experiment: Experiment, store: str) -> tuple[str, ...]:
 
 
 def test_the_documented_role_is_what_runs_by_hand_ask_for() -> None:
-    told = {(rule["apiGroups"][0], rule["resources"][0]): set(rule["verbs"]) for rule in RULES}
-    wanted: dict[tuple[str, str], set[str]] = {}
+    documented = {(rule["apiGroups"][0], rule["resources"][0]): set(rule["verbs"]) for rule in RULES}
+    needed: dict[tuple[str, str], set[str]] = {}
     for kind, verbs in (*permissions.RUNS, *permissions.LOGS, *permissions.CANCEL):
-        wanted.setdefault((kind.version.rpartition("/")[0], kind.plural), set()).update(verbs)
-    assert told == wanted
+        needed.setdefault((kind.version.rpartition("/")[0], kind.plural), set()).update(verbs)
+    assert documented == needed
 
 
 def test_a_user_with_that_role_makes_and_cancels_runs(cluster: Cluster, experiment: Experiment, store: str) -> None:
     user = cluster.limited_user(experiment.namespace, RULES)
     experiment.write({"a": NIGHTLY}, ensemble={"quorum": 1})
     done = experiment.run("run", "--cluster", "--detach", "--store", store, kubeconfig=user)
-    made = slot(experiment, cluster)
+    jobs = slot(experiment, cluster)
     assert done.returncode == 0, done.stderr
-    assert len(made) == 2
-    assert f"running on the cluster: {' '.join(sorted(made))}\n" in done.stderr
+    assert len(jobs) == 2
+    assert f"running on the cluster: {' '.join(sorted(jobs))}\n" in done.stderr
     (awaiting,) = [each for each in cluster.objects("job", experiment.namespace) if "ensemble" in each["metadata"]["name"]]
     assert awaiting["spec"]["template"]["spec"]["initContainers"][0]["name"] == "await"
-    said = experiment.good("cancel", *made, "--cluster", "--store", store, kubeconfig=user)
-    assert said.splitlines() == [f"{name}: cancelled" for name in made]
+    output = experiment.good("cancel", *jobs, "--cluster", "--store", store, kubeconfig=user)
+    assert output.splitlines() == [f"{name}: cancelled" for name in jobs]
     assert slot(experiment, cluster) == []
 
 
@@ -86,13 +86,13 @@ def test_a_stopped_command_says_what_goes_on(
 @pytest.mark.parametrize(("resource", "verb"), [("jobs", "create"), ("configmaps", "get"), ("configmaps", "create")])
 def test_a_missing_right_is_named(cluster: Cluster, experiment: Experiment, store: str, resource: str, verb: str) -> None:
     rules = [
-        {**rule, "verbs": [each for each in rule["verbs"] if rule["resources"] != [resource] or each != verb]} for rule in RULES
+        {**rule, "verbs": [name for name in rule["verbs"] if rule["resources"] != [resource] or name != verb]} for rule in RULES
     ]
     user = cluster.limited_user(experiment.namespace, rules)
     experiment.write({"a": NIGHTLY})
-    said = experiment.bad("run", "--cluster", "--detach", "--store", store, kubeconfig=user).splitlines()
+    output = experiment.bad("run", "--cluster", "--detach", "--store", store, kubeconfig=user).splitlines()
     group = "batch" if resource == "jobs" else ""
-    assert f'add to the Role: {{apiGroups: ["{group}"], resources: ["{resource}"], verbs: ["{verb}"]}}' in said[0]
+    assert f'add to the Role: {{apiGroups: ["{group}"], resources: ["{resource}"], verbs: ["{verb}"]}}' in output[0]
     assert slot(experiment, cluster) == []
 
 
@@ -100,14 +100,14 @@ def test_sync_leaves_a_run_and_its_snapshot_alone(cluster: Cluster, experiment: 
     experiment.write({"a": NIGHTLY, "b": NIGHTLY})
     experiment.good("sync")
     experiment.good("run", "--cluster", "--detach", "--member", "a", "--store", store)
-    (made,) = slot(experiment, cluster)
+    (job,) = slot(experiment, cluster)
     before = names(cluster, "configmap", experiment.namespace)
     experiment.write({"b": {"schedule": "0 2 * * *"}})
     experiment.good("sync", "--yes")
-    assert slot(experiment, cluster) == [made]
-    assert set(names(cluster, "configmap", experiment.namespace)) >= {each for each in before if "program" in each}
+    assert slot(experiment, cluster) == [job]
+    assert set(names(cluster, "configmap", experiment.namespace)) >= {name for name in before if "program" in name}
     assert experiment.good("plan").startswith("nothing to do")
-    assert f"Job {made} is running: --kill-running allows it" in experiment.bad("delete", "--yes")
+    assert f"Job {job} is running: --kill-running allows it" in experiment.bad("delete", "--yes")
     experiment.good("delete", "--yes", "--kill-running")
     assert slot(experiment, cluster) == []
 
@@ -116,16 +116,16 @@ def test_names_that_are_taken_are_passed_over_or_left(cluster: Cluster, experime
     """By the store's runs, by a Job of that name, and by the schedule in its own minute."""
     experiment.write({"a": {"schedule": "* * * * *"}, "b": {}, "c": {"schedule": "0 1 * * *"}})
     experiment.good("run", "--cluster", "--detach", "--store", store)
-    made = {name[len(experiment.name) + 7 :] for name in slot(experiment, cluster)}
-    assert {name[0]: name.endswith("-r2") for name in made} == {"a": True, "b": False, "c": False}
+    jobs = {name[len(experiment.name) + 7 :] for name in slot(experiment, cluster)}
+    assert {name[0]: name.endswith("-r2") for name in jobs} == {"a": True, "b": False, "c": False}
     builder = Builder(Path(store), experiment.name)
     builder.run("train-c", "2026-11-20T01:00", "failed")
     experiment.good(*backfill(experiment, store), "--task", "train-c")
     run = next(builder.store.run_ids(experiment.name, "train-c"))
     assert f"{run}-r2" in slot(experiment, cluster)
-    said = experiment.run(*backfill(experiment, store), "--task", "train-c")
-    assert f"there is a Job {run}-r2 already: left alone" in said.stdout + said.stderr
-    assert said.returncode == 1
+    output = experiment.run(*backfill(experiment, store), "--task", "train-c")
+    assert f"there is a Job {run}-r2 already: left alone" in output.stdout + output.stderr
+    assert output.returncode == 1
 
 
 def test_what_cannot_be_is_one_line(cluster: Cluster, experiment: Experiment, store: str) -> None:

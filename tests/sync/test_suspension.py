@@ -28,8 +28,8 @@ def test_suspension_is_owned_apart_and_recorded(cluster: Cluster, experiment: Ex
     experiment.good("sync")
     assert experiment.good("suspend", "train-a") == f"suspended: {experiment.name}-train-a\n"
     assert suspended(cluster, experiment, "train-a") and not suspended(cluster, experiment, "train-b")
-    said = experiment.good("sync")
-    assert f"CronJob {experiment.name}-train-a stays suspended (by cronsemble-suspend)" in said
+    output = experiment.good("sync")
+    assert f"CronJob {experiment.name}-train-a stays suspended (by cronsemble-suspend)" in output
     experiment.write({"a": {"schedule": "0 2 * * *"}, "b": NIGHTLY})
     experiment.good("sync")
     assert suspended(cluster, experiment, "train-a")
@@ -37,10 +37,12 @@ def test_suspension_is_owned_apart_and_recorded(cluster: Cluster, experiment: Ex
     assert experiment.good("suspend").startswith("nothing to do")
     experiment.good("resume")
     assert not suspended(cluster, experiment, "train-a") and not suspended(cluster, experiment, "train-b")
-    told = [(each["what"], each["tasks"]) for each in revisions(experiment)[1:]]
-    assert told[0] == ("suspend", {"train-a": {"suspend": True}})
-    assert told[1][0] == "sync" and set(told[1][1]) == {"train-a"} and told[1][1]["train-a"] == {"schedule": "0 2 * * *"}
-    assert told[2:] == [
+    recorded = [(revision["what"], revision["tasks"]) for revision in revisions(experiment)[1:]]
+    assert recorded[0] == ("suspend", {"train-a": {"suspend": True}})
+    assert (
+        recorded[1][0] == "sync" and set(recorded[1][1]) == {"train-a"} and recorded[1][1]["train-a"] == {"schedule": "0 2 * * *"}
+    )
+    assert recorded[2:] == [
         ("suspend", {"train-b": {"suspend": True}}),
         ("resume", {"train-a": {"suspend": False}, "train-b": {"suspend": False}}),
     ]
@@ -90,17 +92,19 @@ def test_revisions_say_what_changed_and_who(experiment: Experiment) -> None:
     assert first["revision"] == 1 and set(first["tasks"]) == {"train-a", "train-b"} and len(first["program"]) == 64
     assert second["tasks"] == {"train-a": {"timezone": "Europe/Berlin"}} and second["gone"] == ["train-b"]
     assert second["by"].startswith("admin (")
-    said = experiment.good("history", "--revisions")
-    assert 'train-a.timezone: "UTC" → "Europe/Berlin"' in said and "train-b: removed" in said
+    output = experiment.good("history", "--revisions")
+    assert 'train-a.timezone: "UTC" → "Europe/Berlin"' in output and "train-b: removed" in output
 
 
 def test_an_older_tool_is_refused(cluster: Cluster, experiment: Experiment) -> None:
     experiment.write({"a": NIGHTLY})
     experiment.good("sync")
-    told = "cronsemble.io/tool=99.1"
-    cluster.kubectl("annotate", "--overwrite", "configmap", f"{experiment.name}-revisions", told, "-n", experiment.namespace)
+    annotation = "cronsemble.io/tool=99.1"
+    cluster.kubectl(
+        "annotate", "--overwrite", "configmap", f"{experiment.name}-revisions", annotation, "-n", experiment.namespace
+    )
     experiment.write({"a": {"schedule": "0 2 * * *"}})
-    assert "was last synced by cronsemble 99.1" in (said := experiment.bad("sync")) and "--downgrade allows it" in said
+    assert "was last synced by cronsemble 99.1" in (output := experiment.bad("sync")) and "--downgrade allows it" in output
     experiment.good("sync", "--downgrade")
     assert experiment.good("sync").startswith("nothing to do")
 
@@ -154,7 +158,7 @@ def test_a_running_job_is_named_kept_and_killed_only_by_flag(cluster: Cluster, r
     experiment.write({"a": {**OFTEN, "hyperparameters": {"epochs": 3}}, "b": NIGHTLY})
     assert f"running: {running} keeps running as it was started" in experiment.good("plan")
     experiment.write({"b": NIGHTLY})
-    assert f"kills its running {running}" in (said := experiment.bad("sync", "--yes")) and "--kill-running allows it" in said
+    assert f"kills its running {running}" in (output := experiment.bad("sync", "--yes")) and "--kill-running allows it" in output
     assert "--kill-running allows it" in experiment.bad("delete", "--yes")
     assert len(cluster.objects("job", experiment.namespace)) == 1
     experiment.good("sync", "--yes", "--kill-running")

@@ -18,7 +18,7 @@ NIGHTLY = {"schedule": "0 1 * * *"}
 
 def names(cluster: Cluster, kind: str, namespace: str) -> list[str]:
     return [
-        each["metadata"]["name"] for each in cluster.objects(kind, namespace) if each["metadata"]["name"] != "kube-root-ca.crt"
+        item["metadata"]["name"] for item in cluster.objects(kind, namespace) if item["metadata"]["name"] != "kube-root-ca.crt"
     ]
 
 
@@ -33,8 +33,8 @@ def test_a_first_sync_makes_everything_and_a_second_has_nothing_to_do(cluster: C
         f"{experiment.name}-train-a",
         f"{experiment.name}-train-b",
     ]
-    for each in cluster.objects("cronjob", experiment.namespace):
-        (entry,) = each["metadata"]["managedFields"]
+    for cronjob in cluster.objects("cronjob", experiment.namespace):
+        (entry,) = cronjob["metadata"]["managedFields"]
         assert (entry["manager"], entry["operation"]) == ("cronsemble", "Apply")
     with cluster.counted("cronsemble") as asked:
         assert experiment.good("sync") == "nothing to do: 4 objects are as the configuration says\n"
@@ -56,10 +56,10 @@ def test_an_edit_changes_one_object_and_says_which_field(cluster: Cluster, exper
     experiment.good("sync")
     experiment.write({"a": {"schedule": "30 2 * * *", "hyperparameters": {"epochs": 7}}, "b": NIGHTLY})
     with cluster.counted("cronsemble") as asked:
-        said = experiment.good("sync")
-    assert 'schedule: "0 1 * * *" → "30 2 * * *"' in said
-    assert "configuration.hyperparameters.epochs: 50 → 7" in said
-    assert "0 to create, 1 to change, 0 to remove, 2 unchanged" in said
+        output = experiment.good("sync")
+    assert 'schedule: "0 1 * * *" → "30 2 * * *"' in output
+    assert "configuration.hyperparameters.epochs: 50 → 7" in output
+    assert "0 to create, 1 to change, 0 to remove, 2 unchanged" in output
     assert asked["patch", "cronjobs"] == 1
     assert cluster.get("cronjob", f"{experiment.name}-train-a", experiment.namespace)["spec"]["schedule"] == "30 2 * * *"
 
@@ -69,9 +69,9 @@ def test_what_is_dropped_from_the_configuration_goes_from_the_cluster(cluster: C
     experiment.good("sync")
     experiment.write({"a": NIGHTLY})
     experiment.good("sync")
-    made = cluster.get("cronjob", f"{experiment.name}-train-a", experiment.namespace)
-    assert "nodeSelector" not in made["spec"]["jobTemplate"]["spec"]["template"]["spec"]
-    assert "team" not in made["metadata"]["labels"]
+    cronjob = cluster.get("cronjob", f"{experiment.name}-train-a", experiment.namespace)
+    assert "nodeSelector" not in cronjob["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    assert "team" not in cronjob["metadata"]["labels"]
     assert experiment.good("plan").startswith("nothing to do")
 
 
@@ -114,8 +114,8 @@ def test_a_stranger_of_the_same_name_is_refused_and_untouched(cluster: Cluster, 
     before = cluster.get("cronjob", f"{experiment.name}-train-a", experiment.namespace)
     for flags in ([], ["--force-conflicts", "--yes"]):
         assert (
-            f"CronJob {experiment.name}-train-a" in (said := experiment.bad("sync", *flags))
-            and "is not managed by cronsemble (created by kubectl" in said
+            f"CronJob {experiment.name}-train-a" in (output := experiment.bad("sync", *flags))
+            and "is not managed by cronsemble (created by kubectl" in output
         )
     assert cluster.get("cronjob", f"{experiment.name}-train-a", experiment.namespace) == before
     assert names(cluster, "cronjob", experiment.namespace) == [f"{experiment.name}-train-a"]
@@ -126,9 +126,9 @@ def test_a_field_of_anothers_is_a_conflict_until_forced(cluster: Cluster, experi
     experiment.good("sync")
     patch = json.dumps({"spec": {"schedule": "7 7 * * *"}})
     cluster.kubectl("patch", "cronjob", f"{experiment.name}-train-a", "-n", experiment.namespace, "--type=merge", "-p", patch)
-    said = experiment.bad("sync")
-    assert 'schedule is owned by kubectl-patch: it is "7 7 * * *", the configuration says "0 1 * * *"' in said
-    assert "--force-conflicts allows it" in said
+    output = experiment.bad("sync")
+    assert 'schedule is owned by kubectl-patch: it is "7 7 * * *", the configuration says "0 1 * * *"' in output
+    assert "--force-conflicts allows it" in output
     assert cluster.get("cronjob", f"{experiment.name}-train-a", experiment.namespace)["spec"]["schedule"] == "7 7 * * *"
     experiment.good("sync", "--force-conflicts")
     assert cluster.get("cronjob", f"{experiment.name}-train-a", experiment.namespace)["spec"]["schedule"] == "0 1 * * *"
@@ -144,9 +144,9 @@ def test_what_kubectl_applied_is_as_good_and_is_taken_over_by_force(cluster: Clu
     assert "nodeSelector is left as it is (kubectl's)" in experiment.good("plan")
     assert "schedule is owned by kubectl" in experiment.bad("sync")
     experiment.good("sync", "--force-conflicts")
-    made = cluster.get("cronjob", f"{experiment.name}-train-a", experiment.namespace)
-    assert "nodeSelector" not in made["spec"]["jobTemplate"]["spec"]["template"]["spec"]
-    assert [entry["manager"] for entry in made["metadata"]["managedFields"]] == ["cronsemble"]
+    cronjob = cluster.get("cronjob", f"{experiment.name}-train-a", experiment.namespace)
+    assert "nodeSelector" not in cronjob["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    assert [entry["manager"] for entry in cronjob["metadata"]["managedFields"]] == ["cronsemble"]
     assert experiment.good("plan").startswith("nothing to do")
 
 
@@ -173,8 +173,8 @@ def test_a_saved_plan_is_executed_exactly_or_refused_when_stale(cluster: Cluster
     assert cluster.get("cronjob", f"{experiment.name}-train-a", experiment.namespace)["spec"]["schedule"] == "1 1 * * *"
     assert cluster.get("cronjob", f"{experiment.name}-train-b", experiment.namespace)["spec"]["schedule"] == "0 1 * * *"
     assert (
-        f"CronJob {experiment.name}-train-a" in (said := experiment.bad("sync", "--plan", saved, file=False))
-        and "the plan is stale" in said
+        f"CronJob {experiment.name}-train-a" in (output := experiment.bad("sync", "--plan", saved, file=False))
+        and "the plan is stale" in output
     )
 
 
@@ -184,9 +184,9 @@ def test_a_renamed_experiment_is_named(cluster: Cluster, experiment: Experiment)
     old, experiment.name = experiment.name, f"{experiment.name}-renamed"
     experiment.write({"a": NIGHTLY})
     for _ in range(2):
-        said = experiment.good("sync")
-        assert f"experiment {old} has 1 CronJob in namespace {experiment.namespace}, and no given file declares it" in said
-        assert f"cronsemble delete {old} --namespace {experiment.namespace}" in said
+        output = experiment.good("sync")
+        assert f"experiment {old} has 1 CronJob in namespace {experiment.namespace}, and no given file declares it" in output
+        assert f"cronsemble delete {old} --namespace {experiment.namespace}" in output
     assert names(cluster, "cronjob", experiment.namespace) == [f"{experiment.name}-train-a", f"{old}-train-a"]
 
 
@@ -215,8 +215,8 @@ def test_a_missing_namespace(cluster: Cluster, experiment: Experiment) -> None:
 def test_several_files_and_namespaces_at_once(cluster: Cluster, experiment: Experiment) -> None:
     other = Experiment(experiment.folder, cluster.new_namespace(), experiment.kubeconfig, f"{experiment.name}-o")
     third = Experiment(experiment.folder, experiment.namespace, experiment.kubeconfig, f"{experiment.name}-p")
-    for each in (experiment, other, third):
-        each.write({"a": NIGHTLY})
+    for declared in (experiment, other, third):
+        declared.write({"a": NIGHTLY})
     folder = ("-f", str(experiment.folder))
     assert "5 to create" in experiment.good("sync", *folder, file=False)
     assert experiment.good("plan", *folder, file=False) == "nothing to do: 5 objects are as the configuration says\n"
