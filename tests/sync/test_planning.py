@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from cronjobs.objects import labels
@@ -23,6 +25,7 @@ NOW = datetime(2026, 11, 24, 22, 0, tzinfo=UTC)
 SHA = "0123456789ab" + "0" * 52
 PROGRAM = "cronsemble-program-0123456789ab"
 Object = dict[str, Any]
+SAVED = Path(__file__).parent / "golden" / "saved-plan.json"
 
 
 def cronjob(task: str = "train-a", schedule: str = "0 1 * * *", image: str = "i:1", **spec: Any) -> Object:
@@ -252,6 +255,16 @@ def test_a_plan_survives_its_file(tmp_path: Any) -> None:
     read = load(tmp_path / "plan")
     assert list(describe.lines(read)) == list(describe.lines(planned)) and read.same_work(planned)
     assert (tmp_path / "plan").stat().st_mode & 0o077 == 0
+
+
+def test_the_format_of_a_saved_plan_stays() -> None:
+    """A plan that the first version with this format saved is read, and made again byte for byte."""
+    from scheduler.sync.plan import load
+
+    old = [there(program()), there(cronjob()), there(cronjob("train-b")), recorded(cronjob())]
+    planned = plan([program(), cronjob(schedule="0 2 * * *", suspend=True)], *old)
+    assert load(SAVED).actions[1] == planned.actions[1]
+    assert msgspec.json.format(msgspec.json.encode(planned), indent=1) + b"\n" == SAVED.read_bytes()
 
 
 def job(name: str, owner: str = "", program: str = PROGRAM, **status: Any) -> Object:
