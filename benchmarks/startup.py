@@ -1,36 +1,86 @@
-"""`--help` and `check` of the default file against an empty typer command's --help, in turn."""
+"""`--help` and `check` of the default file against `--help` of an empty typer command, in turn: whole processes.
+
+`python benchmarks/startup.py [--before CHECKOUT]` measures an earlier version beside it, with the same interpreter.
+"""
 
 from __future__ import annotations
 
+import argparse
 import compileall
+import os
 import statistics
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[1]
+ROUNDS = 15
 EMPTY = "import typer\napp = typer.Typer(rich_markup_mode=None)\n@app.command()\ndef f() -> None:\n    pass\napp()"
-OURS = "from scheduler.cli import main; main()"
-COMMANDS = {
-    "empty typer --help": [sys.executable, "-c", EMPTY, "--help"],
-    "cronsemble --help": [sys.executable, "-c", OURS, "--help"],
-    "cronsemble check": [sys.executable, "-c", OURS, "check"],
-}
+CLI = "from scheduler.cli import main; main()"
+LIMITS = {"--help": 1.3, "check": 2.0}
+"""How many times as long as the empty command each may take."""
+
+
+@dataclass
+class Measured:
+    """A command, the folder whose packages it imports, and what its processes took."""
+
+    name: str
+    code: str
+    argument: str
+    folder: Path
+    seconds: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Once more. With `-c` the current folder is the first on Python's path."""
+        began = time.perf_counter()
+        command = [sys.executable, "-c", self.code, self.argument]
+        process = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        self.seconds.append(time.perf_counter() - began)
+        self.processor.append(usage.ru_utime + usage.ru_stime)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise SystemExit(f"{self.name}: exit status {process.returncode}")
+
+    def ratio(self, other: Measured) -> tuple[float, float]:
+        """Of the medians of the seconds and of the processor time."""
+        return (
+            statistics.median(self.seconds) / statistics.median(other.seconds),
+            statistics.median(self.processor) / statistics.median(other.processor),
+        )
+
+
+def compile_packages(checkout: Path) -> None:
+    """Write byte code, as an installation does and a checkout may lack."""
+    for package in ("scheduler", "cronjobs", "jobs"):
+        compileall.compile_dir(checkout / package, quiet=1)
 
 
 def main() -> None:
-    # As installed: with byte code, which a checkout may lack.
-    for package in ("scheduler", "cronjobs", "jobs"):
-        compileall.compile_dir(Path(__file__).parents[1] / package, quiet=1)
-    times: dict[str, list[float]] = {name: [] for name in COMMANDS}
-    for _ in range(11):
-        for name, command in COMMANDS.items():
-            began = time.perf_counter()
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-            times[name].append(time.perf_counter() - began)
-    base = statistics.median(times["empty typer --help"])
-    for name, each in times.items():
-        print(f"{name}: median {statistics.median(each):.3f} s, ratio {statistics.median(each) / base:.2f}")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="a checkout of an earlier version")
+    options = parser.parse_args()
+    compile_packages(ROOT)
+    empty = Measured("empty typer --help", EMPTY, "--help", ROOT)
+    commands = [Measured(f"cronsemble {argument}", CLI, argument, ROOT) for argument in LIMITS]
+    earlier = []
+    if options.before:
+        compile_packages(options.before)
+        earlier = [Measured(f"before: cronsemble {argument}", CLI, argument, options.before.resolve()) for argument in LIMITS]
+    for _ in range(ROUNDS):
+        for measured in (empty, *commands, *earlier):
+            measured.run()
+    for measured in (empty, *commands, *earlier):
+        seconds, processor = measured.ratio(empty)
+        limit = f", at most {LIMITS[measured.argument]}" if measured in commands else ""
+        print(
+            f"{measured.name}: {statistics.median(measured.seconds):.3f} s, {seconds:.2f} times the empty command's{limit}; "
+            f"processor {statistics.median(measured.processor):.3f} s, {processor:.2f} times"
+        )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
 """Plan and sync against kubectl, side by side on one server: medians of five whole processes, from start to exit.
 
-A control plane of its own. `python benchmarks/sync.py [TASKS]` takes another number than 1,000.
+A control plane of its own. `python benchmarks/sync.py [TASKS] [--before CHECKOUT] [--small]`: another number of tasks than 1,000;
+`plan` of four objects and a sync with nothing to do of an earlier version, in turn with this one's; only these two.
 """
 
 from __future__ import annotations
 
+import argparse
+import compileall
 import json
 import os
 import statistics
@@ -21,7 +24,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from cluster.access import Cluster  # noqa: E402
 from cluster.control_plane import ControlPlane  # noqa: E402
 
+ROOT = Path(__file__).resolve().parents[1]
 RUNS = 5
+ROUNDS = 15
+"""Of this version and an earlier one in turn: their difference is small."""
 SIZES = (10, 100, 1000, 3000)
 CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
 
@@ -38,6 +44,8 @@ class Took:
 
 @dataclass
 class Bench:
+    """A control plane, and the commands that are measured on it."""
+
     cluster: Cluster
     folder: Path
 
@@ -46,9 +54,13 @@ class Bench:
         self.kubectl = str(self.cluster.plane.binaries / "kubectl")
         self.env = {**os.environ, "KUBECONFIG": str(self.cluster.kubeconfig)}
 
-    def run(self, *command: str, good: tuple[int, ...] = (0,)) -> Took:
+    def run(self, *command: str, good: tuple[int, ...] = (0,), checkout: Path = ROOT) -> Took:
+        """Measure a process; ``good``: exit statuses of a success.
+
+        With `-c` Python imports from the current folder first: ``checkout`` decides whose packages are used.
+        """
         began = time.perf_counter()
-        with subprocess.Popen(command, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        with subprocess.Popen(command, cwd=checkout, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             assert process.stdout is not None and process.stderr is not None
             process.stdout.read(1)
             first = time.perf_counter() - began
@@ -56,15 +68,16 @@ class Bench:
             wrong = process.stderr.read()
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
+        seconds = time.perf_counter() - began
         if process.returncode not in good:
             raise SystemExit(f"{' '.join(command)}: {process.returncode}: {wrong.decode()}")
-        return Took(time.perf_counter() - began, usage.ru_maxrss / 1024, first, usage.ru_utime + usage.ru_stime)
+        return Took(seconds, usage.ru_maxrss / 1024, first, usage.ru_utime + usage.ru_stime)
 
-    def sync(self, file: Path) -> Took:
-        return self.run(*CLI, "sync", "-f", str(file))
+    def sync(self, file: Path, checkout: Path = ROOT) -> Took:
+        return self.run(*CLI, "sync", "-f", str(file), checkout=checkout)
 
-    def plan(self, file: Path) -> Took:
-        return self.run(*CLI, "plan", "-f", str(file))
+    def plan(self, file: Path, checkout: Path = ROOT) -> Took:
+        return self.run(*CLI, "plan", "-f", str(file), checkout=checkout)
 
     def write(self, namespace: str, tasks: int, changed: bool = False) -> Path:
         """A configuration of so many members, which never fire meanwhile."""
@@ -99,6 +112,25 @@ def median(name: str, run: Callable[[], Took], runs: int = RUNS) -> float:
     cpu = statistics.median(each.cpu for each in took)
     print(f"{name}: median {middle:.3f} s ({spread}), CPU {cpu:.3f} s, first byte {first:.3f} s, peak {peak:.0f} MiB", flush=True)
     return middle
+
+
+def beside_before(bench: Bench, name: str, count: int, before: Path, measure: Callable[[Path, Path], Took]) -> None:
+    """This version and an earlier one in turn, each on objects that it has synced itself."""
+    files = {}
+    for checkout in (ROOT, before):
+        files[checkout] = bench.write(bench.cluster.new_namespace(), count)
+        bench.sync(files[checkout], checkout)
+    took: dict[Path, list[Took]] = {ROOT: [], before: []}
+    for _ in range(ROUNDS):
+        for checkout in took:
+            took[checkout].append(measure(files[checkout], checkout))
+    seconds = {checkout: statistics.median(each.seconds for each in took[checkout]) for checkout in took}
+    cpu = {checkout: statistics.median(each.cpu for each in took[checkout]) for checkout in took}
+    print(
+        f"{name}: {seconds[ROOT]:.3f} s, before {seconds[before]:.3f} s: {seconds[ROOT] / seconds[before]:.2f} times as long; "
+        f"CPU {cpu[ROOT]:.3f} s, before {cpu[before]:.3f} s: {cpu[ROOT] / cpu[before]:.2f} times",
+        flush=True,
+    )
 
 
 def first_sync(bench: Bench, count: int) -> None:
@@ -190,9 +222,24 @@ DIFF = ("diff", "--server-side", "--force-conflicts")
 
 
 def main() -> None:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tasks", nargs="?", type=int, default=1000)
+    parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="a checkout of an earlier version")
+    parser.add_argument("--small", action="store_true", help="only the comparison with the earlier version")
+    options = parser.parse_args()
+    count: int = options.tasks
+    before: Path | None = options.before and options.before.resolve()
+    for checkout in filter(None, (ROOT, before)):
+        # As an installation has it: with byte code.
+        for package in ("scheduler", "cronjobs", "jobs"):
+            compileall.compile_dir(checkout / package, quiet=1)
     with tempfile.TemporaryDirectory() as scratch, ControlPlane(Path(scratch) / "plane") as plane:
         bench = Bench(Cluster(plane.kubeconfig, plane.folder, plane), Path(scratch))
+        if before:
+            beside_before(bench, "plan of 4", 4, before, bench.plan)
+            beside_before(bench, f"sync, nothing to do, {count}", count, before, bench.sync)
+        if options.small:
+            return
         median("python, nothing else", lambda: bench.run(sys.executable, "-c", "pass"))
         median("cronsemble --help", lambda: bench.run(*CLI, "--help"))
         small_plan(bench)
