@@ -1,4 +1,4 @@
-"""The folder of what is made once and kept outside every checkout."""
+"""The user's cache folder: virtual environments of runtimes, mirrors of remote stores."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Where runtimes are kept, outside every checkout."""
+    """CRONSEMBLE_CACHE if it is set, else `cronsemble` in XDG_CACHE_HOME or ~/.cache; it may not exist yet."""
     base = os.environ.get("CRONSEMBLE_CACHE") or os.path.join(
         os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "cronsemble"
     )

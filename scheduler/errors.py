@@ -4,11 +4,11 @@ from __future__ import annotations
 
 
 class CronsembleError(Exception):
-    """Something the user can mend; the text says where, what is wrong and what to type."""
+    """Something that the user can correct; the text says where, what is wrong and what to type."""
 
 
 class RuntimeUnavailable(CronsembleError):
-    """A runtime cannot be had here; the text says why and how to get it."""
+    """A runtime is not available here; the text says why, and how to get it."""
 
 
 class UnknownRun(CronsembleError):

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def stopped_by_terminate() -> Iterator[None]:
-    """SIGTERM ends a sync as Ctrl-C does: what was begun is finished, and the Lease given back."""
+    """SIGTERM raises KeyboardInterrupt, as Ctrl-C does, so that what was begun is finished and given back."""
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt

@@ -1,15 +1,10 @@
-"""The command `check`."""
-
-from __future__ import annotations
+"""The command `check`: the errors of configurations, and warnings about their schedules."""
 
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
 from datetime import UTC, datetime
 
 from cronjobs.experiment import Experiment
-from scheduler.commands.options import (
-    DEFAULT_FILES,
-    Files,
-)
+from scheduler.commands.options import DEFAULT_FILES, Files
 from scheduler.config import load_all
 from scheduler.console.messages import print_warnings
 from scheduler.history import upcoming
@@ -17,14 +12,13 @@ from scheduler.stores.run_times import longest_durations, store_if_present
 
 
 def print_schedule_warnings(experiment: Experiment) -> None:
-    """The warnings of a configuration, for `check`."""
-    found = upcoming.warnings(experiment, datetime.now(UTC), longest_durations(store_if_present(experiment), experiment))
-    print_warnings(f"{experiment.path}: ", found)
+    """Print what a reader of the schedules may not expect in the year to come."""
+    durations = longest_durations(store_if_present(experiment), experiment)
+    print_warnings(f"{experiment.path}: ", upcoming.warnings(experiment, datetime.now(UTC), durations))
 
 
 def check(file: Files = DEFAULT_FILES) -> None:
     """Check configurations: every error in one pass. Example: cronsemble check -f config.yaml"""
-
     for experiment in load_all(file):
         ensemble = "an ensemble" if experiment.ensemble else "no ensemble"
         members = f"{len(experiment.members)} member{'' if len(experiment.members) == 1 else 's'}"

@@ -1,6 +1,4 @@
-"""The commands `init` and `schema`."""
-
-from __future__ import annotations
+"""The commands `init` and `schema`: a starter configuration, and the schema of configurations."""
 
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
 from pathlib import Path
@@ -8,37 +6,33 @@ from typing import Annotated
 
 import typer
 
-from scheduler.commands.options import (
-    DEFAULT_FILE,
-)
-from scheduler.config import SCHEMA_FILE, schema_text, starter
+from scheduler.commands.options import DEFAULT_FILE
+from scheduler.config.schema import SCHEMA_FILE, schema_text
+from scheduler.config.starter import starter
 from scheduler.errors import CronsembleError
 
 
 def write_starter(file: Path) -> None:
-    """Write the starter and the schema that it refers to; neither is ever written over."""
-    schema = file.with_name(SCHEMA_FILE)
+    """Write the starter and the schema that it refers to; neither is ever overwritten. Raises CronsembleError."""
+    schema_file = file.with_name(SCHEMA_FILE)
     try:
         with open(file, "x", encoding="utf-8") as out:
             out.write(starter())
     except FileExistsError as error:
         raise CronsembleError(f"{file} exists already: name another file, or remove it first") from error
     try:
-        with open(schema, "x", encoding="utf-8") as out:
+        with open(schema_file, "x", encoding="utf-8") as out:
             out.write(schema_text())
     except FileExistsError:
-        print(f"{schema} exists already and was left as it is; `cronsemble schema` prints today's")
+        print(f"{schema_file} exists already and was not changed; `cronsemble schema` prints the current one")
     print(f"wrote {file}; next: cronsemble check -f {file}")
 
 
 def init(file: Annotated[Path, typer.Argument(help="The file to write.")] = DEFAULT_FILE) -> None:
     """Write a commented starter configuration, and beside it its schema for editors. Example: cronsemble init config.yaml"""
-
     write_starter(file)
 
 
 def schema() -> None:
     """Print the configuration's JSON Schema. Example: cronsemble schema > cronsemble.schema.json"""
-    from scheduler.config import schema_text
-
     print(schema_text(), end="")

@@ -14,7 +14,7 @@ from scheduler.config import kubernetes
 from scheduler.config.convert import INVALID, convert, fields_of, shown
 from scheduler.config.document import Document
 from scheduler.config.errors import nearest
-from scheduler.config.keys import BACKENDS, Backend, File, Task
+from scheduler.config.keys import BACKENDS, BackendKeys, FileKeys, TaskKeys
 
 OURS: dict[str, Any] = {
     "epochs": 50,
@@ -32,7 +32,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
 
-def validate(document: Document, folder: Path) -> File | None:
+def validate(document: Document, folder: Path) -> FileKeys | None:
     """Add every problem to the document; the keys as a model if their types are right."""
     value = document.value
     if not isinstance(value, dict):
@@ -40,13 +40,13 @@ def validate(document: Document, folder: Path) -> File | None:
         return None
     kubernetes.check(document, value)
     _apply_defaults(document, value)
-    keys = convert(document, File, value)
+    keys = convert(document, FileKeys, value)
     _names(document, value)
     _zones(document, value)
     _schedules(document, value)
     _environment(document, value)
     if keys is not INVALID:
-        keys.backends = {name: member or Backend() for name, member in keys.backends.items()}
+        keys.backends = {name: member or BackendKeys() for name, member in keys.backends.items()}
         _members(document, keys, folder)
         _files(document, keys, folder)
     return None if keys is INVALID else keys
@@ -57,10 +57,10 @@ def _apply_defaults(document: Document, value: dict[str, Any]) -> None:
     if not isinstance(defaults, dict):
         return
     for name in defaults:
-        if name not in fields_of(Task):
-            hint = nearest(name, fields_of(Task))
+        if name not in fields_of(TaskKeys):
+            hint = nearest(name, fields_of(TaskKeys))
             document.problem(("defaults", name), f"unknown key: {hint}", at_key=True)
-    known = {name: given for name, given in defaults.items() if name in fields_of(Task)}
+    known = {name: item for name, item in defaults.items() if name in fields_of(TaskKeys)}
     backends = value.get("backends")
     members = backends if isinstance(backends, dict) else {}
     for name, member in list(members.items()):
@@ -94,10 +94,10 @@ def _names(document: Document, value: dict[str, Any]) -> None:
 
 
 def _zones(document: Document, value: dict[str, Any]) -> None:
-    for path, given in _everywhere(value, "timezone"):
-        if isinstance(given, str) and not is_zone(given):
-            hint = nearest(given, sorted(available_timezones()))
-            document.problem(path, f"{shown(given)} is not a time zone: {hint}")
+    for path, name in _everywhere(value, "timezone"):
+        if isinstance(name, str) and not is_zone(name):
+            hint = nearest(name, sorted(available_timezones()))
+            document.problem(path, f"{shown(name)} is not a time zone: {hint}")
 
 
 def is_zone(name: str) -> bool:
@@ -116,22 +116,22 @@ def _schedules(document: Document, value: dict[str, Any]) -> None:
 
     timezones, today = dict(_everywhere(value, "timezone")), datetime.now(UTC).date()
     refused: set[str] = set()
-    for path, given in _everywhere(value, "schedule"):
-        if isinstance(given, str):
+    for path, expression in _everywhere(value, "schedule"):
+        if isinstance(expression, str):
             try:
-                parse(given)
+                parse(expression)
             except ScheduleError as error:
                 from scheduler.dialects.hint import AT_MOST, explain
 
-                refused.add(given)
+                refused.add(expression)
                 zones = (timezones.get((*path[:-1], "timezone")), timezones.get(("timezone",)), "UTC")
                 zone = next(zone for zone in zones if isinstance(zone, str) and is_zone(zone))
-                document.problem(path, f"{shown(given)}: {explain(error, given, zone, today, len(refused) <= AT_MOST)}")
+                document.problem(path, f"{shown(expression)}: {explain(error, expression, zone, today, len(refused) <= AT_MOST)}")
 
 
 def _environment(document: Document, value: dict[str, Any]) -> None:
-    for path, given in _everywhere(value, "env"):
-        for name in given if isinstance(given, dict) else ():
+    for path, variables in _everywhere(value, "env"):
+        for name in variables if isinstance(variables, dict) else ():
             if not _VARIABLE.fullmatch(name):
                 document.problem((*path, name), "not a variable's name: use letters, digits and _", at_key=True)
             elif name.startswith(("CRONSEMBLE_", "KERAS_BACKEND")) or name in THREAD_VARIABLES:
@@ -141,16 +141,17 @@ def _environment(document: Document, value: dict[str, Any]) -> None:
 def _everywhere(value: dict[str, Any], key: str) -> list[tuple[tuple[Any, ...], Any]]:
     backends = value.get("backends")
     groups: list[tuple[tuple[Any, ...], Any]] = [((), value), (("ensemble",), value.get("ensemble"))]
-    groups += [(("backends", name), each) for name, each in backends.items()] if isinstance(backends, dict) else []
+    groups += [(("backends", name), member) for name, member in backends.items()] if isinstance(backends, dict) else []
     return [((*path, key), group[key]) for path, group in groups if isinstance(group, dict) and key in group]
 
 
-def hyperparameters_of(keys: File, member: Backend) -> dict[str, Any]:
+def hyperparameters_of(keys: FileKeys, member: BackendKeys) -> dict[str, Any]:
+    """A member's hyperparameters: ours with their defaults, those for all members, its own."""
     return {**OURS, **keys.hyperparameters, **member.hyperparameters}
 
 
-def _members(document: Document, keys: File, folder: Path) -> None:
-    learnt_from = _taken_by_data(keys, folder)
+def _members(document: Document, keys: FileKeys, folder: Path) -> None:
+    read_by_data = _read_by_data_function(keys, folder)
     for name, member in keys.backends.items():
         assert member is not None
         path = ("backends", name)
@@ -162,38 +163,42 @@ def _members(document: Document, keys: File, folder: Path) -> None:
         if member.data_format == "channels_first" and backend == "tensorflow":
             message = "channels_first is given: tensorflow cannot do it on a CPU, type channels_last"
             document.problem((*path, "data_format"), message)
-        taken = _taken(document, keys, member, path, folder)
+        accepted = _accepted_by_model(document, keys, member, path, folder)
         model = member.model or keys.model
-        for key, given in member.hyperparameters.items():
-            _hyperparameter(document, (*path, "hyperparameters", key), key, given, taken, model)
+        for key, value in member.hyperparameters.items():
+            _hyperparameter(document, (*path, "hyperparameters", key), key, value, accepted, model)
         # The data function gets those for all members: what it reads, a model need not.
-        known = None if taken is None or learnt_from is None else [*taken, *learnt_from]
-        for key, given in keys.hyperparameters.items():
-            _hyperparameter(document, ("hyperparameters", key), key, given, known, model)
+        accepted_by_all = None if accepted is None or read_by_data is None else [*accepted, *read_by_data]
+        for key, value in keys.hyperparameters.items():
+            _hyperparameter(document, ("hyperparameters", key), key, value, accepted_by_all, model)
     if keys.ensemble is not None and keys.ensemble.quorum > len(keys.backends):
         message = f"{keys.ensemble.quorum} is given, but there are {len(keys.backends)} members"
         document.problem(("ensemble", "quorum"), message)
 
 
-def _hyperparameter(document: Document, path: tuple[Any, ...], key: str, given: Any, taken: list[str] | None, model: str) -> None:
-    positive = isinstance(given, int) and not isinstance(given, bool) and given >= (0 if key in ("patience", "seed") else 1)
+def _hyperparameter(
+    document: Document, path: tuple[Any, ...], key: str, value: Any, accepted: list[str] | None, model: str
+) -> None:
+    positive = isinstance(value, int) and not isinstance(value, bool) and value >= (0 if key in ("patience", "seed") else 1)
     if key in ("epochs", "batch_size", "patience", "seed") and not positive:
-        message = f"{shown(given)} is given: it must be a whole number of at least {0 if key in ('patience', 'seed') else 1}"
-    elif key == "learning_rate" and not (isinstance(given, int | float) and given > 0):
-        message = f"{shown(given)} is given: it must be a number above 0, e.g. 0.001"
-    elif key == "optimizer" and given not in OPTIMIZERS:
-        message = f"{shown(given)} is given: {nearest(str(given), OPTIMIZERS)}"
-    elif key not in OURS and taken is not None and key not in taken:
-        message = f"the model {model} does not take it: {nearest(key, [*OURS, *taken])}"
+        message = f"{shown(value)} is given: it must be a whole number of at least {0 if key in ('patience', 'seed') else 1}"
+    elif key == "learning_rate" and not (isinstance(value, int | float) and value > 0):
+        message = f"{shown(value)} is given: it must be a number above 0, e.g. 0.001"
+    elif key == "optimizer" and value not in OPTIMIZERS:
+        message = f"{shown(value)} is given: {nearest(str(value), OPTIMIZERS)}"
+    elif key not in OURS and accepted is not None and key not in accepted:
+        message = f"the model {model} does not take it: {nearest(key, [*OURS, *accepted])}"
     else:
         return
-    problem = (path, message)
-    if not any(each.key == ".".join(map(str, path)) and each.message == message for each in document.problems):
-        document.problem(*problem)
+    # One for all members is checked against each of their models.
+    if not any(known.key == ".".join(map(str, path)) and known.message == message for known in document.problems):
+        document.problem(path, message)
 
 
-def _taken(document: Document, keys: File, member: Backend, path: tuple[Any, ...], folder: Path) -> list[str] | None:
-    """The hyperparameters that the member's model takes; None where that cannot be told without running it."""
+def _accepted_by_model(
+    document: Document, keys: FileKeys, member: BackendKeys, path: tuple[Any, ...], folder: Path
+) -> list[str] | None:
+    """The hyperparameters that the member's model takes; None where only a run of it would show."""
     model = member.model or keys.model
     if model in MODELS:
         return list(MODELS[model])
@@ -207,11 +212,11 @@ def _taken(document: Document, keys: File, member: Backend, path: tuple[Any, ...
     return _keys_read(function, function.args.args[2].arg)
 
 
-def _taken_by_data(keys: File, folder: Path) -> list[str] | None:
-    """The hyperparameters that the data function takes; none without one, None where that cannot be told without running it."""
+def _read_by_data_function(keys: FileKeys, folder: Path) -> list[str] | None:
+    """The hyperparameters that the data function reads; none without one, None where only a run of it would show."""
     if not keys.data.dataset.rpartition(":")[0].endswith(".py"):
         return []
-    # What is wrong with the function itself is told where its key is.
+    # What is wrong with the function itself is reported at its own key.
     function = _function(Document(""), (), keys.data.dataset, folder, ())
     return _keys_read(function, function.args.args[0].arg) if function is not None and function.args.args else None
 
@@ -247,9 +252,8 @@ def _function(
         message = f"{shown(reference)} is given: type {', '.join(built_in)} or file.py:function"
         return refuse(message)
     path = folder / source
-    wrong = _misplaced(source, folder)
-    if wrong:
-        return refuse(wrong)
+    if problem := _misplaced(source, folder):
+        return refuse(problem)
     try:
         tree = ast.parse(path.read_bytes(), str(path))
     except OSError as error:
@@ -263,33 +267,33 @@ def _function(
     return refuse(f"{source} has no function {name}: {nearest(name, names)}")
 
 
-def _misplaced(given: str, folder: Path) -> str:
+def _misplaced(text: str, folder: Path) -> str:
     """Why a path cannot be used; empty if it can. What it names must be found where only the folder has been copied to."""
-    path = PurePosixPath(given)
+    path = PurePosixPath(text)
     if path.is_absolute() or ".." in path.parts:
-        return f"{given} is given: type a path within the configuration's folder, relative to it and without .."
-    if not (folder / given).resolve().is_relative_to(folder):
-        return f"{given} leads outside the configuration's folder: put a copy inside"
+        return f"{text} is given: type a path within the configuration's folder, relative to it and without .."
+    if not (folder / text).resolve().is_relative_to(folder):
+        return f"{text} leads outside the configuration's folder: put a copy inside"
     return ""
 
 
-def _files(document: Document, keys: File, folder: Path) -> None:
+def _files(document: Document, keys: FileKeys, folder: Path) -> None:
     sets = ("digits", "cifar10", "mnist")
-    for key, given in (("dataset", keys.data.dataset), ("predict", keys.data.predict)):
-        where = ("data", key)
-        if given in sets and key == "dataset" or given == "holdout" and key == "predict":
+    for key, source in (("dataset", keys.data.dataset), ("predict", keys.data.predict)):
+        path = ("data", key)
+        if source in sets and key == "dataset" or source == "holdout" and key == "predict":
             continue
-        if given.rpartition(":")[0].endswith(".py") and key == "dataset":
-            _function(document, where, given, folder, sets)
-        elif not given.endswith(".npz"):
+        if source.rpartition(":")[0].endswith(".py") and key == "dataset":
+            _function(document, path, source, folder, sets)
+        elif not source.endswith(".npz"):
             known = f"{', '.join(sets)}, FILE.npz or file.py:function" if key == "dataset" else "holdout or FILE.npz"
-            document.problem(where, f"{shown(given)} is given: type {known}")
-        elif wrong := _misplaced(given, folder):
-            document.problem(where, wrong)
-        elif isinstance(keys.store, str) and "{date}" not in given and not (folder / given).is_file():
+            document.problem(path, f"{shown(source)} is given: type {known}")
+        elif problem := _misplaced(source, folder):
+            document.problem(path, problem)
+        elif isinstance(keys.store, str) and "{date}" not in source and not (folder / source).is_file():
             # On a cluster it lies in the store: `put` copies it there.
-            document.problem(where, f"{given} is not there (looked in {folder})")
+            document.problem(path, f"{source} does not exist (looked in {folder})")
     for n, item in enumerate(keys.code):
-        wrong = _misplaced(item, folder)
-        if wrong or not (folder / item).exists():
-            document.problem(("code", n), wrong or f"{item} is not in the configuration's folder")
+        problem = _misplaced(item, folder)
+        if problem or not (folder / item).exists():
+            document.problem(("code", n), problem or f"{item} is not in the configuration's folder")

@@ -1,4 +1,4 @@
-"""Reads a document's plain values into the keys' structs: every fault at its own place, in one pass."""
+"""Converts a document's plain values into the keys' structs: every fault at its own place, in one pass."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scheduler.config.keys import Duration, Section
 Path = tuple[Any, ...]
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 INVALID: Any = object()
-"""What stands for a value whose fault is in the document's problems."""
+"""In the place of a value whose fault is among the document's problems."""
 
 
 def shown(value: Any) -> str:
@@ -47,14 +47,14 @@ def convert(document: Document, kind: Any, value: Any, path: Path = ()) -> Any:
     branches = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     if value is None and type(None) in branches:
         return None
-    branches = tuple(each for each in branches if each is not type(None))
-    group = next((each for each in branches if _is_group(each)), None)
+    branches = tuple(branch for branch in branches if branch is not type(None))
+    group = next((branch for branch in branches if _is_group(branch)), None)
     if kind is Any:
         return value
     if group is not None and (isinstance(value, dict | list) or len(branches) == 1):
         return _group(document, group, meta, value, path)
     if meta and len(branches) == 1 and branches != (Duration,):
-        # A union's limits stand at its branches, a plain type's at itself.
+        # The limits of a union are in its branches, those of a plain type at itself.
         branches = (Annotated[branches[0], *meta],)
     return _scalar(document, branches, value, path)
 
@@ -64,37 +64,37 @@ def _is_group(kind: Any) -> bool:
 
 
 def _group(document: Document, kind: Any, meta: tuple[Any, ...], value: Any, path: Path) -> Any:
-    wanted: Any
-    wanted, word = (list, "a list") if get_origin(kind) is list else (dict, "keys")
-    if not isinstance(value, wanted):
+    expected: Any
+    expected, word = (list, "a list") if get_origin(kind) is list else (dict, "keys")
+    if not isinstance(value, expected):
         return _refuse(document, path, value, f"it must be {word}")
-    if any(len(value) < (each.min_length or 0) for each in meta):
-        return _refuse(document, path, value, f"at least {max(each.min_length or 0 for each in meta)} must be named")
-    if wanted is list:
+    if any(len(value) < (item.min_length or 0) for item in meta):
+        return _refuse(document, path, value, f"at least {max(item.min_length or 0 for item in meta)} must be named")
+    if expected is list:
         (inner,) = get_args(kind)
-        found: Any = [convert(document, inner, each, (*path, n)) for n, each in enumerate(value)]
-        return INVALID if INVALID in found else found
+        converted: Any = [convert(document, inner, item, (*path, n)) for n, item in enumerate(value)]
+        return INVALID if INVALID in converted else converted
     if get_origin(kind) is dict:
         inner = get_args(kind)[1]
-        found = {key: convert(document, inner, each, (*path, key)) for key, each in value.items()}
-        return INVALID if any(each is INVALID for each in found.values()) else found
+        converted = {key: convert(document, inner, item, (*path, key)) for key, item in value.items()}
+        return INVALID if any(item is INVALID for item in converted.values()) else converted
     return _struct(document, kind, value, path)
 
 
 def _struct(document: Document, kind: type[Section], value: dict[str, Any], path: Path) -> Any:
-    types, found, good = fields_of(kind), {}, True
-    for name, given in value.items():
+    types, converted, is_valid = fields_of(kind), {}, True
+    for name, item in value.items():
         if name in types:
-            found[name] = convert(document, types[name], given, (*path, name))
-            good = good and found[name] is not INVALID
+            converted[name] = convert(document, types[name], item, (*path, name))
+            is_valid = is_valid and converted[name] is not INVALID
         else:
             document.problem((*path, name), f"unknown key: {nearest(name, types)}", at_key=True)
-            good = False
+            is_valid = False
     for name in _required(kind):
         if name not in value:
             document.problem((*path, name), "this key is missing: add it")
-            good = False
-    return kind(**found) if good else INVALID
+            is_valid = False
+    return kind(**converted) if is_valid else INVALID
 
 
 def _scalar(document: Document, branches: tuple[Any, ...], value: Any, path: Path) -> Any:
@@ -103,7 +103,7 @@ def _scalar(document: Document, branches: tuple[Any, ...], value: Any, path: Pat
             return Duration.read(value)
         except ValueError as error:
             return _refuse(document, path, value, str(error))
-    plain = tuple(each for each in branches if not _is_group(each))
+    plain = tuple(branch for branch in branches if not _is_group(branch))
     try:
         # The branches are values, not a type that a checker could read.
         return msgspec.convert(value, Union[plain], strict=True)  # noqa: UP007
@@ -115,11 +115,11 @@ def _scalar(document: Document, branches: tuple[Any, ...], value: Any, path: Pat
 
 
 def _takes_text(branches: tuple[Any, ...]) -> bool:
-    return any(each is str or get_origin(each) is Annotated and get_args(each)[0] is str for each in branches)
+    return any(branch is str or get_origin(branch) is Annotated and get_args(branch)[0] is str for branch in branches)
 
 
 def _refuse(document: Document, path: Path, value: Any, message: str) -> Any:
-    # The document has told of a value that YAML read otherwise than it looks.
+    # The document has reported a value that YAML reads otherwise than it looks.
     if path not in document.traps:
         document.problem(path, f"{shown(value)} is given: {message}")
     return INVALID
@@ -136,8 +136,8 @@ def _word(kind: Any) -> str:
     if get_origin(kind) is Annotated:
         inner, *meta = get_args(kind)
         text = _word(inner)
-        for each in meta:
-            text += "" if each.ge is None else f" of at least {each.ge}"
-            text += "" if each.le is None else f" and at most {each.le}"
+        for limit in meta:
+            text += "" if limit.ge is None else f" of at least {limit.ge}"
+            text += "" if limit.le is None else f" and at most {limit.le}"
         return text
     return "keys" if _is_group(kind) else _WORDS[kind]

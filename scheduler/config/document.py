@@ -17,7 +17,10 @@ Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 @dataclass
 class Document:
-    """``places`` and ``key_places`` hold (line, column), from 1, by the path of keys."""
+    """A file's values and problems; ``places`` and ``key_places`` hold (line, column), from 1, by the path of keys.
+
+    ``traps`` are the paths of values that YAML reads otherwise than they look, and that have been reported.
+    """
 
     file: str
     value: Any = None
@@ -28,6 +31,7 @@ class Document:
     nodes: int = 0
 
     def problem(self, path: tuple[Any, ...], message: str, at_key: bool = False) -> None:
+        """Add a problem at the place of a value, or of its key; of the nearest one around it that the file has."""
         shown = ".".join(map(str, path))
         while path not in (self.key_places if at_key else self.places) and path:
             path, at_key = path[:-1], False
@@ -86,7 +90,7 @@ def _value(document: Document, node: Any, path: tuple[Any, ...], above: tuple[in
     document.places[path] = _place(node)
     above = (*above, id(node))
     if isinstance(node, yaml.MappingNode):
-        found: dict[str, Any] = {}
+        mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
                 document.problem(path, "a key must be text")
@@ -97,13 +101,13 @@ def _value(document: Document, node: Any, path: tuple[Any, ...], above: tuple[in
                 read = key_node.tag.rpartition(":")[2]
                 hint = f'YAML reads the key {key} as {read}: quote it, "{key}"'
                 document.problem((*path, key), hint, at_key=True)
-            if key in found:
-                document.problem((*path, key), "this key stands here twice: remove one", at_key=True)
+            if key in mapping:
+                document.problem((*path, key), "this key is given twice: remove one", at_key=True)
                 continue
-            found[key] = _value(document, value_node, (*path, key), above)
-        return found
+            mapping[key] = _value(document, value_node, (*path, key), above)
+        return mapping
     if isinstance(node, yaml.SequenceNode):
-        return [_value(document, each, (*path, n), above) for n, each in enumerate(node.value)]
+        return [_value(document, item, (*path, n), above) for n, item in enumerate(node.value)]
     return _scalar(document, node, path)
 
 
@@ -129,5 +133,5 @@ def _scalar(document: Document, node: Any, path: tuple[Any, ...]) -> Any:
     except ValueError:
         return text
     if kind not in ("str", "timestamp"):
-        document.problem(path, f"the tag {node.tag} is not taken: type plain text")
+        document.problem(path, f"the tag {node.tag} is not supported: type plain text")
     return text

@@ -26,9 +26,9 @@ class ConfigErrors(Exception):
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.text = ""
-        found = list(problems)
-        files = {file: n for n, file in enumerate(dict.fromkeys(each.file for each in found))}
-        self.problems = sorted(found, key=lambda each: (files[each.file], each.line, each.column, each.key))
+        unsorted = list(problems)
+        files = {file: n for n, file in enumerate(dict.fromkeys(problem.file for problem in unsorted))}
+        self.problems = sorted(unsorted, key=lambda problem: (files[problem.file], problem.line, problem.column, problem.key))
         super().__init__("\n".join(map(str, self.problems)))
 
 
@@ -37,7 +37,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     import difflib
 
     names = list(known)
-    found = difflib.get_close_matches(name, names, 1, 0.6)
-    if found:
-        return f"did you mean {found[0]}?"
+    matches = difflib.get_close_matches(name, names, 1, 0.6)
+    if matches:
+        return f"did you mean {matches[0]}?"
     return "there are " + ", ".join(names[:20]) if names else "there are none"

@@ -21,61 +21,82 @@ class Duration(int):
         return cls(parse_duration(value if isinstance(value, str) else ""))
 
 
-def lasting(text: str) -> Any:
+def duration_default(text: str) -> Any:
     """A default of that duration; the schema's own wants it as text."""
     return field(default_factory=lambda: Duration.read(text))
 
 
 class Section(Struct, kw_only=True, forbid_unknown_fields=True):
-    pass
+    """A mapping of the file: its keys, and no others."""
 
 
-class Resources(Section):
+class ResourcesKeys(Section):
+    """What the containers of a task request, and are limited to."""
+
     cpu: Annotated[int | float | str, Meta(description="CPUs, e.g. 2 or 1500m")] = 1
     memory: Annotated[int | str, Meta(description="memory, e.g. 4Gi (on a cluster)")] = "2Gi"
-    tmp: Annotated[int | str, Meta(description="room in /tmp, e.g. 10Gi (on a cluster)")] = "2Gi"
-    gpu: Annotated[int, Meta(ge=0, description="GPUs for the training or the combining")] = 0
+    tmp: Annotated[int | str, Meta(description="size of /tmp, e.g. 10Gi (on a cluster)")] = "2Gi"
+    gpu: Annotated[int, Meta(ge=0, description="GPUs of the training, or of the ensemble's combining")] = 0
 
 
-class HistoryLimits(Section):
+class HistoryLimitsKeys(Section):
+    """How many finished Jobs of a CronJob Kubernetes keeps."""
+
     successful: Annotated[int, Meta(ge=0, description="finished Jobs that succeeded")] = 3
     failed: Annotated[int, Meta(ge=0, description="finished Jobs that failed")] = 20
 
 
-class SecretKey(Section):
+class SecretReferenceKeys(Section):
+    """A key of a Secret."""
+
     secret: Annotated[str, Meta(description="the Secret's name (on a cluster; on one machine your own environment's)")]
     key: Annotated[str, Meta(description="the key inside the Secret")]
 
 
-class Task(Section):
-    """What every task may say."""
+class TaskKeys(Section):
+    """What every task may say: the keys of members and ensemble, and of `defaults`."""
 
     schedule: Annotated[str | None, Meta(description="when it fires: five cron fields, as Kubernetes reads them")] = None
     timezone: Annotated[str | None, Meta(description="the schedule's zone; the experiment's by default")] = None
-    suspend: Annotated[bool | None, Meta(description="whether the schedule rests")] = None
-    concurrency: Annotated[Literal["forbid", "allow", "replace"], Meta(description="while the last still runs")] = "forbid"
-    starting_deadline: Annotated[Duration, Meta(description="how late it may start", extra_json_schema={"default": "1h"})] = (
-        lasting("1h")
+    suspend: Annotated[bool | None, Meta(description="whether the schedule is suspended")] = None
+    concurrency: Annotated[
+        Literal["forbid", "allow", "replace"], Meta(description="what happens at a slot while the run before it still runs")
+    ] = "forbid"
+    starting_deadline: Annotated[
+        Duration, Meta(description="how late a run may still start", extra_json_schema={"default": "1h"})
+    ] = duration_default("1h")
+    retries: Annotated[Annotated[int, Meta(ge=0, le=20)], Meta(description="further tries of a run that failed")] = 1
+    deadline: Annotated[
+        Duration, Meta(description="how long a run may take, with all its tries", extra_json_schema={"default": "6h"})
+    ] = duration_default("6h")
+    threads: Annotated[
+        Annotated[int, Meta(ge=1, le=1024)] | None,
+        Meta(description="threads that a framework uses; the CPUs, rounded up, by default"),
+    ] = None
+    resources: Annotated[ResourcesKeys, Meta(description="what the containers request, and are limited to")] = field(
+        default_factory=ResourcesKeys
     )
-    retries: Annotated[Annotated[int, Meta(ge=0, le=20)], Meta(description="tries after the first")] = 1
-    deadline: Annotated[Duration, Meta(description="for all tries of a run", extra_json_schema={"default": "6h"})] = lasting("6h")
-    threads: Annotated[Annotated[int, Meta(ge=1, le=1024)] | None, Meta(description="threads; by default the CPUs")] = None
-    resources: Annotated[Resources, Meta(description="CPUs and memory")] = field(default_factory=Resources)
     node_selector: Annotated[dict[str, str], Meta(description="labels a node must have (on a cluster)")] = {}
     tolerations: Annotated[list[dict[str, Any]], Meta(description="taints a pod tolerates (on a cluster)")] = []
     affinity: Annotated[dict[str, Any], Meta(description="a pod's affinity, as Kubernetes writes it (on a cluster)")] = {}
     priority_class: Annotated[str | None, Meta(description="the pods' priority class (on a cluster)")] = None
     queue: Annotated[str | None, Meta(description="the Kueue queue of the Jobs (on a cluster)")] = None
-    env: Annotated[dict[str, str | SecretKey], Meta(description="more environment variables: text or a secret")] = {}
-    labels: Annotated[dict[str, str], Meta(description="more labels (on a cluster)")] = {}
-    annotations: Annotated[dict[str, str], Meta(description="more annotations of the pods (on a cluster)")] = {}
-    history_limits: Annotated[HistoryLimits, Meta(description="finished Jobs that Kubernetes keeps")] = field(
-        default_factory=HistoryLimits
+    env: Annotated[
+        dict[str, str | SecretReferenceKeys], Meta(description="additional environment variables: text, or a key of a Secret")
+    ] = {}
+    labels: Annotated[dict[str, str], Meta(description="additional labels (on a cluster)")] = {}
+    annotations: Annotated[dict[str, str], Meta(description="additional annotations of the pods (on a cluster)")] = {}
+    history_limits: Annotated[HistoryLimitsKeys, Meta(description="finished Jobs that Kubernetes keeps")] = field(
+        default_factory=HistoryLimitsKeys
     )
-    ttl: Annotated[Duration | None, Meta(description="how long Kubernetes keeps a finished Job, if not by number alone")] = None
+    ttl: Annotated[
+        Duration | None, Meta(description="how long Kubernetes keeps a finished Job; by history_limits alone by default")
+    ] = None
 
 
-class Backend(Task):
+class BackendKeys(TaskKeys):
+    """A member: what it trains, and when."""
+
     backend: Annotated[
         Literal["tensorflow", "jax", "torch", "theano", "cntk"] | None,
         Meta(description="the Keras backend; the member's name by default"),
@@ -88,53 +109,69 @@ class Backend(Task):
     ] = None
 
 
-class EnsembleKeys(Task):
-    method: Annotated[Literal["accuracy", "uniform"], Meta(description="how members are weighed")] = "accuracy"
+class EnsembleKeys(TaskKeys):
+    """How the members' predictions are combined, and when."""
+
+    method: Annotated[Literal["accuracy", "uniform"], Meta(description="how members are weighted")] = "accuracy"
     quorum: Annotated[Annotated[int, Meta(ge=1)], Meta(description="members that must have predicted")] = 1
-    max_age: Annotated[Duration | None, Meta(description="age of a model's slot before the ensemble's, at most")] = None
-    timeout: Annotated[Duration, Meta(description="for one member's prediction", extra_json_schema={"default": "10m"})] = lasting(
-        "10m"
+    max_age: Annotated[Duration | None, Meta(description="how much older than the ensemble's slot a model's slot may be")] = None
+    timeout: Annotated[Duration, Meta(description="for one member's prediction", extra_json_schema={"default": "10m"})] = (
+        duration_default("10m")
     )
 
 
 class DataKeys(Section):
+    """What is trained on and predicted."""
+
     dataset: Annotated[str, Meta(description="digits, cifar10, mnist, FILE.npz or file.py:function")] = "digits"
     predict: Annotated[str, Meta(description="holdout (the first 100 test items) or FILE.npz, {date} allowed")] = "holdout"
-    refresh: Annotated[Literal["daily", "each_run"], Meta(description="how often the data is read anew")] = "daily"
+    refresh: Annotated[Literal["daily", "each_run"], Meta(description="how often the data is read again")] = "daily"
 
 
-class Nfs(Section):
+class NfsKeys(Section):
+    """A folder that an NFS server exports."""
+
     server: Annotated[str, Meta(description="the NFS server")]
     path: Annotated[str, Meta(description="the exported path")]
 
 
 class StoreKeys(Section):
+    """A volume that pods mount as the store: one of these."""
+
     claim: Annotated[str | None, Meta(description="a PersistentVolumeClaim (on a cluster)")] = None
-    nfs: Annotated[Nfs | None, Meta(description="an NFS export (on a cluster)")] = None
+    nfs: Annotated[NfsKeys | None, Meta(description="an NFS export (on a cluster)")] = None
     host_path: Annotated[str | None, Meta(description="a folder of the node (on a cluster)")] = None
 
 
 class RuntimeKeys(Section):
-    python: Annotated[str | None, Meta(description="an interpreter by path")] = None
+    """What a runtime is: an interpreter or a container image."""
+
+    python: Annotated[str | None, Meta(description="the path of a Python interpreter")] = None
     image: Annotated[str | None, Meta(description="a container image")] = None
 
 
-class Runtimes(Section):
+class RuntimesKeys(Section):
+    """Where the backends run."""
+
     keras3: Annotated[Literal["venv"] | RuntimeKeys, Meta(description="tensorflow, jax, torch: venv, python or image")] = "venv"
     legacy: Annotated[RuntimeKeys, Meta(description="theano, cntk: an image or an interpreter")] = field(
         default_factory=lambda: RuntimeKeys(image="localhost/cronsemble-legacy")
     )
 
 
-class Images(Section):
+class ImagesKeys(Section):
+    """The container images by runtime."""
+
     keras3: Annotated[str | None, Meta(description="the image on a cluster; the runtime's by default")] = None
     legacy: Annotated[str | None, Meta(description="the image on a cluster; the runtime's by default")] = None
 
 
-class Cluster(Section):
+class ClusterKeys(Section):
+    """Where and as whom pods run."""
+
     namespace: Annotated[str, Meta(description="the Kubernetes namespace")] = "default"
-    images: Annotated[Images, Meta(description="images by runtime, where the runtimes' own are for this machine")] = field(
-        default_factory=Images
+    images: Annotated[ImagesKeys, Meta(description="images by runtime, where the runtimes' own are for this machine")] = field(
+        default_factory=ImagesKeys
     )
     pull_policy: Annotated[
         Literal["always", "if_not_present", "never"] | None,
@@ -142,24 +179,28 @@ class Cluster(Section):
     ] = None
     pull_secrets: Annotated[list[str], Meta(description="Secrets for the images' registry")] = []
     service_account: Annotated[str | None, Meta(description="the pods' service account; its token is never mounted")] = None
-    user: Annotated[int, Meta(ge=1, description="the numeric user that pods run and write as")] = 1000
-    group: Annotated[int, Meta(ge=1, description="the numeric group that pods run and write as")] = 1000
-    fs_group: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="the volume's group; the group by default")] = None
-    gpu_resource: Annotated[str, Meta(description="what a GPU is called on the nodes")] = "nvidia.com/gpu"
+    user: Annotated[int, Meta(ge=1, description="the numeric user ID that pods run and write as")] = 1000
+    group: Annotated[int, Meta(ge=1, description="the numeric group ID that pods run and write as")] = 1000
+    fs_group: Annotated[
+        Annotated[int, Meta(ge=1)] | None, Meta(description="the group ID of the volume; the group by default")
+    ] = None
+    gpu_resource: Annotated[str, Meta(description="the resource name of a GPU on the nodes")] = "nvidia.com/gpu"
 
 
-class File(Section, kw_only=True):
+class FileKeys(Section, kw_only=True):
     """A configuration file."""
 
     experiment: Annotated[str, Meta(description="the experiment's name: a DNS label")]
     timezone: Annotated[str, Meta(description="an IANA zone")] = "UTC"
     store: Annotated[str | StoreKeys, Meta(description="the folder that keeps everything, or a volume")] = "./store"
-    data: Annotated[DataKeys, Meta(description="what is learnt and predicted")] = field(default_factory=DataKeys)
-    code: Annotated[list[str], Meta(description="files and folders of a snapshot; the functions' folders by default")] = []
+    data: Annotated[DataKeys, Meta(description="what is trained on and predicted")] = field(default_factory=DataKeys)
+    code: Annotated[
+        list[str], Meta(description="files and folders of user code for a snapshot; the functions' folders by default")
+    ] = []
     model: Annotated[str, Meta(description="cnn, mlp or file.py:function")] = "cnn"
     hyperparameters: Annotated[dict[str, Any], Meta(description="for all members")] = {}
-    defaults: Annotated[dict[str, Any], Meta(description="task keys for all tasks")] = {}
-    backends: Annotated[dict[str, Backend | None], Meta(min_length=1, description="the members, by name")]
-    ensemble: Annotated[EnsembleKeys | None, Meta(description="the ensemble; without it none is made")] = None
-    runtimes: Annotated[Runtimes, Meta(description="where backends run")] = field(default_factory=Runtimes)
-    cluster: Annotated[Cluster, Meta(description="where `sync` puts the tasks")] = field(default_factory=Cluster)
+    defaults: Annotated[dict[str, Any], Meta(description="keys of a task, for all tasks")] = {}
+    backends: Annotated[dict[str, BackendKeys | None], Meta(min_length=1, description="the members, by name")]
+    ensemble: Annotated[EnsembleKeys | None, Meta(description="the ensemble; without this key there is none")] = None
+    runtimes: Annotated[RuntimesKeys, Meta(description="where backends run")] = field(default_factory=RuntimesKeys)
+    cluster: Annotated[ClusterKeys, Meta(description="where `sync` puts the tasks")] = field(default_factory=ClusterKeys)

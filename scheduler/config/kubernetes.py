@@ -29,17 +29,19 @@ def check(document: Document, value: dict[str, Any]) -> None:
     for path, group in _tasks(value):
         _resources(document, path, group.get("resources"))
         for key in ("labels", "annotations", "node_selector"):
-            for name, given in _items(group.get(key)):
-                _pair(document, (*path, key, name), name, given, values=key != "annotations", ours=key == "node_selector")
-        for n, given in enumerate(group.get("tolerations") or []) if isinstance(group.get("tolerations"), list) else ():
-            _known(document, (*path, "tolerations", n), given, _TOLERATION)
+            for name, item in _items(group.get(key)):
+                _pair(
+                    document, (*path, key, name), name, item, check_value=key != "annotations", may_be_ours=key == "node_selector"
+                )
+        for n, item in enumerate(group.get("tolerations") or []) if isinstance(group.get("tolerations"), list) else ():
+            _known(document, (*path, "tolerations", n), item, _TOLERATION)
         _known(document, (*path, "affinity"), group.get("affinity"), _AFFINITY)
         _name(document, (*path, "priority_class"), group.get("priority_class"), _SUBDOMAIN)
         _name(document, (*path, "queue"), group.get("queue"), _LABEL)
-        for name, given in _items(group.get("env")):
-            if isinstance(given, dict):
-                _name(document, (*path, "env", name, "secret"), given.get("secret"), _SUBDOMAIN)
-                _name(document, (*path, "env", name, "key"), given.get("key"), _SECRET_KEY)
+        for name, item in _items(group.get("env")):
+            if isinstance(item, dict):
+                _name(document, (*path, "env", name, "secret"), item.get("secret"), _SUBDOMAIN)
+                _name(document, (*path, "env", name, "key"), item.get("key"), _SECRET_KEY)
     _cluster(document, value.get("cluster"))
 
 
@@ -63,11 +65,11 @@ def _store(document: Document, value: dict[str, Any]) -> None:
         if key in store:
             message = "an emptyDir ends with its pod, and no ensemble would find a model: type store: {claim: NAME}"
             document.problem(("store", key), message, at_key=True)
-            store = value["store"] = {name: given for name, given in store.items() if name != key} or {"claim": "none"}
-    given = [key for key in StoreKeys.__struct_fields__ if store.get(key) is not None]
-    if len(given) != 1 and set(store) <= set(StoreKeys.__struct_fields__):
-        told = f"{' and '.join(given)} are" if given else "nothing is"
-        document.problem(("store",), f"{told} given: name one of {', '.join(StoreKeys.__struct_fields__)}")
+            store = value["store"] = {name: item for name, item in store.items() if name != key} or {"claim": "none"}
+    named = [key for key in StoreKeys.__struct_fields__ if store.get(key) is not None]
+    if len(named) != 1 and set(store) <= set(StoreKeys.__struct_fields__):
+        problem = f"{' and '.join(named)} are" if named else "nothing is"
+        document.problem(("store",), f"{problem} given: name one of {', '.join(StoreKeys.__struct_fields__)}")
     _name(document, ("store", "claim"), store.get("claim"), _SUBDOMAIN)
     nfs = store.get("nfs")
     places: list[tuple[Path, Any]] = [(("store", "host_path"), store.get("host_path"))]
@@ -97,34 +99,34 @@ def _cluster(document: Document, cluster: Any) -> None:
 
 
 def _resources(document: Document, path: Path, resources: Any) -> None:
-    for key, given in _items(resources):
-        if key not in ("cpu", "memory", "tmp") or not isinstance(given, int | float | str) or isinstance(given, bool):
+    for key, quantity in _items(resources):
+        if key not in ("cpu", "memory", "tmp") or not isinstance(quantity, int | float | str) or isinstance(quantity, bool):
             continue
         place = (*path, "resources", key)
         try:
-            amount = quantities.parse(given)
+            amount = quantities.parse(quantity)
         except quantities.QuantityError as error:
-            document.problem(place, f"{shown(given)}: {error}")
+            document.problem(place, f"{shown(quantity)}: {error}")
             continue
         if key == "cpu" and not 0 < amount <= 1024:
             hint = f": did you mean {amount / 1000:g} CPUs, {amount:g}m?" if amount > 1024 else ""
-            document.problem(place, f"{shown(given)} is given: it must be above 0 and at most 1024 CPUs{hint}")
+            document.problem(place, f"{shown(quantity)} is given: it must be above 0 and at most 1024 CPUs{hint}")
         elif key != "cpu" and amount < _LEAST:
-            number = re.match(r"[0-9.]*", str(given))
-            unit = "Mi" if str(given).endswith("m") or amount >= 100 else "Gi"
+            number = re.match(r"[0-9.]*", str(quantity))
+            unit = "Mi" if str(quantity).endswith("m") or amount >= 100 else "Gi"
             hint = f"did you mean {number[0]}{unit}?" if number and number[0] else "type e.g. 4Gi"
-            document.problem(place, f"{shown(given)} is {amount:g} bytes, and 64Mi is the least: {hint}")
+            document.problem(place, f"{shown(quantity)} is {amount:g} bytes, at least 64Mi is needed: {hint}")
 
 
-def _pair(document: Document, path: Path, name: str, given: Any, values: bool, ours: bool) -> None:
+def _pair(document: Document, path: Path, name: str, value: Any, check_value: bool, may_be_ours: bool) -> None:
     if not _qualified(name):
         document.problem(
             path, "not a label's name: use letters, digits, -, _ and ., at most 63, e.g. team or example.com/team", True
         )
-    elif not ours and name.startswith(_OURS):
+    elif not may_be_ours and name.startswith(_OURS):
         document.problem(path, "this name is set by cronsemble or Kubernetes: use another", True)
-    elif values and isinstance(given, str) and given and not _NAME.fullmatch(given):
-        document.problem(path, f"{shown(given)} is not a label's value: use letters, digits, -, _ and ., at most 63")
+    elif check_value and isinstance(value, str) and value and not _NAME.fullmatch(value):
+        document.problem(path, f"{shown(value)} is not a label's value: use letters, digits, -, _ and ., at most 63")
 
 
 def _qualified(name: str) -> bool:
@@ -132,13 +134,13 @@ def _qualified(name: str) -> bool:
     return bool(_NAME.fullmatch(rest)) and (not slash or bool(_SUBDOMAIN.fullmatch(domain)))
 
 
-def _known(document: Document, path: Path, given: Any, keys: tuple[str, ...]) -> None:
-    for name, _ in _items(given):
+def _known(document: Document, path: Path, value: Any, keys: tuple[str, ...]) -> None:
+    for name, _ in _items(value):
         if name not in keys:
             document.problem((*path, name), f"unknown key: {nearest(name, keys)}", at_key=True)
 
 
-def _name(document: Document, path: Path, given: Any, pattern: re.Pattern[str]) -> None:
-    wanted = {_LABEL: "at most 63 lower-case letters, digits and -", _SUBDOMAIN: "lower-case letters, digits, - and ."}
-    if isinstance(given, str) and not pattern.fullmatch(given):
-        document.problem(path, f"{shown(given)} is given: use {wanted.get(pattern, 'letters, digits, -, _ and .')}")
+def _name(document: Document, path: Path, value: Any, pattern: re.Pattern[str]) -> None:
+    characters = {_LABEL: "at most 63 lower-case letters, digits and -", _SUBDOMAIN: "lower-case letters, digits, - and ."}
+    if isinstance(value, str) and not pattern.fullmatch(value):
+        document.problem(path, f"{shown(value)} is given: use {characters.get(pattern, 'letters, digits, -, _ and .')}")

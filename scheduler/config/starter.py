@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-SCHEMA_FILE = "cronsemble.schema.json"
+from scheduler.config.schema import SCHEMA_FILE
 
 
 def starter() -> str:
+    """The text of the starter."""
     return f"""\
 # yaml-language-server: $schema=./{SCHEMA_FILE}
 # (The line above lets editors complete the keys; `cronsemble schema` prints that file.)

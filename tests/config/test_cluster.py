@@ -51,11 +51,11 @@ def problems(folder: Path, text: str) -> list[str]:
         ("defaults: {resources: {memory: 4GB}}", ":3:32 defaults.resources.memory: '4GB': did you mean 4G or 4Gi?"),
         (
             "defaults: {resources: {memory: 4}}",
-            ":3:32 defaults.resources.memory: 4 is 4 bytes, and 64Mi is the least: did you mean 4Gi?",
+            ":3:32 defaults.resources.memory: 4 is 4 bytes, at least 64Mi is needed: did you mean 4Gi?",
         ),
         (
             "defaults: {resources: {tmp: 500m}}",
-            ":3:29 defaults.resources.tmp: '500m' is 0.500 bytes, and 64Mi is the least: did you mean 500Mi?",
+            ":3:29 defaults.resources.tmp: '500m' is 0.500 bytes, at least 64Mi is needed: did you mean 500Mi?",
         ),
         (
             "defaults: {resources: {cpu: two}}",

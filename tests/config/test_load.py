@@ -8,8 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scheduler.config import ConfigErrors, load, schema, starter
+from scheduler.config import ConfigErrors, load
 from scheduler.config.keys import EnsembleKeys
+from scheduler.config.schema import schema
+from scheduler.config.starter import starter
 
 ROOT = Path(__file__).parents[2]
 GOOD = "experiment: e\nbackends:\n  jax: {}\n"
@@ -57,7 +59,7 @@ def test_defaults_hold_for_all_tasks(tmp_path: Path) -> None:
         ),
         ("- 1\n", ":1:1: the file holds [1], not keys: `cronsemble init` writes a starter"),
         (GOOD + "stor: x\n", ":4:1 stor: unknown key: did you mean store?"),
-        (GOOD + "experiment: f\n", ":4:1 experiment: this key stands here twice: remove one"),
+        (GOOD + "experiment: f\n", ":4:1 experiment: this key is given twice: remove one"),
         (
             "experiment: e\nbackends: {jax: {retries: two}}\n",
             ":2:27 backends.jax.retries: 'two' is given: it must be a whole number of at least 0 and at most 20",
@@ -154,5 +156,5 @@ def test_data_of_a_cluster_lies_in_its_store(tmp_path: Path) -> None:
     file.write_text(GOOD + "data: {dataset: far.npz}\nstore: {claim: c}\n")
     assert load(file).data.dataset == "far.npz"
     assert problems(tmp_path, GOOD + "data: {dataset: far.npz}\n") == [
-        f":4:17 data.dataset: far.npz is not there (looked in {tmp_path})"
+        f":4:17 data.dataset: far.npz does not exist (looked in {tmp_path})"
     ]

@@ -1,0 +1,102 @@
+"""Checked keys as an experiment: every default filled in, every value typed."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from cronjobs.experiment import (
+    ClusterSettings,
+    Data,
+    Ensemble,
+    Experiment,
+    HistoryLimits,
+    Member,
+    NfsExport,
+    Resources,
+    RuntimeSettings,
+    SecretKey,
+    StoreVolume,
+)
+from cronjobs.objects import quantities
+from scheduler.config.checks import OURS, hyperparameters_of
+from scheduler.config.keys import BACKENDS, ClusterKeys, FileKeys, RuntimeKeys, RuntimesKeys, StoreKeys, TaskKeys
+
+
+def resolve(keys: FileKeys, path: Path) -> Experiment:
+    """The experiment that checked keys declare; ``path`` is the file as it was named."""
+    members = {}
+    for name, member in keys.backends.items():
+        assert member is not None  # the checks have put the defaults there
+        backend = member.backend or name
+        model = member.model or keys.model
+        values = hyperparameters_of(keys, member)
+        seed = values.pop("seed", None)
+        legacy_cnn = model == "cnn" and BACKENDS[backend] == "legacy"
+        members[name] = Member(
+            **_task(member, keys),
+            name=name,
+            backend=backend,
+            runtime=BACKENDS[backend],
+            model=model,
+            hyperparameters=values,
+            seed=seed,
+            data_format=member.data_format or ("channels_first" if legacy_cnn else "channels_last"),
+        )
+    ensemble = None
+    if keys.ensemble is not None:
+        values = {name: getattr(keys.ensemble, name) for name in ("method", "quorum", "max_age", "timeout")}
+        ensemble = Ensemble(**_task(keys.ensemble, keys), **values)
+    return Experiment(
+        name=keys.experiment,
+        timezone=keys.timezone,
+        store=_store(keys.store),
+        folder=path.resolve().parent,
+        path=path,
+        data=Data(keys.data.dataset, keys.data.predict, keys.data.refresh),
+        code=keys.code,
+        hyperparameters={name: value for name, value in {**OURS, **keys.hyperparameters}.items() if name != "seed"},
+        members=members,
+        ensemble=ensemble,
+        runtimes=_runtimes(keys.runtimes),
+        cluster=_cluster(keys.cluster),
+    )
+
+
+def _task(task: TaskKeys, keys: FileKeys) -> dict[str, Any]:
+    """The values of `cronjobs.experiment.Task`, by name."""
+    values = {name: getattr(task, name) for name in TaskKeys.__struct_fields__}
+    values["timezone"] = task.timezone or keys.timezone
+    values["threads"] = task.threads or max(1, math.ceil(quantities.parse(task.resources.cpu)))
+    values["resources"] = Resources(**msgspec.structs.asdict(task.resources))
+    values["history_limits"] = HistoryLimits(task.history_limits.successful, task.history_limits.failed)
+    values["env"] = {
+        name: value if isinstance(value, str) else SecretKey(value.secret, value.key) for name, value in task.env.items()
+    }
+    return values
+
+
+def _store(store: str | StoreKeys) -> str | StoreVolume:
+    if isinstance(store, str):
+        return store
+    return StoreVolume(store.claim, None if store.nfs is None else NfsExport(store.nfs.server, store.nfs.path), store.host_path)
+
+
+def _runtimes(runtimes: RuntimesKeys) -> dict[str, RuntimeSettings]:
+    declared: dict[str, str | RuntimeKeys] = {"keras3": runtimes.keras3, "legacy": runtimes.legacy}
+    return {
+        name: RuntimeSettings(python=keys.python, image=keys.image)
+        if isinstance(keys, RuntimeKeys)
+        else RuntimeSettings(venv=True)
+        for name, keys in declared.items()
+    }
+
+
+def _cluster(cluster: ClusterKeys) -> ClusterSettings:
+    values = msgspec.structs.asdict(cluster)
+    values["images"] = {name: image for name, image in msgspec.structs.asdict(cluster.images).items() if image is not None}
+    values["fs_group"] = cluster.group if cluster.fs_group is None else cluster.fs_group
+    return ClusterSettings(**values)
