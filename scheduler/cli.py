@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from scheduler.exit_status import ExitStatus
+
 COMMANDS = {
     "check": "Check configurations: every error in one pass.",
     "render": "Print the cluster's objects as YAML.",
@@ -132,7 +134,7 @@ def _root(
 
 
 def main() -> None:
-    """The entry point: errors as one line on stderr, 1 for an error, 64 for wrong usage."""
+    """The entry point: errors are one line on stderr; exits with an ExitStatus."""
     try:
         code = app(standalone_mode=False)
     except typer.TyperException as error:
@@ -141,18 +143,18 @@ def main() -> None:
             error.show()
         else:
             print(error, file=sys.stderr)
-        sys.exit(64)
+        sys.exit(ExitStatus.USAGE)
     except (KeyboardInterrupt, typer.Abort):
-        sys.exit(130)
+        sys.exit(ExitStatus.INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        sys.exit(ExitStatus.DONE)
     except Exception as error:
         if os.environ.get("CRONSEMBLE_DEBUG"):
             raise
         print(_one_line(error), file=sys.stderr)
-        sys.exit(1)
-    sys.exit(code if isinstance(code, int) else 0)
+        sys.exit(ExitStatus.ERROR)
+    sys.exit(code if isinstance(code, int) else ExitStatus.DONE)
 
 
 def _one_line(error: Exception) -> str:

@@ -12,8 +12,8 @@ class ExitStatus(IntEnum):
     """All is done, or there was nothing to do."""
     ERROR = 1
     """An error, or a run that did not succeed."""
-    CHANGES = 2
-    """`plan --detailed-exitcode`: there are changes; `rerun`: a result came out changed."""
+    DIFFERS = 2
+    """`plan --detailed-exitcode`: there are changes; `rerun`: a result came out changed; `next --dialect`: other fire times."""
     USAGE = 64
     """Wrong usage: EX_USAGE of sysexits.h."""
     INTERRUPTED = 130

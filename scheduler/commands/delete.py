@@ -24,6 +24,7 @@ from scheduler.commands.plan_session import Purpose, SyncFlags, plan_and_execute
 from scheduler.config import load
 from scheduler.config.namespace import in_namespace
 from scheduler.errors import CronsembleError
+from scheduler.exit_status import ExitStatus
 from scheduler.kube import permissions
 from scheduler.kube.client import KubeClient
 from scheduler.kube.target import ClusterTarget
@@ -31,7 +32,7 @@ from scheduler.sync.delete import deleted_state
 from scheduler.sync.reconcile import Reconciler
 
 
-def delete_experiment(name: str | None, file: Path, target: ClusterTarget, purge: bool, flags: SyncFlags) -> int:
+def delete_experiment(name: str | None, file: Path, target: ClusterTarget, purge: bool, flags: SyncFlags) -> ExitStatus:
     """Remove the experiment of this name from the target's namespace; without a name that of the configuration file.
 
     Raises:

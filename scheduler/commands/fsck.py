@@ -23,13 +23,14 @@ from scheduler.commands.options import (
     StoreFolder,
 )
 from scheduler.console import tables
+from scheduler.exit_status import ExitStatus
 from scheduler.kube.target import ClusterTarget
 from scheduler.stores.check import check_store
 from scheduler.stores.location import locate
 from scheduler.stores.workspace import open_workspace
 
 
-def print_findings(store: Store, findings: Sequence[Finding], as_json: bool) -> int:
+def print_findings(store: Store, findings: Sequence[Finding], as_json: bool) -> ExitStatus:
     """Print what is wrong and what was repaired; 0 if nothing is left that is wrong, else 1."""
     unrepaired = sum(not finding.repaired for finding in findings)
     if as_json:
@@ -47,7 +48,7 @@ def print_findings(store: Store, findings: Sequence[Finding], as_json: bool) -> 
             print(tables.clean(f"{prefix}{path}: {finding.what}: {finding.meaning}{hint}"))
         root = store.files.display_path(store.root)
         print(f"{root}: {unrepaired} found" if unrepaired else f"{root}: nothing is wrong")
-    return 1 if unrepaired else 0
+    return ExitStatus.ERROR if unrepaired else ExitStatus.DONE
 
 
 def fsck(

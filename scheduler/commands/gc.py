@@ -16,6 +16,7 @@ from scheduler.commands.options import DEFAULT_FILE, AsJson, DryRun, ExperimentN
 from scheduler.console import tables
 from scheduler.console.prompts import confirm
 from scheduler.errors import CronsembleError
+from scheduler.exit_status import ExitStatus
 from scheduler.identity import current_user
 from scheduler.stores import gc as retention
 from scheduler.stores.location import locate
@@ -28,7 +29,7 @@ SHOWN = 20
 
 def remove_old(
     workspace: Workspace, what: Sequence[str], older_than: str, keep: int, dry_run: bool, yes: bool, as_json: bool
-) -> int:
+) -> ExitStatus:
     """Remove what the rule says, once it is agreed to; 0, or 1 if something could not be removed."""
     for kind in what:
         if kind not in retention.KINDS:
@@ -46,7 +47,7 @@ def remove_old(
     else:
         _print(found, workspace)
     if dry_run or not found.items:
-        return 0
+        return ExitStatus.DONE
     confirm(f"This removes {len(found.items)} files and folders, {format_bytes(found.size)}.", yes)
     now = format_time(time.time(), milliseconds=True)
     failed = list(retention.execute_removal(store, found, now, current_user()))
@@ -55,7 +56,7 @@ def remove_old(
     gone = [item for item in found.items if item.path not in {bad.path for bad, _ in failed}]
     if not as_json:
         print(f"removed {len(gone)} of {len(found.items)}, {format_bytes(sum(item.size for item in gone))}")
-    return 1 if failed else 0
+    return ExitStatus.ERROR if failed else ExitStatus.DONE
 
 
 def _told(found: retention.RemovalPlan) -> dict[str, object]:

@@ -26,6 +26,7 @@ from scheduler.config import load_all
 from scheduler.console.messages import print_warnings
 from scheduler.dialects.reading import Dialect
 from scheduler.errors import CronsembleError
+from scheduler.exit_status import ExitStatus
 from scheduler.history import upcoming
 from scheduler.stores.run_times import last_scheduled_slots, longest_durations, store_if_present
 from scheduler.times import format_duration, format_time, is_date, parse_period, parse_time
@@ -198,6 +199,6 @@ def next_(
         print_tasks(file, count or 3, since, until, as_json, cluster)
     elif dialect is not None:
         if not print_dialect(dialect, expression, timezone or "UTC", count or 10, since, until, as_json):
-            raise typer.Exit(2)
+            raise typer.Exit(ExitStatus.DIFFERS)
     else:
         print_expression(expression, timezone or "UTC", count or 10, since, until, as_json)

@@ -11,13 +11,16 @@ import typer
 
 from scheduler.commands.options import DEFAULT_FILES, AsJson, Context, Files, ForceConflicts, Kubeconfig, Namespace
 from scheduler.commands.plan_session import open_reconciler, print_plan
+from scheduler.exit_status import ExitStatus
 from scheduler.kube import permissions
 from scheduler.kube.target import ClusterTarget
 from scheduler.sync import describe
 from scheduler.sync import plan as plans
 
 
-def show_plan(files: list[Path], target: ClusterTarget, force: bool, as_json: bool, detailed: bool, out: Path | None) -> int:
+def show_plan(
+    files: list[Path], target: ClusterTarget, force: bool, as_json: bool, detailed: bool, out: Path | None
+) -> ExitStatus:
     """Print what a sync of these files would do, and save it to ``out``.
 
     Returns the exit code: 0, or with ``detailed`` 2 where there is something to do. Raises CronsembleError.
@@ -33,7 +36,7 @@ def show_plan(files: list[Path], target: ClusterTarget, force: bool, as_json: bo
         print_plan(plan)
         if out is not None:
             print(f"saved; next: cronsemble sync --plan {out}")
-    return 2 if detailed and plan.actions else 0
+    return ExitStatus.DIFFERS if detailed and plan.actions else ExitStatus.DONE
 
 
 def plan(

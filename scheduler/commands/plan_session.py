@@ -15,6 +15,7 @@ from scheduler.config import load_all, namespace
 from scheduler.console.progress import Progress
 from scheduler.console.prompts import confirm
 from scheduler.errors import CronsembleError
+from scheduler.exit_status import ExitStatus
 from scheduler.kube.client import KubeClient
 from scheduler.kube.target import ClusterTarget
 from scheduler.signals import stopped_by_terminate
@@ -77,7 +78,7 @@ def open_reconciler(files: list[Path], target: ClusterTarget, force: bool) -> Re
     return reconcile.reconciler_of(KubeClient(target.access()), experiments, force)
 
 
-def plan_and_execute(reconciler: Reconciler, flags: SyncFlags, purpose: Purpose) -> int:
+def plan_and_execute(reconciler: Reconciler, flags: SyncFlags, purpose: Purpose) -> ExitStatus:
     """Plan, print, ask, and execute; 0 once the cluster is as desired.
 
     With the Leases held it is planned again, and asked again if that is another plan.
@@ -89,7 +90,7 @@ def plan_and_execute(reconciler: Reconciler, flags: SyncFlags, purpose: Purpose)
     print_plan(plan, flags)
     raise_refusals(plan, flags)
     if not plan.actions:
-        return 0
+        return ExitStatus.DONE
     confirm_removals(plan, flags, purpose)
     with stopped_by_terminate():
         rest = create_namespaces(reconciler.api, plan)
@@ -114,12 +115,12 @@ def create_namespaces(api: KubeClient, plan: SyncPlan) -> SyncPlan:
     return rest
 
 
-def execute_plan(api: KubeClient, plan: SyncPlan, leases: Mapping[str, Lease], command: str) -> int:
+def execute_plan(api: KubeClient, plan: SyncPlan, leases: Mapping[str, Lease], command: str) -> ExitStatus:
     """Execute a plan under these Leases and print what was done; raises CronsembleError for an action that failed."""
     outcome = _execute(api, plan, leases, command)
     _raise_failures(outcome, command)
     print(f"done: {_count(outcome)}")
-    return 0
+    return ExitStatus.DONE
 
 
 def _execute(api: KubeClient, plan: SyncPlan, leases: Mapping[str, Lease], command: str) -> Outcome:

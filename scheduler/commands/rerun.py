@@ -54,7 +54,7 @@ def rerun_runs(
     options: RunOptions,
     signals: StopSignals,
 ) -> ExitStatus:
-    """Repeat the runs that ``what`` names; an error if something is missing or failed, CHANGES if a result changed."""
+    """Repeat the runs that ``what`` names; an error if something is missing or failed, DIFFERS if a result changed."""
     originals = selection.originals(workspace.store, workspace.name, what, task)
     if workspace.config_problem and not current:
         print(f"{workspace.config_problem}\nonly the store is used: {workspace.store.root}", file=sys.stderr)
@@ -114,7 +114,7 @@ def _with_members(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _status_of(rows: list[dict[str, Any]]) -> ExitStatus:
-    return ExitStatus.CHANGES if any(row["verdict"] == CHANGED for row in _with_members(rows)) else ExitStatus.DONE
+    return ExitStatus.DIFFERS if any(row["verdict"] == CHANGED for row in _with_members(rows)) else ExitStatus.DONE
 
 
 def _print_outcomes(rows: list[dict[str, Any]], experiment: str, as_json: bool) -> None:

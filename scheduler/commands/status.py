@@ -11,6 +11,7 @@ import typer
 from scheduler.commands.options import DEFAULT_FILES, AsJson, Context, Files, Kubeconfig, Namespace
 from scheduler.commands.plan_session import open_reconciler
 from scheduler.console.tables import print_mappings
+from scheduler.exit_status import ExitStatus
 from scheduler.history.observed_runs import ObservedJob
 from scheduler.kube import objects, permissions
 from scheduler.kube.objects import Object
@@ -20,7 +21,7 @@ from scheduler.sync.status import COLUMNS
 from scheduler.sync.status import rows as status_rows
 
 
-def show_status(files: list[Path], target: ClusterTarget, as_json: bool) -> int:
+def show_status(files: list[Path], target: ClusterTarget, as_json: bool) -> ExitStatus:
     """Print a row for each task of these files' experiments; returns 0. Raises CronsembleError."""
     reconciler = open_reconciler(files, target, False)
     api = reconciler.api
@@ -38,7 +39,7 @@ def show_status(files: list[Path], target: ClusterTarget, as_json: bool) -> int:
         print(json.dumps(rows, indent=1))
     else:
         print_mappings(COLUMNS, rows)
-    return 0
+    return ExitStatus.DONE
 
 
 def status(

@@ -21,6 +21,7 @@ from scheduler.commands.options import (
 from scheduler.commands.plan_session import print_progress
 from scheduler.config import load
 from scheduler.config.namespace import in_namespace
+from scheduler.exit_status import ExitStatus
 from scheduler.kube import permissions
 from scheduler.kube.client import KubeClient
 from scheduler.kube.target import ClusterTarget
@@ -29,7 +30,7 @@ from scheduler.sync import reconcile
 from scheduler.sync import suspend as suspension
 
 
-def set_suspended(file: Path, tasks: list[str], value: bool, target: ClusterTarget, force: bool, wait: float) -> int:
+def set_suspended(file: Path, tasks: list[str], value: bool, target: ClusterTarget, force: bool, wait: float) -> ExitStatus:
     """Suspend or resume tasks, by default all, and print which; returns 0.
 
     Args:
@@ -47,13 +48,13 @@ def set_suspended(file: Path, tasks: list[str], value: bool, target: ClusterTarg
     with api, permissions.explain_denials(api, [namespace]), stopped_by_terminate():
         if not suspension.select_cronjobs(api, experiment, tasks, value):
             print(f"nothing to do: {', '.join(tasks) or 'all'} {state} already")
-            return 0
+            return ExitStatus.DONE
         with reconcile.leases(api, [namespace], wait, print_progress):
             cronjobs = suspension.select_cronjobs(api, experiment, tasks, value)
             suspension.set_suspended(api, experiment, cronjobs, value, force)
     for cronjob in cronjobs:
         print(f"{state}: {cronjob['metadata']['name']}")
-    return 0
+    return ExitStatus.DONE
 
 
 def suspend(

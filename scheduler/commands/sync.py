@@ -33,6 +33,7 @@ from scheduler.commands.plan_session import (
     print_progress,
     raise_refusals,
 )
+from scheduler.exit_status import ExitStatus
 from scheduler.kube import permissions
 from scheduler.kube.client import KubeClient
 from scheduler.kube.target import ClusterTarget
@@ -41,21 +42,21 @@ from scheduler.sync import plan as plans
 from scheduler.sync import reconcile
 
 
-def sync_files(files: list[Path], target: ClusterTarget, flags: SyncFlags) -> int:
+def sync_files(files: list[Path], target: ClusterTarget, flags: SyncFlags) -> ExitStatus:
     """Make the cluster what these files say; 0 once it is. Raises CronsembleError."""
     reconciler = open_reconciler(files, target, flags.force_conflicts)
     with reconciler.api, permissions.explain_denials(reconciler.api, reconciler.namespaces):
         return plan_and_execute(reconciler, flags, Purpose())
 
 
-def sync_saved(path: Path, target: ClusterTarget, flags: SyncFlags) -> int:
+def sync_saved(path: Path, target: ClusterTarget, flags: SyncFlags) -> ExitStatus:
     """Execute exactly this saved plan, or nothing; 0 once it is done. Raises CronsembleError."""
     plan = plans.load(path)
     api = KubeClient(target.access())
     print_plan(plan, flags)
     raise_refusals(plan, flags)
     if not plan.actions:
-        return 0
+        return ExitStatus.DONE
     with api, permissions.explain_denials(api, plan.namespaces), stopped_by_terminate():
         reconcile.check_saved(api, plan)
         confirm_removals(plan, flags, Purpose())

@@ -11,6 +11,7 @@ from cronjobs.objects import labels
 from jobs import contract as c
 from jobs.contract import Status
 from scheduler.errors import UnknownRun
+from scheduler.exit_status import ExitStatus
 from scheduler.history.observed_runs import JobState
 from scheduler.kube import kinds, objects, permissions
 from scheduler.kube.client import KubeClient
@@ -26,7 +27,7 @@ MAX_INTERRUPTIONS = 10
 """Broken connections in a row after which a log is given up."""
 
 
-def follow(workspace: Workspace, name: str | None) -> int:
+def follow(workspace: Workspace, name: str | None) -> ExitStatus:
     """Print a run's output until it ends; then 0 if it succeeded, else 1. Without pods, the output that the store holds."""
     experiment = workspace.require_experiment("--cluster")
     namespace = experiment.cluster.namespace

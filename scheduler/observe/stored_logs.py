@@ -10,6 +10,7 @@ from jobs import contract as c
 from jobs.contract import Status
 from jobs.store import Run, Store
 from scheduler.errors import UnknownRun
+from scheduler.exit_status import ExitStatus
 from scheduler.stores import find_run
 from scheduler.stores.workspace import Workspace
 
@@ -33,7 +34,7 @@ def start_time(run: Run) -> str:
     return str(run.record.get("started") or next((one_try["start"].get("time", "") for one_try in run.tries), ""))
 
 
-def print_logs(workspace: Workspace, name: str | None, follow: bool) -> int:
+def print_logs(workspace: Workspace, name: str | None, follow: bool) -> ExitStatus:
     """Print a run's log; with ``follow`` what is added until the run ends: then 0 if it succeeded, else 1."""
     store = workspace.store
     run = find_run_or_newest(store, workspace.name, name)
@@ -56,12 +57,12 @@ def print_logs(workspace: Workspace, name: str | None, follow: bool) -> int:
     return print_end(run, follow)
 
 
-def print_end(run: Run, follow: bool) -> int:
+def print_end(run: Run, follow: bool) -> ExitStatus:
     """Print how a run ended; the exit status."""
     sys.stdout.flush()
     if run.reason:
         print(f"{run.status}: {run.reason}")
-    return 0 if not follow or run.status == Status.SUCCEEDED else 1
+    return ExitStatus.DONE if not follow or run.status == Status.SUCCEEDED else ExitStatus.ERROR
 
 
 def _print_from(path: os.PathLike[str], position: int) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 from cronjobs.experiment import Experiment
 from scheduler.engines.local import CpuBudget
 from scheduler.errors import CronsembleError
+from scheduler.exit_status import ExitStatus
 from scheduler.server.experiment import ServedExperiment
 from scheduler.server.journal import Journal
 from scheduler.server.metrics import Metrics
@@ -42,7 +43,7 @@ class Clock:
 
 
 class Server:
-    """Serves experiments until it is stopped."""
+    """Serves experiments until it is stopped; ``is_stopping``: whether `stop` was called."""
 
     def __init__(self, experiments: Sequence[Experiment], cpus: int, journal: Journal, metrics: Metrics, clock: Clock) -> None:
         self.journal, self.metrics, self.clock = journal, metrics, clock
@@ -50,7 +51,7 @@ class Server:
         self.experiments = [ServedExperiment(experiment, budget, journal, metrics, self._report) for experiment in experiments]
         self._ended: deque[tuple[ServedExperiment, RunEnded]] = deque()
         self._changed = threading.Condition()
-        self._stopping = False
+        self.is_stopping = False
         self._last_look = _Look(clock.wall(), clock.steady())
 
     def begin(self, take_over: bool) -> None:
@@ -64,7 +65,7 @@ class Server:
 
     def run(self) -> None:
         """Serve until `stop` is called, or until every experiment was taken over and its last run here has ended."""
-        while not self._stopping and any(served.owned or served.is_busy for served in self.experiments):
+        while not self.is_stopping and any(served.owned or served.is_busy for served in self.experiments):
             self._wait(self.look())
         threads = [threading.Thread(target=served.stop, args=(self.clock.wall(),)) for served in self.experiments]
         for thread in threads:
@@ -74,7 +75,7 @@ class Server:
 
     def stop(self, *_: Any) -> None:
         """Have `run` return; a signal handler may call it, for it takes no lock that the loop holds."""
-        self._stopping = True
+        self.is_stopping = True
         threading.Thread(target=self._wake, daemon=True).start()
 
     def look(self) -> float:
@@ -121,7 +122,7 @@ class Server:
 
     def _wait(self, until: float) -> None:
         with self._changed:
-            self.clock.wait(self._changed, lambda: bool(self._ended) or self._stopping, self._seconds(until))
+            self.clock.wait(self._changed, lambda: bool(self._ended) or self.is_stopping, self._seconds(until))
 
     def _seconds(self, until: float) -> float:
         now = self.clock.wall()
@@ -140,7 +141,7 @@ class Server:
         """Whether the loop looks at the clock, and what it serves."""
         age = self.clock.steady() - self._last_look.steady
         facts = {"loop_age_seconds": round(age, 1), "experiments": [served.name for served in self.experiments if served.owned]}
-        return age < SILENT and not self._stopping, facts
+        return age < SILENT and not self.is_stopping, facts
 
 
 @dataclass(frozen=True)
@@ -149,8 +150,8 @@ class _Look:
     steady: float
 
 
-def serve(experiments: Sequence[Experiment], cpus: int, journal: Journal, listen: str | None, take_over: bool) -> int:
-    """Serve until SIGTERM or SIGINT; 0, or 1 if everything was taken over by another."""
+def serve(experiments: Sequence[Experiment], cpus: int, journal: Journal, listen: str | None, take_over: bool) -> ExitStatus:
+    """Serve until SIGTERM or SIGINT; an error if every experiment was taken over. Raises CronsembleError."""
     from scheduler.server import metrics as exposition
 
     if not experiments:
@@ -174,4 +175,4 @@ def serve(experiments: Sequence[Experiment], cpus: int, journal: Journal, listen
         if http is not None:
             http.shutdown()
             http.server_close()
-    return 0 if server._stopping else 1
+    return ExitStatus.DONE if server.is_stopping else ExitStatus.ERROR
