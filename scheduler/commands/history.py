@@ -246,22 +246,25 @@ def revision_lines(recorded: list[dict[str, Any]]) -> list[str]:
 
 def history(
     slot: Annotated[
-        str | None, typer.Argument(help="Tell the whole story of this slot: a time, a date, a run's id or a part of it.")
+        str | None, typer.Argument(help="Report on this slot alone: a time, a date, a run's id or a part of it.")
     ] = None,
     file: File = DEFAULT_FILE,
-    since: Annotated[str | None, typer.Option(help="From this date or time on, or for so long (7d).")] = None,
-    until: Annotated[str | None, typer.Option(help="Up to this date or time; in the future too.")] = None,
+    since: Annotated[str | None, typer.Option(help="From this date or time on, or how long ago (7d).")] = None,
+    until: Annotated[str | None, typer.Option(help="Until this date or time, which may be in the future.")] = None,
     task: OnlyTasks = None,
     status: Annotated[list[str] | None, typer.Option(help="Only this status (repeat for more).")] = None,
-    calendar: Annotated[bool, typer.Option("--calendar", help="A cell for each day and task.")] = False,
+    calendar: Annotated[bool, typer.Option("--calendar", help="Print a calendar: a cell for each day and task.")] = False,
     revisions: Annotated[
-        bool, typer.Option("--revisions", help="List what was run, served and synced, and what changed.")
+        bool, typer.Option("--revisions", help="List the revisions: what was run, served and synced, and what each changed.")
     ] = False,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="Rows; 0 for all.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="How many rows at most; 0 for all.")] = 50,
     on_cluster: Annotated[
-        bool, typer.Option("--cluster", help="With --revisions: ask the cluster; the default where the store is a volume.")
+        bool,
+        typer.Option(
+            "--cluster", help="With --revisions: those on the cluster; the default where only a cluster mounts the store."
+        ),
     ] = False,
     offline: Offline = False,
     context: Context = None,

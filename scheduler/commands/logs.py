@@ -23,7 +23,7 @@ def logs(
         list[str] | None,
         typer.Argument(metavar="[RUN]", help="A run's id, or a part of it; the newest by default."),
     ] = None,
-    follow: Annotated[int, typer.Option("--follow", "-f", count=True, help="Print what comes, until the run ends.")] = 0,
+    follow: Annotated[int, typer.Option("--follow", "-f", count=True, help="Print what is added, until the run ends.")] = 0,
     file: Annotated[Path | None, typer.Option("--file", help="The configuration file; -f FILE.yaml too, as elsewhere.")] = None,
     on_cluster: AskCluster = False,
     offline: Offline = False,
@@ -39,7 +39,7 @@ def logs(
     from scheduler.stores.location import locate
     from scheduler.stores.workspace import open_workspace
 
-    names, files, follows = _logs_arguments(run or [], follow)
+    names, files, follows = _parse_arguments(run or [], follow)
     path = file or (files[0] if files else DEFAULT_FILE)
     location = locate(path, store, experiment, ClusterTarget(kubeconfig, context, namespace, offline))
     with open_workspace(location) as workspace:
@@ -53,10 +53,10 @@ def logs(
     raise typer.Exit(code)
 
 
-def _logs_arguments(given: list[str], follow: int) -> tuple[list[str], list[Path], bool]:
+def _parse_arguments(arguments: list[str], follow: int) -> tuple[list[str], list[Path], bool]:
     """Runs, files and whether to follow: `-f` follows as with every `logs`, and `-f FILE.yaml` names the file as elsewhere."""
-    files = [Path(each) for each in given if follow and each.endswith((".yaml", ".yml"))]
-    names = [each for each in given if not (follow and each.endswith((".yaml", ".yml")))]
+    files = [Path(argument) for argument in arguments if follow and argument.endswith((".yaml", ".yml"))]
+    names = [argument for argument in arguments if not (follow and argument.endswith((".yaml", ".yml")))]
     if len(names) > 1 or len(files) > 1:
         raise typer.BadParameter(f"one at a time: {' '.join(names[1:] or map(str, files[1:]))}", param_hint="RUN")
     return names, files, follow > len(files)

@@ -89,13 +89,13 @@ def _worst_first(counts: Mapping[str, int]) -> list[tuple[str, int]]:
 
 def cells(days: CalendarDays) -> list[Cell]:
     """The calendar's cells, newest date first, as values."""
-    found = []
+    calendar_cells = []
     for task, by_date in days.tasks.items():
         for day, counts in by_date.items():
             ordered = _worst_first(counts)
             text = ", ".join(f"{count} {status}" for status, count in ordered)
-            found.append(Cell(day, task, ordered[0][0], sum(counts.values()), text))
-    return sorted(found, key=lambda cell: (cell.date, cell.task), reverse=True)
+            calendar_cells.append(Cell(day, task, ordered[0][0], sum(counts.values()), text))
+    return sorted(calendar_cells, key=lambda cell: (cell.date, cell.task), reverse=True)
 
 
 def lines(days: CalendarDays, width: int, paint: Callable[[str, str | None], str]) -> Iterable[str]:

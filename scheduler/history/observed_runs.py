@@ -123,7 +123,7 @@ class ClusterObservation:
     """What a cluster showed of an experiment at ``time``, in seconds since 1970 by the server's clock.
 
     ``jobs`` by task, minute and attempt. ``revisions``: those of its ConfigMap, which the store may not have yet.
-    ``is_synced``: the experiment is synced to ``namespace``, so that a run of it without a Job there has none any more.
+    ``is_synced``: the experiment is synced to ``namespace``, so that a run without a Job in it has none any more.
     """
 
     namespace: str
@@ -134,10 +134,10 @@ class ClusterObservation:
 
     @cached_property
     def _by_month(self) -> dict[tuple[str, str], list[ObservedJob]]:
-        found: dict[tuple[str, str], list[ObservedJob]] = {}
+        by_month: dict[tuple[str, str], list[ObservedJob]] = {}
         for job in self.jobs.values():
-            found.setdefault((job.run.task, job.run.month), []).append(job)
-        return found
+            by_month.setdefault((job.run.task, job.run.month), []).append(job)
+        return by_month
 
     def tasks(self) -> set[str]:
         """The tasks that have Jobs."""
@@ -152,11 +152,11 @@ class ClusterObservation:
         jobs = self._by_month.get((task, month), ())
         if not jobs and not self.is_synced:
             return sorted(facts, key=_order)
-        found = {(fact.minute, fact.attempt): fact for fact in facts}
+        by_key = {(fact.minute, fact.attempt): fact for fact in facts}
         for job in jobs:
             key = (job.run.minute, job.run.attempt)
-            found[key] = merge_observed(found.get(key), job)
-        merged = [found[key] for key in sorted(found)]
+            by_key[key] = merge_observed(by_key.get(key), job)
+        merged = [by_key[key] for key in sorted(by_key)]
         return [self._without_job(experiment, task, fact) for fact in merged] if self.is_synced else merged
 
     def _without_job(self, experiment: str, task: str, fact: RunFact) -> RunFact:
@@ -168,7 +168,7 @@ class ClusterObservation:
         # A pod's host name is its own.
         if not fact.reason.startswith("on " + pod_prefix(run_name(experiment, task, fact.minute, fact.attempt))):
             return fact
-        reason = f"its Job is no longer in namespace {self.namespace}, and it said nothing more"
+        reason = f"its Job is no longer in namespace {self.namespace}, and it recorded no end"
         return _with_end(fact, Status.DIED, reason, Evidence.INFERRED)
 
 

@@ -94,8 +94,8 @@ class ExperimentHistory:
 
     def months_of(self, task: str) -> list[str]:
         """The months in which a task has runs or Jobs, oldest first."""
-        found = {*self.months.get(task, ()), *self.observation.months(task)}
-        return sorted(month for month in found if 1970 <= int(month[:-3]) < 9999 and 1 <= int(month[-2:]) <= 12)
+        months = {*self.months.get(task, ()), *self.observation.months(task)}
+        return sorted(month for month in months if 1970 <= int(month[:-3]) < 9999 and 1 <= int(month[-2:]) <= 12)
 
     def task_context(self, task: str) -> TaskContext:
         periods = self.schedule_periods.get(task, ())
@@ -126,29 +126,29 @@ def next_slots(history: ExperimentHistory, query: HistoryQuery) -> list[Row]:
     """Each task's next slot, the latest first; none where an end is asked for, which counts as it is."""
     if query.high is not None:
         return []
-    found: list[Row] = []
+    slots: list[Row] = []
     for task in _queried_tasks(history, query):
         minute = following(history.schedule_periods.get(task, ()), history.now)
         if minute is not None:
             window = task_window(history.task_context(task), (), minute, minute)
-            found += [row for row in task_rows(window) if row.status == Status.NOT_YET_DUE]
-    return sorted(found, key=_order, reverse=True)
+            slots += [row for row in task_rows(window) if row.status == Status.NOT_YET_DUE]
+    return sorted(slots, key=_order, reverse=True)
 
 
 def searched_months(history: ExperimentHistory, query: HistoryQuery) -> list[str]:
     """The months that may have rows of a query, newest first: those with runs, and those with slots that have come."""
     low, high, last_slot = _bounds(history, query)
-    found: set[str] = set()
+    months: set[str] = set()
     for task in _queried_tasks(history, query):
-        found.update(history.months_of(task))
+        months.update(history.months_of(task))
         for period in history.schedule_periods.get(task, ()):
             # Not //, which makes no number of the infinity at which an open period ends.
             minute, end = max(period.start // 60, low), min(period.end / 60, last_slot)
             while minute <= end:
                 month = _month_of(int(minute))
-                found.add(month)
+                months.add(month)
                 minute = _last_minute(month) + 1
-    return sorted((month for month in found if _first_minute(month) <= high and _last_minute(month) >= low), reverse=True)
+    return sorted((month for month in months if _first_minute(month) <= high and _last_minute(month) >= low), reverse=True)
 
 
 def month_pages(history: ExperimentHistory, query: HistoryQuery, month: str) -> list[Page]:
@@ -174,8 +174,8 @@ class MonthWindow:
         earlier: dict[str, list[RunFact]] = {}
         for page in self._earlier():
             earlier.setdefault(page[0], []).extend(_merged(self.history, page, facts))
-        found = [row for task in self.tasks for row in task_rows(task, earlier.get(task.context.task, ()))]
-        return sorted(found, key=_order, reverse=True)
+        rows = [row for window in self.tasks for row in task_rows(window, earlier.get(window.context.task, ()))]
+        return sorted(rows, key=_order, reverse=True)
 
     def _earlier(self) -> list[Page]:
         return [

@@ -126,13 +126,13 @@ def tries(run: Run, job: ObservedJob | None) -> list[dict[str, Any]]:
     """Each try of a run as it recorded it itself, else as it was observed: now (``job``), or by an earlier command."""
     observed: dict[str, Mapping[str, Any]] = {pod["try"]: pod for pod in run.observed.get("tries", [])}
     observed |= {pod.uid: pod.to_json() for pod in (job.pods if job else ())}
-    found = [_try(recorded, observed.pop(recorded["name"], {})) for recorded in run.tries]
+    reports = [_try(recorded, observed.pop(recorded["name"], {})) for recorded in run.tries]
     if run.record:
-        found.append(_published_try(run))
+        reports.append(_published_try(run))
         observed.pop(str(run.record.get("try")), None)
     # Those that left nothing in the store.
-    found += [_try({"name": name, "start": {}, "end": None}, pod) for name, pod in observed.items()]
-    return sorted(found, key=lambda one_try: str(one_try["started"] or "~"))
+    reports += [_try({"name": name, "start": {}, "end": None}, pod) for name, pod in observed.items()]
+    return sorted(reports, key=lambda one_try: str(one_try["started"] or "~"))
 
 
 def _try(recorded: Mapping[str, Any], observed: Mapping[str, Any]) -> dict[str, Any]:

@@ -197,7 +197,8 @@ class _LatestRunning:
         if fact.status == Status.RUNNING and fact.evidence == Evidence.RECORDED:
             end = start + _silence(period.plan)
         if not _is_local(period):
-            # The controller looks at the Job: made before the next time came, for only the latest is made, and outliving the run.
+            # The controller goes by the Job: it existed before the next time came, for only the latest time's is created, and
+            # it outlives the run.
             end += LINGERS
             own_period = _period_at(periods, fact.minute * 60)
             if own_period is not None and own_period.end > fact.minute * 60 and fires_at(own_period, fact.minute):
@@ -246,8 +247,8 @@ def _run_status(context: TaskContext, fact: RunFact, period: SchedulePeriod | No
     is_silent = fact.status == Status.RUNNING and fact.evidence == Evidence.RECORDED and fact.started is not None
     if is_silent and context.now > (fact.started or 0) + _silence(schedule):
         deadline = schedule.deadline if schedule is not None else None
-        when = "for 30 days" if deadline is None else f"after its deadline of {format_duration(deadline)}"
-        return Status.DIED, f"no word {when} ({fact.reason})", Evidence.INFERRED
+        limit = f"within {format_duration(LONGEST)}" if deadline is None else f"by its deadline of {format_duration(deadline)}"
+        return Status.DIED, f"it recorded no end {limit} ({fact.reason})", Evidence.INFERRED
     is_interrupted = fact.status == Status.INTERRUPTED and fact.evidence == Evidence.RECORDED
     if is_interrupted and period is not None and not _is_local(period):
         slot = _replacing_slot(context, fact)
@@ -329,10 +330,10 @@ def _status_without_run(
             until = "now" if end == inf else clock.local(int(end // 60))
             reason = f"serve was not running from {clock.local(int(start // 60))} to {until}"
             return Status.MISSED, reason, Evidence.RECORDED
-    # Only the latest time that was missed is made up for.
+    # Of several slots that were missed, only the latest is still run.
     if context.now < last_start and context.now < following_instant and period.end > context.now:
         limit = "" if last_start == inf else f"; it may start until {clock.local(int(last_start // 60))}"
         return Status.DUE, f"no run yet{limit}", Evidence.INFERRED
     if not _is_local(period):
-        return Status.MISSED, "no run reached the store: no Job was made, or its pods could not begin", Evidence.UNKNOWN
-    return Status.MISSED, "no run and no word of why: probably serve was not running", Evidence.INFERRED
+        return Status.MISSED, "no run reached the store: no Job was created, or its pods could not start", Evidence.UNKNOWN
+    return Status.MISSED, "no run, and no record of why: probably serve was not running", Evidence.INFERRED

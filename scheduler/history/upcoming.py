@@ -82,7 +82,7 @@ def fires_of_experiment(
 
     ``anchors`` says by task from which instant its @every is counted; by default from ``after``.
     """
-    found = []
+    upcoming = []
     for name, task in tasks_of(experiment):
         if task.schedule is None or task.suspend:
             continue
@@ -92,8 +92,8 @@ def fires_of_experiment(
             interval = timedelta(seconds=schedule.every)
             start = anchors[name] + (after - anchors[name]) // interval * interval
         times = fires_of_expression(schedule, task.timezone, start, until, count)
-        found += [Fire(experiment.name, name, task.schedule, task.timezone, time) for time in times]
-    return sorted(found, key=lambda fire: (fire.time, fire.task))
+        upcoming += [Fire(experiment.name, name, task.schedule, task.timezone, time) for time in times]
+    return sorted(upcoming, key=lambda fire: (fire.time, fire.task))
 
 
 def suspended_tasks(experiment: Experiment) -> list[str]:

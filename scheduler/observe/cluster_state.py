@@ -98,17 +98,17 @@ def _needs_events(job: ObservedJob) -> bool:
 
 def _warning_events(api: KubeClient, namespace: str, job_names: set[str]) -> Mapping[str, list[Object]]:
     """The warnings about these Jobs and their pods, by Job."""
-    found: dict[str, list[Object]] = {name: [] for name in job_names}
+    by_job: dict[str, list[Object]] = {name: [] for name in job_names}
     by_prefix = {pod_prefix(name): name for name in job_names}
     try:
         for event in api.list(kinds.EVENT, namespace, fields="type=Warning"):
             name = str((event.get("involvedObject") or {}).get("name", ""))
-            job = name if name in found else by_prefix.get(name[:-5])
+            job = name if name in by_job else by_prefix.get(name[:-5])
             if job is not None:
-                found[job].append(event)
+                by_job[job].append(event)
     except Forbidden as error:
         _warn(error)
-    return found
+    return by_job
 
 
 def _revisions(api: KubeClient, namespace: str, experiment: str) -> list[Revision] | None:

@@ -43,7 +43,7 @@ def _member_models(store: Store, run: Run) -> Iterator[MemberModel]:
                 chosen_at = store.model_chosen_at(run, member)
                 invocation = str(record.get("invocation") or "")
                 reason = rejection_reason(store, run.id, candidate, max_age, invocation, chosen_at)
-                not_taken.append(RejectedModel(str(candidate), reason or "it was there only after the choice"))
+                not_taken.append(RejectedModel(str(candidate), reason or "it was published only after the choice"))
         yield MemberModel(
             member,
             taken,

@@ -47,7 +47,7 @@ def week(root: Path) -> Builder:
     return builder
 
 
-def told(rows: list[Row]) -> list[tuple[str, str, str, str]]:
+def summaries(rows: list[Row]) -> list[tuple[str, str, str, str]]:
     return [(row.slot, row.status, row.why, row.evidence) for row in rows]
 
 
@@ -73,14 +73,14 @@ def history(builder: Builder, now: float = NOW) -> HistoryReader:
 
 def test_a_week_row_by_row(tmp_path: Path) -> None:
     builder = week(tmp_path)
-    assert told(history(builder).rows(HistoryQuery())) == WEEK
-    # The index tells the same, and so does a store that cannot be written.
-    assert told(history(builder).rows(HistoryQuery())) == WEEK
+    assert summaries(history(builder).rows(HistoryQuery())) == WEEK
+    # With the index, the same.
+    assert summaries(history(builder).rows(HistoryQuery())) == WEEK
     assert list((tmp_path / ".index" / "e" / "train-a").iterdir())
     assert [row.slot for row in history(builder).rows(HistoryQuery(limit=3))] == [slot for slot, *_ in WEEK[:3]]
     low, high = minute("2024-11-18T00:00"), minute("2024-11-19T07:59")
-    assert told(history(builder).rows(HistoryQuery(low, high))) == WEEK[8:11]
-    assert told(history(builder).rows(HistoryQuery(statuses=["skipped"]))) == [WEEK[2], WEEK[6]]
+    assert summaries(history(builder).rows(HistoryQuery(low, high))) == WEEK[8:11]
+    assert summaries(history(builder).rows(HistoryQuery(statuses=["skipped"]))) == [WEEK[2], WEEK[6]]
     assert history(builder).rows(HistoryQuery(tasks=["ensemble"])) == []
     future = history(builder).rows(HistoryQuery(minute("2024-11-25T00:00"), minute("2024-11-27T00:00")))
     assert [row.status for row in future] == ["not yet due"] * 2
@@ -101,7 +101,7 @@ def test_an_index_sees_what_is_new(tmp_path: Path) -> None:
     builder.run("train-a", "2024-11-24T09:30", kind="manual")
     shutil.rmtree(builder.store.run_folder(RunId(minute("2024-11-17T00:00"), 1, "e", "train-a")))
     after = history(builder).rows(HistoryQuery())
-    assert len(after) == len(before) + 1  # the slot of the 17th is told as missed
+    assert len(after) == len(before) + 1  # the slot of the 17th is missed
     assert after[-1].status == "missed"
 
 
@@ -110,7 +110,7 @@ def test_an_old_month_is_not_read_again(tmp_path: Path) -> None:
     folder = builder.store.task_folder("e", "train-a") / "2024-11"
     old = NOW - 40 * 86400
     os.utime(folder, (old, old))
-    assert told(history(builder).rows(HistoryQuery())) == WEEK
+    assert summaries(history(builder).rows(HistoryQuery())) == WEEK
     record = builder.store.run_folder(RunId(minute("2024-11-17T00:00"), 1, "e", "train-a")) / "result" / "record.json"
     record.write_text(record.read_text().replace("0.9", "0.1"))
     assert history(builder).rows(HistoryQuery())[-1].accuracy == 0.9
@@ -122,16 +122,16 @@ def test_a_store_that_takes_no_index_has_it_in_the_cache(tmp_path: Path, monkeyp
     builder = week(tmp_path / "store")
     monkeypatch.setenv("CRONSEMBLE_CACHE", str(tmp_path / "cache"))
     (tmp_path / "store" / ".index").write_text("no folder")
-    assert told(history(builder).rows(HistoryQuery())) == WEEK
+    assert summaries(history(builder).rows(HistoryQuery())) == WEEK
     assert list((tmp_path / "cache").rglob("2024-11"))
-    assert told(history(builder).rows(HistoryQuery())) == WEEK
+    assert summaries(history(builder).rows(HistoryQuery())) == WEEK
 
 
 def cronsemble(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*CLI, *arguments], cwd=folder, capture_output=True, text=True, check=False, env={**os.environ, **env})
 
 
-def said(folder: Path, *arguments: str) -> str:
+def output(folder: Path, *arguments: str) -> str:
     done = cronsemble(folder, *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -146,16 +146,16 @@ def folder(tmp_path: Path) -> Path:
 
 def test_table_json_and_csv_show_the_same_rows(folder: Path) -> None:
     window = ["history", "--until", "2024-11-24T08:59", "--limit", "0"]
-    rows: list[dict[str, Any]] = json.loads(said(folder, *window, "--json"))
+    rows: list[dict[str, Any]] = json.loads(output(folder, *window, "--json"))
     assert [(row["slot"], row["status"], row["why"], row["evidence"]) for row in rows] == WEEK[2:]
-    table = list(csv.DictReader(io.StringIO(said(folder, *window, "--csv"))))
+    table = list(csv.DictReader(io.StringIO(output(folder, *window, "--csv"))))
     assert table == [{key: "" if value is None else str(value) for key, value in row.items()} for row in rows]
-    lines = said(folder, *window).splitlines()
+    lines = output(folder, *window).splitlines()
     assert len(lines) == len(rows) + 1
     assert lines[1].split()[:4] == ["2024-11-23", "09:00", "train-a", "skipped"]
 
 
-def test_what_is_wrong_is_said_in_a_line(folder: Path) -> None:
+def test_a_wrong_option_is_an_error_of_one_line(folder: Path) -> None:
     for arguments, text in [
         (["--since", "yesterday"], "--since yesterday: no date or time: type a date"),
         (["--status", "gone"], "--status gone: not a status: type one of succeeded, failed"),
@@ -168,9 +168,9 @@ def test_what_is_wrong_is_said_in_a_line(folder: Path) -> None:
         assert done.returncode == 1 and text in done.stderr and done.stderr.count("\n") == 1
 
 
-def test_the_story_of_a_slot(folder: Path) -> None:
+def test_the_report_of_a_slot(folder: Path) -> None:
     first = minute("2024-11-18T00:00")
-    text = said(folder, "history", "2024-11-18T01:00")
+    text = output(folder, "history", "2024-11-18T01:00")
     for part in (
         "expected: 0 1 * * * Europe/Berlin, revision 1 of host:here",
         f"attempt 1: e-train-a-{first}: failed: killed by SIGKILL (recorded)",
@@ -179,23 +179,23 @@ def test_the_story_of_a_slot(folder: Path) -> None:
         "why it ran: backfill",
     ):
         assert part in text
-    assert said(folder, "history", f"e-train-a-{first}-r2") == text
-    (told_,) = json.loads(said(folder, "history", "2024-11-23T08:00Z", "--json"))
-    assert told_["note"]["reason"] == "no room" and told_["attempts"] == []
+    assert output(folder, "history", f"e-train-a-{first}-r2") == text
+    (report,) = json.loads(output(folder, "history", "2024-11-23T08:00Z", "--json"))
+    assert report["note"]["reason"] == "no room" and report["attempts"] == []
 
 
 def test_revisions_and_their_differences(folder: Path) -> None:
-    text = said(folder, "history", "--revisions")
+    text = output(folder, "history", "--revisions")
     assert "2024-11-20T13:00+01:00  serve by me@here on host:here, revision 3\n  train-a: suspend: - → True\n" in text
     assert "train-a: schedule: 0 1 * * * → 0 8 * * *" in text
     assert "train-a: new, 0 1 * * * Europe/Berlin" in text
 
 
 def test_the_calendar(folder: Path) -> None:
-    lines = said(folder, "history", "--calendar", "--since", "2024-11-16", "--until", "2024-11-23").splitlines()
+    lines = output(folder, "history", "--calendar", "--since", "2024-11-16", "--until", "2024-11-23").splitlines()
     # Saturday the 16th and Sunday, then a week from Monday on; what is not drawn was not expected.
     assert lines[3] == "train-a   # ##s-ms"
-    cells = json.loads(said(folder, "history", "--calendar", "--json", "--since", "2024-11-18", "--until", "2024-11-18"))
+    cells = json.loads(output(folder, "history", "--calendar", "--json", "--since", "2024-11-18", "--until", "2024-11-18"))
     assert cells == [{"date": "2024-11-18", "task": "train-a", "status": "succeeded", "slots": 2, "counts": "2 succeeded"}]
 
 
@@ -209,7 +209,7 @@ def test_which_models_an_ensemble_took(tmp_path: Path) -> None:
     late = builder.run("train-a", "2024-11-18T03:00", lasts=7200)
     members = [{"member": "a", "run": str(taken), "accuracy": 0.9}, {"member": "b", "left_out": "no published training"}]
     builder.run("ensemble", "2024-11-18T04:00", members=members, ensemble={"members": {"a": {"weight": 1.0}}})
-    text = said(tmp_path, "history", "2024-11-18T04:00Z")
+    text = output(tmp_path, "history", "2024-11-18T04:00Z")
     for part in (
         f"a: took {taken}, weight 1.000",
         f"not {late}: published only at 2024-11-18T05:00:05.000Z",
@@ -221,26 +221,26 @@ def test_which_models_an_ensemble_took(tmp_path: Path) -> None:
         assert part in text
 
 
-def test_several_that_look_at_once_see_the_same(folder: Path) -> None:
+def test_several_processes_at_once_print_the_same(folder: Path) -> None:
     command = [*CLI, "history", "--until", "2024-11-24T08:59", "--limit", "0", "--json"]
     for _ in range(2):
-        looks = [subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) for _ in range(4)]
-        said_ = [look.communicate()[0] for look in looks]
-        assert len(set(said_)) == 1 and len(json.loads(said_[0])) == len(WEEK) - 2
+        processes = [subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+        outputs = [process.communicate()[0] for process in processes]
+        assert len(set(outputs)) == 1 and len(json.loads(outputs[0])) == len(WEEK) - 2
     pages = [path for path in (folder / "store" / ".index").rglob("*") if path.is_file()]
     assert [path.name for path in pages] == ["2024-11"]
 
 
-def test_what_was_observed_is_told_unless_the_run_said_more(tmp_path: Path) -> None:
+def test_what_was_observed_counts_unless_the_run_recorded_more(tmp_path: Path) -> None:
     builder = Builder(tmp_path)
-    seen = {"time": "2024-11-17T01:00:00Z", "by": "sync", "what": "oom", "status": "failed", "reason": "killed for memory"}
+    observation = {"time": "2024-11-17T01:00:00Z", "by": "sync", "what": "oom", "status": "failed", "reason": "killed for memory"}
     silent = builder.run("train-a", "2024-11-17T00:00", "running")
     outspoken = builder.run("train-a", "2024-11-18T00:00", "failed", reason="exit status 1")
     assert history(builder).rows(HistoryQuery())[1].status == "running"
     for run in (silent, outspoken):
-        builder.store.record_observation(run, seen)
+        builder.store.record_observation(run, observation)
     # A pod that could not even begin has no try.
-    builder.store.record_observation(RunId(minute("2024-11-19T00:00"), 1, "e", "train-a"), {**seen, "reason": "no image"})
+    builder.store.record_observation(RunId(minute("2024-11-19T00:00"), 1, "e", "train-a"), {**observation, "reason": "no image"})
     assert [(row.status, row.reason, row.evidence) for row in history(builder).rows(HistoryQuery())] == [
         ("failed", "no image", "observed"),
         ("failed", "exit status 1", "recorded"),
@@ -248,7 +248,7 @@ def test_what_was_observed_is_told_unless_the_run_said_more(tmp_path: Path) -> N
     ]
 
 
-def test_a_reruns_verdict_is_told_once_it_is_there(tmp_path: Path) -> None:
+def test_the_row_of_a_rerun_has_its_verdict_once_that_is_written(tmp_path: Path) -> None:
     builder = Builder(tmp_path)
     first = builder.run("train-a", "2024-11-17T00:00")
     # A verdict is waited for in the days after the run, not for ever.

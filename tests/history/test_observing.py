@@ -33,29 +33,31 @@ BEGAN, ENDED = "2026-11-25T01:00:01Z", "2026-11-25T01:05:00Z"
 
 def job(*conditions: tuple[str, str], **spec: Any) -> dict[str, Any]:
     """Conditions as (type, reason)."""
-    told = [{"type": kind, "reason": reason, "status": "True", "lastTransitionTime": ENDED} for kind, reason in conditions]
+    status_conditions = [
+        {"type": kind, "reason": reason, "status": "True", "lastTransitionTime": ENDED} for kind, reason in conditions
+    ]
     return {
         "metadata": {"name": NAME, "uid": "j", "labels": {INSTANCE: "e", TASK: "train-a"}, "creationTimestamp": BEGAN},
         "spec": {"activeDeadlineSeconds": 300, **spec},
-        "status": {"startTime": BEGAN, "conditions": told},
+        "status": {"startTime": BEGAN, "conditions": status_conditions},
     }
 
 
-def pod(name: str = "x", phase: str = "Pending", made: str = BEGAN, **more: Any) -> dict[str, Any]:
+def pod(name: str = "x", phase: str = "Pending", created: str = BEGAN, **more: Any) -> dict[str, Any]:
     """``prepare`` and ``train`` are states; ``conditions`` as the API has them."""
     states = [(step, more.pop(step)) for step in ("prepare", "train") if step in more]
     statuses = [{"name": step, "image": "r/i:1", "state": state} for step, state in states]
     resources = {"limits": {"memory": "300Mi"}}
     return {
-        "metadata": {"name": f"{NAME}-abcd{name}", "uid": name, "creationTimestamp": made, **more.pop("metadata", {})},
+        "metadata": {"name": f"{NAME}-abcd{name}", "uid": name, "creationTimestamp": created, **more.pop("metadata", {})},
         "spec": {"nodeName": "n1", "containers": [{"name": "train", "resources": resources}], **more.pop("spec", {})},
         "status": {"phase": phase, "initContainerStatuses": statuses[:1], "containerStatuses": statuses[1:], **more},
     }
 
 
 def ended(code: int, reason: str = "Error", message: str = "") -> dict[str, Any]:
-    told = {"exitCode": code, "reason": reason, "startedAt": BEGAN, "finishedAt": ENDED}
-    return {"terminated": told | ({"message": message} if message else {})}
+    end = {"exitCode": code, "reason": reason, "startedAt": BEGAN, "finishedAt": ENDED}
+    return {"terminated": end | ({"message": message} if message else {})}
 
 
 def waiting(reason: str, message: str = "") -> dict[str, Any]:
@@ -104,7 +106,7 @@ CASES: dict[str, tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]
     ),
     "killed, as another try was for memory": (
         job(LIMIT),
-        [pod("y", "Failed", made=ENDED, prepare=DONE, train=ended(137)), FIRST],
+        [pod("y", "Failed", created=ENDED, prepare=DONE, train=ended(137)), FIRST],
         [],
         (
             "failed",
@@ -137,7 +139,7 @@ CASES: dict[str, tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]
         [],
         ("failed", "exit", "BackoffLimitExceeded; its pods are gone"),
     ),
-    "deadline while at work": (
+    "deadline while running": (
         job(("FailureTarget", "DeadlineExceeded")),
         [pod("x", "Running", prepare=DONE, train=RUNS, metadata={"deletionTimestamp": ENDED})],
         [],
@@ -197,10 +199,10 @@ CASES: dict[str, tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]
     ),
     "in a queue": (job(suspend=True), [], [], ("waiting", "queue", "waits in its queue")),
     "starts": (job(), [pod(prepare=waiting("PodInitializing"))], [], ("waiting", "", "waiting: its containers are starting")),
-    "at work": (job(), [pod("x", "Running", prepare=DONE, train=RUNS)], [], ("running", "", "train on n1")),
-    "at work again": (
+    "running": (job(), [pod("x", "Running", prepare=DONE, train=RUNS)], [], ("running", "", "train on n1")),
+    "running again": (
         job(),
-        [FIRST, pod("y", "Running", made=ENDED, prepare=RUNS)],
+        [FIRST, pod("y", "Running", created=ENDED, prepare=RUNS)],
         [],
         ("running", "", "prepare on n1, try 2 after: train was killed for memory (its limit is 300Mi)"),
     ),
@@ -273,22 +275,22 @@ CASES: dict[str, tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]
 
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_observed(case: str) -> None:
-    told, pods, events, wanted = CASES[case]
-    seen = job_status(told, pods, events)
-    assert seen is not None
-    assert (seen.state, seen.cause or "", seen.reason) == wanted
+    resource, pods, events, expected = CASES[case]
+    observed = job_status(resource, pods, events)
+    assert observed is not None
+    assert (observed.state, observed.cause or "", observed.reason) == expected
 
 
-def test_each_try_is_told_with_its_container_and_times() -> None:
-    again = pod("y", "Failed", made=ENDED, prepare=ended(1))
-    seen = job_status(job(LIMIT), [again, FIRST])
-    assert seen is not None
-    assert [(each.uid, each.container, each.cause, each.started, each.ended) for each in seen.pods] == [
+def test_each_pod_is_observed_with_its_container_and_times() -> None:
+    again = pod("y", "Failed", created=ENDED, prepare=ended(1))
+    observed = job_status(job(LIMIT), [again, FIRST])
+    assert observed is not None
+    assert [(pod.uid, pod.container, pod.cause, pod.started, pod.ended) for pod in observed.pods] == [
         ("x", "train", "memory", BEGAN, ENDED),
         ("y", "prepare", "exit", BEGAN, ENDED),
     ]
-    # A try that ended with an exit status of its own has told more itself.
-    assert [each["try"] for each in seen.observation()["tries"]] == ["x"]
+    # A try that ended with an exit status of its own has recorded more itself.
+    assert [one_try["try"] for one_try in observed.observation()["tries"]] == ["x"]
 
 
 def test_a_job_that_is_no_run_of_ours_is_left_alone() -> None:
@@ -300,98 +302,98 @@ def test_a_job_that_is_no_run_of_ours_is_left_alone() -> None:
 # -- with the store
 
 
-def sight(*seen: ObservedJob | None, is_home: bool = False) -> ClusterObservation:
-    found = {(each.run.task, each.run.minute, each.run.attempt): each for each in seen if each is not None}
-    return ClusterObservation("ns", at("2026-11-25T01:06").timestamp(), found, (), is_home)
+def cluster(*jobs: ObservedJob | None, is_synced: bool = False) -> ClusterObservation:
+    by_key = {job.key: job for job in jobs if job is not None}
+    return ClusterObservation("ns", at("2026-11-25T01:06").timestamp(), by_key, (), is_synced)
 
 
-def row(builder: Builder, seen: ClusterObservation) -> tuple[str, str, str]:
-    history = HistoryReader(builder.store, "e", "UTC", seen.time, seen)
-    (found,) = [each for each in history.rows(HistoryQuery()) if each.minute == SLOT]
-    return found.status, found.reason, found.evidence
+def row(builder: Builder, observation: ClusterObservation) -> tuple[str, str, str]:
+    history = HistoryReader(builder.store, "e", "UTC", observation.time, observation)
+    (slot_row,) = [row for row in history.rows(HistoryQuery()) if row.minute == SLOT]
+    return slot_row.status, slot_row.reason, slot_row.evidence
 
 
 KILLED, KILLED_ROW = job_status(job(LIMIT), [FIRST]), ("failed", "train was killed for memory (its limit is 300Mi)", "observed")
-AT_WORK = job_status(job(), [pod("y", "Running", made=ENDED, prepare=RUNS)])
+RUNNING = job_status(job(), [pod("y", "Running", created=ENDED, prepare=RUNS)])
 COMPLETE = job_status(job(("Complete", "")))
 TOO_LATE = job_status(job(LATE))
 
 
 @pytest.mark.parametrize(
-    ("status", "reason", "seen", "wanted"),
+    ("status", "reason", "observed", "expected"),
     [
         (None, "", KILLED, KILLED_ROW),
         ("running", "", KILLED, KILLED_ROW),
         ("interrupted", "interrupted", KILLED, KILLED_ROW),
         ("failed", "exit status 1", KILLED, ("failed", "exit status 1", "recorded")),
         ("failed", "exit status 1", TOO_LATE, ("failed", "not done within its deadline of 5m", "observed")),
-        ("failed", "exit status 1", AT_WORK, ("running", "prepare on n1", "observed")),
-        (None, "", AT_WORK, ("running", "prepare on n1", "observed")),
+        ("failed", "exit status 1", RUNNING, ("running", "prepare on n1", "observed")),
+        (None, "", RUNNING, ("running", "prepare on n1", "observed")),
         ("succeeded", "", KILLED, ("succeeded", "", "recorded")),
-        ("succeeded", "", AT_WORK, ("succeeded", "", "recorded")),
+        ("succeeded", "", RUNNING, ("succeeded", "", "recorded")),
         ("running", "", COMPLETE, ("unknown", "its Job completed, but this store holds no result of it", "observed")),
     ],
 )
-def test_a_row_tells_what_run_and_cluster_tell(
-    tmp_path: Path, status: str | None, reason: str, seen: ObservedJob, wanted: tuple[str, str, str]
+def test_a_row_merges_what_run_and_cluster_say(
+    tmp_path: Path, status: str | None, reason: str, observed: ObservedJob, expected: tuple[str, str, str]
 ) -> None:
     builder = Builder(tmp_path)
     if status is not None:
         builder.run("train-a", SLOT, status, reason=reason)
-    assert row(builder, sight(seen)) == wanted
+    assert row(builder, cluster(observed)) == expected
 
 
-SEENS = [job_status(told, pods, events) for told, pods, events, _ in CASES.values()]
+OBSERVED = [job_status(resource, pods, events) for resource, pods, events, _ in CASES.values()]
 STATUSES = ["succeeded", "failed", "no quorum", "running", "died", "interrupted", "unknown"]
 
 
 @given(
     st.dictionaries(st.tuples(st.integers(0, 3), st.integers(1, 2)), st.sampled_from(STATUSES)),
-    st.dictionaries(st.tuples(st.integers(0, 3), st.integers(1, 2)), st.sampled_from(SEENS)),
+    st.dictionaries(st.tuples(st.integers(0, 3), st.integers(1, 2)), st.sampled_from(OBSERVED)),
     st.booleans(),
 )
-def test_every_run_and_every_job_is_told_once_and_no_success_is_invented_or_lost(
-    runs: dict[tuple[int, int], str], jobs: dict[tuple[int, int], ObservedJob], is_home: bool
+def test_every_run_and_every_job_is_one_fact_and_no_success_is_invented_or_lost(
+    runs: dict[tuple[int, int], str], jobs: dict[tuple[int, int], ObservedJob], is_synced: bool
 ) -> None:
     facts = [RunFact(SLOT + minute, attempt, runs[minute, attempt]) for minute, attempt in sorted(runs)]
-    seen = [replace(each, run=RunId(SLOT + key[0], key[1], "e", "train-a")) for key, each in jobs.items()]
-    found = sight(*seen, is_home=is_home).merge("e", "train-a", "2026-11", facts)
-    assert [(fact.minute - SLOT, fact.attempt) for fact in found] == sorted({*runs, *jobs})
-    for fact in found:
+    observed = [replace(job, run=RunId(SLOT + key[0], key[1], "e", "train-a")) for key, job in jobs.items()]
+    merged = cluster(*observed, is_synced=is_synced).merge("e", "train-a", "2026-11", facts)
+    assert [(fact.minute - SLOT, fact.attempt) for fact in merged] == sorted({*runs, *jobs})
+    for fact in merged:
         key = (fact.minute - SLOT, fact.attempt)
         assert (fact.status == "succeeded") == (runs.get(key) == "succeeded")
         if key not in jobs:
             assert fact in facts
 
 
-def test_what_was_seen_is_kept_once_and_told_without_the_cluster(tmp_path: Path) -> None:
+def test_what_was_observed_is_recorded_once_and_known_without_the_cluster(tmp_path: Path) -> None:
     builder = Builder(tmp_path)
     builder.store.task_folder("e", "train-a").mkdir(parents=True)
-    assert KILLED is not None and AT_WORK is not None
-    (news,) = HistoryReader(builder.store, "e", "UTC", 0, sight(KILLED)).unrecorded_jobs()
+    assert KILLED is not None and RUNNING is not None
+    (news,) = HistoryReader(builder.store, "e", "UTC", 0, cluster(KILLED)).unrecorded_jobs()
     assert builder.store.record_observation(news.run, news.observation())
     assert not builder.store.record_observation(news.run, {"status": "failed", "reason": "another"})
-    assert row(builder, sight()) == KILLED_ROW
-    # What was written is told, however often it is looked at; what may still change is not written.
-    assert HistoryReader(builder.store, "e", "UTC", 0, sight(KILLED)).unrecorded_jobs() == []
-    assert HistoryReader(builder.store, "e", "UTC", 0, sight(AT_WORK)).unrecorded_jobs() == []
+    assert row(builder, cluster()) == KILLED_ROW
+    # What was written is not written again; what may still change is not written.
+    assert HistoryReader(builder.store, "e", "UTC", 0, cluster(KILLED)).unrecorded_jobs() == []
+    assert HistoryReader(builder.store, "e", "UTC", 0, cluster(RUNNING)).unrecorded_jobs() == []
 
 
-def test_a_killed_try_of_a_run_that_succeeded_is_kept(tmp_path: Path) -> None:
+def test_a_killed_try_of_a_run_that_succeeded_is_recorded(tmp_path: Path) -> None:
     builder = Builder(tmp_path)
     builder.run("train-a", SLOT)
-    done = job_status(job(("Complete", "")), [FIRST, pod("y", "Succeeded", made=ENDED, prepare=DONE, train=DONE)])
-    (news,) = HistoryReader(builder.store, "e", "UTC", 0, sight(done)).unrecorded_jobs()
-    assert "status" not in news.observation() and [each["try"] for each in news.observation()["tries"]] == ["x"]
+    done = job_status(job(("Complete", "")), [FIRST, pod("y", "Succeeded", created=ENDED, prepare=DONE, train=DONE)])
+    (news,) = HistoryReader(builder.store, "e", "UTC", 0, cluster(done)).unrecorded_jobs()
+    assert "status" not in news.observation() and [one_try["try"] for one_try in news.observation()["tries"]] == ["x"]
 
 
-@pytest.mark.parametrize(("is_home", "status"), [(True, "died"), (False, "running")])
-def test_a_run_whose_job_is_gone_has_died(tmp_path: Path, is_home: bool, status: str) -> None:
+@pytest.mark.parametrize(("is_synced", "status"), [(True, "died"), (False, "running")])
+def test_a_run_whose_job_is_gone_has_died(tmp_path: Path, is_synced: bool, status: str) -> None:
     builder = Builder(tmp_path)
     builder.run("train-a", SLOT, "running", process={"host": f"{NAME}-x", "boot": "b", "pid": 1, "start": 1})
     other = builder.run("train-a", SLOT - 1440, "running")
-    rows: list[Row] = HistoryReader(builder.store, "e", "UTC", 0, sight(is_home=is_home)).rows(HistoryQuery())
-    assert [each.status for each in rows] == [status, "running"]
+    rows: list[Row] = HistoryReader(builder.store, "e", "UTC", 0, cluster(is_synced=is_synced)).rows(HistoryQuery())
+    assert [row.status for row in rows] == [status, "running"]
     assert rows[1].run == str(other)
 
 
@@ -407,12 +409,12 @@ def test_a_folder_that_is_made_for_an_observation_is_open_to_those_who_write_the
     assert (folder / c.OBSERVED).exists()
 
 
-def test_steps_that_begin_and_end_between_two_looks_are_told(tmp_path: Path) -> None:
+def test_steps_that_begin_and_end_between_two_snapshots_are_reported(tmp_path: Path) -> None:
     out = io.StringIO()
-    telling = ProgressReporter(None, "n", LocalStore(tmp_path), PlainDisplay(out), "a", RunId(SLOT, 1, "e", "train-a"))  # type: ignore[arg-type]
+    reporter = ProgressReporter(None, "n", LocalStore(tmp_path), PlainDisplay(out), "a", RunId(SLOT, 1, "e", "train-a"))  # type: ignore[arg-type]
     first = pod("x", "Failed", prepare=DONE, train=ended(1))
     for pods in ([pod(prepare=RUNS)], [first], [first, pod("y", prepare=DONE, train=waiting("PodInitializing"))]):
-        telling.report(JobSnapshot(job(), tuple(pods)))
-    telling.report_steps(JobSnapshot(job(("Complete", "")), (first, pod("y", "Succeeded", prepare=DONE, train=DONE))))
-    told = [line.removeprefix("a: ") for line in out.getvalue().splitlines()]
-    assert [line for line in told if "waiting" not in line] == ["prepare", "train", "prepare (try 2)", "train (try 2)"]
+        reporter.report(JobSnapshot(job(), tuple(pods)))
+    reporter.report_steps(JobSnapshot(job(("Complete", "")), (first, pod("y", "Succeeded", prepare=DONE, train=DONE))))
+    lines = [line.removeprefix("a: ") for line in out.getvalue().splitlines()]
+    assert [line for line in lines if "waiting" not in line] == ["prepare", "train", "prepare (try 2)", "train (try 2)"]

@@ -41,17 +41,17 @@ ENDED = [Status.SUCCEEDED, Status.FAILED, Status.DIED, Status.INTERRUPTED]
 @st.composite
 def revisions(draw: st.DrawFn) -> list[dict[str, Any]]:
     """Up to three, each of which says what all tasks are to do from then on."""
-    found = []
+    revisions = []
     for number, since in enumerate(sorted(draw(st.sets(MINUTES, max_size=3))), 1):
         tasks = {
             task: {"schedule": draw(SCHEDULES), "concurrency": draw(CONCURRENCY), "suspend": draw(st.booleans())}
             for task in draw(st.sets(st.sampled_from(TASKS)))
         }
         engine = draw(st.sampled_from(["host:h", "cluster:c/n"]))
-        found.append(
+        revisions.append(
             {"revision": number, "time": iso(since * 60), "what": "serve", "engine": engine, "tasks": tasks, "folded": 1}
         )
-    return found
+    return revisions
 
 
 @st.composite
@@ -98,39 +98,39 @@ def read_as_needed(history: ExperimentHistory, query: HistoryQuery, stored: Fact
         fetched.update(pages)
         return {page: stored[page] for page in pages}
 
-    def found() -> Any:
+    def all_rows() -> Any:
         yield from next_slots(history, query)
         for month in searched_months(history, query):
             window = month_window(history, query, month, fetch(month_pages(history, query, month)))
             yield from window.rows(fetch(window.earlier_pages()))
 
-    return limited(found(), query), fetched
+    return limited(all_rows(), query), fetched
 
 
 @given(histories(), queries())
 def test_the_pages_that_are_asked_for_are_all_that_the_rows_need(known: Known, query: HistoryQuery) -> None:
     history, stored = known
-    found, fetched = read_as_needed(history, query, stored)
-    assert found == rows(history, query, stored)
+    read, fetched = read_as_needed(history, query, stored)
+    assert read == rows(history, query, stored)
     assert {task for task, _ in fetched} <= set(query.tasks or TASKS)
 
 
 @given(histories(), st.sets(st.sampled_from(TASKS), max_size=2))
 def test_every_slot_and_every_run_has_one_row(known: Known, tasks: set[str]) -> None:
     history, stored = known
-    found = rows(history, HistoryQuery(FIRST, LAST, tasks), stored)
+    all_rows = rows(history, HistoryQuery(FIRST, LAST, tasks), stored)
     chosen = tasks or set(TASKS)
     runs = {(task, fact.minute, fact.attempt): fact.kind for (task, _), page in stored.items() for fact in page if task in chosen}
     runs |= {key: job.kind for key, job in history.observation.jobs.items() if key[0] in chosen}
-    assert Counter((row.task, row.minute, row.attempt) for row in found if row.run) == Counter(list(runs))
+    assert Counter((row.task, row.minute, row.attempt) for row in all_rows if row.run) == Counter(list(runs))
     filled = {(task, slot) for (task, slot, _), kind in runs.items() if kind != RunKind.MANUAL}
     slots = {
         (task, slot)
         for task in chosen
         for slot, _ in expected(history.schedule_periods.get(task, ()), FIRST * 60 - 1, LAST * 60 + 59)
     }
-    assert Counter((row.task, row.minute) for row in found if not row.run) == Counter(list(slots - filled))
-    assert [row.minute for row in found] == sorted((row.minute for row in found), reverse=True)
+    assert Counter((row.task, row.minute) for row in all_rows if not row.run) == Counter(list(slots - filled))
+    assert [row.minute for row in all_rows] == sorted((row.minute for row in all_rows), reverse=True)
 
 
 @given(histories(), queries(), st.randoms(use_true_random=False))
@@ -164,9 +164,9 @@ def test_a_limit_is_reached_without_the_months_before_it() -> None:
     history = ExperimentHistory(
         "e", "UTC", minute("2026-11-30T12:00") * 60.0, [revision], months={"train-a": ["2026-09", "2026-10", "2026-11"]}
     )
-    found, fetched = read_as_needed(history, HistoryQuery(limit=20), pages)
-    assert len(found) == 20 and fetched == {("train-a", "2026-11"): 1}
+    read, fetched = read_as_needed(history, HistoryQuery(limit=20), pages)
+    assert len(read) == 20 and fetched == {("train-a", "2026-11"): 1}
     # A slot without a run may have been skipped for one of an earlier month.
     del pages["train-a", "2026-11"][-1]
-    found, fetched = read_as_needed(history, HistoryQuery(limit=20), pages)
-    assert found[1].status == Status.MISSED and set(fetched) == set(pages)
+    read, fetched = read_as_needed(history, HistoryQuery(limit=20), pages)
+    assert read[1].status == Status.MISSED and set(fetched) == set(pages)

@@ -35,8 +35,8 @@ def test_what_changes_is_recorded_and_what_stays_is_not(tmp_path: Path) -> None:
     assert record_revision(store, first, "serve", now.replace(hour=2)) is None
     assert record_revision(store, first, "run", now.replace(hour=2)) is None
     edited = context(tmp_path, CONFIG.replace("0 1", "0 2"))
-    told = record_revision(store, edited, "serve", now.replace(hour=3))
-    assert told is not None and told["revision"] == 3
+    revision = record_revision(store, edited, "serve", now.replace(hour=3))
+    assert revision is not None and revision["revision"] == 3
     history = HistoryReader(store, "e", "UTC", now.timestamp() + 86400).history
     assert [(span.plan.schedule, span.engine) for span in history.schedule_periods["train-a"]] == [
         ("0 1 * * *", engine()),

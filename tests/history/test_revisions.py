@@ -22,13 +22,13 @@ def revision(number: int, time: float, engine: str = "host:h", what: str = "serv
     return {"revision": number, "time": iso(time), "engine": engine, "what": what, **more}
 
 
-def chain(some: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def chain(tasks_by_revision: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Revisions that say only what differs, an hour apart."""
-    found: list[dict[str, Any]] = []
-    for number, tasks in enumerate(some, 1):
-        before = next(reversed([after for _, _, after in states(found)]), {})
-        found.append(revision(number, number * 3600, **delta(before, tasks, HELD)))
-    return found
+    revisions: list[dict[str, Any]] = []
+    for number, tasks in enumerate(tasks_by_revision, 1):
+        before = next(reversed([after for _, _, after in states(revisions)]), {})
+        revisions.append(revision(number, number * 3600, **delta(before, tasks, HELD)))
+    return revisions
 
 
 def plain(tasks: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -36,74 +36,74 @@ def plain(tasks: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 @given(st.lists(TASKS, min_size=1, max_size=8))
-def test_differences_lead_from_one_to_the_next(some: list[dict[str, Any]]) -> None:
+def test_differences_lead_from_one_to_the_next(tasks_by_revision: list[dict[str, Any]]) -> None:
     expected: dict[str, Any] = {}
-    for wanted, (_, before, after) in zip(some, states(chain(some)), strict=True):
+    for declared, (_, before, after) in zip(tasks_by_revision, states(chain(tasks_by_revision)), strict=True):
         # Suspension that is left open stays as it was.
         expected = {
-            name: {**{k: v for k, v in expected.get(name, {}).items() if k == "suspend"}, **wanted[name]} for name in wanted
+            name: {**{k: v for k, v in expected.get(name, {}).items() if k == "suspend"}, **declared[name]} for name in declared
         }
         assert plain(after) == expected
         assert (not differences(before, after)) == (before == after)
 
 
 @given(st.lists(TASKS, min_size=2, max_size=8), st.integers(200, 2000))
-def test_folding_keeps_what_the_last_say(some: list[dict[str, Any]], size: int) -> None:
-    whole = chain(some)
+def test_folding_keeps_what_the_last_say(tasks_by_revision: list[dict[str, Any]], size: int) -> None:
+    whole = chain(tasks_by_revision)
     folded = fold(whole, size, None)
-    by_number = {each["revision"]: after for each, _, after in states(whole)}
-    assert [after for _, _, after in states(folded)] == [by_number[each["revision"]] for each in folded]
-    assert sum(each.get("folded", 1) for each in folded) == len(whole)
+    by_number = {revision["revision"]: after for revision, _, after in states(whole)}
+    assert [after for _, _, after in states(folded)] == [by_number[revision["revision"]] for revision in folded]
+    assert sum(revision.get("folded", 1) for revision in folded) == len(whole)
     # With those that the store has already, everything is as it was.
     assert merge(folded, whole) == whole
 
 
 @given(st.lists(TASKS, min_size=1, max_size=6), st.lists(st.integers(0, 5), max_size=12))
-def test_a_merge_knows_no_order_and_no_doubles(some: list[dict[str, Any]], picks: list[int]) -> None:
-    whole = chain(some)
+def test_a_merge_knows_no_order_and_no_doubles(tasks_by_revision: list[dict[str, Any]], picks: list[int]) -> None:
+    whole = chain(tasks_by_revision)
     again = [whole[n % len(whole)] for n in picks]
     assert merge(again, whole) == merge(whole, again) == whole
 
 
 def test_the_newest_of_any_engine_holds() -> None:
     tasks = {"train-a": {"schedule": "0 1 * * *"}}
-    some = [
+    revisions = [
         revision(1, 100, tasks=tasks, **HELD),
         revision(1, 200, "cluster:c/n", tasks=tasks, **HELD),
         revision(2, 300, "host:h", "run", tasks=tasks, **HELD),
         revision(2, 400, "cluster:c/n", "delete", gone=["train-a"]),
     ]
-    held = scheduling_periods(some)
-    assert [(each.start, each.end, each.engine) for each in held] == [
+    revision_periods = scheduling_periods(revisions)
+    assert [(period.start, period.end, period.engine) for period in revision_periods] == [
         (100, 200, "host:h"),
         (200, 400, "cluster:c/n"),
         (400, inf, "cluster:c/n"),
     ]
-    found = at(held, 399)
-    assert found is not None and found.revision["revision"] == 1
-    assert at(held, 99) is None
-    assert [(each.start, each.end) for each in schedule_periods(held)["train-a"]] == [(100, 200), (200, 400)]
+    period = at(revision_periods, 399)
+    assert period is not None and period.revision["revision"] == 1
+    assert at(revision_periods, 99) is None
+    assert [(period.start, period.end) for period in schedule_periods(revision_periods)["train-a"]] == [(100, 200), (200, 400)]
 
 
 def test_what_changes_no_schedule_parts_no_span() -> None:
     first = {"train-a": {"schedule": "0 1 * * *", "task": "x"}}
     second = {"train-a": {"schedule": "0 1 * * *", "task": "y"}}
-    held = scheduling_periods([revision(1, 100, tasks=first, **HELD), revision(2, 200, tasks=second)])
-    assert [(each.start, each.end) for each in schedule_periods(held)["train-a"]] == [(100, inf)]
+    revision_periods = scheduling_periods([revision(1, 100, tasks=first, **HELD), revision(2, 200, tasks=second)])
+    assert [(period.start, period.end) for period in schedule_periods(revision_periods)["train-a"]] == [(100, inf)]
 
 
 def test_clocks_that_were_wrong_reorder_nothing() -> None:
     tasks = {"train-a": {"schedule": "0 1 * * *"}}
     behind = [revision(1, 1000, tasks=tasks), revision(2, 500, tasks=tasks), revision(3, 2000, tasks=tasks)]
-    assert [(each.revision["revision"], each.start) for each in periods(behind)] == [(1, 1000), (2, 1000), (3, 2000)]
+    assert [(period.revision["revision"], period.start) for period in periods(behind)] == [(1, 1000), (2, 1000), (3, 2000)]
     ahead = [revision(1, 1000, tasks=tasks), revision(2, 9e9, tasks=tasks), revision(3, 2000, tasks=tasks)]
-    assert [(each.revision["revision"], each.start) for each in periods(ahead, 5000)] == [(1, 1000), (2, 2000), (3, 2000)]
+    assert [(period.revision["revision"], period.start) for period in periods(ahead, 5000)] == [(1, 1000), (2, 2000), (3, 2000)]
 
 
 def test_a_new_count_goes_on_after_the_old() -> None:
     tasks = {"train-a": {"schedule": "0 1 * * *"}}
-    some = [revision(n, 100 * n, tasks=tasks) for n in (1, 2, 3)] + [revision(n, 1000 + n, tasks=tasks) for n in (1, 2)]
-    assert [each["revision"] for each in merge(some)] == [1, 2, 3, 1, 2]
+    revisions = [revision(n, 100 * n, tasks=tasks) for n in (1, 2, 3)] + [revision(n, 1000 + n, tasks=tasks) for n in (1, 2)]
+    assert [revision["revision"] for revision in merge(revisions)] == [1, 2, 3, 1, 2]
 
 
 def test_nonsense_is_left_out() -> None:

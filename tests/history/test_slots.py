@@ -1,4 +1,4 @@
-"""Slots: each expected one is told once, each run is a row, and no edit changes what came before it."""
+"""Slots: each expected one has one row, each run is a row, and no edit changes what came before it."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ def schedule_periods(draw: st.DrawFn) -> list[SchedulePeriod]:
 def facts_of(draw: st.DrawFn, periods: list[SchedulePeriod]) -> list[RunFact]:
     near = [minute for minute, _ in expected(periods, START * 60, (START + 8 * DAY) * 60)]
     slots = st.integers(START, START + 8 * DAY) | st.sampled_from(near) if near else st.integers(START, START + 8 * DAY)
-    found: dict[tuple[int, int], RunFact] = {}
+    facts: dict[tuple[int, int], RunFact] = {}
     for minute in draw(st.lists(slots, max_size=12)):
-        attempt = 1 + sum(key[0] == minute for key in found)
+        attempt = 1 + sum(key[0] == minute for key in facts)
         status = draw(st.sampled_from(["succeeded", "failed", "running", "died", "interrupted"]))
         kind = draw(st.sampled_from(["scheduled", "manual", "backfill"]))
         started = minute * 60 + draw(st.integers(0, 90_000))
         finished = None if status in ("running", "died") else started + draw(st.integers(1, 90_000))
-        found[minute, attempt] = RunFact(minute, attempt, status, "", "recorded", kind, started, finished)
-    return [found[key] for key in sorted(found)]
+        facts[minute, attempt] = RunFact(minute, attempt, status, "", "recorded", kind, started, finished)
+    return [facts[key] for key in sorted(facts)]
 
 
 @st.composite
@@ -65,19 +65,19 @@ def rows_of(context: TaskContext, facts: list[RunFact], low: int = START, high: 
 
 
 @given(contexts())
-def test_every_slot_and_every_run_is_told_once(given: tuple[TaskContext, list[RunFact]]) -> None:
-    context, facts = given
-    found = rows_of(context, facts)
-    assert [(row.minute, row.attempt or 0) for row in found if row.run] == [(fact.minute, fact.attempt) for fact in facts]
+def test_every_slot_and_every_run_has_one_row(known: tuple[TaskContext, list[RunFact]]) -> None:
+    context, facts = known
+    rows = rows_of(context, facts)
+    assert [(row.minute, row.attempt or 0) for row in rows if row.run] == [(fact.minute, fact.attempt) for fact in facts]
     filled = {fact.minute for fact in facts if fact.kind != "manual"}
-    named = {minute for minute, _ in expected(context.periods, START * 60 - 1, (START + 9 * DAY) * 60 + 59)}
-    assert Counter(row.minute for row in found if not row.run) == Counter(named - filled)
-    assert [row.minute for row in found] == sorted(row.minute for row in found)
+    slots = {minute for minute, _ in expected(context.periods, START * 60 - 1, (START + 9 * DAY) * 60 + 59)}
+    assert Counter(row.minute for row in rows if not row.run) == Counter(slots - filled)
+    assert [row.minute for row in rows] == sorted(row.minute for row in rows)
 
 
 @given(contexts(), PLANS, st.integers(0, 8 * DAY))
-def test_an_edit_changes_nothing_before_it(given: tuple[TaskContext, list[RunFact]], plan: TaskSchedule, after: int) -> None:
-    context, facts = given
+def test_an_edit_changes_nothing_before_it(known: tuple[TaskContext, list[RunFact]], plan: TaskSchedule, after: int) -> None:
+    context, facts = known
     last = context.periods[-1]
     edit = max(last.start, (START + after) * 60)
     if edit > context.now:
@@ -90,20 +90,20 @@ def test_an_edit_changes_nothing_before_it(given: tuple[TaskContext, list[RunFac
     assert [(r.minute, r.run) for r in since] == [(r.minute, r.run) for r in before]
     for old, new in zip(before, since, strict=True):
         assert old.status in (new.status, "due", "skipped")
-        # A run that had no slot may have got one by the edit: it is told as late, and never hidden.
+        # A run that had no slot may have got one by the edit: its row says late, and it is never hidden.
         assert old.why == new.why or new.why == "late, after an edit"
 
 
 @given(contexts(), st.integers(0, 9 * DAY))
-def test_a_part_of_the_time_tells_the_same(given: tuple[TaskContext, list[RunFact]], cut: int) -> None:
-    context, facts = given
+def test_a_part_of_the_time_has_the_same_rows(known: tuple[TaskContext, list[RunFact]], cut: int) -> None:
+    context, facts = known
     whole = rows_of(context, facts)
     assert rows_of(context, facts, START, START + cut - 1) + rows_of(context, facts, START + cut) == whole
 
 
 @given(contexts(), st.integers(0, 40 * DAY))
-def test_time_alone_makes_no_past_slot_better(given: tuple[TaskContext, list[RunFact]], more: int) -> None:
-    context, facts = given
+def test_time_alone_makes_no_past_slot_better(known: tuple[TaskContext, list[RunFact]], more: int) -> None:
+    context, facts = known
     later = replace(context, now=context.now + more * 60)
     for old, new in zip(rows_of(context, facts), rows_of(later, facts), strict=True):
         waiting = old.status in ("due", "not yet due", "running") or old.status == "skipped"
@@ -120,8 +120,8 @@ def daily(start: int = START, end: float = inf, engine: str = "host:h", **plan: 
     )
 
 
-def status(found: list[Row]) -> list[tuple[str, str, str]]:
-    return [(row.status, row.why, row.evidence) for row in found]
+def status(rows: list[Row]) -> list[tuple[str, str, str]]:
+    return [(row.status, row.why, row.evidence) for row in rows]
 
 
 FIRST = START + 60
@@ -162,15 +162,15 @@ def test_the_reasons_of_slots_without_a_run() -> None:
         (DAY * 60 - 600, "Forbid", "missed"),
     ],
 )
-def test_a_run_still_at_work_skips_the_next(lasts: int, concurrency: str, expected: str) -> None:
-    found = rows_of(context(daily(concurrency=concurrency)), [fact(FIRST, lasts=lasts)], FIRST, FIRST + DAY)
-    assert [row.status for row in found] == ["succeeded", expected]
+def test_a_run_that_still_runs_skips_the_next(lasts: int, concurrency: str, expected: str) -> None:
+    rows = rows_of(context(daily(concurrency=concurrency)), [fact(FIRST, lasts=lasts)], FIRST, FIRST + DAY)
+    assert [row.status for row in rows] == ["succeeded", expected]
 
 
 @pytest.mark.parametrize(
     ("first", "statuses"),
     [
-        # Its pod began after the next slot had come: its Job was there.
+        # Its pod began after the next slot had come: its Job existed.
         (fact(FIRST, late=DAY * 60 + 300, lasts=DAY * 60), ["succeeded", "skipped"]),
         # Its record ends some seconds before the slot's deadline, its Job after it.
         (fact(FIRST, lasts=DAY * 60 + 3600 - 5 - LINGERS / 2), ["succeeded", "skipped"]),
@@ -178,8 +178,8 @@ def test_a_run_still_at_work_skips_the_next(lasts: int, concurrency: str, expect
     ],
 )
 def test_on_a_cluster_the_job_is_what_skips_the_next(first: RunFact, statuses: list[str]) -> None:
-    found = rows_of(context(daily(engine="cluster:c/n", concurrency="Forbid")), [first], FIRST, FIRST + DAY)
-    assert [row.status for row in found] == statuses
+    rows = rows_of(context(daily(engine="cluster:c/n", concurrency="Forbid")), [first], FIRST, FIRST + DAY)
+    assert [row.status for row in rows] == statuses
 
 
 @pytest.mark.parametrize(
@@ -190,10 +190,10 @@ def test_on_a_cluster_the_job_is_what_skips_the_next(first: RunFact, statuses: l
         (DAY * 60 - 10, "Replace", "interrupted"),
     ],
 )
-def test_a_run_that_the_controller_replaced_says_by_which(lasts: int, concurrency: str, reason: str) -> None:
+def test_the_row_of_a_replaced_run_says_by_which(lasts: int, concurrency: str, reason: str) -> None:
     first = fact(FIRST, "interrupted", lasts=lasts, reason="interrupted")
-    (found,) = rows_of(context(daily(engine="cluster:c/n", concurrency=concurrency)), [first], FIRST, FIRST)
-    assert found.reason == reason
+    (row,) = rows_of(context(daily(engine="cluster:c/n", concurrency=concurrency)), [first], FIRST, FIRST)
+    assert row.reason == reason
 
 
 def test_a_run_whose_slot_an_edit_made_is_late_not_missed() -> None:
@@ -201,8 +201,8 @@ def test_a_run_whose_slot_an_edit_made_is_late_not_missed() -> None:
     before = SchedulePeriod(START * 60, (START + 600) * 60, TaskSchedule("0 12 * * *"), "cluster:c/n", "me")
     after = SchedulePeriod((START + 600) * 60, inf, TaskSchedule("0 8 * * *"), "cluster:c/n", "me")
     slot = START + 480
-    found = rows_of(context(before, after), [fact(slot, late=3 * 3600)], START, START + DAY - 1)
-    assert [(row.minute, row.why, row.status) for row in found] == [(slot, "late, after an edit", "succeeded")]
+    rows = rows_of(context(before, after), [fact(slot, late=3 * 3600)], START, START + DAY - 1)
+    assert [(row.minute, row.why, row.status) for row in rows] == [(slot, "late, after an edit", "succeeded")]
 
 
 def test_why_a_run_ran() -> None:
@@ -211,11 +211,11 @@ def test_why_a_run_ran() -> None:
     assert status(rows_of(context(daily()), [fact(FIRST + 7)], FIRST + 7, FIRST + 7))[0][1] == "no revision expected it"
     assert status(rows_of(context(daily(FIRST)), [fact(START)], START, START))[0][1] == "before the first revision"
     assert status(rows_of(context(), [fact(START)], START, START))[0][1] == ""
-    found = rows_of(context(daily()), [fact(FIRST, kind="manual")], FIRST, FIRST)
-    assert [(row.status, row.why) for row in found] == [("succeeded", "manual"), ("missed", "")]
+    rows = rows_of(context(daily()), [fact(FIRST, kind="manual")], FIRST, FIRST)
+    assert [(row.status, row.why) for row in rows] == [("succeeded", "manual"), ("missed", "")]
 
 
-def test_another_machines_run_that_says_nothing_has_died() -> None:
+def test_another_machines_run_that_records_no_end_has_died() -> None:
     silent = fact(FIRST, "running", lasts=None, reason="on elsewhere")
     assert status(rows_of(context(daily(deadline=3600), now=FIRST + 65), [silent], FIRST, FIRST))[0][0] == "running"
     assert status(rows_of(context(daily(deadline=3600), now=FIRST + 75), [silent], FIRST, FIRST))[0][0] == "died"
@@ -227,8 +227,8 @@ def test_every_counts_from_the_last_time_or_the_beginning() -> None:
     first = SchedulePeriod(START * 60, (START + 400) * 60, TaskSchedule("0 */2 * * *"), "host:h", "me")
     second = SchedulePeriod((START + 400) * 60, (START + 900) * 60, TaskSchedule("@every 3h"), "host:h", "me")
     third = SchedulePeriod((START + 900) * 60, inf, TaskSchedule("@every 3h", suspend=True), "host:h", "me")
-    named = [minute - START for minute, _ in expected([first, second, third], START * 60, (START + 1200) * 60)]
+    slots = [minute - START for minute, _ in expected([first, second, third], START * 60, (START + 1200) * 60)]
     # 02:00, 04:00, 06:00; then three hours on from 06:00, whatever else is edited.
-    assert named == [120, 240, 360, 540, 720, 900, 1080]
+    assert slots == [120, 240, 360, 540, 720, 900, 1080]
     alone = SchedulePeriod(START * 60 + 90, inf, TaskSchedule("@every 1h"), "host:h", "me")
     assert following([alone], START * 60 + 100) == START + 61

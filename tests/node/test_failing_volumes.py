@@ -92,5 +92,5 @@ def test_a_deadline_says_what_kept_the_run_from_beginning(nowhere: Scene) -> Non
     nowhere.end(name, "Failed")
     status, reason, evidence = nowhere.kept_outcome(name)
     assert (status, evidence) == ("failed", "observed")
-    assert reason.startswith("not done within its deadline of 40 s: its image cannot be pulled: "), reason
+    assert reason.startswith("not done within its deadline of 40s: its image cannot be pulled: "), reason
     assert nowhere.results(name) == []

@@ -62,7 +62,7 @@ def test_one_that_is_not_done_within_its_deadline(harm: Scene) -> None:
     name = harm.run("train-late")
     harm.end(name, "Failed")
     status, reason, evidence = harm.kept_outcome(name)
-    assert (status, evidence) == ("failed", "observed") and reason.startswith("not done within its deadline of 45 s")
+    assert (status, evidence) == ("failed", "observed") and reason.startswith("not done within its deadline of 45s")
     assert harm.results(name) == []
 
 

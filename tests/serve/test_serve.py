@@ -397,4 +397,4 @@ def test_killed_again_and_again_every_slot_runs_once_or_has_its_reason(tmp_path:
     for row in told:
         assert row.run is None or row.attempt == 1
         assert row.status in ("failed", "interrupted", "died", "running", "due", "missed", "skipped")
-        assert row.run or row.status == "due" or (row.reason and "no word of why" not in row.reason), row
+        assert row.run or row.status == "due" or (row.reason and "no record of why" not in row.reason), row

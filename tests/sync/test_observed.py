@@ -57,17 +57,17 @@ def fail(cluster: Cluster, experiment: Experiment, job: str) -> None:
 def rows(experiment: Experiment, store: Path, *options: str, kubeconfig: Path | None = None) -> tuple[list[Any], str]:
     done = experiment.run("history", "--json", "--store", str(store), *options, kubeconfig=kubeconfig)
     assert done.returncode == 0, done.stderr
-    shown = [(row["run"], row["status"], row["reason"], row["evidence"]) for row in json.loads(done.stdout) if row["run"]]
-    return shown, done.stderr
+    printed = [(row["run"], row["status"], row["reason"], row["evidence"]) for row in json.loads(done.stdout) if row["run"]]
+    return printed, done.stderr
 
 
-def test_a_job_is_a_row_and_what_was_seen_outlives_it(
+def test_a_job_is_a_row_and_what_was_observed_outlives_it(
     controllers: Cluster, experiment: Experiment, job: str, tmp_path: Path
 ) -> None:
     store = tmp_path / "store"
     store.mkdir()
-    (row,), said = rows(experiment, store)
-    assert row[:2] == (job, "running") and row[2].startswith("waiting: ") and said == ""
+    (row,), stderr = rows(experiment, store)
+    assert row[:2] == (job, "running") and row[2].startswith("waiting: ") and stderr == ""
     assert rows(experiment, store, "--offline") == ([], "")
     assert os.listdir(store) == [".index"] or os.listdir(store) == []
     fail(controllers, experiment, job)
@@ -79,7 +79,7 @@ def test_a_job_is_a_row_and_what_was_seen_outlives_it(
     assert REASON in experiment.good("show", job, "--store", str(store))
 
 
-def test_status_tells_the_reason(controllers: Cluster, experiment: Experiment, job: str) -> None:
+def test_status_says_the_reason(controllers: Cluster, experiment: Experiment, job: str) -> None:
     (row,) = json.loads(experiment.good("status", "--json"))
     assert row["running"] == [job] and row["reason"].startswith("waiting: ")
     fail(controllers, experiment, job)
@@ -92,29 +92,31 @@ def test_next_as_the_cluster_has_it(cluster: Cluster, experiment: Experiment) ->
     experiment.good("sync")
     experiment.good("suspend", "train-b")
     experiment.write({"a": NIGHTLY, "b": NIGHTLY, "c": {"schedule": "@every 5h"}, "d": NIGHTLY})
-    upcoming = json.loads(experiment.good("next", "--cluster", "--count", "1", "--json"))
+    output = json.loads(experiment.good("next", "--cluster", "--count", "1", "--json"))
     name = experiment.name
-    assert {fire["task"] for fire in upcoming["fires"]} == {"train-a", "train-c"}
-    assert upcoming["resting"] == [
+    assert {fire["task"] for fire in output["fires"]} == {"train-a", "train-c"}
+    assert output["resting"] == [
         f"{name}: train-b: is suspended on the cluster: cronsemble resume train-b",
         f"{name}: train-d: is not on the cluster yet: cronsemble sync",
     ]
     created = cluster.get("cronjob", f"{name}-train-c", experiment.namespace)["metadata"]["creationTimestamp"]
-    (every,) = [fire for fire in upcoming["fires"] if fire["task"] == "train-c"]
+    (every,) = [fire for fire in output["fires"] if fire["task"] == "train-c"]
     assert datetime.fromisoformat(every["fire"]) - datetime.fromisoformat(created) == timedelta(hours=5)
     assert {fire["task"] for fire in json.loads(experiment.good("next", "--json"))["fires"]} >= {"train-b", "train-d"}
 
 
-def test_who_may_not_see_all_is_told_what_he_may(controllers: Cluster, experiment: Experiment, job: str, tmp_path: Path) -> None:
+def test_a_user_with_few_rights_is_shown_what_they_allow(
+    controllers: Cluster, experiment: Experiment, job: str, tmp_path: Path
+) -> None:
     fail(controllers, experiment, job)
     store = tmp_path / "store"
     user = controllers.limited_user(experiment.namespace, [*JOBS, *MAPS])
-    (row,), said = rows(experiment, store, kubeconfig=user)
-    assert row[:2] == (job, "failed") and "no right to list pods" in said
+    (row,), stderr = rows(experiment, store, kubeconfig=user)
+    assert row[:2] == (job, "failed") and "no right to list pods" in stderr
     nobody = controllers.limited_user(experiment.namespace, MAPS, "nobody")
-    shown, said = rows(experiment, tmp_path / "another", kubeconfig=nobody)
+    printed, stderr = rows(experiment, tmp_path / "another", kubeconfig=nobody)
     # A line for each right.
-    assert shown == [] and said.count("\n") == 2 and "no right to list jobs" in said
+    assert printed == [] and stderr.count("\n") == 2 and "no right to list jobs" in stderr
 
 
 def test_a_cluster_that_does_not_answer_hides_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,9 +131,9 @@ def test_a_cluster_that_does_not_answer_hides_no_row(tmp_path: Path, monkeypatch
     gone.write_text(json.dumps({"clusters": [cluster], "contexts": [context], "users": [user], "current-context": "c"}))
     experiment = Experiment(tmp_path, "ns", gone, builder.experiment)
     experiment.write({"a": NIGHTLY})
-    shown, said = rows(experiment, builder.store.root)
-    assert shown == [(str(run), "succeeded", "", "recorded")]
-    assert said.count("\n") == 1 and "https://127.0.0.1:1: not reachable" in said
+    printed, stderr = rows(experiment, builder.store.root)
+    assert printed == [(str(run), "succeeded", "", "recorded")]
+    assert stderr.count("\n") == 1 and "https://127.0.0.1:1: not reachable" in stderr
     # Who named no cluster and has none is not told that there is none.
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert rows(experiment, builder.store.root, kubeconfig=tmp_path / "none") == (shown, "")
+    assert rows(experiment, builder.store.root, kubeconfig=tmp_path / "none") == (printed, "")
