@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,7 +95,7 @@ def plan_and_execute(reconciler: Reconciler, flags: SyncFlags, purpose: Purpose)
     confirm_removals(plan, flags, purpose)
     with stopped_by_terminate():
         rest = create_namespaces(reconciler.api, plan)
-        with reconcile.leases(reconciler.api, reconcile.changed_namespaces(rest), flags.wait, print_progress) as leases:
+        with hold_leases(reconciler.api, reconcile.changed_namespaces(rest), flags.wait) as leases:
             current = reconciler.plan()
             if not current.same_work(rest):
                 print("the cluster has changed in the meantime; this is the plan now:")
@@ -165,6 +166,9 @@ def confirm_removals(plan: SyncPlan, flags: SyncFlags, purpose: Purpose) -> None
         confirm(purpose.question(removals), flags.yes)
 
 
-def print_progress(text: str) -> None:
-    """Print a line for people on stderr."""
-    print(text, file=sys.stderr, flush=True)
+@contextmanager
+def hold_leases(api: KubeClient, namespaces: Iterable[str], wait: float) -> Iterator[dict[str, Lease]]:
+    """The Leases of namespaces, for which another sync is waited for so many seconds; what is waited for is shown."""
+    with Progress(at_once=True) as progress, reconcile.leases(api, namespaces, wait, progress.say) as leases:
+        progress.clear()
+        yield leases

@@ -18,7 +18,7 @@ from scheduler.commands.options import (
     WaitForLease,
     parse_wait,
 )
-from scheduler.commands.plan_session import print_progress
+from scheduler.commands.plan_session import hold_leases
 from scheduler.config import load
 from scheduler.config.namespace import in_namespace
 from scheduler.exit_status import ExitStatus
@@ -26,7 +26,6 @@ from scheduler.kube import permissions
 from scheduler.kube.client import KubeClient
 from scheduler.kube.target import ClusterTarget
 from scheduler.signals import stopped_by_terminate
-from scheduler.sync import reconcile
 from scheduler.sync import suspend as suspension
 
 
@@ -49,7 +48,7 @@ def set_suspended(file: Path, tasks: list[str], value: bool, target: ClusterTarg
         if not suspension.select_cronjobs(api, experiment, tasks, value):
             print(f"nothing to do: {', '.join(tasks) or 'all'} {state} already")
             return ExitStatus.DONE
-        with reconcile.leases(api, [namespace], wait, print_progress):
+        with hold_leases(api, [namespace], wait):
             cronjobs = suspension.select_cronjobs(api, experiment, tasks, value)
             suspension.set_suspended(api, experiment, cronjobs, value, force)
     for cronjob in cronjobs:

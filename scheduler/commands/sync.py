@@ -27,10 +27,10 @@ from scheduler.commands.plan_session import (
     confirm_removals,
     create_namespaces,
     execute_plan,
+    hold_leases,
     open_reconciler,
     plan_and_execute,
     print_plan,
-    print_progress,
     raise_refusals,
 )
 from scheduler.exit_status import ExitStatus
@@ -61,7 +61,7 @@ def sync_saved(path: Path, target: ClusterTarget, flags: SyncFlags) -> ExitStatu
         reconcile.check_saved(api, plan)
         confirm_removals(plan, flags, Purpose())
         rest = create_namespaces(api, plan)
-        with reconcile.leases(api, reconcile.changed_namespaces(rest), flags.wait, print_progress) as leases:
+        with hold_leases(api, reconcile.changed_namespaces(rest), flags.wait) as leases:
             reconcile.check_saved(api, rest)
             return execute_plan(api, rest, leases, "sync")
 

@@ -16,14 +16,15 @@ class Progress:
     """How far something has come, on stderr, with the time that it has taken; used as a context manager.
 
     ``total`` is how many parts there are, or bytes with ``in_bytes``; without one only ``text`` is shown. Nothing is
-    shown before the first call, nor after the end.
+    shown before the first call, nor after the end. Where there is no terminal the first line comes after INTERVAL, or
+    ``at_once``.
     """
 
-    def __init__(self, text: str = "", total: int | None = None, in_bytes: bool = False) -> None:
+    def __init__(self, text: str = "", total: int | None = None, in_bytes: bool = False, at_once: bool = False) -> None:
         self._text, self._total, self._in_bytes, self._done = text, total, in_bytes, 0
         self._bar: Any = None
         self._task: Any = None
-        self._printed = time.monotonic()
+        self._printed = time.monotonic() - (INTERVAL if at_once else 0)
 
     def __enter__(self) -> Self:
         return self

@@ -8,6 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from scheduler.dialects.advice import Advice, DifferingDate
+from scheduler.times import format_time
 
 _TIMES = 3
 
@@ -78,13 +79,13 @@ def values(advice: Advice, fires: Sequence[datetime]) -> dict[str, Any]:
         "dialect": reading.dialect.value,
         "schedule": reading.given,
         "timezone": reading.timezone,
-        "fires": [_stamp(moment) for moment in fires],
+        "fires": [format_time(moment) for moment in fires],
         "notes": list(reading.notes),
         "verdict": "same" if advice.same else "nearest",
         "type": advice.expression,
         "compared": {
-            "from": _stamp(advice.after),
-            "until": _stamp(advice.until),
+            "from": format_time(advice.after),
+            "until": format_time(advice.until),
             "whole": advice.whole,
             "there": advice.there,
             "here": advice.here,
@@ -104,10 +105,6 @@ def values(advice: Advice, fires: Sequence[datetime]) -> dict[str, Any]:
 def _difference(date: DifferingDate) -> dict[str, Any]:
     return {
         "date": str(date.date),
-        "there": [_stamp(moment) for moment in date.there],
-        "here": [_stamp(moment) for moment in date.here],
+        "there": [format_time(moment) for moment in date.there],
+        "here": [format_time(moment) for moment in date.here],
     }
-
-
-def _stamp(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
