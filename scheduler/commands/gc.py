@@ -18,48 +18,59 @@ from scheduler.console.prompts import confirm
 from scheduler.errors import CronsembleError
 from scheduler.exit_status import ExitStatus
 from scheduler.identity import current_user
-from scheduler.stores import gc as retention
+from scheduler.stores.gc import (
+    DEFAULT_KINDS,
+    DESCRIPTIONS,
+    RemovalKind,
+    RemovalPlan,
+    RetentionRule,
+    execute_removal,
+    plan_removal,
+)
 from scheduler.stores.location import locate
 from scheduler.stores.workspace import Workspace, open_workspace
 from scheduler.times import format_bytes, format_time, parse_duration
 
-SHOWN = 20
-"""Paths that are named one by one."""
+MAX_LISTED = 20
+"""Paths of a kind that are listed one by one."""
 
 
 def remove_old(
     workspace: Workspace, what: Sequence[str], older_than: str, keep: int, dry_run: bool, yes: bool, as_json: bool
 ) -> ExitStatus:
-    """Remove what the rule says, once it is agreed to; 0, or 1 if something could not be removed."""
-    for kind in what:
-        if kind not in retention.KINDS:
-            told = "; ".join(f"{name} ({text})" for name, text in retention.KINDS.items())
-            raise CronsembleError(f"--what {kind}: type one of {told}")
+    """Remove what the rule says, once that is confirmed; 0, or 1 if something could not be removed. Raises CronsembleError."""
+    store = workspace.require_local_store()
+    plan = plan_removal(store, workspace.name, _read_rule(what, older_than, keep), time.time())
+    if as_json:
+        print(json.dumps(_as_object(plan), indent=1))
+    else:
+        _print_plan(plan, workspace)
+    if dry_run or not plan.items:
+        return ExitStatus.DONE
+    confirm(f"This removes {len(plan.items)} files and folders, {format_bytes(plan.size)}.", yes)
+    failures = list(execute_removal(store, plan, format_time(time.time(), milliseconds=True), current_user()))
+    for item, error in failures:
+        print(f"{item.path}: {error.strerror or error}", file=sys.stderr)
+    failed = {item.path for item, _ in failures}
+    removed = [item for item in plan.items if item.path not in failed]
+    if not as_json:
+        print(f"removed {len(removed)} of {len(plan.items)}, {format_bytes(sum(item.size for item in removed))}")
+    return ExitStatus.ERROR if failures else ExitStatus.DONE
+
+
+def _read_rule(what: Sequence[str], older_than: str, keep: int) -> RetentionRule:
+    for text in what:
+        if text not in list(RemovalKind):
+            kinds = "; ".join(f"{kind} ({description})" for kind, description in DESCRIPTIONS.items())
+            raise CronsembleError(f"--what {text}: type one of {kinds}")
     try:
         age = parse_duration(older_than)
     except ValueError as error:
         raise CronsembleError(f"--older-than {older_than}: {error}") from error
-    store = workspace.require_local_store()
-    rule = retention.RetentionRule(tuple(what) or retention.DEFAULT_KINDS, age, keep)
-    found = retention.plan_removal(store, workspace.name, rule, time.time())
-    if as_json:
-        print(json.dumps(_told(found), indent=1))
-    else:
-        _print(found, workspace)
-    if dry_run or not found.items:
-        return ExitStatus.DONE
-    confirm(f"This removes {len(found.items)} files and folders, {format_bytes(found.size)}.", yes)
-    now = format_time(time.time(), milliseconds=True)
-    failed = list(retention.execute_removal(store, found, now, current_user()))
-    for item, problem in failed:
-        print(f"{item.path}: {problem.strerror or problem}", file=sys.stderr)
-    gone = [item for item in found.items if item.path not in {bad.path for bad, _ in failed}]
-    if not as_json:
-        print(f"removed {len(gone)} of {len(found.items)}, {format_bytes(sum(item.size for item in gone))}")
-    return ExitStatus.ERROR if failed else ExitStatus.DONE
+    return RetentionRule(tuple(map(RemovalKind, what)) or DEFAULT_KINDS, age, keep)
 
 
-def _told(found: retention.RemovalPlan) -> dict[str, object]:
+def _as_object(plan: RemovalPlan) -> dict[str, object]:
     items = [
         {
             "kind": item.kind,
@@ -68,32 +79,33 @@ def _told(found: retention.RemovalPlan) -> dict[str, object]:
             "why": item.reason,
             "run": None if item.run is None else str(item.run),
         }
-        for item in found.items
+        for item in plan.items
     ]
-    return {"items": items, "size": found.size, "consequences": found.consequences}
+    return {"items": items, "size": plan.size, "consequences": plan.consequences}
 
 
-def _print(found: retention.RemovalPlan, workspace: Workspace) -> None:
-    if not found.items:
+def _print_plan(plan: RemovalPlan, workspace: Workspace) -> None:
+    if not plan.items:
         print(f"nothing to remove of {workspace.name} in {workspace.store.root}")
-    for kind, number, size in found.counts():
-        print(f"{kind}: {number}, {format_bytes(size)}: {retention.KINDS[kind]}")
-        some = [item for item in found.items if item.kind == kind]
-        for item in some[:SHOWN]:
+    for kind, number, size in plan.counts():
+        print(f"{kind}: {number}, {format_bytes(size)}: {DESCRIPTIONS[kind]}")
+        items = [item for item in plan.items if item.kind == kind]
+        for item in items[:MAX_LISTED]:
             print(tables.clean(f"  {item.path}: {item.reason}"))
-        if len(some) > SHOWN:
-            print(f"  … and {len(some) - SHOWN} more: --json names all")
-    for line in found.consequences:
-        print(f"note: {line}")
+        if len(items) > MAX_LISTED:
+            print(f"  … and {len(items) - MAX_LISTED} more: --json lists all")
+    for consequence in plan.consequences:
+        print(f"note: {consequence}")
 
 
 def gc(
     file: File = DEFAULT_FILE,
     what: Annotated[
-        list[str] | None, typer.Option(help="staging, models, data, snapshots, runs or archive (repeat for more).")
+        list[str] | None,
+        typer.Option(help="What to remove: staging, models, data, snapshots, runs or archive (repeat for more)."),
     ] = None,
-    older_than: Annotated[str, typer.Option(help="Only what is older than this, e.g. 90d.")] = "90d",
-    keep: Annotated[int, typer.Option(min=1, help="The newest of each task that stay, whatever their age.")] = 5,
+    older_than: Annotated[str, typer.Option(help="Remove only what is older than this, e.g. 90d.")] = "90d",
+    keep: Annotated[int, typer.Option(min=1, help="How many of the newest of each task to keep, whatever their age.")] = 5,
     dry_run: DryRun = False,
     yes: Yes = False,
     store: StoreFolder = None,

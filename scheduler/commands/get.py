@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
 from pathlib import Path
 from typing import Annotated
@@ -33,16 +35,16 @@ LATEST = "latest"
 
 def get_predictions(workspace: Workspace, what: str, folder: Path, members: bool) -> None:
     """Copy the CSV of each ensemble run that ``what`` names; with ``members`` each member's too. Raises CronsembleError."""
-    runs = _chosen(workspace.store, workspace.name, what)
-    copied = []
-    for run in runs:
-        workspace.store.download(run.id, f"{c.RESULT}/{c.CSV}", *([f"{c.RESULT}/{c.MEMBERS}/*.csv"] if members else []))
-        result, target = run.folder / c.RESULT, folder / workspace.store.archive_path(run.id, run.record).name
-        copied.append((result / c.CSV, target))
+    store = workspace.store
+    copies: list[tuple[Path, Path]] = []
+    for run in _choose_runs(store, workspace.name, what):
+        store.download(run.id, f"{c.RESULT}/{c.CSV}", *([f"{c.RESULT}/{c.MEMBERS}/*.csv"] if members else []))
+        result, target = run.folder / c.RESULT, folder / store.archive_path(run.id, run.record).name
+        copies.append((result / c.CSV, target))
         if members:
-            found = sorted((result / c.MEMBERS).glob("*.csv"))
-            copied += [(source, target.with_suffix(".members") / source.name) for source in found]
-    for source, target in copied:
+            csvs = sorted((result / c.MEMBERS).glob("*.csv"))
+            copies += [(csv, target.with_suffix(".members") / csv.name) for csv in csvs]
+    for source, target in copies:
         try:
             # Never a link: what a user does with the copy must not reach the store.
             data = source.read_bytes()
@@ -50,28 +52,25 @@ def get_predictions(workspace: Workspace, what: str, folder: Path, members: bool
             if not is_new and target.read_bytes() != data:
                 raise CronsembleError(f"{target}: another file is there: move it, or name another folder with --to")
         except FileNotFoundError as error:
-            raise CronsembleError(
-                f"{workspace.store.files.display_path(source)}: it is not in the store: see `cronsemble fsck`"
-            ) from error
-        print(f"{target}{'' if is_new else ' (there already)'}")
+            path = store.files.display_path(source)
+            raise CronsembleError(f"{path}: it is not in the store: see `cronsemble fsck`") from error
+        print(f"{target}{'' if is_new else ' (already there)'}")
 
 
-def _chosen(store: Store, experiment: str, what: str) -> list[Run]:
+def _choose_runs(store: Store, experiment: str, what: str) -> list[Run]:
     """The successful ensemble runs of a date, a slot or a run's name, or the one of the newest slot."""
     if what == LATEST:
-        known = (store.read(run) for run in store.run_ids(experiment, c.ENSEMBLE_TASK))
-        newest = next(
-            (run for run in known if run.status == Status.SUCCEEDED and not run.record.get("other_configuration")), None
-        )
-        found = [] if newest is None else [newest]
+        runs = (store.read(run) for run in store.run_ids(experiment, c.ENSEMBLE_TASK))
+        own = (run for run in runs if run.status == Status.SUCCEEDED and not run.record.get("other_configuration"))
+        candidates = list(itertools.islice(own, 1))
     else:
-        found = selection.originals(store, experiment, what, c.ENSEMBLE_TASK)
-    done = [run for run in found if run.status == Status.SUCCEEDED and run.id.task == c.ENSEMBLE_TASK]
-    if not done:
+        candidates = selection.originals(store, experiment, what, c.ENSEMBLE_TASK)
+    succeeded = [run for run in candidates if run.status == Status.SUCCEEDED and run.id.task == c.ENSEMBLE_TASK]
+    if not succeeded:
         raise CronsembleError(
-            f"{what}: no ensemble run of {experiment} succeeded then: `cronsemble history` says what became of it"
+            f"{what}: no ensemble run of {experiment} succeeded: `cronsemble history` shows what became of its runs"
         )
-    return done
+    return succeeded
 
 
 def get(

@@ -17,45 +17,41 @@ from scheduler.commands.options import (
     Namespace,
     StoreFolder,
 )
-from scheduler.config import load
 from scheduler.errors import CronsembleError
 from scheduler.kube.target import ClusterTarget
-from scheduler.stores.location import local_store
+from scheduler.stores.location import StoreLocation, local_store, locate
 from scheduler.stores.upload import LocalUpload, choose_uploads, upload_all
 
 
-def put_files(
-    file: Path, folder: Path | None, files: list[Path], name: str | None, cluster: ClusterTarget, replace: bool
-) -> None:
-    """`put`: into the store that a configuration declares, or into the one at ``folder``."""
-    chosen = choose_uploads(files, name)
-    if folder is not None:
-        if not folder.is_dir():
-            raise CronsembleError(f"--store {folder}: no such folder")
-        upload_all(chosen, LocalUpload(LocalStore(folder.resolve())), replace)
+def put_files(location: StoreLocation, files: list[Path], name: str | None, replace: bool) -> None:
+    """Copy files into a store; ``name`` is ``--as``. Raises CronsembleError."""
+    uploads = choose_uploads(files, name)
+    if location.folder is not None:
+        if not location.folder.is_dir():
+            raise CronsembleError(f"--store {location.folder}: no such folder")
+        upload_all(LocalUpload(LocalStore(location.folder.resolve())), uploads, replace)
         return
-    experiment = load(file)
-    if isinstance(experiment.store, str):
-        upload_all(chosen, LocalUpload(local_store(experiment)), replace)
-        return
-    from scheduler.stores.remote.upload import upload_remotely
+    experiment = location.require_experiment()
+    if location.is_remote:
+        from scheduler.stores.remote.upload import upload_remotely
 
-    upload_remotely(experiment, cluster, chosen, replace)
+        upload_remotely(experiment, location.target, uploads, replace)
+        return
+    upload_all(LocalUpload(local_store(experiment)), uploads, replace)
 
 
 def put(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="The files to copy.")],
     file: File = DEFAULT_FILE,
     name: Annotated[
-        str | None, typer.Option("--as", metavar="PATH", help="Its path under data/; with / at the end a folder for them.")
+        str | None,
+        typer.Option("--as", metavar="PATH", help="The file's path under data/; with / at the end, the folder for the files."),
     ] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Put it in the place of another file of that name.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace another file of that name.")] = False,
     context: Context = None,
     namespace: Namespace = None,
     kubeconfig: Kubeconfig = None,
     store: StoreFolder = None,
 ) -> None:
     """Copy data into the store's data folder. Example: cronsemble put inputs.npz --as inputs/"""
-    from scheduler.kube.target import ClusterTarget
-
-    put_files(file, store, files, name, ClusterTarget(kubeconfig, context, namespace), replace)
+    put_files(locate(file, store, target=ClusterTarget(kubeconfig, context, namespace)), files, name, replace)

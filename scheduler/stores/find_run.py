@@ -1,4 +1,4 @@
-"""Finding a run by name, and its files."""
+"""Finds a run by its id or a part of it, and the folders of its files."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ def find_run(store: Store, experiment: str, name: str) -> Run:
         run = c.parse_run_id(name, experiment, task)
         if run is not None and store.run_folder(run).is_dir():
             return store.read(run)
-    found = [run for task in store.tasks(experiment) for run in store.run_ids(experiment, task) if name in str(run)]
-    if len(found) == 1:
-        return store.read(found[0])
-    if not found:
+    matches = [run for task in store.tasks(experiment) for run in store.run_ids(experiment, task) if name in str(run)]
+    if len(matches) == 1:
+        return store.read(matches[0])
+    if not matches:
         raise UnknownRun(f"{name}: no such run in {store.files.display_path(store.root)}: `cronsemble history` lists them")
-    some = ", ".join(map(str, found[:3])) + (", …" if len(found) > 3 else "")
-    raise UnknownRun(f"{name}: {len(found)} runs have this in their id ({some}): give more of it")
+    first = ", ".join(map(str, matches[:3])) + (", …" if len(matches) > 3 else "")
+    raise UnknownRun(f"{name}: {len(matches)} runs have this in their id ({first}): type more of it")
 
 
 def folders_with_files(run: Run) -> list[str]:
     """The folders that hold a run's files: its result, else its tries."""
     if run.status == Status.SUCCEEDED:
         return [c.RESULT]
-    return [c.TRY_PREFIX + each["name"] for each in run.tries]
+    return [c.TRY_PREFIX + attempt["name"] for attempt in run.tries]

@@ -1,4 +1,4 @@
-"""What the runs in a store say of their times: how long they took, and the last scheduled slot."""
+"""What the runs in a store of this machine tell of times: how long a task's runs took, and its last scheduled slot."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from cronjobs.tasks import tasks_of
 from jobs.contract import RunKind
 
 if TYPE_CHECKING:
-    from jobs.store import Store
+    from jobs.store import LocalStore
 
-_LATELY = 5
+_RECENT = 5
+"""How many of a task's latest successes count."""
 
 
-def store_if_present(experiment: Experiment) -> Store | None:
-    """The store where it is a folder that is there."""
+def store_if_present(experiment: Experiment) -> LocalStore | None:
+    """The experiment's store, if it is a folder of this machine that exists."""
     if not isinstance(experiment.store, str):
         return None
     root = experiment.folder / experiment.store
@@ -28,30 +29,32 @@ def store_if_present(experiment: Experiment) -> Store | None:
     return LocalStore(root)
 
 
-def longest_durations(store: Store | None, experiment: Experiment) -> dict[str, float]:
-    """By task the seconds that its longest run took, of its latest that succeeded."""
-    found: dict[str, float] = {}
-    for name, _ in tasks_of(experiment) if store else ():
-        assert store is not None
-        records = (store.result(run) for run in islice(store.run_ids(experiment.name, name), 4 * _LATELY))
-        for record in islice((each for each in records if each), _LATELY):
+def longest_durations(store: LocalStore | None, experiment: Experiment) -> dict[str, float]:
+    """By task the longest duration, in seconds, of its latest runs that succeeded."""
+    durations: dict[str, float] = {}
+    if store is None:
+        return durations
+    for name, _ in tasks_of(experiment):
+        records = (store.result(run) for run in islice(store.run_ids(experiment.name, name), 4 * _RECENT))
+        for record in islice(filter(None, records), _RECENT):
             try:
-                took = datetime.fromisoformat(record["finished"]) - datetime.fromisoformat(record["started"])
+                duration = datetime.fromisoformat(record["finished"]) - datetime.fromisoformat(record["started"])
             except (KeyError, ValueError, TypeError):
                 continue
-            found[name] = max(found.get(name, 0.0), took.total_seconds())
-    return found
+            durations[name] = max(durations.get(name, 0.0), duration.total_seconds())
+    return durations
 
 
-def last_scheduled_slots(store: Store | None, experiment: Experiment) -> dict[str, datetime]:
-    """By task the last scheduled slot, from which Kubernetes counts @every on."""
-    found = {}
-    for name, task in tasks_of(experiment) if store else ():
-        assert store is not None
+def last_scheduled_slots(store: LocalStore | None, experiment: Experiment) -> dict[str, datetime]:
+    """By task with an @every schedule the last scheduled slot, from which Kubernetes counts on."""
+    slots: dict[str, datetime] = {}
+    if store is None:
+        return slots
+    for name, task in tasks_of(experiment):
         if not (task.schedule or "").startswith("@every"):
             continue
         for run in store.run_ids(experiment.name, name):
             if (store.result(run) or {}).get("kind") == RunKind.SCHEDULED:
-                found[name] = run.slot
+                slots[name] = run.slot
                 break
-    return found
+    return slots

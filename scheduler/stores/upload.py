@@ -1,8 +1,7 @@
-"""`put`: copies files into a store's data folder, resumable and checked, whatever is between here and there."""
+"""`put`: copies files into a store's data folder, resumable and checked, wherever the store is."""
 
 from __future__ import annotations
 
-import hashlib
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from jobs.store import Store
+from jobs.store import LocalStore
+from jobs.store.files import sha256_of
 from jobs.store.safe_paths import UnsafePath, split_path
 from jobs.store.uploads import Uploads
 from scheduler.console.progress import Progress
@@ -18,93 +18,95 @@ from scheduler.errors import CronsembleError
 from scheduler.times import format_bytes
 
 PIECE = 1 << 20
+"""Bytes that are written or sent at a time."""
 
 ReportProgress = Callable[[int], None]
-"""Hears how many bytes are there."""
+"""Called with how many bytes are there."""
 Read = Callable[[int], Iterator[bytes]]
-"""The pieces of a file from a byte on."""
+"""Returns the pieces of a file from a byte on."""
 
 
 class UploadTarget(Protocol):
-    """A store's data folder; what each does is said in ``jobs.store.uploads``."""
+    """A store's data folder, as :class:`jobs.store.uploads.Uploads` has it."""
 
-    def inspect(self, name: str, sha256: str, size: int) -> dict[str, Any]: ...
+    def inspect(self, name: str, sha256: str, size: int) -> dict[str, Any]:
+        """See ``Uploads.inspect``."""
 
     def write_pieces(self, name: str, sha256: str, start: int, read: Read, progress: ReportProgress) -> None:
-        """Write what ``read`` gives from ``start`` on; ``progress`` hears how many bytes are there."""
+        """Write what ``read`` returns from ``start`` on; ``progress`` is called with how many bytes are there."""
 
-    def finish(self, name: str, sha256: str, size: int, replace: bool) -> dict[str, Any]: ...
+    def finish(self, name: str, sha256: str, size: int, replace: bool) -> dict[str, Any]:
+        """See ``Uploads.finish``."""
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A file of this machine and the name that it gets under data/."""
+    """A file of this machine, and its name under data/ in the store."""
 
     path: Path
     name: str
 
 
 def choose_uploads(files: list[Path], name: str | None) -> list[Upload]:
-    """What is to be copied where; ``name`` is ``--as``: a path, or a folder if it ends in /. Raises CronsembleError."""
+    """Which files get which names; ``name`` is ``--as``: a path, or a folder if it ends in /. Raises CronsembleError."""
     if name is not None and not name.endswith("/") and len(files) > 1:
         raise CronsembleError(f"--as {name}: {len(files)} files cannot have one name: end it with / to make it a folder")
-    found = []
+    uploads = []
     for path in files:
         if not path.is_file():
-            what = "a folder: name its files" if path.is_dir() else "no such file"
-            raise CronsembleError(f"{path}: {what}")
-        own = path.name if name is None else name + path.name if name.endswith("/") else name
+            problem = "a folder: name its files" if path.is_dir() else "no such file"
+            raise CronsembleError(f"{path}: {problem}")
+        target = path.name if name is None else name + path.name if name.endswith("/") else name
         try:
-            if any(part.startswith(".") for part in split_path(own)):
+            if any(part.startswith(".") for part in split_path(target)):
                 raise UnsafePath("it must not begin with a dot")
         except UnsafePath as error:
-            raise CronsembleError(f"--as {own}: a place under data/ in the store, e.g. inputs/{path.name}: {error}") from error
-        found.append(Upload(path, own))
-    names = [item.name for item in found]
-    for name in names:
-        if names.count(name) > 1:
-            raise CronsembleError(f"{name}: two files would have this name: put them one by one, with --as")
-    return found
+            raise CronsembleError(f"--as {target}: a path under data/ in the store, e.g. inputs/{path.name}: {error}") from error
+        uploads.append(Upload(path, target))
+    names = [upload.name for upload in uploads]
+    for target in names:
+        if names.count(target) > 1:
+            raise CronsembleError(f"{target}: two files would have this name: put them one by one, with --as")
+    return uploads
 
 
-def upload(target: UploadTarget, item: Upload, replace: bool) -> None:
-    """Copy one file, and say what became of it; raises CronsembleError."""
-    size, digest = item.path.stat().st_size, _sha256(item.path)
-    there = target.inspect(item.name, digest, size)
-    if there["state"] == "same":
-        print(f"data/{item.name}: there already, {format_bytes(size)}, sha256 {digest[:12]}")
+def upload_all(target: UploadTarget, uploads: list[Upload], replace: bool) -> None:
+    """Copy the files one after another; raises CronsembleError."""
+    for upload in uploads:
+        upload_file(target, upload, replace)
+
+
+def upload_file(target: UploadTarget, upload: Upload, replace: bool) -> None:
+    """Copy one file, and print what became of it; raises CronsembleError."""
+    size, digest = upload.path.stat().st_size, sha256_of(upload.path)
+    present = target.inspect(upload.name, digest, size)
+    if present["state"] == "same":
+        print(f"data/{upload.name}: already there, {format_bytes(size)}, sha256 {digest[:12]}")
         return
-    if there["state"] == "other" and not replace:
-        raise CronsembleError(f"data/{item.name}: another file is there: --replace puts this one in its place, --as beside it")
-    start = int(there["have"])
-    if start and _sha256(item.path, start) != there["hash"]:
+    if present["state"] == "other" and not replace:
+        raise CronsembleError(
+            f"data/{upload.name}: another file is there: --replace puts this one in its place, --as gives this one another name"
+        )
+    start = int(present["have"])
+    if start and sha256_of(upload.path, start) != present["hash"]:
         start = 0
     if start:
-        print(f"data/{item.name}: going on from {format_bytes(start)} of {format_bytes(size)}", file=sys.stderr, flush=True)
+        print(f"data/{upload.name}: resuming at {format_bytes(start)} of {format_bytes(size)}", file=sys.stderr, flush=True)
     began = time.monotonic()
-    with Progress(f"data/{item.name}", size, in_bytes=True) as progress:
+    with Progress(f"data/{upload.name}", size, in_bytes=True) as progress:
         progress.update(start)
-        target.write_pieces(item.name, digest, start, lambda at: _pieces(item.path, at), progress.update)
-    state = target.finish(item.name, digest, size, replace)["state"]
+        target.write_pieces(upload.name, digest, start, lambda first: _pieces(upload.path, first), progress.update)
+    state = target.finish(upload.name, digest, size, replace)["state"]
     if state == "damaged":
         raise CronsembleError(
-            f"data/{item.name}: what arrived is not what was sent, or {item.path} changed meanwhile: put it again"
+            f"data/{upload.name}: what arrived is not what was sent, or {upload.path} changed meanwhile: put it again"
         )
     if state == "other":
-        raise CronsembleError(f"data/{item.name}: another file has come there meanwhile: --replace puts this one in its place")
+        raise CronsembleError(
+            f"data/{upload.name}: another file has been put there meanwhile: --replace puts this one in its place"
+        )
     rate = (size - start) / max(time.monotonic() - began, 1e-3)
-    print(f"data/{item.name}: {format_bytes(size)}, sha256 {digest[:12]}, {format_bytes(rate)}/s")
-
-
-def _sha256(path: Path, size: int | None = None) -> str:
-    """Of a file, or of its first bytes."""
-    digest = hashlib.sha256()
-    left = path.stat().st_size if size is None else size
-    with open(path, "rb") as file:
-        while left > 0 and (block := file.read(min(PIECE, left))):
-            digest.update(block)
-            left -= len(block)
-    return digest.hexdigest()
+    print(f"data/{upload.name}: {format_bytes(size)}, sha256 {digest[:12]}, {format_bytes(rate)}/s")
 
 
 def _pieces(path: Path, start: int) -> Iterator[bytes]:
@@ -115,18 +117,14 @@ def _pieces(path: Path, start: int) -> Iterator[bytes]:
 
 
 class LocalUpload:
-    """The data folder of a store that this machine has."""
+    """:class:`UploadTarget` in a store of this machine."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: LocalStore) -> None:
         self._uploads = Uploads(store.root)
         self.inspect, self.finish = self._uploads.inspect, self._uploads.finish
 
     def write_pieces(self, name: str, sha256: str, start: int, read: Read, progress: ReportProgress) -> None:
+        """Write them one by one."""
         for piece in read(start):
             start = int(self._uploads.write_piece(name, sha256, start, piece)["have"])
             progress(start)
-
-
-def upload_all(chosen: list[Upload], target: UploadTarget, replace: bool) -> None:
-    for item in chosen:
-        upload(target, item, replace)

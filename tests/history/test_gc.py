@@ -15,18 +15,7 @@ from jobs import contract as c
 from jobs.contract import RunId
 from jobs.store import LocalStore, removal
 from jobs.store.latest_model import choose_models
-from scheduler.stores.gc import (
-    ARCHIVE,
-    DATA,
-    DEFAULT_KINDS,
-    MODELS,
-    RUNS,
-    SNAPSHOTS,
-    RemovalPlan,
-    RetentionRule,
-    execute_removal,
-    plan_removal,
-)
+from scheduler.stores.gc import DEFAULT_KINDS, RemovalKind, RemovalPlan, RetentionRule, execute_removal, plan_removal
 from stores import Builder, at, minute
 
 CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
@@ -84,8 +73,8 @@ def test_old_models_and_dead_tries_go_and_the_newest_stay(store: LocalStore) -> 
         "their members are trained again"
     ]
     # By count alone, and by age alone.
-    assert len(names(plan_removal(store, "e", RetentionRule([MODELS], 0, 3), NOW))) == 7
-    assert len(names(plan_removal(store, "e", RetentionRule([MODELS], 5 * DAY, 1), NOW))) == 6
+    assert len(names(plan_removal(store, "e", RetentionRule([RemovalKind.MODELS], 0, 3), NOW))) == 7
+    assert len(names(plan_removal(store, "e", RetentionRule([RemovalKind.MODELS], 5 * DAY, 1), NOW))) == 6
     before = {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file()}
     assert list(execute_removal(store, found, "2024-11-24T12:00:00Z", "me")) == []
     after = {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file() and path.name != c.REMOVED}
@@ -100,7 +89,11 @@ def test_old_models_and_dead_tries_go_and_the_newest_stay(store: LocalStore) -> 
 def test_a_removed_model_is_never_taken_nor_replaced_by_an_older_one(store: LocalStore) -> None:
     ensemble = RunId(minute("2024-11-16T06:00"), 2, "e", "ensemble")
     assert choose_models(store, ensemble, ["a"], None, "")[0].run is not None
-    list(execute_removal(store, plan_removal(store, "e", RetentionRule([MODELS], 5 * DAY, 3), NOW), "2024-11-24T12:00:00Z", "me"))
+    list(
+        execute_removal(
+            store, plan_removal(store, "e", RetentionRule([RemovalKind.MODELS], 5 * DAY, 3), NOW), "2024-11-24T12:00:00Z", "me"
+        )
+    )
     (choice,) = choose_models(store, ensemble, ["a"], None, "")
     assert choice.run is None and choice.reason == f"the model of {name_of(16)} was removed by gc"
     now = RunId(minute("2024-11-24T06:00"), 1, "e", "ensemble")
@@ -130,20 +123,22 @@ def test_data_and_snapshots_that_a_kept_run_names_stay(store: LocalStore) -> Non
     stray.write_bytes(b"x")
     unnamed = store.snapshot_path("task", store.put_snapshot("task", b"unnamed"))
     age(store, 10 * DAY)
-    rule = RetentionRule([DATA, SNAPSHOTS], 5 * DAY, 3)
+    rule = RetentionRule([RemovalKind.DATA, RemovalKind.SNAPSHOTS], 5 * DAY, 3)
     assert {item.path for item in plan_removal(store, "e", rule, NOW).items} == {stray, unnamed}
     # Where a record cannot be read, nobody knows what it needs.
     record = store.root / "runs/e/train-a/2024-11" / name_of(14) / "result/record.json"
     record.write_text(record.read_text()[:40])
     found = plan_removal(store, "e", rule, NOW)
-    assert found.items == [] and "it cannot be told which are needed" in found.consequences[0]
+    assert found.items == [] and "it is unknown which are needed" in found.consequences[0]
 
 
 def test_whole_runs_leave_their_row_and_free_what_they_alone_needed(store: LocalStore) -> None:
     age(store, 10 * DAY)
-    found = plan_removal(store, "e", RetentionRule([RUNS, DATA, SNAPSHOTS], 5 * DAY, 3), NOW)
+    found = plan_removal(store, "e", RetentionRule([RemovalKind.RUNS, RemovalKind.DATA, RemovalKind.SNAPSHOTS], 5 * DAY, 3), NOW)
     assert found.consequences[0] == "12 runs from 2024-11-14 to 2024-11-19 can never be repeated or shown: only their rows stay"
-    assert {item.name for item in found.items if item.kind == DATA} == {f"datasets/f{day}.npz" for day in range(14, 20)}
+    assert {item.name for item in found.items if item.kind == RemovalKind.DATA} == {
+        f"datasets/f{day}.npz" for day in range(14, 20)
+    }
     list(execute_removal(store, found, "2024-11-24T12:00:00Z", "me"))
     run = store.read(RunId(minute("2024-11-14T01:00"), 1, "e", "train-a"))
     assert (run.status, run.evidence) == ("succeeded", "recorded")
@@ -152,7 +147,7 @@ def test_whole_runs_leave_their_row_and_free_what_they_alone_needed(store: Local
 
 
 def test_what_was_taken_out_of_the_archive_is_not_put_back(store: LocalStore) -> None:
-    found = plan_removal(store, "e", RetentionRule([ARCHIVE], 5 * DAY, 3), NOW)
+    found = plan_removal(store, "e", RetentionRule([RemovalKind.ARCHIVE], 5 * DAY, 3), NOW)
     assert len(found.items) == 12
     list(execute_removal(store, found, "2024-11-24T12:00:00Z", "me"))
     assert len(list(store.archive_folder("e").glob("*.csv"))) == 4

@@ -22,7 +22,7 @@ def test_copies_of_a_date_or_the_newest_and_never_over_a_file(tmp_path: Path) ->
 
     assert get().stdout == "2026-11-20T0600Z.csv\n"
     assert (tmp_path / "2026-11-20T0600Z.csv").read_text() == "item\n2026-11-20T06:00\n"
-    assert get("2026-11-20").stdout == "2026-11-20T0600Z.csv (there already)\n"
+    assert get("2026-11-20").stdout == "2026-11-20T0600Z.csv (already there)\n"
     assert get("2026-11-19", "--to", "m", "--members").stdout.split() == [
         "m/2026-11-19T0600Z.csv",
         "m/2026-11-19T0600Z.members/jax.csv",

@@ -170,7 +170,7 @@ def test_a_file_is_put_over_connections_that_break(
     assert target.stat().st_uid == USER
     assert [path.name for path in target.parent.iterdir()] == ["x.npz"]
     laptop.env["KUBECONFIG"] = str(pods.kubeconfig)
-    assert "there already" in laptop.says("put", "x.npz", "--as", "inputs/")
+    assert "already there" in laptop.says("put", "x.npz", "--as", "inputs/")
     (tmp_path / "x.npz").write_bytes(b"other")
     done = laptop.start("put", "x.npz", "--as", "inputs/")
     assert (done.returncode, target.read_bytes()) == (1, data)

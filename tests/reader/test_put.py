@@ -14,7 +14,7 @@ from jobs.store.uploads import Uploads
 from reader.pipes import Far
 from scheduler.errors import CronsembleError
 from scheduler.stores.remote.upload import RemoteUpload
-from scheduler.stores.upload import PIECE, Upload, choose_uploads, upload
+from scheduler.stores.upload import PIECE, Upload, choose_uploads, upload_file
 
 CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
 
@@ -32,24 +32,24 @@ def sending(far: Far, tmp_path: Path) -> RemoteUpload:
 
 def test_a_file_is_there_whole_and_once(far: Far, tmp_path: Path, item: Upload, capsys: pytest.CaptureFixture[str]) -> None:
     target = sending(far, tmp_path)
-    upload(target, item, False)
+    upload_file(target, item, False)
     there = far.root / "data/inputs/x.npz"
     assert there.read_bytes() == item.path.read_bytes()
     assert [path.name for path in there.parent.iterdir()] == ["x.npz"]
-    upload(target, item, False)
-    assert "there already" in capsys.readouterr().out
+    upload_file(target, item, False)
+    assert "already there" in capsys.readouterr().out
     before, other = there.read_bytes(), Upload(item.path, item.name)
     item.path.write_bytes(b"other")
     with pytest.raises(CronsembleError, match="another file is there: --replace"):
-        upload(target, other, False)
+        upload_file(target, other, False)
     assert there.read_bytes() == before
-    upload(target, other, True)
+    upload_file(target, other, True)
     assert there.read_bytes() == b"other"
 
 
 def test_an_empty_file(far: Far, tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
-    upload(sending(far, tmp_path), Upload(tmp_path / "empty", "empty"), False)
+    upload_file(sending(far, tmp_path), Upload(tmp_path / "empty", "empty"), False)
     assert (far.root / "data/empty").read_bytes() == b""
 
 
@@ -63,8 +63,8 @@ def test_what_has_arrived_is_not_sent_again(
     if damaged:
         (part,) = (far.root / "data/inputs").iterdir()
         part.write_bytes(b"x" + data[1 : 3 * PIECE])
-    upload(sending(far, tmp_path), item, False)
-    assert ("going on from 3.1 MB of 5.2 MB" in capsys.readouterr().err) is not damaged
+    upload_file(sending(far, tmp_path), item, False)
+    assert ("resuming at 3.1 MB of 5.2 MB" in capsys.readouterr().err) is not damaged
     assert (far.root / "data/inputs/x.npz").read_bytes() == data
 
 

@@ -21,21 +21,24 @@ TRIES = 3
 
 
 class RemoteUpload:
-    """The data folder of a store that only a cluster mounts."""
+    """:class:`UploadTarget` in a store that only a cluster mounts."""
 
     def __init__(self, files: RemoteFiles) -> None:
         self._files = files
         self._arrived = 0
 
     def inspect(self, name: str, sha256: str, size: int) -> dict[str, Any]:
+        """See :meth:`jobs.store.uploads.Uploads.inspect`."""
         return self._files.call(lambda client: client.request("upload-inspect", path=name, sha256=sha256, size=size))
 
     def finish(self, name: str, sha256: str, size: int, replace: bool) -> dict[str, Any]:
+        """See :meth:`jobs.store.uploads.Uploads.finish`."""
         return self._files.call(
             lambda client: client.request("upload-finish", path=name, sha256=sha256, size=size, replace=replace), retry=False
         )
 
     def write_pieces(self, name: str, sha256: str, start: int, read: Read, progress: ReportProgress) -> None:
+        """Send them ahead, and again over a new connection from the first that has not arrived; raises CronsembleError."""
         self._arrived, retries = start, TRIES
         while True:
             before = self._arrived
@@ -45,7 +48,7 @@ class RemoteUpload:
             except (StreamBroken, ConnectionLost) as error:
                 retries = TRIES if self._arrived > before else retries - 1
                 if not retries:
-                    raise CronsembleError(f"{error}: put it again, it goes on from there") from error
+                    raise CronsembleError(f"{error}: put it again, it resumes where it stopped") from error
 
     def _send(self, client: StoreClient, name: str, sha256: str, read: Read, progress: ReportProgress) -> None:
         """Send all from what has arrived on."""
@@ -66,7 +69,7 @@ class RemoteUpload:
             receive()
 
 
-def upload_remotely(experiment: Experiment, target: ClusterTarget, chosen: list[Upload], replace: bool) -> None:
-    """Copy files into the store that an experiment's pods mount."""
+def upload_remotely(experiment: Experiment, target: ClusterTarget, uploads: list[Upload], replace: bool) -> None:
+    """Copy files into the store that an experiment's pods mount; raises CronsembleError."""
     with connect_to_files(experiment, target) as files:
-        upload_all(chosen, RemoteUpload(files), replace)
+        upload_all(RemoteUpload(files), uploads, replace)
