@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
-from cronjobs.experiment import Experiment, Member
-from cronjobs.tasks import tasks_of
+from cronjobs.experiment import Experiment
 from scheduler.config.document import parse
 from scheduler.config.errors import ConfigErrors, Problem
+from scheduler.config.namespace import name_clashes
 
 
 def load(path: Path) -> Experiment:
@@ -59,7 +59,7 @@ def load_all(paths: Iterable[Path]) -> list[Experiment]:
             experiments.append(load(file))
         except ConfigErrors as error:
             problems += error.problems
-    problems += _clashes(experiments)
+    problems += name_clashes(experiments)
     if problems:
         raise ConfigErrors(problems)
     return experiments
@@ -67,22 +67,3 @@ def load_all(paths: Iterable[Path]) -> list[Experiment]:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".yml") and path.is_file())
-
-
-def _clashes(experiments: list[Experiment]) -> Iterator[Problem]:
-    """The experiments of one name, and those of two names whose tasks have one, in a namespace."""
-    declared_by: dict[tuple[str, str], Experiment] = {}
-    for experiment in experiments:
-        namespace = experiment.cluster.namespace
-        first = declared_by.setdefault((namespace, experiment.name), experiment)
-        if first is not experiment:
-            message = f"{experiment.name} is declared by {first.path} too: rename one, or give it a cluster.namespace of its own"
-            yield Problem(str(experiment.path), 0, 0, "experiment", message)
-            continue
-        for task, settings in tasks_of(experiment):
-            key = f"backends.{settings.name}" if isinstance(settings, Member) else "ensemble"
-            cronjob = f"{experiment.name}-{task}"
-            other = declared_by.setdefault((namespace, f"{cronjob} "), experiment)
-            if other is not experiment:
-                message = f"its CronJob {cronjob} has the name of one of {other.path}: rename the experiment"
-                yield Problem(str(experiment.path), 0, 0, key, message)

@@ -1,13 +1,13 @@
-"""The namespace that a command line gives in the place of the configuration's."""
+"""The namespaces of experiments: what a command line gives instead of the configuration's, and names that clash in one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
-from cronjobs.experiment import Experiment
-from scheduler.errors import CronsembleError
+from cronjobs.experiment import Experiment, Member
+from cronjobs.tasks import tasks_of
+from scheduler.config.errors import ConfigErrors, Problem
 
 
 def in_namespace(experiment: Experiment, namespace: str | None) -> Experiment:
@@ -18,12 +18,27 @@ def in_namespace(experiment: Experiment, namespace: str | None) -> Experiment:
 
 
 def all_in_namespace(experiments: Iterable[Experiment], namespace: str | None) -> list[Experiment]:
-    """The experiments in this namespace; raises CronsembleError for two of one name in one namespace."""
+    """The experiments in this namespace; raises ConfigErrors for names that clash there."""
     placed = [in_namespace(experiment, namespace) for experiment in experiments]
-    declared_in: dict[tuple[str, str], Path] = {}
-    for experiment in placed:
-        key = (experiment.cluster.namespace, experiment.name)
-        if key in declared_in:
-            raise CronsembleError(f"{experiment.path}: {experiment.name} is declared by {declared_in[key]} too: rename one")
-        declared_in[key] = experiment.path
+    if clashes := list(name_clashes(placed)):
+        raise ConfigErrors(clashes)
     return placed
+
+
+def name_clashes(experiments: Iterable[Experiment]) -> Iterator[Problem]:
+    """A problem for each experiment that has the name of another, or a CronJob of that name, in the same namespace."""
+    declared_by: dict[tuple[str, str], Experiment] = {}
+    for experiment in experiments:
+        namespace = experiment.cluster.namespace
+        first = declared_by.setdefault((namespace, experiment.name), experiment)
+        if first is not experiment:
+            message = f"{experiment.name} is declared by {first.path} too: rename one, or give it a cluster.namespace of its own"
+            yield Problem(str(experiment.path), 0, 0, "experiment", message)
+            continue
+        for task, settings in tasks_of(experiment):
+            key = f"backends.{settings.name}" if isinstance(settings, Member) else "ensemble"
+            cronjob = f"{experiment.name}-{task}"
+            other = declared_by.setdefault((namespace, f"{cronjob} "), experiment)
+            if other is not experiment:
+                message = f"its CronJob {cronjob} has the name of one of {other.path}: rename the experiment"
+                yield Problem(str(experiment.path), 0, 0, key, message)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.config import ConfigErrors, load, load_all
+from scheduler.config.namespace import all_in_namespace
 
 GOOD = "experiment: e\nbackends: {jax: {}}\n"
 NAME = "use at most 63 lower-case letters, digits and -"
@@ -184,6 +185,9 @@ def test_cron_jobs_of_one_name_clash(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"{second} ensemble: its CronJob a-train-b-ensemble has the name of one of {first}: rename the experiment"
     )
+    write(tmp_path, "b.yaml", "experiment: a-train-b\nbackends: {jax: {}}\nensemble: {}\ncluster: {namespace: other}\n")
+    with pytest.raises(ConfigErrors, match="its CronJob a-train-b-ensemble has the name of one of"):
+        all_in_namespace(load_all([tmp_path]), "one")
 
 
 def test_check_takes_files_and_folders(tmp_path: Path) -> None:
