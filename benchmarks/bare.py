@@ -32,7 +32,7 @@ def main(dataset, backend, threads, epochs, seed, data_format):
     scale = float(abs(data["x_train"]).max())
     x, x_val = [(data[name] / scale).astype("float32") for name in ("x_train", "x_val")]
     if data_format == "channels_first":
-        x, x_val = [each.transpose(0, 3, 1, 2).copy() for each in (x, x_val)]
+        x, x_val = [x_part.transpose(0, 3, 1, 2).copy() for x_part in (x, x_val)]
     y, y_val = [keras.utils.to_categorical(data[name], 10) for name in ("y_train", "y_val")]
     model = keras.models.Sequential()
     model.add(Conv2D(32, (3, 3), padding="same", activation="relu", input_shape=x.shape[1:]))

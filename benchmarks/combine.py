@@ -37,9 +37,9 @@ def main() -> None:
             began = time.perf_counter()
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
             ours.append(time.perf_counter() - began)
-            each = [loop(folder / "loop.csv", array) for array in arrays]
-            loops.append(sum(each))
-            first.append(each[0])
+            seconds = [loop(folder / "loop.csv", array) for array in arrays]
+            loops.append(sum(seconds))
+            first.append(seconds[0])
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         print(f"combine, whole process, {MODELS + 1} CSVs: median {statistics.median(ours):.2f} s, peak {peak:.0f} MiB")
         for name, times in (("the same four CSVs", loops), ("one CSV alone", first)):

@@ -34,7 +34,7 @@ def main() -> None:
     program = build()
     measures: dict[str, tuple[Callable[[list[str]], float], list[str]]] = {
         "ours": (ours, expressions),
-        "Go": (lambda given: go(program, given), expressions),
+        "Go": (lambda sample: go(program, sample), expressions),
         "croniter": (theirs, expressions[::TENTH]),
     }
     print(
@@ -42,8 +42,8 @@ def main() -> None:
     )
     times: dict[str, list[float]] = {name: [] for name in measures}
     for _ in range(RUNS):
-        for name, (measure, given) in measures.items():
-            times[name].append(measure(given) / len(given) / FIRES * 1e6)
+        for name, (measure, sample) in measures.items():
+            times[name].append(measure(sample) / len(sample) / FIRES * 1e6)
     base = statistics.median(times["ours"])
     for name, each in times.items():
         median = statistics.median(each)
@@ -61,25 +61,27 @@ def expression(chance: random.Random) -> str:
 
 def ours(expressions: list[str]) -> float:
     began = time.process_time()
-    for each in expressions:
-        assert sum(1 for _ in islice(fires(parse(each), ZONE, START), FIRES)) == FIRES
+    for expression in expressions:
+        assert sum(1 for _ in islice(fires(parse(expression), ZONE, START), FIRES)) == FIRES
     return time.process_time() - began
 
 
 def theirs(expressions: list[str]) -> float:
     zone = ZoneInfo(ZONE)
     began = time.process_time()
-    for each in expressions:
-        found = croniter(each, START.astimezone(zone), ret_type=datetime)
+    for expression in expressions:
+        times = croniter(expression, START.astimezone(zone), ret_type=datetime)
         for _ in range(FIRES):
-            found.get_next()
+            times.get_next()
     return time.process_time() - began
 
 
 def go(program: Path, expressions: list[str]) -> float:
     """By its own measure, without its start and the reading of the questions."""
-    asked = [{"expression": each, "zone": ZONE, "after": int(START.timestamp()), "count": FIRES} for each in expressions]
-    lines = "".join(json.dumps(each) + "\n" for each in asked)
+    questions = [
+        {"expression": expression, "zone": ZONE, "after": int(START.timestamp()), "count": FIRES} for expression in expressions
+    ]
+    lines = "".join(json.dumps(question) + "\n" for question in questions)
     done = subprocess.run([program, "bench"], input=lines, text=True, capture_output=True, check=True)
     return int(done.stdout) / 1e9
 

@@ -19,28 +19,28 @@ def model(input_shape, classes, hyperparameters):
     import keras
 
     tell("model")
-    made = _build(keras, input_shape, classes)
-    fit = made.fit
+    keras_model = _build(keras, input_shape, classes)
+    fit = keras_model.fit
 
-    def told(*arguments, **options):
+    def fit_and_tell(*arguments, **options):
         options["callbacks"] = [_first(keras)] + options["callbacks"]
         return fit(*arguments, **options)
 
-    made.fit = told
-    return made
+    keras_model.fit = fit_and_tell
+    return keras_model
 
 
 def _build(keras, input_shape, classes):
     layers = keras.layers
-    made = keras.models.Sequential()
-    made.add(layers.Conv2D(32, (3, 3), padding="same", activation="relu", input_shape=tuple(input_shape)))
-    made.add(layers.MaxPooling2D((2, 2)))
-    made.add(layers.Conv2D(64, (3, 3), padding="same", activation="relu"))
-    made.add(layers.Flatten())
-    made.add(layers.Dense(128, activation="relu"))
-    made.add(layers.Dense(classes, activation="softmax"))
-    made.compile("adam", loss="categorical_crossentropy", metrics=["accuracy"])
-    return made
+    keras_model = keras.models.Sequential()
+    keras_model.add(layers.Conv2D(32, (3, 3), padding="same", activation="relu", input_shape=tuple(input_shape)))
+    keras_model.add(layers.MaxPooling2D((2, 2)))
+    keras_model.add(layers.Conv2D(64, (3, 3), padding="same", activation="relu"))
+    keras_model.add(layers.Flatten())
+    keras_model.add(layers.Dense(128, activation="relu"))
+    keras_model.add(layers.Dense(classes, activation="softmax"))
+    keras_model.compile("adam", loss="categorical_crossentropy", metrics=["accuracy"])
+    return keras_model
 
 
 def _first(keras):

@@ -145,25 +145,25 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="cronsemble-bench-") as scratch:
             folder = Path(scratch)
             build(folder, runs)
-            told = {"runs": runs, "cold index, history --limit 0": round(timed([*OURS, "--limit", "0"], folder), 2)}
+            results = {"runs": runs, "cold index, history --limit 0": round(timed([*OURS, "--limit", "0"], folder), 2)}
             for name, arguments in LOOKS.items():
                 times = [timed([*OURS, *arguments], folder) for _ in range(7)]
-                told[name] = round(statistics.median(times), 3)
+                results[name] = round(statistics.median(times), 3)
             shutil.rmtree(folder / "store" / ".index")
-            told["cold index, history"] = round(timed(OURS, folder), 2)
+            results["cold index, history"] = round(timed(OURS, folder), 2)
             if options.mlflow:
                 command = [options.mlflow, "-c", MLFLOW, str(folder / "mlflow.db"), str(runs)]
-                said = subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder).stdout.split()
-                assert int(said[0]) == runs
-                told["mlflow search_runs, all"], told["mlflow search_runs, 50"] = (
-                    round(float(said[1]), 3),
-                    round(float(said[3]), 3),
+                output = subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder).stdout.split()
+                assert int(output[0]) == runs
+                results["mlflow search_runs, all"], results["mlflow search_runs, 50"] = (
+                    round(float(output[1]), 3),
+                    round(float(output[3]), 3),
                 )
-                told["mlflow / history"] = round(told["mlflow search_runs, all"] / told["history"], 1)
-                told["mlflow / history --limit 0 --json"] = round(
-                    told["mlflow search_runs, all"] / told["history --limit 0 --json"], 1
+                results["mlflow / history"] = round(results["mlflow search_runs, all"] / results["history"], 1)
+                results["mlflow / history --limit 0 --json"] = round(
+                    results["mlflow search_runs, all"] / results["history --limit 0 --json"], 1
                 )
-            print(json.dumps(told, indent=1), flush=True)
+            print(json.dumps(results, indent=1), flush=True)
 
 
 if __name__ == "__main__":

@@ -52,8 +52,8 @@ def measure(engine: containers.ContainerEngine, backend: str) -> dict[str, float
     command = containers.run_command(engine, image, name, ["sh", "-c", start], env, mounts, "12345:12345")
     began = time.time()
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    told = json.loads(next(line for line in done.stdout.splitlines() if line.startswith('{"')))
-    return {key: value - began for key, value in told.items()}
+    moments = json.loads(next(line for line in done.stdout.splitlines() if line.startswith('{"')))
+    return {key: value - began for key, value in moments.items()}
 
 
 def main(rounds: int) -> None:
@@ -66,8 +66,10 @@ def main(rounds: int) -> None:
     for _ in range(rounds):
         for backend in IMAGES:
             times[backend].append(measure(engine, backend))
-    for backend, each in times.items():
-        medians = {key: statistics.median(one[key] for one in each) for key in ("started", "imported", "stepped")}
+    for backend, rounds_of_backend in times.items():
+        medians = {
+            key: statistics.median(moments[key] for moments in rounds_of_backend) for key in ("started", "imported", "stepped")
+        }
         print(f"{backend}: " + ", ".join(f"{key} {value:.1f} s" for key, value in medians.items()))
 
 

@@ -80,14 +80,14 @@ def parts(config: Path, kubeconfig: Path) -> dict[str, float]:
             updated = time.perf_counter()
             received = files.received
             HistoryReader(Store(files), experiment.name, "UTC", time.time()).rows(HistoryQuery(limit=50))
-            told = time.perf_counter()
+            read = time.perf_counter()
         finally:
             files.close()
             reader.close()
         ended = time.perf_counter()
-    found = {"pod ready": reader.seconds["pod"], "program sent and answering": reader.seconds["session"]}
-    found |= {"mirror": updated - opened, "history": told - updated, "pod removed": ended - told, "whole": ended - began}
-    return {**{name: round(value, 2) for name, value in found.items()}, "bytes received": received}
+    seconds = {"pod ready": reader.seconds["pod"], "program sent and answering": reader.seconds["session"]}
+    seconds |= {"mirror": updated - opened, "history": read - updated, "pod removed": ended - read, "whole": ended - began}
+    return {**{name: round(value, 2) for name, value in seconds.items()}, "bytes received": received}
 
 
 def main() -> None:
@@ -102,27 +102,27 @@ def main() -> None:
         cache = folder / "cache"
         os.environ |= {"CRONSEMBLE_CACHE": str(cache), "KUBECONFIG": str(cluster.kubeconfig)}
         command = [*CLI, "-f", str(config)]
-        told: dict[str, object] = {"runs": runs, "bytes in the store": size}
+        results: dict[str, object] = {"runs": runs, "bytes in the store": size}
         firsts, seconds = [], []
         for _ in range(3):
             shutil.rmtree(cache, ignore_errors=True)
             firsts.append(took(command))
             seconds.append(took(command))
         seconds += [took(command) for _ in range(AGAIN - 3)]
-        told |= {"first look, whole process": statistics.median(firsts), "second look": statistics.median(seconds)}
+        results |= {"first look, whole process": statistics.median(firsts), "second look": statistics.median(seconds)}
         shutil.rmtree(cache)
-        told |= {"first look by parts": parts(config, cluster.kubeconfig), "second": parts(config, cluster.kubeconfig)}
+        results |= {"first look by parts": parts(config, cluster.kubeconfig), "second": parts(config, cluster.kubeconfig)}
         mounted = [*command, "--store", str(node.data / "bench/store")]
-        told["mounted here, index not there yet"] = took(mounted)
-        told["mounted here"] = statistics.median(took(mounted) for _ in range(AGAIN))
-        print(json.dumps(told, indent=1), flush=True)
-        told = copied(cluster, namespace, config, folder)
-        print(json.dumps(told, indent=1), flush=True)
+        results["mounted here, index not there yet"] = took(mounted)
+        results["mounted here"] = statistics.median(took(mounted) for _ in range(AGAIN))
+        print(json.dumps(results, indent=1), flush=True)
+        results = copied(cluster, namespace, config, folder)
+        print(json.dumps(results, indent=1), flush=True)
 
 
 def copied(cluster: Cluster, namespace: str, config: Path, folder: Path) -> dict[str, object]:
     """What `kubectl exec` copies, into a folder, from a pod that is there already."""
-    found: dict[str, object] = {}
+    seconds: dict[str, object] = {}
     experiment = load(config)
     # Nobody speaks with the pod while it is used for this.
     os.environ["CRONSEMBLE_READER_IDLE"] = "1800"
@@ -138,12 +138,12 @@ def copied(cluster: Cluster, namespace: str, config: Path, folder: Path) -> dict
                 target = folder / "copy"
                 target.mkdir()
                 try:
-                    found[f"kubectl exec: {name}"] = took(["sh", "-c", f'{kubectl} sh -c "{script}" | tar x -C {target}'])
+                    seconds[f"kubectl exec: {name}"] = took(["sh", "-c", f'{kubectl} sh -c "{script}" | tar x -C {target}'])
                 except subprocess.CalledProcessError:
-                    found[f"kubectl exec: {name}"] = "broke off"
+                    seconds[f"kubectl exec: {name}"] = "broke off"
                 shutil.rmtree(target)
         reader.close()
-    return found
+    return seconds
 
 
 if __name__ == "__main__":

@@ -104,12 +104,12 @@ class Bench:
 def median(name: str, run: Callable[[], Took], runs: int = RUNS) -> float:
     """Prints and returns the median of the seconds."""
     took = [run() for _ in range(runs)]
-    seconds = [each.seconds for each in took]
-    first = statistics.median(each.first_byte for each in took)
-    peak = max(each.peak for each in took)
+    seconds = [process.seconds for process in took]
+    first = statistics.median(process.first_byte for process in took)
+    peak = max(process.peak for process in took)
     middle = statistics.median(seconds)
     spread = f"{min(seconds):.2f} to {max(seconds):.2f}"
-    cpu = statistics.median(each.cpu for each in took)
+    cpu = statistics.median(process.cpu for process in took)
     print(f"{name}: median {middle:.3f} s ({spread}), CPU {cpu:.3f} s, first byte {first:.3f} s, peak {peak:.0f} MiB", flush=True)
     return middle
 

@@ -65,8 +65,8 @@ def bare(folder: Path, python: Path, backend: str, threads: int) -> tuple[float,
 
 def metrics(folder: Path, row: dict[str, Any]) -> dict[str, Any]:
     (path,) = folder.glob(f"store/runs/*/*/*/{row['run']}/result/metrics.json")
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
+    values: dict[str, Any] = json.loads(path.read_text())
+    return values
 
 
 def main() -> None:

@@ -36,11 +36,11 @@ def debootstrap(suite: str, tar: Path, mirror: str | None) -> None:
     if os.getuid() != 0 or not shutil.which("debootstrap"):
         fail(f"no registry answers, and making {suite} here needs root and debootstrap (apt-get install debootstrap)")
     tar.parent.mkdir(parents=True, exist_ok=True)
-    tried = [mirror] if mirror else candidates(suite, apt_sources())
-    for address in tried:
+    mirrors = [mirror] if mirror else candidates(suite, apt_sources())
+    for address in mirrors:
         with tempfile.TemporaryDirectory(dir=tar.parent, prefix=f".{suite}-") as scratch:
             say(f"making {suite} by debootstrap from {address or 'its default mirror'} (about a minute)")
-            root, packed = Path(scratch) / "root", Path(scratch) / "root.tar"
+            root, archive = Path(scratch) / "root", Path(scratch) / "root.tar"
             if run("debootstrap", "--variant=minbase", suite, str(root), *([address] if address else []), quiet=True):
                 continue
             need(
@@ -48,14 +48,14 @@ def debootstrap(suite: str, tar: Path, mirror: str | None) -> None:
                 "-C",
                 str(root),
                 "-cf",
-                str(packed),
+                str(archive),
                 "--exclude=./var/cache/apt/archives/*.deb",
                 ".",
                 why="packing the base",
             )
-            packed.rename(tar)
+            archive.rename(tar)
             return
-    names = ", ".join(each or "its default mirror" for each in tried)
+    names = ", ".join(address or "its default mirror" for address in mirrors)
     fail(f"{suite} could not be made by debootstrap from {names}: give --mirror")
 
 
@@ -68,9 +68,9 @@ def apt_sources() -> str:
 def candidates(suite: str, sources: str) -> list[str]:
     """Mirrors to try in turn: those that apt uses, debootstrap's own (""), and the archive that old suites move to."""
     lines = (line for line in sources.splitlines() if not line.lstrip().startswith("#"))
-    found = _unique(word.rstrip("/") for line in lines for word in line.split() if re.match(r"https?://\S+/debian/?$", word))
-    archives = [address.replace("deb.debian", "archive.debian") for address in found if "deb.debian" in address]
-    return _unique([*found, "", *archives, *_archive_beside_default()])
+    mirrors = _unique(word.rstrip("/") for line in lines for word in line.split() if re.match(r"https?://\S+/debian/?$", word))
+    archives = [address.replace("deb.debian", "archive.debian") for address in mirrors if "deb.debian" in address]
+    return _unique([*mirrors, "", *archives, *_archive_beside_default()])
 
 
 def _archive_beside_default() -> list[str]:
@@ -79,8 +79,8 @@ def _archive_beside_default() -> list[str]:
     text = script.read_text(errors="replace") if script.is_file() else ""
     script = Path(shutil.which("debootstrap") or "/nonexistent")
     text += script.read_text(errors="replace") if script.is_file() else ""
-    found = re.findall(r"https?://deb\.debian\.[a-z]+/debian\b", text)
-    return [address.replace("deb.debian", "archive.debian") for address in found]
+    mirrors = re.findall(r"https?://deb\.debian\.[a-z]+/debian\b", text)
+    return [address.replace("deb.debian", "archive.debian") for address in mirrors]
 
 
 def _unique(items: Iterable[str]) -> list[str]:

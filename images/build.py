@@ -29,7 +29,9 @@ EXTENT = {"legacy": "about 6 minutes", "keras3": "about 3 minutes"}
 def engine() -> list[str]:
     """The first of podman and docker that answers; a docker client without an engine does not."""
     prefixes = (["podman", "--cgroup-manager", "cgroupfs"], ["docker"])
-    prefix = next((each for each in prefixes if shutil.which(each[0]) and not run(*each, "info", quiet=True)), None)
+    prefix = next(
+        (candidate for candidate in prefixes if shutil.which(candidate[0]) and not run(*candidate, "info", quiet=True)), None
+    )
     if prefix is None:
         fail("neither podman nor docker works here: install podman (apt-get install podman)")
     if prefix[0] == "podman":

@@ -110,5 +110,5 @@ def _keras3(folder: Path) -> None:
     pins = folder / "requirements.txt"
     pins.write_text(requirements("keras3"))
     platforms = [f"manylinux_2_{minor}_x86_64" for minor in range(36, 16, -1)] + ["manylinux2014_x86_64"]
-    options = ["--only-binary", ":all:", "--python-version", "3.11", *(f"--platform={each}" for each in platforms)]
+    options = ["--only-binary", ":all:", "--python-version", "3.11", *(f"--platform={platform}" for platform in platforms)]
     need(*_download(folder, pins, *options), why="downloading wheels")

@@ -217,8 +217,8 @@ def _items(x: Any, name: str, needs_images: bool) -> Any:
 def _class_names(raw: Arrays, y_train: Any, y_test: Any) -> Any:
     """The class names in the order of the class numbers: those given, else the numbers as text; raises WrongInput."""
     largest = int(y_train.max())
-    given = raw.get("class_names")
-    names = [str(n) for n in range(largest + 1)] if given is None else [str(n) for n in np.asarray(given)]
+    declared = raw.get("class_names")
+    names = [str(n) for n in range(largest + 1)] if declared is None else [str(n) for n in np.asarray(declared)]
     if len(set(names)) != len(names):
         raise WrongInput("data: class_names has a name twice")
     for name, y in (("y_train", y_train), ("y_test", y_test)):
@@ -239,9 +239,9 @@ def _inputs(inputs: Arrays, shape: tuple[int, ...], names: Any, needs_images: bo
         raise WrongInput(f"data.predict: items have the shape {x.shape[1:]}, the training items {shape}")
     if not len(x):
         raise WrongInput("data.predict: there are no items to predict")
-    given = inputs.get("class_names")
-    if given is not None and [str(n) for n in given] != [str(n) for n in names]:
-        raise WrongInput(f"data.predict: its classes {list(map(str, given))} differ from {list(map(str, names))}")
+    declared = inputs.get("class_names")
+    if declared is not None and [str(n) for n in declared] != [str(n) for n in names]:
+        raise WrongInput(f"data.predict: its classes {list(map(str, declared))} differ from {list(map(str, names))}")
     to_predict: Arrays = {"x_predict": x, "ids": inputs.get("ids", np.arange(len(x)))}
     if len(to_predict["ids"]) != len(x):
         raise WrongInput(f"data.predict: ids has {len(to_predict['ids'])} entries, {key} {len(x)}")

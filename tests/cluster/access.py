@@ -59,8 +59,8 @@ class Cluster:
 
     def kubectl(self, *arguments: str, stdin: str | None = None, kubeconfig: Path | None = None) -> str:
         """An independent client's view; ``kubeconfig`` makes it another user's."""
-        found = self.plane and self.plane.binaries / "kubectl"
-        program = str(found) if found and found.exists() else shutil.which("kubectl") or "kubectl"
+        built = self.plane and self.plane.binaries / "kubectl"
+        program = str(built) if built and built.exists() else shutil.which("kubectl") or "kubectl"
         command = [program, f"--kubeconfig={kubeconfig or self.kubeconfig}", *arguments]
         done = subprocess.run(command, input=stdin or "", capture_output=True, text=True, check=False)
         if done.returncode:
@@ -82,8 +82,8 @@ class Cluster:
     def client(self, kubeconfig: Path | None = None) -> ApiClient:
         from kubernetes import config
 
-        made: ApiClient = config.new_client_from_config(str(kubeconfig or self.kubeconfig))
-        return made
+        api_client: ApiClient = config.new_client_from_config(str(kubeconfig or self.kubeconfig))
+        return api_client
 
     def new_namespace(self, level: str = "restricted") -> str:
         """``level``: restricted, baseline or privileged. On a given cluster it is deleted at the session's end."""
@@ -144,7 +144,7 @@ class Cluster:
 
         def ended() -> list[str]:
             conditions = self.get("job", name, namespace)["status"].get("conditions", [])
-            return [each["type"] for each in conditions if each["type"] in ("Complete", "Failed")]
+            return [condition["type"] for condition in conditions if condition["type"] in ("Complete", "Failed")]
 
         (end,) = self.wait_for(ended, seconds, f"the end of {name}")
         return end, self.kubectl("logs", f"job/{name}", "-n", namespace, "--all-containers")
@@ -197,9 +197,9 @@ class Cluster:
         """Asks every 0.1 s until the answer is true; raises NotReady at the deadline."""
         deadline = time.monotonic() + seconds
         while True:
-            found = answer()
-            if found:
-                return found
+            result = answer()
+            if result:
+                return result
             if time.monotonic() > deadline:
                 raise NotReady(f"{what}: not within {seconds:.0f} s")
             time.sleep(0.1)

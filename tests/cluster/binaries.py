@@ -32,12 +32,12 @@ class NoBinaries(Exception):
 
 def find() -> Path:
     """The folder that holds the binaries: ``KUBEBUILDER_ASSETS``, or our own build; raises NoBinaries."""
-    given = os.environ.get("KUBEBUILDER_ASSETS")
-    if given:
-        absent = [name for name in CONTROL_PLANE if not os.access(os.path.join(given, name), os.X_OK)]
+    assets = os.environ.get("KUBEBUILDER_ASSETS")
+    if assets:
+        absent = [name for name in CONTROL_PLANE if not os.access(os.path.join(assets, name), os.X_OK)]
         if absent:
-            raise NoBinaries(f"KUBEBUILDER_ASSETS: {given} has no {' and no '.join(absent)}")
-        return Path(given)
+            raise NoBinaries(f"KUBEBUILDER_ASSETS: {assets} has no {' and no '.join(absent)}")
+        return Path(assets)
     folder = cached()
     if not (folder / "hyperkube").exists():
         raise NoBinaries("Kubernetes is not built: run `make hyperkube` (minutes, once)")
@@ -58,9 +58,9 @@ def cached() -> Path:
 
 def version() -> str:
     """Of Kubernetes, as go.mod pins it: ``v1.34.4``."""
-    found = re.search(r"k8s\.io/kubernetes (v[0-9.]+)", (SOURCE / "go.mod").read_text())
-    assert found, "go.mod requires no k8s.io/kubernetes"
-    return found[1]
+    match = re.search(r"k8s\.io/kubernetes (v[0-9.]+)", (SOURCE / "go.mod").read_text())
+    assert match, "go.mod requires no k8s.io/kubernetes"
+    return match[1]
 
 
 def build() -> Path:

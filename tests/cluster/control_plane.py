@@ -225,9 +225,9 @@ def free_ports(address: str, count: int) -> list[int]:
     """Ports that nobody listens on just now, all different."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((address, 0))
-        return [each.getsockname()[1] for each in sockets]
+        for listener in sockets:
+            listener.bind((address, 0))
+        return [listener.getsockname()[1] for listener in sockets]
 
 
 def main(arguments: list[str]) -> int:

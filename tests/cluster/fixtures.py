@@ -34,17 +34,17 @@ _positions = pytest.StashKey[dict[Path, int]]()
 
 @pytest.fixture(scope="session")
 def _cluster_and_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cluster, Node | None]]:
-    given, inside = os.environ.get("CRONSEMBLE_TEST_KUBECONFIG"), os.environ.get("CRONSEMBLE_TEST_NODE")
+    kubeconfig, inside = os.environ.get("CRONSEMBLE_TEST_KUBECONFIG"), os.environ.get("CRONSEMBLE_TEST_NODE")
     folder = Path(inside) if inside else tmp_path_factory.mktemp("cluster")
-    if given:
-        found = Cluster(Path(given).absolute(), folder)
+    if kubeconfig:
+        cluster = Cluster(Path(kubeconfig).absolute(), folder)
         try:
-            found.kubectl("version")
+            cluster.kubectl("version")
         except (KubectlFailed, OSError) as error:
-            pytest.fail(f"CRONSEMBLE_TEST_KUBECONFIG={given}: {error}")
-        yield found, None
-        for name in list(found.namespaces):
-            found.forget(name)
+            pytest.fail(f"CRONSEMBLE_TEST_KUBECONFIG={kubeconfig}: {error}")
+        yield cluster, None
+        for name in list(cluster.namespaces):
+            cluster.forget(name)
         return
     try:
         binaries.find()
@@ -65,10 +65,10 @@ def cluster(_cluster_and_node: tuple[Cluster, Node | None]) -> Cluster:
 
 @pytest.fixture(scope="session")
 def pods(_cluster_and_node: tuple[Cluster, Node | None]) -> Cluster:
-    found, node = _cluster_and_node
-    if found.plane is not None and node is None:
+    cluster, node = _cluster_and_node
+    if cluster.plane is not None and node is None:
         missing("pods need a node: run `make test-node` as root, or name a cluster in CRONSEMBLE_TEST_KUBECONFIG")
-    return found
+    return cluster
 
 
 @pytest.fixture(scope="session")
@@ -102,8 +102,8 @@ def controllers(cluster: Cluster) -> Cluster:
 
 
 def _logs(item: pytest.Item) -> list[Path]:
-    found = getattr(item, "funcargs", {}).get("cluster")
-    return sorted(found.plane.logs.glob("*.log")) if isinstance(found, Cluster) and found.plane else []
+    cluster = getattr(item, "funcargs", {}).get("cluster")
+    return sorted(cluster.plane.logs.glob("*.log")) if isinstance(cluster, Cluster) and cluster.plane else []
 
 
 @pytest.hookimpl(wrapper=True)

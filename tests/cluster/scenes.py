@@ -98,10 +98,10 @@ class Scene:
         conditions = self.pods.get("job", name, self.namespace)["status"].get("conditions", [])
         return next((each["type"] for each in conditions if each["type"] in ("Complete", "Failed")), "")
 
-    def end(self, name: str, wanted: str) -> None:
+    def end(self, name: str, expected: str) -> None:
         """Wait for a Job's end, which must be as ``wanted``: Complete or Failed."""
         ended = self.pods.wait_for(lambda: self.condition(name), 300, f"the end of {name}")
-        assert ended == wanted, self.row(name)
+        assert ended == expected, self.row(name)
 
     def go(self, name: str) -> None:
         """Let a run that waits go on."""
@@ -118,8 +118,8 @@ class Scene:
 
     def rows(self, *options: str) -> list[dict[str, Any]]:
         """The history as a command tells it that sees both cluster and store; with ``--offline`` the store alone."""
-        told = self.experiment.good("history", "--json", "-n", "0", "--store", str(self.store), *options)
-        return [row for row in json.loads(told) if row["run"]]
+        output = self.experiment.good("history", "--json", "-n", "0", "--store", str(self.store), *options)
+        return [row for row in json.loads(output) if row["run"]]
 
     def row(self, name: str, *options: str) -> dict[str, Any]:
         return next((row for row in self.rows(*options) if row["run"] == name), {})

@@ -42,8 +42,8 @@ def test_the_identity_tells_what_is_inside(name: str, legacy: str, keras3_image:
     monkeypatch.syspath_prepend(str(ROOT / "images"))
     build = importlib.import_module("build")
     image, prefix = f"localhost/cronsemble-{name}", list(containers.find_engine().prefix)
-    told = subprocess.run([*prefix, "image", "inspect", image], capture_output=True, text=True, check=True)
-    config = json.loads(told.stdout)[0]["Config"]
+    inspected = subprocess.run([*prefix, "image", "inspect", image], capture_output=True, text=True, check=True)
+    config = json.loads(inspected.stdout)[0]["Config"]
     assert config["User"] == "1000:1000"
     assert config["Labels"].items() >= build.labels(name, build.inputs_of(name)).items(), "run `make images`"
     done = inside(image, ["cat", "/etc/cronsemble-image.json"])
@@ -53,8 +53,10 @@ def test_the_identity_tells_what_is_inside(name: str, legacy: str, keras3_image:
         key = label.removeprefix("cronsemble.")
         if key in identity["versions"]:
             # CNTK's wheel 2.7.post2 calls itself 2.7; Python's label has no patch version.
-            told_inside = identity["versions"][key]
-            assert told_inside == {"cntk": "2.7"}.get(key, version) or (key == "python" and told_inside.startswith(version + "."))
+            version_inside = identity["versions"][key]
+            assert version_inside == {"cntk": "2.7"}.get(key, version) or (
+                key == "python" and version_inside.startswith(version + ".")
+            )
 
 
 def test_any_user_can_import_the_frameworks_on_a_read_only_root(legacy: str, keras3_image: str) -> None:
@@ -95,10 +97,10 @@ def test_theano_compiles_nothing_for_the_built_in_models(tmp_path: Path, legacy:
     mounts = [(str(ROOT), "/code", True), (str(tmp_path), "/data", False)]
     done = inside(legacy, ["sh", "-c", program], mounts, env)
     assert done.returncode == 0, done.stderr
-    told = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    counts = [each for each in told if "compiled" in each]
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    counts = [line for line in lines if "compiled" in line]
     assert len(counts) == 4
-    assert counts[-1]["baked"] > 200 and counts[-1]["compiled"] == [], told
+    assert counts[-1]["baked"] > 200 and counts[-1]["compiled"] == [], lines
 
 
 PYTHON_3_9 = ("*.py", "portable/*.py", "store/*.py", "supervisor/*.py", "remote/*.py")

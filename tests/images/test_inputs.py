@@ -70,8 +70,8 @@ def test_mirrors_are_those_of_apt_then_the_default_then_the_archive(module: Load
     one_line = f"# deb http://gone.example/debian x main\ndeb [arch=amd64] {MIRROR}/ bookworm main\ndeb {SECURITY} s main"
     deb822 = f"Types: deb\nURIs: {MIRROR}\nSuites: bookworm\n"
     for sources in (one_line, deb822):
-        found = base.candidates("bullseye", sources)
-        assert found[:3] == [MIRROR, "", MIRROR.replace("deb.", "archive.")]
+        mirrors = base.candidates("bullseye", sources)
+        assert mirrors[:3] == [MIRROR, "", MIRROR.replace("deb.", "archive.")]
     assert base.candidates("bullseye", "deb http://mirror.example/debian stable main")[:2] == ["http://mirror.example/debian", ""]
     assert base.candidates("bullseye", "")[0] == ""
 

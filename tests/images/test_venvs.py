@@ -41,10 +41,10 @@ def begun(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
 def test_the_second_of_two_waits_and_finds_it_ready(begun: tuple[Path, subprocess.Popen[str]]) -> None:
     folder, first = begun
     second = start(folder)
-    told, made = second.communicate()[0], first.communicate()[0]
+    output, output_of_first = second.communicate()[0], first.communicate()[0]
     python = f"{folder}/bin/python\n"
-    assert made == python
-    assert told == f"another process is creating the virtual environment small-1: waiting for it\n{python}"
+    assert output_of_first == python
+    assert output == f"another process is creating the virtual environment small-1: waiting for it\n{python}"
     assert subprocess.run([python.strip(), "-m", "pip", "--version"], check=True, capture_output=True).returncode == 0
 
 
@@ -53,16 +53,17 @@ def test_a_killed_one_is_made_anew(begun: tuple[Path, subprocess.Popen[str]]) ->
     first.send_signal(signal.SIGKILL)
     first.wait()
     assert not (folder / ".ready").exists()
-    told = start(folder).communicate()[0]
-    assert "creating the virtual environment small-1 (once)\n" in told and told.endswith(f"{folder}/bin/python\n")
+    output = start(folder).communicate()[0]
+    assert "creating the virtual environment small-1 (once)\n" in output and output.endswith(f"{folder}/bin/python\n")
     assert (folder / ".ready").exists()
 
 
 @pytest.mark.parametrize(
-    ("retries", "said"), [("1", "pip cannot reach its package index: connect"), ("0", "pip finds no absent-package==1 for this")]
+    ("retries", "reason"),
+    [("1", "pip cannot reach its package index: connect"), ("0", "pip finds no absent-package==1 for this")],
 )
 def test_without_a_network_one_line_says_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, retries: str, said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, retries: str, reason: str
 ) -> None:
     # An address that refuses at once stands for the absent network.
     for name, value in {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": retries, "PIP_NO_CACHE_DIR": "1"}.items():
@@ -70,9 +71,9 @@ def test_without_a_network_one_line_says_what_to_do(
     pins = b"absent-package==1 --hash=sha256:" + b"0" * 64 + b"\n"
     with pytest.raises(RuntimeUnavailable) as caught:
         venvs.build_venv(tmp_path / "v", pins, sys.executable, lambda _: None, "once")
-    told = str(caught.value)
-    assert told.startswith(f"the keras3 runtime cannot be created: {said}")
-    assert told.endswith("or give runtimes.keras3: {python: PATH} or {image: REF}") and "\n" not in told
+    text = str(caught.value)
+    assert text.startswith(f"the keras3 runtime cannot be created: {reason}")
+    assert text.endswith("or give runtimes.keras3: {python: PATH} or {image: REF}") and "\n" not in text
 
 
 def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
@@ -94,6 +95,8 @@ def test_a_python_that_the_pins_do_not_know(tmp_path: Path, monkeypatch: pytest.
     assert venvs.find_python() == (str(tmp_path / "python3.12"), (3, 12))
 
 
-@pytest.mark.parametrize(("backends", "wanted"), [(["tensorflow", "jax"], "keras3.txt"), (["jax", "torch"], "keras3-torch.txt")])
-def test_torch_is_installed_only_where_a_member_uses_it(backends: list[str], wanted: str) -> None:
-    assert venvs.requirement_set(backends) == wanted
+@pytest.mark.parametrize(
+    ("backends", "requirements"), [(["tensorflow", "jax"], "keras3.txt"), (["jax", "torch"], "keras3-torch.txt")]
+)
+def test_torch_is_installed_only_where_a_member_uses_it(backends: list[str], requirements: str) -> None:
+    assert venvs.requirement_set(backends) == requirements

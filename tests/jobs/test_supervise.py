@@ -56,11 +56,11 @@ def predicted(store: LocalStore, run: RunId) -> dict[str, Any]:
     write_file(folder / c.DATA, to_json({"fingerprint": digest}))
     members = []
     for number, name in enumerate(("one", "two")):
-        place = folder / "probabilities" / name
-        place.mkdir(parents=True)
-        np.save(place / "probabilities.npy", np.random.default_rng(number).dirichlet(np.ones(3), 100).astype("float32"))
-        told = {"member": name, "run": "x", "accuracy": 0.5, "class_names": ["0", "1", "2"]}
-        write_file(place / c.END, to_json({**told, "probabilities": f"probabilities/{name}/probabilities.npy"}))
+        prediction = folder / "probabilities" / name
+        prediction.mkdir(parents=True)
+        np.save(prediction / "probabilities.npy", np.random.default_rng(number).dirichlet(np.ones(3), 100).astype("float32"))
+        outcome = {"member": name, "run": "x", "accuracy": 0.5, "class_names": ["0", "1", "2"]}
+        write_file(prediction / c.END, to_json({**outcome, "probabilities": f"probabilities/{name}/probabilities.npy"}))
         members.append({"member": name, "backend": "jax", "threads": 1, "env": {}})
     return {"members": members, "quorum": 2, "method": "accuracy"}
 
@@ -141,8 +141,8 @@ def test_killed_anywhere_a_run_is_whole_or_absent(tmp_path: Path, program: Path)
         assert rows(result / c.CSV) == rows(archived) == rows(result / c.MEMBERS / "one.csv") == 100
     run = store.claim("e", "ensemble", MINUTE)
     process = supervise(program, store, run, "combine", predicted(store, run))
-    said, _ = process.communicate()
-    assert process.returncode == ExitCode.DONE, said
+    output, _ = process.communicate()
+    assert process.returncode == ExitCode.DONE, output
     assert store.read(run).status == "succeeded"
 
 
@@ -155,8 +155,8 @@ def test_a_try_after_one_killed_between_result_and_archive_archives(tmp_path: Pa
     whole = archived.read_bytes()
     archived.unlink()
     again = supervise(program, store, run, "combine", task, **{c.ENV_TRY: "b"})
-    said, _ = again.communicate()
-    assert (again.returncode, archived.read_bytes()) == (ExitCode.DONE, whole), said
+    output, _ = again.communicate()
+    assert (again.returncode, archived.read_bytes()) == (ExitCode.DONE, whole), output
     # what gc took out of the archive stays out
     archived.unlink()
     removal.record_removal(store, run, [{"path": archived.relative_to(store.root).as_posix()}], "2026-11-25T00:00:00Z", "gc")
@@ -165,8 +165,8 @@ def test_a_try_after_one_killed_between_result_and_archive_archives(tmp_path: Pa
 
 
 def prepare_task(**data: str) -> dict[str, Any]:
-    told = {"dataset": "d.npz", "predict": "holdout", "refresh": "daily", "key": "k", **data}
-    return {"data": told, "data_seed": 1, "model": "mlp", "hyperparameters": {}, "seed": None}
+    data_section = {"dataset": "d.npz", "predict": "holdout", "refresh": "daily", "key": "k", **data}
+    return {"data": data_section, "data_seed": 1, "model": "mlp", "hyperparameters": {}, "seed": None}
 
 
 def write_data(path: Path, first: int, items: int = 600) -> None:
@@ -177,19 +177,19 @@ def write_data(path: Path, first: int, items: int = 600) -> None:
 @pytest.mark.parametrize(("refresh", "same"), [("daily", True), ("each_run", False)])
 def test_what_a_later_run_of_the_day_learns_from(tmp_path: Path, program: Path, refresh: str, same: bool) -> None:
     store = LocalStore(tmp_path / "store")
-    seen, said = [], ""
+    fingerprints, output = [], ""
     for number in range(2):
         write_data(tmp_path / "d.npz", number)
         run = store.claim("e", "train-m", MINUTE)
         process = supervise(program, store, run, "prepare", prepare_task(refresh=refresh), CRONSEMBLE_FOLDER=str(tmp_path))
-        said, _ = process.communicate()
-        assert process.returncode == ExitCode.DONE, said
-        told = read_json(store.try_folder(run, "a") / c.DATA)
-        assert told is not None
-        seen.append(told["fingerprint"])
-    assert (seen[0] == seen[1]) == same
+        output, _ = process.communicate()
+        assert process.returncode == ExitCode.DONE, output
+        data = read_json(store.try_folder(run, "a") / c.DATA)
+        assert data is not None
+        fingerprints.append(data["fingerprint"])
+    assert (fingerprints[0] == fingerprints[1]) == same
     # Yesterday's bytes are never used in silence.
-    assert ("d.npz has changed since" in said) == same
+    assert ("d.npz has changed since" in output) == same
 
 
 @pytest.mark.parametrize("zone, date", [("Pacific/Kiritimati", "2026-11-25"), ("America/New_York", "2026-11-24")])
@@ -199,8 +199,8 @@ def test_the_date_in_a_path_is_the_slots_in_the_experiments_zone(tmp_path: Path,
     run = RunId(MINUTE + 15 * 60, 1, "e", "train-m")  # 15:00 UTC on the 24th
     task = {**prepare_task(dataset="{date}.npz"), "timezone": zone}
     process = supervise(program, store, run, "prepare", task, CRONSEMBLE_FOLDER=str(tmp_path))
-    said, _ = process.communicate()
-    assert process.returncode == ExitCode.DONE, said
+    output, _ = process.communicate()
+    assert process.returncode == ExitCode.DONE, output
 
 
 def test_mounted_revisions_are_merged_into_the_store(tmp_path: Path, program: Path) -> None:
@@ -208,18 +208,18 @@ def test_mounted_revisions_are_merged_into_the_store(tmp_path: Path, program: Pa
     write_data(tmp_path / "d.npz", 0)
     mounted = tmp_path / "revisions"
     mounted.mkdir()
-    some = [{"revision": n, "time": f"2026-11-2{n}T00:00:00Z", "what": "sync", "tasks": {}} for n in (1, 2, 3)]
+    revisions = [{"revision": n, "time": f"2026-11-2{n}T00:00:00Z", "what": "sync", "tasks": {}} for n in (1, 2, 3)]
     env = {c.ENV_FOLDER: str(tmp_path), c.ENV_REVISIONS: str(mounted)}
-    for number, said_by_map in enumerate(([some[0]], [{**some[1], "folded": 2}, some[2]]), 1):
+    for number, in_config_map in enumerate(([revisions[0]], [{**revisions[1], "folded": 2}, revisions[2]]), 1):
         for path in mounted.iterdir():
             path.unlink()
-        for each in said_by_map:
-            (mounted / f"{each['revision']:06}.json").write_bytes(to_json(each))
+        for revision in in_config_map:
+            (mounted / f"{revision['revision']:06}.json").write_bytes(to_json(revision))
         (mounted / "000009.json").write_text("damaged")
         process = supervise(program, store, RunId(MINUTE, number, "e", "train-m"), "prepare", prepare_task(), **env)
-        said, _ = process.communicate()
-        assert process.returncode == ExitCode.DONE, said
-    assert [each["revision"] for each in store.ledger.revisions("e")] == [1, 2, 3]
+        output, _ = process.communicate()
+        assert process.returncode == ExitCode.DONE, output
+    assert [revision["revision"] for revision in store.ledger.revisions("e")] == [1, 2, 3]
 
 
 def test_a_mounted_snapshot_is_kept_in_the_store_and_checked(tmp_path: Path, program: Path) -> None:
@@ -229,13 +229,13 @@ def test_a_mounted_snapshot_is_kept_in_the_store_and_checked(tmp_path: Path, pro
     task = {**prepare_task(), "snapshot": {"program": "0" * 64, "code": ""}}
     env = {c.ENV_FOLDER: str(tmp_path), c.ENV_SNAPSHOT: str(tmp_path)}
     process = supervise(program, store, RunId(MINUTE, 1, "e", "train-m"), "prepare", task, **env)
-    said, _ = process.communicate()
-    assert process.returncode == ExitCode.WRONG_INPUT and "not the 000000000000 of this task" in said
+    output, _ = process.communicate()
+    assert process.returncode == ExitCode.WRONG_INPUT and "not the 000000000000 of this task" in output
     task["snapshot"]["program"] = store.put_snapshot("program", program.read_bytes())
     store.snapshot_path("program", task["snapshot"]["program"]).unlink()
     process = supervise(program, store, RunId(MINUTE, 2, "e", "train-m"), "prepare", task, **env)
-    said, _ = process.communicate()
-    assert process.returncode == ExitCode.DONE, said
+    output, _ = process.communicate()
+    assert process.returncode == ExitCode.DONE, output
     assert store.snapshot_path("program", task["snapshot"]["program"]).read_bytes() == program.read_bytes()
 
 
@@ -258,8 +258,8 @@ def test_the_tasks_environment_reaches_its_data_function(tmp_path: Path, program
     snapshot = {"program": "", "code": hashlib.sha256(code).hexdigest()}
     task = {**prepare_task(dataset="r.py:data"), "snapshot": snapshot, "env": {"MODE": "fast"}}
     process = supervise(program, store, RunId(MINUTE, 1, "e", "train-m"), "prepare", task, **{c.ENV_SNAPSHOT: str(tmp_path)})
-    said, _ = process.communicate()
-    assert process.returncode == ExitCode.DONE and "MODE is fast" in said, said
+    output, _ = process.communicate()
+    assert process.returncode == ExitCode.DONE and "MODE is fast" in output, output
 
 
 SLEEPER = "import time\ndef data(hyperparameters):\n    print('asleep', flush=True)\n    time.sleep(600)\n"
@@ -276,8 +276,8 @@ def test_a_step_out_of_time_says_so(tmp_path: Path, program: Path) -> None:
     store = LocalStore(tmp_path)
     run = store.claim("e", "train-m", MINUTE)
     process = supervise(program, store, run, "prepare", sleeper(store), CRONSEMBLE_TIMEOUT="1")
-    said, _ = process.communicate()
-    assert process.returncode == ExitCode.FAILED, said
+    output, _ = process.communicate()
+    assert process.returncode == ExitCode.FAILED, output
     assert (store.read(run).status, store.read(run).reason) == ("failed", "prepare: not done within its deadline of 1 s")
 
 
@@ -286,10 +286,10 @@ def test_told_to_stop_it_records_the_interrupt(tmp_path: Path, program: Path) ->
     run = store.claim("e", "train-m", MINUTE)
     process = supervise(program, store, run, "prepare", sleeper(store))
     assert process.stdout is not None
-    with process.stdout as said:
-        assert any("asleep" in line for line in said)
+    with process.stdout as stdout:
+        assert any("asleep" in line for line in stdout)
         process.send_signal(signal.SIGTERM)
-        said.read()
+        stdout.read()
     assert process.wait() == ExitCode.INTERRUPTED
     assert (store.read(run).status, store.read(run).reason) == ("interrupted", "interrupted")
 
@@ -319,14 +319,14 @@ def test_a_full_disk_leaves_nothing_half_and_the_next_run_works(tmp_path: Path, 
             usage = os.statvfs(small_disk)
             file.write(b"x" * max(0, usage.f_bavail * usage.f_frsize - room * 1024))
         process = supervise(program, store, run, "prepare", task, CRONSEMBLE_FOLDER=str(tmp_path), CRONSEMBLE_TRY=f"t{room}")
-        said, _ = process.communicate()
+        output, _ = process.communicate()
         failures += process.returncode != ExitCode.DONE
         if process.returncode != ExitCode.DONE:
-            assert "No space left on device" in said and "Traceback" not in said
+            assert "No space left on device" in output and "Traceback" not in output
         assert all(fingerprint_of(path) == path.stem for path in (small_disk / "datasets").glob("*.npz"))
         assert all(read_json(path) for path in (small_disk / "datasets").glob("e/*.json"))
     assert failures >= 3
-    assert process.returncode == ExitCode.DONE, said
+    assert process.returncode == ExitCode.DONE, output
 
 
 def fingerprint_of(path: Path) -> str:
@@ -357,10 +357,10 @@ def test_only_a_try_before_this_one_can_have_ended_while_predicting(tmp_path: Pa
     context = RunContext(store, run, "own", {"members": [{"member": "a"}]}, b"", {}, {})
     for name in ("own", "other"):
         store.begin_try(run, name, {"time": "2026-11-25T01:00:10.000Z"})
-    for member, told in (("a", {"time": other_began}), ("b", {"time": "2026-11-25T01:00:05.000Z"})):
+    for member, mark in (("a", {"time": other_began}), ("b", {"time": "2026-11-25T01:00:05.000Z"})):
         folder = store.try_folder(run, "other") / "probabilities" / member
         folder.mkdir(parents=True)
-        write_file(folder / c.START, to_json(told))
+        write_file(folder / c.START, to_json(mark))
     write_file(store.try_folder(run, "other") / "probabilities" / "b" / c.END, to_json({}))
     assert started_before(context, "a") is is_left_out
     assert not started_before(context, "b")
