@@ -113,6 +113,10 @@ class Status(_Word):
     UNKNOWN = "unknown"
 
 
+SUPERSEDED = "superseded"
+"""What a try ends as when another one of its run published its result first; no status of a run."""
+
+
 class RunKind(_Word):
     """Why a run was started."""
 

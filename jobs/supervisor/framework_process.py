@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import contract as c
-from jobs.contract import ExitCode
+from jobs.contract import ExitCode, Status
 from jobs.store.files import read_fresh
 from jobs.supervisor.run_context import RunContext, StepError
 
@@ -38,13 +38,14 @@ def run_child(
     limit = context.env.get(c.ENV_TIMEOUT)
     timeout = min(filter(None, (timeout, float(limit) if limit else None)), default=None)
     interpreter = context.env.get(c.ENV_PYTHON) or sys.executable
-    entry = sys.argv[0] if zipfile.is_zipfile(sys.argv[0]) else str(Path(__file__).parent)
-    command = [interpreter, "-W", "ignore", entry, program, *arguments]
-    if not zipfile.is_zipfile(entry):
+    if zipfile.is_zipfile(sys.argv[0]):
+        command = [interpreter, "-W", "ignore", sys.argv[0], program, *arguments]
+    else:
+        # Started from the sources: `python -m jobs`.
         command = [interpreter, "-W", "ignore", "-m", "jobs", program, *arguments]
-        env = {**env, "PYTHONPATH": str(Path(__file__).parent.parent)}
+        env = {**env, "PYTHONPATH": str(Path(__file__).parents[2])}
     if context.stopped.is_set():
-        raise StepError("interrupted", ExitCode.INTERRUPTED, "interrupted")
+        raise StepError("interrupted", ExitCode.INTERRUPTED, Status.INTERRUPTED)
     try:
         child = subprocess.Popen(
             command,
@@ -83,7 +84,7 @@ def run_child(
         timer.cancel()
     context.child = None
     if context.stopped.is_set():
-        raise StepError("interrupted", ExitCode.INTERRUPTED, "interrupted", exit_code=code)
+        raise StepError("interrupted", ExitCode.INTERRUPTED, Status.INTERRUPTED, exit_code=code)
     if is_late.is_set():
         raise StepError(f"{program}: not done within its deadline of {timeout:g} s", exit_code=code)
     if code == ExitCode.WRONG_INPUT:
@@ -93,11 +94,8 @@ def run_child(
     if code:
         end = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
         if memory_kills() > kills_before:
-            end += (
-                f" for memory{_memory_limit()}"
-                if code == -signal.SIGKILL
-                else f", a process of it killed for memory{_memory_limit()}"
-            )
+            victim = "" if code == -signal.SIGKILL else ", a process of it killed"
+            end += f"{victim} for memory{_memory_limit()}"
         text = last_line.decode(errors="replace").strip()[:300]
         raise StepError(f"{program} {end}" + (f": {text}" if text else ""), exit_code=code)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import contract as c
-from jobs.contract import ExitCode
+from jobs.contract import ExitCode, Status
 from jobs.store.files import read_json, to_json, write_file
 from jobs.store.process_identity import process_identity
 from jobs.supervisor.run_context import RunContext, StepError, now, require
@@ -50,9 +50,9 @@ def commit(context: RunContext, began: str, result: dict[str, Any]) -> None:
     }
     write_file(context.folder / c.RECORD, to_json(record))
     if context.stopped.is_set():
-        raise StepError("interrupted", ExitCode.INTERRUPTED, "interrupted")
+        raise StepError("interrupted", ExitCode.INTERRUPTED, Status.INTERRUPTED)
     if not context.store.publish(context.run, context.name):
-        raise StepError("another try of this run published its result first", ExitCode.DONE, "superseded")
+        raise StepError("another try of this run published its result first", ExitCode.DONE, c.SUPERSEDED)
 
 
 def repeated_kind(context: RunContext) -> str | None:

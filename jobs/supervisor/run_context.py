@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import contract as c
-from jobs.contract import ExitCode
+from jobs.contract import ExitCode, Status
 from jobs.store import LocalStore, snapshot_digests
 from jobs.store.files import read_json, to_json
 
@@ -21,7 +21,7 @@ from jobs.store.files import read_json, to_json
 class StepError(Exception):
     """The step cannot go on; ``code`` is the exit status and ``status`` what the try ends as."""
 
-    def __init__(self, reason: str, code: int = ExitCode.FAILED, status: str = "failed", **facts: Any) -> None:
+    def __init__(self, reason: str, code: int = ExitCode.FAILED, status: str = Status.FAILED, **facts: Any) -> None:
         super().__init__(reason)
         self.code, self.status, self.facts = code, status, facts
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jobs import contract as c
-from jobs.contract import ExitCode, Status
+from jobs.contract import ExitCode, RunKind, Status
 from jobs.store.files import publish_bytes, to_json
 from jobs.store.process_identity import process_identity
 from jobs.supervisor.framework_process import stop_process
@@ -90,7 +90,7 @@ def _mark_start(context: RunContext) -> None:
         "run": str(context.run),
         "try": context.name,
         "time": now(),
-        "kind": context.env.get(c.ENV_KIND, "scheduled"),
+        "kind": context.env.get(c.ENV_KIND, RunKind.SCHEDULED),
         "snapshot": context.snapshot,
         "process": json.loads(owner) if owner else process_identity(),
     }

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import os
 import random
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -260,6 +262,18 @@ def test_the_tasks_environment_reaches_its_data_function(tmp_path: Path, program
     process = supervise(program, store, RunId(MINUTE, 1, "e", "train-m"), "prepare", task, **{c.ENV_SNAPSHOT: str(tmp_path)})
     output, _ = process.communicate()
     assert process.returncode == ExitCode.DONE and "MODE is fast" in output, output
+
+
+def test_the_supervisor_runs_from_the_sources_too(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "store")
+    write_data(tmp_path / "d.npz", 0)
+    run = RunId(MINUTE, 1, "e", "train-m")
+    command = [sys.executable, "-m", "jobs", "supervise", "prepare"]
+    task = {"experiment": "e", "task": "train-m", "timezone": "UTC", "snapshot": {"program": "", "code": ""}, **prepare_task()}
+    env = {c.ENV_RUN: str(run), c.ENV_STORE: str(store.root), c.ENV_TASK: json.dumps(task), c.ENV_FOLDER: str(tmp_path)}
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=root, env={**os.environ, **env}, capture_output=True, text=True, check=False)
+    assert done.returncode == ExitCode.DONE, done.stdout + done.stderr
 
 
 SLEEPER = "import time\ndef data(hyperparameters):\n    print('asleep', flush=True)\n    time.sleep(600)\n"
