@@ -82,4 +82,5 @@ class CompiledSchedule:
 
 @lru_cache(maxsize=4096)
 def compile_schedule(schedule: Schedule) -> CompiledSchedule:
+    """What a schedule of five fields names, compiled once."""
     return CompiledSchedule(schedule)

@@ -110,7 +110,7 @@ def spec_of(experiment: Experiment, task: Mapping[str, Any]) -> Task:
 def _of_step(experiment: Experiment, own: Task, task: Mapping[str, Any], argv: tuple[str, ...]) -> tuple[Task, int]:
     """Whose resources a step has, and how many threads: those change what comes out, so the run's own configuration decides."""
     if argv[0] == "predict":
-        member_task: Mapping[str, Any] = next((each for each in task.get("members", []) if each["member"] == argv[2]), {})
+        member_task: Mapping[str, Any] = next((member for member in task.get("members", []) if member["member"] == argv[2]), {})
         member = _member(experiment, {"member": argv[2], **member_task})
         return member, int(member_task.get("threads") or member.threads)
     return own, int(task.get("threads") or own.threads)

@@ -59,6 +59,7 @@ def pod_security(experiment: Experiment) -> PodSecurity:
 
 
 def claim_name(experiment: Experiment) -> str:
+    """The name of the claim that `render --volume` prints for an experiment's store."""
     return f"{experiment.name}-store"
 
 

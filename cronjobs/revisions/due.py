@@ -32,12 +32,12 @@ MOST = 100
 class TaskHistory:
     """What is known of one task. Slots are minutes since 1970.
 
-    ``spans`` are its plans, the last one holding; ``started`` the slots that have a run of the schedule, at least those
+    ``periods`` are its schedules, the last one holding; ``started`` the slots that have a run of the schedule, at least those
     within the starting deadline; ``active`` the slots whose runs are running; ``waiting`` the slot that was due and could not
     start; ``settled`` the minute up to which the fate of every slot but that one is decided.
     """
 
-    spans: Sequence[SchedulePeriod]
+    periods: Sequence[SchedulePeriod]
     started: Collection[int]
     active: Collection[int]
     waiting: int | None
@@ -63,8 +63,8 @@ class Decision:
 
 def decide(known: TaskHistory, now: float) -> Decision:
     """The decision at ``now``, in seconds since 1970."""
-    span = known.spans[-1]
-    plan, minute = span.plan, int(now // 60)
+    period = known.periods[-1]
+    plan, minute = period.task_schedule, int(now // 60)
     deadline = inf if plan.starting_deadline is None else float(plan.starting_deadline)
     candidate = None if plan.suspend else _latest(known, now, deadline)
     start = waiting = None
@@ -76,7 +76,7 @@ def decide(known: TaskHistory, now: float) -> Decision:
             start = candidate
             replaced = tuple(sorted(known.active)) if plan.concurrency == "Replace" else ()
     lost = () if plan.suspend else tuple(_lost(known, candidate, now, deadline))
-    coming = following(known.spans, now)
+    coming = following(known.periods, now)
     wake = inf if coming is None else coming * 60.0
     if waiting is not None and deadline < inf:
         wake = min(wake, waiting * 60 + deadline + 1)
@@ -124,11 +124,11 @@ def _last(times: Iterator[int], until: int) -> int | None:
     return last[0] if last else None
 
 
-def since(spans: Sequence[SchedulePeriod]) -> float:
+def since(periods: Sequence[SchedulePeriod]) -> float:
     """When the schedule that holds came to hold: other changes of a plan leave due what was due."""
-    start = spans[-1].start
-    for later, before in zip(reversed(spans), list(reversed(spans))[1:], strict=False):
-        own, other = later.plan, before.plan
+    start = periods[-1].start
+    for later, before in zip(reversed(periods), list(reversed(periods))[1:], strict=False):
+        own, other = later.task_schedule, before.task_schedule
         joined = before.end == later.start and before.engine == later.engine
         if not joined or (own.schedule, own.timezone) != (other.schedule, other.timezone):
             break
@@ -140,8 +140,8 @@ def _latest(known: TaskHistory, now: float, deadline: float) -> int | None:
     """The latest time that passed and is not begun, if it is within the deadline and later than any that was begun."""
     # A clock that was set back finds times begun that lie ahead of it: they say nothing of those before.
     last = max((slot for slot in known.started if slot * 60 <= now), default=None)
-    low = _earliest(max(since(known.spans), -inf if last is None else last * 60.0), now, deadline)
-    slots = expected(known.spans, low, now)
+    low = _earliest(max(since(known.periods), -inf if last is None else last * 60.0), now, deadline)
+    slots = expected(known.periods, low, now)
     while slots:
         slot = slots.pop()[0]
         # Whole seconds: what is exactly the deadline old is too old, as in the controller.
@@ -151,8 +151,10 @@ def _latest(known: TaskHistory, now: float, deadline: float) -> int | None:
 
 
 def _lost(known: TaskHistory, candidate: int | None, now: float, deadline: float) -> list[tuple[int, str]]:
-    floor = since(known.spans)
-    slots = {slot: span for slot, span in expected(known.spans, known.settled * 60 + 59, now) if not span.plan.suspend}
+    floor = since(known.periods)
+    slots = {
+        slot: period for slot, period in expected(known.periods, known.settled * 60 + 59, now) if not period.task_schedule.suspend
+    }
     gone = set(slots)
     if known.waiting is not None:
         gone.add(known.waiting)

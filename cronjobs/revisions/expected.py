@@ -13,75 +13,75 @@ from cronjobs.fire_times.zones import DAY, zone
 from cronjobs.revisions.periods import SchedulePeriod
 
 
-def expected(spans: Sequence[SchedulePeriod], low: float, high: float) -> list[tuple[int, SchedulePeriod]]:
+def expected(periods: Sequence[SchedulePeriod], low: float, high: float) -> list[tuple[int, SchedulePeriod]]:
     """The slots of one task after ``low`` and up to ``high`` (seconds since 1970) in order, each with the plan it is from.
 
-    A slot is a minute since 1970. ``spans`` are the task's, oldest first. A schedule that cannot be read expects nothing.
+    A slot is a minute since 1970. ``periods`` are the task's, oldest first. A schedule that cannot be read expects nothing.
     """
     slots: dict[int, SchedulePeriod] = {}
-    for n, span in enumerate(spans):
-        if span.start >= high or span.end <= low:
+    for n, period in enumerate(periods):
+        if period.start >= high or period.end <= low:
             continue
-        for second in _fires(span, max(low, span.start), min(high, span.end), _anchor(spans, n)):
-            slots.setdefault(second // 60, span)
+        for second in _fires(period, max(low, period.start), min(high, period.end), _anchor(periods, n)):
+            slots.setdefault(second // 60, period)
     return sorted(slots.items())
 
 
-def fires_at(span: SchedulePeriod, minute: int) -> bool:
+def fires_at(period: SchedulePeriod, minute: int) -> bool:
     """Whether a plan's schedule fires in a minute, whenever the plan held; @every never does."""
-    schedule = _schedule(span.plan.schedule)
+    schedule = _schedule(period.task_schedule.schedule)
     if schedule is None or schedule.every is not None:
         return False
-    return bool(_fires(span, minute * 60 - 1, minute * 60 + 59, 0))
+    return bool(_fires(period, minute * 60 - 1, minute * 60 + 59, 0))
 
 
-def following(spans: Sequence[SchedulePeriod], after: float) -> int | None:
+def following(periods: Sequence[SchedulePeriod], after: float) -> int | None:
     """The next slot after an instant, if the last plan goes on and fires within five years."""
-    if not spans or spans[-1].plan.suspend:
+    if not periods or periods[-1].task_schedule.suspend:
         return None
-    span, schedule = spans[-1], _schedule(spans[-1].plan.schedule)
-    if schedule is None or span.end <= after:
+    period, schedule = periods[-1], _schedule(periods[-1].task_schedule.schedule)
+    if schedule is None or period.end <= after:
         return None
-    anchor = int(_anchor(spans, len(spans) - 1))
+    anchor = int(_anchor(periods, len(periods) - 1))
     try:
-        second = next(instants(schedule, zone(span.plan.timezone), int(max(after, span.start)), anchor), None)
+        second = next(instants(schedule, zone(period.task_schedule.timezone), int(max(after, period.start)), anchor), None)
     except (ZoneInfoNotFoundError, ValueError):
         return None
-    return None if second is None or second > span.end else second // 60
+    return None if second is None or second > period.end else second // 60
 
 
-def _fires(span: SchedulePeriod, low: float, high: float, anchor: float) -> list[int]:
+def _fires(period: SchedulePeriod, low: float, high: float, anchor: float) -> list[int]:
     """The fire times of a period's schedule after ``low`` and up to ``high``, in seconds since 1970."""
-    schedule = _schedule(span.plan.schedule)
+    schedule = _schedule(period.task_schedule.schedule)
     if schedule is None:
         return []
     try:
         # Fire times are whole seconds: those after a fraction of one are those after the second itself.
-        times = instants(schedule, zone(span.plan.timezone), int(low // 1), int(anchor))
+        times = instants(schedule, zone(period.task_schedule.timezone), int(low // 1), int(anchor))
         return list(takewhile(lambda time: time <= high, times))
     except (ZoneInfoNotFoundError, ValueError):
         return []
 
 
-def _anchor(spans: Sequence[SchedulePeriod], n: int) -> float:
+def _anchor(periods: Sequence[SchedulePeriod], n: int) -> float:
     """Where @every counts from: the last time that the schedule before it fired, else when the task was made."""
     while n:
-        span, before = spans[n], spans[n - 1]
-        if before.end != span.start or before.engine != span.engine:
+        period, before = periods[n], periods[n - 1]
+        if before.end != period.start or before.engine != period.engine:
             break
-        schedule = _schedule(before.plan.schedule)
-        if schedule is not None and not before.plan.suspend:
+        schedule = _schedule(before.task_schedule.schedule)
+        if schedule is not None and not before.task_schedule.suspend:
             if schedule.every is not None:
-                anchor = _anchor(spans, n - 1)
-                last = anchor + (span.start - anchor) // schedule.every * schedule.every
+                anchor = _anchor(periods, n - 1)
+                last = anchor + (period.start - anchor) // schedule.every * schedule.every
                 if last > max(anchor, before.start):
                     return last
             for back in (DAY, 40 * DAY, 6 * 366 * DAY):
-                times = _fires(before, max(before.start, span.start - back), span.start, 0)
+                times = _fires(before, max(before.start, period.start - back), period.start, 0)
                 if times:
                     return times[-1]
         n -= 1
-    return spans[n].start
+    return periods[n].start
 
 
 @lru_cache(maxsize=4096)

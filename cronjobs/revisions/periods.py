@@ -31,7 +31,7 @@ class SchedulePeriod:
 
     start: float
     end: float
-    plan: TaskSchedule
+    task_schedule: TaskSchedule
     engine: str
     by: str
 
@@ -93,16 +93,16 @@ def schedule_periods(periods: Iterable[RevisionPeriod]) -> dict[str, list[Schedu
         if period.end <= period.start:
             continue
         for name, task in period.tasks.items():
-            plan = _plan(task)
+            schedule = _task_schedule(task)
             own = by_task.setdefault(name, [])
             last = own[-1] if own else None
             joined = last is not None and last.end == period.start and last.engine == period.engine
-            if joined and last is not None and last.plan == plan:
-                own[-1] = SchedulePeriod(last.start, period.end, plan, last.engine, last.by)
+            if joined and last is not None and last.task_schedule == schedule:
+                own[-1] = SchedulePeriod(last.start, period.end, schedule, last.engine, last.by)
             else:
-                own.append(SchedulePeriod(period.start, period.end, plan, period.engine, str(period.revision.get("by", ""))))
+                own.append(SchedulePeriod(period.start, period.end, schedule, period.engine, str(period.revision.get("by", ""))))
     return by_task
 
 
-def _plan(task: Mapping[str, Any]) -> TaskSchedule:
+def _task_schedule(task: Mapping[str, Any]) -> TaskSchedule:
     return TaskSchedule(**{key: task[key] for key in _SCHEDULING if task.get(key) is not None})

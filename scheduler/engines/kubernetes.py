@@ -203,8 +203,8 @@ class KubernetesEngine:
     def _schedule_fires(self, spec: RunSpec) -> bool:
         """Whether the task's own schedule fires in the slot."""
         settings = spec_of(self.experiment, spec.task)
-        span = SchedulePeriod(spec.minute * 60.0 - 60, inf, TaskSchedule(settings.schedule, settings.timezone), "", "")
-        return bool(expected([span], spec.minute * 60.0 - 1, spec.minute * 60.0 + 59))
+        period = SchedulePeriod(spec.minute * 60.0 - 60, inf, TaskSchedule(settings.schedule, settings.timezone), "", "")
+        return bool(expected([period], spec.minute * 60.0 - 1, spec.minute * 60.0 + 59))
 
     def _steps(self, spec: RunSpec) -> JobSteps:
         steps: list[tuple[tuple[str, ...], str]] = []

@@ -80,7 +80,7 @@ def _expected(history: ExperimentHistory, task: str, minute: int) -> dict[str, A
     """The schedule and the revision that expect a slot; None if none does."""
     for _, period in expected(history.schedule_periods.get(task, ()), minute * 60 - 1, minute * 60 + 59):
         revision_period = at(history.scheduling_periods, minute * 60 - 1)
-        schedule = period.plan
+        schedule = period.task_schedule
         return {
             "schedule": schedule.schedule,
             "timezone": schedule.timezone,

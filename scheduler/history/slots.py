@@ -195,7 +195,7 @@ class _LatestRunning:
             return None
         start = fact.started
         if fact.status == Status.RUNNING and fact.evidence == Evidence.RECORDED:
-            end = start + _silence(period.plan)
+            end = start + _silence(period.task_schedule)
         if not _is_local(period):
             # The controller goes by the Job: it existed before the next time came, for only the latest time's is created, and
             # it outlives the run.
@@ -243,7 +243,7 @@ def _run_status(context: TaskContext, fact: RunFact, period: SchedulePeriod | No
     """Status, reason and evidence; one that should long have ended, and whose machine cannot be asked, has died."""
     if fact.status == Status.SUCCEEDED:
         return fact.status, fact.reason, fact.evidence
-    schedule = period.plan if period is not None else None
+    schedule = period.task_schedule if period is not None else None
     is_silent = fact.status == Status.RUNNING and fact.evidence == Evidence.RECORDED and fact.started is not None
     if is_silent and context.now > (fact.started or 0) + _silence(schedule):
         deadline = schedule.deadline if schedule is not None else None
@@ -266,7 +266,7 @@ def _replacing_slot(context: TaskContext, fact: RunFact) -> int | None:
     if not slots:
         return None
     minute, period = slots[-1]
-    return minute if period.plan.concurrency == "Replace" and not period.plan.suspend else None
+    return minute if period.task_schedule.concurrency == "Replace" and not period.task_schedule.suspend else None
 
 
 def _why(fact: RunFact, context: TaskContext, is_expected: bool) -> str:
@@ -308,7 +308,7 @@ def _status_without_run(
 ) -> tuple[str, str, str]:
     """Why an expected slot has no run: what was recorded counts before what follows from the rest."""
     instant = minute * 60
-    clock, schedule = context.clock, period.plan
+    clock, schedule = context.clock, period.task_schedule
     note = context.notes.slots.get((context.task, minute))
     if note is not None:
         event = str(note.get("event", ""))

@@ -49,12 +49,12 @@ def gaps(store: Store, experiment: Experiment, low: int, high: int, now: float, 
     for name, settings in tasks.items():
         if only and name not in only:
             continue
-        spans = recorded.get(name, [])
-        first = spans[0].start if spans else inf
+        recorded_periods = recorded.get(name, [])
+        first = recorded_periods[0].start if recorded_periods else inf
         # Nobody ran it before: what today's schedule would have done counts.
         unrecorded = SchedulePeriod(low * 60.0 - 60, first, TaskSchedule(settings.schedule, settings.timezone), "", "")
         attempts = _attempts(store, experiment.name, name, low, high)
-        for minute, _ in expected([unrecorded, *spans], low * 60.0 - 1, min(high * 60.0 + 59, now)):
+        for minute, _ in expected([unrecorded, *recorded_periods], low * 60.0 - 1, min(high * 60.0 + 59, now)):
             gap = _gap(experiment.name, name, minute, attempts.get(minute, []))
             if gap is not None:
                 found.append(gap)

@@ -142,11 +142,12 @@ class ServedExperiment:
         context = store_context(self.engine, experiment)
         before = {name: (state.settings, state.resolved) for name, state in self.tasks.items()}
         revision = local_revisions.record_revision(self.store, context, "serve", datetime.fromtimestamp(now, UTC))
-        spans = periods.schedule_periods(periods.scheduling_periods(self.store.ledger.revisions(self.name), now + 1))
+        schedule_periods = periods.schedule_periods(periods.scheduling_periods(self.store.ledger.revisions(self.name), now + 1))
         states = {}
         for name, (settings, resolved) in resolve_tasks(context).items():
             state = self.tasks.get(name) or TaskState(settings, resolved, [], settled=int(now // 60))
-            state.settings, state.resolved, state.spans, state.wake = settings, resolved, spans.get(name, []), -inf
+            state.settings, state.resolved = settings, resolved
+            state.schedule_periods, state.wake = schedule_periods.get(name, []), -inf
             states[name] = state
         for name, state in self.tasks.items():
             if name not in states and state.waiting is not None:
@@ -177,12 +178,17 @@ class ServedExperiment:
 
     def _restore_waiting(self, name: str, state: TaskState, decided: set[tuple[Any, Any]]) -> None:
         """The slot that was due and had not started when this machine's last `serve` gave its last sign of life."""
-        if not self._since or not state.spans:
+        if not self._since or not state.schedule_periods:
             return
         alive = datetime.fromisoformat(self._since).timestamp()
-        due = expected(state.spans, alive - state.settings.starting_deadline, alive)
-        minute, span = due[-1] if due else (0, None)
-        if span is not None and not span.plan.suspend and minute not in state.started and (name, minute) not in decided:
+        due = expected(state.schedule_periods, alive - state.settings.starting_deadline, alive)
+        minute, period = due[-1] if due else (0, None)
+        if (
+            period is not None
+            and not period.task_schedule.suspend
+            and minute not in state.started
+            and (name, minute) not in decided
+        ):
             state.waiting, state.blocked = minute, "serve was stopped while it waited"
 
     # -- the clock and the files
@@ -237,18 +243,18 @@ class ServedExperiment:
     def step(self, now: float) -> float:
         """Decide for every task whose time has come; the instant at which the next one's comes."""
         for name, state in self.tasks.items():
-            if state.wake <= now and state.spans:
+            if state.wake <= now and state.schedule_periods:
                 self._decide(name, state, now)
         if self._notes:
             self.beat(now)
-        return min((state.wake for state in self.tasks.values() if state.spans), default=inf)
+        return min((state.wake for state in self.tasks.values() if state.schedule_periods), default=inf)
 
     def _decide(self, name: str, state: TaskState, now: float) -> None:
         foreign = {at: run for at, run in state.active.items() if run is not None and (name, at) not in self._threads}
         for minute, run in foreign.items():
             if self.store.read(run).status != Status.RUNNING:
                 del state.active[minute]
-        decision = decide(TaskHistory(state.spans, state.started, state.active, state.waiting, state.settled), now)
+        decision = decide(TaskHistory(state.schedule_periods, state.started, state.active, state.waiting, state.settled), now)
         for minute, why in decision.lost:
             reason = state.blocked if minute == state.waiting and state.blocked else ""
             self._lose(name, state, minute, why, reason, now)

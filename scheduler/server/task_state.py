@@ -17,15 +17,15 @@ from jobs.store import Run
 class TaskState:
     """What is known of one task; slots are minutes since 1970 in UTC.
 
-    ``settings`` is the task as it is configured, ``resolved`` what its runs need to know, ``spans`` when which schedule
-    held. ``started`` are the slots that have a run of the schedule, ``active`` those whose run has not ended, with the
-    run once it is claimed; ``waiting`` is the slot that is due and could not start, for the reason ``blocked``. The fate
+    ``settings`` is the task as it is configured, ``resolved`` what its runs need to know, ``schedule_periods`` when which
+    schedule held. ``started`` are the slots that have a run of the schedule, ``active`` those whose run has not ended, with
+    the run once it is claimed; ``waiting`` is the slot that is due and could not start, for the reason ``blocked``. The fate
     of every slot up to ``settled`` was decided; at ``wake``, in seconds since 1970, is decided again.
     """
 
     settings: Task
     resolved: dict[str, Any]
-    spans: list[SchedulePeriod]
+    schedule_periods: list[SchedulePeriod]
     started: set[int] = field(default_factory=set)
     active: dict[int, c.RunId | None] = field(default_factory=dict)
     waiting: int | None = None

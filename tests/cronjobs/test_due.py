@@ -85,7 +85,7 @@ class World:
     """One task over time: decided at any moments, runs that last as they like, edits of its plan."""
 
     def __init__(self, plan: TaskSchedule) -> None:
-        self.spans = [SchedulePeriod(START, inf, plan, "host:a", "me")]
+        self.periods = [SchedulePeriod(START, inf, plan, "host:a", "me")]
         self.started: set[int] = set()
         self.active: dict[int, float] = {}
         self.waiting: int | None = None
@@ -95,14 +95,14 @@ class World:
         self.starts: list[tuple[int, float]] = []
 
     def edit(self, plan: TaskSchedule, now: float) -> None:
-        last = self.spans[-1]
-        self.spans[-1] = SchedulePeriod(last.start, now, last.plan, last.engine, last.by)
-        self.spans.append(SchedulePeriod(now, inf, plan, "host:a", "me"))
+        last = self.periods[-1]
+        self.periods[-1] = SchedulePeriod(last.start, now, last.task_schedule, last.engine, last.by)
+        self.periods.append(SchedulePeriod(now, inf, plan, "host:a", "me"))
 
     def decide(self, now: float, lasts: float) -> None:
         self.active = {slot: end for slot, end in self.active.items() if end > now}
-        told = decide(TaskHistory(self.spans, self.started, self.active, self.waiting, self.settled), now)
-        plan = self.spans[-1].plan
+        told = decide(TaskHistory(self.periods, self.started, self.active, self.waiting, self.settled), now)
+        plan = self.periods[-1].task_schedule
         for slot, why in told.lost:
             assert slot not in self.lost and slot not in self.started and why in (DEADLINE, EDIT, LATER)
             self.lost[slot], self.deadlines[slot] = why, plan.starting_deadline or 0
@@ -127,12 +127,12 @@ MOMENTS = st.lists(st.tuples(st.floats(0.1, 4000), st.floats(0, 5000), st.none()
 
 def slots(world: World, until: float) -> Iterator[int]:
     """Every slot of a plan that was not suspended, up to a moment."""
-    for span in world.spans:
-        assert span.plan.schedule is not None
-        for each in instants(parse(span.plan.schedule), zone(span.plan.timezone), int(span.start // 1)):
-            if each > min(until, span.end):
+    for period in world.periods:
+        assert period.task_schedule.schedule is not None
+        for each in instants(parse(period.task_schedule.schedule), zone(period.task_schedule.timezone), int(period.start // 1)):
+            if each > min(until, period.end):
                 break
-            if not span.plan.suspend:
+            if not period.task_schedule.suspend:
                 yield each // 60
 
 
@@ -144,7 +144,7 @@ def test_every_slot_has_one_fate(plan: TaskSchedule, moments: list[tuple[float, 
         if new is not None:
             world.edit(new, now)
         world.decide(now, lasts)
-    if world.spans[-1].plan.suspend:
+    if world.periods[-1].task_schedule.suspend:
         return
     expected = set(slots(world, now))
     fates = world.started | set(world.lost) | ({world.waiting} if world.waiting is not None else set())
@@ -159,7 +159,7 @@ def test_a_clock_that_jumps_either_way_starts_nothing_twice(plan: TaskSchedule, 
     for jump in jumps:
         now += jump
         before = len(world.started)
-        told = decide(TaskHistory(world.spans, world.started, (), None, world.settled), now)
+        told = decide(TaskHistory(world.periods, world.started, (), None, world.settled), now)
         if told.start is not None:
             world.started.add(told.start)
             assert len(world.started) == before + 1

@@ -38,7 +38,7 @@ def test_what_changes_is_recorded_and_what_stays_is_not(tmp_path: Path) -> None:
     revision = record_revision(store, edited, "serve", now.replace(hour=3))
     assert revision is not None and revision["revision"] == 3
     history = HistoryReader(store, "e", "UTC", now.timestamp() + 86400).history
-    assert [(span.plan.schedule, span.engine) for span in history.schedule_periods["train-a"]] == [
+    assert [(period.task_schedule.schedule, period.engine) for period in history.schedule_periods["train-a"]] == [
         ("0 1 * * *", engine()),
         ("0 2 * * *", engine()),
     ]
