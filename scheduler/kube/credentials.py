@@ -45,7 +45,11 @@ class Login:
         with self._lock:
             authorization = self._current().api_key.get(_KEY)
         headers = [("Authorization", authorization)] if authorization else []
-        return headers + impersonation(self._access.user)
+        headers += impersonation(self._access.user)
+        for name, value in headers:
+            if any(character < " " and character != "\t" or character == "\x7f" for character in value):
+                raise KubeError(f"context {self._access.context}: {name} would hold a line break or another control character")
+        return headers
 
     def certificate(self) -> tuple[bytes, bytes] | None:
         """The certificate and key to show, PEM: the user's own, or the plugin's; raises KubeError."""
@@ -147,7 +151,7 @@ class _Loader(KubeConfigLoader):  # type: ignore[misc]
         token, path = self.access.user.get("token"), self.access.user.get("tokenFile")
         if path:
             try:
-                read = Path(path).read_text().strip()
+                read = Path(path).read_text("utf-8").strip()
             except (OSError, UnicodeDecodeError) as error:
                 # The kubelet replaces it while we read, or it was there a moment ago.
                 if before is None and not token:
@@ -160,8 +164,6 @@ class _Loader(KubeConfigLoader):  # type: ignore[misc]
                 self.token = before
                 return True
         if token:
-            if any(unicodedata.category(character) == "Cc" for character in token):
-                raise KubeError(f"context {self.access.context}: the token has a line break or another control character")
             self.token = f"Bearer {token}"
         return bool(token)
 
@@ -197,6 +199,8 @@ class _Loader(KubeConfigLoader):  # type: ignore[misc]
         if end := status.get("expirationTimestamp"):
             try:
                 self.expiry = datetime.fromisoformat(str(end))
+                if self.expiry.tzinfo is None:
+                    raise ValueError("it has no time zone")
             except ValueError as error:
                 raise KubeError(f"the credential plugin answered with the expirationTimestamp {end}, which is no time") from error
         return True
@@ -210,7 +214,10 @@ class _ExecPlugin(ExecProvider):  # type: ignore[misc]
     """
 
     def __init__(self, access: Access) -> None:
-        self._access, self._plugin = access, access.user["exec"]
+        self._access, plugin = access, access.user["exec"]
+        # What is left out is empty; kube_config would refuse it.
+        variables = [{"name": entry["name"], "value": entry.get("value") or ""} for entry in plugin.get("env") or []]
+        self._plugin = {**plugin, "env": variables, "args": [argument or "" for argument in plugin.get("args") or []]}
         super().__init__(ConfigNode("exec", self._plugin), None)
         self.name = str(self.args[0])
 
@@ -291,8 +298,7 @@ def impersonation(user: Mapping[str, Any]) -> list[tuple[str, str]]:
     headers += [("Impersonate-Group", group) for group in user.get("as-groups") or []]
     for key, values in (user.get("as-user-extra") or {}).items():
         headers += [(f"Impersonate-Extra-{_escaped(key)}", value) for value in values or []]
-    # http.client writes Latin-1, Go writes the bytes of UTF-8.
-    return [(name, value.encode().decode("latin-1")) for name, value in headers]
+    return headers
 
 
 def _escaped(key: str) -> str:

@@ -68,7 +68,7 @@ class ExecStream:
                 protocol = ClientProtocol(uri, subprotocols=[Subprotocol(name) for name in PROTOCOLS], max_size=None)
                 request = protocol.connect()
                 request.headers["User-Agent"] = "cronsemble"
-                for name, value in connections.header():
+                for name, value in connections.login_headers():
                     request.headers[name] = value
                 protocol.send_request(request)
                 self._flush(protocol)

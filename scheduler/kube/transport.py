@@ -60,8 +60,9 @@ class Transport:
         """
         pool = self._pool()
         fields = urllib3.HTTPHeaderDict(headers or {})
-        for name, value in self._login_headers():
-            fields.add(name, value)
+        for name, value in self.login_headers():
+            # http.client writes Latin-1; Go, and whoever reads it, take UTF-8.
+            fields.add(name, value.encode().decode("latin-1"))
         if pool.proxy is not None and not self._secure:
             target = self._origin + target
         try:
@@ -95,18 +96,14 @@ class Transport:
             raise (ProxyFailed(f"proxy {self._proxy.address}: {error}") if pool.proxy and self._proxy else error) from error
         return connection.sock
 
-    def header(self) -> list[tuple[str, str]]:
-        """The login's headers, for who speaks over a socket of :meth:`connect`."""
-        # http.client writes Latin-1, others UTF-8.
-        return [(name, value.encode("latin-1").decode()) for name, value in self._login_headers()]
-
     def close(self) -> None:
         """Close the connections that nobody uses now."""
         with self._lock:
             if self._manager is not None:
                 self._manager.clear()
 
-    def _login_headers(self) -> list[tuple[str, str]]:
+    def login_headers(self) -> list[tuple[str, str]]:
+        """The headers of the login, which :meth:`request` sends by itself; raises KubeError where there is no login."""
         headers = self.login.headers()
         if self._userinfo and not any(name == "Authorization" for name, _ in headers):
             headers.append(("Authorization", f"Basic {base64.b64encode(':'.join(self._userinfo).encode()).decode()}"))

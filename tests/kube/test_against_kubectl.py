@@ -6,8 +6,10 @@ import base64
 import contextlib
 import json
 import os
+import pty
 import ssl
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -758,6 +760,16 @@ def impersonation(world: World) -> Case:
 
 
 @bad
+def impersonation_of_two_lines(world: World) -> Case:
+    return Case(config(world, user={"token": "t", "as": "jane\nroot"}))
+
+
+@good
+def a_token_of_other_letters(world: World) -> Case:
+    return Case(config(world, user={"token": "tökén€\tx"}))
+
+
+@bad
 def groups_without_a_user(world: World) -> Case:
     return Case(config(world, user={"token": "t", "as-groups": ["devs"]}))
 
@@ -845,6 +857,26 @@ def a_plugin_that_may_ask(world: World) -> Case:
 def a_plugin_with_arguments_and_an_environment(world: World) -> Case:
     env = [{"name": "EXTRA", "value": "2026-11-26 x"}, {"name": "PATH", "value": "/usr/bin:/bin"}]
     return plugin(world, TOKEN, more={"args": ["--a", "b c", ""], "env": env})
+
+
+@good
+def a_plugin_with_empty_values(world: World) -> Case:
+    return plugin(world, TOKEN, more={"args": [None, "a"], "env": [{"name": "EXTRA"}, {"name": "B", "value": None}]})
+
+
+@bad
+def a_plugin_with_a_nameless_variable(world: World) -> Case:
+    return plugin(world, TOKEN, more={"env": [{"value": "x"}]})
+
+
+@bad
+def a_plugin_whose_token_ends_at_no_time(world: World) -> Case:
+    return plugin(world, '{"status": {"token": "p", "expirationTimestamp": "2030-01-01T00:00:00"}}')
+
+
+@good
+def a_plugin_whose_token_ends_in_fractions(world: World) -> Case:
+    return plugin(world, '{"status": {"token": "p", "expirationTimestamp": "2099-01-01T00:00:00.123456789+05:30"}}')
 
 
 @good
@@ -1293,3 +1325,31 @@ def test_the_same_is_seen_of_us_as_of_kubectl(world: World, name: str, tmp_path:
     assert ours.seen == kubectl.seen, (kubectl, ours)
     assert ours.written == kubectl.written
     assert "\n" not in ours.said
+
+
+OURS = """
+from scheduler.kube.client import KubeClient
+from scheduler.kube.kubeconfig import find_access
+with KubeClient(find_access(None, None)) as api:
+    api.version()
+"""
+
+
+@pytest.mark.parametrize("mode", ["Never", "IfAvailable", "Always"])
+def test_a_plugin_on_a_terminal(world: World, mode: str, tmp_path: Path) -> None:
+    case = plugin(world, TOKEN, more={"interactiveMode": mode})
+    left: list[dict[str, Any]] = []
+    for name, command in {"kubectl": [world.kubectl, "get", "--raw", "/version"], "ours": [sys.executable, "-c", OURS]}.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        env = lay_out(case, folder)
+        ours, theirs = pty.openpty()
+        try:
+            subprocess.run(command, env=env, cwd=folder, stdin=theirs, capture_output=True, check=True)
+        finally:
+            os.close(ours)
+            os.close(theirs)
+        left.append(written(folder))
+    assert left[0] == left[1]
+    assert left[0]["bin/info.json"]["spec"]["interactive"] == (mode != "Never")
+    assert ("terminal" in left[0]["bin/arguments"]) == (mode != "Never")

@@ -9,6 +9,7 @@ import os
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,6 +31,7 @@ from kube.servers import (
     serving,
     socks_handler,
 )
+from scheduler.kube import tls
 from scheduler.kube.client import KubeClient
 from scheduler.kube.errors import ApiError, KubeError, NotKubernetes, Unreachable
 from scheduler.kube.exec import ExecStream
@@ -178,6 +180,7 @@ def hook(event, arguments):
         written.append(arguments[0])
 sys.addaudithook(hook)
 from pathlib import Path
+from scheduler.kube import tls
 from scheduler.kube.client import KubeClient
 from scheduler.kube.kubeconfig import find_access
 with KubeClient(find_access(Path(sys.argv[1]), None)) as api:
@@ -200,6 +203,22 @@ def test_a_key_is_never_written_to_a_file(tmp_path: Path, authority: trustme.CA)
         env = {**os.environ, "TMPDIR": str(tmp_path / "scratch")}
         subprocess.run([sys.executable, "-B", "-c", UNTRACED, str(path)], check=True, env=env)
     assert '"certificate": "alice"' in records.lines[0]
+
+
+def test_where_files_in_memory_are_not_to_be_had_a_key_lies_in_a_folder_of_ours_and_no_longer(
+    tmp_path: Path, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "memfd_create", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    alice = authority.issue_cert("alice")
+    pair = (alice.cert_chain_pems[0].bytes(), alice.private_key_pem.bytes())
+    with tls._file(b"key") as path:
+        assert Path(path).read_bytes() == b"key"
+        assert Path(path).stat().st_mode & 0o777 == 0o600 and Path(path).parent.stat().st_mode & 0o777 == 0o700
+    tls.make_context(None, False, pair, "here")
+    with pytest.raises(KubeError, match="here: client-certificate and client-key are no pair"):
+        tls.make_context(None, False, (pair[0], authority.issue_cert("bob").private_key_pem.bytes()), "here")
+    assert os.listdir(tmp_path) == []
 
 
 def test_what_is_not_read_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
