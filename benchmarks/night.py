@@ -55,32 +55,35 @@ def watched(cluster: Cluster, namespace: str) -> Iterator[Moments]:
     import urllib3
     from kubernetes import client, watch
 
-    api, seen, streams = cluster.client(), defaultdict(dict), [watch.Watch(), watch.Watch()]
+    api, times, streams = cluster.client(), defaultdict(dict), [watch.Watch(), watch.Watch()]
 
     def jobs() -> None:
         for event in streams[0].stream(client.BatchV1Api(api).list_namespaced_job, namespace):
             now, job = time.time(), event["object"]
-            seen[job.metadata.name].setdefault("job", now)
-            if any(each.type in ("Complete", "Failed") and each.status == "True" for each in job.status.conditions or []):
-                seen[job.metadata.name].setdefault("end", now)
+            times[job.metadata.name].setdefault("job", now)
+            if any(
+                condition.type in ("Complete", "Failed") and condition.status == "True"
+                for condition in job.status.conditions or []
+            ):
+                times[job.metadata.name].setdefault("end", now)
 
     def pods() -> None:
         for event in streams[1].stream(client.CoreV1Api(api).list_namespaced_pod, namespace):
             now, pod = time.time(), event["object"]
-            told = seen[(pod.metadata.labels or {}).get(JOB, pod.metadata.name)]
-            told.setdefault("pod", now)
-            if any(each.type == "PodScheduled" and each.status == "True" for each in pod.status.conditions or []):
-                told.setdefault("scheduled", now)
+            times_of_pod = times[(pod.metadata.labels or {}).get(JOB, pod.metadata.name)]
+            times_of_pod.setdefault("pod", now)
+            if any(condition.type == "PodScheduled" and condition.status == "True" for condition in pod.status.conditions or []):
+                times_of_pod.setdefault("scheduled", now)
             if pod.status.phase in ("Succeeded", "Failed"):
-                told.setdefault("end", now)
+                times_of_pod.setdefault("end", now)
 
     def follow(stream: Callable[[], None]) -> None:
         with suppress(urllib3.exceptions.HTTPError):  # the server ends before its streams do
             stream()
 
-    for each in (jobs, pods):
-        threading.Thread(target=follow, args=(each,), daemon=True).start()
-    yield seen
+    for stream in (jobs, pods):
+        threading.Thread(target=follow, args=(stream,), daemon=True).start()
+    yield times
     for stream in streams:
         stream.stop()
 
@@ -102,15 +105,15 @@ def moments(log: str) -> dict[str, float]:
     return {what: float(when) for _, what, when in lines}
 
 
-def parts(minute: int, seen: dict[str, float], result: Path) -> dict[str, float]:
+def parts(minute: int, times: dict[str, float], result: Path) -> dict[str, float]:
     """The parts of the way to the first step, in seconds; they add up to it."""
     record = json.loads((result / "record.json").read_text())
-    told = moments((result / "log.txt").read_text())
+    steps = moments((result / "log.txt").read_text())
     begun, ready = instant(json.loads((result / "start.json").read_text())["time"]), (result / "data.json").stat().st_mtime
     train, imported = instant(record["step_started"]), record["metrics"]["import_seconds"]
     # With the data go the start of the interpreter and, for theano, the copy of the compiled modules.
     data = train + imported
-    points = [minute * 60.0, seen["job"], seen["scheduled"], begun, ready, train, data, told["model"], told["step"]]
+    points = [minute * 60.0, times["job"], times["scheduled"], begun, ready, train, data, steps["model"], steps["step"]]
     return {name: after - before for name, (before, after) in zip(PARTS, pairwise(points), strict=True)}
 
 
@@ -160,7 +163,7 @@ def first_steps(cluster: Cluster, node: Node, images: dict[str, str], folder: Pa
     configure(experiment, images, model=True, epochs=1)
     ours: dict[str, list[dict[str, float]]] = defaultdict(list)
     total: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    with store_claim(cluster, namespace, node) as claim, watched(cluster, namespace) as seen:
+    with store_claim(cluster, namespace, node) as claim, watched(cluster, namespace) as times:
         assert claim.folder is not None
         experiment.good("sync")
         for n in count():
@@ -169,20 +172,20 @@ def first_steps(cluster: Cluster, node: Node, images: dict[str, str], folder: Pa
             minute = int(time.time()) // 60 + 1
             backend = BACKENDS[minute % 60 % len(BACKENDS)]
             job, pod = f"first-train-{backend}-{minute}", f"bare-{n}"
-            until(lambda: "end" in seen.get(job, {}))  # noqa: B023
+            until(lambda: "end" in times.get(job, {}))  # noqa: B023
             (result,) = claim.folder.glob(f"runs/first/train-{backend}/*/{job}/result")
-            ours[backend].append(parts(minute, seen[job], result))
+            ours[backend].append(parts(minute, times[job], result))
             cluster.apply(bare_pod(pod, backend, images), namespace)
-            until(lambda: "end" in seen.get(pod, {}))  # noqa: B023
-            told = moments(cluster.kubectl("logs", pod, "-c", "train", "-n", namespace))
+            until(lambda: "end" in times.get(pod, {}))  # noqa: B023
+            steps = moments(cluster.kubectl("logs", pod, "-c", "train", "-n", namespace))
             step = minute * 60 + sum(ours[backend][-1].values())
-            total[backend].append((step - seen[job]["pod"], told["step"] - seen[pod]["pod"]))
+            total[backend].append((step - times[job]["pod"], steps["step"] - times[pod]["pod"]))
         experiment.good("delete", "--yes", "--kill-running")
     for backend in BACKENDS:
-        shown = ", ".join(f"{name} {statistics.median(each[name] for each in ours[backend]):.2f}" for name in PARTS)
-        whole = statistics.median(sum(each.values()) for each in ours[backend])
+        shown = ", ".join(f"{name} {statistics.median(run[name] for run in ours[backend]):.2f}" for name in PARTS)
+        whole = statistics.median(sum(run.values()) for run in ours[backend])
         print(f"{backend}: first step {whole:.2f} s after its minute: {shown}")
-        tool, script = (statistics.median(each[n] for each in total[backend]) for n in (0, 1))
+        tool, script = (statistics.median(pair[n] for pair in total[backend]) for n in (0, 1))
         over = statistics.median(a - b for a, b in total[backend])
         print(f"  from the pod on: tool {tool:.2f} s, bare pod {script:.2f} s, overhead {over:.2f} s", flush=True)
 
@@ -196,7 +199,7 @@ def makespans(cluster: Cluster, node: Node, images: dict[str, str], folder: Path
         "patch", "cronjob", "-n", namespace, *(f"span-train-{name}" for name in BACKENDS), "-p", '{"spec":{"suspend":true}}'
     )
     spans: dict[str, list[float]] = defaultdict(list)
-    with store_claim(cluster, namespace, node), watched(cluster, namespace) as seen:
+    with store_claim(cluster, namespace, node), watched(cluster, namespace) as times:
         for n in range(rounds):
             for way in ("at once", "one after another"):
                 began, names = time.time(), []
@@ -204,12 +207,14 @@ def makespans(cluster: Cluster, node: Node, images: dict[str, str], folder: Path
                     names.append(f"span-train-{backend}-{MINUTE + 2 * n + (way == 'at once')}")
                     cluster.kubectl("create", "job", names[-1], f"--from=cronjob/span-train-{backend}", "-n", namespace)
                     if way != "at once":
-                        until(lambda: "end" in seen.get(names[-1], {}))  # noqa: B023
-                until(lambda: all("end" in seen.get(name, {}) for name in names))  # noqa: B023
-                spans[way].append(max(seen[name]["end"] for name in names) - began)
-    median = {way: statistics.median(each) for way, each in spans.items()}
-    told = ", ".join(f"{way} {seconds:.1f} s" for way, seconds in median.items())
-    print(f"four backends, a CPU each, on {os.cpu_count()} cores: {told}: {median['at once'] / median['one after another']:.2f}")
+                        until(lambda: "end" in times.get(names[-1], {}))  # noqa: B023
+                until(lambda: all("end" in times.get(name, {}) for name in names))  # noqa: B023
+                spans[way].append(max(times[name]["end"] for name in names) - began)
+    median = {way: statistics.median(seconds) for way, seconds in spans.items()}
+    summary = ", ".join(f"{way} {seconds:.1f} s" for way, seconds in median.items())
+    print(
+        f"four backends, a CPU each, on {os.cpu_count()} cores: {summary}: {median['at once'] / median['one after another']:.2f}"
+    )
 
 
 def main(rounds: int) -> None:
