@@ -79,6 +79,7 @@ class ObservedJob:
 
     @property
     def has_ended(self) -> bool:
+        """Whether no pod of it runs or follows any more."""
         return self.state in (JobState.SUCCEEDED, JobState.FAILED)
 
     @property

@@ -67,6 +67,7 @@ class ExperimentHistory:
 
     @cached_property
     def clock(self) -> LocalClock:
+        """The clock of the history's zone."""
         return LocalClock(self.timezone)
 
     @cached_property
@@ -98,6 +99,7 @@ class ExperimentHistory:
         return sorted(month for month in months if 1970 <= int(month[:-3]) < 9999 and 1 <= int(month[-2:]) <= 12)
 
     def task_context(self, task: str) -> TaskContext:
+        """What the rows of one task are computed from, its runs apart."""
         periods = self.schedule_periods.get(task, ())
         return TaskContext(self.experiment, task, periods, self.notes, self.clock, self.now)
 
