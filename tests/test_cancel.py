@@ -1,4 +1,4 @@
-"""`cancel` and followed logs on this machine: a run at work is ended by its name, and the history says by whom."""
+"""`cancel` and followed logs on this machine: a running run is ended by its name, and the history says by whom."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def check_cancelled(folder: Path, task: str) -> None:
     until(run, f"{task}: epoch 1/")
     follower = start(folder, "logs", "--follow")
     until(follower, "epoch 1/")
-    said = cronsemble(folder, "cancel", task)
+    cancelled = cronsemble(folder, "cancel", task)
     (row,) = history(folder)
-    assert (said.returncode, said.stdout) == (0, f"{row['run']}: cancelled\n"), said.stderr
+    assert (cancelled.returncode, cancelled.stdout) == (0, f"{row['run']}: cancelled\n"), cancelled.stderr
     out, errors = run.communicate(timeout=30)
     assert run.returncode == 1, out + errors
     assert f"{task}: interrupted: cancelled by " in out
@@ -39,8 +39,8 @@ def check_cancelled(folder: Path, task: str) -> None:
     assert log.splitlines()[-1] == f"interrupted: {row['reason']}"
     assert (row["status"], row["kind"], row["evidence"]) == ("interrupted", "manual", "observed")
     assert str(row["reason"]).startswith("cancelled by ")
-    (told,) = LocalStore(folder / "store").runs("small", task)
-    assert len(told.tries) == 1
+    (stored_run,) = LocalStore(folder / "store").runs("small", task)
+    assert len(stored_run.tries) == 1
     again = cronsemble(folder, "cancel", str(row["run"]))
     assert (again.returncode, again.stderr) == (1, f"{row['run']}: it has ended already: interrupted: {row['reason']}\n")
 
@@ -59,11 +59,11 @@ def test_a_training_in_a_container_is_cancelled(tmp_path: Path, keras3: Path, le
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Builder:
-    """A store with a run at work on another machine."""
+    """A store with a running run on another machine."""
     (tmp_path / "config.yaml").write_text("experiment: e\nbackends: {jax: {}}\n")
-    made = Builder(tmp_path / "store")
-    made.run("train-jax", "2026-11-20T01:00", "running")
-    return made
+    builder = Builder(tmp_path / "store")
+    builder.run("train-jax", "2026-11-20T01:00", "running")
+    return builder
 
 
 def test_another_machines_run_is_left_alone(tmp_path: Path, elsewhere: Builder) -> None:
@@ -75,32 +75,32 @@ def test_another_machines_run_is_left_alone(tmp_path: Path, elsewhere: Builder) 
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("nothing", "nothing: no such run in {store}: `cronsemble history` lists them\n"),
         ("ensemble", "ensemble: no run of it is running\n"),
     ],
 )
-def test_what_is_not_at_work_is_one_line(tmp_path: Path, elsewhere: Builder, name: str, said: str) -> None:
+def test_what_is_not_running_is_one_line(tmp_path: Path, elsewhere: Builder, name: str, message: str) -> None:
     elsewhere.run("ensemble", "2026-11-20T02:00")
     done = cronsemble(tmp_path, "cancel", name)
-    assert (done.returncode, done.stderr) == (1, said.format(store=tmp_path / "store"))
+    assert (done.returncode, done.stderr) == (1, message.format(store=tmp_path / "store"))
 
 
 def test_a_cancelled_result_is_a_result(tmp_path: Path) -> None:
     """Whoever was first counts: a run that succeeded before it was told to stop succeeded."""
-    made = Builder(tmp_path)
-    made.run("train-jax", "2026-11-20T01:00")
-    (run,) = made.store.runs("e", "train-jax")
-    made.store.cancel(run.id, {"reason": "cancelled by me", "time": iso(minute("2026-11-20T01:01") * 60)})
-    assert made.store.read(run.id).status == "succeeded"
+    builder = Builder(tmp_path)
+    builder.run("train-jax", "2026-11-20T01:00")
+    (run,) = builder.store.runs("e", "train-jax")
+    builder.store.cancel(run.id, {"reason": "cancelled by me", "time": iso(minute("2026-11-20T01:01") * 60)})
+    assert builder.store.read(run.id).status == "succeeded"
 
 
 def test_logs_read_f_as_follow_and_as_file(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("experiment: e\nbackends: {jax: {}}\n")
-    made = Builder(tmp_path / "store")
-    made.run("train-jax", "2026-11-20T01:00", "failed")
-    (run,) = made.store.runs("e", "train-jax")
+    builder = Builder(tmp_path / "store")
+    builder.run("train-jax", "2026-11-20T01:00", "failed")
+    (run,) = builder.store.runs("e", "train-jax")
     name = str(run.id)
     asked = [["logs", name, "-f"], ["logs", "-f", name], ["logs", "-f"], ["logs", "-f", "config.yaml", name, "--follow"]]
     assert [cronsemble(tmp_path, *each).returncode for each in asked] == [1, 1, 1, 1]

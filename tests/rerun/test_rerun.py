@@ -87,11 +87,11 @@ def check_identical(folder: Path, members: set[str]) -> None:
     (folder / "elsewhere").mkdir()
     for name in ("config.yaml", "m.py", "d.npz"):
         (folder / name).unlink()
-    (told,) = answer(folder / "elsewhere", "rerun", date, "--store", str(folder / "store"))["runs"]
-    assert set(told["members"]) == members
-    for each in (told, *told["members"].values()):
-        assert (each["verdict"], each["status"]) == ("identical", "succeeded"), told
-        assert each["run"] == each["repeats"] + "-r2"
+    (outcome,) = answer(folder / "elsewhere", "rerun", date, "--store", str(folder / "store"))["runs"]
+    assert set(outcome["members"]) == members
+    for row in (outcome, *outcome["members"].values()):
+        assert (row["verdict"], row["status"]) == ("identical", "succeeded"), outcome
+        assert row["run"] == row["repeats"] + "-r2"
     after = contents(folder / "store" / "runs")
     assert {path: after[path] for path in before} == before
     first, second = sorted((folder / "store" / "predictions" / "small").glob("*.csv"))
@@ -144,23 +144,23 @@ def change_line(folder: Path) -> None:
 def test_what_changed_is_named(copy: Path, change: Any, cause: str) -> None:
     change(copy)
     ids = run_ids(copy)
-    (told,) = answer(copy, "rerun", ids["train-jax"], "--with-current-config", code=2)["runs"]
-    assert told["verdict"] == "changed" and told["largest_difference"] > 1e-6
-    (named,) = told["differs"]
-    assert named.startswith(cause)
-    assert "verdict" in answer(copy, "show", told["run"])["verdict"]
-    shown = cronsemble(copy, "show", told["run"]).stdout
+    (outcome,) = answer(copy, "rerun", ids["train-jax"], "--with-current-config", code=2)["runs"]
+    assert outcome["verdict"] == "changed" and outcome["largest_difference"] > 1e-6
+    (difference,) = outcome["differs"]
+    assert difference.startswith(cause)
+    assert "verdict" in answer(copy, "show", outcome["run"])["verdict"]
+    shown = cronsemble(copy, "show", outcome["run"]).stdout
     assert f"{ids['train-jax']}: changed: " in shown and cause in shown
 
 
 def test_another_configuration_is_marked_and_feeds_no_scheduled_ensemble(copy: Path) -> None:
     change_seed(copy)
     ids = run_ids(copy)
-    (told,) = answer(copy, "rerun", ids["ensemble"], "--with-current-config", code=2)["runs"]
-    assert told["differs"][0] == "member jax" and told["members"]["jax"]["verdict"] == "changed"
+    (outcome,) = answer(copy, "rerun", ids["ensemble"], "--with-current-config", code=2)["runs"]
+    assert outcome["differs"][0] == "member jax" and outcome["members"]["jax"]["verdict"] == "changed"
     names = [path.name for path in (copy / "store" / "predictions" / "small").glob("*.csv")]
     assert [name.endswith("-r2-other-configuration.csv") for name in sorted(names)].count(True) == 1
-    for run in (told["run"], told["members"]["jax"]["run"]):
+    for run in (outcome["run"], outcome["members"]["jax"]["run"]):
         assert answer(copy, "show", run)["record"]["other_configuration"] is True
     ensemble = parse_run_id(ids["ensemble"], "small", "ensemble")
     assert ensemble is not None
@@ -170,11 +170,11 @@ def test_another_configuration_is_marked_and_feeds_no_scheduled_ensemble(copy: P
 
 def test_archived_models_can_be_taken_again(copy: Path) -> None:
     ids = run_ids(copy)
-    (told,) = answer(copy, "rerun", ids["ensemble"], "--reuse-models")["runs"]
-    assert told["verdict"] == told["members"]["jax"]["verdict"] == "identical"
-    assert told["members"]["jax"]["run"] == ids["train-jax"]
+    (outcome,) = answer(copy, "rerun", ids["ensemble"], "--reuse-models")["runs"]
+    assert outcome["verdict"] == outcome["members"]["jax"]["verdict"] == "identical"
+    assert outcome["members"]["jax"]["run"] == ids["train-jax"]
     assert set(run_ids(copy)) == set(ids) and len(answer(copy, "history")) == 3
-    assert answer(copy, "show", told["run"])["record"]["repeats_kind"] == "manual"
+    assert answer(copy, "show", outcome["run"])["record"]["repeats_kind"] == "manual"
 
 
 def test_what_is_missing_is_told_before_anything_starts(copy: Path) -> None:
@@ -187,7 +187,7 @@ def test_what_is_missing_is_told_before_anything_starts(copy: Path) -> None:
     record.write_text(json.dumps({**json.loads(record.read_text()), "python": "/gone/bin/python"}))
     before = contents(store)
     plan = answer(copy, "rerun", ids["ensemble"], "--dry-run", code=1)
-    missing = {each["task"]: "\n".join(each["missing"]) for each in plan["runs"]}
+    missing = {row["task"]: "\n".join(row["missing"]) for row in plan["runs"]}
     for words in (f"{code} cannot be read", f"{data} is not what it was", "interpreter /gone/bin/python is gone"):
         assert words in missing["train-jax"]
     done = cronsemble(copy, "rerun", ids["ensemble"])
@@ -196,7 +196,7 @@ def test_what_is_missing_is_told_before_anything_starts(copy: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["2026-02-30"], "2026-02-30: there is no such date"),
         (["1999-01-01"], "1999-01-01: no run of small then; there are runs from"),
@@ -207,6 +207,6 @@ def test_what_is_missing_is_told_before_anything_starts(copy: Path) -> None:
         (["2026-11-20", "--store", "nowhere"], "is not a store with runs"),
     ],
 )
-def test_a_wrong_question_is_answered_in_a_line(original: Path, arguments: list[str], said: str) -> None:
+def test_a_wrong_question_is_answered_in_a_line(original: Path, arguments: list[str], message: str) -> None:
     done = cronsemble(original, "rerun", *arguments)
-    assert done.returncode == 1 and said in done.stderr and done.stderr.count("\n") == 1
+    assert done.returncode == 1 and message in done.stderr and done.stderr.count("\n") == 1

@@ -67,7 +67,7 @@ TASK = {"hyperparameters": {"epochs": 2}, "data": {"dataset": "digits", "key": "
 
 
 @pytest.mark.parametrize(
-    ("record", "task", "code", "said"),
+    ("record", "task", "code", "line"),
     [
         ({"seed": 8}, {}, {}, "seed: 7, then 8"),
         ({"threads": 2}, {}, {}, "threads: 1, then 2"),
@@ -83,7 +83,7 @@ TASK = {"hyperparameters": {"epochs": 2}, "data": {"dataset": "digits", "key": "
         ({}, {"data": {"dataset": "digits", "key": "other"}}, {}, None),
     ],
 )
-def test_a_cause_is_named_and_no_other(record: dict[str, Any], task: dict[str, Any], code: dict[str, str], said: str) -> None:
+def test_a_cause_is_named_and_no_other(record: dict[str, Any], task: dict[str, Any], code: dict[str, str], line: str) -> None:
     before = PinnedInputs(RECORD, TASK, {"m.py": "1", "n.py": "1"})
     after = PinnedInputs({**RECORD, **record}, {**TASK, **task}, {"m.py": "1", "n.py": "1", **code})
-    assert differences(before, after) == ([said] if said else [])
+    assert differences(before, after) == ([line] if line else [])

@@ -88,13 +88,13 @@ def serving(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[st
 
     def until(event: str) -> dict[str, Any]:
         assert process.stdout is not None
-        said = []
+        texts = []
         for line in process.stdout:
-            told: dict[str, Any] = json.loads(line)
-            said.append(told["text"])
-            if told["event"] == event:
-                return told
-        raise AssertionError((said, process.stderr.read() if process.stderr else ""))
+            event_line: dict[str, Any] = json.loads(line)
+            texts.append(event_line["text"])
+            if event_line["event"] == event:
+                return event_line
+        raise AssertionError((texts, process.stderr.read() if process.stderr else ""))
 
     try:
         yield process, until
@@ -188,7 +188,7 @@ def test_what_a_cluster_runs_is_refused_unless_taken_over(tmp_path: Path, keras3
     assert (store.ledger.owner("e") or {})["engine"] == local_revisions.engine()
 
 
-class Hands(Clock):
+class ManualClock(Clock):
     """A clock that is set by hand."""
 
     def __init__(self, wall: float) -> None:
@@ -201,18 +201,18 @@ class Hands(Clock):
         self.passed += seconds
 
 
-class Hand:
-    """A server that is looked at by hand, with what its journal said."""
+class SteppedServer:
+    """A server whose loop the test steps, with what its journal said."""
 
     def __init__(self, path: Path) -> None:
         self.out = StringIO()
-        self.clock = Hands(time.time() // 60 * 60 + 1)
+        self.clock = ManualClock(time.time() // 60 * 60 + 1)
         self.server = _server(path, Journal(True, self.out), self.clock)
         self.server.begin(False)
         self.server.look()
 
     def events(self) -> list[tuple[str, str]]:
-        return [(told["event"], told["text"]) for told in map(json.loads, self.out.getvalue().splitlines())]
+        return [(line["event"], line["text"]) for line in map(json.loads, self.out.getvalue().splitlines())]
 
     def names(self) -> list[str]:
         return [event for event, _ in self.events()]
@@ -230,97 +230,101 @@ class Hand:
 
 
 @pytest.fixture
-def by_hand() -> Iterator[Callable[[Path], Hand]]:
-    made: list[Hand] = []
+def start_server() -> Iterator[Callable[[Path], SteppedServer]]:
+    servers: list[SteppedServer] = []
 
-    def make(path: Path) -> Hand:
-        made.append(Hand(path))
-        return made[-1]
+    def make(path: Path) -> SteppedServer:
+        servers.append(SteppedServer(path))
+        return servers[-1]
 
     yield make
-    for each in made:
-        for served in each.server.experiments:
-            served.stop(each.clock.now)
+    for server in servers:
+        for served in server.server.experiments:
+            served.stop(server.clock.now)
 
 
 EVERY = 'jax: {schedule: "* * * * *", starting_deadline: 10m}'
 
 
 def test_a_clock_that_is_set_back_and_forth_runs_nothing_twice(
-    tmp_path: Path, keras3: Path, by_hand: Callable[[Path], Hand]
+    tmp_path: Path, keras3: Path, start_server: Callable[[Path], SteppedServer]
 ) -> None:
-    hand = by_hand(write(tmp_path, keras3, EVERY))
-    hand.minute()
-    hand.settle()
-    hand.clock.now -= 3600
-    hand.server.look()
-    hand.clock.go(58)
-    hand.server.look()
-    hand.settle()
-    hand.clock.now += 3600
-    hand.server.look()
-    hand.settle()
-    assert hand.names().count("clock") == 2
-    runs = Counter(row.minute for row in rows(tmp_path, hand.clock.now) if row.run)
-    assert set(runs.values()) == {1} and hand.names().count("begun") == len(runs)
+    stepped_server = start_server(write(tmp_path, keras3, EVERY))
+    stepped_server.minute()
+    stepped_server.settle()
+    stepped_server.clock.now -= 3600
+    stepped_server.server.look()
+    stepped_server.clock.go(58)
+    stepped_server.server.look()
+    stepped_server.settle()
+    stepped_server.clock.now += 3600
+    stepped_server.server.look()
+    stepped_server.settle()
+    assert stepped_server.names().count("clock") == 2
+    runs = Counter(row.minute for row in rows(tmp_path, stepped_server.clock.now) if row.run)
+    assert set(runs.values()) == {1} and stepped_server.names().count("begun") == len(runs)
 
 
 def test_a_machine_that_slept_makes_up_for_the_latest_time_alone(
-    tmp_path: Path, keras3: Path, by_hand: Callable[[Path], Hand]
+    tmp_path: Path, keras3: Path, start_server: Callable[[Path], SteppedServer]
 ) -> None:
-    hand = by_hand(write(tmp_path, keras3, EVERY))
-    hand.clock.now += 5 * 60
-    hand.server.look()
-    hand.settle()
-    told = rows(tmp_path, hand.clock.now)
-    assert [row.status for row in told] == ["failed", "missed", "missed", "missed", "missed"]
-    assert all(row.reason for row in told)
+    stepped_server = start_server(write(tmp_path, keras3, EVERY))
+    stepped_server.clock.now += 5 * 60
+    stepped_server.server.look()
+    stepped_server.settle()
+    history_rows = rows(tmp_path, stepped_server.clock.now)
+    assert [row.status for row in history_rows] == ["failed", "missed", "missed", "missed", "missed"]
+    assert all(row.reason for row in history_rows)
 
 
-def test_an_edited_configuration_holds_or_is_refused(tmp_path: Path, keras3: Path, by_hand: Callable[[Path], Hand]) -> None:
+def test_an_edited_configuration_holds_or_is_refused(
+    tmp_path: Path, keras3: Path, start_server: Callable[[Path], SteppedServer]
+) -> None:
     path = write(tmp_path, keras3, EVERY)
-    hand = by_hand(path)
+    stepped_server = start_server(path)
     good = path.read_text()
     path.write_text(good.replace("* * * * *", "* * * *"))
-    hand.minute()
-    hand.settle()
-    assert "refused" in hand.names() and "config.yaml" in dict(hand.events())["refused"]
-    hand.minute()
-    hand.settle()
+    stepped_server.minute()
+    stepped_server.settle()
+    assert "refused" in stepped_server.names() and "config.yaml" in dict(stepped_server.events())["refused"]
+    stepped_server.minute()
+    stepped_server.settle()
     # Said once; and the old one goes on.
-    assert hand.names().count("refused") == 1 and hand.names().count("begun") == 2
+    assert stepped_server.names().count("refused") == 1 and stepped_server.names().count("begun") == 2
     path.write_text(good.replace("* * * * *", "0 0 1 1 *"))
-    hand.minute()
-    hand.settle()
-    assert "revised" in hand.names()
-    hand.minute()
-    assert hand.names().count("begun") == 3
+    stepped_server.minute()
+    stepped_server.settle()
+    assert "revised" in stepped_server.names()
+    stepped_server.minute()
+    assert stepped_server.names().count("begun") == 3
     assert len(LocalStore(tmp_path / "store").ledger.revisions("e")) == 2
     path.unlink()
-    hand.minute()
-    assert hand.names().count("refused") == 2
+    stepped_server.minute()
+    assert stepped_server.names().count("refused") == 2
 
 
-def test_forbid_waits_and_replace_ends_the_run_before(tmp_path: Path, keras3: Path, by_hand: Callable[[Path], Hand]) -> None:
+def test_forbid_waits_and_replace_ends_the_run_before(
+    tmp_path: Path, keras3: Path, start_server: Callable[[Path], SteppedServer]
+) -> None:
     members = 'a: {backend: jax, schedule: "* * * * *"}, b: {backend: jax, schedule: "* * * * *", concurrency: replace}'
-    hand = by_hand(blocking(tmp_path, keras3, members))
+    stepped_server = start_server(blocking(tmp_path, keras3, members))
     for _ in range(3):
-        hand.minute()
-    (served,) = hand.server.experiments
+        stepped_server.minute()
+    (served,) = stepped_server.server.experiments
     assert sorted(name for name, _ in served._threads)[0] == "train-a"
     assert [name for name, _ in served._threads].count("train-a") == 1
     (tmp_path / "mark").unlink()
     for (task, minute), thread in sorted(served._threads.items()):
         if task == "train-b" and minute != max(at for name, at in served._threads if name == "train-b"):
             thread.join()
-    hand.server.look()
-    for served in hand.server.experiments:
+    stepped_server.server.look()
+    for served in stepped_server.server.experiments:
         served.engine.interrupt()
-    hand.settle()
-    told = {(row.task, row.minute): row for row in rows(tmp_path, hand.clock.now)}
-    first = int(hand.clock.now // 60) - 2
-    assert told["train-a", first + 1].status == "skipped" and "concurrency: forbid" in told["train-a", first + 1].reason
-    assert told["train-b", first].status == "interrupted" and "concurrency: replace" in told["train-b", first].reason
+    stepped_server.settle()
+    shown = {(row.task, row.minute): row for row in rows(tmp_path, stepped_server.clock.now)}
+    first = int(stepped_server.clock.now // 60) - 2
+    assert shown["train-a", first + 1].status == "skipped" and "concurrency: forbid" in shown["train-a", first + 1].reason
+    assert shown["train-b", first].status == "interrupted" and "concurrency: replace" in shown["train-b", first].reason
 
 
 @pytest.fixture
@@ -335,21 +339,23 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_a_full_disk_delays_a_start_and_is_said(small_disk: Path, keras3: Path, by_hand: Callable[[Path], Hand]) -> None:
-    hand = by_hand(write(small_disk, keras3, EVERY))
+def test_a_full_disk_delays_a_start_and_is_said(
+    small_disk: Path, keras3: Path, start_server: Callable[[Path], SteppedServer]
+) -> None:
+    stepped_server = start_server(write(small_disk, keras3, EVERY))
     filler = small_disk / "filler"
     with suppress(OSError), open(filler, "wb") as file:
         while True:
             file.write(b"0" * 4096)
-    hand.minute()
-    hand.settle()
-    assert "begun" not in hand.names() and "No space left" in dict(hand.events())["trouble"]
+    stepped_server.minute()
+    stepped_server.settle()
+    assert "begun" not in stepped_server.names() and "No space left" in dict(stepped_server.events())["trouble"]
     filler.unlink()
-    hand.clock.go(20)
-    hand.server.look()
-    hand.settle()
-    assert hand.names().count("begun") == 1
-    assert [row.status for row in rows(small_disk, hand.clock.now)] == ["failed"]
+    stepped_server.clock.go(20)
+    stepped_server.server.look()
+    stepped_server.settle()
+    assert stepped_server.names().count("begun") == 1
+    assert [row.status for row in rows(small_disk, stepped_server.clock.now)] == ["failed"]
 
 
 DRIVER = """
@@ -387,14 +393,14 @@ def test_killed_again_and_again_every_slot_runs_once_or_has_its_reason(tmp_path:
         process.wait()
     # What passed since the last kill is told by the next start.
     now = base + (time.time() - base) * pace
-    last = _server(path, Journal(True, StringIO()), Hands(now))
+    last = _server(path, Journal(True, StringIO()), ManualClock(now))
     last.begin(False)
     last.look()
     last.experiments[0].stop(now)
-    told = rows(tmp_path, now)
-    assert set(Counter((row.task, row.minute) for row in told).values()) == {1}
-    assert len({row.run for row in told if row.run}) >= 5
-    for row in told:
+    shown = rows(tmp_path, now)
+    assert set(Counter((row.task, row.minute) for row in shown).values()) == {1}
+    assert len({row.run for row in shown if row.run}) >= 5
+    for row in shown:
         assert row.run is None or row.attempt == 1
         assert row.status in ("failed", "interrupted", "died", "running", "due", "missed", "skipped")
         assert row.run or row.status == "due" or (row.reason and "no record of why" not in row.reason), row

@@ -55,8 +55,8 @@ def test_a_user_with_that_role_makes_and_cancels_runs(cluster: Cluster, experime
     assert done.returncode == 0, done.stderr
     assert len(jobs) == 2
     assert f"running on the cluster: {' '.join(sorted(jobs))}\n" in done.stderr
-    (awaiting,) = [each for each in cluster.objects("job", experiment.namespace) if "ensemble" in each["metadata"]["name"]]
-    assert awaiting["spec"]["template"]["spec"]["initContainers"][0]["name"] == "await"
+    (waiting_job,) = [each for each in cluster.objects("job", experiment.namespace) if "ensemble" in each["metadata"]["name"]]
+    assert waiting_job["spec"]["template"]["spec"]["initContainers"][0]["name"] == "await"
     output = experiment.good("cancel", *jobs, "--cluster", "--store", store, kubeconfig=user)
     assert output.splitlines() == [f"{name}: cancelled" for name in jobs]
     assert slot(experiment, cluster) == []
@@ -73,13 +73,13 @@ def test_a_stopped_command_says_what_goes_on(
     assert any(line.startswith("train-a: ") for line in process.stdout)
     process.send_signal(number)
     out, errors = process.communicate(timeout=60)
-    (made,) = slot(experiment, cluster)
+    (job_names,) = slot(experiment, cluster)
     assert process.returncode == 130 and "runs that were started go on\n" in out, out + errors
     options = f"-f {experiment.file} --store {store} --cluster"
     assert errors.splitlines()[:3] == [
-        f"running on the cluster: {made}",
-        f"follow: cronsemble logs {made} -f {options}",
-        f"cancel: cronsemble cancel {made} {options}",
+        f"running on the cluster: {job_names}",
+        f"follow: cronsemble logs {job_names} -f {options}",
+        f"cancel: cronsemble cancel {job_names} {options}",
     ]
 
 
