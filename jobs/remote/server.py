@@ -201,14 +201,17 @@ class Server:
     # -- uploads: see jobs.store.uploads
 
     def upload_inspect(self, head: dict[str, Any], body: bytes) -> Answer:
+        """What is there of a file."""
         return self._uploads.inspect(head["path"], head["sha256"], int(head["size"]))
         yield b""
 
     def upload_piece(self, head: dict[str, Any], body: bytes) -> Answer:
+        """Write a piece of a file."""
         return self._uploads.write_piece(head["path"], head["sha256"], int(head["start"]), body)
         yield b""
 
     def upload_finish(self, head: dict[str, Any], body: bytes) -> Answer:
+        """Give a whole file its name."""
         return self._uploads.finish(head["path"], head["sha256"], int(head["size"]), bool(head.get("replace")))
         yield b""
 

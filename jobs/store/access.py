@@ -33,9 +33,9 @@ class StoreFiles(Protocol):
         """The objects in a file of lines; a line that holds none is left out."""
 
     def folder_state(self, folder: Path) -> tuple[int, int] | None:
-        """A number that differs once the folder has changed (of a run and a month), and its inode; None if it is gone.
+        """A month's or a run's: a number that differs once the folder has changed, and its inode; None if it is gone.
 
-        Of a month it is its mtime in ns since 1970.
+        A month's number is its mtime in ns since 1970.
         """
 
     def local_folder(self, folder: Path) -> Path:

@@ -22,64 +22,81 @@ class LocalFiles:
 
     @property
     def is_offline(self) -> bool:
+        """Never: all of it is on this machine."""
         return False
 
     # -- reading
 
     def list_names(self, folder: Path) -> list[str]:
+        """The visible names in a folder, by the server's word on NFS."""
         return files.list_names(folder)
 
     def read_json(self, path: Path) -> dict[str, Any] | None:
+        """The object in a file; a file that is replaced meanwhile is read again."""
         return files.read_json(path)
 
     def read_lines(self, path: Path) -> list[dict[str, Any]]:
+        """The objects in a file of lines; one that holds none is left out."""
         return files.read_lines(path)
 
     def folder_state(self, folder: Path) -> tuple[int, int] | None:
+        """The folder's mtime in ns since 1970, and its inode."""
         return files.folder_state(folder)
 
     def local_folder(self, folder: Path) -> Path:
+        """The folder itself."""
         return folder
 
     def list_files(self, folder: Path) -> list[Path]:
+        """Every file under the folder, also hidden ones."""
         return sorted(path for path in folder.rglob("*") if path.is_file())
 
     def sha256(self, path: Path) -> str:
+        """The file's SHA-256, taken here; raises OSError."""
         return files.sha256_of(path)
 
     def display_path(self, path: Path) -> str:
+        """The path itself."""
         return str(path)
 
     # -- copying to this machine: all is here
 
     def update(self, experiment: str) -> None:
+        """Nothing: others write into the same folder."""
         return
 
     def download(self, folder: Path, *patterns: str) -> None:
+        """Nothing: all of it is here."""
         return
 
     def download_files(self, *paths: Path) -> None:
+        """Nothing: all of it is here."""
         return
 
     # -- writing
 
     def publish(self, path: Path, data: bytes) -> bool:
+        """By an exclusive link to a file that is whole; raises OSError."""
         make_folder(path.parent, self.root)
         return files.publish_bytes(path, data)
 
     def ensure(self, path: Path, data: bytes) -> None:
+        """Published unless the name is there; raises OSError."""
         if not files.exists(path):
             self.publish(path, data)
 
     def replace(self, path: Path, data: bytes) -> None:
+        """By a rename of a file that is whole; raises OSError."""
         make_folder(path.parent, self.root)
         files.replace_file(path, data)
 
     def append_line(self, path: Path, value: dict[str, Any]) -> None:
+        """Written and synced at once; raises OSError."""
         make_folder(path.parent, self.root)
         files.append_line(path, value)
 
     def claim_folder(self, folder: Path, name: str, data: bytes) -> bool:
+        """By renaming a folder with the file in it; raises OSError."""
         # A folder that is not empty takes the name: of two, one is refused, and it knows its own by the inode.
         if files.exists(folder):
             return False

@@ -47,14 +47,15 @@ def print_findings(store: Store, findings: Sequence[Finding], as_json: bool) -> 
             path = store.files.display_path(finding.path)
             print(tables.clean(f"{prefix}{path}: {finding.what}: {finding.meaning}{hint}"))
         root = store.files.display_path(store.root)
-        print(f"{root}: {unrepaired} found" if unrepaired else f"{root}: nothing is wrong")
+        problems = "1 problem" if unrepaired == 1 else f"{unrepaired} problems"
+        print(f"{root}: {problems}" if unrepaired else f"{root}: nothing is wrong")
     return ExitStatus.ERROR if unrepaired else ExitStatus.DONE
 
 
 def fsck(
     file: File = DEFAULT_FILE,
-    quick: Annotated[bool, typer.Option("--quick", help="Read no file only to compare its hash.")] = False,
-    repair: Annotated[bool, typer.Option("--repair", help="Mend what is safe to mend.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Do not read large files only to compare their hashes.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Repair what can be repaired without losing anything.")] = False,
     context: Context = None,
     namespace: Namespace = None,
     kubeconfig: Kubeconfig = None,

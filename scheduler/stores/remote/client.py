@@ -81,6 +81,7 @@ class StoreClient:
         self.close()
 
     def close(self) -> None:
+        """Close the connection, which ends the server."""
         self._pipe.close()
 
     def _greet(self) -> None:

@@ -43,6 +43,7 @@ class RemoteFiles:
 
     @property
     def is_offline(self) -> bool:
+        """Whether only the mirror can be asked."""
         return isinstance(self._connect, str)
 
     # -- the connection
@@ -95,6 +96,7 @@ class RemoteFiles:
     # -- reading
 
     def list_names(self, folder: Path) -> list[str]:
+        """What the mirror has, in folders and in packs."""
         parts = self._parts(folder)
         if parts[0] != "runs" or not 1 < len(parts) <= _MONTH_DEPTH:
             return self._local.list_names(self.local_folder(folder))
@@ -102,6 +104,7 @@ class RemoteFiles:
         return sorted({*self._local.list_names(folder), *packed})
 
     def read_json(self, path: Path) -> dict[str, Any] | None:
+        """From the mirror: a run's file out of its pack, unless the run has a folder."""
         parts = self._parts(path)
         packed = self._packed(parts)
         if packed is None or self._run_folder(parts).exists():
@@ -109,9 +112,11 @@ class RemoteFiles:
         return parse_object(packed.files.get("/".join(parts[_RUN_DEPTH:])))
 
     def read_lines(self, path: Path) -> list[dict[str, Any]]:
+        """From the mirror."""
         return self._local.read_lines(self.local_folder(path))
 
     def folder_state(self, folder: Path) -> tuple[int, int] | None:
+        """Of a month its newest change in the mirror; of a run a number that differs with its state in the pack or its folder."""
         parts = self._parts(folder)
         if parts[0] == "runs" and len(parts) == _MONTH_DEPTH:
             states = [self._local.folder_state(folder)]
@@ -128,6 +133,7 @@ class RemoteFiles:
         return (number, 0) if number else None
 
     def local_folder(self, folder: Path) -> Path:
+        """The same path; a run's folder is made of what its pack has of it."""
         parts = self._parts(folder)
         if parts[0] == "runs" and len(parts) >= _RUN_DEPTH:
             own = self._run_folder(parts)
@@ -137,6 +143,7 @@ class RemoteFiles:
         return folder
 
     def list_files(self, folder: Path) -> list[Path]:
+        """As the far side has them; offline what the mirror has."""
         if self.is_offline:
             return self._local.list_files(self.local_folder(folder))
         within = self._name_of(folder) + "/"
@@ -144,6 +151,7 @@ class RemoteFiles:
         return sorted(self.root / file.path for file in listing if file.path.startswith(within))
 
     def sha256(self, path: Path) -> str:
+        """Taken on the far side; offline of what the mirror has."""
         if self.is_offline:
             return self._local.sha256(path)
         try:
@@ -154,6 +162,7 @@ class RemoteFiles:
             raise OSError(error.errno, os.strerror(error.errno), self.display_path(path)) from error
 
     def display_path(self, path: Path) -> str:
+        """The store's name, and the path in it."""
         return self.name if path == self.root else f"{self.name}:{self._name_of(path)}"
 
     # -- copying to this machine
@@ -164,6 +173,7 @@ class RemoteFiles:
         self._listings.clear()
 
     def download(self, folder: Path, *patterns: str) -> None:
+        """Copy them, and remove from the mirror what the far side no longer has; nothing offline."""
         if self.is_offline:
             return
         within = len(self._name_of(self.local_folder(folder))) + 1
@@ -178,6 +188,7 @@ class RemoteFiles:
                 path.unlink(missing_ok=True)
 
     def download_files(self, *paths: Path) -> None:
+        """Copy them, and remove from the mirror what the far side no longer has; nothing offline."""
         if self.is_offline:
             return
         for folder in sorted({path.parent for path in paths}):
@@ -211,6 +222,7 @@ class RemoteFiles:
     # -- writing
 
     def publish(self, path: Path, data: bytes) -> bool:
+        """There, and then into the mirror; if the name is taken there, what it has is copied."""
         is_free = self.call(lambda client: client.publish(self._name_of(path), data))
         self.local_folder(path)
         if is_free:
@@ -220,20 +232,24 @@ class RemoteFiles:
         return is_free
 
     def ensure(self, path: Path, data: bytes) -> None:
+        """There, and then into the mirror."""
         self.call(lambda client: client.publish(self._name_of(path), data))
         self._local.ensure(path, data)
 
     def replace(self, path: Path, data: bytes) -> None:
+        """There, and then into the mirror."""
         self.call(lambda client: client.replace(self._name_of(path), data))
         self.local_folder(path)
         self._local.replace(path, data)
 
     def append_line(self, path: Path, value: dict[str, Any]) -> None:
+        """There, and then into the mirror; raises KubeError if the connection breaks, and it may have been added."""
         # Not tried again: a second line would be a second note.
         self.call(lambda client: client.append(self._name_of(path), value), retry=False)
         self._local.append_line(path, value)
 
     def claim_folder(self, folder: Path, name: str, data: bytes) -> bool:
+        """There, and then into the mirror; raises KubeError if the connection breaks, and it may be claimed."""
         # Not tried again where the answer was lost: it may be ours or another's.
         if not self.call(lambda client: client.claim_folder(self._name_of(folder), name, data), retry=False):
             return False
