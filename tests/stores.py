@@ -39,12 +39,14 @@ class Builder:
     def revise(self, time: str, tasks: Mapping[str, Mapping[str, Any]], what: str = "serve", engine: str = "host:here") -> None:
         """A revision that says everything."""
         number = self._numbers[engine] = self._numbers.get(engine, 0) + 1
-        told = {"time": iso(at(time).timestamp()), "by": "me@here", "tool": "0.1", "what": what, "engine": engine}
-        held = {"program": "p" * 64, "code": ""}
+        header = {"time": iso(at(time).timestamp()), "by": "me@here", "tool": "0.1", "what": what, "engine": engine}
+        snapshot = {"program": "p" * 64, "code": ""}
         whole = {
             name: {"timezone": "UTC", "concurrency": "Forbid", "starting_deadline": 3600, **task} for name, task in tasks.items()
         }
-        assert self.store.ledger.add_revision(self.experiment, {"revision": number, **told, **held, "tasks": whole, "folded": 1})
+        assert self.store.ledger.add_revision(
+            self.experiment, {"revision": number, **header, **snapshot, "tasks": whole, "folded": 1}
+        )
 
     def note(self, time: str, event: str, **more: Any) -> None:
         self.store.ledger.add_note(
@@ -78,8 +80,8 @@ class Builder:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             write_file(folder / name, data)
         if status == "succeeded":
-            told = {"started": started, "finished": finished, "kind": kind, "accuracy": 0.9, "try": "a", "run": str(run)}
-            write_file(folder / c.RECORD, to_json({"schema": 1, "experiment": self.experiment, "task": task, **told, **record}))
+            fields = {"started": started, "finished": finished, "kind": kind, "accuracy": 0.9, "try": "a", "run": str(run)}
+            write_file(folder / c.RECORD, to_json({"schema": 1, "experiment": self.experiment, "task": task, **fields, **record}))
             assert self.store.publish(run, "a")
         elif status != "running":
             publish_bytes(folder / c.END, to_json({"schema": 1, "time": finished, "status": status, "reason": reason}))

@@ -1,4 +1,4 @@
-"""fsck: each kind of damage is found and explained, what is safe is mended, and every command goes on beside it."""
+"""fsck: each kind of damage is found and explained, what is safe is repaired, and every command works beside it."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def store(tmp_path: Path) -> LocalStore:
     builder.revise("2024-11-20T00:00", {"train-a": {"schedule": "0 1 * * *"}, "ensemble": {"schedule": "0 6 * * *"}})
     builder.note("2024-11-22T01:00", "skipped", task="train-a", minute=minute("2024-11-22T01:00"), reason="no room")
     builder.store.ledger.take_ownership("e", {"engine": "host:here"})
-    held = builder.store
-    held.dataset_path("f").parent.mkdir(parents=True)
-    held.dataset_path("f").write_bytes(npz())
-    held.pin_path("e", "2024-11-20", "k").parent.mkdir()
-    held.pin_path("e", "2024-11-20", "k").write_bytes(to_json({"fingerprint": "f"}))
+    store = builder.store
+    store.dataset_path("f").parent.mkdir(parents=True)
+    store.dataset_path("f").write_bytes(npz())
+    store.pin_path("e", "2024-11-20", "k").parent.mkdir()
+    store.pin_path("e", "2024-11-20", "k").write_bytes(to_json({"fingerprint": "f"}))
     data = {"fingerprint": "f"}
-    snapshot = {"program": held.put_snapshot("program", b"p"), "code": "", "task": held.put_snapshot("task", b"{}")}
+    snapshot = {"program": store.put_snapshot("program", b"p"), "code": "", "task": store.put_snapshot("task", b"{}")}
     model = {"file": "model.h5", "sha256": hashlib.sha256(b"weights").hexdigest()}
     trained = builder.run(
         "train-a",
@@ -73,8 +73,8 @@ def run(store: LocalStore, slot: str, task: str = "train-a") -> Path:
     return store.run_folder(RunId(minute(slot), 1, "e", task))
 
 
-def found(store: LocalStore) -> list[tuple[str, str]]:
-    return [(each.path.relative_to(store.root).as_posix(), each.what) for each in find_damage(store, "e", NOW, False)]
+def damage_in(store: LocalStore) -> list[tuple[str, str]]:
+    return [(finding.path.relative_to(store.root).as_posix(), finding.what) for finding in find_damage(store, "e", NOW, False)]
 
 
 def cut(path: Path) -> None:
@@ -121,7 +121,7 @@ DAMAGE: dict[str, tuple[Callable[[LocalStore], object], str, str]] = {
     "a start cut off": (lambda s: cut(run(s, FAILED) / "try-a/start.json"), "try-a/start.json", "truncated"),
     "an end cut off": (lambda s: cut(run(s, FAILED) / "try-a/end.json"), "try-a/end.json", "truncated"),
     "no start": (lambda s: (run(s, FAILED) / "try-a/start.json").unlink(), "try-a/start.json", "missing"),
-    "what was seen cut off": (lambda s: (run(s, FAILED) / c.OBSERVED).write_text("{"), c.OBSERVED, "truncated"),
+    "an observation cut off": (lambda s: (run(s, FAILED) / c.OBSERVED).write_text("{"), c.OBSERVED, "truncated"),
     "a foreign file in a run": (lambda s: (run(s, FAILED) / "notes.txt").write_text("mine"), "notes.txt", "foreign"),
     "a foreign month": (lambda s: (s.root / TRAIN).with_name("copy").mkdir(), "runs/e/train-a/copy", "foreign"),
     "a foreign run": (lambda s: (s.root / TRAIN / "e-train-b-1").mkdir(), "e-train-b-1", "foreign"),
@@ -136,7 +136,7 @@ DAMAGE: dict[str, tuple[Callable[[LocalStore], object], str, str]] = {
         "not archived",
     ),
     "another archived file": (replace_archived, "2024-11-20T0600Z.csv", "wrong content"),
-    "a stranger in the archive": (lambda s: (s.archive_folder("e") / "mine.csv").write_text(""), "mine.csv", "foreign"),
+    "a foreign file in the archive": (lambda s: (s.archive_folder("e") / "mine.csv").write_text(""), "mine.csv", "foreign"),
     "no data": (lambda s: s.dataset_path("f").unlink(), "datasets/f.npz", "missing"),
     "data cut off": (lambda s: cut(s.dataset_path("f")), "datasets/f.npz", "wrong content"),
     "a pin cut off": (lambda s: cut(s.pin_path("e", "2024-11-20", "k")), "2024-11-20-k.json", "truncated"),
@@ -150,15 +150,15 @@ DAMAGE: dict[str, tuple[Callable[[LocalStore], object], str, str]] = {
 
 
 def test_a_whole_store_has_nothing_wrong(store: LocalStore) -> None:
-    assert found(store) == []
+    assert damage_in(store) == []
 
 
 @pytest.mark.parametrize("name", DAMAGE)
 def test_damage_is_found_and_every_command_goes_on(name: str, store: LocalStore, capfd: pytest.CaptureFixture[str]) -> None:
     act, path, what = DAMAGE[name]
     act(store)
-    hits = [each for each in found(store) if path in each[0]]
-    assert hits and {kind for _, kind in hits} == {what}, found(store)
+    hits = [finding for finding in damage_in(store) if path in finding[0]]
+    assert hits and {kind for _, kind in hits} == {what}, damage_in(store)
     config = str(store.root.parent / "config.yaml")
     window = ["--since", "2024-11-19", "--until", "2024-11-24"]
     for arguments in (
@@ -169,7 +169,7 @@ def test_damage_is_found_and_every_command_goes_on(name: str, store: LocalStore,
     ):
         app([*arguments, "-f", config], standalone_mode=False)
     out = capfd.readouterr().out
-    # The other runs are told as ever.
+    # The other runs are shown as ever.
     assert f"e-ensemble-{minute(COMBINED)}" in out
     for slot in (TRAINED, FAILED):
         ids = f"e-train-a-{minute(slot)}"
@@ -180,7 +180,7 @@ def test_damage_is_found_and_every_command_goes_on(name: str, store: LocalStore,
         assert "see cronsemble fsck" in capfd.readouterr().out
 
 
-def test_only_what_is_safe_is_mended(store: LocalStore) -> None:
+def test_only_what_is_safe_is_repaired(store: LocalStore) -> None:
     for name in DAMAGE:
         if name not in ("no archived file", "a note cut off", "a file for a task", "no configuration", "another's record"):
             try:
@@ -189,16 +189,16 @@ def test_only_what_is_safe_is_mended(store: LocalStore) -> None:
                 continue  # damaged already
     (store.archive_folder("e") / "2024-11-20T0600Z.members" / "a.csv").unlink()
     files = {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file()}
-    some = list(find_damage(store, "e", NOW, False))
-    repair(store, some)
-    mended = [each for each in some if each.repaired]
-    assert {each.what for each in mended} == {"leftover", "truncated", "not archived"}
+    findings = list(find_damage(store, "e", NOW, False))
+    repair(store, findings)
+    repaired = [finding for finding in findings if finding.repaired]
+    assert {finding.what for finding in repaired} == {"leftover", "truncated", "not archived"}
     left = {path for path in files if not path.exists()}
     assert {path.name.rpartition(".")[2] for path in left} == {"part", "json"}
-    # What was put aside is there under a hidden name; all else is as it was.
+    # What cannot be read has a hidden name; all else is as it was.
     assert all(path.suffix == ".part" or path.with_name(f".{path.name}.damaged").read_bytes() == files[path] for path in left)
     assert all(path.read_bytes() == data for path, data in files.items() if path not in left)
-    assert not any(each.repair for each in find_damage(store, "e", NOW, False))
+    assert not any(finding.repair for finding in find_damage(store, "e", NOW, False))
 
 
 def test_the_command_says_where_what_and_what_it_means(store: LocalStore, capfd: pytest.CaptureFixture[str]) -> None:
@@ -213,7 +213,7 @@ def test_the_command_says_where_what_and_what_it_means(store: LocalStore, capfd:
     code, out = fsck()
     assert code == 1 and out.startswith(f"{store.archive_folder('e')}/2024-11-20T0600Z.csv: not archived: e-ensemble-")
     code, out = fsck("--repair", "--json")
-    assert (code, [each["repaired"] for each in json.loads(out)]) == (0, [True])
+    assert (code, [finding["repaired"] for finding in json.loads(out)]) == (0, [True])
     assert fsck() == (0, f"{store.root}: nothing is wrong\n")
     (run(store, TRAINED) / "result/model.h5").write_text("other")
     assert fsck("--quick")[0] == 0

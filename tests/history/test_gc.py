@@ -1,4 +1,4 @@
-"""gc: what goes, what stays, what is said before, and the tombstone after."""
+"""gc: what is removed, what stays, what is printed before, and the tombstone after."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def store(tmp_path: Path) -> LocalStore:
     return builder.store
 
 
-def names(found: RemovalPlan) -> list[str]:
-    return sorted(f"{item.run or ''}:{item.name}" for item in found.items)
+def names(plan: RemovalPlan) -> list[str]:
+    return sorted(f"{item.run or ''}:{item.name}" for item in plan.items)
 
 
 def name_of(day: int, task: str = "train-a") -> str:
@@ -65,10 +65,10 @@ def name_of(day: int, task: str = "train-a") -> str:
 
 
 def test_old_models_and_dead_tries_go_and_the_newest_stay(store: LocalStore) -> None:
-    found = plan_removal(store, "e", RetentionRule(DEFAULT_KINDS, 5 * DAY, 3), NOW)
+    plan = plan_removal(store, "e", RetentionRule(DEFAULT_KINDS, 5 * DAY, 3), NOW)
     old = [f"{name_of(day)}:result/model.h5" for day in range(14, 20)]
-    assert names(found) == sorted([*old, f"{name_of(16)}:try-dead/model.h5"])
-    assert found.consequences == [
+    assert names(plan) == sorted([*old, f"{name_of(16)}:try-dead/model.h5"])
+    assert plan.consequences == [
         "6 ensembles from 2024-11-14 to 2024-11-19 can be repeated, but not with rerun --reuse-models: "
         "their members are trained again"
     ]
@@ -76,14 +76,14 @@ def test_old_models_and_dead_tries_go_and_the_newest_stay(store: LocalStore) -> 
     assert len(names(plan_removal(store, "e", RetentionRule([RemovalKind.MODELS], 0, 3), NOW))) == 7
     assert len(names(plan_removal(store, "e", RetentionRule([RemovalKind.MODELS], 5 * DAY, 1), NOW))) == 6
     before = {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file()}
-    assert list(execute_removal(store, found, "2024-11-24T12:00:00Z", "me")) == []
+    assert list(execute_removal(store, plan, "2024-11-24T12:00:00Z", "me")) == []
     after = {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file() and path.name != c.REMOVED}
-    assert set(before) - set(after) == {item.path for item in found.items}
+    assert set(before) - set(after) == {item.path for item in plan.items}
     assert all(before[path] == data for path, data in after.items())
     assert names(plan_removal(store, "e", RetentionRule(DEFAULT_KINDS, 5 * DAY, 3), NOW)) == []
     run = store.read(RunId(minute("2024-11-16T01:00"), 1, "e", "train-a"))
     assert run.status == "succeeded"
-    assert [each["path"] for each in run.removed["files"]] == ["try-dead/model.h5", "result/model.h5"]
+    assert [file["path"] for file in run.removed["files"]] == ["try-dead/model.h5", "result/model.h5"]
 
 
 def test_a_removed_model_is_never_taken_nor_replaced_by_an_older_one(store: LocalStore) -> None:
@@ -128,18 +128,18 @@ def test_data_and_snapshots_that_a_kept_run_names_stay(store: LocalStore) -> Non
     # Where a record cannot be read, nobody knows what it needs.
     record = store.root / "runs/e/train-a/2024-11" / name_of(14) / "result/record.json"
     record.write_text(record.read_text()[:40])
-    found = plan_removal(store, "e", rule, NOW)
-    assert found.items == [] and "it is unknown which are needed" in found.consequences[0]
+    plan = plan_removal(store, "e", rule, NOW)
+    assert plan.items == [] and "it is unknown which are needed" in plan.consequences[0]
 
 
 def test_whole_runs_leave_their_row_and_free_what_they_alone_needed(store: LocalStore) -> None:
     age(store, 10 * DAY)
-    found = plan_removal(store, "e", RetentionRule([RemovalKind.RUNS, RemovalKind.DATA, RemovalKind.SNAPSHOTS], 5 * DAY, 3), NOW)
-    assert found.consequences[0] == "12 runs from 2024-11-14 to 2024-11-19 can never be repeated or shown: only their rows stay"
-    assert {item.name for item in found.items if item.kind == RemovalKind.DATA} == {
+    plan = plan_removal(store, "e", RetentionRule([RemovalKind.RUNS, RemovalKind.DATA, RemovalKind.SNAPSHOTS], 5 * DAY, 3), NOW)
+    assert plan.consequences[0] == "12 runs from 2024-11-14 to 2024-11-19 can never be repeated or shown: only their rows stay"
+    assert {item.name for item in plan.items if item.kind == RemovalKind.DATA} == {
         f"datasets/f{day}.npz" for day in range(14, 20)
     }
-    list(execute_removal(store, found, "2024-11-24T12:00:00Z", "me"))
+    list(execute_removal(store, plan, "2024-11-24T12:00:00Z", "me"))
     run = store.read(RunId(minute("2024-11-14T01:00"), 1, "e", "train-a"))
     assert (run.status, run.evidence) == ("succeeded", "recorded")
     assert [path.name for path in run.folder.iterdir()] == [c.REMOVED]
@@ -147,9 +147,9 @@ def test_whole_runs_leave_their_row_and_free_what_they_alone_needed(store: Local
 
 
 def test_what_was_taken_out_of_the_archive_is_not_put_back(store: LocalStore) -> None:
-    found = plan_removal(store, "e", RetentionRule([RemovalKind.ARCHIVE], 5 * DAY, 3), NOW)
-    assert len(found.items) == 12
-    list(execute_removal(store, found, "2024-11-24T12:00:00Z", "me"))
+    plan = plan_removal(store, "e", RetentionRule([RemovalKind.ARCHIVE], 5 * DAY, 3), NOW)
+    assert len(plan.items) == 12
+    list(execute_removal(store, plan, "2024-11-24T12:00:00Z", "me"))
     assert len(list(store.archive_folder("e").glob("*.csv"))) == 4
     assert store.repair_archives("e") == []
 
@@ -162,8 +162,8 @@ def test_the_command_asks_says_and_keeps_the_history(store: LocalStore) -> None:
     folder = store.root.parent
     (folder / "config.yaml").write_text("experiment: e\nstore: ./store\nbackends: {a: {backend: tensorflow}}\n")
     before = cronsemble(folder, "history", "--json", "--limit", "0").stdout
-    told: dict[str, Any] = json.loads(cronsemble(folder, "gc", "--what", "runs", "--dry-run", "--json").stdout)
-    assert len(told["items"]) == 11 and (store.root / "runs").exists()
+    output: dict[str, Any] = json.loads(cronsemble(folder, "gc", "--what", "runs", "--dry-run", "--json").stdout)
+    assert len(output["items"]) == 11 and (store.root / "runs").exists()
     refused = cronsemble(folder, "gc", "--what", "runs")
     assert refused.returncode == 1 and "no terminal to ask on" in refused.stderr
     assert cronsemble(folder, "history", "--json", "--limit", "0").stdout == before

@@ -12,9 +12,9 @@ CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
 
 
 def test_copies_of_a_date_or_the_newest_and_never_over_a_file(tmp_path: Path) -> None:
-    made = Builder(tmp_path / "store")
+    builder = Builder(tmp_path / "store")
     for slot in ("2026-11-19T06:00", "2026-11-20T06:00"):
-        made.run("ensemble", slot, files={"predictions.csv": f"item\n{slot}\n".encode(), "members/jax.csv": b"item\n1\n"})
+        builder.run("ensemble", slot, files={"predictions.csv": f"item\n{slot}\n".encode(), "members/jax.csv": b"item\n1\n"})
 
     def get(*words: str) -> subprocess.CompletedProcess[str]:
         command = [*CLI, "get", *words, "--store", "store", "--experiment", "e"]

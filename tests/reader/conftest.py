@@ -13,6 +13,6 @@ def far(tmp_path: Path) -> Iterator[Far]:
     """A store in ``tmp_path/far``, reached over pipes."""
     root = tmp_path / "far"
     root.mkdir()
-    found = Far(tmp_path, root)
-    yield found
-    found.close()
+    far = Far(tmp_path, root)
+    yield far
+    far.close()

@@ -40,8 +40,8 @@ class Forwarder:
     def stop(self) -> None:
         """Nobody gets through any more."""
         self._close(self._listener)
-        for each in list(self._open):
-            self._close(each)
+        for connection in list(self._open):
+            self._close(connection)
         for thread in self._threads:
             thread.join(10)
 
@@ -73,7 +73,7 @@ class Forwarder:
         self._close(source)
         self._close(target)
 
-    def _close(self, each: socket.socket) -> None:
+    def _close(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError):
-            each.shutdown(socket.SHUT_RDWR)
-        each.close()
+            connection.shutdown(socket.SHUT_RDWR)
+        connection.close()

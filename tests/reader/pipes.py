@@ -79,21 +79,21 @@ class Far:
             pipe.process.stderr.close()
 
 
-def content(store: Store, *parts: str) -> dict[str, bytes]:
+def content(store: Store, *folders: str) -> dict[str, bytes]:
     """The files under some folders of a store, by path; hidden ones are left out."""
-    found = {}
-    for part in parts:
-        for path in sorted((store.root / part).rglob("*")):
+    files = {}
+    for folder in folders:
+        for path in sorted((store.root / folder).rglob("*")):
             name = path.relative_to(store.root).as_posix()
-            if path.is_file() and not any(each.startswith(".") for each in name.split("/")):
-                found[name] = path.read_bytes()
-    return found
+            if path.is_file() and not any(part.startswith(".") for part in name.split("/")):
+                files[name] = path.read_bytes()
+    return files
 
 
 DAILY = {"train-a": {"schedule": "0 1 * * *"}, "ensemble": {"schedule": "0 6 * * *"}}
 
 
-def some(root: Path) -> Builder:
+def example_store(root: Path) -> Builder:
     """Runs of every status, in two months."""
     builder = Builder(root)
     builder.revise("2024-10-29T00:00", DAILY)

@@ -19,16 +19,16 @@ HEADS = st.dictionaries(st.text(), st.one_of(st.none(), st.integers(), st.text()
 def in_pieces(data: bytes, size: int) -> Callable[[int], bytes]:
     """Reads at most ``size`` bytes at a time."""
     file = io.BytesIO(data)
-    return lambda wanted: file.read(min(size, wanted))
+    return lambda limit: file.read(min(size, limit))
 
 
 @given(st.lists(st.tuples(HEADS, st.binary(max_size=200))), st.integers(1, 50))
 def test_messages_come_as_they_were_sent(messages: list[tuple[dict[str, object], bytes]], size: int) -> None:
     read = in_pieces(b"".join(encode_message(head, body) for head, body in messages), size)
-    found = []
+    received = []
     while (message := read_message(read)) is not None:
-        found.append(message)
-    assert found == messages
+        received.append(message)
+    assert received == messages
 
 
 @given(HEADS, st.binary(max_size=50), st.data())

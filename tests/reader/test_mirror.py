@@ -13,7 +13,7 @@ from jobs import contract as c
 from jobs.store import LocalStore, Store, removal
 from jobs.store.files import publish_bytes, to_json
 from jobs.store.local_files import LocalFiles
-from reader.pipes import Far, age, content, some
+from reader.pipes import Far, age, content, example_store
 from scheduler.history.query import HistoryQuery
 from scheduler.history.slots import Row
 from scheduler.stores.history_reader import HistoryReader
@@ -22,12 +22,12 @@ from stores import minute
 
 
 def rows(store: Store) -> list[Row]:
-    found = HistoryReader(store, "e", "UTC", 1_732_500_000).rows(HistoryQuery())
-    return [msgspec.structs.replace(row) for row in found]
+    result = HistoryReader(store, "e", "UTC", 1_732_500_000).rows(HistoryQuery())
+    return [msgspec.structs.replace(row) for row in result]
 
 
 def test_a_look_is_as_good_as_the_store(far: Far, tmp_path: Path) -> None:
-    some(far.root)
+    example_store(far.root)
     remote = far.remote(tmp_path / "mirror")
     remote.files.update("e")
     assert rows(remote) == rows(LocalStore(far.root))
@@ -36,7 +36,7 @@ def test_a_look_is_as_good_as_the_store(far: Far, tmp_path: Path) -> None:
 
 
 def test_a_second_look_sends_nothing_that_is_known(far: Far, tmp_path: Path) -> None:
-    builder = some(far.root)
+    builder = example_store(far.root)
     age(far.root)
     remote = far.remote(tmp_path / "mirror")
     remote.files.update("e")
@@ -51,7 +51,7 @@ def test_a_second_look_sends_nothing_that_is_known(far: Far, tmp_path: Path) -> 
 
 def test_what_comes_late_is_seen(far: Far, tmp_path: Path) -> None:
     """Beside a result, into a try, as another try; and what gc takes."""
-    builder, store = some(far.root), LocalStore(far.root)
+    builder, store = example_store(far.root), LocalStore(far.root)
     failed = builder.run("train-a", "2024-10-28T01:00", "failed", reason="no memory")
     age(far.root)
     remote = far.remote(tmp_path / "mirror")
@@ -70,9 +70,9 @@ def test_what_comes_late_is_seen(far: Far, tmp_path: Path) -> None:
     removal.remove(store, store.run_folder(second) / c.RESULT)
     remote.files.update("e")
     for run in runs.values():
-        there, here = store.read(run), remote.read(run)
-        assert (here.status, here.reason, here.record, here.observed, here.removed) == (
-            there.status, there.reason, there.record, there.observed, there.removed,
+        expected, mirrored = store.read(run), remote.read(run)
+        assert (mirrored.status, mirrored.reason, mirrored.record, mirrored.observed, mirrored.removed) == (
+            expected.status, expected.reason, expected.record, expected.observed, expected.removed,
         )  # fmt: skip
     assert remote.read(failed).observed["what"] == "OOMKilled"
     assert (remote.run_folder(first) / c.VERDICT).exists()
@@ -80,7 +80,7 @@ def test_what_comes_late_is_seen(far: Far, tmp_path: Path) -> None:
 
 
 def test_what_is_gone_goes(far: Far, tmp_path: Path) -> None:
-    builder, store = some(far.root), LocalStore(far.root)
+    builder, store = example_store(far.root), LocalStore(far.root)
     age(far.root)
     remote = far.remote(tmp_path / "mirror")
     remote.files.update("e")
@@ -100,7 +100,7 @@ def test_what_is_gone_goes(far: Far, tmp_path: Path) -> None:
 
 def test_an_update_that_is_broken_off_goes_on(far: Far, tmp_path: Path) -> None:
     """As by Ctrl-C, after each number of runs: what is visible is whole, and the next look brings the rest."""
-    some(far.root)
+    example_store(far.root)
     age(far.root)
     whole = rows(LocalStore(far.root))
     for stop in range(1, 8):
@@ -120,7 +120,7 @@ def test_an_update_that_is_broken_off_goes_on(far: Far, tmp_path: Path) -> None:
 
 
 def test_several_that_look_at_once_see_the_same(far: Far, tmp_path: Path) -> None:
-    some(far.root)
+    example_store(far.root)
     remotes = [far.remote(tmp_path / "mirror") for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda remote: remote.files.update("e"), remotes))
@@ -128,7 +128,7 @@ def test_several_that_look_at_once_see_the_same(far: Far, tmp_path: Path) -> Non
 
 
 def test_a_conversation_that_ends_is_begun_again(far: Far, tmp_path: Path) -> None:
-    some(far.root)
+    example_store(far.root)
     remote = far.remote(tmp_path / "mirror")
     remote.files.update("e")
     far.pipes[0].process.kill()
@@ -138,7 +138,7 @@ def test_a_conversation_that_ends_is_begun_again(far: Far, tmp_path: Path) -> No
 
 
 def test_larger_files_come_when_they_are_asked_for(far: Far, tmp_path: Path) -> None:
-    builder = some(far.root)
+    builder = example_store(far.root)
     remote = far.remote(tmp_path / "mirror")
     remote.files.update("e")
     run = next(remote.run_ids("e", "ensemble"))
@@ -160,7 +160,7 @@ def test_larger_files_come_when_they_are_asked_for(far: Far, tmp_path: Path) -> 
 
 
 def test_a_store_is_written_to_there_and_here(far: Far, tmp_path: Path) -> None:
-    store = some(far.root).store
+    store = example_store(far.root).store
     remote = far.remote(tmp_path / "mirror")
     remote.files.update("e")
     claimed = remote.claim("e", "train-a", minute("2024-11-06T01:00"), {"by": "me"})
@@ -182,7 +182,7 @@ def test_a_store_is_written_to_there_and_here(far: Far, tmp_path: Path) -> None:
 
 
 def test_hashes_are_taken_where_the_bytes_are(far: Far, tmp_path: Path) -> None:
-    store = some(far.root).store
+    store = example_store(far.root).store
     remote = far.remote(tmp_path / "mirror")
     digest = store.put_snapshot("code", b"code")
     assert remote.snapshot_problem("code", digest) == ""
@@ -202,20 +202,20 @@ def test_no_name_leads_out_of_the_store(far: Far, tmp_path: Path, path: str) -> 
         with pytest.raises(RemoteStoreError):
             session.request(op, path=path)
     for op in ("publish", "replace", "append"):
-        for given in (path, f"runs/{path}"):
+        for name in (path, f"runs/{path}"):
             with pytest.raises(RemoteStoreError):
-                session.request(op, b"{}", path=given)
+                session.request(op, b"{}", path=name)
     with pytest.raises(RemoteStoreError):
         session.list_files(path)
     with pytest.raises(RemoteStoreError):
         session.request("upload-piece", b"x", path=path, sha256="0" * 64, start=0)
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["far", "out", "program.pyz"]
+    assert sorted(child.name for child in tmp_path.iterdir()) == ["far", "out", "program.pyz"]
     assert (tmp_path / "out").read_text() == "secret"
 
 
 def test_a_link_in_a_run_is_not_followed(far: Far, tmp_path: Path) -> None:
     """What a run's code may have left in its folder."""
-    store = some(far.root).store
+    store = example_store(far.root).store
     (tmp_path / "out").write_text('{"secret": 1}')
     run = next(store.run_ids("e", "ensemble"))
     record = store.run_folder(run) / c.RESULT / c.RECORD
@@ -235,7 +235,7 @@ def test_what_only_a_store_of_this_machine_can_do_is_not_there_to_be_called(far:
         assert hasattr(LocalStore, name) and not hasattr(remote, name)
     assert hasattr(LocalFiles, "publish_file") and not hasattr(remote.files, "publish_file")
     operations = [value for value in vars(removal).values() if getattr(value, "__module__", "") == removal.__name__]
-    takes_store = [signature(operation) for operation in operations if "store" in signature(operation).parameters]
-    assert len(takes_store) == 4
-    assert all(each.parameters["store"].annotation == "LocalStore" for each in takes_store)
+    signatures = [signature(operation) for operation in operations if "store" in signature(operation).parameters]
+    assert len(signatures) == 4
+    assert all(one.parameters["store"].annotation == "LocalStore" for one in signatures)
     assert not isinstance(remote, LocalStore)

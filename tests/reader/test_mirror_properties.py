@@ -87,9 +87,9 @@ class Life:
 
 def story(store: Store) -> object:
     runs = [store.read(run) for run in store.run_ids("e", "train-a")]
-    told = [(str(run.id), run.status, run.reason, run.record, run.tries, run.observed, run.removed) for run in runs]
+    states = [(str(run.id), run.status, run.reason, run.record, run.tries, run.observed, run.removed) for run in runs]
     verdicts = [(store.run_folder(run.id) / c.VERDICT).exists() for run in runs]
-    return told, verdicts, [store.cancelled(run.id) for run in runs], list(store.ledger.notes("e")), store.ledger.revisions("e")
+    return states, verdicts, [store.cancelled(run.id) for run in runs], list(store.ledger.notes("e")), store.ledger.revisions("e")
 
 
 @settings(max_examples=25)
@@ -106,8 +106,8 @@ def test_the_mirror_tells_the_same_story(events: list[tuple[str, int]]) -> None:
                 continue
             remote.files.update("e")
             assert story(remote) == story(life.store)
-            here, there = (HistoryReader(store, "e", "UTC", NOW).rows(HistoryQuery()) for store in (remote, life.store))
-            assert here == there
+            mirrored, original = (HistoryReader(store, "e", "UTC", NOW).rows(HistoryQuery()) for store in (remote, life.store))
+            assert mirrored == original
     finally:
         far.close()
         shutil.rmtree(folder)

@@ -33,18 +33,18 @@ def sending(far: Far, tmp_path: Path) -> RemoteUpload:
 def test_a_file_is_there_whole_and_once(far: Far, tmp_path: Path, item: Upload, capsys: pytest.CaptureFixture[str]) -> None:
     target = sending(far, tmp_path)
     upload_file(target, item, False)
-    there = far.root / "data/inputs/x.npz"
-    assert there.read_bytes() == item.path.read_bytes()
-    assert [path.name for path in there.parent.iterdir()] == ["x.npz"]
+    copy = far.root / "data/inputs/x.npz"
+    assert copy.read_bytes() == item.path.read_bytes()
+    assert [path.name for path in copy.parent.iterdir()] == ["x.npz"]
     upload_file(target, item, False)
     assert "already there" in capsys.readouterr().out
-    before, other = there.read_bytes(), Upload(item.path, item.name)
+    before, other = copy.read_bytes(), Upload(item.path, item.name)
     item.path.write_bytes(b"other")
     with pytest.raises(CronsembleError, match="another file is there: --replace"):
         upload_file(target, other, False)
-    assert there.read_bytes() == before
+    assert copy.read_bytes() == before
     upload_file(target, other, True)
-    assert there.read_bytes() == b"other"
+    assert copy.read_bytes() == b"other"
 
 
 def test_an_empty_file(far: Far, tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_what_is_not_what_was_sent_is_dropped(far: Far, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "given", "said"),
+    ("names", "option", "message"),
     [
         (["no"], None, "no: no such file"),
         (["."], None, "a folder: name its files"),
@@ -109,14 +109,14 @@ def test_what_is_not_what_was_sent_is_dropped(far: Far, tmp_path: Path) -> None:
     ],
 )
 def test_names_that_cannot_be(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], given: str | None, said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], option: str | None, message: str
 ) -> None:
     (tmp_path / "sub").mkdir()
     for name in ("a", "b", "sub/a"):
         (tmp_path / name).touch()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(CronsembleError, match=said):
-        choose_uploads([Path(name) for name in names], given)
+    with pytest.raises(CronsembleError, match=message):
+        choose_uploads([Path(name) for name in names], option)
 
 
 def test_into_a_store_of_this_machine(tmp_path: Path) -> None:
