@@ -63,7 +63,7 @@ def open_workspace(location: StoreLocation, *, through_cluster: bool = True, may
 
     A store that only a cluster mounts is a mirror, brought up to date through a reader pod that is gone afterwards; it is
     an error unless ``through_cluster``. A folder is a store if it holds runs, or if it ``may_be_new``.
-    A broken or missing configuration is no obstacle as long as the store can be told: by its own lines, or ./store
+    A broken or missing configuration is no obstacle as long as it shows which store is meant: by its own lines, or ./store
     beside it.
     """
     experiment, name = location.experiment, location.name

@@ -37,7 +37,7 @@ def pod(
     found: list[dict[str, Any]], task: str, environments: dict[str, dict[str, str]], attempt: int, name: str
 ) -> dict[str, Any]:
     """What a kubelet makes of the pod of a task's Job: its containers in turn, each with its environment."""
-    (cron_job,) = [each for each in found if each["kind"] == "CronJob" and each["metadata"]["name"] == f"night-{task}"]
+    (cron_job,) = [item for item in found if item["kind"] == "CronJob" and item["metadata"]["name"] == f"night-{task}"]
     template = cron_job["spec"]["jobTemplate"]["spec"]["template"]
     spec, run = template["spec"], c.run_name("night", task, MINUTE, attempt)
     fields = {"metadata.labels['batch.kubernetes.io/job-name']": run, "metadata.uid": name}
@@ -46,22 +46,22 @@ def pod(
     def value(variable: dict[str, Any]) -> str:
         return str(variable["value"] if "value" in variable else fields[variable["valueFrom"]["fieldRef"]["fieldPath"]])
 
-    told = [
+    containers = [
         {
-            "name": each["name"],
-            "image": each["image"],
-            "command": each["command"],
-            "env": {**environments[each["image"]], **{variable["name"]: value(variable) for variable in each["env"]}},
+            "name": item["name"],
+            "image": item["image"],
+            "command": item["command"],
+            "env": {**environments[item["image"]], **{variable["name"]: value(variable) for variable in item["env"]}},
             "user": spec["securityContext"]["runAsUser"],
             "group": spec["securityContext"]["runAsGroup"],
         }
-        for each in [*spec["initContainers"], *spec["containers"]]
+        for item in [*spec["initContainers"], *spec["containers"]]
     ]
-    return {"task": task, "run": run, "containers": told}
+    return {"task": task, "run": run, "containers": containers}
 
 
 @pytest.fixture(scope="module")
-def told(boot: Callable[..., Report], legacy: str, keras3_image: str, tmp_path_factory: pytest.TempPathFactory) -> Report:
+def report(boot: Callable[..., Report], legacy: str, keras3_image: str, tmp_path_factory: pytest.TempPathFactory) -> Report:
     folder = tmp_path_factory.mktemp("night")
     engine = containers.find_engine()
     images = {"legacy": legacy, "keras3": keras3_image}
@@ -77,9 +77,9 @@ def told(boot: Callable[..., Report], legacy: str, keras3_image: str, tmp_path_f
     (folder / "config.yaml").write_text(CONFIGURATION)
     found = desired([load(folder / "config.yaml")])
     (folder / "snapshot").mkdir()
-    for each in found:
-        if each["kind"] == "ConfigMap":
-            for name, text in each.get("binaryData", {}).items():
+    for item in found:
+        if item["kind"] == "ConfigMap":
+            for name, text in item.get("binaryData", {}).items():
                 (folder / "snapshot" / name).write_bytes(base64.b64decode(text))
     (folder / "pods.json").write_text(
         json.dumps(
@@ -95,19 +95,19 @@ def told(boot: Callable[..., Report], legacy: str, keras3_image: str, tmp_path_f
     return boot(CHECKS, 900, images=disk, files=[folder / name for name in ("pods.json", "items.npz", "snapshot")])
 
 
-def test_a_training_and_an_ensemble_end_in_the_dated_csv(told: Report) -> None:
-    facts = told.of("night.trains_and_archives")
+def test_a_training_and_an_ensemble_end_in_the_dated_csv(report: Report) -> None:
+    facts = report.of("night.trains_and_archives")
     assert facts["csv"] == "2026-11-24T0000Z.csv"
-    lines = (told.out / facts["csv"]).read_text().splitlines()
+    lines = (report.out / facts["csv"]).read_text().splitlines()
     assert lines[0] == "item,prediction,rate,0,1,2" and len(lines) == 101
     for line in lines[1:]:
         _, prediction, rate, *columns = line.split(",")
         assert rate == columns[int(prediction)] == max(columns, key=float)
 
 
-def test_version_3_gives_the_same_bytes(told: Report) -> None:
-    assert told.of("night.ensemble_over_version_3")["csv"] == "2026-11-24T0000Z-r2.csv"
+def test_version_3_gives_the_same_bytes(report: Report) -> None:
+    assert report.of("night.ensemble_over_version_3")["csv"] == "2026-11-24T0000Z-r2.csv"
 
 
-def test_a_mount_that_gives_up_makes_the_run_fail(told: Report) -> None:
-    assert re.search("Input/output error", told.of("night.soft_mount_in_the_end")["said"])
+def test_a_mount_that_gives_up_makes_the_run_fail(report: Report) -> None:
+    assert re.search("Input/output error", report.of("night.soft_mount_in_the_end")["said"])

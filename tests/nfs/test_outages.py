@@ -12,10 +12,10 @@ CHECKS = [f"outages.{name}" for name in ("squashed_root", "soft_mounts", "restar
 
 
 @pytest.fixture(scope="module")
-def told(boot: Callable[..., Report]) -> Report:
+def report(boot: Callable[..., Report]) -> Report:
     return boot(CHECKS, 600)
 
 
 @pytest.mark.parametrize("name", CHECKS)
-def test_nothing_is_lost(told: Report, name: str) -> None:
-    print(told.of(name))
+def test_nothing_is_lost(report: Report, name: str) -> None:
+    print(report.of(name))

@@ -13,10 +13,10 @@ CHECKS = [*(f"races.{name}" for name in RACES), "sight.at_once", "sight.listing"
 
 
 @pytest.fixture(scope="module")
-def told(boot: Callable[..., Report]) -> Report:
+def report(boot: Callable[..., Report]) -> Report:
     return boot(CHECKS, 600)
 
 
 @pytest.mark.parametrize("name", CHECKS)
-def test_two_clients(told: Report, name: str) -> None:
-    print(told.of(name))
+def test_two_clients(report: Report, name: str) -> None:
+    print(report.of(name))

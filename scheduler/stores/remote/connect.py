@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from cronjobs.experiment import Experiment, StoreVolume
 from cronjobs.objects.config_maps import revisions_name
-from scheduler.config.namespace import in_namespace
 from scheduler.console.progress import Progress
 from scheduler.kube import kinds, permissions, revision_configmap
 from scheduler.kube.client import KubeClient
@@ -40,8 +39,8 @@ def store_label(experiment: Experiment) -> str:
 def open_remote_files(experiment: Experiment, target: ClusterTarget) -> Iterator[tuple[RemoteFiles, list[dict[str, Any]]]]:
     """The files of an experiment's store, their mirror up to date, and the revisions that the cluster itself holds.
 
-    Where no cluster answers, or ``target.offline``, what was read last, with a line on stderr that says when. The reader pod is
-    removed afterwards. Raises KubeError.
+    The experiment is in its namespace (``scheduler.config.namespace``). Where no cluster answers, or ``target.offline``, what
+    was read last, with a line on stderr that says when. The reader pod is removed afterwards. Raises KubeError.
     """
     if target.offline:
         files = _mirror_only(experiment, target, "--offline was given")
@@ -51,7 +50,7 @@ def open_remote_files(experiment: Experiment, target: ClusterTarget) -> Iterator
     with ExitStack() as connection:
         try:
             files, api, progress = connection.enter_context(_connected(experiment, target))
-            revisions = _update(api, files, in_namespace(experiment, target.namespace), progress)
+            revisions = _update(api, files, experiment, progress)
             progress.clear()
         except Unreachable as error:
             connection.close()
@@ -70,8 +69,7 @@ def connect_to_files(experiment: Experiment, target: ClusterTarget) -> Iterator[
 
 @contextmanager
 def _connected(experiment: Experiment, target: ClusterTarget) -> Iterator[tuple[RemoteFiles, KubeClient, Progress]]:
-    experiment, progress = in_namespace(experiment, target.namespace), Progress()
-    access = target.access()
+    progress, access = Progress(), target.access()
     with (
         KubeClient(access) as api,
         permissions.explain_denials(api, [experiment.cluster.namespace], needed=permissions.READER),
@@ -94,7 +92,6 @@ def _connected(experiment: Experiment, target: ClusterTarget) -> Iterator[tuple[
 
 
 def _mirror_only(experiment: Experiment, target: ClusterTarget, reason: str) -> RemoteFiles:
-    experiment = in_namespace(experiment, target.namespace)
     return RemoteFiles(mirror_folder(experiment, target.access()), store_label(experiment), reason)
 
 

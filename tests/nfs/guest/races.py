@@ -37,21 +37,21 @@ def race(
             raise
 
     workers = [Worker(1 + me % 2, run, me, mount(1 + me % 2, version) / folder) for me in range(RACERS)]
-    found, errors = [], []
+    answers, errors = [], []
     for worker in workers:
         try:
-            found.append(worker.answer())
+            answers.append(worker.answer())
         except RuntimeError as error:
             errors.append(str(error))
     # The others' only complaint is that they wait for one who failed.
     errors.sort(key=lambda text: threading.BrokenBarrierError.__name__ in text)
     assert not errors, f"vers={version}: {errors[0]}"
-    return LocalStore(SERVER / folder), found
+    return LocalStore(SERVER / folder), answers
 
 
 def publishing() -> dict[str, Any]:
     def racer(store: LocalStore, me: int, barrier: Barrier) -> list[tuple[bool, str, str]]:
-        told = []
+        answers = []
         for number in range(ROUNDS):
             run, name = run_of(number), f"t{me}"
             # As the supervisor does first: this client now believes that there is none.
@@ -60,22 +60,22 @@ def publishing() -> dict[str, Any]:
             barrier.wait()
             won = store.publish(run, name)
             record = store.result(run)
-            told.append((won, record["try"] if record else "nobody", store.read(run).status))
+            answers.append((won, record["try"] if record else "nobody", store.read(run).status))
             barrier.wait()
-        return told
+        return answers
 
     wins = {}
     for version in VERSIONS:
-        store, told = race("publish", version, racer)
+        store, answers = race("publish", version, racer)
         for number in range(ROUNDS):
             run = run_of(number)
-            winners = [f"t{me}" for me in range(RACERS) if told[me][number][0]]
+            winners = [f"t{me}" for me in range(RACERS) if answers[me][number][0]]
             record = store.result(run)
             assert record is not None and winners == [record["try"]], f"vers={version} {run}: {winners} won, {record}"
-            assert {each[number][1:] for each in told} == {(winners[0], "succeeded")}, f"vers={version}: {told}"
+            assert {answer[number][1:] for answer in answers} == {(winners[0], "succeeded")}, f"vers={version}: {answers}"
             assert not faults_of(store.run_folder(run) / "result", run, record)
             assert len(list_names(store.run_folder(run))) == RACERS
-        wins[version] = [sum(each[0] for each in mine) for mine in told]
+        wins[version] = [sum(outcome[0] for outcome in mine) for mine in answers]
     return {"rounds": ROUNDS, "wins of each": wins}
 
 
@@ -89,11 +89,11 @@ def claiming() -> dict[str, Any]:
         return mine
 
     for version in VERSIONS:
-        store, told = race("claim", version, racer)
-        taken = sorted(each for mine in told for each in mine)
+        store, answers = race("claim", version, racer)
+        taken = sorted(claim for mine in answers for claim in mine)
         attempts = range(1, RACERS + 1)
         assert taken == [(number, attempt) for number in range(ROUNDS) for attempt in attempts], f"vers={version}: {taken}"
-        for me, mine in enumerate(told):
+        for me, mine in enumerate(answers):
             for number, attempt in mine:
                 mark = store.claim_of(run_of(number, "train-a", attempt))
                 assert mark is not None and mark["process"]["host"] == f"racer {me}"
@@ -111,8 +111,8 @@ def claiming_one_attempt() -> dict[str, Any]:
         return won
 
     for version in VERSIONS:
-        _, told = race("attempt", version, racer)
-        assert all(sum(each[number] for each in told) == 1 for number in range(ROUNDS)), f"vers={version}: {told}"
+        _, answers = race("attempt", version, racer)
+        assert all(sum(answer[number] for answer in answers) == 1 for number in range(ROUNDS)), f"vers={version}: {answers}"
     return {"rounds": ROUNDS}
 
 
@@ -120,20 +120,20 @@ def pinning() -> dict[str, Any]:
     """The first prepare of a date fixes its data; the others find what it fixed, though they have looked before in vain."""
 
     def racer(store: LocalStore, me: int, barrier: Barrier) -> list[tuple[bool, Any]]:
-        told = []
+        answers = []
         for number in range(ROUNDS):
             pin = store.pin_path(EXPERIMENT, "2026-11-23", f"k{number}")
             assert read_json(pin) is None
             barrier.wait()
             won = publish_bytes(pin, to_json({"by": me}))
-            told.append((won, (read_json(pin) or {}).get("by")))
-        return told
+            answers.append((won, (read_json(pin) or {}).get("by")))
+        return answers
 
     for version in VERSIONS:
-        _, told = race("pin", version, racer)
+        _, answers = race("pin", version, racer)
         for number in range(ROUNDS):
-            winners = [me for me in range(RACERS) if told[me][number][0]]
-            assert len(winners) == 1 and {each[number][1] for each in told} == set(winners), f"vers={version}: {told}"
+            winners = [me for me in range(RACERS) if answers[me][number][0]]
+            assert len(winners) == 1 and {answer[number][1] for answer in answers} == set(winners), f"vers={version}: {answers}"
     return {"rounds": ROUNDS}
 
 
@@ -164,22 +164,24 @@ def archiving() -> dict[str, Any]:
 
 def owning() -> dict[str, Any]:
     def racer(store: LocalStore, me: int, barrier: Barrier) -> list[str | None]:
-        told = []
+        answers = []
         for number in range(ROUNDS):
             assert store.ledger.owner(f"e{number}") is None
             barrier.wait()
             other = store.ledger.take_ownership(f"e{number}", {"engine": f"host:{me}"})
-            told.append(None if other is None else str(other["engine"]))
-        return told
+            answers.append(None if other is None else str(other["engine"]))
+        return answers
 
     for version in VERSIONS:
-        store, told = race("owner", version, racer)
+        store, answers = race("owner", version, racer)
         for number in range(ROUNDS):
             owner = store.ledger.owner(f"e{number}")
             assert owner is not None
             for me in range(RACERS):
                 expected = None if owner["engine"] == f"host:{me}" else owner["engine"]
-                assert told[me][number] == expected, f"vers={version}: racer {me} was told {told[me][number]}, it is {owner}"
+                assert answers[me][number] == expected, (
+                    f"vers={version}: racer {me} was given {answers[me][number]}, it is {owner}"
+                )
     return {"rounds": ROUNDS}
 
 
@@ -193,7 +195,7 @@ def revising() -> dict[str, Any]:
         for number in range(ROUNDS):
             barrier.wait()
             store.ledger.add_revisions(EXPERIMENT, [revision(number, "cluster:x"), revision(number, f"host:{me}")])
-            assert {(each["revision"], each["engine"]) for each in store.ledger.revisions(EXPERIMENT)} >= {
+            assert {(answer["revision"], answer["engine"]) for answer in store.ledger.revisions(EXPERIMENT)} >= {
                 (number, "cluster:x"),
                 (number, f"host:{me}"),
             }
@@ -201,8 +203,8 @@ def revising() -> dict[str, Any]:
         return len(store.ledger.revisions(EXPERIMENT))
 
     for version in VERSIONS:
-        _, told = race("revisions", version, racer)
-        assert told == [ROUNDS * (1 + RACERS)] * RACERS, f"vers={version}: {told}"
+        _, answers = race("revisions", version, racer)
+        assert answers == [ROUNDS * (1 + RACERS)] * RACERS, f"vers={version}: {answers}"
     return {"revisions": ROUNDS * (1 + RACERS)}
 
 
@@ -210,21 +212,21 @@ def observing() -> dict[str, Any]:
     """Commands on both clients tell what they saw of a run: the first one's word stays, and every reader has it whole."""
 
     def racer(store: LocalStore, me: int, barrier: Barrier) -> list[tuple[bool, Any]]:
-        told = []
+        answers = []
         for number in range(ROUNDS):
             assert not store.read(run_of(number)).observed
             barrier.wait()
             first = store.record_observation(run_of(number), {"by": me, "reason": "x" * 3000, "status": "failed"})
             seen = store.read(run_of(number)).observed
             assert seen.get("reason") == "x" * 3000, f"racer {me} read {seen}"
-            told.append((first, seen["by"]))
-        return told
+            answers.append((first, seen["by"]))
+        return answers
 
     for version in VERSIONS:
-        _, told = race("observed", version, racer)
+        _, answers = race("observed", version, racer)
         for number in range(ROUNDS):
-            first = [me for me in range(RACERS) if told[me][number][0]]
-            assert len(first) == 1 and {each[number][1] for each in told} == set(first), f"vers={version}: {told}"
+            first = [me for me in range(RACERS) if answers[me][number][0]]
+            assert len(first) == 1 and {answer[number][1] for answer in answers} == set(first), f"vers={version}: {answers}"
     return {"rounds": ROUNDS}
 
 
