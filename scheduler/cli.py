@@ -43,9 +43,11 @@ class LazyGroup(TyperGroup):
     """Imports only the command that was typed: all of them would take longer than most commands themselves."""
 
     def list_commands(self, ctx: Any) -> list[str]:
+        """Every command's name, in the order of the help."""
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A command, imported now; None for a name that there is not."""
         # For a name that there is not, the group looks among all of them for one that is like it.
         for name in [cmd_name] if cmd_name in COMMANDS else COMMANDS:
             if name not in self.commands:
@@ -53,6 +55,7 @@ class LazyGroup(TyperGroup):
         return self.commands.get(cmd_name)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the list of commands without importing any."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 

@@ -33,6 +33,8 @@ WRITABLE_FOLDERS = ("runs", "experiments", "snapshots")
 
 Answer = Generator[bytes, None, dict[str, Any]]
 """The data of an answer; what it returns is in its last message."""
+Fields = dict[str, Any]
+"""What the last message of an answer says, where there is no other."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -44,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
     # What else is printed must not stand between our messages.
     out, sys.stdout = sys.stdout.buffer, sys.stderr
     try:
-        Server(LocalStore(Path(argv[0])), sys.stdin.buffer.read, out.write, out.flush, alive).serve()
+        StoreServer(LocalStore(Path(argv[0])), sys.stdin.buffer.read, out.write, out.flush, alive).serve()
     except (EOFError, BrokenPipeError):
         return 0
     except messages.MalformedMessage as error:
@@ -53,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-class Server:
+class StoreServer:
     """Answers the messages of one connection."""
 
     def __init__(
@@ -95,6 +97,8 @@ class Server:
             if operation is None:
                 return {"is": "error", "text": f"{head.get('op')}: no such operation"}
             answer = operation(self, head, body)
+            if isinstance(answer, dict):
+                return {"is": "done", **answer}
             while True:
                 try:
                     data = next(answer)
@@ -155,11 +159,10 @@ class Server:
         yield compressor.flush()
         return {"sha256": digest.hexdigest(), "size": status.st_size, "mtime": status.st_mtime_ns}
 
-    def sha256(self, head: dict[str, Any], body: bytes) -> Answer:
+    def sha256(self, head: dict[str, Any], body: bytes) -> Fields:
         """The hash of a whole file."""
         with open(open_inside(self._store.root, head["path"]), "rb") as file:
             return {"sha256": sha256_of_stream(file)}
-        yield b""
 
     def check(self, head: dict[str, Any], body: bytes) -> Answer:
         """The damage in the store, repaired where that is requested, as JSON."""
@@ -167,30 +170,26 @@ class Server:
 
     # -- writing
 
-    def claim(self, head: dict[str, Any], body: bytes) -> Answer:
+    def claim(self, head: dict[str, Any], body: bytes) -> Fields:
         """Make a run's folder with one file in it, unless somebody has; ``free``: whether nobody had."""
         folder, name = self._writable(head["path"]), head["name"]
         if len(folder.relative_to(self._store.root / "runs").parts) != 4 or name not in (CLAIM, f".{CLAIM}"):
             raise UnsafePath(f"{head['path']!r}: only a run is claimed, by {CLAIM}")
         return {"free": self._store.files.claim_folder(folder, name, body)}
-        yield b""
 
-    def publish(self, head: dict[str, Any], body: bytes) -> Answer:
+    def publish(self, head: dict[str, Any], body: bytes) -> Fields:
         """Make the body visible as a file, unless there is one; ``free``: whether there was none."""
         return {"free": self._store.files.publish(self._writable(head["path"]), body)}
-        yield b""
 
-    def replace(self, head: dict[str, Any], body: bytes) -> Answer:
+    def replace(self, head: dict[str, Any], body: bytes) -> Fields:
         """Put the body in the place of a file."""
         self._store.files.replace(self._writable(head["path"]), body)
         return {}
-        yield b""
 
-    def append(self, head: dict[str, Any], body: bytes) -> Answer:
+    def append(self, head: dict[str, Any], body: bytes) -> Fields:
         """Add the body, an object, as a line to a file."""
         self._store.files.append_line(self._writable(head["path"]), json.loads(body))
         return {}
-        yield b""
 
     def _writable(self, name: Any) -> Path:
         parts = split_path(name)
@@ -200,36 +199,33 @@ class Server:
 
     # -- uploads: see jobs.store.uploads
 
-    def upload_inspect(self, head: dict[str, Any], body: bytes) -> Answer:
+    def upload_inspect(self, head: dict[str, Any], body: bytes) -> Fields:
         """What is there of a file."""
         return self._uploads.inspect(head["path"], head["sha256"], int(head["size"]))
-        yield b""
 
-    def upload_piece(self, head: dict[str, Any], body: bytes) -> Answer:
+    def upload_piece(self, head: dict[str, Any], body: bytes) -> Fields:
         """Write a piece of a file."""
         return self._uploads.write_piece(head["path"], head["sha256"], int(head["start"]), body)
-        yield b""
 
-    def upload_finish(self, head: dict[str, Any], body: bytes) -> Answer:
+    def upload_finish(self, head: dict[str, Any], body: bytes) -> Fields:
         """Give a whole file its name."""
         return self._uploads.finish(head["path"], head["sha256"], int(head["size"]), bool(head.get("replace")))
-        yield b""
 
 
-OPERATIONS: dict[str, Callable[[Server, dict[str, Any], bytes], Answer]] = {
-    "find-changes": Server.find_changes,
-    "stream-changes": Server.stream_changes,
-    "list-files": Server.list_files,
-    "download": Server.download,
-    "sha256": Server.sha256,
-    "check": Server.check,
-    "claim": Server.claim,
-    "publish": Server.publish,
-    "replace": Server.replace,
-    "append": Server.append,
-    "upload-inspect": Server.upload_inspect,
-    "upload-piece": Server.upload_piece,
-    "upload-finish": Server.upload_finish,
+OPERATIONS: dict[str, Callable[[StoreServer, dict[str, Any], bytes], Answer | Fields]] = {
+    "find-changes": StoreServer.find_changes,
+    "stream-changes": StoreServer.stream_changes,
+    "list-files": StoreServer.list_files,
+    "download": StoreServer.download,
+    "sha256": StoreServer.sha256,
+    "check": StoreServer.check,
+    "claim": StoreServer.claim,
+    "publish": StoreServer.publish,
+    "replace": StoreServer.replace,
+    "append": StoreServer.append,
+    "upload-inspect": StoreServer.upload_inspect,
+    "upload-piece": StoreServer.upload_piece,
+    "upload-finish": StoreServer.upload_finish,
 }
 
 

@@ -95,14 +95,17 @@ class PlainDisplay(RunDisplay):
         self._out = out
 
     def say(self, text: str) -> None:
+        """Print a line."""
         with self._lock:
             print(text, file=self._out, flush=True)
 
     def stage(self, task: str, stage: str, folder: Path | None = None) -> None:
+        """Print that a task has come to a stage."""
         super().stage(task, stage, folder)
         self.say(f"{task}: {stage}")
 
     def done(self, task: str, run: Run) -> None:
+        """Print how a task's run has ended."""
         super().done(task, run)
         self.say(f"{task}: {describe_end(run)}")
 
@@ -137,13 +140,16 @@ class LiveDisplay(RunDisplay):
         self._progress.stop()
 
     def say(self, text: str) -> None:
+        """Print a line above the tasks."""
         self._console.print(text, markup=False, highlight=False)
 
     def stage(self, task: str, stage: str, folder: Path | None = None) -> None:
+        """Show a task's stage in its line."""
         super().stage(task, stage, folder)
         self._update(task, stage=self._escape(stage))
 
     def event(self, task: str, event: dict[str, Any]) -> None:
+        """Show an epoch in its task's line; print any other event."""
         if event["event"] != "epoch":
             super().event(task, event)
             return
@@ -154,6 +160,7 @@ class LiveDisplay(RunDisplay):
         self._update(task, total=epochs + 1, completed=epoch, epoch=text, left=left)
 
     def done(self, task: str, run: Run) -> None:
+        """Show in its line how a task's run has ended."""
         super().done(task, run)
         colour = STATUS_COLOURS.get(run.status)
         text = self._escape(describe_end(run))

@@ -11,7 +11,7 @@ import re
 from dataclasses import replace
 from datetime import timedelta
 
-from scheduler.dialects.reading import HOUR, Clock, Dialect, DialectError, Reading
+from scheduler.dialects.reading import HOUR, ClockShifts, Dialect, DialectError, Reading
 
 _PRESETS = {
     "@hourly": "0 * * * *",
@@ -55,8 +55,8 @@ def read(text: str, timezone: str) -> Reading:
         if _HASHED.fullmatch(field):
             kind = "chance draws it anew each time" if field[0] in "rR" else "Airflow gives it no id to hash, and refuses it"
             raise DialectError(f"{field}: {kind}: type a fixed number, e.g. 17")
-    reading = Reading(Dialect.AIRFLOW, given, timezone, fields, fields, clock=Clock.AIRFLOW)
-    return replace(reading, clock=Clock.AIRFLOW_HOURLY) if reading.is_full(HOUR) else reading
+    reading = Reading(Dialect.AIRFLOW, given, timezone, fields, fields, clock=ClockShifts.AIRFLOW)
+    return replace(reading, clock=ClockShifts.AIRFLOW_HOURLY) if reading.is_full(HOUR) else reading
 
 
 def _refuse_distance(text: str) -> None:

@@ -11,7 +11,7 @@ import re
 from dataclasses import replace
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from scheduler.dialects.reading import DAY_OF_MONTH, DAY_OF_WEEK, HOUR, MINUTE, MONTH, Clock, Dialect, DialectError, Reading
+from scheduler.dialects.reading import DAY_OF_MONTH, DAY_OF_WEEK, HOUR, MINUTE, MONTH, ClockShifts, Dialect, DialectError, Reading
 
 PRESETS = {
     "@yearly": "0 0 1 1 *",
@@ -61,9 +61,9 @@ def read(text: str, timezone: str) -> Reading:
             notes.append(_rest(fields[5], reading.given))
             if _FIELDS_ALONE.fullmatch(fields[5]):
                 reading = replace(reading, strict=False, notes=(*reading.notes, _NO_COMMAND))
-    if per_job_zone and reading.clock is Clock.CRON:
+    if per_job_zone and reading.clock is ClockShifts.CRON:
         # With CRON_TZ the daemon compares clocks minute by minute; only its own zone's shifts are made up for.
-        reading = replace(reading, clock=Clock.SHOWN)
+        reading = replace(reading, clock=ClockShifts.SHOWN)
     return replace(reading, notes=(*notes, *reading.notes))
 
 
@@ -124,7 +124,7 @@ def _preset(line: str, timezone: str) -> Reading:
     if not strict:
         notes.append(f"cron itself takes {name.lower()} in small letters only")
     fields = tuple(PRESETS[name.lower()].split())
-    clock = Clock.SHOWN if name.lower() == "@hourly" else Clock.CRON
+    clock = ClockShifts.SHOWN if name.lower() == "@hourly" else ClockShifts.CRON
     return Reading(Dialect.CRONTAB, name, timezone, fields, fields, True, clock, strict, tuple(notes))
 
 
@@ -140,7 +140,7 @@ def _five(given: tuple[str, ...], timezone: str) -> Reading:
             if _HASHED.fullmatch(part):
                 raise DialectError(f"{part}: it stands for a number that a hash or chance chooses: type a fixed one, e.g. 17")
     wild = any(given[field].startswith("*") for field in (MINUTE, HOUR))
-    clock = Clock.SHOWN if wild else Clock.CRON
+    clock = ClockShifts.SHOWN if wild else ClockShifts.CRON
     either_day = not any(given[field].startswith("*") for field in (DAY_OF_MONTH, DAY_OF_WEEK))
     refused = [field for field, bounds in zip(given, _FIELDS, strict=True) if _numbers(field, *bounds) is None]
     fields = tuple(_canonical(field, *bounds) for field, bounds in zip(given, _FIELDS, strict=True))

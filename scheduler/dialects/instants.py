@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from cronjobs.fire_times.calendar import date_of
 from cronjobs.fire_times.zones import DAY, Zone, zone
-from scheduler.dialects.reading import DAY_OF_MONTH, DAY_OF_WEEK, MONTH, YEAR, Clock, DialectError, Reading
+from scheduler.dialects.reading import DAY_OF_MONTH, DAY_OF_WEEK, MONTH, YEAR, ClockShifts, DialectError, Reading
 
 _EPOCH = datetime(1970, 1, 1)
 _LONG = 3 * 3600  # from so long a jump on cron takes the clock for set anew, and makes up for nothing
@@ -27,7 +27,7 @@ def instants(reading: Reading, days: list[int], after: int, end: int, limit: int
         end = min(end, days[most - 2] * DAY)
         days = days[:most]
     times = _Local(days, reading.times)
-    place = _placed_by_airflow if reading.clock in (Clock.AIRFLOW, Clock.AIRFLOW_HOURLY) else _placed_by_cron
+    place = _placed_by_airflow if reading.clock in (ClockShifts.AIRFLOW, ClockShifts.AIRFLOW_HOURLY) else _placed_by_cron
     return place(reading, times, after, end), end
 
 
@@ -102,7 +102,7 @@ def _placed_by_cron(reading: Reading, times: _Local, after: int, end: int) -> ar
     for start, stop in zip(starts, [*starts[1:], end + 1], strict=True):
         offset = area.offset(start)
         low, high = start + offset, stop + offset
-        if reading.clock is Clock.CRON and reached is not None and abs(low - reached) < _LONG:
+        if reading.clock is ClockShifts.CRON and reached is not None and abs(low - reached) < _LONG:
             if low > reached and times.between(reached, low):
                 placed.append(start)
                 low += 1  # what is due at the gap's end runs in the same minute
@@ -117,7 +117,7 @@ def _placed_by_cron(reading: Reading, times: _Local, after: int, end: int) -> ar
 def _placed_by_airflow(reading: Reading, times: _Local, after: int, end: int) -> array[int]:
     """In one go up to each shift, and across it as Airflow goes from one run to the next."""
     area = zone(reading.timezone)
-    by_distance = reading.clock is Clock.AIRFLOW_HOURLY
+    by_distance = reading.clock is ClockShifts.AIRFLOW_HOURLY
     placed = array("q")
     now = after
     while now <= end:

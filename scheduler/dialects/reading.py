@@ -28,7 +28,7 @@ class DialectError(ValueError):
     """The expression has no fire times there, or none that can be known; the text says why and what to type."""
 
 
-class Clock(Enum):
+class ClockShifts(Enum):
     """What a shift of the clock does to fire times."""
 
     SHOWN = "each time that the clock shows: what it leaves out is skipped, what it shows twice fires twice"
@@ -53,7 +53,7 @@ class Reading:
     written: tuple[str, ...]
     fields: tuple[str, ...]
     either_day: bool = True
-    clock: Clock = Clock.SHOWN
+    clock: ClockShifts = ClockShifts.SHOWN
     strict: bool = True
     notes: tuple[str, ...] = ()
 

@@ -61,16 +61,19 @@ class KubeClient:
         return date + timedelta(seconds=time.monotonic() - received)
 
     def get(self, kind: Kind, namespace: str | None, name: str, metadata_only: bool = False) -> dict[str, Any]:
+        """One object, or its metadata alone; raises NotFound, Forbidden and other KubeErrors, as all that follow do."""
         accept = METADATA if metadata_only else "application/json"
         return self._object("GET", kind, namespace, name, accept=accept)
 
     def create(self, kind: Kind, namespace: str | None, body: Mapping[str, Any], manager: str = "cronsemble") -> dict[str, Any]:
+        """Create an object whose fields ``manager`` owns then; raises Conflict where there is one of its name."""
         query = {} if kind in (ACCESS_REVIEW, SUBJECT_REVIEW) else {"fieldManager": manager}
         return self._object("POST", kind, namespace, None, query, body)
 
     def replace(
         self, kind: Kind, namespace: str, name: str, body: Mapping[str, Any], manager: str = "cronsemble"
     ) -> dict[str, Any]:
+        """Put the body in the place of an object; raises Conflict where it has changed since its resourceVersion."""
         return self._object("PUT", kind, namespace, name, {"fieldManager": manager}, body)
 
     def apply(

@@ -40,10 +40,12 @@ class ApiError(KubeError):
 
     @property
     def reason(self) -> str:
+        """The server's word for the error, e.g. ``AlreadyExists``; empty where it gave none."""
         return str(self.answer.get("reason") or "")
 
     @property
     def causes(self) -> list[dict[str, Any]]:
+        """What the server named one by one: ``reason``, ``message`` and ``field`` of each."""
         return list((self.answer.get("details") or {}).get("causes") or [])
 
 

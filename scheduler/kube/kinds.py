@@ -16,10 +16,12 @@ class Kind:
 
     @property
     def resource(self) -> str:
+        """The name that permissions and messages use: ``cronjobs.batch``."""
         group, slash, _ = self.version.partition("/")
         return f"{self.plural}.{group}" if slash else self.plural
 
     def path(self, namespace: str | None, name: str | None = None) -> str:
+        """The URL's path of one object, of those in a namespace, or of all."""
         root = f"/apis/{self.version}" if "/" in self.version else f"/api/{self.version}"
         inside = f"/namespaces/{quote(namespace)}" if namespace else ""
         return f"{root}{inside}/{self.plural}" + (f"/{quote(name)}" if name else "")

@@ -41,6 +41,7 @@ class Access:
 
     @property
     def insecure(self) -> bool:
+        """Whether the server's certificate is taken unchecked."""
         return bool(self.cluster.get("insecure-skip-tls-verify"))
 
     @property

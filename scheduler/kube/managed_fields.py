@@ -32,6 +32,7 @@ class Ownership:
 
 
 def ownerships(metadata: Mapping[str, Any]) -> list[Ownership]:
+    """The entries of an object's managedFields."""
     return [
         Ownership(
             str(entry.get("manager", "")),
@@ -64,6 +65,7 @@ def owned_by(metadata: Mapping[str, Any], manager: str, operation: str = "Apply"
 
 
 def is_kubectl(manager: str) -> bool:
+    """Whether a field manager is one of kubectl's: ``kubectl``, ``kubectl-client-side-apply``, ``kubectl-edit`` …"""
     return manager == "kubectl" or manager.startswith("kubectl-")
 
 

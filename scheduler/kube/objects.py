@@ -32,11 +32,14 @@ class NamespaceObjects:
     """Experiment → other namespaces that hold CronJobs of it; None where that may not be seen."""
 
     def of_kind(self, kind: str) -> Mapping[str, Object]:
+        """The CronJobs or the ConfigMaps."""
         return self.cronjobs if kind == "CronJob" else self.configmaps
 
 
 @dataclass(frozen=True)
 class NamespaceState:
+    """What a sync must know of a namespace itself."""
+
     exists: bool = True
     enforced: str | None = None
     """The Pod Security level that it enforces."""
@@ -61,6 +64,7 @@ def unfinished_jobs(api: KubeClient, namespace: str) -> list[Object]:
 
 
 def jobs(api: KubeClient, namespace: str, fields: str = "", selector: str = "") -> list[Object]:
+    """Our Jobs in a namespace that fit a field selector and a label selector."""
     chosen = f"{labels.SELECTOR},{selector}" if selector else labels.SELECTOR
     return [plain(item) for item in api.list(kinds.JOB, namespace, chosen, fields, decoder=decoder())]
 
@@ -82,6 +86,7 @@ def foreign_names(api: KubeClient, kind: Kind, namespace: str) -> dict[str, str]
 
 
 def read_namespace(api: KubeClient, name: str) -> NamespaceState:
+    """A namespace, which may be absent or not permitted to be read."""
     try:
         metadata = api.get(kinds.NAMESPACE, None, name, metadata_only=True)["metadata"]
     except NotFound:
@@ -166,10 +171,12 @@ def decoder() -> msgspec.json.Decoder[Any]:
 
 
 def by_name(items: Iterable[_Item]) -> dict[str, Object]:
+    """The items of a list as dictionaries, by their names."""
     return {item.metadata.name: plain(item) for item in items}
 
 
 def plain(item: _Item) -> Object:
+    """An item of a list as a dictionary: ``metadata``, ``spec`` and ``status``."""
     metadata = {name: getattr(item.metadata, name) for name in _Metadata.__struct_fields__}
     metadata["managedFields"] = [
         {"manager": entry.manager, "operation": entry.operation, "subresource": entry.subresource, "fieldsV1": entry.fieldsV1}
@@ -180,5 +187,5 @@ def plain(item: _Item) -> Object:
 
 def last_schedule_time(live: Mapping[str, Any]) -> datetime:
     """The last scheduled time of a CronJob, or its creation."""
-    told = (live.get("status") or {}).get("lastScheduleTime") or live["metadata"]["creationTimestamp"]
-    return datetime.fromisoformat(told)
+    time = (live.get("status") or {}).get("lastScheduleTime") or live["metadata"]["creationTimestamp"]
+    return datetime.fromisoformat(time)

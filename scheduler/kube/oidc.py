@@ -100,7 +100,7 @@ class _RefusedLogin(KubeError):
 
 
 def _pool_manager(config: Mapping[str, str], issuer: str, where: str) -> Any:
-    from scheduler.kube.transport import manager_for
+    from scheduler.kube.pools import manager_for
 
     authority: bytes | None = None
     if data := config.get("idp-certificate-authority-data"):
@@ -126,7 +126,7 @@ def _ask(
 ) -> dict[str, Any]:
     from urllib3.exceptions import HTTPError
 
-    from scheduler.kube.transport import cause
+    from scheduler.kube.pools import cause
 
     content = {"Content-Type": "application/x-www-form-urlencoded"} if form else {}
     body = urlencode(form) if form else None

@@ -32,6 +32,7 @@ def write(revisions: Iterable[Revision]) -> dict[str, str]:
 
 
 def is_newer(version: str, than: str) -> bool:
+    """Whether a version of this tool is newer than another, by their numbers."""
     return _numbers(version) > _numbers(than)
 
 

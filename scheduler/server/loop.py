@@ -31,7 +31,7 @@ SILENT = 120.0
 
 
 @dataclass
-class Clock:
+class ServerClock:
     """The wall clock, and one that is never set."""
 
     wall: Callable[[], float] = time.time
@@ -42,10 +42,12 @@ class Clock:
         changed.wait_for(happened, seconds)
 
 
-class Server:
+class ScheduleServer:
     """Serves experiments until it is stopped; ``is_stopping``: whether `stop` was called."""
 
-    def __init__(self, experiments: Sequence[Experiment], cpus: int, journal: Journal, metrics: Metrics, clock: Clock) -> None:
+    def __init__(
+        self, experiments: Sequence[Experiment], cpus: int, journal: Journal, metrics: Metrics, clock: ServerClock
+    ) -> None:
         self.journal, self.metrics, self.clock = journal, metrics, clock
         budget = CpuBudget(cpus)
         self.experiments = [ServedExperiment(experiment, budget, journal, metrics, self._report) for experiment in experiments]
@@ -158,7 +160,7 @@ def serve(experiments: Sequence[Experiment], cpus: int, journal: Journal, listen
         raise CronsembleError("nothing to serve: give -f FILE")
     metrics = Metrics()
     address = exposition.parse_address(listen) if listen else None
-    server = Server(experiments, cpus, journal, metrics, Clock())
+    server = ScheduleServer(experiments, cpus, journal, metrics, ServerClock())
 
     def stop(_: int, __: FrameType | None) -> None:
         server.stop()

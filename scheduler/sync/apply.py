@@ -25,7 +25,7 @@ _ATTEMPTS = 5
 """How often an apply is tried whose object is changed by somebody else meanwhile."""
 
 
-class Progress(Protocol):
+class ApplyProgress(Protocol):
     """Shows how many actions are done."""
 
     def advance(self) -> None:
@@ -40,7 +40,9 @@ class Outcome:
     failed: list[tuple[Action, KubeError]] = field(default_factory=list)
 
 
-def execute(api: KubeClient, plan: SyncPlan, leases: Mapping[str, Lease], progress: Progress, command: str = "sync") -> Outcome:
+def execute(
+    api: KubeClient, plan: SyncPlan, leases: Mapping[str, Lease], progress: ApplyProgress, command: str = "sync"
+) -> Outcome:
     """Execute a plan. After a batch with a failure nothing more is begun: the next sync goes on from there.
 
     Args:

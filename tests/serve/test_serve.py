@@ -28,7 +28,7 @@ from scheduler.engines.manual_run import store_context
 from scheduler.errors import CronsembleError
 from scheduler.history.query import HistoryQuery
 from scheduler.server.journal import Journal
-from scheduler.server.loop import Clock, Server
+from scheduler.server.loop import ScheduleServer, ServerClock
 from scheduler.server.metrics import Metrics
 from scheduler.stores.history_reader import HistoryReader
 
@@ -75,8 +75,8 @@ def served_since(path: Path, minutes: int) -> None:
     assert local_revisions.record_revision(engine.store, context, "serve", datetime.now(UTC) - timedelta(minutes=minutes))
 
 
-def _server(path: Path, journal: Journal, clock: Clock | None = None) -> Server:
-    return Server([load(path)], 2, journal, Metrics(), clock or Clock())
+def _server(path: Path, journal: Journal, clock: ServerClock | None = None) -> ScheduleServer:
+    return ScheduleServer([load(path)], 2, journal, Metrics(), clock or ServerClock())
 
 
 @contextmanager
@@ -188,7 +188,7 @@ def test_what_a_cluster_runs_is_refused_unless_taken_over(tmp_path: Path, keras3
     assert (store.ledger.owner("e") or {})["engine"] == local_revisions.engine()
 
 
-class ManualClock(Clock):
+class ManualClock(ServerClock):
     """A clock that is set by hand."""
 
     def __init__(self, wall: float) -> None:
@@ -364,13 +364,13 @@ from pathlib import Path
 from scheduler.config import load
 from scheduler.server.journal import Journal
 from scheduler.server.metrics import Metrics
-from scheduler.server.loop import Clock, Server
+from scheduler.server.loop import ScheduleServer, ServerClock
 base, pace = float(sys.argv[2]), float(sys.argv[3])
-class Quick(Clock):
+class FastClock(ServerClock):
     def wait(self, changed, happened, seconds):
         changed.wait_for(happened, seconds / pace)
 now = lambda: base + (time.time() - base) * pace
-server = Server([load(Path(sys.argv[1]))], 2, Journal(True), Metrics(), Quick(now, now))
+server = ScheduleServer([load(Path(sys.argv[1]))], 2, Journal(True), Metrics(), FastClock(now, now))
 server.begin(False)
 server.run()
 """
