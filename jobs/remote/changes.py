@@ -126,9 +126,9 @@ def find_changes(store: LocalStore, experiment: str, copy: Mapping[str, Mapping[
     now = time.time()
     changed: dict[str, States | None] = {}
     for unit in list_units(store, experiment):
-        held = copy.get(unit, {})
-        states = unit_states(store, experiment, unit, set(held.get("open", ())), now)
-        changed[unit] = None if held.get("digest") == digest_of(states) else states
+        copied = copy.get(unit, {})
+        states = unit_states(store, experiment, unit, set(copied.get("open", ())), now)
+        changed[unit] = None if copied.get("digest") == digest_of(states) else states
     return {"tasks": store.tasks(experiment), "units": changed, "now": now}
 
 

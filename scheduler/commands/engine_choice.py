@@ -45,9 +45,9 @@ class RunOptions:
 
 def check_cluster_options(wait: bool, target: ClusterTarget) -> None:
     """Raise typer.BadParameter for options of a cluster where none is asked for."""
-    given = {"--context": target.context, "--namespace": target.namespace, "--kubeconfig": target.kubeconfig}
-    given["--detach"] = None if wait else "given"
-    for option, value in given.items():
+    cluster_options = {"--context": target.context, "--namespace": target.namespace, "--kubeconfig": target.kubeconfig}
+    cluster_options["--detach"] = None if wait else "given"
+    for option, value in cluster_options.items():
         if value is not None:
             raise typer.BadParameter("it goes with --cluster", param_hint=option)
 

@@ -71,7 +71,7 @@ def print_dialect(
         return advice.same
     for note in reading.notes:
         print(f"note: {note}")
-    _print_table([upcoming.Fire("", "", reading.given, reading.timezone, time) for time in times])
+    _print_table([upcoming.Fire("", "", reading.schedule, reading.timezone, time) for time in times])
     print(*report.lines(advice), sep="\n")
     return advice.same
 

@@ -159,8 +159,8 @@ def _here(schedule: Schedule, area: Zone, start: int, end: int) -> array[int]:
 def _distance(there: array[int], schedule: Schedule, area: Zone, start: int, end: int) -> int:
     """How many fire times up to ``end`` a schedule of ours lacks or has too many."""
     here = _here(schedule, area, start, end)
-    some = there[: bisect_right(there, end)]
-    return len(_difference(some, here)) + len(_difference(here, some))
+    earlier = there[: bisect_right(there, end)]
+    return len(_difference(earlier, here)) + len(_difference(here, earlier))
 
 
 def _difference(one: array[int], other: array[int]) -> array[int]:

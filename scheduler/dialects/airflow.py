@@ -37,17 +37,17 @@ _ARGUMENT = re.compile(r"\s*(?:(weeks|days|hours|minutes|seconds)\s*=\s*)?([0-9]
 
 def read(text: str, timezone: str) -> Reading:
     """What a DAG's schedule says; raises DialectError where it has no fire times that can be known."""
-    given = text.strip()
-    if not given:
+    stripped = text.strip()
+    if not stripped:
         raise DialectError("it is empty: give one schedule")
-    if given.lower() in _NEVER:
-        raise DialectError(f"{given} has no fire times: {_NEVER[given.lower()]}")
-    _refuse_distance(given)
+    if stripped.lower() in _NEVER:
+        raise DialectError(f"{stripped} has no fire times: {_NEVER[stripped.lower()]}")
+    _refuse_distance(stripped)
     # croniter takes its own in any case; the one that is Airflow's must be typed as it is.
-    preset = None if given.lower() == "@quarterly" != given else _PRESETS.get(given.lower())
-    fields = tuple(_WORDS.findall(preset or given))
-    if given.startswith("@") and preset is None:
-        raise DialectError(f"Airflow does not know {given[:60]}: it knows {', '.join([*_PRESETS, *list(_NEVER)[:2]])}")
+    preset = None if stripped.lower() == "@quarterly" != stripped else _PRESETS.get(stripped.lower())
+    fields = tuple(_WORDS.findall(preset or stripped))
+    if stripped.startswith("@") and preset is None:
+        raise DialectError(f"Airflow does not know {stripped[:60]}: it knows {', '.join([*_PRESETS, *list(_NEVER)[:2]])}")
     if not 5 <= len(fields) <= 7:
         number = f"{len(fields)} field{'' if len(fields) == 1 else 's'}"
         raise DialectError(f"it has {number}: Airflow takes five, or six and seven with seconds and years last")
@@ -55,7 +55,7 @@ def read(text: str, timezone: str) -> Reading:
         if _HASHED.fullmatch(field):
             kind = "chance draws it anew each time" if field[0] in "rR" else "Airflow gives it no id to hash, and refuses it"
             raise DialectError(f"{field}: {kind}: type a fixed number, e.g. 17")
-    reading = Reading(Dialect.AIRFLOW, given, timezone, fields, fields, clock=ClockShifts.AIRFLOW)
+    reading = Reading(Dialect.AIRFLOW, stripped, timezone, fields, fields, clock=ClockShifts.AIRFLOW)
     return replace(reading, clock=ClockShifts.AIRFLOW_HOURLY) if reading.is_full(HOUR) else reading
 
 

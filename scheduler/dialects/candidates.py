@@ -22,10 +22,10 @@ def candidates(reading: Reading, days: Iterable[int]) -> Iterator[str]:
     ``days`` are local days, since 1970-01-01, at which it fires: where its days cannot be written, they say which
     days of the month, or of the week, take them all in.
     """
-    seen = set()
+    tried = set()
     for expression in _all(reading, list(days)):
-        if expression not in seen and parsed(expression) is not None:
-            seen.add(expression)
+        if expression not in tried and parsed(expression) is not None:
+            tried.add(expression)
             yield expression
 
 
@@ -38,7 +38,7 @@ def parsed(expression: str) -> Schedule | None:
 
 
 def _all(reading: Reading, days: list[int]) -> Iterator[str]:
-    yield reading.given.lower() if reading.given.startswith("@") else reading.given
+    yield reading.schedule.lower() if reading.schedule.startswith("@") else reading.schedule
     minute, hour, month = (_written(reading, field) for field in (MINUTE, HOUR, MONTH))
     if not reading.is_special:
         dom, weekday = _written(reading, DAY_OF_MONTH), _written(reading, DAY_OF_WEEK)
@@ -62,11 +62,11 @@ def _starless(field: str, place: int) -> str:
 def _written(reading: Reading, place: int) -> str:
     """The field as Kubernetes takes it, as near to how it was written as may be."""
     values = reading.values(place)
-    given = reading.written[place].lower()
-    if _means(given, place, values):
-        return given
+    field = reading.written[place].lower()
+    if _means(field, place, values):
+        return field
     if len(values) < BOUNDS[place][1] - BOUNDS[place][0] + 1:
-        parts = ",".join(dict.fromkeys(piece for part in given.split(",") for piece in _rewritten(part, place)))
+        parts = ",".join(dict.fromkeys(piece for part in field.split(",") for piece in _rewritten(part, place)))
         if _means(parts, place, values):
             return parts
     return compact(values, place)

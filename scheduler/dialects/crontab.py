@@ -58,7 +58,7 @@ def read(text: str, timezone: str) -> Reading:
         if len(fields) > 5:
             if fields[5].startswith("*"):
                 raise DialectError(f"it has more than five fields: cron refuses a command that begins with {_short(fields[5])}")
-            notes.append(_rest(fields[5], reading.given))
+            notes.append(_rest(fields[5], reading.schedule))
             if _FIELDS_ALONE.fullmatch(fields[5]):
                 reading = replace(reading, strict=False, notes=(*reading.notes, _NO_COMMAND))
     if per_job_zone and reading.clock is ClockShifts.CRON:
@@ -132,22 +132,22 @@ def _rest_of_preset(name: str, command: str) -> str:
     return f'"{name}" is the schedule; what follows is the command: {_short(command)}'
 
 
-def _five(given: tuple[str, ...], timezone: str) -> Reading:
-    for field in given:
+def _five(written: tuple[str, ...], timezone: str) -> Reading:
+    for field in written:
         for part in field.split(","):
             if "~" in part:
                 raise DialectError(f"{part}: cron draws a number when it reads the crontab: type a fixed one")
             if _HASHED.fullmatch(part):
                 raise DialectError(f"{part}: it stands for a number that a hash or chance chooses: type a fixed one, e.g. 17")
-    wild = any(given[field].startswith("*") for field in (MINUTE, HOUR))
+    wild = any(written[field].startswith("*") for field in (MINUTE, HOUR))
     clock = ClockShifts.SHOWN if wild else ClockShifts.CRON
-    either_day = not any(given[field].startswith("*") for field in (DAY_OF_MONTH, DAY_OF_WEEK))
-    refused = [field for field, bounds in zip(given, _FIELDS, strict=True) if _numbers(field, *bounds) is None]
-    fields = tuple(_canonical(field, *bounds) for field, bounds in zip(given, _FIELDS, strict=True))
+    either_day = not any(written[field].startswith("*") for field in (DAY_OF_MONTH, DAY_OF_WEEK))
+    refused = [field for field, bounds in zip(written, _FIELDS, strict=True) if _numbers(field, *bounds) is None]
+    fields = tuple(_canonical(field, *bounds) for field, bounds in zip(written, _FIELDS, strict=True))
     if not refused:
-        return Reading(Dialect.CRONTAB, " ".join(given), timezone, given, fields, either_day, clock)
+        return Reading(Dialect.CRONTAB, " ".join(written), timezone, written, fields, either_day, clock)
     note = f"cron itself refuses {', '.join(refused)}; croniter, and crons that know it, read it like this"
-    reading = Reading(Dialect.CRONTAB, " ".join(given), timezone, given, fields, either_day, clock, False, (note,))
+    reading = Reading(Dialect.CRONTAB, " ".join(written), timezone, written, fields, either_day, clock, False, (note,))
     reading.values(MONTH)  # raises where croniter refuses it as well
     return reading
 

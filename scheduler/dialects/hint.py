@@ -61,7 +61,7 @@ def _reading(expression: str, timezone: str) -> Reading | None:
 
 
 def _command(reading: Reading) -> str:
-    return f"cronsemble next --dialect {reading.dialect} {shlex.quote(reading.given)}"
+    return f"cronsemble next --dialect {reading.dialect} {shlex.quote(reading.schedule)}"
 
 
 def _in_one_line(advice: Advice) -> str:

@@ -41,14 +41,14 @@ class ClockShifts(Enum):
 class Reading:
     """An expression as its system understands it.
 
-    ``given`` is the schedule alone, without a command; ``written`` its fields, of a preset those that it stands for.
+    ``schedule`` is it alone, without a command; ``written`` its fields, of a preset those that it stands for.
     ``fields`` are the five to seven in croniter's words and order. ``either_day`` says whether the day of the month or of
     the week is enough where both are limited. ``strict`` is False where the system itself refuses the expression, and it
     is read as croniter reads it.
     """
 
     dialect: Dialect
-    given: str
+    schedule: str
     timezone: str
     written: tuple[str, ...]
     fields: tuple[str, ...]

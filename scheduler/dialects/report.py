@@ -77,7 +77,7 @@ def values(advice: Advice, fires: Sequence[datetime]) -> dict[str, Any]:
     reading = advice.reading
     return {
         "dialect": reading.dialect.value,
-        "schedule": reading.given,
+        "schedule": reading.schedule,
         "timezone": reading.timezone,
         "fires": [format_time(moment) for moment in fires],
         "notes": list(reading.notes),

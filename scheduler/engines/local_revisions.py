@@ -48,13 +48,15 @@ def record_revision(store: Store, context: ExperimentContext, what: str, now: da
     """
     name, this_engine = context.experiment.name, engine()
     recorded = store.ledger.revisions(name)
-    of_this_kind = recorded if what == revisions.MANUAL else [each for each in recorded if each.get("what") != revisions.MANUAL]
+    of_this_kind = (
+        recorded if what == revisions.MANUAL else [revision for revision in recorded if revision.get("what") != revisions.MANUAL]
+    )
     last = next(reversed(periods.periods(of_this_kind, now.timestamp())), None)
     snapshot = {"program": context.program, "code": context.code}
     tasks = {} if what == "delete" else describe_tasks(context)
     if last is not None and last.engine == this_engine and last.tasks == {task: {**tasks[task], **snapshot} for task in tasks}:
         return None
-    numbers = [each["revision"] for each in revisions.merge(recorded) if each.get("engine") == this_engine]
+    numbers = [revision["revision"] for revision in revisions.merge(recorded) if revision.get("engine") == this_engine]
     revision = {
         "revision": max(numbers, default=0) + 1,
         "time": format_time(now, milliseconds=True),

@@ -63,13 +63,13 @@ class Conflict(ApiError):
     @property
     def owners(self) -> list[tuple[str, str]]:
         """(manager, field) of each conflict of ownership."""
-        found = []
+        owners = []
         for cause in self.causes:
             if cause.get("reason") == "FieldManagerConflict":
                 message = str(cause.get("message", ""))
                 manager = message.partition('"')[2].partition('"')[0] or message
-                found.append((manager, str(cause.get("field", "")).lstrip(".")))
-        return found
+                owners.append((manager, str(cause.get("field", "")).lstrip(".")))
+        return owners
 
 
 class Forbidden(ApiError):
@@ -93,10 +93,10 @@ def api_error(method: str, what: str, verb: str, where: str, status: int, answer
         return ApiError("the server does not accept this login: its token or certificate is wrong or has expired", status, answer)
     if status == 403 and "exceeded quota" in message:
         return ApiError(f"{what}{where}: {_after(message, 'is forbidden: ')}: raise the quota, or declare less", status, answer)
-    if status == 403 and (said := _DENIED.search(message)):
-        resource = f"{said['resource']}.{said['group']}" if said["group"] else said["resource"]
+    if status == 403 and (denial := _DENIED.search(message)):
+        resource = f"{denial['resource']}.{denial['group']}" if denial["group"] else denial["resource"]
         # Applying what is not there needs two rights, and the server knows which one is missing.
-        return Forbidden(permission_missing(resource, said["verb"], where, said["part"] or ""), status, answer)
+        return Forbidden(permission_missing(resource, denial["verb"], where, denial["part"] or ""), status, answer)
     if status == 403:
         return ApiError(f"{what}{where}: refused by admission: {_after(message, 'is forbidden: ')}", status, answer)
     if status in (400, 422) and ("admission webhook" in message or "denied request" in message):
@@ -128,12 +128,12 @@ def unreachable(server: str, context: str, error: Exception) -> Unreachable:
         )
     if isinstance(error, ssl.SSLError):
         return Unreachable(f"{server}: no secure connection ({error.reason or error}): is this an API server?")
-    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
+    words = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
     if isinstance(error, socket.gaierror):
-        said = f"its name is not known ({said})"
+        words = f"its name is not known ({words})"
     if isinstance(error, TimeoutError):
-        said = f"no answer in {TIMEOUT:.0f} s"
-    return Unreachable(f"{server}: not reachable (context {context}): {said}")
+        words = f"no answer in {TIMEOUT:.0f} s"
+    return Unreachable(f"{server}: not reachable (context {context}): {words}")
 
 
 def permission_missing(what: str, verb: str, where: str, part: str = "") -> str:

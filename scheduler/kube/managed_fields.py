@@ -58,9 +58,9 @@ def _parsed(fields: bytes) -> Tree:
 
 def owned_by(metadata: Mapping[str, Any], manager: str, operation: str = "Apply") -> Tree:
     """The fields that a manager has applied; empty where it has none."""
-    for each in ownerships(metadata):
-        if each.manager == manager and each.operation == operation and not each.subresource:
-            return each.tree
+    for ownership in ownerships(metadata):
+        if ownership.manager == manager and ownership.operation == operation and not ownership.subresource:
+            return ownership.tree
     return {}
 
 
@@ -71,20 +71,20 @@ def is_kubectl(manager: str) -> bool:
 
 def owners_of(owners: list[Ownership], path: Path) -> list[str]:
     """The managers whose fields hold this path, or anything inside it."""
-    return sorted({each.manager for each in owners if not each.subresource and _holds(each.tree, path)})
+    return sorted({owner.manager for owner in owners if not owner.subresource and _holds(owner.tree, path)})
 
 
 def _holds(tree: Tree, path: Path) -> bool:
     for step in path:
         if isinstance(step, str):
-            found = tree.get(f"f:{step}")
+            subtree = tree.get(f"f:{step}")
         else:
-            found = next((sub for key, sub in tree.items() if key.startswith("k:") and item_key(key) == step), None)
-        if found is None:
+            subtree = next((sub for key, sub in tree.items() if key.startswith("k:") and item_key(key) == step), None)
+        if subtree is None:
             return False
-        if not found:
+        if not subtree:
             return True
-        tree = found
+        tree = subtree
     return True
 
 
@@ -127,24 +127,24 @@ def shown(path: Path) -> str:
 
 def merged(trees: Iterable[Tree]) -> Tree:
     """All fields of several sets."""
-    found: dict[str, Any] = {}
+    union: dict[str, Any] = {}
     for tree in trees:
         for key, sub in tree.items():
-            found[key] = merged([found[key], sub]) if key in found else sub
-    return found
+            union[key] = merged([union[key], sub]) if key in union else sub
+    return union
 
 
 def adoptable(tree: Tree) -> Tree:
     """Of what kubectl owns in an object of ours, what is ours to say: all but suspension and others' labels."""
-    found = {key: sub for key, sub in tree.items() if key in ("f:spec", "f:data", "f:binaryData", "f:immutable")}
-    if "f:spec" in found:
-        found["f:spec"] = {key: sub for key, sub in found["f:spec"].items() if key != "f:suspend"}
+    adopted = {key: sub for key, sub in tree.items() if key in ("f:spec", "f:data", "f:binaryData", "f:immutable")}
+    if "f:spec" in adopted:
+        adopted["f:spec"] = {key: sub for key, sub in adopted["f:spec"].items() if key != "f:suspend"}
     metadata = {}
     for part in ("f:labels", "f:annotations"):
         own = {key: sub for key, sub in tree.get("f:metadata", {}).get(part, {}).items() if key[2:].startswith(_OURS)}
         if own:
             metadata[part] = own
-    return {**found, **({"f:metadata": metadata} if metadata else {})}
+    return {**adopted, **({"f:metadata": metadata} if metadata else {})}
 
 
 _OURS = ("cronsemble.io/", "app.kubernetes.io/", "kubectl.kubernetes.io/last-applied-configuration")
@@ -152,10 +152,10 @@ _OURS = ("cronsemble.io/", "app.kubernetes.io/", "kubectl.kubernetes.io/last-app
 
 def without(tree: Tree, taken: Tree) -> Tree:
     """A set of fields less the leaves of another."""
-    found: dict[str, Any] = {}
+    remaining: dict[str, Any] = {}
     for key, sub in tree.items():
         if key not in taken:
-            found[key] = sub
+            remaining[key] = sub
         elif sub and taken[key] and (rest := without(sub, taken[key])):
-            found[key] = rest
-    return found
+            remaining[key] = rest
+    return remaining

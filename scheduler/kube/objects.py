@@ -79,10 +79,10 @@ def has_ended(job: Mapping[str, Any]) -> str | None:
 
 def foreign_names(api: KubeClient, kind: Kind, namespace: str) -> dict[str, str]:
     """Objects of a kind that are not ours: name → the manager that made it."""
-    found = {}
+    managers = {}
     for item in api.list(kind, namespace, f"{labels.MANAGED_BY}!={labels.OURS}", metadata_only=True, decoder=decoder()):
-        found[item.metadata.name] = next((entry.manager for entry in item.metadata.managedFields), "someone")
-    return found
+        managers[item.metadata.name] = next((entry.manager for entry in item.metadata.managedFields), "someone")
+    return managers
 
 
 def read_namespace(api: KubeClient, name: str) -> NamespaceState:
@@ -108,11 +108,11 @@ def in_parallel(*work: Callable[[], Any]) -> list[Any]:
             errors.append(error)
 
     threads = [threading.Thread(target=one, args=(number,)) for number in range(1, len(work))]
-    for each in threads:
-        each.start()
+    for thread in threads:
+        thread.start()
     one(0)
-    for each in threads:
-        each.join()
+    for thread in threads:
+        thread.join()
     if errors:
         raise errors[0]
     return results
@@ -120,15 +120,15 @@ def in_parallel(*work: Callable[[], Any]) -> list[Any]:
 
 def _elsewhere(api: KubeClient, namespace: str, experiments: list[str]) -> dict[str, tuple[str, ...]] | None:
     chosen = f"{labels.SELECTOR},{labels.INSTANCE} in ({','.join(experiments)})"
-    found: dict[str, set[str]] = {}
+    namespaces: dict[str, set[str]] = {}
     try:
         # One page is enough to name namespaces, however many CronJobs they hold.
         others = f"metadata.namespace!={namespace}"
         for item in api.list(kinds.CRONJOB, None, chosen, others, metadata_only=True, first_page=True, decoder=decoder()):
-            found.setdefault(item.metadata.labels[labels.INSTANCE], set()).add(item.metadata.namespace)
+            namespaces.setdefault(item.metadata.labels[labels.INSTANCE], set()).add(item.metadata.namespace)
     except Forbidden:
         return None
-    return {experiment: tuple(sorted(names)) for experiment, names in found.items()}
+    return {experiment: tuple(sorted(names)) for experiment, names in namespaces.items()}
 
 
 class _Entry(msgspec.Struct):

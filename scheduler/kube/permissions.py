@@ -40,15 +40,15 @@ CANCEL: Permissions = ((kinds.JOB, ("list", "delete")),)
 
 def missing(api: KubeClient, namespace: str, needed: Permissions) -> list[str]:
     """A line for each of these rights that this user lacks in the namespace."""
-    wanted = [(kind, verb) for kind, verbs in needed for verb in verbs]
-    answers = in_parallel(*(lambda kind=kind, verb=verb: _allowed(api, namespace, kind, verb) for kind, verb in wanted))
+    required = [(kind, verb) for kind, verbs in needed for verb in verbs]
+    answers = in_parallel(*(lambda kind=kind, verb=verb: _allowed(api, namespace, kind, verb) for kind, verb in required))
     where = f" in namespace {namespace}"
-    found = []
-    for (kind, verb), good in zip(wanted, answers, strict=True):
+    denied = []
+    for (kind, verb), good in zip(required, answers, strict=True):
         if not good:
             resource, slash, part = kind.resource.partition("/")
-            found.append(permission_missing(resource, verb, where, slash + part))
-    return found
+            denied.append(permission_missing(resource, verb, where, slash + part))
+    return denied
 
 
 def _allowed(api: KubeClient, namespace: str, kind: Kind, verb: str) -> bool:
@@ -72,9 +72,9 @@ def explain_denials(
         yield
     except Forbidden as error:
         try:
-            found = [
+            denied = [
                 line for namespace in namespaces for line in missing(api, namespace, needed or (READING if reading else NEEDED))
             ]
         except KubeError:
-            found = []
-        raise KubeError("\n".join(dict.fromkeys([*found, str(error)]))) from error
+            denied = []
+        raise KubeError("\n".join(dict.fromkeys([*denied, str(error)]))) from error

@@ -28,7 +28,7 @@ def read(data: Mapping[str, str]) -> list[Revision]:
 
 def write(revisions: Iterable[Revision]) -> dict[str, str]:
     """A ConfigMap's data."""
-    return {f"{each['revision']:06}.json": msgspec.json.encode(each).decode() for each in revisions}
+    return {f"{revision['revision']:06}.json": msgspec.json.encode(revision).decode() for revision in revisions}
 
 
 def is_newer(version: str, than: str) -> bool:

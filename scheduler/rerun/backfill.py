@@ -45,7 +45,7 @@ def gaps(store: Store, experiment: Experiment, low: int, high: int, now: float, 
         if name not in tasks:
             raise CronsembleError(f"--task {name}: {experiment.path} declares no such task; there are {', '.join(tasks)}")
     recorded = periods.schedule_periods(periods.scheduling_periods(store.ledger.revisions(experiment.name), now))
-    found: list[Gap] = []
+    gaps: list[Gap] = []
     for name, settings in tasks.items():
         if only and name not in only:
             continue
@@ -57,8 +57,8 @@ def gaps(store: Store, experiment: Experiment, low: int, high: int, now: float, 
         for minute, _ in expected([unrecorded, *recorded_periods], low * 60.0 - 1, min(high * 60.0 + 59, now)):
             gap = _gap(experiment.name, name, minute, attempts.get(minute, []))
             if gap is not None:
-                found.append(gap)
-    return sorted(found, key=lambda gap: (gap.run.minute, gap.run.task == c.ENSEMBLE_TASK))
+                gaps.append(gap)
+    return sorted(gaps, key=lambda gap: (gap.run.minute, gap.run.task == c.ENSEMBLE_TASK))
 
 
 def _attempts(store: Store, experiment: str, task: str, low: int, high: int) -> Mapping[int, list[Run]]:

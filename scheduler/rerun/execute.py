@@ -112,7 +112,7 @@ def current_work(experiment: Experiment, originals: list[Run], engine: Engine, r
             continue
         if experiment.ensemble is None:
             raise CronsembleError(f"{run.id}: {experiment.path} declares no ensemble any more")
-        models = {each["member"]: each.get("run") for each in run.record.get("members", []) if "left_out" not in each}
+        models = {member["member"]: member.get("run") for member in run.record.get("members", []) if "left_out" not in member}
         members: dict[str, str | c.RunId] = {}
         for name in experiment.members:
             original = c.parse_run_id(str(models.get(name)), run.id.experiment, c.member_task(name))

@@ -77,7 +77,7 @@ def _kind(run: Run) -> str:
 
 def snapshot(run: Run) -> dict[str, str]:
     """The hashes that a run was made from: by its record, else by its newest start mark; empty if it had none."""
-    hashes = run.record.get("snapshot") or next((each["start"].get("snapshot") for each in reversed(run.tries)), None)
+    hashes = run.record.get("snapshot") or next((one_try["start"].get("snapshot") for one_try in reversed(run.tries)), None)
     return dict(hashes or {})
 
 

@@ -12,10 +12,10 @@ from jobs.store.check import repair as repair_findings
 def check_store(store: Store, experiment: str, quick: bool, repair: bool) -> list[Finding]:
     """All that is wrong with a store, repaired where that is asked for and safe; ``quick`` reads no file only for its hash."""
     if isinstance(store, LocalStore):
-        found = list(find_damage(store, experiment, time.time(), quick))
+        findings = list(find_damage(store, experiment, time.time(), quick))
         if repair:
-            repair_findings(store, found)
-        return found
+            repair_findings(store, findings)
+        return findings
     from scheduler.stores.remote.files import RemoteFiles
 
     assert isinstance(store.files, RemoteFiles)

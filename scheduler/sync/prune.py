@@ -84,7 +84,7 @@ def refusals(actions: Iterable[Action]) -> list[Refusal]:
     ]
 
 
-def _prune(live: Object, kind: str, running: Iterable[str], seen: str = "") -> Action:
+def _prune(live: Object, kind: str, running: Iterable[str], fingerprint: str = "") -> Action:
     metadata = live["metadata"]
     return Action(
         Verb.PRUNE,
@@ -94,6 +94,6 @@ def _prune(live: Object, kind: str, running: Iterable[str], seen: str = "") -> A
         metadata["labels"].get(labels.INSTANCE, ""),
         metadata["labels"].get(labels.TASK, ""),
         uid=metadata["uid"],
-        seen=seen,
+        seen=fingerprint,
         running=tuple(sorted(running)),
     )

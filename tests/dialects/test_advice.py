@@ -219,13 +219,13 @@ def test_a_claim_holds_for_every_fire_time_recomputed(
         return
     here = [moment for moment in takewhile(lambda moment: moment <= claim.until, fires(parse(claim.expression), zone, NOW))]
     if dialect is CRONTAB:
-        strict = cron_fields(reading.given)
+        strict = cron_fields(reading.schedule)
         assert reading.strict == (strict is not None)
         if strict is None:
             return
-        there = cron_fires(reading.given, zone, NOW, claim.until)
+        there = cron_fires(reading.schedule, zone, NOW, claim.until)
     else:
-        there = airflow_fires(reading.given, zone, NOW, claim.until)
+        there = airflow_fires(reading.schedule, zone, NOW, claim.until)
     assert (claim.there, claim.here) == (len(there), len(here))
     assert claim.same == (there == here)
     assert (claim.only_there, claim.only_here) == (len(set(there) - set(here)), len(set(here) - set(there)))

@@ -61,8 +61,8 @@ class Mirror:
         with self._locked():
             started = datetime.now(UTC)
             self._packs.clear()
-            held = {unit: packs.read_states(self._unit_file(experiment, unit)) for unit in self._units(experiment)}
-            changes = client.find_changes(experiment, {unit: _describe(states) for unit, states in held.items()})
+            copied = {unit: packs.read_states(self._unit_file(experiment, unit)) for unit in self._units(experiment)}
+            changes = client.find_changes(experiment, {unit: _describe(states) for unit, states in copied.items()})
             units: dict[str, dict[str, str] | None] = {_checked_unit(unit): states for unit, states in changes["units"].items()}
             for task in changes["tasks"]:
                 folder = self.root / "runs" / experiment / _checked_name(task)
@@ -73,7 +73,7 @@ class Mirror:
             unchanged: dict[str, set[str]] = {}
             for unit, states in units.items():
                 if states is not None:
-                    known = held.get(unit, {})
+                    known = copied.get(unit, {})
                     self._remove_names(experiment, unit, known, states)
                     unchanged[unit] = {name for name, state in states.items() if name in known and known[name][0] == state}
                     requested[unit] = [name for name in states if name not in unchanged[unit]]

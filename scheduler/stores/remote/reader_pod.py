@@ -101,7 +101,7 @@ class ReaderPod:
     def _wait(self, name: str) -> StoreClient:
         """The first connection that succeeds: the kubelet runs a container for a second before its status says so."""
         deadline, quiet_until = time.monotonic() + START_TIMEOUT, time.monotonic() + QUIET_PERIOD
-        pause, pull_error, said = 0.05, "", ""
+        pause, pull_error, reported = 0.05, "", ""
         while True:
             pod = self._api.get(kinds.POD, self._namespace, name)
             status = pod["status"]
@@ -129,9 +129,9 @@ class ReaderPod:
             now = time.monotonic()
             if now > quiet_until:
                 reason = reason or self._latest_warning(name) or str(waiting.get("reason") or "")
-                if reason and reason != said:
+                if reason and reason != reported:
                     self._say(f"the reader pod {name} is waiting: {reason}")
-                    said = reason
+                    reported = reason
                 quiet_until = now + QUIET_PERIOD
             if now > deadline:
                 raise self._failed(
