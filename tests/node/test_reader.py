@@ -16,7 +16,7 @@ from cluster.access import Cluster
 from cluster.node import Node
 from jobs.store import LocalStore, Store
 from reader.forwarder import Forwarder
-from reader.pipes import age, some
+from reader.pipes import age, example_store
 from scheduler.config import load
 from scheduler.kube.target import ClusterTarget
 from scheduler.stores.remote import connect
@@ -85,7 +85,7 @@ def laptop(
     """In a namespace that enforces Pod Security ``restricted``, with some runs in the claim's volume."""
     found = Laptop(tmp_path, pods.kubeconfig, config(namespace, image("cronsemble-keras3:latest")))
     monkeypatch.setenv("CRONSEMBLE_CACHE", found.env["CRONSEMBLE_CACHE"])
-    some(node.data / namespace)
+    example_store(node.data / namespace)
     age(node.data / namespace)
     own(node.data / namespace)
     return found
@@ -185,7 +185,7 @@ def test_an_nfs_store_stood_in_for_by_a_bind_mount(
     folder = node.export("nas.example", f"/reader/{namespace}")
     store = f"{{nfs: {{server: nas.example, path: /reader/{namespace}}}}}"
     laptop = Laptop(tmp_path, pods.kubeconfig, config(namespace, image("cronsemble-keras3:latest"), store))
-    some(folder)
+    example_store(folder)
     own(folder)
     assert "killed by SIGKILL" in laptop.says("history", "--status", "failed")
 
