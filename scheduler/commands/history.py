@@ -228,7 +228,7 @@ def revision_lines(recorded: list[dict[str, Any]]) -> list[str]:
 
     blocks: list[list[str]] = []
     for revision, before, after in revisions.states(recorded):
-        folded = f" (stands for {revision['folded']})" if revision.get("folded") else ""
+        folded = f" (combines {revision['folded']})" if revision.get("folded") else ""
         lines = [f"revision {revision['revision']}  {revision['time']}  {revision['what']} by {revision['by']}{folded}"]
         for name in sorted({*before, *after}):
             if name not in after:

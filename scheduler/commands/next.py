@@ -191,7 +191,7 @@ def next_(
             raise typer.BadParameter("it goes with an expression, e.g. '0 9 * * 7'", param_hint="--dialect")
         if timezone is not None:
             raise typer.BadParameter(
-                "it goes with an expression: a task's zone stands in the configuration", param_hint="--timezone"
+                "only with an expression: a task's time zone is in the configuration", param_hint="--timezone"
             )
         from scheduler.kube.target import ClusterTarget
 

@@ -76,7 +76,7 @@ def check(content: Mapping[str, Any]) -> list[str]:
         names = [entry.get("name") or "" for entry in content.get(group) or [] if entry]
         if len(names) != len(set(names)):
             twice = next(name for number, name in enumerate(names) if name in names[:number])
-            raise Fault(f"{group}: the name {twice} stands twice")
+            raise Fault(f"{group}: the name {twice} is given twice")
     return unknown
 
 

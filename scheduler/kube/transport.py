@@ -67,7 +67,7 @@ class Transport:
         except http.client.HTTPException as error:
             raise ConnectionBroken(str(error) or type(error).__name__) from error
         if answer.status == 407 and self._proxy is not None:
-            raise ProxyFailed(f"proxy {self._proxy.address}: it wants another login ({answer.status} {answer.reason})")
+            raise ProxyFailed(f"proxy {self._proxy.address}: it requires another login ({answer.status} {answer.reason})")
         return answer
 
     def connect(self) -> Any:
