@@ -188,7 +188,7 @@ def next_(
 
     if expression is None:
         if dialect is not None:
-            raise typer.BadParameter("it goes with an expression, e.g. '0 9 * * 7'", param_hint="--dialect")
+            raise typer.BadParameter("only with an expression, e.g. '0 9 * * 7'", param_hint="--dialect")
         if timezone is not None:
             raise typer.BadParameter(
                 "only with an expression: a task's time zone is in the configuration", param_hint="--timezone"
