@@ -35,6 +35,14 @@ def resolve_tasks(context: ExperimentContext) -> dict[str, tuple[Task, dict[str,
     return tasks
 
 
+def total_retries(task: Task, members: int) -> int:
+    """How often a run is tried again; ``members`` is how many it combines, none for a training.
+
+    Every member whose predict step is killed costs the ensemble a try of its own.
+    """
+    return task.retries + members
+
+
 def data_config(experiment: Experiment, code: str) -> dict[str, Any]:
     """Where the data comes from; its ``key`` differs when anything that makes the data does."""
     data = experiment.data

@@ -155,6 +155,18 @@ class Cause(_Word):
     """Its Job is suspended until Kueue admits it."""
 
 
+class NoteEvent(_Word):
+    """What an engine's note is about: its own start or stop, or a slot that it did not run (``event`` in the file of notes)."""
+
+    STARTED = "started"
+    STOPPED = "stopped"
+    MISSED = "missed"
+    SKIPPED = "skipped"
+    """As :attr:`Status.SKIPPED`."""
+    DROPPED = "dropped"
+    """An edit of its schedule or task took it away; the history has it as missed."""
+
+
 class Evidence(_Word):
     """How a status is known: written by the run, seen on the cluster in time, or concluded afterwards."""
 
@@ -173,6 +185,11 @@ _RUN = re.compile(r"(?P<name>[a-z0-9]([-a-z0-9]*[a-z0-9])?)-(?P<minute>[0-9]{1,1
 def run_name(experiment: str, task: str, minute: int, attempt: int) -> str:
     """The name of a slot's attempt, which is its Job's."""
     return f"{experiment}-{task}-{minute}" + (f"-r{attempt}" if attempt > 1 else "")
+
+
+def slot_text(minute: int) -> str:
+    """A slot as it is written, in records and for people: ``2026-11-20T06:00Z``; ``minute`` is counted since 1970."""
+    return datetime.fromtimestamp(minute * 60, timezone.utc).strftime("%Y-%m-%dT%H:%MZ")
 
 
 @dataclass(frozen=True, order=True)

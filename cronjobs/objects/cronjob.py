@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -11,11 +11,11 @@ import msgspec
 from cronjobs.experiment import Ensemble, Experiment, Task
 from cronjobs.objects import labels
 from cronjobs.objects.config_maps import LARGEST, code_map, program_map
+from cronjobs.objects.job_spec import job_spec
 from cronjobs.objects.pods import ensemble_pod, image_of, train_pod
 from cronjobs.objects.volumes import ObjectsError, store_volume
-from cronjobs.tasks import ExperimentContext, tasks_of
+from cronjobs.tasks import ExperimentContext, tasks_of, total_retries
 from jobs import contract as c
-from jobs.contract import ExitCode
 
 
 def desired(context: ExperimentContext, program: bytes, code: bytes | None) -> list[dict[str, Any]]:
@@ -74,26 +74,9 @@ def _runtimes(experiment: Experiment) -> list[str]:
     return sorted({"keras3", *(member.runtime for member in experiment.members.values())})
 
 
-def job_spec(task: Task, retries: int, pod: Mapping[str, Any]) -> dict[str, Any]:
-    """The spec of a task's Jobs: what is tried again, for how long, and which ends are final."""
-    return {
-        "backoffLimit": retries,
-        "activeDeadlineSeconds": int(task.deadline),
-        **({"ttlSecondsAfterFinished": int(task.ttl)} if task.ttl is not None else {}),
-        "podFailurePolicy": {
-            "rules": [
-                {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [int(ExitCode.WRONG_INPUT)]}},
-                {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-            ]
-        },
-        "template": dict(pod),
-    }
-
-
 def _cron_job(experiment: Experiment, name: str, task: Task, pod: dict[str, Any]) -> dict[str, Any]:
     own = {**task.labels, **labels.of_task(experiment.name, labels.component(name), name)}
-    # Every member whose predict step kills its pod costs the ensemble a try of its own.
-    retries = task.retries + (len(experiment.members) if isinstance(task, Ensemble) else 0)
+    retries = total_retries(task, len(experiment.members) if isinstance(task, Ensemble) else 0)
     queue = {labels.QUEUE: task.queue} if task.queue else {}
     cronjob = {
         "apiVersion": "batch/v1",

@@ -10,7 +10,7 @@ from typing import Any
 from cronjobs.experiment import Experiment, Member, Task
 from cronjobs.objects import labels, pods
 from cronjobs.objects.config_maps import program_name
-from cronjobs.objects.cronjob import job_spec
+from cronjobs.objects.job_spec import job_spec
 from jobs import contract as c
 from jobs.contract import ExitCode
 

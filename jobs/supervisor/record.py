@@ -25,7 +25,7 @@ def commit(context: RunContext, began: str, result: dict[str, Any]) -> None:
         "run": str(context.run),
         "experiment": context.run.experiment,
         "task": context.run.task,
-        "slot": context.run.slot.strftime("%Y-%m-%dT%H:%MZ"),
+        "slot": c.slot_text(context.run.minute),
         "attempt": context.run.attempt,
         "try": context.name,
         "kind": start.get("kind"),

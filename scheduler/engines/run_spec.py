@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cronjobs.experiment import Task
-from cronjobs.tasks import ExperimentContext, resolve_tasks
-from jobs.contract import ENSEMBLE_TASK, RunId, RunKind
+from cronjobs.tasks import ExperimentContext, resolve_tasks, total_retries
+from jobs.contract import ENSEMBLE_TASK, RunId, RunKind, slot_text
 from scheduler.errors import RuntimeUnavailable
 from scheduler.runtimes.runtime import Runtime
 
@@ -50,7 +50,7 @@ class RunSpec:
     def label(self) -> str:
         """What an observer calls it: the task, with its slot where runs of several slots may be made at once."""
         task = str(self.task["task"])
-        return task if self.kind == RunKind.MANUAL else f"{task} {RunId(self.minute, 1, '', task).slot:%Y-%m-%dT%H:%MZ}"
+        return task if self.kind == RunKind.MANUAL else f"{task} {slot_text(self.minute)}"
 
 
 def spec_of_task(
@@ -64,10 +64,7 @@ def spec_of_task(
 def task_spec(
     task: Mapping[str, Any], settings: Task, folder: Path, runtimes: Runtimes, minute: int, kind: str, invocation: str = ""
 ) -> RunSpec:
-    """A resolved configuration in a slot; of ``settings`` come the threads, retries and deadline.
-
-    Every member whose predict step is killed costs the ensemble a try of its own.
-    """
+    """A resolved configuration in a slot; of ``settings`` come the threads, retries and deadline."""
     steps = [Step(("prepare",), runtimes["keras3"])]
     members = task.get("members", [])
     if task["task"] == ENSEMBLE_TASK:
@@ -75,9 +72,8 @@ def task_spec(
         steps.append(Step(("combine",), runtimes["keras3"]))
     else:
         steps.append(Step(("train",), runtimes[task["runtime"]]))
-    return RunSpec(
-        task, minute, kind, tuple(steps), folder, settings.threads, settings.retries + len(members), settings.deadline, invocation
-    )
+    retries = total_retries(settings, len(members))
+    return RunSpec(task, minute, kind, tuple(steps), folder, settings.threads, retries, settings.deadline, invocation)
 
 
 def runtimes_needed(task: Mapping[str, Any]) -> set[str]:

@@ -8,6 +8,8 @@ from datetime import datetime
 from math import inf
 from typing import Any
 
+from jobs.contract import NoteEvent
+
 
 @dataclass(frozen=True)
 class Notes:
@@ -32,7 +34,7 @@ def parse_notes(notes: Iterable[Mapping[str, Any]]) -> Notes:
         try:
             if "task" in note:
                 slots[note["task"], int(note["minute"])] = note
-            elif note.get("event") in ("started", "stopped"):
+            elif note.get("event") in (NoteEvent.STARTED, NoteEvent.STOPPED):
                 since = _seconds(note["since"]) if note.get("since") else None
                 events.append((_seconds(note["time"]), note["event"], since))
         except (KeyError, TypeError, ValueError):
@@ -45,7 +47,7 @@ def _downtimes(events: list[tuple[float, str, float | None]]) -> list[tuple[floa
     downtimes: list[tuple[float, float]] = []
     stopped: float | None = None
     for time, event, since in sorted(events, key=lambda known: known[:2]):
-        if event == "stopped":
+        if event == NoteEvent.STOPPED:
             stopped = time
             continue
         start = stopped if stopped is not None else since

@@ -19,7 +19,7 @@ from scheduler.kube.errors import ApiError, NotFound, Unreachable
 from scheduler.kube.objects import Object
 from scheduler.observe import stored_logs
 from scheduler.observe.job_watcher import POLL_SECONDS, JobSnapshot, list_pods
-from scheduler.observe.retry_policy import container_statuses
+from scheduler.observe.remaining_retries import container_statuses
 from scheduler.observe.run_status import JOB_NAME
 from scheduler.stores.workspace import Workspace
 

@@ -13,7 +13,7 @@ from cronjobs.objects import labels
 from jobs import contract as c
 from jobs.contract import Cause, ExitCode, RunId, RunKind, parse_run_id
 from scheduler.history.observed_runs import JobState, ObservedJob, ObservedPod, pod_prefix
-from scheduler.observe.retry_policy import condition, container_statuses, has_no_retries_left
+from scheduler.observe.remaining_retries import condition, container_statuses, has_no_retries_left
 from scheduler.times import format_duration
 
 Object = Mapping[str, Any]

@@ -31,7 +31,7 @@ class Gap:
     @property
     def slot(self) -> str:
         """The slot for people: ``2026-11-20T06:00Z``."""
-        return self.run.slot.strftime("%Y-%m-%dT%H:%MZ")
+        return c.slot_text(self.run.minute)
 
 
 def gaps(store: Store, experiment: Experiment, low: int, high: int, now: float, only: Collection[str]) -> list[Gap]:

@@ -10,11 +10,11 @@ from typing import Any
 
 from cronjobs.experiment import Experiment
 from cronjobs.revisions import periods
-from cronjobs.revisions.due import DEADLINE, EDIT, Decision, TaskHistory, decide
+from cronjobs.revisions.due import EDIT, Decision, TaskHistory, decide
 from cronjobs.revisions.expected import expected
 from cronjobs.tasks import resolve_tasks
 from jobs import contract as c
-from jobs.contract import RunKind, Status
+from jobs.contract import NoteEvent, RunKind, Status, slot_text
 from jobs.store import LocalStore
 from jobs.store.process_identity import is_alive, process_identity
 from scheduler.config import ConfigErrors, load
@@ -26,7 +26,7 @@ from scheduler.identity import current_user
 from scheduler.server.file_watch import FileWatcher
 from scheduler.server.journal import Journal
 from scheduler.server.metrics import Metrics
-from scheduler.server.run_thread import RunEnded, RunThread, run_origin, slot_name
+from scheduler.server.run_thread import RunEnded, RunThread, run_origin
 from scheduler.server.task_state import TaskState
 from scheduler.stores.location import local_store
 from scheduler.times import format_time
@@ -35,7 +35,8 @@ RETRY_AFTER = 15.0
 """Seconds until a start that failed (a full disk, a store that went away) is tried again."""
 REMEMBERED = 2 * 86400
 """Seconds for which started slots are remembered beyond the starting deadline: a clock may be set back."""
-_LOSS_EVENTS = {DEADLINE: "missed", EDIT: "dropped"}
+_EVENTS = {EDIT: NoteEvent.DROPPED}
+"""By why a slot will never run the event of its note; MISSED for every other reason."""
 _FINAL = (Status.SUCCEEDED, Status.FAILED, Status.NO_QUORUM, Status.UNKNOWN)
 """Statuses of runs that are not resumed."""
 
@@ -127,7 +128,7 @@ class ServedExperiment:
         self.store.repair_archives(self.name)
         self._files.has_changed(self.experiment)
         self._apply(self.experiment, now)
-        self._note({"event": "started", **({"since": self._since} if self._since else {})}, now)
+        self._note({"event": NoteEvent.STARTED, **({"since": self._since} if self._since else {})}, now)
         decided = {(note.get("task"), note.get("minute")) for note in self.store.ledger.notes(self.name)}
         for name, state in self.tasks.items():
             state.settled = int(now // 60)
@@ -151,7 +152,7 @@ class ServedExperiment:
             states[name] = state
         for name, state in self.tasks.items():
             if name not in states and state.waiting is not None:
-                self._lose(name, state, state.waiting, EDIT, "the task was removed from the configuration", now)
+                self._record_lost_slot(name, state.waiting, EDIT, "the task was removed from the configuration", now)
         self.tasks, self.experiment = states, experiment
         return revision is not None or before != {name: (state.settings, state.resolved) for name, state in states.items()}
 
@@ -229,7 +230,7 @@ class ServedExperiment:
             # One note for all that passed meanwhile, as after a stop.
             self._note(
                 {
-                    "event": "started",
+                    "event": NoteEvent.STARTED,
                     "since": format_time(before, milliseconds=True),
                     "reason": "the machine slept, or its clock was set",
                 },
@@ -257,7 +258,7 @@ class ServedExperiment:
         decision = decide(TaskHistory(state.schedule_periods, state.started, state.active, state.waiting, state.settled), now)
         for minute, why in decision.lost:
             reason = state.blocked if minute == state.waiting and state.blocked else ""
-            self._lose(name, state, minute, why, reason, now)
+            self._record_lost_slot(name, minute, why, reason, now)
         self._wait(name, state, decision)
         state.settled, state.wake = decision.settled, decision.wake
         if any(minute in state.active for minute in foreign):
@@ -275,15 +276,17 @@ class ServedExperiment:
             runs = (self._run_of(name, state, minute) for minute in state.active)
             blocking = next((run for run in runs if run is not None), None)
             state.blocked = f"{blocking or 'the run before it'} was still running (concurrency: forbid)"
-            self.journal.write("waits", f"{slot_name(decision.waiting)} is due and waits: {state.blocked}", task=name)
+            self.journal.write("waits", f"{slot_text(decision.waiting)} is due and waits: {state.blocked}", task=name)
         state.waiting = decision.waiting
 
-    def _lose(self, name: str, state: TaskState, minute: int, why: str, reason: str, now: float) -> None:
-        event = "skipped" if reason and "concurrency" in reason and why != EDIT else _LOSS_EVENTS.get(why, "missed")
-        text = f"{why}{': ' if reason else ''}{reason}" if event != "skipped" else reason
+    def _record_lost_slot(self, name: str, minute: int, why: str, reason: str, now: float) -> None:
+        """Note, count and print that a slot will never run: ``why`` as the decision says, ``reason`` what kept it waiting."""
+        is_skipped = "concurrency" in reason and why != EDIT
+        event = NoteEvent.SKIPPED if is_skipped else _EVENTS.get(why, NoteEvent.MISSED)
+        text = reason if is_skipped else f"{why}{': ' if reason else ''}{reason}"
         self._note({"event": event, "task": name, "minute": minute, "reason": text}, now)
         self.metrics.lost.labels(self.name, name, event).inc()
-        self.journal.write(event, f"{slot_name(minute)} {event}: {text}", task=name, slot=slot_name(minute), reason=text)
+        self.journal.write(event, f"{slot_text(minute)} {event}: {text}", task=name, slot=slot_text(minute), reason=text)
 
     def _note(self, note: dict[str, Any], now: float) -> None:
         self._notes.append({"time": format_time(now, milliseconds=True), "engine": local_revisions.engine(), **note})
@@ -320,7 +323,7 @@ class ServedExperiment:
             # It was not begun: it is due again, until its deadline.
             state.started.discard(ended.minute)
             state.waiting, state.blocked = ended.minute, ended.trouble
-            self.journal.write("trouble", f"{slot_name(ended.minute)} could not start: {ended.trouble}", task=ended.task)
+            self.journal.write("trouble", f"{slot_text(ended.minute)} could not start: {ended.trouble}", task=ended.task)
             state.wake = now + RETRY_AFTER
         else:
             state.wake = -inf
@@ -331,7 +334,7 @@ class ServedExperiment:
         for thread in self._threads.values():
             thread.join(10)
         if self.owned:
-            self._note({"event": "stopped"}, now)
+            self._note({"event": NoteEvent.STOPPED}, now)
             self.beat(now)
         self.journal.write("stopped", "stopped" + (": the next start resumes its runs" if self._threads else ""))
 

@@ -6,14 +6,14 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from math import inf
 from pathlib import Path
 from typing import Any, Protocol
 
 from cronjobs.experiment import Experiment, Task
 from jobs import contract as c
-from jobs.contract import RunKind
+from jobs.contract import RunKind, slot_text
 from jobs.store import LocalStore, Run, Store, snapshot_digests
 from jobs.store.files import to_json
 from jobs.store.process_identity import process_identity
@@ -99,7 +99,7 @@ class RunThread(threading.Thread):
         """The run, ended; None if the slot has its run already. Raises OSError if the store cannot be written."""
         host, is_resumed = self.host, self.run_id is not None
         for thread in self.replaced:
-            thread.stop_run(f"replaced by the run of {slot_name(self.minute)} (concurrency: replace)")
+            thread.stop_run(f"replaced by the run of {slot_text(self.minute)} (concurrency: replace)")
         resolved = self._resolved_when_begun() if is_resumed else self.resolved
         if self.run_id is None:
             self.run_id = self._claim(resolved)
@@ -175,8 +175,3 @@ def _snapshot(store: Store, run: Run) -> dict[str, Any]:
     start_marks = [attempt["start"] for attempt in reversed(run.tries)]
     snapshots = [mark["snapshot"] for mark in (*start_marks, store.claim_of(run.id) or {}) if "snapshot" in mark]
     return dict(next(iter(snapshots), {}))
-
-
-def slot_name(minute: int) -> str:
-    """A slot for people: ``2026-11-20T06:00Z``."""
-    return datetime.fromtimestamp(minute * 60, UTC).strftime("%Y-%m-%dT%H:%MZ")

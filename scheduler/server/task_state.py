@@ -8,6 +8,7 @@ from typing import Any
 
 from cronjobs.experiment import Task
 from cronjobs.revisions.periods import SchedulePeriod
+from cronjobs.tasks import total_retries
 from jobs import contract as c
 from jobs.contract import Status
 from jobs.store import Run
@@ -34,6 +35,6 @@ class TaskState:
     wake: float = -inf
 
     def has_tries_left(self, run: Run) -> bool:
-        """Whether another try of a run would be made: an ensemble has one more for each member."""
+        """Whether another try of a run would be made."""
         failed = sum(1 for attempt in run.tries if attempt["end"] and attempt["end"].get("status") == Status.FAILED)
-        return failed <= self.settings.retries + len(self.resolved.get("members", []))
+        return failed <= total_retries(self.settings, len(self.resolved.get("members", [])))
