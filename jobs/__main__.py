@@ -4,14 +4,7 @@ from __future__ import print_function
 
 import sys
 
-STEPS = {
-    "supervise": "jobs.supervisor.supervise",
-    "prepare": "jobs.keras3.prepare",
-    "train": "jobs.portable.train",
-    "predict": "jobs.portable.predict",
-    "combine": "jobs.keras3.combine",
-    "serve-store": "jobs.remote.server",
-}
+STEPS = ("combine", "predict", "prepare", "serve-store", "supervise", "train")
 
 
 def main(argv):  # type: ignore[no-untyped-def]
@@ -19,12 +12,38 @@ def main(argv):  # type: ignore[no-untyped-def]
     if not argv or argv[0] not in STEPS:
         is_help = bool(argv) and argv[0] in ("-h", "--help")
         print(
-            "usage: jobs STEP [OPTIONS]\n\nsteps: %s\n`jobs STEP --help` lists a step's options." % ", ".join(sorted(STEPS)),
+            "usage: jobs STEP [OPTIONS]\n\nsteps: %s\n`jobs STEP --help` lists a step's options." % ", ".join(STEPS),
             file=sys.stdout if is_help else sys.stderr,
         )
         return 0 if is_help else 64
-    module = __import__(STEPS[argv[0]], fromlist=["main"])
-    return module.main(argv[1:])
+    return _load(argv[0])(argv[1:])  # type: ignore[no-untyped-call]
+
+
+def _load(step):  # type: ignore[no-untyped-def]
+    # Only the step that runs is imported: no interpreter has what all of them need.
+    if step == "supervise":
+        from jobs.supervisor.supervise import main as supervise
+
+        return supervise
+    if step == "prepare":
+        from jobs.keras3.prepare import main as prepare
+
+        return prepare
+    if step == "train":
+        from jobs.portable.train import main as train
+
+        return train
+    if step == "predict":
+        from jobs.portable.predict import main as predict
+
+        return predict
+    if step == "combine":
+        from jobs.keras3.combine import main as combine
+
+        return combine
+    from jobs.remote.server import main as serve_store
+
+    return serve_store
 
 
 if __name__ == "__main__":
