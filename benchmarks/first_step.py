@@ -1,4 +1,4 @@
-"""The model of benchmarks/night.py, and the bare program beside it; both tell the moment of their first step. Python 2.7 and 3.
+"""The model of benchmarks/night.py, and the bare program beside it; both print the moment of their first step. Python 2.7 and 3.
 
 `first_step.py BACKEND DATA.npz DATA_FORMAT` is the bare one.
 """

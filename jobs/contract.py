@@ -66,7 +66,7 @@ CSV = "predictions.csv"
 MEMBERS = "members"
 SELECTION = "selection.json"
 ENSEMBLE = "ensemble.json"
-VERDICT = "verdict.json"  # beside the result: what a comparison with the repeated run said
+VERDICT = "verdict.json"  # beside the result: the result of the comparison with the repeated run
 
 
 class ExitCode(IntEnum):

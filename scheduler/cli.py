@@ -168,4 +168,4 @@ def _one_line(error: Exception) -> str:
         return str(error)
     if isinstance(error, OSError):
         return f"cronsemble: {error.filename or ''}: {error.strerror or error}"
-    return f"cronsemble: {type(error).__name__}: {error} (a fault of ours: --debug shows where)"
+    return f"cronsemble: {type(error).__name__}: {error} (a bug in cronsemble: --debug shows the traceback)"

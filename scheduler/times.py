@@ -19,6 +19,8 @@ _TIME = re.compile(
 )
 _FIRST_YEAR, _LAST_YEAR = 1900, 9000
 _HINT = "type a date (2026-11-20), a time (2026-11-20T01:00, with Z for UTC) or how long ago (36h, 7d)"
+PERIOD_HINT = "type the first and the last day, e.g. 2026-11-01..2026-11-20"
+"""What an error about a period says to type."""
 
 
 class Period(NamedTuple):
@@ -56,7 +58,7 @@ def parse_period(text: str, timezone: str, now: float, option: str) -> Period:
         start, end = _parse(text, timezone, now, option)
         return Period(_minute(start), _minute(end))
     if not first or not last:
-        raise CronsembleError(f"{_place(option, text)}: type the first and the last day, e.g. 2026-11-01..2026-11-20")
+        raise CronsembleError(f"{_place(option, text)}: {PERIOD_HINT}")
     period = Period(_minute(_parse(first, timezone, now, option)[0]), _minute(_parse(last, timezone, now, option)[1]))
     if period.last < period.first:
         raise CronsembleError(f"{_place(option, text)}: it ends before it begins: type {last}..{first}")

@@ -41,7 +41,7 @@ def serving(step: str, *arguments: str) -> list[str]:
 
 
 def reader_pod(experiment: Experiment, name: str, by: str, idle: float = IDLE) -> dict[str, Any]:
-    """The pod; ``by`` tells who started it. Raises ObjectsError for a store that no cluster can mount.
+    """The pod; ``by`` says who started it. Raises ObjectsError for a store that no cluster can mount.
 
     It needs no more rights than the runs' pods do, and the same Pod Security level (``volumes.security``).
     """

@@ -34,7 +34,7 @@ class TaskHistory:
 
     ``periods`` are its schedules, the last one holding; ``started`` the slots that have a run of the schedule, at least those
     within the starting deadline; ``active`` the slots whose runs are running; ``waiting`` the slot that was due and could not
-    start; ``settled`` the minute up to which the fate of every slot but that one is decided.
+    start; ``settled`` the minute up to which every slot but that one is decided.
     """
 
     periods: Sequence[SchedulePeriod]

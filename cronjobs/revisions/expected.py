@@ -1,4 +1,4 @@
-"""Expected slots: the minutes at which a task should have run, from the plans that held."""
+"""Expected slots: the minutes at which a task should have run, from the schedules that held."""
 
 from __future__ import annotations
 

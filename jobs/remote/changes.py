@@ -2,7 +2,7 @@
 
 Standard library alone, Python 3.9. A copy is kept in units: ``ledger`` (what the store has of the experiment beside its
 runs), ``snapshots`` (the tasks' configurations) and ``<task>/<month>``. A unit's states are its names, each with a text that
-differs when what has the name does; their digest tells whether a copy is current without sending them.
+differs when what has the name does; their digest shows whether a copy is current without sending them.
 
 What may still change in a run: everything that comes beside its result (observed, removed, verdict) changes its folder's
 mtime, and so do tries and the result itself. A run without a result may also get a new end inside a try, so that the states

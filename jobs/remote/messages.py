@@ -1,7 +1,7 @@
 """Messages over a byte stream, between the tool and the server beside a store. Standard library alone, Python 3.9.
 
 A message is a head, which is a JSON object, and a body of bytes: two lengths as 32-bit big-endian numbers, then both. The
-server begins with MAGIC, by which it is told from whatever else a container may print.
+server begins with MAGIC, which distinguishes it from whatever else a container may print.
 """
 
 from __future__ import annotations

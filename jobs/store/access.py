@@ -76,4 +76,4 @@ class StoreFiles(Protocol):
         """Add an object as a line to a file that only this machine writes."""
 
     def claim_folder(self, folder: Path, name: str, data: bytes) -> bool:
-        """Make a folder with one file in it, unless there is one of that name; of several who try, one is told True."""
+        """Make a folder with one file in it, unless there is one of that name; of several who try, one gets True."""

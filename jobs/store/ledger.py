@@ -32,7 +32,7 @@ class Ledger:
         return self.folder(experiment).with_name(f"{experiment}.json")
 
     def owner(self, experiment: str) -> dict[str, Any] | None:
-        """Who runs the experiment (``engine``, and more), or None if nobody ever said so."""
+        """Who runs the experiment (``engine``, and more), or None if nobody has claimed it."""
         return self._files.read_json(self.owner_file(experiment))
 
     def take_ownership(self, experiment: str, claim: dict[str, Any], take_over: bool = False) -> dict[str, Any] | None:

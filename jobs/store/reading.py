@@ -33,7 +33,7 @@ SETTLED = 14 * 86400
 
 @dataclass(frozen=True)
 class Run:
-    """A run as its folder tells it: ``status`` is derived from the tries, never stored."""
+    """A run as its folder shows it: ``status`` is derived from the tries, never stored."""
 
     id: RunId
     folder: Path
@@ -109,7 +109,7 @@ def _read_tries(folder: Path, names: list[str]) -> list[dict[str, Any]]:
         if not name.startswith(TRY_PREFIX):
             continue
         start, end = read_json(folder / name / START), read_json(folder / name / END)
-        # A mark that is there but cannot be read tells that something happened, not what.
+        # A mark that is there but cannot be read shows that something happened, not what.
         damaged = END if end is None and END in list_names(folder / name) else "" if start is not None else START
         tries.append({"name": name[len(TRY_PREFIX) :], "start": start or {}, "end": end, "damaged": damaged})
     return sorted(tries, key=lambda attempt: str(attempt["start"].get("time", "")))

@@ -44,7 +44,7 @@ def record_removal(
 
 
 def remove(store: LocalStore, path: Path) -> bool:
-    """Remove a file or a folder of the store; False if it has gone already. Raises ValueError for what lies outside."""
+    """Remove a file or a folder of the store; False if it has gone already. Raises ValueError for what is outside."""
     if store.root.resolve() not in path.parent.resolve().parents and path.parent.resolve() != store.root.resolve():
         raise ValueError(f"{path} is not in {store.root}")
     if not exists(path):

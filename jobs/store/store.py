@@ -72,7 +72,7 @@ class Store:
         return self.root / "datasets" / f"{fingerprint}.npz"
 
     def pin_path(self, experiment: str, date: str, key: str) -> Path:
-        """Which bytes the tasks of one local date use; ``key`` tells apart what the data was made from."""
+        """Which bytes the tasks of one local date use; ``key`` differs by what the data was made from."""
         return self.root / "datasets" / experiment / f"{date}-{key}.json"
 
     def snapshot_path(self, kind: str, digest: str) -> Path:
@@ -246,7 +246,7 @@ class Store:
             attempt += 1
 
     def claim_attempt(self, run: RunId, mark: dict[str, Any] | None = None) -> bool:
-        """Take exactly this attempt, unless somebody has it; ``mark`` tells who, until its first try begins."""
+        """Take exactly this attempt, unless somebody has it; ``mark`` says who, until its first try begins."""
         name = f".{CLAIM}" if mark is None else CLAIM
         return self.files.claim_folder(self._run_folder(run), name, to_json({"schema": SCHEMA, **(mark or {})}))
 
@@ -274,7 +274,7 @@ class Store:
         return self.files.publish(path, to_json({"schema": SCHEMA, **observed}))
 
     def record_verdict(self, run: RunId, verdict: dict[str, Any]) -> None:
-        """Keep what a comparison with the repeated run said; the first one stays."""
+        """Store the result of the comparison with the repeated run; the first one stays."""
         self.files.publish(self.run_folder(run) / VERDICT, to_json(verdict))
 
 

@@ -55,7 +55,7 @@ def record_awaited_runs(context: RunContext, _: str | None) -> None:
 
 
 def has_ended(run: Run, retries: int) -> bool:
-    """Whether a run has its result, or its last failure: one that more tries cannot mend, or one too many."""
+    """Whether a run has its result, or its last failure: one that more tries cannot cure, or one too many."""
     if run.status == Status.SUCCEEDED or run.cancelled:
         return True
     ends = [attempt["end"] for attempt in run.tries if attempt["end"]]

@@ -38,7 +38,7 @@ from scheduler.kube.target import ClusterTarget
 from scheduler.rerun.backfill import Gap, fill, gaps
 from scheduler.stores.location import StoreLocation, locate
 from scheduler.stores.workspace import open_workspace
-from scheduler.times import Period, parse_period
+from scheduler.times import PERIOD_HINT, Period, parse_period
 
 
 def backfill_slots(
@@ -92,7 +92,7 @@ def _print_rows(rows: list[dict[str, str]], experiment: str, as_json: bool) -> N
 def parse_past_period(text: str, timezone: str, now: float) -> Period:
     """The minutes of FROM..TO, both included, that have at least begun; raises CronsembleError."""
     if ".." not in text:
-        raise CronsembleError(f"{text}: type the first and the last day, e.g. 2026-11-01..2026-11-20")
+        raise CronsembleError(f"{text}: {PERIOD_HINT}")
     period = parse_period(text, timezone, now, "")
     if period.first * 60 > now:
         raise CronsembleError(f"{text}: it lies in the future: slots that are still to come run by themselves")

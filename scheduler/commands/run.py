@@ -68,7 +68,7 @@ def run_now(
 
 
 def _available(experiment: Experiment, members: list[Member], say: Callable[[str], None]) -> list[Member]:
-    """The members whose runtime is available on this machine; which are left out, and why, is said."""
+    """The members whose runtime is available on this machine; which are left out, and why, is printed."""
     from scheduler.runtimes.runtime import find_runtime
 
     for runtime in sorted({member.runtime for member in members}):

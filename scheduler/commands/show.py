@@ -72,7 +72,7 @@ def print_run(workspace: Workspace, name: str, as_json: bool) -> None:
 
 
 def _print_verdict(verdict: Mapping[str, Any]) -> None:
-    """What a comparison with the run that this one repeats said, of the run and of each member."""
+    """The result of the comparison with the run that this one repeats, for the run and for each member."""
     print(f"{'repeats':<12}{verdict['repeats']}: {describe(verdict)}")
     for name, member in verdict.get("members", {}).items():
         print(f"{'repeats':<12}{name}: {member['repeats']}: {describe(member)}")

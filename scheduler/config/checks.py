@@ -291,7 +291,7 @@ def _files(document: Document, keys: FileKeys, folder: Path) -> None:
         elif problem := _misplaced(source, folder):
             document.problem(path, problem)
         elif isinstance(keys.store, str) and "{date}" not in source and not (folder / source).is_file():
-            # On a cluster it lies in the store: `put` copies it there.
+            # On a cluster it is in the store: `put` copies it there.
             document.problem(path, f"{source} does not exist (looked in {folder})")
     for n, item in enumerate(keys.code):
         problem = _misplaced(item, folder)

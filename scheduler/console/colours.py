@@ -25,7 +25,7 @@ _CODES = {"green": "32", "red": "31", "yellow": "33", "cyan": "36", "dim": "2"}
 
 
 def is_coloured() -> bool:
-    """Whether stdout is a terminal that takes colours, and nobody said no to them (NO_COLOR)."""
+    """Whether stdout is a terminal that takes colours, and NO_COLOR is not set."""
     return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 

@@ -1,4 +1,4 @@
-"""Messages beside a command's output."""
+"""Warnings on stderr, beside a command's output."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _INTERVAL = 0.25
 
 
 class RunObserver(Protocol):
-    """What is told of the progress of runs; its methods are called from several threads."""
+    """What receives the progress of runs; its methods are called from several threads."""
 
     def say(self, text: str) -> None:
         """Something that is worth a line."""

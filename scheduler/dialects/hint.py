@@ -19,7 +19,7 @@ _LONGEST = 200
 def explain(error: ScheduleError, expression: str, timezone: str, today: date, compare: bool = True) -> str:
     """The error's text, and in it what to type instead for an expression that crontab or Airflow knows.
 
-    It takes some hundredths of a second; without ``compare`` the text only says which command tells.
+    It takes some hundredths of a second; without ``compare`` the text only names the command that compares.
     """
     addition = hint(expression, timezone, today) if compare else _pointer(expression, timezone)
     return str(error) if addition is None else f"{error.advice}; {addition} (Kubernetes would say: {error.kubernetes})"

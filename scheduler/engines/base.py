@@ -29,7 +29,7 @@ class Engine(Protocol):
 
     @property
     def observer(self) -> RunObserver:
-        """What is told of the runs' progress."""
+        """What receives the runs' progress."""
 
     @property
     def stopped(self) -> bool:

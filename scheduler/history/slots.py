@@ -26,7 +26,7 @@ SILENT = 600
 LONGEST = 30 * 86400
 """The same, after its start, for a run whose deadline is not known."""
 LINGERS = 30
-"""Seconds for which a Job may outlive its run's record: the containers end, the kubelet tells, the controllers look."""
+"""Seconds for which a Job may outlive its run's record: the containers end, the kubelet reports it, the controllers see it."""
 _REACHES = (2 * DAY, 62 * DAY, 6 * 366 * DAY)
 """Seconds in which a following slot is looked for: most schedules fire daily, and each fires within five years or never."""
 STATUSES = frozenset(status.value for status in Status)

@@ -1,1 +1,1 @@
-"""The Kubernetes API client, and the objects it reads as values. Knows no experiment."""
+"""The Kubernetes API client, and the objects it reads as values. Knows no configuration."""

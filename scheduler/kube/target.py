@@ -24,7 +24,7 @@ class ClusterTarget:
     offline: bool = False
 
     def access(self) -> Access:
-        """The server's address and the login; what is in the kubeconfig and not read is said on stderr. Raises KubeError."""
+        """The server's address and the login; what is in the kubeconfig and not read is named on stderr. Raises KubeError."""
         # Late: with kubernetes comes 0.1 s.
         from scheduler.kube.kubeconfig import find_access
 

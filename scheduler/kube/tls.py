@@ -1,6 +1,6 @@
 """TLS to an API server: whom it trusts and what it shows, as Go reads PEM and not as OpenSSL does.
 
-``ssl`` takes a private key only by a file's name. On Linux that is a file in memory, so a key never lies on disk, even if we are
+``ssl`` takes a private key only by a file's name. On Linux that is a file in memory, so a key is never on disk, even if we are
 killed; elsewhere one in a folder that only we can enter, for as long as the key is loaded.
 """
 
@@ -30,7 +30,7 @@ def make_context(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     # Go looks at alternative names alone.
     context.hostname_checks_common_name = False
-    # To Go whatever it is told to trust is an end of the chain, an intermediate or the server's own certificate too.
+    # To Go every certificate that it trusts is an end of the chain, an intermediate or the server's own certificate too.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     if alpn:
         context.set_alpn_protocols(["http/1.1"])

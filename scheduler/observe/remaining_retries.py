@@ -1,4 +1,7 @@
-"""Whether a Job tries again once pods of it have failed: its backoffLimit and its podFailurePolicy (batch/v1 JobSpec)."""
+"""Whether a Job tries again once pods of it have failed: its backoffLimit and its podFailurePolicy (batch/v1 JobSpec).
+
+Beside it the readers of conditions and container statuses, which others use too.
+"""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class RepeatOutcome:
 
 
 def store_verdict(store: Store, outcome: RepeatOutcome, tolerance: float, say: Say) -> None:
-    """Store a verdict beside the new run, unless that is still running; what cannot be written is said."""
+    """Store a verdict beside the new run, unless that is still running; what cannot be written is printed."""
     run = outcome.run
     if run is None or outcome.original is None or run.status == Status.RUNNING:
         return

@@ -67,7 +67,7 @@ def find_python() -> tuple[str, tuple[int, int]]:
 def build_venv(folder: Path, pins: bytes, interpreter: str, say: Say, effort: str) -> Path:
     """Create a virtual environment in ``folder``, unless it is complete; returns its interpreter. Raises RuntimeUnavailable.
 
-    ``effort`` tells the user how long it takes. pip inherits the lock: if this process is killed, the next one waits until
+    ``effort`` is printed: how long it takes. pip inherits the lock: if this process is killed, the next one waits until
     its pip has ended, and then starts from the beginning. The cache is on a local disk, where such a lock works.
     """
     python, ready = folder / "bin" / "python", folder / ".ready"

@@ -108,13 +108,15 @@ class ScheduleServer:
         return min((instant for instant in instants if instant is not None), default=now + LONGEST_WAIT)
 
     def _guarded(self, served: ServedExperiment, now: float, act: Callable[[], float | None]) -> float | None:
-        """What goes wrong with one experiment, its store gone or a fault of ours, is written down and stops no other."""
+        """What goes wrong with one experiment, its store gone or a bug, is written to the journal and stops no other."""
         try:
             return act()
         except OSError as error:
             served.journal.write("trouble", f"{error.filename or served.store.root}: {error.strerror}")
         except Exception as error:
-            served.journal.write("trouble", f"{type(error).__name__}: {error} (a fault of ours)", trace=traceback.format_exc())
+            served.journal.write(
+                "trouble", f"{type(error).__name__}: {error} (a bug in cronsemble)", trace=traceback.format_exc()
+            )
         return now + LONGEST_WAIT
 
     def _each_minute(self, served: ServedExperiment, now: float) -> None:

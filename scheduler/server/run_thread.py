@@ -89,7 +89,7 @@ class RunThread(threading.Thread):
             result = self._make_run()
         except OSError as error:
             trouble = f"{error.filename or host.store.root}: {error.strerror}"
-        except Exception as error:  # a fault of ours must be seen
+        except Exception as error:  # a bug must be reported
             trouble = f"{type(error).__name__}: {error}"
         if trouble and self.run_id is not None:
             host.journal.write("trouble", f"{self.run_id}: {trouble}", task=self.task, run=str(self.run_id))

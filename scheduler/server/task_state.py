@@ -20,8 +20,8 @@ class TaskState:
 
     ``settings`` is the task as it is configured, ``resolved`` what its runs need to know, ``schedule_periods`` when which
     schedule held. ``started`` are the slots that have a run of the schedule, ``active`` those whose run has not ended, with
-    the run once it is claimed; ``waiting`` is the slot that is due and could not start, for the reason ``blocked``. The fate
-    of every slot up to ``settled`` was decided; at ``wake``, in seconds since 1970, is decided again.
+    the run once it is claimed; ``waiting`` is the slot that is due and could not start, for the reason ``blocked``. Every
+    slot up to ``settled`` is decided; at ``wake``, in seconds since 1970, it is decided again.
     """
 
     settings: Task

@@ -1,4 +1,4 @@
-"""What the runs in a store of this machine tell of times: how long a task's runs took, and its last scheduled slot."""
+"""Times from the runs in a store of this machine: how long a task's runs took, and its last scheduled slot."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def execute(
         api: the cluster.
         plan: its actions are executed in their order, those of one stage in any.
         leases: by namespace, held for all that the plan changes; renewed before each batch.
-        progress: is told of each action that is done.
+        progress: is called for each action that is done.
         command: how a revision names what was executed.
 
     Raises:

@@ -140,7 +140,7 @@ class Lease:
         return (end - self._api.now()).total_seconds()
 
     def _may_be_alive(self, lease: dict[str, Any]) -> bool:
-        """Whether the holder's process still runs; True where that cannot be told from here."""
+        """Whether the holder's process still runs; True where that cannot be known on this machine."""
         process = (lease["metadata"].get("annotations") or {}).get(PROCESS)
         try:
             return process is None or is_alive(msgspec.json.decode(process)) is not False

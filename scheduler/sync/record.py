@@ -93,7 +93,7 @@ def _write_revisions(
 
 
 def _user(api: KubeClient) -> str:
-    """The user's name, to the server and on this machine; the latter alone where the server does not tell."""
+    """The user's name, to the server and on this machine; the latter alone where the server does not say."""
     try:
         body = {"apiVersion": kinds.SUBJECT_REVIEW.version, "kind": kinds.SUBJECT_REVIEW.kind}
         answer = api.create(kinds.SUBJECT_REVIEW, None, body)

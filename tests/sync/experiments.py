@@ -64,5 +64,5 @@ class Experiment:
         """What a command that must fail says on stderr; one line or more, never a traceback."""
         done = self.run(*arguments, **more)
         assert done.returncode == 1, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr and "fault of ours" not in done.stderr, done.stderr
+        assert "Traceback" not in done.stderr and "a bug in cronsemble" not in done.stderr, done.stderr
         return done.stderr

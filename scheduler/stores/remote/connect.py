@@ -96,7 +96,7 @@ def _mirror_only(experiment: Experiment, target: ClusterTarget, reason: str) -> 
 
 
 def mirror_folder(experiment: Experiment, access: Access) -> Path:
-    """Where the mirror of an experiment's store lies on this machine."""
+    """Where the mirror of an experiment's store is on this machine."""
     assert isinstance(experiment.store, StoreVolume)
     return mirror_path(access.server, experiment.cluster.namespace, experiment.store)
 

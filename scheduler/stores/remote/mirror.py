@@ -178,7 +178,7 @@ class Mirror:
                 raise KubeError(f"the store sent {name}, which was not requested")
             if unit in (LEDGER, SNAPSHOTS):
                 if not name.startswith(("experiments/", "snapshots/")):
-                    raise KubeError(f"the store sent {name!r}, which is not a name of ours")
+                    raise KubeError(f"the store sent {name!r}, which is not the name of a file in a store")
                 replace_file(resolve_inside(self.root, name), data, durable=False)
                 entries[unit][name] = PackEntry(head["state"])
             else:
@@ -256,11 +256,11 @@ def _checked_name(name: str) -> str:
     """A name of one part that the server sent; raises KubeError or UnsafePath for one that leads elsewhere."""
     (part,) = split_path(name)
     if part.startswith("."):
-        raise KubeError(f"the store sent {name!r}, which is not a name of ours")
+        raise KubeError(f"the store sent {name!r}, which is not the name of a file in a store")
     return part
 
 
 def _checked_unit(unit: str) -> str:
     if len(split_path(unit)) > 2 or "@" in unit:
-        raise KubeError(f"the store sent {unit!r}, which is not a unit of ours")
+        raise KubeError(f"the store sent {unit!r}, which is not the name of a part of a store")
     return unit

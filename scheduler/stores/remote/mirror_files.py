@@ -12,7 +12,7 @@ from jobs.store.files import replace_file
 
 
 def remove_at_once(path: Path) -> None:
-    """Remove a file or a folder, which is out of sight at once."""
+    """Remove a file or a folder, which no reader sees from then on."""
     hidden = path.parent / f".{path.name}.{uuid.uuid4().hex}"
     try:
         os.rename(path, hidden)
