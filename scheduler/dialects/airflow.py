@@ -11,7 +11,7 @@ import re
 from dataclasses import replace
 from datetime import timedelta
 
-from scheduler.dialects.reading import HOUR, ClockShifts, Dialect, DialectError, Reading
+from scheduler.dialects.reading import HASHED, HOUR, ClockShifts, Dialect, DialectError, Reading
 
 _PRESETS = {
     "@hourly": "0 * * * *",
@@ -28,7 +28,6 @@ _NEVER = {
     "@continuous": "it begins again when the last run has ended, which no clock says: type a distance, e.g. @every 1h",
     "none": "such a DAG is started by hand: leave schedule: out, and use `cronsemble run`",
 }
-_HASHED = re.compile(r"[hr](\([0-9]+-[0-9]+\))?(/[0-9]+)?", re.IGNORECASE | re.ASCII)
 _UNITS = ((3600, 10**9, "h"), (60, 60, "m"), (1, 60, "s"))
 _WORDS = re.compile(r"\S+", re.ASCII)
 _TIMEDELTA = re.compile(r"\s*(?:datetime\.)?timedelta\((.*)\)\s*")
@@ -52,7 +51,7 @@ def read(text: str, timezone: str) -> Reading:
         number = f"{len(fields)} field{'' if len(fields) == 1 else 's'}"
         raise DialectError(f"it has {number}: Airflow takes five, or six and seven with seconds and years last")
     for field in fields:
-        if _HASHED.fullmatch(field):
+        if HASHED.fullmatch(field):
             kind = "chance draws it anew each time" if field[0] in "rR" else "Airflow gives it no id to hash, and refuses it"
             raise DialectError(f"{field}: {kind}: type a fixed number, e.g. 17")
     reading = Reading(Dialect.AIRFLOW, stripped, timezone, fields, fields, clock=ClockShifts.AIRFLOW)

@@ -11,7 +11,18 @@ import re
 from dataclasses import replace
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from scheduler.dialects.reading import DAY_OF_MONTH, DAY_OF_WEEK, HOUR, MINUTE, MONTH, ClockShifts, Dialect, DialectError, Reading
+from scheduler.dialects.reading import (
+    DAY_OF_MONTH,
+    DAY_OF_WEEK,
+    HASHED,
+    HOUR,
+    MINUTE,
+    MONTH,
+    ClockShifts,
+    Dialect,
+    DialectError,
+    Reading,
+)
 
 PRESETS = {
     "@yearly": "0 0 1 1 *",
@@ -36,7 +47,6 @@ _ON_ONE_LINE = re.compile(r"\s*(CRON_TZ)\s*=\s*(\S+)[ \t]+(\S.*)")
 _PART = re.compile(r"(?:(\*)|([0-9]+|[A-Za-z]+)(?:-([0-9]+|[A-Za-z]+))?)(?:/([0-9]+))?")
 _FIELDS_ALONE = re.compile(r"[-0-9*?/,#LW]+(\s+[-0-9*?/,#LW]+)?")
 _NO_COMMAND = "if that is a field for seconds or years, this is no crontab's line, which has five fields"
-_HASHED = re.compile(r"[hr](\([0-9]+-[0-9]+\))?(/[0-9]+)?", re.IGNORECASE)
 
 
 def read(text: str, timezone: str) -> Reading:
@@ -137,7 +147,7 @@ def _five(written: tuple[str, ...], timezone: str) -> Reading:
         for part in field.split(","):
             if "~" in part:
                 raise DialectError(f"{part}: cron draws a number when it reads the crontab: type a fixed one")
-            if _HASHED.fullmatch(part):
+            if HASHED.fullmatch(part):
                 raise DialectError(f"{part}: it stands for a number that a hash or chance chooses: type a fixed one, e.g. 17")
     wild = any(written[field].startswith("*") for field in (MINUTE, HOUR))
     clock = ClockShifts.SHOWN if wild else ClockShifts.CRON

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from functools import cached_property
@@ -10,6 +11,8 @@ from typing import Any
 MINUTE, HOUR, DAY_OF_MONTH, MONTH, DAY_OF_WEEK, SECOND, YEAR = range(7)
 """Places of the fields; croniter has the seconds and the years last."""
 BOUNDS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6), (0, 59), (1970, 2099))
+HASHED = re.compile(r"[hr](\([0-9]+-[0-9]+\))?(/[0-9]+)?", re.IGNORECASE)
+"""A field for which a hash (H) or chance (R) chooses the number."""
 
 
 class Dialect(StrEnum):
