@@ -5,6 +5,7 @@ A name that vanished between listing and opening counts as gone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,10 +56,12 @@ class Run:
     """Who is to make it, until its first try begins."""
 
 
-def read_run(run: RunId, folder: Path, record: dict[str, Any] | None) -> Run:
+def read_run(run: RunId, folder: Path, read_record: Callable[[], dict[str, Any] | None]) -> Run:
     """A run by its folder on this machine and the record of its result, if there is one."""
     names = list_names(folder)
     tries = tuple(_read_tries(folder, names))
+    # After the list: a result that is published between the two would be listed without its record.
+    record = read_record()
     if record is None and RESULT in names:
         # Perhaps gc has taken it since; its tombstone came first.
         names = list_names(folder)

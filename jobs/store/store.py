@@ -133,7 +133,7 @@ class Store:
 
     def read(self, run: RunId) -> Run:
         """What became of a run."""
-        return read_run(run, self.run_folder(run), self.result(run))
+        return read_run(run, self.run_folder(run), lambda: self.result(run))
 
     def result(self, run: RunId) -> dict[str, Any] | None:
         """The record of a published success, or None."""

@@ -53,6 +53,24 @@ def test_latest_is_newest_slot_then_attempt() -> None:
     assert max(runs) == RunId(10, 10, "e", "t")
 
 
+class PublishedMeanwhile(LocalStore):
+    """A store in which the try ``a`` is published right after a reader has looked for the result."""
+
+    def result(self, run: RunId) -> dict[str, Any] | None:
+        record = super().result(run)
+        if record is None:
+            self.publish(run, "a")
+        return record
+
+
+def test_a_run_that_is_published_while_it_is_read_is_not_damaged(tmp_path: Path) -> None:
+    store, run = PublishedMeanwhile(tmp_path), RunId(MINUTE, 1, "e", "ensemble")
+    start(store, run, "a")
+    write_file(store.try_folder(run, "a") / c.RECORD, to_json({"try": "a", "kind": "scheduled"}))
+    assert store.read(run).status == "running"
+    assert store.read(run).status == "succeeded"
+
+
 def test_claims_are_exclusive(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     claimed: list[RunId] = []
