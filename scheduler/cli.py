@@ -2,6 +2,7 @@
 
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -139,7 +140,7 @@ def _root(
 def main() -> None:
     """The entry point: errors are one line on stderr; exits with an ExitStatus."""
     try:
-        code = app(standalone_mode=False)
+        code = app(join_times(sys.argv[1:]), standalone_mode=False)
     except typer.TyperException as error:
         # Only the subclasses that are not exported know how to show themselves.
         if hasattr(error, "show"):
@@ -158,6 +159,17 @@ def main() -> None:
         print(_one_line(error), file=sys.stderr)
         sys.exit(ExitStatus.ERROR)
     sys.exit(code if isinstance(code, int) else ExitStatus.DONE)
+
+
+def join_times(arguments: list[str]) -> list[str]:
+    """The arguments, with a date and the time behind it as one: `history` prints times so, and nobody quotes what they paste."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and re.match(r"\d\d:\d\d", argument) and re.search(r"\d{4}-\d\d-\d\d$", joined[-1]):
+            joined[-1] += f" {argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def _one_line(error: Exception) -> str:

@@ -14,11 +14,18 @@ DURATION_PATTERN = "[0-9]*[1-9][0-9]*[smhdw]"
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _DATE = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_DAYS = {"yesterday": -1, "today": 0, "tomorrow": 1}
+"""Words for dates, and by how many days these differ from the date of now."""
+_WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _TIME = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]([0-9]{2}):?([0-9]{2})(?::?([0-9]{2}))?(Z|[+-][0-9]{2}(?::?[0-9]{2})?)?", re.IGNORECASE
+    rf"(?:(?P<weekday>{'|'.join(_WEEKDAYS)}) )?(?P<date>[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}})"
+    r"[T ](?P<hour>[0-9]{2}):?(?P<minute>[0-9]{2})(?::?(?P<second>[0-9]{2})(?:\.[0-9]+)?)?"
+    r"(?: ?(?P<zone>Z|[+-][0-9]{2}(?::?[0-9]{2})?))?",
+    re.IGNORECASE,
 )
+_TIME_BEGINNING = re.compile(rf"(?:(?:{'|'.join(_WEEKDAYS)}) )?[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}([T ]|$)", re.IGNORECASE)
 _FIRST_YEAR, _LAST_YEAR = 1900, 9000
-_HINT = "type a date (2026-11-20), a time (2026-11-20T01:00, with Z for UTC) or how long ago (36h, 7d)"
+_HINT = "type a date (2026-11-20, today, yesterday), a time (2026-11-20T01:00, with Z for UTC) or how long ago (36h, 7d)"
 PERIOD_HINT = "type the first and the last day, e.g. 2026-11-01..2026-11-20"
 """What an error about a period says to type."""
 
@@ -40,12 +47,17 @@ def parse_duration(text: str) -> int:
 def parse_time(text: str, timezone: str, now: float, option: str) -> datetime:
     """The instant that a text means, in UTC, to the second; of a date the first that clocks show.
 
-    Read are dates and times as in ISO 8601, the archive's form (2026-11-20T0600Z), and how long before ``now`` (36h, 7d).
-    What has no zone of its own is in ``timezone``, an IANA name; of a time that clocks show twice the first is meant, and
-    one that they skip is read with the offset after the shift. ``option`` names the option in the error, "" for none.
-    Raises CronsembleError.
+    Read are dates (2026-11-20, today, yesterday, tomorrow) and times as in ISO 8601, the archive's form (2026-11-20T0600Z),
+    times as they are printed (2026-11-20 06:00, Fri 2026-11-20 06:00 +01:00), and how long before ``now`` (36h, 7d). What has
+    no zone of its own is in ``timezone``, an IANA name; of a time that clocks show twice the first is meant, and one that they
+    leave out is an error. ``option`` names the option in the error, "" for none. Raises CronsembleError.
     """
     return _parse(text, timezone, now, option)[0]
+
+
+def parse_last_time(text: str, timezone: str, now: float, option: str) -> datetime:
+    """As `parse_time`, but the last instant: of a date its last second, of a time that clocks show twice the second one."""
+    return _parse(text, timezone, now, option)[1]
 
 
 def parse_period(text: str, timezone: str, now: float, option: str) -> Period:
@@ -65,14 +77,22 @@ def parse_period(text: str, timezone: str, now: float, option: str) -> Period:
     return period
 
 
+def parse_slots(text: str, timezone: str, now: float, option: str) -> tuple[Period, ...]:
+    """As `parse_period`, but a time that clocks show twice means these two minutes and nothing between them."""
+    period = parse_period(text, timezone, now, option)
+    if period.first == period.last or ".." in text or is_date(text):
+        return (period,)
+    return Period(period.first, period.first), Period(period.last, period.last)
+
+
 def is_date(text: str) -> bool:
     """Whether a text looks like a date, which means a whole day."""
-    return _DATE.fullmatch(text) is not None
+    return text.lower() in _DAYS or _DATE.fullmatch(text) is not None
 
 
 def is_time(text: str) -> bool:
     """Whether a text looks like a date, a time or FROM..TO, and not like a run's name."""
-    return re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ]|\.\.|$)", text, re.IGNORECASE) is not None
+    return ".." in text or text.lower() in _DAYS or _TIME_BEGINNING.match(text) is not None
 
 
 def _parse(text: str, timezone: str, now: float, option: str) -> tuple[datetime, datetime]:
@@ -80,12 +100,17 @@ def _parse(text: str, timezone: str, now: float, option: str) -> tuple[datetime,
     try:
         if re.fullmatch(DURATION_PATTERN, text):
             start = end = datetime.fromtimestamp(now, UTC).replace(microsecond=0) - timedelta(seconds=parse_duration(text))
+        elif text.lower() in _DAYS:
+            zone = ZoneInfo(timezone)
+            start, end = _day(datetime.fromtimestamp(now, zone).date() + timedelta(days=_DAYS[text.lower()]), zone)
         elif is_date(text):
             start, end = _day(date.fromisoformat(text), ZoneInfo(timezone))
         elif typed := _TIME.fullmatch(text):
-            day, hour, minute, second, zone = typed.groups()
-            time = datetime.fromisoformat(f"{day}T{hour}:{minute}:{second or '00'}{(zone or '').upper()}")
-            start, end = _instants(time, ZoneInfo(timezone))
+            day = date.fromisoformat(typed["date"])
+            if typed["weekday"] and _WEEKDAYS.index(typed["weekday"].lower()) != day.weekday():
+                raise CronsembleError(f"{_place(option, text)}: {day} is a {day:%A}")
+            clock = f"{typed['hour']}:{typed['minute']}:{typed['second'] or '00'}{(typed['zone'] or '').upper()}"
+            start, end = _instants(datetime.fromisoformat(f"{day}T{clock}"), ZoneInfo(timezone), _place(option, text))
         else:
             raise CronsembleError(f"{_place(option, text)}: no date or time: {_HINT}")
         if _FIRST_YEAR <= start.year <= _LAST_YEAR:
@@ -97,11 +122,17 @@ def _parse(text: str, timezone: str, now: float, option: str) -> tuple[datetime,
     raise CronsembleError(f"{_place(option, text)}: type a year from {_FIRST_YEAR} to {_LAST_YEAR}")
 
 
-def _instants(time: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:
-    """The first and the last instant at which clocks show a time: two where they are set back."""
+def _instants(time: datetime, zone: ZoneInfo, place: str) -> tuple[datetime, datetime]:
+    """The first and the last instant at which clocks show a time: two where they are set back.
+
+    Raises CronsembleError where they are set forward over it: it could mean an instant before that or after.
+    """
     if time.tzinfo is not None:
         return time.astimezone(UTC), time.astimezone(UTC)
     first, last = sorted(time.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+    if first.astimezone(zone).replace(tzinfo=None) != time:
+        before, after = (instant.astimezone(zone).isoformat(timespec="minutes") for instant in (first, last))
+        raise CronsembleError(f"{place}: clocks in {zone.key} are set forward over this time: type {before} or {after}")
     return first, last
 
 

@@ -132,7 +132,7 @@ def test_every_task_of_a_configuration(tmp_path: Path) -> None:
         (["next", "--dialect", "airflow"], 64, "only with an expression"),
         (["next", "--dialect", "quartz", "0 9 * * 7"], 64, "--dialect"),
         (["next", "0 9 * * 6", "--timezone", "Europe/Berln"], 1, "is not a time zone: did you mean Europe/Berlin?"),
-        (["next", "0 9 * * 6", "--from", "yesterday"], 1, "--from yesterday: no date or time: type a date (2026-11-20)"),
+        (["next", "0 9 * * 6", "--from", "monday"], 1, "--from monday: no date or time: type a date (2026-11-20, today"),
         (["next", "0 9 * * 6", "--from", "2026-02-30"], 1, "--from 2026-02-30: there is no such date or time"),
         (["next", "--timezone", "UTC"], 64, "only with an expression"),
         (["next", "0 9 * * 6", "--count", "0"], 64, "--count"),

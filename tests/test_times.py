@@ -19,7 +19,9 @@ from scheduler.times import (
     is_date,
     is_time,
     parse_duration,
+    parse_last_time,
     parse_period,
+    parse_slots,
     parse_time,
 )
 from stores import at, minute
@@ -44,6 +46,13 @@ ZONES = st.sampled_from(["UTC", "Europe/Berlin", "America/Santiago", "Australia/
         ("2024-11-20T01:00-03:30", "Europe/Berlin", "2024-11-20T04:30", "2024-11-20T04:30"),
         ("2024-11-20T01:00+01", "UTC", "2024-11-20T00:00", "2024-11-20T00:00"),
         ("2024-10-27T02:30", "Europe/Berlin", "2024-10-27T00:30", "2024-10-27T01:30"),  # shown twice
+        ("2024-11-20 01:00+01:00", "UTC", "2024-11-20T00:00", "2024-11-20T00:00"),
+        ("2024-11-20T01:00:05.123Z", "Europe/Berlin", "2024-11-20T01:00", "2024-11-20T01:00"),
+        ("Wed 2024-11-20 01:00 +01:00", "UTC", "2024-11-20T00:00", "2024-11-20T00:00"),
+        ("today", "Europe/Berlin", "2024-11-23T23:00", "2024-11-24T22:59"),
+        ("today", "Pacific/Kiritimati", "2024-11-24T10:00", "2024-11-25T09:59"),
+        ("Yesterday", "Pacific/Pago_Pago", "2024-11-23T11:00", "2024-11-24T10:59"),
+        ("yesterday..tomorrow", "UTC", "2024-11-23T00:00", "2024-11-25T23:59"),
         ("36h", "Europe/Berlin", "2024-11-23T00:00", "2024-11-23T00:00"),
         ("1w", "Europe/Berlin", "2024-11-17T12:00", "2024-11-17T12:00"),
         ("2024-11-01..2024-11-20", "Europe/Berlin", "2024-10-31T23:00", "2024-11-20T22:59"),
@@ -53,7 +62,7 @@ ZONES = st.sampled_from(["UTC", "Europe/Berlin", "America/Santiago", "Australia/
 )
 def test_what_a_period_means(text: str, zone: str, first: str, last: str) -> None:
     assert parse_period(text, zone, NOW, "--since") == (minute(first), minute(last))
-    assert is_time(text) == text.startswith("2")
+    assert is_time(text) == (text not in ("36h", "1w"))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +71,7 @@ def test_what_a_period_means(text: str, zone: str, first: str, last: str) -> Non
         ("2024-11-20", "Europe/Berlin", "2024-11-19T23:00:00Z"),
         ("2024-11-20T01:00:30", "Europe/Berlin", "2024-11-20T00:00:30Z"),
         ("2024-10-27T02:30", "Europe/Berlin", "2024-10-27T00:30:00Z"),  # shown twice
-        ("2024-03-31T02:30", "Europe/Berlin", "2024-03-31T00:30:00Z"),  # never shown
+        ("yesterday", "Asia/Kathmandu", "2024-11-22T18:15:00Z"),
         ("90s", "UTC", "2024-11-24T11:58:30Z"),
         ("1912-06-01", "UTC", "1912-06-01T00:00:00Z"),
     ],
@@ -74,7 +83,14 @@ def test_what_a_time_means(text: str, zone: str, instant: str) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("yesterday", "--since yesterday: no date or time: type a date (2026-11-20), a time"),
+        ("monday", "--since monday: no date or time: type a date (2026-11-20, today, yesterday), a time"),
+        ("Mon 2024-11-20 01:00", "--since Mon 2024-11-20 01:00: 2024-11-20 is a Wednesday"),
+        (
+            "2024-03-31T02:30",
+            "--since 2024-03-31T02:30: clocks in Europe/Berlin are set forward over this time: "
+            "type 2024-03-31T01:30+01:00 or 2024-03-31T03:30+02:00",
+        ),
+        ("2024-03-31..2024-03-31T02:00", "--since 2024-03-31T02:00: clocks in Europe/Berlin are set forward"),
         ("7", "--since 7: no date or time"),
         ("0d", "--since 0d: no date or time"),
         ("", "--since: no date or time"),
@@ -105,6 +121,24 @@ def test_what_is_no_period_is_refused(text: str, problem: str) -> None:
 def test_a_date_that_a_zone_left_out_is_refused() -> None:
     with pytest.raises(CronsembleError, match="2011-12-30: there is no such date"):
         parse_period("2011-12-30", "Pacific/Apia", NOW, "--since")
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"),
+    [
+        ("2024-10-27T02:30", ["2024-10-27T00:30", "2024-10-27T01:30"]),
+        ("2024-10-27T02:30+01:00", ["2024-10-27T01:30"]),
+        ("2024-10-27T03:00", ["2024-10-27T02:00"]),
+    ],
+)
+def test_a_slot_that_clocks_show_twice_means_these_two_minutes(text: str, minutes: list[str]) -> None:
+    assert parse_slots(text, "Europe/Berlin", NOW, "") == tuple(Period(minute(start), minute(start)) for start in minutes)
+    assert format_time(parse_last_time(text, "Europe/Berlin", NOW, "")) == f"{minutes[-1]}:00Z"
+
+
+def test_a_date_and_a_period_are_one_period_of_slots() -> None:
+    for text in ("2024-10-27", "today", "2024-10-27T02:30..2024-10-27T02:30"):
+        assert parse_slots(text, "Europe/Berlin", NOW, "") == (parse_period(text, "Europe/Berlin", NOW, ""),)
 
 
 @given(st.text() | st.from_regex(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:?[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9:]*)?)?"), ZONES)

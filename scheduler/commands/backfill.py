@@ -38,7 +38,7 @@ from scheduler.kube.target import ClusterTarget
 from scheduler.rerun.backfill import Gap, fill, gaps
 from scheduler.stores.location import StoreLocation, locate
 from scheduler.stores.workspace import open_workspace
-from scheduler.times import PERIOD_HINT, Period, parse_period
+from scheduler.times import Period, parse_slots
 
 
 def backfill_slots(
@@ -53,9 +53,9 @@ def backfill_slots(
 ) -> ExitStatus:
     """Run the slots of a period that never ran or failed; an error if any of these runs did not succeed."""
     experiment, now = location.require_experiment(), time.time()
-    minutes = parse_past_period(period, experiment.timezone, now)
+    periods = parse_past_slots(period, experiment.timezone, now)
     with open_workspace(location, through_cluster=options.on_cluster, may_be_new=True) as workspace:
-        missing = gaps(workspace.store, experiment, *minutes, now, tasks)
+        missing = [gap for minutes in periods for gap in gaps(workspace.store, experiment, *minutes, now, tasks)]
         if dry_run or not missing:
             _print_gaps(missing, as_json)
             return ExitStatus.DONE
@@ -73,8 +73,8 @@ def _fill(engine: Engine, experiment: Experiment, missing: list[Gap], parallel: 
     context = store_context(engine, experiment)
     runtimes = engine.runtimes(experiment, runtimes_of(context, {gap.run.task for gap in missing}))
     rows = []
-    for gap, run in fill(engine, context, missing, runtimes, parallel):
-        status, reason = ("not started", "") if run is None else (str(run.status), run.reason)
+    for gap, run, problem in fill(engine, context, missing, runtimes, parallel):
+        status, reason = ("not started", problem) if run is None else (str(run.status), run.reason)
         rows.append({"slot": gap.slot, "task": gap.run.task, "run": str(gap.run), "status": status, "reason": reason})
     return rows
 
@@ -89,14 +89,12 @@ def _print_rows(rows: list[dict[str, str]], experiment: str, as_json: bool) -> N
             print(f"{row['run']}: {row['status']}{': ' if row['reason'] else ''}{row['reason']}", file=sys.stderr)
 
 
-def parse_past_period(text: str, timezone: str, now: float) -> Period:
-    """The minutes of FROM..TO, both included, that have at least begun; raises CronsembleError."""
-    if ".." not in text:
-        raise CronsembleError(f"{text}: {PERIOD_HINT}")
-    period = parse_period(text, timezone, now, "")
-    if period.first * 60 > now:
+def parse_past_slots(text: str, timezone: str, now: float) -> tuple[Period, ...]:
+    """The minutes of a date or of FROM..TO, both included, that have at least begun; raises CronsembleError."""
+    periods = parse_slots(text, timezone, now, "")
+    if periods[0].first * 60 > now:
         raise CronsembleError(f"{text}: it lies in the future: slots that are still to come run by themselves")
-    return period
+    return periods
 
 
 def _print_gaps(missing: list[Gap], as_json: bool) -> None:
@@ -111,7 +109,10 @@ def _print_gaps(missing: list[Gap], as_json: bool) -> None:
 
 def backfill(
     period: Annotated[
-        str, typer.Argument(metavar="FROM..TO", help="Dates or times, both included, e.g. 2026-11-01..2026-11-20.")
+        str,
+        typer.Argument(
+            metavar="DATE|FROM..TO", help="A date (2026-11-20, yesterday), or two dates or times: 2026-11-01..2026-11-20."
+        ),
     ],
     file: File = DEFAULT_FILE,
     task: OnlyTasks = None,

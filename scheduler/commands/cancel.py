@@ -10,7 +10,10 @@ from scheduler.commands.options import DEFAULT_FILE, AskCluster, Context, Experi
 
 def cancel(
     target: Annotated[
-        list[str], typer.Argument(metavar="RUN|TASK...", help="Running runs, or tasks whose running runs are meant.")
+        list[str],
+        typer.Argument(
+            metavar="RUN|TASK|TIME...", help="Running runs, or tasks, dates or times (today) whose running runs are meant."
+        ),
     ],
     file: File = DEFAULT_FILE,
     on_cluster: AskCluster = False,

@@ -75,7 +75,7 @@ def _choose_runs(store: Store, experiment: str, what: str) -> list[Run]:
 
 def get(
     what: Annotated[
-        str, typer.Argument(help="A date (2026-11-20, in the experiment's zone), a slot, an ensemble run, or latest.")
+        str, typer.Argument(help="A date (2026-11-20 or today, in the experiment's zone), a slot, an ensemble run, or latest.")
     ] = "latest",
     file: File = DEFAULT_FILE,
     to: Annotated[Path, typer.Option(help="The folder to copy into.")] = Path(),

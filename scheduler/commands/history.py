@@ -39,7 +39,7 @@ from scheduler.stores.history_reader import HistoryReader
 from scheduler.stores.location import locate
 from scheduler.stores.run_details import read_run_details
 from scheduler.stores.workspace import open_workspace
-from scheduler.times import is_time, parse_period
+from scheduler.times import dates, is_time, parse_period, parse_slots
 
 if TYPE_CHECKING:
     from cronjobs.experiment import Experiment
@@ -155,10 +155,12 @@ def print_slot(reader: HistoryReader, slot: str, tasks: Sequence[str], as_json: 
     """Print everything about a slot, of each task that has it, or about the slot of one run."""
     history = reader.history
     if is_time(slot):
-        low, high = parse_period(slot, history.timezone, history.now, "SLOT")
-        rows = reader.rows(replace(parse_query(history, None, None, tasks, ()), low=low, high=high))
+        query = parse_query(history, None, None, tasks, ())
+        periods = parse_slots(slot, history.timezone, history.now, "SLOT")
+        rows = [row for low, high in reversed(periods) for row in reader.rows(replace(query, low=low, high=high))]
         if not rows:
-            raise CronsembleError(f"{slot}: no slot and no run then: `cronsemble history --since {slot[:10]}` lists them")
+            (day,) = dates(periods[0].first, periods[0].first, history.timezone)
+            raise CronsembleError(f"{slot}: no slot and no run then: `cronsemble history --since {day}` lists them")
     else:
         run = find_run_or_job(reader, slot)
         rows = reader.rows(HistoryQuery(run.minute, run.minute, (run.task,)))
@@ -246,7 +248,8 @@ def revision_lines(recorded: list[dict[str, Any]]) -> list[str]:
 
 def history(
     slot: Annotated[
-        str | None, typer.Argument(help="Report on this slot alone: a time, a date, a run's id or a part of it.")
+        str | None,
+        typer.Argument(help="Report on this slot alone: a time, a date (today, yesterday), a run's id or a part of it."),
     ] = None,
     file: File = DEFAULT_FILE,
     since: Annotated[str | None, typer.Option(help="From this date or time on, or how long ago (7d).")] = None,

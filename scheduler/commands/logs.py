@@ -21,7 +21,7 @@ from scheduler.commands.options import (
 def logs(
     run: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[RUN]", help="A run's id, or a part of it; the newest by default."),
+        typer.Argument(metavar="[RUN]", help="A run's id, a part of it, or its slot's date or time; the newest by default."),
     ] = None,
     follow: Annotated[int, typer.Option("--follow", "-f", count=True, help="Print what is added, until the run ends.")] = 0,
     file: Annotated[Path | None, typer.Option("--file", help="The configuration file; -f FILE.yaml too, as elsewhere.")] = None,

@@ -29,7 +29,7 @@ from scheduler.errors import CronsembleError
 from scheduler.exit_status import ExitStatus
 from scheduler.history import upcoming
 from scheduler.stores.run_times import last_scheduled_slots, longest_durations, store_if_present
-from scheduler.times import format_duration, format_time, is_date, parse_period, parse_time
+from scheduler.times import format_duration, format_time, is_date, parse_last_time, parse_time
 
 if TYPE_CHECKING:
     from scheduler.kube.target import ClusterTarget
@@ -137,10 +137,7 @@ def _bounds(since: str | None, until: str | None, timezone: str, now: datetime) 
         # A date's own 00:00 is among its fire times, an instant typed is not.
         after -= timedelta(seconds=1 if is_date(since) else 0)
     if until is not None:
-        last = parse_time(until, timezone, now.timestamp(), "--until")
-        if is_date(until):
-            last_minute = parse_period(until, timezone, now.timestamp(), "--until").last
-            last = datetime.fromtimestamp(last_minute * 60 + 59, UTC)
+        last = parse_last_time(until, timezone, now.timestamp(), "--until")
     return after, last
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from collections.abc import Mapping
 
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from jobs.contract import Status
+from jobs.contract import RunId, Status
 from jobs.store import Run
 from scheduler.commands.engine_choice import RunOptions, StopSignals, check_cluster_options, open_engine, print_interrupted
 from scheduler.commands.options import (
@@ -54,7 +55,10 @@ def rerun_runs(
     options: RunOptions,
     signals: StopSignals,
 ) -> ExitStatus:
-    """Repeat the runs that ``what`` names; an error if something is missing or failed, DIFFERS if a result changed."""
+    """Repeat the runs that ``what`` names, without those that cannot be repeated: each is named on stderr with the reason.
+
+    Returns an error if a run failed, DIFFERS if a result changed. Raises CronsembleError if none can be repeated.
+    """
     originals = selection.originals(workspace.store, workspace.name, what, task)
     if workspace.config_problem and not current:
         print(f"{workspace.config_problem}\nonly the store is used: {workspace.store.root}", file=sys.stderr)
@@ -65,21 +69,28 @@ def rerun_runs(
     ):
         plan = None if experiment else plans.plan(workspace.store, originals, reuse, engine.problems)
         if plan is not None:
+            problems = plan.problems()
             for repeat in plan.repeats:
                 for note in repeat.notes:
                     print(f"{repeat.original.id}: {note}", file=sys.stderr)
+        else:
+            assert experiment is not None
+            current_problems = {run.id: execute.current_problem(experiment, run, reuse) for run in originals}
+            problems = {run: [problem] for run, problem in current_problems.items() if problem}
+        left = [run for run in originals if run.id not in problems]
         if dry_run:
-            return _print_plan(originals, plan, as_json)
-        if plan is not None and plan.missing:
-            raise CronsembleError(
-                "\n".join([*plan.missing, "nothing was started: `cronsemble rerun --dry-run` shows the whole plan"])
-            )
+            return _print_plan(originals, plan, problems, as_json)
+        lines = [f"{run.id}: left out: {problem}" for run in originals for problem in problems.get(run.id, ())]
+        if not left:
+            raise CronsembleError("\n".join([*lines, "nothing was started: `cronsemble rerun --dry-run` shows the whole plan"]))
+        for line in lines:
+            print(line, file=sys.stderr)
         with tempfile.TemporaryDirectory(prefix="cronsemble-") as empty:
             if plan is not None:
-                work = execute.exact_work(engine, plan, Path(empty))
+                work = execute.exact_work(engine, plan.possible([run.id for run in left]), Path(empty))
             else:
                 assert experiment is not None
-                work = execute.current_work(experiment, originals, engine, reuse)
+                work = execute.current_work(experiment, left, engine, reuse)
             outcomes = execute.execute(engine, work, tolerance)
     rows = [outcome.as_json() for outcome in outcomes]
     _print_outcomes(rows, workspace.name, as_json)
@@ -134,42 +145,54 @@ def _runs_text(row: dict[str, Any]) -> str:
     return f"{run}, used again: " if run == original else f"{run} repeats {original}: "
 
 
-def _print_plan(originals: list[Run], plan: plans.RerunPlan | None, as_json: bool) -> ExitStatus:
-    """What would run, and what of it is missing; an error if anything is."""
+def _print_plan(
+    originals: list[Run], plan: plans.RerunPlan | None, problems: Mapping[RunId, list[str]], as_json: bool
+) -> ExitStatus:
+    """What would run, and what would be left out for which ``problems``; an error if nothing would run."""
     rows: list[dict[str, Any]]
     if plan is None:
-        rows = [{"repeats": str(run.id), "task": run.id.task, "in": "today's configuration", "missing": []} for run in originals]
+        rows = [
+            {"repeats": str(run.id), "task": run.id.task, "in": "today's configuration", "missing": problems.get(run.id, [])}
+            for run in originals
+        ]
     else:
         rows = [
             {
                 "repeats": str(repeat.original.id),
                 "task": repeat.original.id.task,
                 "in": repeat.environment.get("image") or repeat.environment.get("python") or "",
-                "missing": list(repeat.missing),
+                "missing": problems.get(repeat.original.id, []),
                 "notes": list(repeat.notes),
                 "members": {name: str(model) for name, model in repeat.members.items()},
             }
             for repeat in plan.repeats
         ]
+    left = [run.id for run in originals if run.id not in problems]
+    possible = set(map(str, left if plan is None else (repeat.original.id for repeat in plan.possible(left).repeats)))
+    rows = [{**row, "left_out": row["repeats"] not in possible} for row in rows]
+    status = ExitStatus.DONE if left else ExitStatus.ERROR
     missing = sum(len(row["missing"]) for row in rows)
     if as_json:
         print(json.dumps({"runs": rows, "missing": missing}, indent=1))
-        return ExitStatus.ERROR if missing else ExitStatus.DONE
+        return status
     for row in rows:
-        print(f"{row['repeats']} again, in {row['in'] or 'an unknown runtime'}")
+        print(f"{row['repeats']} {'left out' if row['left_out'] else 'again'}, in {row['in'] or 'an unknown runtime'}")
         for problem in row["missing"]:
             print(f"  missing: {problem}")
         for name, model in row.get("members", {}).items():
             source = "its archived model" if plan is not None and plan.reuse else "the model trained again"
             print(f"  {name}: {model if ' ' in model else f'{source} of {model}'}")
-    print(f"runs: {len(rows)}; missing: {missing or 'nothing'}")
-    return ExitStatus.ERROR if missing else ExitStatus.DONE
+    left_out = f"; {len(rows) - len(possible)} left out" if len(possible) < len(rows) else ""
+    print(f"runs: {len(possible)}{left_out}; missing: {missing or 'nothing'}")
+    return status
 
 
 def rerun(
     what: Annotated[
         str,
-        typer.Argument(help="A date or time in the experiment's zone (2026-11-20, 2026-11-20T06:00Z), FROM..TO, or a run."),
+        typer.Argument(
+            help="A date or time in the experiment's zone (2026-11-20, yesterday, 2026-11-20T06:00Z), FROM..TO, or a run."
+        ),
     ],
     file: File = DEFAULT_FILE,
     task: Annotated[str | None, typer.Option(help="The runs of this task, instead of the ensemble's.")] = None,

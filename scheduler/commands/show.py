@@ -94,7 +94,7 @@ def _print_epochs(run: Run) -> None:
 
 
 def show(
-    run: Annotated[str, typer.Argument(help="A run's id, or a part of it that only one run has.")],
+    run: Annotated[str, typer.Argument(help="A run's id, a part of it, or its slot's date or time, if only one run has it.")],
     file: File = DEFAULT_FILE,
     as_json: AsJson = False,
     offline: Offline = False,

@@ -17,7 +17,7 @@ from scheduler.exit_status import ExitStatus
 from scheduler.identity import current_user
 from scheduler.stores import find_run
 from scheduler.stores.workspace import Workspace
-from scheduler.times import format_time
+from scheduler.times import format_time, is_time
 
 
 def cancellation(kind: str | None = None) -> dict[str, Any]:
@@ -28,9 +28,9 @@ def cancellation(kind: str | None = None) -> dict[str, Any]:
 
 
 def cancel_local_runs(workspace: Workspace, targets: Sequence[str]) -> ExitStatus:
-    """End the runs that are named, or those running of the tasks that are; an error if any could not be ended.
+    """End the runs that are named, or those running of the tasks, dates and times that are; an error if any could not be ended.
 
-    Raises CronsembleError for a name of neither, and for a task of which nothing is running.
+    Raises CronsembleError for a name of none, and for a task, date or time of which nothing is running.
     """
     store, code = workspace.store, ExitStatus.DONE
     for run in _named_runs(store, workspace.name, targets):
@@ -51,6 +51,12 @@ def _named_runs(store: Store, experiment: str, targets: Sequence[str]) -> list[R
             running = running_runs(store, experiment, target)
             if not running:
                 raise CronsembleError(f"{target}: no run of it is running")
+            runs |= {run.id: run for run in running}
+        elif is_time(target):
+            of_then = [store.read(run) for task in known_tasks for run in find_run.runs_at(store, experiment, task, target)]
+            running = [run for run in of_then if run.status == Status.RUNNING]
+            if not running:
+                raise CronsembleError(f"{target}: no run of then is running")
             runs |= {run.id: run for run in running}
         else:
             run = find_run.find_run(store, experiment, target)

@@ -18,6 +18,7 @@ from scheduler.kube.objects import Object
 from scheduler.observe.job_watcher import POLL_SECONDS
 from scheduler.stores import find_run
 from scheduler.stores.workspace import Workspace
+from scheduler.times import is_time
 
 PATIENCE = 90.0
 """Seconds within which a Job's pods are gone: each has 30 to stop in."""
@@ -57,17 +58,21 @@ def cancel_cluster_runs(workspace: Workspace, targets: Sequence[str]) -> ExitSta
 
 
 def _named_jobs(workspace: Workspace, jobs: list[Object], target: str) -> list[Object]:
-    """The running Jobs that a run's name, a part of it, or a task names; raises CronsembleError if none."""
+    """The running Jobs that a run's name, a part of it, a task, a date or a time names; raises CronsembleError if none."""
     running = [job for job in jobs if objects.has_ended(job) is None]
     exact = [job for job in running if target in (job["metadata"]["name"], job["metadata"]["labels"].get(labels.TASK))]
     if exact:
         return exact
-    similar = [job for job in running if target in job["metadata"]["name"]]
-    if len(similar) == 1:
+    timezone, now = workspace.require_experiment("--cluster").timezone, time.time()
+    runs = [(job, c.any_run_id(job["metadata"]["name"], workspace.name)) for job in running]
+    similar = [job for job, run in runs if run is not None and find_run.is_meant(run, target, timezone, now)]
+    if similar and is_time(target):
         return similar
-    if similar:
-        names = ", ".join(job["metadata"]["name"] for job in similar[:3]) + (", …" if len(similar) > 3 else "")
-        raise CronsembleError(f"{target}: {len(similar)} running runs have this in their name ({names}): give more of it")
+    match = find_run.only_match(target, similar, [str(job["metadata"]["name"]) for job in similar])
+    if match is not None:
+        return [match]
+    if is_time(target):
+        raise CronsembleError(f"{target}: no run of then is running on the cluster")
     if target in {job["metadata"]["labels"].get(labels.TASK) for job in jobs} or target in workspace.store.tasks(workspace.name):
         raise CronsembleError(f"{target}: no run of it is running on the cluster")
     run = find_run.find_run(workspace.store, workspace.name, target)

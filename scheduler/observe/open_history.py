@@ -63,7 +63,9 @@ def find_run_or_job(reader: HistoryReader, name: str) -> RunId:
     try:
         return find_run.find_run(reader.store, reader.history.experiment, name).id
     except UnknownRun:
-        runs = [job.run for job in reader.history.observation.jobs.values() if name in str(job.run)]
+        history = reader.history
+        jobs = [job.run for job in history.observation.jobs.values()]
+        runs = [run for run in jobs if find_run.is_meant(run, name, history.timezone, history.now)]
         exact = [run for run in runs if str(run) == name] or runs
         if len(exact) != 1:
             raise

@@ -10,7 +10,6 @@ from dataclasses import replace
 from cronjobs.objects import labels
 from jobs import contract as c
 from jobs.contract import Status
-from scheduler.errors import UnknownRun
 from scheduler.exit_status import ExitStatus
 from scheduler.history.observed_runs import JobState
 from scheduler.kube import kinds, objects, permissions
@@ -21,6 +20,7 @@ from scheduler.observe import stored_logs
 from scheduler.observe.job_watcher import POLL_SECONDS, JobSnapshot, list_pods
 from scheduler.observe.remaining_retries import container_statuses
 from scheduler.observe.run_status import JOB_NAME
+from scheduler.stores.find_run import is_meant, only_match
 from scheduler.stores.workspace import Workspace
 
 MAX_INTERRUPTIONS = 10
@@ -53,15 +53,15 @@ def follow(workspace: Workspace, name: str | None) -> ExitStatus:
 
 def _find_job(jobs: list[Object], workspace: Workspace, name: str | None) -> Object | None:
     """The Job that is named, or the newest, a running one first; None if only the store may know the run."""
-    run_jobs = [job for job in jobs if c.any_run_id(job["metadata"]["name"], workspace.name) is not None]
+    runs = ((job, c.any_run_id(job["metadata"]["name"], workspace.name)) for job in jobs)
+    run_jobs = [(job, run) for job, run in runs if run is not None]
     if name is None:
-        return max(run_jobs, key=lambda job: (objects.has_ended(job) is None, job["metadata"]["creationTimestamp"]), default=None)
-    exact = [job for job in run_jobs if job["metadata"]["name"] == name]
-    matching = exact or [job for job in run_jobs if name in job["metadata"]["name"]]
-    if len(matching) > 1:
-        names = ", ".join(str(job["metadata"]["name"]) for job in matching[:3])
-        raise UnknownRun(f"{name}: {len(matching)} runs have this in their id ({names}): give more of it")
-    return matching[0] if matching else None
+        own_jobs = [job for job, _ in run_jobs]
+        return max(own_jobs, key=lambda job: (objects.has_ended(job) is None, job["metadata"]["creationTimestamp"]), default=None)
+    exact = [job for job, run in run_jobs if str(run) == name]
+    timezone, now = workspace.require_experiment("--cluster").timezone, time.time()
+    matching = exact or [job for job, run in run_jobs if is_meant(run, name, timezone, now)]
+    return only_match(name, matching, [str(job["metadata"]["name"]) for job in matching])
 
 
 def _print_until_end(api: KubeClient, namespace: str, name: str) -> JobSnapshot:

@@ -83,8 +83,10 @@ def _gap(experiment: str, task: str, minute: int, attempts: list[Run]) -> Gap | 
 
 def fill(
     engine: Engine, context: ExperimentContext, missing: list[Gap], runtimes: Runtimes, parallel: int
-) -> Iterator[tuple[Gap, Run | None]]:
-    """Run these gaps, ``parallel`` at a time, and yield each with its run as it ends, in their order; None: not started.
+) -> Iterator[tuple[Gap, Run | None, str]]:
+    """Run these gaps, ``parallel`` at a time, and yield each with its run as it ends, in their order.
+
+    None is a run that was not started; the last is the reason, if that was an error: the other gaps are run all the same.
 
     An ensemble waits for the trainings of slots up to its own, so that it has every model that it should have had then, and
     it never takes one of a later slot.
@@ -100,7 +102,10 @@ def fill(
                 trainings.append(future)
             futures.append((gap, future))
         for gap, future in futures:
-            yield gap, future.result()
+            try:
+                yield gap, future.result(), ""
+            except CronsembleError as error:
+                yield gap, None, str(error)
 
 
 def _run_gap(engine: Engine, gap: Gap, spec: RunSpec, trainings: list[Future[Run | None]]) -> Run | None:

@@ -11,9 +11,10 @@ from typing import Any
 from jobs import contract as c
 from jobs.contract import Status
 from jobs.store import Run, Store
-from scheduler.rerun import probabilities, selection
+from scheduler.rerun import probabilities
 from scheduler.rerun.verdict import CHANGED, NOTHING, PinnedInputs, Verdict, differences, judge
 from scheduler.runtimes.venvs import Say
+from scheduler.stores.run_snapshot import snapshot, task_of
 
 Members = Mapping[str, str | c.RunId]
 """Of each member of an ensemble its repeated training by a key, a run that was not repeated, or why it has none."""
@@ -135,7 +136,7 @@ def _members_that_differ(old: Run, new: Run, members: Mapping[str, RepeatOutcome
 
 
 def _pinned(store: Store, run: Run) -> PinnedInputs:
-    return PinnedInputs(run.record, selection.task_of(store, run), _code(store, selection.snapshot(run).get("code", "")))
+    return PinnedInputs(run.record, task_of(store, run), _code(store, snapshot(run).get("code", "")))
 
 
 def _code(store: Store, digest: str) -> dict[str, str]:

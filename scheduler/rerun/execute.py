@@ -15,11 +15,12 @@ from jobs.store import Run
 from scheduler.engines.base import Engine
 from scheduler.engines.manual_run import run_all, store_context
 from scheduler.engines.run_spec import RunSpec, Step, runtimes_of, spec_of_task
-from scheduler.errors import CronsembleError, RuntimeUnavailable
-from scheduler.rerun import compare, selection
+from scheduler.errors import RuntimeUnavailable
+from scheduler.rerun import compare
 from scheduler.rerun.compare import RepeatOutcome
 from scheduler.rerun.plan import PlannedRepeat, RerunPlan
 from scheduler.runtimes.runtime import Runtime
+from scheduler.stores.run_snapshot import task_of
 
 RETRIES, DEADLINE = 1, 6 * 3600
 """Retries and deadline, in seconds, of a repeated run: a record has none, for no result depends on them."""
@@ -87,11 +88,35 @@ def exact_work(engine: Engine, plan: RerunPlan, folder: Path) -> RerunWork:
 
 def _runtime_of(engine: Engine, run_id: c.RunId) -> Runtime | RuntimeUnavailable:
     run = engine.store.read(run_id)
-    return engine.runtime_of(run, selection.task_of(engine.store, run))
+    return engine.runtime_of(run, task_of(engine.store, run))
+
+
+def current_problem(experiment: Experiment, run: Run, reuse: bool) -> str:
+    """Why a run cannot be made again with today's configuration; empty if it can."""
+    member = run.id.task.removeprefix(c.member_task(""))
+    if run.id.task != c.ENSEMBLE_TASK:
+        return "" if member in experiment.members else f"{experiment.path} declares no member {member} any more"
+    if experiment.ensemble is None:
+        return f"{experiment.path} declares no ensemble any more"
+    if reuse and not any(name in _models_of(run) for name in experiment.members):
+        return "it took no model of a member that is declared today"
+    return ""
+
+
+def _models_of(run: Run) -> dict[str, c.RunId]:
+    """By member the training whose model an ensemble run took."""
+    taken = {
+        str(member["member"]): str(member.get("run")) for member in run.record.get("members", []) if "left_out" not in member
+    }
+    ids = {name: c.parse_run_id(text, run.id.experiment, c.member_task(name)) for name, text in taken.items()}
+    return {name: training for name, training in ids.items() if training is not None}
 
 
 def current_work(experiment: Experiment, originals: list[Run], engine: Engine, reuse: bool) -> RerunWork:
-    """The runs of today's configuration in the slots of these originals; raises CronsembleError."""
+    """The runs of today's configuration in the slots of these originals, none of which has a :func:`current_problem`.
+
+    Raises CronsembleError.
+    """
     context = store_context(engine, experiment)
     invocation = uuid.uuid4().hex[:12]
     runtimes = engine.runtimes(experiment, runtimes_of(context, {run.id.task for run in originals}))
@@ -99,8 +124,6 @@ def current_work(experiment: Experiment, originals: list[Run], engine: Engine, r
     ensembles = []
 
     def add_training(member: str, minute: int, original: c.RunId | None) -> str:
-        if member not in experiment.members:
-            raise CronsembleError(f"{original}: {experiment.path} declares no member {member} any more")
         spec = spec_of_task(context, c.member_task(member), runtimes, minute, RunKind.RERUN, invocation)
         key = f"{member} {minute}"
         trainings[key] = (original, replace(spec, env=_other_configuration(original)))
@@ -110,12 +133,10 @@ def current_work(experiment: Experiment, originals: list[Run], engine: Engine, r
         if run.id.task != c.ENSEMBLE_TASK:
             add_training(run.id.task.removeprefix(c.member_task("")), run.id.minute, run.id)
             continue
-        if experiment.ensemble is None:
-            raise CronsembleError(f"{run.id}: {experiment.path} declares no ensemble any more")
-        models = {member["member"]: member.get("run") for member in run.record.get("members", []) if "left_out" not in member}
+        models = _models_of(run)
         members: dict[str, str | c.RunId] = {}
         for name in experiment.members:
-            original = c.parse_run_id(str(models.get(name)), run.id.experiment, c.member_task(name))
+            original = models.get(name)
             if reuse:
                 members[name] = original or f"{run.id} had no model of it"
             else:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from jobs import contract as c
+from jobs.contract import Status
 from jobs.store import Run, Store
 from scheduler.errors import CronsembleError
-from scheduler.rerun import selection
 from scheduler.runtimes import recorded
+from scheduler.stores.run_snapshot import snapshot, task_of
 
 Problems = Callable[[Run], tuple[list[str], list[str]]]
 """Why the runtime of a run cannot be had where it is to be repeated; and in what it may differ."""
@@ -46,10 +47,28 @@ class RerunPlan:
         """All runs that are made again, the trainings first."""
         return (*self.trainings, *self.ensembles)
 
-    @property
-    def missing(self) -> list[str]:
-        """What keeps the plan from being carried out, a line each."""
-        return [f"{repeat.original.id}: {problem}" for repeat in self.repeats for problem in repeat.missing]
+    def problems(self) -> dict[c.RunId, list[str]]:
+        """By run that cannot be repeated, why; an ensemble cannot if one of the trainings that are made again for it cannot."""
+        problems = {repeat.original.id: list(repeat.missing) for repeat in self.repeats if repeat.missing}
+        for ensemble in self.ensembles:
+            for training in ensemble.members.values():
+                if not self.reuse and isinstance(training, c.RunId) and training in problems:
+                    reasons = [f"{training}: {problem}" for problem in problems[training]]
+                    problems[ensemble.original.id] = [*problems.get(ensemble.original.id, []), *reasons]
+        return problems
+
+    def possible(self, named: Collection[c.RunId]) -> RerunPlan:
+        """The part that can be carried out: without what cannot be repeated, and the trainings that only this needed.
+
+        ``named`` are the runs that the user asked for.
+        """
+        problems = self.problems()
+        ensembles = tuple(repeat for repeat in self.ensembles if repeat.original.id not in problems)
+        needed = {*named, *(model for ensemble in ensembles for model in ensemble.members.values())}
+        trainings = tuple(
+            repeat for repeat in self.trainings if repeat.original.id not in problems and repeat.original.id in needed
+        )
+        return replace(self, trainings=trainings, ensembles=ensembles)
 
 
 def plan(store: Store, originals: list[Run], reuse: bool, problems: Problems = recorded.environment_problems) -> RerunPlan:
@@ -70,7 +89,7 @@ def plan(store: Store, originals: list[Run], reuse: bool, problems: Problems = r
 
 def _training(store: Store, run: Run, problems: Problems) -> PlannedRepeat:
     missing, notes = _check(store, run, problems)
-    return PlannedRepeat(run, selection.task_of(store, run), recorded.recorded_environment(run), {}, tuple(missing), tuple(notes))
+    return PlannedRepeat(run, task_of(store, run), recorded.recorded_environment(run), {}, tuple(missing), tuple(notes))
 
 
 def _ensemble(store: Store, run: Run, problems: Problems) -> PlannedRepeat:
@@ -82,10 +101,15 @@ def _ensemble(store: Store, run: Run, problems: Problems) -> PlannedRepeat:
         left_out = member.get("left_out") or ("" if training else "its run has no name")
         members[name] = f"left out, as in {run.id}: {left_out}" if left_out or training is None else training
     if not any(isinstance(training, c.RunId) for training in members.values()):
-        missing.append("it took no model, so there is nothing to combine again")
-    return PlannedRepeat(
-        run, selection.task_of(store, run), recorded.recorded_environment(run), members, tuple(missing), tuple(notes)
-    )
+        missing.append(f"it took no model, so there is nothing to combine again{_end_of(run)}")
+    return PlannedRepeat(run, task_of(store, run), recorded.recorded_environment(run), members, tuple(missing), tuple(notes))
+
+
+def _end_of(run: Run) -> str:
+    """How a run ended that did not succeed, in brackets."""
+    if run.status == Status.SUCCEEDED:
+        return ""
+    return f" ({run.status}: {run.reason})" if run.reason else f" ({run.status})"
 
 
 def _with_models(store: Store, ensemble: PlannedRepeat, reuse: bool, problems: Problems) -> PlannedRepeat:
@@ -113,10 +137,12 @@ def _model_problems(store: Store, run: Run) -> Iterator[str]:
 
 def _check(store: Store, run: Run, problems: Problems) -> tuple[list[str], list[str]]:
     """What is missing of the snapshot, the data and the runtime; and in what the runtime may differ."""
-    snapshot = selection.snapshot(run)
-    if not snapshot:
+    if run.status == Status.RUNNING:
+        return ["it is still running"], []
+    digests = snapshot(run)
+    if not digests:
         return [f"what it was made from was not recorded: {run.reason or run.status}"], []
-    missing = [store.snapshot_problem(kind, digest) for kind, digest in snapshot.items() if digest]
+    missing = [store.snapshot_problem(kind, digest) for kind, digest in digests.items() if digest]
     pinned = store.pinned_data(run.id)
     missing.append("it ended before it had data" if pinned is None else store.data_problem(pinned))
     runtime_missing, notes = problems(run)

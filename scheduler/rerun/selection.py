@@ -1,21 +1,14 @@
-"""Which original runs a user means by a date, a time, a period or a run's name, and what these were made from."""
+"""Which original runs a user means by a date, a time, a period or a run's name."""
 
 from __future__ import annotations
-
-import time
-from collections.abc import Iterator
-from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from jobs import contract as c
 from jobs.contract import RunKind, Status
 from jobs.store import Run, Store
 from scheduler.errors import CronsembleError
 from scheduler.stores import find_run
-from scheduler.times import is_time, parse_period
-
-_FARTHEST_ZONE = 24 * 60
-"""Minutes; no zone's clocks are so far from UTC."""
+from scheduler.stores.find_run import runs_at
+from scheduler.times import is_time
 
 
 def originals(store: Store, experiment: str, what: str, task: str | None) -> list[Run]:
@@ -27,8 +20,6 @@ def originals(store: Store, experiment: str, what: str, task: str | None) -> lis
     """
     if not is_time(what):
         return [find_run.find_run(store, experiment, what)]
-    # Also where there are no runs, a wrong date is an error.
-    parse_period(what, "UTC", time.time(), "")
     known_tasks = store.tasks(experiment)
     if task is not None and task not in known_tasks:
         raise CronsembleError(f"--task {task}: no runs of it; there are {', '.join(known_tasks) or 'none'}")
@@ -46,51 +37,19 @@ def _originals_of_tasks(store: Store, experiment: str, tasks: list[str], what: s
     runs: list[Run] = []
     for task in tasks:
         attempts: dict[int, list[Run]] = {}
-        for run in _runs_in_period(store, experiment, task, what):
+        for run in runs_at(store, experiment, task, what):
             attempts.setdefault(run.minute, []).append(store.read(run))
         for attempts_of_slot in attempts.values():
             runs += _originals_of_slot(attempts_of_slot)
     return runs
 
 
-def _runs_in_period(store: Store, experiment: str, task: str, what: str) -> Iterator[c.RunId]:
-    """The attempts at the slots that ``what`` means in their own zones."""
-    now = time.time()
-    in_utc = parse_period(what, "UTC", now, "")
-    for run in store.run_ids(experiment, task):
-        # Only these need their configuration read.
-        if in_utc.first - _FARTHEST_ZONE <= run.minute <= in_utc.last + _FARTHEST_ZONE:
-            period = parse_period(what, _timezone(store, run), now, "")
-            if period.first <= run.minute <= period.last:
-                yield run
-
-
 def _originals_of_slot(attempts: list[Run]) -> list[Run]:
     kept = [run for run in attempts if _kind(run) != RunKind.RERUN and not run.record.get("other_configuration")]
     succeeded = [run for run in kept if run.status == Status.SUCCEEDED]
-    return succeeded or sorted((run for run in kept if run.status != Status.RUNNING), key=lambda run: run.id)[-1:]
+    ended = [run for run in kept if run.status != Status.RUNNING]
+    return succeeded or sorted(ended or kept, key=lambda run: run.id)[-1:]
 
 
 def _kind(run: Run) -> str:
     return str(run.record.get("kind") or next((attempt["start"].get("kind") for attempt in run.tries), ""))
-
-
-def snapshot(run: Run) -> dict[str, str]:
-    """The hashes that a run was made from: by its record, else by its newest start mark; empty if it had none."""
-    hashes = run.record.get("snapshot") or next((one_try["start"].get("snapshot") for one_try in reversed(run.tries)), None)
-    return dict(hashes or {})
-
-
-def task_of(store: Store, run: Run) -> dict[str, Any]:
-    """The resolved configuration that a run was made with, from the store's snapshots; empty if that is gone."""
-    return store.task_configuration({"snapshot": snapshot(run)})
-
-
-def _timezone(store: Store, run: c.RunId) -> str:
-    """The experiment's zone, as the run's own configuration had it; UTC if that is gone or this machine knows no such zone."""
-    timezone = str(task_of(store, store.read(run)).get("timezone", "UTC"))
-    try:
-        ZoneInfo(timezone)
-    except (ZoneInfoNotFoundError, ValueError):
-        return "UTC"
-    return timezone

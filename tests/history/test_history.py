@@ -157,7 +157,7 @@ def test_table_json_and_csv_show_the_same_rows(folder: Path) -> None:
 
 def test_a_wrong_option_is_an_error_of_one_line(folder: Path) -> None:
     for arguments, text in [
-        (["--since", "yesterday"], "--since yesterday: no date or time: type a date"),
+        (["--since", "monday"], "--since monday: no date or time: type a date"),
         (["--status", "gone"], "--status gone: not a status: type one of succeeded, failed"),
         (["--task", "train-b"], "--task train-b: no such task in the history: it has train-a"),
         (["--since", "2024-11-20", "--until", "2024-11-19"], "the end is before the beginning"),

@@ -45,7 +45,8 @@ def test_what_has_no_zone_is_in_the_zone_of_each_run(tmp_path: Path, what: str, 
 
 
 def test_a_time_that_clocks_show_twice_means_both(tmp_path: Path) -> None:
-    zones = dict.fromkeys(["2026-10-25T00:30", "2026-10-25T01:30", "2026-10-25T02:30"], "Europe/Berlin")
+    times = ["2026-10-25T00:30", "2026-10-25T00:45", "2026-10-25T01:30", "2026-10-25T02:30"]
+    zones = dict.fromkeys(times, "Europe/Berlin")
     assert slots(build(tmp_path, zones), "2026-10-25T02:30") == ["2026-10-25T00:30", "2026-10-25T01:30"]
 
 

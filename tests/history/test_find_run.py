@@ -1,0 +1,77 @@
+"""A run is found by its id, a part of it, or its slot's date or time; what several runs have is an error that names them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobs.contract import RunId
+from jobs.store.files import to_json
+from scheduler.cli import join_times
+from scheduler.errors import CronsembleError
+from scheduler.stores.find_run import find_run, is_meant
+from stores import Builder, at, minute
+
+NOW = at("2026-11-24T12:00").timestamp()
+
+
+@pytest.fixture
+def builder(tmp_path: Path) -> Builder:
+    """A training at 02:30 of both kinds of time in Berlin, and an ensemble a day later."""
+    builder = Builder(tmp_path)
+    task = builder.store.put_snapshot("task", to_json({"timezone": "Europe/Berlin"}))
+    for name, slot in (("train-a", "2026-10-25T00:30"), ("train-a", "2026-10-25T01:30"), ("ensemble", "2026-10-25T23:10")):
+        builder.run(name, slot, snapshot={"program": "", "code": "", "task": task})
+    return builder
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("2026-10-25T01:30Z", "2026-10-25T01:30"),
+        ("2026-10-25 02:30+02:00", "2026-10-25T00:30"),
+        ("Sun 2026-10-25 02:30 +01:00", "2026-10-25T01:30"),
+        ("2026-10-26", "2026-10-25T23:10"),
+        ("2026-10-26 00:10", "2026-10-25T23:10"),
+        ("ensemble", "2026-10-25T23:10"),
+        ("2026-10-25T2310Z", "2026-10-25T23:10"),
+    ],
+)
+def test_one_run(builder: Builder, name: str, expected: str) -> None:
+    assert find_run(builder.store, "e", name).id.minute == minute(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("2026-10-25T02:30", r"there are 2 runs of then \(e-train-a-\d+, e-train-a-\d+\): type one of their ids"),
+        ("train-a", r"2 runs have this in their id \(e-train-a-\d+, e-train-a-\d+\): type more of it"),
+        ("2026-10-24", "no such run in"),
+        ("2026-10-32", "there is no such date or time"),
+        ("2026-03-29T02:30", "clocks in Europe/Berlin are set forward over this time"),
+    ],
+)
+def test_none_or_several(builder: Builder, name: str, message: str) -> None:
+    task = builder.store.put_snapshot("task", to_json({"timezone": "Europe/Berlin"}))
+    builder.run("ensemble", "2026-03-29T01:00", snapshot={"program": "", "code": "", "task": task})
+    with pytest.raises(CronsembleError, match=message):
+        find_run(builder.store, "e", name)
+
+
+def test_a_job_that_the_store_does_not_know_is_meant_in_the_experiments_zone() -> None:
+    run = RunId(minute("2026-11-23T23:30"), 1, "e", "train-a")
+    for text, zone in (("2026-11-24", "Europe/Berlin"), ("2026-11-23", "UTC"), ("today", "Europe/Berlin"), ("train", "UTC")):
+        assert is_meant(run, text, zone, NOW)
+    assert not is_meant(run, "yesterday", "Europe/Berlin", NOW)
+
+
+def test_a_pasted_time_is_one_argument() -> None:
+    assert join_times(["show", "2026-11-20", "06:00"]) == ["show", "2026-11-20 06:00"]
+    assert join_times(["rerun", "2026-11-20", "06:00..2026-11-21", "07:30", "-n", "5"]) == [
+        "rerun",
+        "2026-11-20 06:00..2026-11-21 07:30",
+        "-n",
+        "5",
+    ]
+    assert join_times(["next", "30 6 * * *", "--from", "2026-11-20"]) == ["next", "30 6 * * *", "--from", "2026-11-20"]
