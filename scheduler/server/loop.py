@@ -156,12 +156,12 @@ class _Look:
 
 def serve(experiments: Sequence[Experiment], cpus: int, journal: Journal, listen: str | None, take_over: bool) -> ExitStatus:
     """Serve until SIGTERM or SIGINT; an error if every experiment was taken over. Raises CronsembleError."""
-    from scheduler.server import metrics as exposition
+    from scheduler.server import http_endpoint
 
     if not experiments:
         raise CronsembleError("nothing to serve: give -f FILE")
     metrics = Metrics()
-    address = exposition.parse_address(listen) if listen else None
+    address = http_endpoint.parse_address(listen) if listen else None
     server = ScheduleServer(experiments, cpus, journal, metrics, ServerClock())
 
     def stop(_: int, __: FrameType | None) -> None:
@@ -169,9 +169,9 @@ def serve(experiments: Sequence[Experiment], cpus: int, journal: Journal, listen
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    http = exposition.listen(*address, metrics, server.health) if address else None
+    http = http_endpoint.listen(*address, metrics.registry, server.health) if address else None
     if http is not None:
-        journal.write("listens", f"listens at http://{listen}: /metrics and /healthz", port=http.server_port)
+        journal.write("listens", f"listens at {http_endpoint.url(http)}: /metrics and /healthz", port=http.server_port)
     server.begin(take_over)
     try:
         server.run()

@@ -1,0 +1,136 @@
+"""The HTTP endpoint of `serve --listen`: /metrics and /healthz on a loopback address, whatever its clients do."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from prometheus_client import CollectorRegistry, make_wsgi_app
+
+from scheduler.errors import CronsembleError
+
+Health = Callable[[], tuple[bool, dict[str, Any]]]
+"""Whether the server is well, and the facts that /healthz answers with."""
+
+SILENT_CLIENT = 10.0
+"""Seconds without a byte from a client, or without it taking one, after which its connection is closed."""
+LONGEST_REQUEST = 30.0
+"""Seconds after which a connection is closed in any case: a client may send a byte every few seconds."""
+CONNECTIONS = 32
+"""Connections at a time. One more closes the oldest, so that a new client is always answered."""
+
+
+class _RequestHandler(WSGIRequestHandler):
+    timeout = SILENT_CLIENT
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing: requests do not belong in the journal."""
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """A thread for each connection; closing waits for none of them."""
+
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = CONNECTIONS
+
+    def __init__(self, *args: Any) -> None:
+        self._since: dict[socket.socket, float] = {}
+        self._lock = threading.Lock()
+        super().__init__(*args)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread of its own, after closing what is too old or too many."""
+        with self._lock:
+            now = time.monotonic()
+            for connection, since in list(self._since.items()):  # the oldest first
+                if now - since > LONGEST_REQUEST or len(self._since) >= CONNECTIONS:
+                    self._disconnect(connection)
+            self._since[request] = now
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close the connection and forget it."""
+        with self._lock:
+            self._since.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Close what is too old; called twice a second."""
+        with self._lock:
+            now = time.monotonic()
+            for connection, since in list(self._since.items()):
+                if now - since > LONGEST_REQUEST:
+                    self._disconnect(connection)
+
+    def server_close(self) -> None:
+        """Close the listening socket and every connection."""
+        super().server_close()
+        with self._lock:
+            for connection in list(self._since):
+                self._disconnect(connection)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing: a client that went away is no error of ours."""
+
+    def _disconnect(self, connection: socket.socket) -> None:
+        """End both directions: its thread sees the end and closes the socket. The lock is held."""
+        self._since.pop(connection, None)
+        with suppress(OSError):  # it may be closed already
+            connection.shutdown(socket.SHUT_RDWR)
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Host and port of ``127.0.0.1:9000``, ``[::1]:9000`` or ``:9000``; raises CronsembleError if it is not a loopback one."""
+    host, _, port = text.rpartition(":")
+    host = host.strip("[]") or "127.0.0.1"
+    host = "127.0.0.1" if host == "localhost" else host
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+        if not 0 <= int(port) < 65536:
+            raise ValueError(port)
+    except ValueError as error:
+        raise CronsembleError(f"--listen {text}: type an address and a port, e.g. 127.0.0.1:9000") from error
+    if not loopback:
+        raise CronsembleError(f"--listen {text}: there is no login, so only this machine may connect: type 127.0.0.1:{port}")
+    return host, int(port)
+
+
+def url(server: WSGIServer) -> str:
+    """The address that a client types, with the port that was chosen if 0 was asked for."""
+    host = str(server.server_address[0])
+    return f"http://{f'[{host}]' if ':' in host else host}:{server.server_port}"
+
+
+def listen(host: str, port: int, registry: CollectorRegistry, health: Health) -> WSGIServer:
+    """Answer /metrics and /healthz in a thread of its own; raises CronsembleError if the port is taken."""
+    metrics_app: Callable[..., Iterable[bytes]] = make_wsgi_app(registry)
+
+    def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if path == "/metrics":
+            return metrics_app(environ, start)
+        if path != "/healthz":
+            start("404 Not Found", [("Content-Type", "text/plain")])
+            return [b"/metrics or /healthz\n"]
+        is_healthy, facts = health()
+        start("200 OK" if is_healthy else "503 Service Unavailable", [("Content-Type", "application/json")])
+        return [json.dumps({"ok": is_healthy, **facts}).encode() + b"\n"]
+
+    class Server(_Server):
+        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+
+    try:
+        server = make_server(host, port, app, Server, _RequestHandler)
+    except OSError as error:
+        raise CronsembleError(f"--listen {host}:{port}: {error.strerror}: type another port") from error
+    threading.Thread(target=server.serve_forever, name="http endpoint", daemon=True).start()
+    return server
