@@ -9,11 +9,16 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Data:
-    """What is learnt and predicted, as written; ``refresh`` is ``daily`` or ``each_run``."""
+    """What is learnt and predicted, as written; ``refresh`` is ``daily`` or ``each_run``.
+
+    ``holdout`` is how many test items are predicted where ``predict`` is ``holdout``, None where that is not given.
+    """
 
     dataset: str
     predict: str
     refresh: str
+    holdout: int | None = None
+    stratified: bool = False
 
 
 @dataclass(frozen=True)

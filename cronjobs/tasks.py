@@ -48,6 +48,9 @@ def data_config(experiment: Experiment, code: str) -> dict[str, Any]:
     data = experiment.data
     made_by_code = data.dataset.rpartition(":")[0].endswith(".py")
     declared: dict[str, Any] = {"dataset": data.dataset, "predict": data.predict, "refresh": data.refresh}
+    # Only where they are given: the keys of the data of earlier versions stay as they were.
+    declared |= {} if data.holdout is None else {"holdout": data.holdout}
+    declared |= {"stratified": True} if data.stratified else {}
     if made_by_code:
         # Those for all members: the members of a date learn from the same bytes, whoever prepares them first.
         declared["hyperparameters"] = dict(experiment.hyperparameters)

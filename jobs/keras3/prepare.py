@@ -10,16 +10,38 @@ import os
 import sys
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jobs.keras3.labels import Classes, class_names, classes_of, item_ids, read_labels, shown
+from jobs.keras3.splits import held_out, train_and_test, validation_warnings
 from jobs.portable.inputs import WrongInput, exit_status, sha256, user_function
+from jobs.portable.value_range import to_training_scale, value_range
 
 Arrays = dict[str, Any]
-HELD_OUT = 100
-"""Test items that are kept for prediction, as in the article that this work comes from."""
+KNOWN = ("x_train", "y_train", "x_test", "y_test", "ids", "class_names")
+KNOWN_TO_PREDICT = ("x", "x_predict", "x_test", "y", "y_test", "ids", "class_names")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How data is split and what it must be: the split's seed, what the configuration says of it, whether images are needed."""
+
+    seed: int
+    needs_images: bool = False
+    holdout: int | None = None
+    stratified: bool = False
+
+
+@dataclass
+class Resolved:
+    """The checked arrays, and what a user should know of them, a line each."""
+
+    arrays: Arrays
+    warnings: list[str] = field(default_factory=list)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -41,7 +63,10 @@ def _prepare(argv: Sequence[str]) -> None:
     raw = load(reference, Path(options.folder), options.code, task["data"].get("hyperparameters", {}))
     predict = task["data"]["predict"].replace("{date}", options.date)
     inputs = None if predict == "holdout" else read_npz(inside(Path(options.folder), predict, "data.predict"), "data.predict")
-    arrays = resolve(raw, task["data_seed"], inputs, needs_images=task.get("model") == "cnn")
+    data = task["data"]
+    rules = Rules(task["data_seed"], task.get("model") == "cnn", data.get("holdout"), bool(data.get("stratified")))
+    resolved = resolve(raw, inputs, rules)
+    arrays = resolved.arrays
     write_npz(Path(options.out) / "data.npz", arrays)
     summary = {
         "fingerprint": fingerprint(arrays),
@@ -50,6 +75,7 @@ def _prepare(argv: Sequence[str]) -> None:
         "files": {name: sha256(Path(options.folder) / name) for name in (reference, predict) if name.endswith(".npz")},
         "shapes": {name: list(array.shape) for name, array in arrays.items()},
         "class_names": [str(name) for name in arrays["class_names"]],
+        "warnings": resolved.warnings,
     }
     (Path(options.out) / "data.json").write_text(json.dumps(summary, indent=1, sort_keys=True), encoding="utf-8")
     print(f"data {summary['fingerprint'][:12]}: {summary['shapes']}")
@@ -118,138 +144,153 @@ def read_npz(path: Path, key: str) -> Arrays:
 
 
 def _array(name: str, value: Any) -> Any:
-    """A value of a data function as an array of numbers or texts; raises WrongInput."""
+    """A value of a data function as an array; raises WrongInput for what is none."""
+    if np.ma.is_masked(value):
+        raise WrongInput(f"data: {name} has masked values: fill them, or leave such items out")
+    if hasattr(value, "toarray") and hasattr(value, "nnz"):
+        raise WrongInput(f"data: {name} is a sparse {type(value).__name__}: give {name}.toarray()")
     try:
         array = np.asarray(value)
     except ValueError as error:
         raise WrongInput(f"data: {name} is not an array: {error}") from error
-    if array.dtype.kind == "O":
-        raise WrongInput(f"data: {name} has objects, not numbers")
+    if array.dtype.kind == "O" and name.startswith("x"):
+        return _numbers(name, array)
     return array
 
 
-def resolve(raw: Arrays, seed: int, inputs: Arrays | None, needs_images: bool) -> Arrays:
+def _numbers(name: str, array: Any) -> Any:
+    """An array of objects that are all numbers, which is what tables with columns of several types give; raises WrongInput."""
+    for n, value in enumerate(array.ravel().tolist()):
+        if not isinstance(value, int | float | np.number | np.bool_):
+            item = n // max(1, array.size // max(1, len(array)))
+            raise WrongInput(f"data: {name} has objects, not numbers: a {type(value).__name__} in item {item}")
+    return array.astype("float64")
+
+
+def resolve(raw: Arrays, inputs: Arrays | None, rules: Rules) -> Resolved:
     """Checked arrays: x_train, y_train, x_val, y_val, x_predict, ids, class_names, and y_predict if known.
 
-    Images get the shape (items, height, width, channels). Without a test set, it is the last 20 % of a shuffle seeded by
-    ``seed``. The first HELD_OUT test items are predicted, unless ``inputs`` are given; the others are the validation data.
-    Raises WrongInput for the first fault.
+    Images get the shape (items, height, width, channels). Without a test set, a fifth of the items is it. A part of the test
+    set is predicted, unless ``inputs`` are given; the others are the validation data. Raises WrongInput for the first fault.
     """
+    warnings = _unused(raw, KNOWN, "data")
     for name in ("x_train", "y_train"):
         if name not in raw:
             raise WrongInput(f"data: {name} is missing; there are {', '.join(sorted(raw)) or 'no arrays'}")
-    x_train, y_train = _pair(raw, "x_train", "y_train", needs_images)
-    ids = raw.get("ids")
     if ("x_test" in raw) != ("y_test" in raw):
         raise WrongInput("data: x_test and y_test go together: give both or neither")
-    if "x_test" in raw:
-        x_test, y_test = _pair(raw, "x_test", "y_test", needs_images)
-        if ids is not None and len(ids) != len(x_test):
-            raise WrongInput(f"data: ids has {len(ids)} entries, x_test {len(x_test)}")
+    has_test = "x_test" in raw
+    x_train = _items(raw["x_train"], "data: x_train", rules.needs_images)
+    train_labels = read_labels(raw["y_train"], "data: y_train")
+    _same_length("data: x_train", x_train, "y_train", train_labels.values)
+    x_test, test_labels = x_train[:0], None
+    if has_test:
+        x_test = _items(raw["x_test"], "data: x_test", rules.needs_images)
+        test_labels = read_labels(raw["y_test"], "data: y_test")
+        _same_length("data: x_test", x_test, "y_test", test_labels.values)
+        if x_test.shape[1:] != x_train.shape[1:]:
+            raise WrongInput(f"data: x_test items have shape {x_test.shape[1:]}, x_train's {x_train.shape[1:]}")
+    ids = None if raw.get("ids") is None else item_ids(raw["ids"], "data: ids")
+    if ids is not None:
+        of = ("x_test", x_test) if has_test else ("x_train", x_train)
+        if len(ids) != len(of[1]):
+            raise WrongInput(f"data: ids has {len(ids)} entries, {of[0]} {len(of[1])}")
+    classes, class_warnings = classes_of(train_labels, test_labels, raw.get("class_names"))
+    warnings += class_warnings
+    y_train = classes.numbers_of(train_labels)
+    training = value_range(x_train)
+    if test_labels is not None:
+        y_test = classes.numbers_of(test_labels)
+        x_test, done = to_training_scale(x_test, "data: x_test", training)
+        warnings += [done] if done else []
     else:
-        if ids is not None and len(ids) != len(x_train):
-            raise WrongInput(f"data: ids has {len(ids)} entries, x_train {len(x_train)}")
-        order = np.random.RandomState(seed).permutation(len(x_train))
-        cut = len(order) - len(order) // 5
-        train, test = order[:cut], order[cut:]
+        train, test = train_and_test(y_train, rules.seed, rules.stratified)
         x_test, y_test, x_train, y_train = x_train[test], y_train[test], x_train[train], y_train[train]
         ids = test if ids is None else ids[test]
-    if x_test.shape[1:] != x_train.shape[1:]:
-        raise WrongInput(f"data: x_test items have shape {x_test.shape[1:]}, x_train's {x_train.shape[1:]}")
-    names = _class_names(raw, y_train, y_test)
     if inputs is None:
-        if len(x_test) <= HELD_OUT:
-            raise WrongInput(
-                f"data: the test set has {len(x_test)} items; the first {HELD_OUT} are held out for prediction and "
-                "none is left for validation: give more, or `predict: FILE.npz`"
-            )
+        predicted, validation = held_out(y_test, rules.holdout, rules.stratified)
         ids = np.arange(len(x_test)) if ids is None else ids
-        to_predict = {"x_predict": x_test[:HELD_OUT], "ids": ids[:HELD_OUT], "y_predict": y_test[:HELD_OUT]}
-        x_test, y_test = x_test[HELD_OUT:], y_test[HELD_OUT:]
+        to_predict = {"x_predict": x_test[predicted], "ids": ids[predicted], "y_predict": y_test[predicted]}
+        x_test, y_test = x_test[validation], y_test[validation]
     else:
-        to_predict = _inputs(inputs, x_train.shape[1:], names, needs_images)
-    if not len(x_train) or not len(x_test):
-        raise WrongInput(
-            f"data: there are {len(x_train)} training and {len(x_test)} validation items: at least one of each is needed"
-        )
+        warnings += _unused(inputs, KNOWN_TO_PREDICT, "data.predict")
+        to_predict = _inputs(inputs, x_train.shape[1:], classes, rules.needs_images)
+        to_predict["x_predict"], done = to_training_scale(to_predict["x_predict"], "data.predict: x", training)
+        warnings += [done] if done else []
     to_predict["ids"] = np.asarray([str(item) for item in to_predict["ids"]])
-    return {
-        "x_train": x_train, "y_train": y_train, "x_val": x_test, "y_val": y_test, "class_names": names, **to_predict
-    }  # fmt: skip
+    warnings += _twice(to_predict["ids"])
+    warnings += validation_warnings(len(x_test), inputs is None)
+    names = np.asarray(classes.names)
+    return Resolved(
+        {"x_train": x_train, "y_train": y_train, "x_val": x_test, "y_val": y_test, "class_names": names, **to_predict}, warnings
+    )
 
 
-def _pair(raw: Arrays, x_name: str, y_name: str, needs_images: bool) -> tuple[Any, Any]:
-    """Checked inputs and their class numbers; raises WrongInput."""
-    x, y = _items(raw[x_name], x_name, needs_images), np.asarray(raw[y_name])
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y[:, 0]
-    if y.ndim != 1:
-        raise WrongInput(f"data: {y_name} has shape {y.shape}: give one class number for each item (the argmax of one-hot rows)")
+def _unused(arrays: Arrays, known: Sequence[str], where: str) -> list[str]:
+    unused = sorted(set(arrays) - set(known))
+    return [f"{where}: {', '.join(unused)} is not used: the names are {', '.join(known)}"] if unused else []
+
+
+def _twice(ids: Any) -> list[str]:
+    distinct, counts = np.unique(ids, return_counts=True)
+    if len(distinct) == len(ids):
+        return []
+    example = distinct[counts > 1][0]
+    return [f"{len(ids) - len(distinct)} of the {len(ids)} predicted items have the id of another one, such as {example}"]
+
+
+def _same_length(x_name: str, x: Any, y_name: str, y: Any) -> None:
     if len(x) != len(y):
-        raise WrongInput(f"data: {x_name} has {len(x)} items, {y_name} {len(y)}")
+        raise WrongInput(f"{x_name} has {len(x)} items, {y_name} {len(y)}")
     if not len(x):
-        raise WrongInput(f"data: {x_name} has no items")
-    if y.dtype.kind not in "iu":
-        if y.dtype.kind != "f" or not np.isfinite(y).all() or (y != np.round(y)).any():
-            raise WrongInput(f"data: {y_name} has {y.dtype} values that are not class numbers 0, 1, …")
-        y = y.astype("int64")
-    if y.min() < 0:
-        raise WrongInput(f"data: {y_name} has {y.min()}: class numbers begin at 0")
-    return x, y
+        raise WrongInput(f"{x_name} has no items")
 
 
 def _items(x: Any, name: str, needs_images: bool) -> Any:
     """Checked inputs of rank 2 or 4; images without channels get one. Raises WrongInput."""
     x = np.asarray(x)
     if x.dtype.kind not in "iufb":
-        raise WrongInput(f"data: {name} has {x.dtype} values, not numbers")
+        raise WrongInput(f"{name} has {x.dtype} values, not numbers")
     if x.ndim == 3:
         x = x[..., np.newaxis]
     if x.ndim not in (2, 4) or (needs_images and x.ndim != 4):
         shapes = "(items, height, width[, channels])" + ("" if needs_images else " or (items, features)")
-        raise WrongInput(f"data: {name} has rank {x.ndim}, shape {x.shape}: it must be {shapes}")
-    if x.dtype.kind == "f" and not np.isfinite(x).all():
-        index = int(np.argwhere(~np.isfinite(x))[0][0])
-        raise WrongInput(f"data: {name} has NaN or infinity, first in item {index}")
+        raise WrongInput(f"{name} has rank {x.ndim}, shape {x.shape}: it must be {shapes}")
+    if 0 in x.shape[1:]:
+        raise WrongInput(f"{name} has shape {x.shape}: its items are empty")
+    if x.dtype.kind == "f":
+        if not np.isfinite(x).all():
+            index = int(np.argwhere(~np.isfinite(x))[0][0])
+            raise WrongInput(f"{name} has NaN or infinity, first in item {index}")
+        if x.dtype.itemsize > 4 and len(x) and max(abs(float(x.max())), abs(float(x.min()))) > float(np.finfo("float32").max):
+            raise WrongInput(f"{name} has values beyond float32's range, which models are trained in")
+        if x.dtype.itemsize > 8:
+            x = x.astype("float64")
     return x
 
 
-def _class_names(raw: Arrays, y_train: Any, y_test: Any) -> Any:
-    """The class names in the order of the class numbers: those given, else the numbers as text; raises WrongInput."""
-    largest = int(y_train.max())
-    declared = raw.get("class_names")
-    names = [str(n) for n in range(largest + 1)] if declared is None else [str(n) for n in np.asarray(declared)]
-    if len(set(names)) != len(names):
-        raise WrongInput("data: class_names has a name twice")
-    for name, y in (("y_train", y_train), ("y_test", y_test)):
-        if len(y) and int(y.max()) >= len(names):
-            raise WrongInput(f"data: {name} has {int(y.max())}, but there are {len(names)} classes (0 to {len(names) - 1})")
-    if len(names) < 2:
-        raise WrongInput("data: there is only one class: at least two are needed")
-    return np.asarray(names)
-
-
-def _inputs(inputs: Arrays, shape: tuple[int, ...], names: Any, needs_images: bool) -> Arrays:
+def _inputs(inputs: Arrays, shape: tuple[int, ...], classes: Classes, needs_images: bool) -> Arrays:
     """What is predicted instead of held-out test items: x_predict, ids, and y_predict if known; raises WrongInput."""
     key = next((name for name in ("x", "x_predict", "x_test") if name in inputs), None)
     if key is None:
         raise WrongInput(f"data.predict: x is missing; there are {', '.join(sorted(inputs)) or 'no arrays'}")
-    x = _items(inputs[key], f"predict's {key}", needs_images)
+    x = _items(inputs[key], f"data.predict: {key}", needs_images)
     if x.shape[1:] != shape:
         raise WrongInput(f"data.predict: items have the shape {x.shape[1:]}, the training items {shape}")
     if not len(x):
         raise WrongInput("data.predict: there are no items to predict")
     declared = inputs.get("class_names")
-    if declared is not None and [str(n) for n in declared] != [str(n) for n in names]:
-        raise WrongInput(f"data.predict: its classes {list(map(str, declared))} differ from {list(map(str, names))}")
-    to_predict: Arrays = {"x_predict": x, "ids": inputs.get("ids", np.arange(len(x)))}
-    if len(to_predict["ids"]) != len(x):
-        raise WrongInput(f"data.predict: ids has {len(to_predict['ids'])} entries, {key} {len(x)}")
+    if declared is not None and (names := class_names(declared, "data.predict: class_names")) != classes.names:
+        raise WrongInput(f"data.predict: its classes {shown(names)} differ from {shown(classes.names)}")
+    ids = np.arange(len(x)) if inputs.get("ids") is None else item_ids(inputs["ids"], "data.predict: ids")
+    to_predict: Arrays = {"x_predict": x, "ids": ids}
+    if len(ids) != len(x):
+        raise WrongInput(f"data.predict: ids has {len(ids)} entries, {key} {len(x)}")
     labels = inputs.get("y", inputs.get("y_test"))
     if labels is not None:
-        _, to_predict["y_predict"] = _pair({"x": x, "y": labels}, "x", "y", needs_images)
-        if int(to_predict["y_predict"].max()) >= len(names):
-            raise WrongInput(f"data.predict: y has {int(to_predict['y_predict'].max())}: there are {len(names)} classes")
+        read = read_labels(labels, "data.predict: y")
+        _same_length(f"data.predict: {key}", x, "y", read.values)
+        to_predict["y_predict"] = classes.numbers_of(read)
     return to_predict
 
 

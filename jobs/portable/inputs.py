@@ -70,7 +70,8 @@ def scale_of(x):
     """The number by which inputs are divided: 255 for bytes, else their largest magnitude if that is above 1, else 1."""
     if x.dtype.name == "uint8":
         return 255.0
-    largest = float(abs(x).max()) if x.size else 1.0
+    # Not abs(x).max(): the magnitude of the smallest signed integer does not fit its type.
+    largest = max(abs(float(x.max())), abs(float(x.min()))) if x.size else 1.0
     return largest if largest > 1.0 else 1.0
 
 

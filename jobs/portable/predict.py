@@ -7,6 +7,7 @@ import os
 import time
 
 from jobs.portable.inputs import WrongInput, check_model_backend, class_names, exit_status, read_json, scaled, sha256, write_json
+from jobs.portable.value_range import to_training_scale
 
 
 def main(argv):
@@ -50,7 +51,12 @@ def predict(argv):
     began = time.time()
     check_model_backend(path, recorded["backend"])
     model = keras.models.load_model(path, compile=False)
-    x = scaled(data["x_predict"], recorded["scale"], recorded["data_format"])
+    inputs, done = data["x_predict"], ""
+    if "input_range" in recorded:  # models of earlier versions have none
+        inputs, done = to_training_scale(inputs, "the data to predict", recorded["input_range"], "the model's training data")
+    if done:
+        print(done)
+    x = scaled(inputs, recorded["scale"], recorded["data_format"])
     probabilities = model.predict(x, batch_size=256, verbose=0).astype("float32")
     if not numpy.isfinite(probabilities).all():
         raise WrongInput("the model predicts NaN or infinity")

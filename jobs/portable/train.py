@@ -19,6 +19,7 @@ from jobs.portable.inputs import (
     sha256,
     write_json,
 )
+from jobs.portable.value_range import value_range
 
 MODEL_FILE = "model.h5"
 VALIDATION_FILE = "validation.npy"
@@ -91,6 +92,7 @@ def train(argv):
         "backend": keras.backend.backend(),
         "versions": backend.versions(keras, task["backend"]),
         "scale": scale,
+        "input_range": value_range(data["x_train"]),
         "data_format": task["data_format"],
         "input_shape": [int(size) for size in data["x_train"].shape[1:]],
         "classes": len(names),

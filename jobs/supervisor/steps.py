@@ -61,6 +61,8 @@ def _prepare(context: RunContext, _: str | None) -> None:
         if problem:
             raise StepError(f"{problem}: remove it, and the next run prepares it again", ExitCode.WRONG_INPUT)
         _report_changed_files(context, pinned)
+    for warning in pinned.get("warnings", ()):
+        notice(context, warning)
     write_file(context.folder / c.DATA, to_json(pinned))
 
 

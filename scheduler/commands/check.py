@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from cronjobs.experiment import Experiment
 from scheduler.commands.options import DEFAULT_FILES, Files
-from scheduler.config import load_all
+from scheduler.config import dataset_sizes, load_all
 from scheduler.console.messages import print_warnings
 from scheduler.history import upcoming
 from scheduler.stores.run_times import longest_durations, store_if_present
@@ -24,3 +24,4 @@ def check(file: Files = DEFAULT_FILES) -> None:
         members = f"{len(experiment.members)} member{'' if len(experiment.members) == 1 else 's'}"
         print(f"{experiment.path}: {experiment.name}: {members}, {ensemble}: no errors")
         print_schedule_warnings(experiment)
+        print_warnings(f"{experiment.path}: ", dataset_sizes.warnings(experiment))

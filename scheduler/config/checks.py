@@ -293,6 +293,9 @@ def _files(document: Document, keys: FileKeys, folder: Path) -> None:
         elif isinstance(keys.store, str) and "{date}" not in source and not (folder / source).is_file():
             # On a cluster it is in the store: `put` copies it there.
             document.problem(path, f"{source} does not exist (looked in {folder})")
+    if keys.data.holdout is not None and keys.data.predict != "holdout":
+        message = f"{keys.data.holdout} is given, and {keys.data.predict} is predicted: it is for predict: holdout, remove it"
+        document.problem(("data", "holdout"), message)
     for n, item in enumerate(keys.code):
         problem = _misplaced(item, folder)
         if problem or not (folder / item).exists():

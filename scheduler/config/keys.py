@@ -124,7 +124,12 @@ class DataKeys(Section):
     """What is trained on and predicted."""
 
     dataset: Annotated[str, Meta(description="digits, cifar10, mnist, FILE.npz or file.py:function")] = "digits"
-    predict: Annotated[str, Meta(description="holdout (the first 100 test items) or FILE.npz, {date} allowed")] = "holdout"
+    predict: Annotated[str, Meta(description="holdout (a part of the test set) or FILE.npz, {date} allowed")] = "holdout"
+    holdout: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="how many test items `predict: holdout` predicts; 100 by default, or half of a smaller test set"),
+    ] = None
+    stratified: Annotated[bool, Meta(description="whether the tool's own splits keep the classes' proportions")] = False
     refresh: Annotated[Literal["daily", "each_run"], Meta(description="how often the data is read again")] = "daily"
 
 

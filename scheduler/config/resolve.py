@@ -56,7 +56,7 @@ def resolve(keys: FileKeys, path: Path) -> Experiment:
         store=_store(keys.store),
         folder=path.resolve().parent,
         path=path,
-        data=Data(keys.data.dataset, keys.data.predict, keys.data.refresh),
+        data=Data(**msgspec.structs.asdict(keys.data)),
         code=keys.code,
         hyperparameters={name: value for name, value in {**OURS, **keys.hyperparameters}.items() if name != "seed"},
         members=members,

@@ -43,6 +43,7 @@ class RunDisplay(RunObserver):
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._tails: dict[str, LogTail] = {}
+        self._notices: set[str] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
@@ -73,7 +74,11 @@ class RunDisplay(RunObserver):
             self._tails.pop(task, None)
 
     def event(self, task: str, event: dict[str, Any]) -> None:
-        """A line of a task's progress file: an epoch, or a notice."""
+        """A line of a task's progress file: an epoch, or a notice, which is shown once where several tasks give the same."""
+        if event["event"] == "notice":
+            if event["text"] in self._notices:
+                return
+            self._notices.add(event["text"])
         self.say(f"{task}: {describe_event(event)}")
 
     def _follow(self) -> None:

@@ -21,7 +21,7 @@ import pytest
 
 from jobs import contract as c
 from jobs.contract import ExitCode, RunId
-from jobs.keras3.prepare import fingerprint, resolve, write_npz
+from jobs.keras3.prepare import Rules, fingerprint, resolve, write_npz
 from jobs.store import LocalStore, removal
 from jobs.store.files import read_json, to_json, write_file
 from jobs.store.process_identity import process_identity
@@ -46,9 +46,8 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def predicted(store: LocalStore, run: RunId) -> dict[str, Any]:
     """A try of an ensemble run as its predict steps leave it; returns the task."""
     images = np.arange(150 * 16, dtype="float32").reshape(150, 4, 4)
-    arrays = resolve(
-        {"x_train": images, "y_train": np.arange(150) % 3, "x_test": images, "y_test": np.arange(150) % 3}, 1, None, True
-    )
+    raw = {"x_train": images, "y_train": np.arange(150) % 3, "x_test": images, "y_test": np.arange(150) % 3}
+    arrays = resolve(raw, None, Rules(1, needs_images=True)).arrays
     digest = fingerprint(arrays)
     if not store.dataset_path(digest).exists():
         store.dataset_path(digest).parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,52 @@
+"""How many items a configuration's dataset has, where that is known before it is prepared, and warnings about it."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+from cronjobs.experiment import Experiment
+
+_KNOWN = {"digits": (1797, 0), "mnist": (60_000, 10_000), "cifar10": (50_000, 10_000)}
+"""Training and test items; without a test set the tool splits one off."""
+
+
+def warnings(experiment: Experiment) -> list[str]:
+    """That few items are left to weight members by, or none; nothing where the numbers are not known."""
+    data = experiment.data
+    if experiment.ensemble is None or experiment.ensemble.method != "accuracy":
+        return []
+    sizes = _KNOWN.get(data.dataset) or _sizes_of_file(experiment.folder / data.dataset)
+    if sizes is None:
+        return []
+    from jobs.keras3.splits import default_holdout, validation_warnings  # late: it loads numpy
+
+    train, test = sizes
+    test = test or train // 5
+    holds_out = data.predict == "holdout"
+    held_out = (data.holdout if data.holdout is not None else default_holdout(test)) if holds_out else 0
+    if held_out >= test:
+        return [f"data: the test set has {test} items and {held_out} are held out: none is left for validation, runs will fail"]
+    return [f"data: {warning}" for warning in validation_warnings(test - held_out, holds_out)]
+
+
+def _sizes_of_file(path: Path) -> tuple[int, int] | None:
+    """The training and test items of an .npz, by the headers of its arrays; None where they cannot be read."""
+    if path.suffix != ".npz" or not path.is_file():
+        return None
+    from numpy.lib import format as npy
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            sizes = []
+            for name in ("x_train.npy", "x_test.npy"):
+                if name not in archive.namelist():
+                    sizes.append(0)
+                    continue
+                with archive.open(name) as file:
+                    version = npy.read_magic(file)
+                    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+                    sizes.append(int(read(file)[0][0]))
+    except (OSError, ValueError, IndexError, EOFError, zipfile.BadZipFile):
+        return None
+    return (sizes[0], sizes[1]) if sizes[0] else None
