@@ -140,11 +140,12 @@ class StoreServer:
         return {}
 
     def list_files(self, head: dict[str, Any], body: bytes) -> Answer:
-        """Every file under a folder: path, size and mtime in ns, as JSON."""
-        return (yield from _json_answer(list(walk_files(self._store.root, head["folder"]))))
+        """Every file under a folder: path, size and change time in ns, as JSON."""
+        files = walk_files(self._store.root, head["folder"])
+        return (yield from _json_answer([(name, status.st_size, status.st_ctime_ns) for name, status in files]))
 
     def download(self, head: dict[str, Any], body: bytes) -> Answer:
-        """A file, or a range of it, compressed; then the hash of the bytes that were sent, and its size and mtime."""
+        """A file, or a range of it, compressed; then the hash of the bytes that were sent, and its size and change time."""
         start, length = int(head.get("start", 0)), head.get("length")
         compressor, digest = zlib.compressobj(1), hashlib.sha256()
         with open(open_inside(self._store.root, head["path"]), "rb") as file:
@@ -157,7 +158,7 @@ class StoreServer:
                 if part := compressor.compress(data):
                     yield part
         yield compressor.flush()
-        return {"sha256": digest.hexdigest(), "size": status.st_size, "mtime": status.st_mtime_ns}
+        return {"sha256": digest.hexdigest(), "size": status.st_size, "changed": status.st_ctime_ns}
 
     def sha256(self, head: dict[str, Any], body: bytes) -> Fields:
         """The hash of a whole file."""

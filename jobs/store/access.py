@@ -6,6 +6,7 @@ publishing results, archiving and removing (``jobs.store.local_store``, ``jobs.s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,11 +33,11 @@ class StoreFiles(Protocol):
     def read_lines(self, path: Path) -> list[dict[str, Any]]:
         """The objects in a file of lines; a line that holds none is left out."""
 
-    def folder_state(self, folder: Path) -> tuple[int, int] | None:
-        """A month's or a run's: a number that differs once the folder has changed, and its inode; None if it is gone.
+    def month_state(self, folder: Path) -> tuple[int, int] | None:
+        """A month's mtime in ns since 1970, and a number that differs where the mtime was put back; None if it is gone."""
 
-        A month's number is its mtime in ns since 1970.
-        """
+    def run_states(self, folders: Sequence[Path], only_record: bool) -> list[int]:
+        """Of each run's folder a number that differs once its small files have changed, or its record alone; 0 if it is gone."""
 
     def local_folder(self, folder: Path) -> Path:
         """The same path; the folder's small files can be opened in it now."""

@@ -79,7 +79,7 @@ def list_names(folder: Path) -> list[str]:
 
 
 def folder_state(folder: Path) -> tuple[int, int] | None:
-    """When a folder was last changed, in ns since 1970, and its inode; None if it is absent or gone.
+    """A folder's mtime and its change time, in ns since 1970; None if it is absent or gone.
 
     It is opened for that: a client of NFS then asks the server.
     """
@@ -90,7 +90,7 @@ def folder_state(folder: Path) -> tuple[int, int] | None:
             status = os.fstat(handle)
         finally:
             os.close(handle)
-        return status.st_mtime_ns, status.st_ino
+        return status.st_mtime_ns, status.st_ctime_ns
 
     return read_fresh_or_none(folder, state)
 

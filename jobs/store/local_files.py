@@ -6,12 +6,14 @@ import errno
 import os
 import shutil
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jobs.contract import CLAIM_PREFIX
 from jobs.store import files
 from jobs.store.files import MISSING_ERRNOS, make_folder
+from jobs.store.states import number_of, record_state, run_state, states_of
 
 
 class LocalFiles:
@@ -39,9 +41,13 @@ class LocalFiles:
         """The objects in a file of lines; one that holds none is left out."""
         return files.read_lines(path)
 
-    def folder_state(self, folder: Path) -> tuple[int, int] | None:
-        """The folder's mtime in ns since 1970, and its inode."""
+    def month_state(self, folder: Path) -> tuple[int, int] | None:
+        """The folder's mtime and its change time in ns since 1970."""
         return files.folder_state(folder)
+
+    def run_states(self, folders: Sequence[Path], only_record: bool) -> list[int]:
+        """By the size and the times of the files (``jobs.store.states``)."""
+        return [number_of(state) for state in states_of(folders, record_state if only_record else run_state)]
 
     def local_folder(self, folder: Path) -> Path:
         """The folder itself."""

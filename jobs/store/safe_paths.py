@@ -77,8 +77,8 @@ def read_inside(root: Path, name: str, max_size: int) -> bytes | None:
     return None if len(data) > max_size else data
 
 
-def walk_files(root: Path, folder: str) -> Iterator[tuple[str, int, int]]:
-    """Every regular file under a folder but hidden ones and links: its path relative to root, its bytes, and its mtime in ns."""
+def walk_files(root: Path, folder: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Every regular file under a folder but hidden ones and links: its path relative to root, and its status."""
     folders = [resolve_inside(root, folder)]
     while folders:
         try:
@@ -93,8 +93,7 @@ def walk_files(root: Path, folder: str) -> Iterator[tuple[str, int, int]]:
             if entry.is_dir(follow_symlinks=False):
                 folders.append(Path(entry.path))
             elif entry.is_file(follow_symlinks=False):
-                status = entry.stat(follow_symlinks=False)
-                yield Path(entry.path).relative_to(root).as_posix(), status.st_size, status.st_mtime_ns
+                yield Path(entry.path).relative_to(root).as_posix(), entry.stat(follow_symlinks=False)
 
 
 def _has_link(root: Path, parts: list[str]) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -116,13 +116,15 @@ class Store:
             yield from reversed(self.month_ids(experiment, task, month))
 
     def month_state(self, experiment: str, task: str, month: str) -> tuple[int, int] | None:
-        """When a month's folder was last changed, in ns since 1970, and its inode; None if there is none."""
-        return self.files.folder_state(self.task_folder(experiment, task) / month)
+        """When a month's folder was last changed, in ns since 1970, and a number that differs where it was put back; or None."""
+        return self.files.month_state(self.task_folder(experiment, task) / month)
 
-    def run_state(self, run: RunId) -> int:
-        """A number that differs once a try or a result of a run has come or gone; 0 if the run is gone."""
-        state = self.files.folder_state(self._run_folder(run))
-        return state[0] if state else 0
+    def run_states(self, runs: Sequence[RunId], only_record: bool = False) -> list[int]:
+        """Of each run a number that differs once what became of it may read otherwise; 0 if it is gone.
+
+        ``only_record``: that of its result's record alone, which costs less.
+        """
+        return self.files.run_states([self._run_folder(run) for run in runs], only_record)
 
     # -- what they left
 

@@ -17,22 +17,24 @@ import msgspec
 from jobs.contract import VERDICT, RunId, Status
 from jobs.store import Run, Store
 from jobs.store.files import read_json, replace_file
-from jobs.store.reading import SETTLED
 from scheduler.cache import cache_folder
 from scheduler.history.run_facts import RunFact, run_fact
 
-VERSION = 1
+VERSION = 2
 """Of the pages' format: other versions are built anew."""
 FRESH = 86400
 """A folder that changed within so many seconds before it was listed is listed again: clocks and caches may differ."""
-UNSETTLED = -1
-"""The ``seal`` of a run that is read at every look. 0: never again. Else its folder's change time in ns: when that differs."""
+UNSETTLED = 0
+"""The ``seal`` of a run that is read at every look. Else what it was read from: it is read again when that differs.
+
+A positive one is the state of the record, a negative one that of all of the run.
+"""
 
 
 class Page(msgspec.Struct, array_like=True):
     """The runs of one task and month.
 
-    ``folder_state``: change time (ns) and inode of the month's folder when it was listed; ``listed``: when that was, in
+    ``folder_state``: what ``Store.month_state`` had for the month's folder when it was listed; ``listed``: when that was, in
     seconds since 1970 by our clock.
     """
 
@@ -70,39 +72,41 @@ class HistoryIndex:
             runs = self._store.month_ids(self._experiment, task, month)
             facts = [known.get((run.minute, run.attempt)) or self._read(run) for run in runs]
             is_new = page.folder_state != state or listed - changed >= FRESH or facts != page.facts
-        now = time.time()
-        for n, fact in enumerate(facts):
-            if fact.seal:
-                current = self._reread(task, fact, now)
-                if current is not fact:
+        seals = self._seals(task, facts)
+        for n, (fact, seal) in enumerate(zip(facts, seals, strict=True)):
+            if fact.seal == UNSETTLED or fact.seal != seal:
+                current = self._read(RunId(fact.minute, fact.attempt, self._experiment, task))
+                if current != fact:
                     facts[n], is_new = current, True
         if is_new:
             self._save(task, month, Page(VERSION, state, listed, facts))
         return facts
 
-    def _reread(self, task: str, fact: RunFact, now: float) -> RunFact:
-        """The fact of a run that may still change, read again if its folder has changed since."""
-        run = RunId(fact.minute, fact.attempt, self._experiment, task)
-        if fact.seal > 0 and self._store.run_state(run) == fact.seal:
-            if fact.finished is not None and fact.finished < now - SETTLED:
-                return msgspec.structs.replace(fact, seal=0)
-            return fact
-        return self._read(run)
+    def _seals(self, task: str, facts: Sequence[RunFact]) -> list[int]:
+        """The present seal of each run: results were removed and put back by hand, and stores restored from copies."""
+        seals = {}
+        for only_record in (True, False):
+            chosen = [fact for fact in facts if fact.seal != UNSETTLED and (fact.seal > 0) == only_record]
+            runs = [RunId(fact.minute, fact.attempt, self._experiment, task) for fact in chosen]
+            states = self._store.run_states(runs, only_record)
+            sign = 1 if only_record else -1
+            seals.update({(fact.minute, fact.attempt): sign * state for fact, state in zip(chosen, states, strict=True)})
+        return [seals.get((fact.minute, fact.attempt), UNSETTLED) for fact in facts]
 
     def _read(self, run: RunId) -> RunFact:
+        # Their states are taken first: what changes while it is read is then read again.
+        (record_state,), (state,) = self._store.run_states([run], only_record=True), self._store.run_states([run])
         record = self._store.result(run)
-        if record is not None:
-            fact = run_fact(Run(run, Path(), Status.SUCCEEDED, record=record))
-            if record.get("repeats"):
-                # The verdict comes after the result.
-                state = self._store.run_state(run)
-                verdict = read_json(self._store.run_folder(run) / VERDICT)
-                fact.reason, fact.seal = (str(verdict.get("verdict", "")), 0) if verdict else ("", state)
+        if record is None:
+            fact = run_fact(self._store.read(run))
+            fact.seal = UNSETTLED if fact.status in (Status.RUNNING, Status.UNKNOWN) else -state
             return fact
-        # Its state is taken first: what changes while it is read is then read again.
-        state = self._store.run_state(run)
-        fact = run_fact(self._store.read(run))
-        fact.seal = UNSETTLED if fact.status in (Status.RUNNING, Status.UNKNOWN) or not state else state
+        fact = run_fact(Run(run, Path(), Status.SUCCEEDED, record=record))
+        fact.seal = record_state
+        if record.get("repeats"):
+            # The verdict comes after the result.
+            verdict = read_json(self._store.run_folder(run) / VERDICT) or {}
+            fact.reason, fact.seal = str(verdict.get("verdict", "")), -state
         return fact
 
     # -- the pages' files

@@ -20,6 +20,7 @@ from jobs.store.files import publish_bytes, to_json
 from scheduler.history.query import HistoryQuery
 from scheduler.history.slots import Row
 from scheduler.stores.history_reader import HistoryReader
+from store_changes import CHANGES, Change, changed_store, write_with_old_times
 from stores import Builder, at, minute
 
 CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
@@ -105,17 +106,36 @@ def test_an_index_sees_what_is_new(tmp_path: Path) -> None:
     assert after[-1].status == "missed"
 
 
-def test_an_old_month_is_not_read_again(tmp_path: Path) -> None:
+opened: list[str] = []
+sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
+
+
+def test_an_old_month_is_read_again_only_where_a_file_was_changed(tmp_path: Path) -> None:
     builder = week(tmp_path)
     folder = builder.store.task_folder("e", "train-a") / "2024-11"
     old = NOW - 40 * 86400
     os.utime(folder, (old, old))
     assert summaries(history(builder).rows(HistoryQuery())) == WEEK
     record = builder.store.run_folder(RunId(minute("2024-11-17T00:00"), 1, "e", "train-a")) / "result" / "record.json"
-    record.write_text(record.read_text().replace("0.9", "0.1"))
-    assert history(builder).rows(HistoryQuery())[-1].accuracy == 0.9
+    text = record.read_text()
+    write_with_old_times(record, text.replace("0.9", "0.1").encode())
+    opened.clear()
+    assert history(builder).rows(HistoryQuery())[-1].accuracy == 0.1
+    running = folder / str(RunId(minute("2024-11-24T08:00"), 1, "e", "train-a")) / "result" / "record.json"
+    assert {path for path in opened if path.endswith("record.json")} == {str(record), str(running)}
     (tmp_path / ".index" / "e" / "train-a" / "2024-11").write_bytes(b"damaged")
     assert history(builder).rows(HistoryQuery())[-1].accuracy == 0.1
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_the_index_shows_nothing_that_is_no_longer_there(tmp_path: Path, change: Change) -> None:
+    builder = changed_store(tmp_path / "store")
+    reader = HistoryReader(builder.store, "e", "UTC", NOW)
+    before = reader.rows(HistoryQuery())
+    change(builder.store)
+    after = HistoryReader(builder.store, "e", "UTC", NOW).rows(HistoryQuery())
+    shutil.rmtree(builder.store.root / ".index")
+    assert after == HistoryReader(builder.store, "e", "UTC", NOW).rows(HistoryQuery()) != before
 
 
 def test_a_store_that_takes_no_index_has_it_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

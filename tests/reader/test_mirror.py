@@ -18,6 +18,7 @@ from scheduler.history.query import HistoryQuery
 from scheduler.history.slots import Row
 from scheduler.stores.history_reader import HistoryReader
 from scheduler.stores.remote.client import RemoteStoreError
+from store_changes import CHANGES, SUCCEEDED, Change, changed_store, write_with_old_times
 from stores import minute
 
 
@@ -96,6 +97,96 @@ def test_what_is_gone_goes(far: Far, tmp_path: Path) -> None:
     assert {name for name in content(remote, *parts)} <= {name for name in content(store, *parts)}
     assert remote.tasks("e") == store.tasks("e") == ["train-a"]
     del builder
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_the_mirror_shows_nothing_that_is_no_longer_there(far: Far, tmp_path: Path, change: Change) -> None:
+    store, remote = changed_store(far.root).store, far.remote(tmp_path / "mirror")
+    remote.files.update("e")
+    before = rows(remote)
+    # Also what was made into folders, and has pages of the index.
+    for run in remote.run_ids("e", "train-a"):
+        remote.run_folder(run)
+    assert rows(remote) == before == rows(store)
+    received = far.received()
+    change(store)
+    remote.files.update("e")
+    assert rows(remote) == rows(store) != before
+    assert far.received() - received < 3000
+    again = far.remote(tmp_path / "mirror")
+    again.files.update("e")
+    assert rows(again) == rows(store)
+
+
+def test_a_log_is_replaced_by_one_of_the_same_size_and_time(far: Far, tmp_path: Path) -> None:
+    store, remote = example_store(far.root).store, far.remote(tmp_path / "mirror")
+    run = next(store.run_ids("e", "train-a"))
+    run = next(run for run in store.run_ids("e", "train-a") if store.result(run))
+    for text in (b"trained\n", b"learned\n"):
+        write_with_old_times(store.run_folder(run) / c.RESULT / c.LOG, text)
+        remote.files.update("e")
+        remote.download(run, f"*{c.LOG}")
+        assert (remote.run_folder(run) / c.RESULT / c.LOG).read_bytes() == text
+
+
+def test_a_task_configuration_that_is_removed_or_damaged_is_not_shown(far: Far, tmp_path: Path) -> None:
+    store, remote = example_store(far.root).store, far.remote(tmp_path / "mirror")
+    digest = store.put_snapshot("task", b'{"timezone": "UTC"}')
+    remote.files.update("e")
+    record = {"snapshot": {"task": digest}}
+    assert remote.task_configuration(record) == {"timezone": "UTC"}
+    write_with_old_times(store.snapshot_path("task", digest), b'{"timezone": "UT"')
+    remote.files.update("e")
+    assert remote.task_configuration(record) == store.task_configuration(record) == {}
+
+
+def test_what_was_written_from_here_and_has_gone_there_goes(far: Far, tmp_path: Path) -> None:
+    """Between two looks: the mirror has it, though no look brought it."""
+    store, remote = changed_store(far.root).store, far.remote(tmp_path / "mirror")
+    remote.files.update("e")
+    before = rows(remote)
+    run = remote.claim("e", "train-a", minute("2024-11-06T01:00"), {"by": "me"})
+    remote.ledger.add_note("e", "laptop", {"time": "2024-11-06T00:00:00Z", "event": "skipped"})
+    remote.ledger.add_revision("e", {"revision": 9, "time": "2024-11-06T00:00:00Z", "engine": "x", "tasks": {}})
+    remote.put_snapshot("task", b"{}")
+    assert rows(remote) != before
+    removal.remove(store, store.run_folder(run))
+    for path in (
+        *store.ledger.note_files("e")[1:],
+        store.ledger.revision_files("e")[-1],
+        *(far.root / "snapshots/task").iterdir(),
+    ):
+        path.unlink()
+    remote.files.update("e")
+    assert rows(remote) == rows(store) == before
+    assert not list((remote.root / "snapshots/task").iterdir())
+
+
+def test_what_is_taken_out_of_the_mirror_comes_again(far: Far, tmp_path: Path) -> None:
+    store, remote = example_store(far.root).store, far.remote(tmp_path / "mirror")
+    age(far.root)
+    remote.files.update("e")
+    for folder in ("experiments", "snapshots"):
+        removal.remove(LocalStore(remote.root), remote.root / folder)
+    remote.files.update("e")
+    assert content(remote, "experiments", "snapshots") == content(store, "experiments", "snapshots/task")
+
+
+def test_a_store_in_the_place_of_another_is_shown_as_it_is(far: Far, tmp_path: Path) -> None:
+    """As where a claim was made anew: runs of the same names and times, and other records."""
+    remote = far.remote(tmp_path / "mirror")
+    changed_store(far.root)
+    remote.files.update("e")
+    before = rows(remote)
+    removal.remove(LocalStore(tmp_path), far.root)
+    other = changed_store(far.root).store
+    write_with_old_times(other.run_folder(SUCCEEDED) / c.RESULT / c.RECORD, b'{"accuracy": 0.3}')
+    remote.files.update("e")
+    assert rows(remote) == rows(other) != before
+    removal.remove(LocalStore(tmp_path), far.root)
+    far.root.mkdir()
+    remote.files.update("e")
+    assert rows(remote) == []
 
 
 def test_an_update_that_is_broken_off_goes_on(far: Far, tmp_path: Path) -> None:

@@ -46,11 +46,11 @@ class RemoteStoreError(KubeError):
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file as the far side has it: its path relative to the store, its size, and its mtime in ns."""
+    """A file as the far side has it: its path relative to the store, its size, and its change time in ns since 1970."""
 
     path: str
     size: int
-    mtime: int
+    changed: int
 
 
 class StoreClient:
@@ -148,7 +148,7 @@ class StoreClient:
 
     # -- reading
 
-    def find_changes(self, experiment: str, copy: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    def find_changes(self, experiment: str, copy: Mapping[str, str]) -> dict[str, Any]:
         """See :func:`jobs.remote.changes.find_changes`."""
         return dict(self._json("find-changes", _compress(copy), experiment=experiment))
 
@@ -165,10 +165,10 @@ class StoreClient:
 
     def list_files(self, folder: str) -> list[RemoteFile]:
         """Every file under a folder of the store; none if there is no such folder."""
-        return [RemoteFile(str(path), int(size), int(mtime)) for path, size, mtime in self._json("list-files", folder=folder)]
+        return [RemoteFile(str(path), int(size), int(changed)) for path, size, changed in self._json("list-files", folder=folder)]
 
     def download(self, path: str, target: Path, progress: Callable[[int], None] | None = None) -> None:
-        """Copy a file of the store to ``target``, which appears whole and with the mtime that it has there.
+        """Copy a file of the store to ``target``, which appears whole; its mtime is the change time that it has there.
 
         ``progress`` is called with the bytes of each piece.
         """
@@ -186,7 +186,7 @@ class StoreClient:
                         progress(len(data))
             if digest.hexdigest() != final.get("sha256"):
                 raise RemoteStoreError(f"{self._name}: {path} arrived with another sha256 than it was sent with")
-            os.utime(part, ns=(int(final["mtime"]), int(final["mtime"])))
+            os.utime(part, ns=(int(final["changed"]), int(final["changed"])))
             os.replace(part, target)
         finally:
             part.unlink(missing_ok=True)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 from jobs.contract import parse_run_id
 from jobs.store.files import parse_object
 from jobs.store.local_files import LocalFiles
+from jobs.store.states import number_of, run_state
 from scheduler.kube.errors import KubeError
 from scheduler.kube.exec import StreamBroken
 from scheduler.stores.remote.client import ConnectionLost, RemoteFile, RemoteStoreError, StoreClient
@@ -115,22 +115,23 @@ class RemoteFiles:
         """From the mirror."""
         return self._local.read_lines(self.local_folder(path))
 
-    def folder_state(self, folder: Path) -> tuple[int, int] | None:
-        """Of a month its newest change in the mirror; of a run a number that differs with its state in the pack or its folder."""
-        parts = self._parts(folder)
-        if parts[0] == "runs" and len(parts) == _MONTH_DEPTH:
-            states = [self._local.folder_state(folder)]
-            with suppress(FileNotFoundError):
-                status = self.mirror.pack_file(*parts[1:]).stat()
-                states.append((status.st_mtime_ns, status.st_ino))
-            # What changes is newer than either was.
-            return max((state for state in states if state is not None), default=None)
-        packed = self._packed(parts)
-        number = 0 if packed is None else int(hashlib.sha256(packed.state.encode()).hexdigest()[:12], 16)
+    def month_state(self, folder: Path) -> tuple[int, int] | None:
+        """Of a month its newest change in the mirror."""
+        states = [self._local.month_state(folder)]
         with suppress(FileNotFoundError):
-            # What was written from here is in its folder alone until the next update.
-            number ^= folder.stat().st_mtime_ns
-        return (number, 0) if number else None
+            status = self.mirror.pack_file(*self._parts(folder)[1:]).stat()
+            states.append((status.st_mtime_ns, status.st_ino))
+        # What changes is newer than either was.
+        return max((state for state in states if state is not None), default=None)
+
+    def run_states(self, folders: Sequence[Path], only_record: bool) -> list[int]:
+        """By the state in the pack, and that of the folder: what was written from here is in it alone until the next update."""
+        return [number_of(self._run_state(folder)) for folder in folders]
+
+    def _run_state(self, folder: Path) -> str:
+        packed = self._packed(self._parts(folder))
+        states = ("" if packed is None else packed.state, run_state(folder) if folder.exists() else "")
+        return " ".join(filter(None, states))
 
     def local_folder(self, folder: Path) -> Path:
         """The same path; a run's folder is made of what its pack has of it."""
@@ -213,7 +214,7 @@ class RemoteFiles:
         path = self.root / file.path
         try:
             status = path.lstat()
-            if (status.st_size, status.st_mtime_ns) == (file.size, file.mtime):
+            if (status.st_size, status.st_mtime_ns) == (file.size, file.changed):
                 return
         except FileNotFoundError:
             pass

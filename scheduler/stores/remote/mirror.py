@@ -23,7 +23,7 @@ from cronjobs.experiment import StoreVolume
 from jobs.contract import RunId
 from jobs.remote.changes import LEDGER, LENGTH, SNAPSHOTS, digest_of
 from jobs.store.files import list_names, read_json, replace_file, to_json
-from jobs.store.safe_paths import resolve_inside, split_path
+from jobs.store.safe_paths import resolve_inside, split_path, walk_files
 from scheduler.cache import cache_folder
 from scheduler.kube.errors import KubeError
 from scheduler.stores.remote import packs
@@ -62,7 +62,7 @@ class Mirror:
             started = datetime.now(UTC)
             self._packs.clear()
             copied = {unit: packs.read_states(self._unit_file(experiment, unit)) for unit in self._units(experiment)}
-            changes = client.find_changes(experiment, {unit: _describe(states) for unit, states in copied.items()})
+            changes = client.find_changes(experiment, {unit: digest_of(states) for unit, states in copied.items()})
             units: dict[str, dict[str, str] | None] = {_checked_unit(unit): states for unit, states in changes["units"].items()}
             for task in changes["tasks"]:
                 folder = self.root / "runs" / experiment / _checked_name(task)
@@ -71,12 +71,15 @@ class Mirror:
             self._remove_units(experiment, set(changes["tasks"]), set(units))
             requested: dict[str, list[str]] = {}
             unchanged: dict[str, set[str]] = {}
-            for unit, states in units.items():
-                if states is not None:
-                    known = copied.get(unit, {})
-                    self._remove_names(experiment, unit, known, states)
-                    unchanged[unit] = {name for name, state in states.items() if name in known and known[name][0] == state}
-                    requested[unit] = [name for name in states if name not in unchanged[unit]]
+            for unit, changed in units.items():
+                known = copied.get(unit, {})
+                states = known if changed is None else changed
+                self._remove_names(experiment, unit, states)
+                current = {name for name, state in states.items() if known.get(name) == state}
+                current -= self._lost(unit, current)
+                if changed is not None or len(current) < len(states):
+                    unchanged[unit] = current
+                    requested[unit] = [name for name in states if name not in current]
             self._receive(client, experiment, requested, unchanged, progress)
             updated = to_json({"time": started.isoformat(timespec="seconds")})
             replace_file(self._folder(experiment) / "seen.json", updated, durable=False)
@@ -141,16 +144,26 @@ class Mirror:
         for task in set(list_names(self.root / "runs" / experiment)) - tasks:
             remove_at_once(self.root / "runs" / experiment / task)
 
-    def _remove_names(self, experiment: str, unit: str, known: Mapping[str, Any], states: Mapping[str, str]) -> None:
-        """Remove what a unit no longer has."""
-        if unit in (LEDGER, SNAPSHOTS):
-            for name in set(known) - set(states):
-                resolve_inside(self.root, name).unlink(missing_ok=True)
+    def _remove_names(self, experiment: str, unit: str, states: Mapping[str, str]) -> None:
+        """Remove what a unit has no longer, also what was written from here and has gone there since."""
+        if unit == SNAPSHOTS:
+            names = {f"snapshots/task/{name}" for name in list_names(self.root / "snapshots" / "task")}
+        elif unit == LEDGER:
+            owner = f"experiments/{experiment}.json"
+            names = {name for name, _ in walk_files(self.root, f"experiments/{experiment}")}
+            names |= {owner} if (self.root / owner).exists() else set()
+        else:
+            folder = self.root / "runs" / experiment / unit
+            for name in set(list_names(folder)) - set(states):
+                remove_at_once(folder / name)
+            _remove_leftovers(folder)
             return
-        folder = self.root / "runs" / experiment / unit
-        for name in set(list_names(folder)) - set(states):
-            remove_at_once(folder / name)
-        _remove_leftovers(folder)
+        for name in names - set(states):
+            resolve_inside(self.root, name).unlink(missing_ok=True)
+
+    def _lost(self, unit: str, names: set[str]) -> set[str]:
+        """Those files of a unit that somebody took out of the mirror."""
+        return {name for name in names if not (self.root / name).is_file()} if unit in (LEDGER, SNAPSHOTS) else set()
 
     def _receive(
         self,
@@ -197,7 +210,7 @@ class Mirror:
         folders = tuple(_checked_name(name) for name in head["folders"])
         if folder.exists():
             change_folder(folder, folders, files)
-        return PackEntry(head["state"], bool(head["open"]), folders, files)
+        return PackEntry(head["state"], folders, files)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -216,14 +229,6 @@ def _remove_leftovers(folder: Path) -> None:
     """Remove what a command that was killed left; nobody else changes the mirror now."""
     for path in folder.glob(".*"):
         shutil.rmtree(path, ignore_errors=True)
-
-
-def _describe(states: Mapping[str, tuple[str, bool]]) -> dict[str, Any]:
-    """What the server must know of a unit to say whether it is current."""
-    return {
-        "digest": digest_of({name: state for name, (state, _) in states.items()}),
-        "open": [name for name, (_, is_open) in states.items() if is_open],
-    }
 
 
 def _read_entries(pieces: Iterator[bytes]) -> Iterator[tuple[dict[str, Any], bytes]]:
