@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -28,6 +29,9 @@ MODELS = {"cnn": ("filters", "dense", "dropout", "dense_dropout"), "mlp": ("hidd
 OPTIMIZERS = ("adam", "sgd", "rmsprop", "adagrad", "adadelta")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC")
 LONGEST = 48
+MOST_HINTS = 20
+"""Names of zones for which the nearest known one is searched, which takes some 10 ms each."""
+LARGEST_SEED = 2**32 - 1
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
@@ -89,15 +93,22 @@ def _names(document: Document, value: dict[str, Any]) -> None:
     for path, task in tasks:
         whole = f"{experiment}-{task}"
         if len(whole) > LONGEST:
-            message = f"{whole} has {len(whole)} characters, at most {LONGEST} fit: shorten the names"
+            message = f"{shown(whole)} has {len(whole)} characters, at most {LONGEST} fit: shorten the names"
             document.problem(path, message, at_key=True)
 
 
 def _zones(document: Document, value: dict[str, Any]) -> None:
+    unknown: set[str] = set()
     for path, name in _everywhere(value, "timezone"):
         if isinstance(name, str) and not is_zone(name):
-            hint = nearest(name, sorted(available_timezones()))
+            unknown.add(name)
+            hint = nearest(name, _known_zones()) if len(unknown) <= MOST_HINTS else "type an IANA name, e.g. Europe/Berlin"
             document.problem(path, f"{shown(name)} is not a time zone: {hint}")
+
+
+@functools.cache
+def _known_zones() -> tuple[str, ...]:
+    return tuple(sorted(available_timezones()))
 
 
 def is_zone(name: str) -> bool:
@@ -152,6 +163,7 @@ def hyperparameters_of(keys: FileKeys, member: BackendKeys) -> dict[str, Any]:
 
 def _members(document: Document, keys: FileKeys, folder: Path) -> None:
     read_by_data = _read_by_data_function(keys, folder)
+    checked_for_all: set[tuple[str, str]] = set()
     for name, member in keys.backends.items():
         assert member is not None
         path = ("backends", name)
@@ -169,6 +181,9 @@ def _members(document: Document, keys: FileKeys, folder: Path) -> None:
             _hyperparameter(document, (*path, "hyperparameters", key), key, value, accepted, model)
         # The data function gets those for all members: what it reads, a model need not.
         accepted_by_all = None if accepted is None or read_by_data is None else [*accepted, *read_by_data]
+        if (model, str(accepted_by_all)) in checked_for_all:
+            continue
+        checked_for_all.add((model, str(accepted_by_all)))
         for key, value in keys.hyperparameters.items():
             _hyperparameter(document, ("hyperparameters", key), key, value, accepted_by_all, model)
     if keys.ensemble is not None and keys.ensemble.quorum > len(keys.backends):
@@ -182,6 +197,8 @@ def _hyperparameter(
     positive = isinstance(value, int) and not isinstance(value, bool) and value >= (0 if key in ("patience", "seed") else 1)
     if key in ("epochs", "batch_size", "patience", "seed") and not positive:
         message = f"{shown(value)} is given: it must be a whole number of at least {0 if key in ('patience', 'seed') else 1}"
+    elif key == "seed" and value > LARGEST_SEED:
+        message = f"{shown(value)} is given: it must be at most {LARGEST_SEED}, as NumPy takes it"
     elif key == "learning_rate" and not (isinstance(value, int | float) and value > 0):
         message = f"{shown(value)} is given: it must be a number above 0, e.g. 0.001"
     elif key == "optimizer" and value not in OPTIMIZERS:
@@ -190,9 +207,7 @@ def _hyperparameter(
         message = f"the model {model} does not take it: {nearest(key, [*OURS, *accepted])}"
     else:
         return
-    # One for all members is checked against each of their models.
-    if not any(known.key == ".".join(map(str, path)) and known.message == message for known in document.problems):
-        document.problem(path, message)
+    document.problem(path, message)
 
 
 def _accepted_by_model(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +12,15 @@ import yaml
 from scheduler.config.errors import ConfigErrors, Problem
 
 LARGEST = 1_000_000
+"""Bytes of a configuration file."""
 MOST_NODES = 50_000
+"""Values of a file, those behind aliases counted at each use."""
+DEEPEST = 50
+"""Levels of keys and lists inside each other."""
+MOST_PROBLEMS = 1000
+"""Problems of a file that are reported; the next one ends the checks, which a file of faults would keep busy for minutes."""
+_HARMLESS = 4096
+"""Bytes that cannot nest deep enough to end the process: libyaml's composer recurses in C, without a limit of its own."""
 Position = tuple[int, int]
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -29,14 +39,25 @@ class Document:
     problems: list[Problem] = field(default_factory=list)
     traps: set[tuple[Any, ...]] = field(default_factory=set)
     nodes: int = 0
+    _reported: set[Problem] = field(default_factory=set)
 
     def problem(self, path: tuple[Any, ...], message: str, at_key: bool = False) -> None:
-        """Add a problem at the place of a value, or of its key; of the nearest one around it that the file has."""
+        """Add a problem, once, at the place of a value, or of its key; of the nearest one around it that the file has.
+
+        Raises ConfigErrors with all of them when there are MOST_PROBLEMS already.
+        """
         shown = ".".join(map(str, path))
         while path not in (self.key_places if at_key else self.places) and path:
             path, at_key = path[:-1], False
         line, column = (self.key_places if at_key else self.places).get(path, (1, 1))
-        self.problems.append(Problem(self.file, line, column, shown, message))
+        problem = Problem(self.file, line, column, shown, message)
+        if problem in self._reported:
+            return  # what holds for all members is checked with each of them
+        self._reported.add(problem)
+        if len(self.problems) >= MOST_PROBLEMS:
+            more = Problem(self.file, 0, 0, "", f"{MOST_PROBLEMS} problems are listed, and there are more: correct these first")
+            raise ConfigErrors([*self.problems, more])
+        self.problems.append(problem)
 
 
 def parse(file: str, data: bytes) -> Document:
@@ -56,6 +77,8 @@ def parse(file: str, data: bytes) -> Document:
         if "\t" in indent:
             raise refuse("a tab in the indentation: type spaces", number, indent.index("\t") + 1)
     try:
+        if len(data) > _HARMLESS:
+            _refuse_depth(text, refuse)
         node = yaml.compose(text, Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -78,12 +101,26 @@ def parse(file: str, data: bytes) -> Document:
     return document
 
 
+def _refuse_depth(text: str, refuse: Callable[[str, int, int], ConfigErrors]) -> None:
+    """Raise ConfigErrors where the text nests too deeply; the parser's events need no recursion."""
+    depth = 0
+    for event in yaml.parse(text, Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > DEEPEST:
+                raise refuse(f"nested too deeply: at most {DEEPEST} levels", *_place(event))
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+
+
 def _place(node: Any) -> Position:
     return node.start_mark.line + 1, node.start_mark.column + 1
 
 
 def _value(document: Document, node: Any, path: tuple[Any, ...], above: tuple[int, ...]) -> Any:
     document.nodes += 1
+    if len(path) > DEEPEST:
+        raise ConfigErrors([Problem(document.file, *_place(node), "", f"nested too deeply: at most {DEEPEST} levels")])
     if document.nodes > MOST_NODES or id(node) in above:
         message = "too many values, or an alias of itself"
         raise ConfigErrors([Problem(document.file, *_place(node), ".".join(map(str, path)), message)])
@@ -95,7 +132,7 @@ def _value(document: Document, node: Any, path: tuple[Any, ...], above: tuple[in
             if not isinstance(key_node, yaml.ScalarNode):
                 document.problem(path, "a key must be text")
                 continue
-            key = str(key_node.value)
+            key = _without_nul(document, path, str(key_node.value))
             document.key_places[(*path, key)] = _place(key_node)
             if key_node.tag != "tag:yaml.org,2002:str":
                 read = key_node.tag.rpartition(":")[2]
@@ -127,11 +164,35 @@ def _scalar(document: Document, node: Any, path: tuple[Any, ...]) -> Any:
                 document.problem(path, message)
                 document.traps.add(path)
                 return text
-            return int(text.replace("_", ""), 0 if not text.lstrip("+-").startswith("0") else 10)
+            return _in_64_bits(document, path, int(text.replace("_", ""), 0 if not text.lstrip("+-").startswith("0") else 10))
         if kind == "float":
-            return float(text.replace("_", "").replace(".inf", "inf").replace(".nan", "nan").lower())
+            number = float(text.lower().replace("_", "").replace(".inf", "inf").replace(".nan", "nan"))
+            return _finite(document, path, number, text)
     except ValueError:
         return text
     if kind not in ("str", "timestamp"):
         document.problem(path, f"the tag {node.tag} is not supported: type plain text")
-    return text
+    return _without_nul(document, path, text)
+
+
+def _in_64_bits(document: Document, path: tuple[Any, ...], number: int) -> int:
+    """The number; after a problem 1 in the place of one that neither Kubernetes nor NumPy can hold, for one report is enough."""
+    if -(2**63) <= number < 2**63:
+        return number
+    document.problem(path, f"a whole number of {number.bit_length()} bits: it must fit in 64")
+    return 1
+
+
+def _finite(document: Document, path: tuple[Any, ...], number: float, text: str) -> float:
+    """The number; after a problem 1 in the place of one that JSON cannot hold."""
+    if math.isfinite(number):
+        return number
+    document.problem(path, f"{text[:60]} is given: a number must be finite")
+    return 1.0
+
+
+def _without_nul(document: Document, path: tuple[Any, ...], text: str) -> str:
+    """The text; after a problem without the NUL characters that no file name, variable or argument can hold."""
+    if "\0" in text:
+        document.problem(path, "a NUL character in the text: remove it")
+    return text.replace("\0", "")

@@ -84,6 +84,20 @@ def test_defaults_hold_for_all_tasks(tmp_path: Path) -> None:
             GOOD + "data: {dataset: ../x.npz}\n",
             ":4:17 data.dataset: ../x.npz is given: type a path within the configuration's folder, relative to it and without ..",
         ),
+        (GOOD + f"hyperparameters: {{dense: {'[' * 25_000}{']' * 25_000}}}\n", ":4:74: nested too deeply: at most 50 levels"),
+        (GOOD + f"hyperparameters: {{dense: {'[' * 60}{']' * 60}}}\n", ":4:75: nested too deeply: at most 50 levels"),
+        (GOOD + f"hyperparameters:\n  dense:\n    {'- ' * 9000}1\n", ":6:101: nested too deeply: at most 50 levels"),
+        (
+            GOOD + f"hyperparameters: {{seed: {'1' * 40}}}\n",
+            ":4:25 hyperparameters.seed: a whole number of 130 bits: it must fit in 64",
+        ),
+        (
+            GOOD + "hyperparameters: {seed: 4294967296}\n",
+            ":4:25 hyperparameters.seed: 4294967296 is given: it must be at most 4294967295, as NumPy takes it",
+        ),
+        (GOOD + "hyperparameters: {dropout: .NaN}\n", ":4:28 hyperparameters.dropout: .NaN is given: a number must be finite"),
+        (GOOD + "defaults: {resources: {cpu: -.inf}}\n", ":4:29 defaults.resources.cpu: -.inf is given: a number must be finite"),
+        (GOOD + 'store: "a\\0b"\n', ":4:8 store: a NUL character in the text: remove it"),
     ],
 )
 def test_one_line_for_each_fault(tmp_path: Path, text: str | bytes, expected: str) -> None:
@@ -103,6 +117,21 @@ def test_a_thousand_schedules_of_another_dialect_are_answered_at_once(tmp_path: 
     assert all("has crontab's fire times over 5 years in Asia/Kolkata" in line for line in found[:20])
     assert "cronsemble next --dialect crontab '20 0 * * 7' says what to type" in found[20]
     assert all("says what to type" in line for line in found[20:])
+
+
+def test_the_number_of_problems_is_bounded(tmp_path: Path) -> None:
+    members = "\n".join(f"  m{n}: {{backend: jax, timezone: Europe/Berlim{n}}}" for n in range(9000))
+    lines = problems(tmp_path, f"experiment: e\nbackends:\n{members}\n")
+    assert lines[0] == ": 1000 problems are listed, and there are more: correct these first"
+    assert lines[1].endswith("backends.m0.timezone: 'Europe/Berlim0' is not a time zone: did you mean Europe/Berlin?")
+    assert len(lines) == 1001 and lines[1000].endswith("is not a time zone: type an IANA name, e.g. Europe/Berlin")
+
+
+def test_what_holds_for_all_members_is_reported_once(tmp_path: Path) -> None:
+    members = "\n".join(f"  m{n}: {{backend: jax, model: {'cnn' if n % 2 else 'mlp'}}}" for n in range(2000))
+    unknown = ", ".join(f"k{n}: 1" for n in range(200))
+    lines = problems(tmp_path, f"experiment: e\nbackends:\n{members}\nhyperparameters: {{epochs: 0, {unknown}}}\n")
+    assert len(lines) == 1 + 2 * 200
 
 
 def test_a_huge_file_is_one_line(tmp_path: Path) -> None:
