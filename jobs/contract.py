@@ -32,6 +32,7 @@ ENV_PYTHON = "CRONSEMBLE_PYTHON"  # the interpreter of the framework
 ENV_IMAGE = "CRONSEMBLE_IMAGE"  # the image's reference, empty outside a container
 ENV_OWNER = "CRONSEMBLE_OWNER"  # JSON identity of the local engine's process
 ENV_TIMEOUT = "CRONSEMBLE_TIMEOUT"  # seconds that this step may take
+ENV_REPORT = "CRONSEMBLE_REPORT"  # the file descriptor to which a step's program writes how its work ended, a JSON line each
 ENV_THEANO_WARM = "CRONSEMBLE_THEANO_WARM"  # a baked compile folder, copied before Theano starts
 
 REVISIONS = "/cronsemble/revisions"
@@ -39,6 +40,9 @@ REVISIONS = "/cronsemble/revisions"
 
 TERMINATION_LOG, TERMINATION_LOG_SIZE = "/dev/termination-log", 4096
 """The file from which the kubelet takes a container's termination message, and how many bytes of it."""
+
+REPORT_DONE = b'{"event": "done"}\n'
+"""What a step's program writes to ENV_REPORT when its work is done: an exit status of 0 alone does not say so."""
 
 PROGRAM_FILE = "program.pyz"
 CODE_FILE = "code.zip"

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
-import threading
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,10 +15,9 @@ from typing import Any
 from jobs import contract as c
 from jobs.contract import ExitCode, Status
 from jobs.store.files import read_fresh
-from jobs.supervisor.run_context import RunContext, StepError
-
-GRACE = 2.0
-"""Seconds between SIGTERM and SIGKILL of a child process; the whole stop must take less than 5 s."""
+from jobs.supervisor.child_process import ChildEnd, ChildProcess
+from jobs.supervisor.log_writer import LogWriter
+from jobs.supervisor.run_context import RunContext, StepError, notice
 
 
 def run_child(
@@ -46,58 +42,41 @@ def run_child(
         env = {**env, "PYTHONPATH": str(Path(__file__).parents[2])}
     if context.stopped.is_set():
         raise StepError("interrupted", ExitCode.INTERRUPTED, Status.INTERRUPTED)
-    try:
-        child = subprocess.Popen(
-            command,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1", **env},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            preexec_fn=_die_with_parent,
-        )
-    except OSError as error:
-        raise StepError(f"the interpreter {interpreter} cannot be started: {error.strerror}", ExitCode.WRONG_INPUT) from error
-    context.child = child
-    is_late = threading.Event()
     kills_before = memory_kills()
-
-    def stop_at_deadline() -> None:
-        is_late.set()
-        child.terminate()
-        threading.Timer(GRACE, child.kill).start()
-
-    timer = threading.Timer(timeout, stop_at_deadline) if timeout else None
-    if timer:
-        timer.daemon = True
-        timer.start()
-    last_line = b""
-    with open(context.folder / c.LOG, "ab") as log:
-        assert child.stdout is not None
-        for line in child.stdout:
-            log.write(line)
-            log.flush()
-            sys.stdout.buffer.write(line)
-            sys.stdout.buffer.flush()
-            last_line = line if line.strip() else last_line
-    code = child.wait()
-    if timer:
-        timer.cancel()
-    context.child = None
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1", **env}
+    with LogWriter(context.folder) as log:
+        try:
+            child = ChildProcess(command, environment, log)
+        except OSError as error:
+            reason = f"the interpreter {interpreter} cannot be started: {error.strerror}"
+            raise StepError(reason, ExitCode.WRONG_INPUT) from error
+        context.child = child
+        if context.stopped.is_set():  # by a signal that came before there was a child to stop
+            child.stop()
+        end = child.wait(timeout)
+        context.child = None
+    _report_left_behind(context, end)
+    code, last_line = end.code, log.last_line
     if context.stopped.is_set():
         raise StepError("interrupted", ExitCode.INTERRUPTED, Status.INTERRUPTED, exit_code=code)
-    if is_late.is_set():
+    if end.is_late:
         raise StepError(f"{program}: not done within its deadline of {timeout:g} s", exit_code=code)
     if code == ExitCode.WRONG_INPUT:
-        raise StepError(
-            last_line.decode(errors="replace").strip() or f"{program}: wrong input", ExitCode.WRONG_INPUT, exit_code=code
-        )
+        raise StepError(last_line or f"{program}: wrong input", ExitCode.WRONG_INPUT, exit_code=code)
     if code:
-        end = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
+        cause = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
         if memory_kills() > kills_before:
             victim = "" if code == -signal.SIGKILL else ", a process of it killed"
-            end += f"{victim} for memory{_memory_limit()}"
-        text = last_line.decode(errors="replace").strip()[:300]
-        raise StepError(f"{program} {end}" + (f": {text}" if text else ""), exit_code=code)
+            cause += f"{victim} for memory{_memory_limit()}"
+        raise StepError(f"{program} {cause}" + (f": {last_line[:300]}" if last_line else ""), exit_code=code)
+
+
+def _report_left_behind(context: RunContext, end: ChildEnd) -> None:
+    """Say which processes the program had left behind."""
+    for processes, what in ((end.ended, "was still running and has been ended"), (end.surviving, "could not be ended")):
+        if processes:
+            more = f" and {len(processes) - 1} more" if len(processes) > 1 else ""
+            notice(context, f"left behind by this step: {processes[0][:100]}{more} {what}")
 
 
 def memory_kills(root: Path = Path("/sys/fs/cgroup")) -> int:
@@ -126,19 +105,10 @@ def _memory_limit(root: Path = Path("/sys/fs/cgroup")) -> str:
 
 
 def stop_process(context: RunContext) -> None:
-    """Mark the run as interrupted, and end the child process that is running, if there is one."""
+    """Mark the run as interrupted, and end the processes of the step that is running, if there is one; for signal handlers."""
     context.stopped.set()
-    child = context.child
-    if child is not None and child.poll() is None:
-        child.terminate()
-        timer = threading.Timer(GRACE, child.kill)
-        timer.daemon = True
-        timer.start()
-
-
-def _die_with_parent() -> None:
-    """In the child: have the kernel kill it when its supervisor ends in any way (prctl PR_SET_PDEATHSIG)."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if context.child is not None:
+        context.child.stop()
 
 
 def framework_env(spec: Mapping[str, Any]) -> dict[str, str]:

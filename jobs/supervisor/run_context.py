@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import threading
 import uuid
 from collections.abc import Mapping
@@ -16,6 +15,8 @@ from jobs import contract as c
 from jobs.contract import ExitCode, Status
 from jobs.store import LocalStore, snapshot_digests
 from jobs.store.files import read_json, to_json
+from jobs.supervisor.child_process import ChildProcess
+from jobs.supervisor.log_writer import LogWriter
 
 
 class StepError(Exception):
@@ -38,7 +39,7 @@ class RunContext:
     snapshot: dict[str, str]
     env: Mapping[str, str]
     stopped: threading.Event = field(default_factory=threading.Event)
-    child: subprocess.Popen[bytes] | None = None
+    child: ChildProcess | None = None  # the program that is running
 
     @property
     def folder(self) -> Path:
@@ -89,8 +90,8 @@ def require(context: RunContext, name: str) -> dict[str, Any]:
 def notice(context: RunContext, text: str) -> None:
     """Print what the user should know of a step that continues, and write it to the try's log and progress."""
     print(f"cronsemble: {text}", flush=True)
-    with open(context.folder / c.LOG, "a", encoding="utf-8") as log:
-        log.write(f"cronsemble: {text}\n")
+    with LogWriter(context.folder) as log:
+        log.write(f"cronsemble: {text}\n".encode())
     with open(context.folder / c.PROGRESS, "a", encoding="utf-8") as progress:
         progress.write(json.dumps({"event": "notice", "text": text}) + "\n")
 

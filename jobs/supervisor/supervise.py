@@ -12,11 +12,11 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from jobs import contract as c
 from jobs.contract import ExitCode, RunKind, Status
 from jobs.store.files import publish_bytes, to_json
+from jobs.store.log_files import last_lines
 from jobs.store.process_identity import process_identity
 from jobs.supervisor.framework_process import stop_process
 from jobs.supervisor.run_context import RunContext, StepError, now, read_context
@@ -25,6 +25,8 @@ from jobs.supervisor.wait_for_runs import wait_until_ended
 
 TAIL = 40
 """Lines of the log that a failed try records with its reason."""
+TAIL_WIDTH = 1000
+"""Characters of each of them."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -108,7 +110,7 @@ def _end(context: RunContext, step: str, error: StepError) -> None:
         "status": error.status,
         "reason": str(error),
         "code": error.code,
-        "tail": _tail(context.folder / c.LOG),
+        "tail": last_lines(context.folder, TAIL, TAIL_WIDTH),
         **error.facts,
     }
     _write_termination_message(f"{status}{error}")
@@ -128,10 +130,3 @@ def _write_termination_message(reason: str) -> None:
         return
     with open(handle, "wb") as file:
         file.write(reason.encode()[: c.TERMINATION_LOG_SIZE])
-
-
-def _tail(path: Path) -> list[str]:
-    try:
-        return path.read_text(errors="replace").splitlines()[-TAIL:]
-    except OSError:
-        return []

@@ -81,8 +81,12 @@ def _cancel(store: Store, run: Run) -> str:
         return "the process that made it is gone"
     # First the mark: between two steps, or while it waits for CPUs, there is no process to stop, and none starts any more.
     store.cancel(run.id, cancellation())
-    if not processes.stop_processes(run.id, owner):
-        return f"its processes have not stopped within {processes.PATIENCE:.0f} s: {processes.processes_of_run(run.id, owner)}"
+    has_stopped = processes.stop_processes(run.id, owner)
+    for attempt in store.read(run.id).tries:
+        processes.end_processes_of_try(attempt["name"])
+    if not has_stopped:
+        pids = ", ".join(str(process.pid) for process in processes.processes_of_run(run.id, owner))
+        return f"its processes do not end, though they were killed: {pids}"
     return ""
 
 

@@ -27,8 +27,10 @@ from jobs.contract import ExitCode, Status
 from jobs.store import LocalStore, Run, snapshot_digests
 from jobs.store.files import publish_bytes, to_json
 from jobs.store.process_identity import process_identity
+from jobs.supervisor.process_tree import end_with_parent
 from scheduler.console.run_display import RunObserver
 from scheduler.engines import local_revisions
+from scheduler.engines.processes import end_processes_of_try
 from scheduler.engines.run_spec import RunSpec
 from scheduler.errors import RuntimeUnavailable
 from scheduler.runtimes import recorded
@@ -253,6 +255,7 @@ class LocalEngine:
     def _run_process(
         self, runtime: Runtime, command: list[str], env: dict[str, str], name: str, run: c.RunId, errors: IO[bytes]
     ) -> int:
+        parent = os.getpid()
         with self._lock:
             if self._is_stopped(run):
                 return ExitCode.INTERRUPTED
@@ -264,14 +267,19 @@ class LocalEngine:
                 stderr=errors,
                 # A terminal's Ctrl-C reaches the whole foreground group: ours to pass on, once.
                 start_new_session=True,
-                preexec_fn=_stop_with_parent,
+                preexec_fn=lambda: end_with_parent(signal.SIGTERM, parent),
             )
             self._processes[process] = (runtime, name, run)
         try:
-            return process.wait()
+            code = process.wait()
         finally:
             with self._lock:
                 del self._processes[process]
+        if code < 0:
+            # It could not end its own processes any more.
+            runtime.kill(name)
+            end_processes_of_try(env[c.ENV_TRY])
+        return code
 
     def _env(self, spec: RunSpec, run: c.RunId, name: str, seconds_left: float) -> dict[str, str]:
         return {
@@ -310,12 +318,6 @@ class LocalEngine:
 def _has_failed(attempt: dict[str, Any]) -> bool:
     """Whether a try counts as failed: as on a cluster, one that was interrupted or died with its machine does not."""
     return bool(attempt["end"]) and attempt["end"].get("status") == Status.FAILED
-
-
-def _stop_with_parent() -> None:
-    import ctypes
-
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 def _current_time() -> str:

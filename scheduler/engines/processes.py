@@ -1,64 +1,59 @@
-"""The processes of a run on this machine: found by their parent and the run in their environment, and asked to stop."""
+"""The processes of a run on this machine: found by their parent or by the variables of their environment, and ended."""
 
 from __future__ import annotations
 
-import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jobs.contract import ENV_RUN, RunId
+from jobs.contract import ENV_RUN, ENV_TRY, RunId
 from jobs.store.process_identity import is_alive
+from jobs.supervisor.process_tree import Process, all_processes, end_all, signal_all
 
 PATIENCE = 10.0
-"""Seconds within which what was asked to stop has stopped: a supervisor gives its child two."""
+"""Seconds within which what was asked to stop has stopped, else it is killed: a supervisor gives its processes two."""
+_KILL_TIME = 2.0
+"""Seconds within which what was killed has ended."""
 
 
-def processes_of_run(run: RunId, owner: Mapping[str, Any]) -> list[int]:
-    """The pids of a run's steps: the children of ``owner``, the process that makes it; supervisors or container clients."""
+def processes_of_run(run: RunId, owner: Mapping[str, Any]) -> list[Process]:
+    """A run's steps: the children of ``owner``, the process that makes it; supervisors or container clients."""
     if is_alive(dict(owner)) is not True:
         return []
-    variable = f"\0{ENV_RUN}={run}\0".encode()
-    return [pid for pid in _children(int(owner["pid"])) if variable in _environment_and_arguments(pid)]
+    children = [process for process in all_processes() if process.parent == int(owner["pid"])]
+    return [process for process in children if _has_variable(process, ENV_RUN, str(run))]
 
 
 def stop_processes(run: RunId, owner: Mapping[str, Any]) -> bool:
-    """Ask the steps of a run to stop, and wait for that; False if one has not stopped in time."""
+    """Ask the steps of a run to stop, kill those that do not, and wait for that; False if one has not ended in time."""
     asked: set[int] = set()
-    deadline = time.monotonic() + PATIENCE
-    while pids := processes_of_run(run, owner):
-        for pid in pids:
-            if pid not in asked:
-                asked.add(pid)
-                try:
-                    os.kill(pid, signal.SIGTERM)
-                except ProcessLookupError:
-                    continue
-        if time.monotonic() > deadline:
+    kill_at = time.monotonic() + PATIENCE
+    while processes := processes_of_run(run, owner):
+        now = time.monotonic()
+        if now > kill_at + _KILL_TIME:
             return False
+        if now > kill_at:
+            signal_all(processes, signal.SIGKILL)
+        else:
+            signal_all([process for process in processes if process.pid not in asked], signal.SIGTERM)
+            asked |= {process.pid for process in processes}
         time.sleep(0.05)
     return True
 
 
-def _children(parent: int) -> Iterator[int]:
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                fields = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(fields[1]) == parent and fields[0] not in "ZX":
-                yield int(entry)
+def end_processes_of_try(name: str) -> None:
+    """End what is left of a try whose supervisor was killed: whatever still has the try's name in its environment."""
+    end_all(lambda: [process for process in all_processes() if _has_variable(process, ENV_TRY, name)], _KILL_TIME)
 
 
-def _environment_and_arguments(pid: int) -> bytes:
-    """Each between zero bytes: a container's client has the environment that it passes on among its arguments."""
+def _has_variable(process: Process, name: str, value: str) -> bool:
+    """Whether it was started with that variable; a container's client has those that it passes on among its arguments."""
     data = b"\0"
-    for name in ("environ", "cmdline"):
+    for file in ("environ", "cmdline"):
         try:
-            data += Path(f"/proc/{pid}/{name}").read_bytes() + b"\0"
+            data += Path(f"/proc/{process.pid}/{file}").read_bytes() + b"\0"
         except OSError:
             continue
-    return data
+    return f"\0{name}={value}\0".encode() in data

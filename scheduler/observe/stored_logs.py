@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
+from pathlib import Path
 
 from jobs import contract as c
 from jobs.contract import Status
 from jobs.store import Run, Store
+from jobs.store.log_files import LOG_PATTERN, read_log
 from scheduler.errors import UnknownRun
 from scheduler.exit_status import ExitStatus
 from scheduler.stores import find_run
@@ -44,11 +45,11 @@ def print_logs(workspace: Workspace, name: str | None, follow: bool) -> ExitStat
     while True:
         # First its status, then its log: all of an ended run is printed.
         run = store.read(run.id)
-        store.download(run.id, f"*/{c.LOG}")
+        store.download(run.id, f"*/{LOG_PATTERN}")
         for folder in find_run.folders_with_files(run):
             # A try that is published takes its log along.
             key = str(run.record.get("try")) if folder == c.RESULT else folder.removeprefix(c.TRY_PREFIX)
-            printed[key] = _print_from(run.folder / folder / c.LOG, printed.get(key, 0))
+            printed[key] = _print_from(run.folder / folder, printed.get(key, 0))
         if not follow or run.status != Status.RUNNING or store.files.is_offline:
             break
         time.sleep(POLL_SECONDS)
@@ -65,14 +66,10 @@ def print_end(run: Run, follow: bool) -> ExitStatus:
     return ExitStatus.DONE if not follow or run.status == Status.SUCCEEDED else ExitStatus.ERROR
 
 
-def _print_from(path: os.PathLike[str], position: int) -> int:
-    """Print a file from a position in bytes on; where it ends now."""
-    try:
-        with open(path, "rb") as file:
-            file.seek(position)
-            data = file.read()
-    except FileNotFoundError:
-        return position
-    sys.stdout.buffer.write(data)
+def _print_from(folder: Path, position: int) -> int:
+    """Print the log in a try's folder from a position on, block by block; where it ends now."""
+    for after, data in read_log(folder, position):
+        sys.stdout.buffer.write(data)
+        position = after
     sys.stdout.buffer.flush()
-    return position + len(data)
+    return position

@@ -21,6 +21,7 @@ from scheduler.config import ConfigErrors, load
 from scheduler.engines import local_revisions
 from scheduler.engines.local import CpuBudget, LocalEngine
 from scheduler.engines.manual_run import store_context
+from scheduler.engines.processes import end_processes_of_try
 from scheduler.errors import CronsembleError
 from scheduler.identity import current_user
 from scheduler.server.file_watch import FileWatcher
@@ -167,6 +168,11 @@ class ServedExperiment:
             if origin.kind == RunKind.MANUAL:
                 continue
             state.started.add(run_id.minute)
+            if run.status == Status.DIED and origin.process.get("host") == self._host:
+                # Its supervisor was killed too, or it would have recorded an end; what that had started may go on.
+                for attempt in run.tries:
+                    if attempt["end"] is None:
+                        end_processes_of_try(attempt["name"])
             if origin.kind != RunKind.SCHEDULED or run.cancelled or run.status in _FINAL:
                 continue
             is_in_time = origin.time + state.settings.deadline > now

@@ -1,14 +1,17 @@
-"""The engine of this machine: how a step that is killed before it has said anything is recorded."""
+"""The engine of this machine: what becomes of a step whose supervisor is killed."""
 
 from __future__ import annotations
 
+import os
+import sys
 from io import StringIO
 from pathlib import Path
 
 import pytest
 
 from jobs.contract import RunKind, Status
-from jobs.store import LocalStore
+from jobs.store import LocalStore, Run
+from jobs.supervisor.process_tree import all_processes, command_line
 from scheduler.console.run_display import PlainDisplay
 from scheduler.engines.local import CpuBudget, LocalEngine
 from scheduler.engines.run_spec import RunSpec, Step
@@ -30,11 +33,31 @@ def test_a_step_killed_without_a_word_has_a_whole_sentence(tmp_path: Path, progr
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\nkill -KILL $$\n")
     python.chmod(0o755)
+    run = make_run(tmp_path, program, str(python))
+    assert (run.status, run.reason) == (Status.FAILED, reason)
+
+
+def make_run(tmp_path: Path, program: bytes, python: str) -> Run:
+    """A run of prepare by this program, its framework in the interpreter ``python``."""
     engine = LocalEngine(LocalStore(tmp_path / "store"), PlainDisplay(StringIO()), CpuBudget(1))
     snapshot = {"program": engine.store_snapshot("program", program), "code": ""}
     data = {"dataset": "digits", "predict": "holdout", "refresh": "daily", "key": "k"}
     task = {"schema": 1, "experiment": "e", "task": "train-a", "threads": 1, "env": {}, "snapshot": snapshot}
     task |= {"timezone": "UTC", "data": data, "data_seed": 1, "seed": 1}
-    step = Step(("prepare",), Runtime("keras3", python=str(python)))
+    step = Step(("prepare",), Runtime("keras3", python=python))
     run = engine.run(RunSpec(task, 29_924_640, RunKind.MANUAL, (step,), tmp_path, threads=1, retries=0, deadline=60))
-    assert run is not None and (run.status, run.reason) == (Status.FAILED, reason)
+    assert run is not None
+    return run
+
+
+LEAVES_HELPER = b"""
+import os, signal, subprocess, sys
+subprocess.run(["setsid", "-f", "sleep", "5000.%d" % os.getppid()])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+"""A supervisor that is killed and cannot end what its step has started."""
+
+
+def test_the_engine_ends_what_a_killed_supervisor_has_left_behind(tmp_path: Path) -> None:
+    assert make_run(tmp_path, LEAVES_HELPER, sys.executable).status == Status.FAILED
+    assert not [line for line in map(command_line, all_processes()) if f"sleep 5000.{os.getpid()}" in line]

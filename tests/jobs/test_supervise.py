@@ -26,6 +26,7 @@ from jobs.store import LocalStore, removal
 from jobs.store.files import read_json, to_json, write_file
 from jobs.store.process_identity import process_identity
 from jobs.supervisor.framework_process import memory_kills
+from jobs.supervisor.process_tree import all_processes, command_line, descendants
 from jobs.supervisor.run_context import RunContext
 from jobs.supervisor.steps import started_before
 from needs import missing
@@ -305,6 +306,78 @@ def test_told_to_stop_it_records_the_interrupt(tmp_path: Path, program: Path) ->
         stdout.read()
     assert process.wait() == ExitCode.INTERRUPTED
     assert (store.read(run).status, store.read(run).reason) == ("interrupted", "interrupted")
+
+
+HELPERS = {
+    "one that sleeps": "subprocess.Popen(['sleep', TIME])",
+    "one that ignores SIGTERM": "subprocess.Popen(['sh', '-c', 'trap \"\" TERM; sleep ' + TIME])",
+    "a daemon without our environment": "subprocess.run(['env', '-i', *2 * ['/usr/bin/setsid', '-f'], 'sleep', TIME])",
+    "a shell's job behind nohup": "os.system('nohup sh -c \"sleep ' + TIME + '; true\" &')",
+    "a pool that is not closed": "globals().update(pool=multiprocessing.get_context('fork').Pool(2))",
+    "one that never stops printing": "subprocess.Popen(['sh', '-c', 'while true; do echo busy ' + TIME + '; done'])",
+    "one that holds the output that its program left": "subprocess.Popen(['sleep', TIME]); os.dup2(os.open('/dev/null', 1), 1)",
+}
+STARTS_HELPER = """
+import multiprocessing, os, subprocess, time
+import numpy as np
+TIME = "%s"
+def data(hyperparameters):
+    %s
+    if %r:
+        print("asleep", flush=True)
+        time.sleep(600)
+    return {"x_train": np.zeros((600, 4, 4)), "y_train": np.arange(600) %% 3}
+"""
+"""A data function that starts a helper process, and then sleeps or ends."""
+
+
+def starts_helper(store: LocalStore, helper: str, seconds: str, sleeps: bool) -> dict[str, Any]:
+    from scheduler.snapshots.program import deterministic_zip
+
+    source = STARTS_HELPER % (seconds, helper, sleeps)
+    code = store.put_snapshot("code", deterministic_zip([("h.py", source.encode())]))
+    return {**prepare_task(dataset="h.py:data"), "snapshot": {"program": "", "code": code}}
+
+
+def commands_with(text: str) -> list[str]:
+    lines = [command_line(process) for process in all_processes()]
+    return [line for line in lines if text in line]
+
+
+@pytest.mark.parametrize("helper", HELPERS.values(), ids=HELPERS)
+def test_a_helper_process_ends_with_its_step(tmp_path: Path, program: Path, helper: str) -> None:
+    store, seconds = LocalStore(tmp_path), f"3000.{os.getpid()}"
+    run = store.claim("e", "train-m", MINUTE)
+    began = time.monotonic()
+    process = supervise(program, store, run, "prepare", starts_helper(store, helper, seconds, False))
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == ExitCode.DONE, output
+    assert time.monotonic() - began < 15
+    assert commands_with(seconds) == []
+    # A pool's processes are gone with their program.
+    assert ("left behind by this step: " in output) == ("pool" not in helper)
+
+
+@pytest.mark.parametrize("way", ["SIGTERM", "deadline", "SIGKILL of the program"])
+def test_a_helper_process_does_not_outlive_a_step_that_is_ended(tmp_path: Path, program: Path, way: str) -> None:
+    store, seconds = LocalStore(tmp_path), f"4000.{os.getpid()}"
+    run = store.claim("e", "train-m", MINUTE)
+    task = starts_helper(store, HELPERS["one that ignores SIGTERM"] + "; " + HELPERS["one that sleeps"], seconds, True)
+    process = supervise(program, store, run, "prepare", task, **({"CRONSEMBLE_TIMEOUT": "3"} if way == "deadline" else {}))
+    assert process.stdout is not None
+    with process.stdout as stdout:
+        assert any("asleep" in line for line in stdout)
+        if way == "SIGTERM":
+            process.send_signal(signal.SIGTERM)
+        elif way != "deadline":
+            (child,) = [found for found in descendants(process.pid) if found.parent == process.pid]
+            os.kill(child.pid, signal.SIGKILL)
+        began = time.monotonic()
+        stdout.read()
+    process.wait()
+    assert time.monotonic() - began < 7
+    assert commands_with(seconds) == []
+    assert store.read(run).status == ("interrupted" if way == "SIGTERM" else "failed")
 
 
 @pytest.fixture
