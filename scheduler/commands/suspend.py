@@ -27,10 +27,11 @@ from scheduler.kube.client import KubeClient
 from scheduler.kube.target import ClusterTarget
 from scheduler.signals import stopped_by_terminate
 from scheduler.sync import suspend as suspension
+from scheduler.sync.next_fire import release_text, released_slot
 
 
 def set_suspended(file: Path, tasks: list[str], value: bool, target: ClusterTarget, force: bool, wait: float) -> ExitStatus:
-    """Suspend or resume tasks, by default all, and print which; returns 0.
+    """Suspend or resume tasks, by default all, and print which, and before that which past slots start at once; returns 0.
 
     Args:
         value: whether they are to be suspended.
@@ -50,6 +51,9 @@ def set_suspended(file: Path, tasks: list[str], value: bool, target: ClusterTarg
             return ExitStatus.DONE
         with hold_leases(api, [namespace], wait):
             cronjobs = suspension.select_cronjobs(api, experiment, tasks, value)
+            for cronjob in [] if value else cronjobs:
+                if fires := released_slot(cronjob, {**cronjob["spec"], "suspend": False}, api.now()):
+                    print(f"{cronjob['metadata']['name']}: {release_text(fires)}", flush=True)
             suspension.set_suspended(api, experiment, cronjobs, value, force)
     for cronjob in cronjobs:
         print(f"{state}: {cronjob['metadata']['name']}")

@@ -38,8 +38,8 @@ from scheduler.kube import permissions
 from scheduler.kube.client import KubeClient
 from scheduler.kube.target import ClusterTarget
 from scheduler.signals import stopped_by_terminate
+from scheduler.sync import describe, reconcile
 from scheduler.sync import plan as plans
-from scheduler.sync import reconcile
 
 
 def sync_files(files: list[Path], target: ClusterTarget, flags: SyncFlags) -> ExitStatus:
@@ -58,7 +58,8 @@ def sync_saved(path: Path, target: ClusterTarget, flags: SyncFlags) -> ExitStatu
     if not plan.actions:
         return ExitStatus.DONE
     with api, permissions.explain_denials(api, plan.namespaces), stopped_by_terminate():
-        reconcile.check_saved(api, plan)
+        for line in describe.new_releases(plan, reconcile.check_saved(api, plan)):
+            print(line, flush=True)
         confirm_removals(plan, flags, Purpose())
         rest = create_namespaces(api, plan)
         with hold_leases(api, reconcile.changed_namespaces(rest), flags.wait) as leases:

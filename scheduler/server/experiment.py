@@ -30,7 +30,7 @@ from scheduler.server.metrics import Metrics
 from scheduler.server.run_thread import RunEnded, RunThread, run_origin
 from scheduler.server.task_state import TaskState
 from scheduler.stores.location import local_store
-from scheduler.times import format_time
+from scheduler.times import format_duration, format_time
 
 RETRY_AFTER = 15.0
 """Seconds until a start that failed (a full disk, a store that went away) is tried again."""
@@ -273,9 +273,18 @@ class ServedExperiment:
         oldest = now - state.settings.starting_deadline - REMEMBERED
         state.started = {minute for minute in state.started if minute * 60 > oldest}
         if decision.start is not None:
+            self._announce_late(name, state, decision.start, now)
             threads = (self._threads.get((name, minute)) for minute in decision.replaced)
             self._start(name, state, decision.start, tuple(thread for thread in threads if thread is not None))
         self.metrics.next_fire.labels(self.name, name).set(0 if decision.coming is None else decision.coming * 60)
+
+    def _announce_late(self, name: str, state: TaskState, minute: int, now: float) -> None:
+        """Say before it starts that a slot is made up for: after an edit, a resume, a stop, or the end of what it waited for."""
+        if minute >= int(now // 60):
+            return
+        late = f"{slot_text(minute)} starts at once, {format_duration(now - minute * 60)} after its time"
+        deadline = format_duration(state.settings.starting_deadline)
+        self.journal.write("late", f"{late}: it is within its starting deadline of {deadline}", task=name, slot=slot_text(minute))
 
     def _wait(self, name: str, state: TaskState, decision: Decision) -> None:
         if decision.waiting is not None and decision.waiting != state.waiting:

@@ -43,13 +43,27 @@ def title(action: Action, with_namespace: bool = False) -> str:
     return name
 
 
+def new_releases(plan: SyncPlan, current: SyncPlan) -> Iterator[str]:
+    """The slots that the actions of a saved plan start at once by now, and did not when it was made."""
+    from scheduler.sync.next_fire import release_text
+
+    for before, after in zip(plan.actions, current.actions, strict=True):
+        if after.fires and after.fires.at_once and after.fires != before.fires:
+            yield f"{title(after, with_namespace=len(plan.namespaces) > 1)}: {release_text(after.fires)}"
+
+
 def details(action: Action) -> Iterator[str]:
     """What changes, field by field, and the consequences."""
     for change in action.changes:
         # The snapshot's ConfigMaps follow from its hashes, which the configuration shows.
         if change.field != "volumes[snapshot].projected.sources" or change.owners:
             yield from field_lines(change)
-    if action.verb == Verb.CHANGE and action.fires:
+    if action.fires and action.fires.at_once:
+        # Late: their import takes as long as a page of the list.
+        from scheduler.sync.next_fire import release_text
+
+        yield release_text(action.fires)
+    elif action.verb == Verb.CHANGE and action.fires:
         yield f"next fire: {_format_fire(action.fires.before)} → {_format_fire(action.fires.after)}"
         if action.fires.latent:
             yield f"latent: the slot {_format_fire(action.fires.latent)} has passed, and the controller may still run it late"

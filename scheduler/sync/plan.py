@@ -55,6 +55,10 @@ class FireTimes(msgspec.Struct, frozen=True):
     after: str | None
     latent: str | None = None
     """A past slot of the new schedule that the controller may still run late."""
+    at_once: bool | msgspec.UnsetType = msgspec.UNSET
+    """The change makes the controller run the latent slot at once; the schedule stays as it is."""
+    starting_deadline: int | None | msgspec.UnsetType = msgspec.UNSET
+    """Of a slot that is run at once, in seconds."""
 
 
 class Action(msgspec.Struct, frozen=True):

@@ -161,7 +161,7 @@ def _plan_creation(difference: ObjectDiff, context: NamespaceContext, builder: P
             f"(created by {manager}, without our labels): rename the experiment, or remove that object yourself"
         )
         return
-    builder.actions.append(_with_fires(_action(Verb.CREATE, desired), None, builder.now))
+    builder.actions.append(with_fires(_action(Verb.CREATE, desired), None, builder.now))
 
 
 def _plan_change(difference: ObjectDiff, live: Object, builder: PlanBuilder) -> None:
@@ -185,7 +185,7 @@ def _plan_change(difference: ObjectDiff, live: Object, builder: PlanBuilder) -> 
         seen=fingerprint(desired, live, managed_fields.owned_by(live["metadata"], OURS)),
         running=tuple(job["name"] for job in (live["status"].get("active") or ())),
     )
-    builder.actions.append(_with_fires(action, live, builder.now))
+    builder.actions.append(with_fires(action, live, builder.now))
 
 
 def _plan_removals(
@@ -242,16 +242,28 @@ def _check_namespace(desired: Sequence[DesiredState], name: str, namespace: Name
         builder.notes += warnings.pod_security(state.experiment, name, namespace.enforced, state.level, state.level_reason)
 
 
-def _with_fires(action: Action, live: Object | None, now: datetime) -> Action:
-    if action.kind != "CronJob":
-        return action
-    is_retimed = any(change.path in (("spec", "schedule"), ("spec", "timeZone")) for change in action.changes)
-    if live is not None and not is_retimed:
+def with_fires(action: Action, live: Object | None, now: datetime) -> Action:
+    """The action with what it means for the fire times of its CronJob, which is ``live`` on the cluster."""
+    if action.kind != "CronJob" or action.verb not in (Verb.CREATE, Verb.CHANGE):
         return action
     # With nothing to do nobody needs fire times: their import takes as long as a page of the list.
-    from scheduler.sync.next_fire import fire_times
+    from scheduler.sync import next_fire
 
-    return msgspec.structs.replace(action, fires=fire_times(live, action.body["spec"], now))
+    spec = action.body["spec"]
+    if live is not None:
+        spec = {**spec, "suspend": _is_suspended_after(action, live)}
+    is_retimed = any(change.path in (("spec", "schedule"), ("spec", "timeZone")) for change in action.changes)
+    if live is None or is_retimed:
+        return msgspec.structs.replace(action, fires=next_fire.fire_times(live, spec, now))
+    return msgspec.structs.replace(action, fires=next_fire.released_slot(live, spec, now))
+
+
+def _is_suspended_after(action: Action, live: Object) -> bool:
+    """Whether a CronJob is suspended once it is changed: what the configuration leaves open stays, unless only we own it."""
+    if "suspend" in action.body["spec"]:
+        return bool(action.body["spec"]["suspend"])
+    is_dropped = any(change.path == ("spec", "suspend") and not change.owners for change in action.changes)
+    return bool(live["spec"].get("suspend")) and not is_dropped
 
 
 def _action(verb: Verb, body: Object, **values: Any) -> Action:

@@ -189,8 +189,8 @@ def without_namespaces(plan: SyncPlan) -> tuple[list[Action], SyncPlan]:
     return first, msgspec.structs.replace(plan, actions=tuple(action for action in plan.actions if action.kind != "Namespace"))
 
 
-def check_saved(api: KubeClient, plan: SyncPlan) -> None:
-    """Raise StalePlan if the plan is for another cluster or tool, or an object that it touches has changed."""
+def check_saved(api: KubeClient, plan: SyncPlan) -> SyncPlan:
+    """The plan with the fire times as of now; raises StalePlan if it is for another cluster or tool, or an object has changed."""
     if plan.server != api.access.server:
         raise StalePlan(f"the plan is for {plan.server}, this is {api.access.server}: use the context that it was made with")
     if plan.tool != VERSION:
@@ -209,3 +209,7 @@ def check_saved(api: KubeClient, plan: SyncPlan) -> None:
     if changed:
         shown = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
         raise StalePlan(f"the plan is stale: {shown} changed since it was made: plan again")
+    cronjobs = {(there.namespace, name): body for there in live for name, body in there.cronjobs.items()}
+    now = api.now()
+    current = (planner.with_fires(action, cronjobs.get((action.namespace, action.name)), now) for action in plan.actions)
+    return msgspec.structs.replace(plan, actions=tuple(current))

@@ -31,6 +31,7 @@ from scheduler.server.journal import Journal
 from scheduler.server.loop import ScheduleServer, ServerClock
 from scheduler.server.metrics import Metrics
 from scheduler.stores.history_reader import HistoryReader
+from stores import at
 
 CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
 DATA = """
@@ -204,9 +205,9 @@ class ManualClock(ServerClock):
 class SteppedServer:
     """A server whose loop the test steps, with what its journal said."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: ManualClock | None = None) -> None:
         self.out = StringIO()
-        self.clock = ManualClock(time.time() // 60 * 60 + 1)
+        self.clock = clock or ManualClock(time.time() // 60 * 60 + 1)
         self.server = _server(path, Journal(True, self.out), self.clock)
         self.server.begin(False)
         self.server.look()
@@ -230,11 +231,11 @@ class SteppedServer:
 
 
 @pytest.fixture
-def start_server() -> Iterator[Callable[[Path], SteppedServer]]:
+def start_server() -> Iterator[Callable[..., SteppedServer]]:
     servers: list[SteppedServer] = []
 
-    def make(path: Path) -> SteppedServer:
-        servers.append(SteppedServer(path))
+    def make(path: Path, clock: ManualClock | None = None) -> SteppedServer:
+        servers.append(SteppedServer(path, clock))
         return servers[-1]
 
     yield make
@@ -247,7 +248,7 @@ EVERY = 'jax: {schedule: "* * * * *", starting_deadline: 10m}'
 
 
 def test_a_clock_that_is_set_back_and_forth_runs_nothing_twice(
-    tmp_path: Path, keras3: Path, start_server: Callable[[Path], SteppedServer]
+    tmp_path: Path, keras3: Path, start_server: Callable[..., SteppedServer]
 ) -> None:
     stepped_server = start_server(write(tmp_path, keras3, EVERY))
     stepped_server.minute()
@@ -266,7 +267,7 @@ def test_a_clock_that_is_set_back_and_forth_runs_nothing_twice(
 
 
 def test_a_machine_that_slept_makes_up_for_the_latest_time_alone(
-    tmp_path: Path, keras3: Path, start_server: Callable[[Path], SteppedServer]
+    tmp_path: Path, keras3: Path, start_server: Callable[..., SteppedServer]
 ) -> None:
     stepped_server = start_server(write(tmp_path, keras3, EVERY))
     stepped_server.clock.now += 5 * 60
@@ -278,7 +279,7 @@ def test_a_machine_that_slept_makes_up_for_the_latest_time_alone(
 
 
 def test_an_edited_configuration_holds_or_is_refused(
-    tmp_path: Path, keras3: Path, start_server: Callable[[Path], SteppedServer]
+    tmp_path: Path, keras3: Path, start_server: Callable[..., SteppedServer]
 ) -> None:
     path = write(tmp_path, keras3, EVERY)
     stepped_server = start_server(path)
@@ -303,8 +304,32 @@ def test_an_edited_configuration_holds_or_is_refused(
     assert stepped_server.names().count("refused") == 2
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("suspend: true, starting_deadline: 10m", "starting_deadline: 10m"), ("starting_deadline: 1s", "starting_deadline: 10m")],
+)
+def test_a_slot_that_an_edit_releases_is_announced_before_it_starts(
+    tmp_path: Path, keras3: Path, start_server: Callable[..., SteppedServer], before: str, after: str
+) -> None:
+    path = write(tmp_path, keras3, f"jax: {{schedule: '0 0 1 1 *', {before}}}")
+    passed = at("2027-01-01T00:00").timestamp()
+    clock = ManualClock(passed - 119)
+    stepped_server = start_server(path, clock)
+    # With a deadline of a second the time is missed while the machine sleeps.
+    clock.now = passed + 61
+    stepped_server.server.look()
+    assert "begun" not in stepped_server.names() and "late" not in stepped_server.names()
+    path.write_text(path.read_text().replace(before, after))
+    stepped_server.minute()
+    stepped_server.settle()
+    names = [name for name in stepped_server.names() if name in ("revised", "late", "begun")]
+    assert names == ["revised", "late", "begun"]
+    expected = "2027-01-01T00:00Z starts at once, 2m 1s after its time: it is within its starting deadline of 10m"
+    assert dict(stepped_server.events())["late"] == expected
+
+
 def test_forbid_waits_and_replace_ends_the_run_before(
-    tmp_path: Path, keras3: Path, start_server: Callable[[Path], SteppedServer]
+    tmp_path: Path, keras3: Path, start_server: Callable[..., SteppedServer]
 ) -> None:
     members = 'a: {backend: jax, schedule: "* * * * *"}, b: {backend: jax, schedule: "* * * * *", concurrency: replace}'
     stepped_server = start_server(blocking(tmp_path, keras3, members))
@@ -340,7 +365,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_delays_a_start_and_is_said(
-    small_disk: Path, keras3: Path, start_server: Callable[[Path], SteppedServer]
+    small_disk: Path, keras3: Path, start_server: Callable[..., SteppedServer]
 ) -> None:
     stepped_server = start_server(write(small_disk, keras3, EVERY))
     filler = small_disk / "filler"

@@ -160,6 +160,55 @@ def test_a_changed_schedule_says_when_it_fires_and_what_is_latent() -> None:
     )
 
 
+def released(old: dict[str, Any], new: dict[str, Any], **status: Any) -> list[str]:
+    """What a plan says of the slot 2026-11-24T21:00Z, which has passed since the CronJob's last one, when its spec changes."""
+    schedule = {"schedule": "0 21 * * *", "startingDeadlineSeconds": 7200}
+    live = there(cronjob(**{**schedule, **old}), **{"lastScheduleTime": "2026-11-23T21:00:00Z", **status})
+    desired = [program(), cronjob(**{**schedule, **new})]
+    lines = text(desired, there(program()), live, recorded(cronjob())).splitlines()
+    return [line.strip() for line in lines if "the slot" in line]
+
+
+AT_ONCE = (
+    "the slot 2026-11-24T21:00Z starts at once: it is within its starting deadline of 2h, which ends at 2026-11-24T23:00:00Z"
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "status", "expected"),
+    [
+        ({"suspend": True}, {"suspend": False}, {}, [AT_ONCE]),
+        ({"suspend": True}, {}, {}, [AT_ONCE]),  # the key is dropped, and nobody else owns it
+        ({"suspend": False}, {"suspend": True}, {}, []),
+        ({"startingDeadlineSeconds": 60}, {}, {}, [AT_ONCE]),
+        ({}, {"startingDeadlineSeconds": 60}, {}, []),
+        # Any other change has the controller look again: a slot that was left latent by an edit is released.
+        ({"successfulJobsHistoryLimit": 9}, {"successfulJobsHistoryLimit": 3}, {}, [AT_ONCE]),
+        ({"successfulJobsHistoryLimit": 9}, {"successfulJobsHistoryLimit": 3}, {"lastScheduleTime": "2026-11-24T21:00:00Z"}, []),
+        ({"successfulJobsHistoryLimit": 9}, {"concurrencyPolicy": "Forbid"}, {"active": [{"name": "j"}]}, []),
+        ({"concurrencyPolicy": "Forbid"}, {"concurrencyPolicy": "Allow"}, {"active": [{"name": "j"}]}, [AT_ONCE]),
+        ({"suspend": True, "startingDeadlineSeconds": 60}, {"suspend": False, "startingDeadlineSeconds": 3600}, {}, []),
+        (
+            {"timeZone": "Asia/Tokyo"},
+            {"timeZone": "UTC"},
+            {},
+            ["latent: the slot 2026-11-24T21:00Z has passed, and the controller may still run it late"],
+        ),
+        # An edited schedule only asks for the next time, whatever else is edited with it.
+        (
+            {"schedule": "0 1 * * *", "suspend": True},
+            {"suspend": False},
+            {},
+            ["latent: the slot 2026-11-24T21:00Z has passed, and the controller may still run it late"],
+        ),
+    ],
+)
+def test_whatever_releases_a_past_slot_says_so(
+    old: dict[str, Any], new: dict[str, Any], status: dict[str, Any], expected: list[str]
+) -> None:
+    assert released(old, new, **status) == expected
+
+
 def test_a_removed_task_and_its_running_job() -> None:
     gone = there(cronjob("train-b"))
     job = {"metadata": {"name": "digits-train-b-7", "ownerReferences": [{"uid": "uid-digits-train-b"}]}, "spec": {}, "status": {}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -60,6 +61,29 @@ def test_the_configuration_wins_over_suspend(cluster: Cluster, experiment: Exper
     experiment.good("sync")
     assert suspended(cluster, experiment, "train-a")
     assert experiment.good("plan").startswith("nothing to do")
+
+
+@pytest.mark.parametrize("by", ["resume", "sync"])
+def test_a_past_slot_is_announced_before_a_resume_starts_it(
+    cluster: Cluster, controllers: Cluster, experiment: Experiment, by: str
+) -> None:
+    slot = (datetime.now(UTC) - timedelta(minutes=2)).replace(second=0, microsecond=0)
+    task = {"schedule": f"{slot.minute} {slot.hour} * * *"}
+    experiment.write({"a": {**task, **({"suspend": True} if by == "sync" else {})}, "b": NIGHTLY})
+    experiment.good("sync")
+    if by == "resume":
+        experiment.good("suspend", "train-a")
+    # A CronJob that is a minute old has no slots before: it is told of one a day ago.
+    cluster.make_due(f"{experiment.name}-train-a", experiment.namespace, timedelta(days=1))
+    experiment.write({"a": {**task, **({"suspend": False} if by == "sync" else {})}, "b": NIGHTLY})
+    output = experiment.good(by, *(["train-a"] if by == "resume" else []))
+    end = slot + timedelta(hours=1)
+    sentence = (
+        f"the slot {slot:%Y-%m-%dT%H:%MZ} starts at once: it is within its starting deadline of 1h, which ends at {end:%FT%TZ}"
+    )
+    assert output.count(sentence) == 1 and output.count("starts at once") == 1
+    job = f"{experiment.name}-train-a-{int(slot.timestamp() // 60)}"
+    cluster.wait_for(lambda: job in names(cluster, "job", experiment.namespace), 30, "the Job of the slot")
 
 
 def test_a_suspension_by_kubectl_is_left_and_named(cluster: Cluster, experiment: Experiment) -> None:
