@@ -15,12 +15,13 @@ import hashlib
 import json
 import os
 import shutil
-import stat
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TypeVar
+
+from jobs.store.ownership import share
 
 MISSING_ERRNOS = (errno.ENOENT, errno.ESTALE, errno.ENOTDIR)
 """Errors that say that a file or folder is not there, or no longer."""
@@ -147,34 +148,56 @@ def to_json(value: Any) -> bytes:
 
 
 def make_folder(folder: Path, root: Path) -> None:
-    """Make a folder inside ``root`` that others write in too: as open as the one above it.
+    """Make a folder inside ``root``, a store, that others write in too: with owner, group and openness of the one above it.
 
-    Where the user root makes it, it also gets the owner of the one above.
+    Made by the user root, the store itself gets the owner of the folder that it lies in; and folders on the way that root's
+    earlier runs kept for themselves are given to the store's owner.
     """
-    if folder.is_dir():
+    if not root.is_dir():
+        _make_root(root)
+    owner = root.stat().st_uid
+    if folder.is_dir() and (os.geteuid() != 0 or folder.stat().st_uid == owner):
         return
+    for path in [path for path in (*reversed(folder.parents), folder) if root in path.parents]:
+        if not path.exists():
+            path.mkdir(exist_ok=True)
+            share(path)
+        elif os.geteuid() == 0 and owner != 0 and path.stat().st_uid == 0:
+            share(path)
+
+
+def _make_root(root: Path) -> None:
+    """Make a store's folder, as open as this user makes any; the user root gives it to the owner of what it lies in."""
+    absent = [path for path in (*reversed(root.parents), root) if not path.exists()]
     root.mkdir(parents=True, exist_ok=True)
-    for path in [path for path in (*reversed(folder.parents), folder) if root in path.parents and not path.exists()]:
-        path.mkdir(exist_ok=True)
-        above = os.stat(path.parent)
-        # A server that squashes root has made it another's already.
+    for path in absent if os.geteuid() == 0 else ():
+        above = path.parent.stat()
+        # Refused where a server makes root nobody: it is nobody's then.
         with suppress(OSError):
-            os.chown(path, above.st_uid if os.geteuid() == 0 else -1, above.st_gid)
-            os.chmod(path, stat.S_IMODE(above.st_mode))
+            os.chown(path, above.st_uid, above.st_gid, follow_symlinks=False)
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file inside a folder of one's own, durably; the folder's rename makes it visible."""
+def write_file(path: Path, data: bytes, is_shared: bool = True) -> None:
+    """Write a file inside a folder of one's own, durably; the folder's rename makes it visible.
+
+    ``is_shared``: it gets the folder's owner, group and openness, as everything in a store.
+    """
     with open(path, "wb") as file:
+        if is_shared:
+            share(path)
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
 
 
 @contextmanager
-def _temporary(path: Path) -> Iterator[Path]:
+def _temporary(path: Path, is_shared: bool = True) -> Iterator[Path]:
     """A hidden name beside ``path`` for what is not whole yet, and is removed; the folder is made if it is absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.parent.is_dir():
+        if is_shared:
+            make_folder(path.parent, next(folder for folder in path.parents if folder.is_dir()))
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
     # A name has at most 255 bytes, and 48 characters at most 192.
     part = path.parent / f".{path.name[:48]}.{uuid.uuid4().hex}.part"
     try:
@@ -189,6 +212,7 @@ def publish_file(path: Path, source: Path) -> bool:
     A link where the file systems allow it, else a copy.
     """
     with _temporary(path) as part:
+        share(source, path.parent)
         fsync(source)
         try:
             return _link(source, path)
@@ -196,14 +220,15 @@ def publish_file(path: Path, source: Path) -> bool:
             if error.errno not in (errno.EPERM, errno.EXDEV, errno.ENOTSUP, errno.EMLINK):
                 raise
         shutil.copyfile(source, part)
+        share(part)
         fsync(part)
         return _link(part, path)
 
 
-def publish_bytes(path: Path, data: bytes) -> bool:
-    """Make these bytes visible as ``path`` unless that name is taken; whether it was free."""
-    with _temporary(path) as part:
-        write_file(part, data)
+def publish_bytes(path: Path, data: bytes, is_shared: bool = True) -> bool:
+    """Make these bytes visible as ``path`` unless that name is taken; whether it was free. ``is_shared``: see write_file."""
+    with _temporary(path, is_shared) as part:
+        write_file(part, data, is_shared)
         return _link(part, path)
 
 
@@ -234,15 +259,16 @@ def replace_file(path: Path, data: bytes, durable: bool = True) -> None:
             write_file(part, data)
         else:
             part.write_bytes(data)
+            share(part)
         rename_own(part, path)
 
 
 def append_line(path: Path, value: dict[str, Any]) -> None:
     """Add an object as a line to a file that only this machine writes; a line that was cut off before it stays alone."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     line = json.dumps(value, sort_keys=True, ensure_ascii=False).encode() + b"\n"
     handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
     try:
+        share(path)
         end = os.fstat(handle).st_size
         if end and os.pread(handle, 1, end - 1) != b"\n":
             line = b"\n" + line

@@ -15,6 +15,7 @@ from typing import Any
 from jobs.contract import CSV, ENSEMBLE_TASK, MEMBERS, RECORD, RESULT, START, RunId, Status
 from jobs.store.files import MISSING_ERRNOS, exists, fsync, make_folder, read_json, rename_own, to_json, write_file
 from jobs.store.local_files import LocalFiles
+from jobs.store.ownership import access_problem
 from jobs.store.reading import Run
 from jobs.store.store import Store
 
@@ -26,6 +27,24 @@ class LocalStore(Store):
 
     def __init__(self, root: Path) -> None:
         super().__init__(LocalFiles(root))
+
+    def access_problem(self, experiment: str) -> str:
+        """Why this user cannot make runs of an experiment here, and what helps; empty if it can.
+
+        The user root first gives what its earlier runs kept for themselves to the store's owner. Raises OSError.
+        """
+        runs = self.root / "runs" / experiment
+        tasks = self.tasks(experiment)
+        months = [runs / task / month for task in tasks for month in ["", *self.months(experiment, task)[-1:]]]
+        ledger = self.ledger.folder(experiment)
+        folders = [*months, runs, *(self.root / "snapshots" / kind for kind in ("program", "code", "task"))]
+        folders += [self.root / "datasets" / experiment, self.archive_folder(experiment), ledger / "revisions", ledger / "notes"]
+        for path in dict.fromkeys([self.root, *(path for folder in folders for path in _inside(folder, self.root))]):
+            if path.is_dir() and path != self.root:
+                make_folder(path, self.root)
+            if problem := access_problem(path, self.root):
+                return problem
+        return ""
 
     # -- tries and results
 
@@ -89,3 +108,8 @@ class LocalStore(Store):
         if run.status != Status.SUCCEEDED or exists(target) or self.is_archive_removed(run.id, target):
             return None
         return self.publish_archive(run.id)
+
+
+def _inside(folder: Path, root: Path) -> list[Path]:
+    """The folders from below ``root`` down to ``folder``."""
+    return [*(parent for parent in reversed(folder.parents) if root in parent.parents), folder]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.store.files import MISSING_ERRNOS, fsync, make_folder, publish_file, rename_own, sha256_of
+from jobs.store.ownership import share
 from jobs.store.safe_paths import UnsafePath, open_inside, resolve_inside, split_path
 
 FOLDER = "data"
@@ -48,6 +49,7 @@ class Uploads:
         part = self._part(name, sha256)
         make_folder(part.parent, self._root)
         with open(open_inside(self._root, part.relative_to(self._root).as_posix(), os.O_RDWR | os.O_CREAT), "r+b") as file:
+            share(part)
             if os.fstat(file.fileno()).st_size < start:
                 raise ValueError(f"data/{name}: a piece starts at byte {start}, and fewer bytes are there")
             file.seek(start)

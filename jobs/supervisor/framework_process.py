@@ -15,6 +15,7 @@ from typing import Any
 from jobs import contract as c
 from jobs.contract import ExitCode, Status
 from jobs.store.files import read_fresh
+from jobs.store.ownership import share_tree, unshared_owner
 from jobs.supervisor.child_process import ChildEnd, ChildProcess
 from jobs.supervisor.log_writer import LogWriter
 from jobs.supervisor.run_context import RunContext, StepError, notice
@@ -56,6 +57,7 @@ def run_child(
         end = child.wait(timeout)
         context.child = None
     _report_left_behind(context, end)
+    _share_output(context)
     code, last_line = end.code, log.last_line
     if context.stopped.is_set():
         raise StepError("interrupted", ExitCode.INTERRUPTED, Status.INTERRUPTED, exit_code=code)
@@ -77,6 +79,18 @@ def _report_left_behind(context: RunContext, end: ChildEnd) -> None:
         if processes:
             more = f" and {len(processes) - 1} more" if len(processes) > 1 else ""
             notice(context, f"left behind by this step: {processes[0][:100]}{more} {what}")
+
+
+def _share_output(context: RunContext) -> None:
+    """Give what the child made to the owner of the store: other steps may run as that user, in a container."""
+    share_tree(context.folder)
+    owner = unshared_owner(context.folder, context.store.root)
+    if owner is not None:
+        notice(
+            context,
+            f"{context.folder} belongs to user {os.geteuid()}, and the store to user {owner}, for whom this file system "
+            "changes no owner: steps that run as that user, as in a container, may fail; run as that user",
+        )
 
 
 def memory_kills(root: Path = Path("/sys/fs/cgroup")) -> int:

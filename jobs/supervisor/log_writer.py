@@ -9,6 +9,7 @@ from typing import IO
 
 from jobs.contract import LOG
 from jobs.store.log_files import BLOCK, later_file, log_files
+from jobs.store.ownership import share
 
 LOG_LIMIT = 100 * 1000 * 1000
 """Bytes that are kept of a try's output unless its configuration says otherwise: half of its beginning, half of its end."""
@@ -73,6 +74,7 @@ class LogWriter:
                 # Unbuffered: who follows the log sees it at once.
                 path = later_file(self._folder, self._start) if self._start else self._folder / LOG
                 self._file = open(path, "ab", buffering=0)  # noqa: SIM115 (closed by `close`)
+                share(path)
             written = self._file.write(data[:room]) or 0
             self._size += written
             data = data[written:]

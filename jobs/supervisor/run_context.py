@@ -15,6 +15,7 @@ from jobs import contract as c
 from jobs.contract import ExitCode, Status
 from jobs.store import LocalStore, snapshot_digests
 from jobs.store.files import read_json, to_json
+from jobs.store.ownership import share
 from jobs.supervisor.child_process import ChildProcess
 from jobs.supervisor.log_writer import LogWriter
 
@@ -93,6 +94,7 @@ def notice(context: RunContext, text: str) -> None:
     with LogWriter(context.folder) as log:
         log.write(f"cronsemble: {text}\n".encode())
     with open(context.folder / c.PROGRESS, "a", encoding="utf-8") as progress:
+        share(context.folder / c.PROGRESS)
         progress.write(json.dumps({"event": "notice", "text": text}) + "\n")
 
 

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from jobs import contract as c
 from jobs.contract import ExitCode, Status
-from jobs.store.files import exists, publish_bytes, publish_file, read_json, sha256_of, to_json, write_file
+from jobs.store.files import exists, make_folder, publish_bytes, read_json, sha256_of, to_json, write_file
 from jobs.store.latest_model import ModelChoice, choose_models, given_choice
 from jobs.supervisor.framework_process import UserCode, framework_env, run_child, warm_theano
 from jobs.supervisor.record import commit
@@ -50,9 +50,9 @@ def _prepare(context: RunContext, _: str | None) -> None:
             arguments += ["--code", code, "--date", date, "--out", scratch]
             run_child(context, "prepare", arguments, {**task.get("env", {}), "KERAS_BACKEND": "numpy"})
             data = json.loads((out / c.DATA).read_text(encoding="utf-8"))
-            publish_file(store.dataset_path(data["fingerprint"]), out / "data.npz")
+            store.files.publish_file(store.dataset_path(data["fingerprint"]), out / "data.npz")
             data["sha256"] = sha256_of(store.dataset_path(data["fingerprint"]))
-            publish_bytes(pin, to_json({**data, "time": now(), "run": str(context.run)}))
+            store.files.publish(pin, to_json({**data, "time": now(), "run": str(context.run)}))
         pinned = read_json(pin)
         if pinned is None:
             raise StepError(f"{pin} cannot be read back")
@@ -127,7 +127,7 @@ def _predict(context: RunContext, member: str | None) -> None:
     if spec is None or member is None:
         raise StepError(f"--member {member}: not a member of this ensemble", ExitCode.WRONG_INPUT)
     out = context.folder / "probabilities" / member
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out, context.store.root)
     outcome: dict[str, Any] = {"member": member}
     try:
         if started_before(context, member):

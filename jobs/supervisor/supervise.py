@@ -6,7 +6,6 @@ Standard library alone, Python 3.9: it is the entry point of every container and
 from __future__ import annotations
 
 import argparse
-import errno
 import json
 import os
 import signal
@@ -17,6 +16,7 @@ from jobs import contract as c
 from jobs.contract import ExitCode, RunKind, Status
 from jobs.store.files import publish_bytes, to_json
 from jobs.store.log_files import last_lines
+from jobs.store.ownership import REFUSED_ERRNOS
 from jobs.store.process_identity import process_identity
 from jobs.supervisor.framework_process import stop_process
 from jobs.supervisor.run_context import RunContext, StepError, now, read_context
@@ -71,14 +71,16 @@ def supervise(context: RunContext, step: str, member: str | None) -> int:
         _end(context, step, error)
         return error.code
     except OSError as error:
-        _end(context, step, StepError(f"{error.filename or context.store.root}: {error.strerror}{_refused_user(error)}"))
-        return ExitCode.FAILED
+        # Another try would be the same user's.
+        code = ExitCode.WRONG_INPUT if error.errno in REFUSED_ERRNOS else ExitCode.FAILED
+        _end(context, step, StepError(f"{error.filename or context.store.root}: {error.strerror}{_refused_user(error)}", code))
+        return code
     return ExitCode.DONE
 
 
 def _refused_user(error: OSError) -> str:
     """The user whom the file system refused, as part of a message; empty for another error."""
-    if error.errno not in (errno.EACCES, errno.EPERM):
+    if error.errno not in REFUSED_ERRNOS:
         return ""
     nobody = " (on NFS root is usually nobody: run as the user that owns the store)" if os.geteuid() == 0 else ""
     return f" for user {os.geteuid()}, group {os.getegid()}{nobody}"

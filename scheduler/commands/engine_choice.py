@@ -18,6 +18,7 @@ from scheduler.commands.options import DEFAULT_FILE
 from scheduler.console.run_display import RunDisplay
 from scheduler.engines.base import Engine
 from scheduler.engines.local import CpuBudget, LocalEngine, cpu_count
+from scheduler.errors import CronsembleError
 from scheduler.exit_status import ExitStatus
 from scheduler.kube.target import ClusterTarget
 from scheduler.stores.location import StoreLocation
@@ -108,7 +109,10 @@ class StopSignals:
 def open_engine(workspace: Workspace, display: RunDisplay, options: RunOptions, signals: StopSignals) -> Iterator[Engine]:
     """The engine that makes the runs; the signals stop it."""
     if not options.on_cluster:
-        engine = LocalEngine(workspace.require_local_store(), display, CpuBudget(options.cpus or cpu_count()))
+        store = workspace.require_local_store()
+        if problem := store.access_problem(workspace.name):
+            raise CronsembleError(problem)
+        engine = LocalEngine(store, display, CpuBudget(options.cpus or cpu_count()))
         signals.stop(engine)
         yield engine
         return

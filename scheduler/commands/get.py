@@ -48,7 +48,7 @@ def get_predictions(workspace: Workspace, what: str, folder: Path, members: bool
         try:
             # Never a link: what a user does with the copy must not reach the store.
             data = source.read_bytes()
-            is_new = publish_bytes(target, data)
+            is_new = publish_bytes(target, data, is_shared=False)
             if not is_new and target.read_bytes() != data:
                 raise CronsembleError(f"{target}: another file is there: move it, or name another folder with --to")
         except FileNotFoundError as error:

@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -26,6 +26,7 @@ from jobs import contract as c
 from jobs.contract import ExitCode, Status
 from jobs.store import LocalStore, Run, snapshot_digests
 from jobs.store.files import publish_bytes, to_json
+from jobs.store.ownership import REFUSED_ERRNOS, share_tree
 from jobs.store.process_identity import process_identity
 from jobs.supervisor.process_tree import end_with_parent
 from scheduler.console.run_display import RunObserver
@@ -146,6 +147,8 @@ class LocalEngine:
                     code = self._make_try(spec, run, deadline)
                 except OSError as error:  # a full disk, or a store that went away
                     code, problem = ExitCode.FAILED, f"{error.filename or self.store.root}: {error.strerror}"
+                    if error.errno in REFUSED_ERRNOS:
+                        code = ExitCode.WRONG_INPUT
             failed += 1
             was_last = failed > spec.retries or time.monotonic() >= deadline
             if (
@@ -304,6 +307,8 @@ class LocalEngine:
         """Record what the supervisor could not, if it was killed or never started."""
         if self.store.result(run) is not None or (folder / c.END).exists():
             return
+        with suppress(OSError):
+            share_tree(folder)
         cause = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
         reason = f"{step} could not be supervised ({cause})" + (f": {last_line}" if last_line else "")
         end = {"step": step, "status": Status.FAILED, "reason": reason}

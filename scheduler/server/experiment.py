@@ -92,7 +92,9 @@ class ServedExperiment:
     # -- owning
 
     def own(self, now: float, take_over: bool) -> None:
-        """Say that this process runs the experiment; raises CronsembleError if another does."""
+        """Say that this process runs the experiment; raises CronsembleError if another does, or it cannot write the store."""
+        if problem := self.store.access_problem(self.name):
+            raise CronsembleError(f"{self.path}: store: {problem}")
         owner = self.store.ledger.owner(self.name)
         claim = {
             "engine": local_revisions.engine(),

@@ -16,7 +16,7 @@ import msgspec
 
 from jobs.contract import VERDICT, RunId, Status
 from jobs.store import Run, Store
-from jobs.store.files import read_json, replace_file
+from jobs.store.files import make_folder, read_json, replace_file
 from scheduler.cache import cache_folder
 from scheduler.history.run_facts import RunFact, run_fact
 
@@ -126,7 +126,9 @@ class HistoryIndex:
         data = msgspec.msgpack.encode(page)
         for folder in self._folders:
             try:
-                replace_file(folder / self._name(task, month), data, durable=False)
+                path = folder / self._name(task, month)
+                make_folder(path.parent, self._store.root if folder.is_relative_to(self._store.root) else folder)
+                replace_file(path, data, durable=False)
             except OSError:
                 continue
             return
