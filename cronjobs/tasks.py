@@ -85,6 +85,7 @@ def ensemble_task(context: ExperimentContext, ensemble: Ensemble) -> dict[str, A
         "max_age": ensemble.max_age,
         "members": [{**_process(member), "timeout": ensemble.timeout} for member in members],
         "env": _texts(ensemble),
+        **_secrets(ensemble),
         "published": context.published,
     }
 
@@ -110,9 +111,16 @@ def _process(member: Member) -> dict[str, Any]:
         "runtime": member.runtime,
         "threads": member.threads,
         "env": _texts(member),
+        **_secrets(member),
     }
 
 
 def _texts(task: Task) -> dict[str, str]:
     """The plain environment; what comes from a secret never enters a task's configuration."""
     return {name: value for name, value in task.env.items() if isinstance(value, str)}
+
+
+def _secrets(task: Task) -> dict[str, list[str]]:
+    """The names of the variables that come from a secret, under ``secrets``; no key without any."""
+    names = sorted(name for name, value in task.env.items() if not isinstance(value, str))
+    return {"secrets": names} if names else {}

@@ -18,7 +18,8 @@ import numpy as np
 
 from jobs.keras3.labels import Classes, class_names, classes_of, item_ids, read_labels, shown
 from jobs.keras3.splits import held_out, train_and_test, validation_warnings
-from jobs.portable.inputs import WrongInput, exit_status, sha256, user_function
+from jobs.portable.inputs import WrongInput, exit_status, sha256
+from jobs.portable.user_code import user_function
 from jobs.portable.value_range import to_training_scale, value_range
 
 Arrays = dict[str, Any]

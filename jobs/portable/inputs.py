@@ -1,12 +1,10 @@
-"""Reading and checking what train and predict get: files, arrays, the user's functions, and errors in them. Python 2.7 and 3."""
+"""Reading and checking what train and predict get: files, arrays, and errors in them. Python 2.7 and 3."""
 
 from __future__ import print_function
 
 import hashlib
-import importlib
 import io
 import json
-import os
 import sys
 
 WRONG_INPUT = 3
@@ -85,16 +83,3 @@ def scaled(x, scale, data_format):
     if data_format == "channels_first" and x.ndim == 4:
         x = x.transpose(0, 3, 1, 2).copy()
     return x
-
-
-def user_function(reference, code):
-    """The function that ``file.py:function`` names, from the folder ``code``; raises WrongInput if there is none."""
-    source, _, name = reference.rpartition(":")
-    folder = os.path.join(code, os.path.dirname(source))
-    sys.path.insert(0, code)
-    sys.path.insert(0, folder)
-    module = importlib.import_module(os.path.splitext(os.path.basename(source))[0])
-    function = getattr(module, name, None)
-    if not callable(function):
-        raise WrongInput("%s has no function %s" % (source, name))
-    return function

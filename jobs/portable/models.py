@@ -7,7 +7,8 @@ try:
 except ImportError:  # Python 2.7
     from collections import Mapping
 
-from jobs.portable.inputs import WrongInput, user_function
+from jobs.portable.inputs import WrongInput
+from jobs.portable.user_code import user_function
 
 TRAINING_HYPERPARAMETERS = ("epochs", "batch_size", "patience", "optimizer", "learning_rate", "seed")
 """Those that the training itself takes; a model function may read them too."""

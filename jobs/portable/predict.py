@@ -6,6 +6,7 @@ import argparse
 import os
 import time
 
+from jobs.portable import user_code
 from jobs.portable.inputs import WrongInput, check_model_backend, class_names, exit_status, read_json, scaled, sha256, write_json
 from jobs.portable.value_range import to_training_scale
 
@@ -45,9 +46,7 @@ def predict(argv):
         shapes = (list(data["x_predict"].shape[1:]), recorded["input_shape"])
         raise WrongInput("the inputs to predict have the shape %s, the model takes %s" % shapes)
     if options.code:
-        import sys
-
-        sys.path.insert(0, options.code)
+        user_code.add_folders(options.code)
     began = time.time()
     check_model_backend(path, recorded["backend"])
     model = keras.models.load_model(path, compile=False)

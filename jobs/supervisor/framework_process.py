@@ -17,6 +17,7 @@ from jobs.contract import ExitCode, Status
 from jobs.store.files import read_fresh
 from jobs.store.ownership import share_tree, unshared_owner
 from jobs.supervisor.child_process import ChildEnd, ChildProcess
+from jobs.supervisor.environment import child_environment
 from jobs.supervisor.log_writer import LogWriter
 from jobs.supervisor.run_context import RunContext, StepError, notice
 
@@ -27,24 +28,26 @@ def run_child(
     arguments: Sequence[str],
     env: Mapping[str, str],
     timeout: float | None = None,
+    spec: Mapping[str, Any] | None = None,
 ) -> None:
     """Run a program of this zipapp in the framework's interpreter, its output copied to the log.
 
-    ``timeout``: seconds, besides those of the environment. Raises StepError unless the program ends with 0.
+    ``env``: the step's own variables; ``spec``: the member of an ensemble whose ``env`` and ``secrets`` it gets, instead of
+    the task's; ``timeout``: seconds, besides those of the environment. Raises StepError unless the program ends with 0.
     """
     limit = context.env.get(c.ENV_TIMEOUT)
     timeout = min(filter(None, (timeout, float(limit) if limit else None)), default=None)
     interpreter = context.env.get(c.ENV_PYTHON) or sys.executable
     if zipfile.is_zipfile(sys.argv[0]):
-        command = [interpreter, "-W", "ignore", sys.argv[0], program, *arguments]
+        command = [interpreter, "-s", "-W", "ignore", sys.argv[0], program, *arguments]
     else:
         # Started from the sources: `python -m jobs`.
-        command = [interpreter, "-W", "ignore", "-m", "jobs", program, *arguments]
+        command = [interpreter, "-s", "-W", "ignore", "-m", "jobs", program, *arguments]
         env = {**env, "PYTHONPATH": str(Path(__file__).parents[2])}
     if context.stopped.is_set():
         raise StepError("interrupted", ExitCode.INTERRUPTED, Status.INTERRUPTED)
     kills_before = memory_kills()
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1", **env}
+    environment = child_environment(context, env, context.task if spec is None else spec)
     with LogWriter(context.folder) as log:
         try:
             child = ChildProcess(command, environment, log)
@@ -125,18 +128,19 @@ def stop_process(context: RunContext) -> None:
         context.child.stop()
 
 
+NO_GPU = {"CUDA_VISIBLE_DEVICES": "-1"}
+"""Of a process for which no GPU is asked: one that happens to be there would change the bits."""
+
+
 def framework_env(spec: Mapping[str, Any]) -> dict[str, str]:
-    """The environment variables of a task's or member's framework: backend, threads, GPUs, and those of the configuration."""
+    """The environment variables that we set for a task's or member's framework: backend, threads, GPUs."""
     threads = str(spec["threads"])
-    env = {name: threads for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC")}
     return {
-        **spec.get("env", {}),
-        **env,
+        **{name: threads for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC")},
         "PYTHONIOENCODING": "utf-8",
         "KERAS_BACKEND": spec["backend"],
         "TF_CPP_MIN_LOG_LEVEL": "3",
-        # Without a GPU asked for, one that happens to be there would change the bits.
-        **({} if spec.get("gpus") else {"CUDA_VISIBLE_DEVICES": "-1"}),
+        **({} if spec.get("gpus") else NO_GPU),
     }
 
 

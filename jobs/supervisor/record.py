@@ -42,6 +42,7 @@ def commit(context: RunContext, began: str, result: dict[str, Any]) -> None:
         "seed": task.get("seed"),
         "threads": task.get("threads"),
         "data": require(context, c.DATA),
+        "environment": context.environment,
         "image": _image(context),
         "python": context.env.get(c.ENV_PYTHON) or sys.executable,
         "processor": _processor(),

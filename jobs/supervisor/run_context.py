@@ -41,6 +41,7 @@ class RunContext:
     env: Mapping[str, str]
     stopped: threading.Event = field(default_factory=threading.Event)
     child: ChildProcess | None = None  # the program that is running
+    environment: dict[str, Any] = field(default_factory=dict)  # of the last child process: what is recorded of it
 
     @property
     def folder(self) -> Path:

@@ -13,7 +13,7 @@ from jobs import contract as c
 from jobs.contract import ExitCode, Status
 from jobs.store.files import exists, make_folder, publish_bytes, read_json, sha256_of, to_json, write_file
 from jobs.store.latest_model import ModelChoice, choose_models, given_choice
-from jobs.supervisor.framework_process import UserCode, framework_env, run_child, warm_theano
+from jobs.supervisor.framework_process import NO_GPU, UserCode, framework_env, run_child, warm_theano
 from jobs.supervisor.record import commit
 from jobs.supervisor.run_context import RunContext, StepError, notice, now, require
 from jobs.supervisor.snapshots import store_revisions, store_snapshot
@@ -48,7 +48,7 @@ def _prepare(context: RunContext, _: str | None) -> None:
                 context.env.get(c.ENV_FOLDER, "."),
             ]
             arguments += ["--code", code, "--date", date, "--out", scratch]
-            run_child(context, "prepare", arguments, {**task.get("env", {}), "KERAS_BACKEND": "numpy"})
+            run_child(context, "prepare", arguments, {"KERAS_BACKEND": "numpy", **NO_GPU})
             data = json.loads((out / c.DATA).read_text(encoding="utf-8"))
             store.files.publish_file(store.dataset_path(data["fingerprint"]), out / "data.npz")
             data["sha256"] = sha256_of(store.dataset_path(data["fingerprint"]))
@@ -153,7 +153,9 @@ def _predict(context: RunContext, member: str | None) -> None:
                 "--out",
                 str(out / "probabilities.npy"),
             ]
-            run_child(context, "predict", [*arguments, "--code", code], framework_env(spec), spec.get("timeout"))
+            arguments += ["--code", code]
+            run_child(context, "predict", arguments, framework_env(spec), spec.get("timeout"), spec)
+        outcome["environment"] = context.environment
         outcome["probabilities"] = f"probabilities/{member}/probabilities.npy"
     except StepError as error:
         if error.status == Status.INTERRUPTED:
@@ -190,7 +192,7 @@ def _combine(context: RunContext, _: str | None) -> None:
         plan = Path(scratch) / "plan.json"
         inputs = [{**member, "probabilities": str(context.folder / member["probabilities"])} for member in predicted]
         plan.write_bytes(to_json({"method": task["method"], "members": inputs, "data": str(_data(context))}))
-        run_child(context, "combine", ["--plan", str(plan), "--out", str(context.folder)], task.get("env", {}))
+        run_child(context, "combine", ["--plan", str(plan), "--out", str(context.folder)], {})
     ensemble = require(context, c.ENSEMBLE)
     commit(context, began, {"ensemble": ensemble, "members": members, "accuracy": ensemble.get("accuracy")})
     path = context.store.publish_archive(context.run)

@@ -32,7 +32,7 @@ from jobs.supervisor.process_tree import end_with_parent
 from scheduler.console.run_display import RunObserver
 from scheduler.engines import local_revisions
 from scheduler.engines.processes import end_processes_of_try
-from scheduler.engines.run_spec import RunSpec
+from scheduler.engines.run_spec import RunSpec, step_secrets
 from scheduler.errors import RuntimeUnavailable
 from scheduler.runtimes import recorded
 from scheduler.runtimes.runtime import Runtime, find_runtimes
@@ -235,7 +235,8 @@ class LocalEngine:
             container = f"cronsemble-{name}-{step.argv[-1]}"
             env = self._env(spec, run, name, max(1.0, deadline - time.monotonic()))
             program = store.snapshot_path("program", spec.task["snapshot"]["program"])
-            command, env = runtime.command(program, store.root, spec.folder, list(step.argv), env, container)
+            secrets = step_secrets(spec.task, step.argv)
+            command, env = runtime.command(program, store.root, spec.folder, list(step.argv), env, secrets, container)
             if step.argv[0] == "prepare":
                 # One at a time: the first pins the data, the others read it.
                 with self._prepare_lock:

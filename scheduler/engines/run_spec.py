@@ -76,6 +76,14 @@ def task_spec(
     return RunSpec(task, minute, kind, tuple(steps), folder, settings.threads, retries, settings.deadline, invocation)
 
 
+def step_secrets(task: Mapping[str, Any], argv: tuple[str, ...]) -> list[str]:
+    """The names of the variables from secrets that a step of a resolved configuration gets: of a prediction the member's."""
+    spec = task
+    if argv[0] == "predict":
+        spec = next((member for member in task.get("members", ()) if member["member"] == argv[-1]), {})
+    return [str(name) for name in spec.get("secrets", ())]
+
+
 def runtimes_needed(task: Mapping[str, Any]) -> set[str]:
     """The names of the runtimes that the steps of a resolved configuration run in."""
     names = {task["runtime"]} if "runtime" in task else {member["runtime"] for member in task.get("members", [])}

@@ -74,7 +74,10 @@ def _shape(array: Any) -> str:
 
 
 def differences(before: PinnedInputs, after: PinnedInputs) -> list[str]:
-    """What is pinned and differs, a line each: seed, data, code, program, configuration, threads, image, versions, processor."""
+    """What is pinned and differs, a line each.
+
+    Seed, data, code, program, configuration, threads, image, versions, environment variables, processor.
+    """
     return [*_simple(before, after), *_code(before, after), *_configuration(before, after), *_environment(before, after)]
 
 
@@ -145,8 +148,30 @@ def _environment(before: PinnedInputs, after: PinnedInputs) -> Iterator[str]:
     for name in sorted({*old_versions, *new_versions}):
         if old_versions.get(name) != new_versions.get(name):
             yield _changed(name, old_versions.get(name), new_versions.get(name))
+    yield from _variables("", (old, new), (before.task, after.task))
+    for name in sorted(_members(old).keys() & _members(new).keys()):
+        tasks = [_members(pinned.task).get(name, {}) for pinned in (before, after)]
+        yield from _variables(f"{name}: ", (_members(old)[name], _members(new)[name]), tasks)
     if old.get("processor") != new.get("processor"):
         yield _changed("processor", old.get("processor"), new.get("processor"))
+
+
+def _members(value: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The members of an ensemble's record or task, by name."""
+    return {str(member["member"]): member for member in value.get("members") or ()}
+
+
+def _variables(prefix: str, records: Sequence[Mapping[str, Any]], tasks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Environment variables that reached one of two processes with another value; those of ``env`` have lines of their own."""
+    if not all(record.get("environment") for record in records):
+        return  # an earlier version recorded none, or the process did not start
+    left, right = (
+        {**record["environment"].get("variables", {}), **dict.fromkeys(record["environment"].get("secrets", ()), "given")}
+        for record in records
+    )
+    for name in sorted({*left, *right}):
+        if left.get(name) != right.get(name) and not any(name in task.get("env", {}) for task in tasks):
+            yield _changed(f"{prefix}variable {name}", left.get(name), right.get(name))
 
 
 def _changed(name: str, before: Any, after: Any) -> str:

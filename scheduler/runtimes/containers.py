@@ -7,7 +7,7 @@ import os
 import resource
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 
@@ -66,9 +66,11 @@ def run_command(
     env: Mapping[str, str],
     mounts: Sequence[tuple[str, str, bool]],
     user: str,
+    secrets: Iterable[str] = (),
 ) -> list[str]:
     """The command line that runs ``argv`` in an image: read-only root, no network, no capability.
 
+    ``secrets`` are variables that the engine's client takes from its own environment: their values are on no command line.
     ``mounts`` are (folder on this machine, folder inside, read only). Signals reach the container's first process.
     """
     command = [
@@ -101,12 +103,15 @@ def run_command(
             hard = resource.getrlimit(number)[1]
             limit = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
             command += ["--ulimit", f"{name_of_limit}={limit}:{limit}"]
-        command += ["--pull", "never"]
+        # --http-proxy: else podman passes on the proxies of the shell.
+        command += ["--pull", "never", "--http-proxy=false"]
     if engine.rootless:
         # Else the user's uid inside the container would be another one outside, and could not write the store.
         command += ["--userns", "keep-id"]
     for key, value in env.items():
         command += ["--env", f"{key}={value}"]
+    for key in secrets:
+        command += ["--env", key]
     for folder, inside, read_only in mounts:
         command += ["--volume", f"{folder}:{inside}:{'ro' if read_only else 'rw'}"]
     return [*command, image, *argv]

@@ -13,6 +13,7 @@ from cronjobs.experiment import Experiment
 from jobs.contract import ENV_FOLDER, ENV_IMAGE, ENV_PYTHON, ENV_STORE
 from scheduler.errors import RuntimeUnavailable
 from scheduler.runtimes import containers
+from scheduler.runtimes.environment import step_environment
 from scheduler.runtimes.venvs import Say, make_venv, requirement_set
 
 
@@ -26,12 +27,16 @@ class Runtime:
     engine: containers.ContainerEngine | None = None
 
     def command(
-        self, program: Path, store: Path, folder: Path, step: list[str], env: Mapping[str, str], name: str
+        self, program: Path, store: Path, folder: Path, step: list[str], env: Mapping[str, str], secrets: Iterable[str], name: str
     ) -> tuple[list[str], dict[str, str]]:
-        """The command line and the whole environment of a supervised step; ``name`` is the container's."""
+        """The command line and the whole environment of a supervised step; ``name`` is the container's.
+
+        ``env``: the variables of the contract; ``secrets``: the names of those that the step takes from this process's own.
+        """
         if self.engine is None:
             own = {**env, ENV_STORE: str(store), ENV_FOLDER: str(folder), ENV_PYTHON: self.python}
-            return [sys.executable, str(program), "supervise", *step], {**os.environ, **own}
+            # Isolated: nothing that the shell or the user's home says about Python.
+            return [sys.executable, "-I", str(program), "supervise", *step], {**step_environment(os.environ, secrets), **own}
         inside = {**env, ENV_STORE: "/store", ENV_FOLDER: "/folder", ENV_IMAGE: self.image}
         argv = ["python3", f"/store/{program.relative_to(store).as_posix()}", "supervise", *step]
         mounts = [(str(store), "/store", False), (str(folder), "/folder", True)]
@@ -40,7 +45,7 @@ class Runtime:
             # Root without capabilities cannot write another user's files, so the step runs as the store's owner, as in a pod.
             owner = os.stat(store)
             user = f"{owner.st_uid}:{owner.st_gid}"
-        return containers.run_command(self.engine, self.image, name, argv, inside, mounts, user), dict(os.environ)
+        return containers.run_command(self.engine, self.image, name, argv, inside, mounts, user, secrets), dict(os.environ)
 
     def kill(self, name: str) -> None:
         """Kill a step's container; an interpreter's process is not affected."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -87,8 +88,8 @@ def build_venv(folder: Path, pins: bytes, interpreter: str, say: Say, effort: st
             shutil.rmtree(folder, ignore_errors=True)
             requirements = folder.parent / f"{folder.name}.txt"
             requirements.write_bytes(pins)
-            _run([interpreter, "-m", "venv", str(folder)], lock.fileno())
-            pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-input"]
+            _run([interpreter, "-I", "-m", "venv", str(folder)], lock.fileno())
+            pip = [str(python), "-I", "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-input"]
             _run([*pip, "--require-hashes", "-r", str(requirements)], lock.fileno())
             ready.touch()
     except OSError as error:
@@ -100,8 +101,17 @@ def build_venv(folder: Path, pins: bytes, interpreter: str, say: Say, effort: st
 
 def _run(command: list[str], lock: int) -> None:
     """Run a command that inherits the lock; raises RuntimeUnavailable if it fails."""
+    # What would have pip install elsewhere, or believe that a package is there already.
+    elsewhere = ("PYTHON", "PIP_PREFIX", "PIP_ROOT", "PIP_TARGET", "PIP_USER")
     done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False, pass_fds=[lock]
+        command,
+        env={name: value for name, value in os.environ.items() if not name.startswith(elsewhere)} | {"PIP_USER": "0"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        pass_fds=[lock],
     )
     if done.returncode:
         raise RuntimeUnavailable(
@@ -128,4 +138,4 @@ def _reason(command: list[str], output: str) -> str:
     if "No space left on device" in output:
         return f"no space left on the disk of {cache_folder()}: delete something, or set CRONSEMBLE_CACHE to another folder"
     last = next((line for line in reversed(lines) if line.startswith("ERROR")), lines[-1] if lines else "no message")
-    return f"`{' '.join(command[1:4])}` failed: {last}"
+    return f"`{' '.join(command[2:5])}` failed: {last}"

@@ -54,7 +54,13 @@ def test_other_shapes_and_nothing_at_all() -> None:
     assert judge([(one, np.full_like(one, np.nan))], TOLERANCE).verdict == CHANGED
 
 
+def reached(secrets: list[str] | None = None, **variables: str) -> dict[str, Any]:
+    return {"environment": {"variables": variables, "secrets": secrets or []}}
+
+
 RECORD = {
+    **reached(["TOKEN"], XLA_FLAGS="--a", MODE="x"),
+    "members": [{"member": "a", **reached(TZ="UTC")}, {"member": "b", "left_out": "no model"}],
     "seed": 7,
     "threads": 1,
     "processor": "a",
@@ -78,6 +84,11 @@ TASK = {"hyperparameters": {"epochs": 2}, "data": {"dataset": "digits", "key": "
         ({"image": None}, {}, {}, "image: r, then none"),
         ({"model": {"versions": {"keras": "3.2", "python": "3.13"}}}, {}, {}, "keras: 3.1, then 3.2"),
         ({"processor": "b"}, {}, {}, "processor: a, then b"),
+        (reached(["TOKEN"], XLA_FLAGS="--b", MODE="x"), {}, {}, "variable XLA_FLAGS: --a, then --b"),
+        (reached(XLA_FLAGS="--a", MODE="x"), {}, {}, "variable TOKEN: given, then none"),
+        (reached(["TOKEN"], XLA_FLAGS="--a", MODE="y"), {"env": {"MODE": "y"}}, {}, "env.MODE: none, then y"),
+        ({"members": [{"member": "a", **reached(TZ="CET")}]}, {}, {}, "a: variable TZ: UTC, then CET"),
+        ({"members": [{"member": "a"}]}, {}, {}, ""),  # of an earlier version, or left out
         ({}, {"hyperparameters": {"epochs": 3}}, {}, "hyperparameters.epochs: 2, then 3"),
         ({}, {"members": [{"member": "a", "threads": 2}]}, {}, "members.a.threads: 1, then 2"),
         ({}, {"data": {"dataset": "digits", "key": "other"}}, {}, None),
