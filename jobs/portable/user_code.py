@@ -49,26 +49,34 @@ def hidden_imports(path, folders, owner):
     Of the file ``path`` and of the user's files that it imports, which lie in ``folders``. ``owner(name)``: whose module
     Python would find instead of the user's, as words; empty if it would find the user's.
     """
-    problems, files, seen = [], [path], set()
+    return [
+        "%s:%d imports %s, which is %s and not your %s: rename yours"
+        % (os.path.relpath(file, folders[-1]), line, name, owner(name), os.path.relpath(own[0], folders[-1]))
+        for file, line, name, own in _own_imports(path, folders)
+        if owner(name)
+    ]
+
+
+def own_files(path, folders):
+    """The file ``path`` and the user's files in ``folders`` that it imports, directly or not."""
+    files = [path]
+    for _, _, _, own in _own_imports(path, folders):
+        files += [file for file in own if file not in files]
+    return files
+
+
+def _own_imports(path, folders):
+    """(file, line, name, the user's files of that name) of each import in ``path`` and in what it imports of the user's."""
+    files, seen = [path], set()
     while files:
         file = files.pop(0)
-        if file in seen:
-            continue
-        seen.add(file)
-        for line, name in _imports(file):
-            for folder in folders:
-                own = _own_files(folder, name)
-                if not own:
-                    continue
-                whose = owner(name)
-                if whose:
-                    what = name + (".py" if own[0] == os.path.join(folder, name + ".py") else "/")
-                    place = "%s:%d" % (os.path.relpath(file, folders[-1]), line)
-                    problems.append("%s imports %s, which is %s and not your %s: rename yours" % (place, name, whose, what))
-                else:
+        if file not in seen:
+            seen.add(file)
+            for line, name in _imports(file):
+                own = next((own for own in (_own_files(folder, name) for folder in folders) if own), None)
+                if own:
+                    yield file, line, name, own
                     files += own
-                break
-    return problems
 
 
 def _own_files(folder, name):

@@ -1,4 +1,7 @@
-"""Converts a document's plain values into the keys' structs: every fault at its own place, in one pass."""
+"""Converts a document's plain values into the keys' structs: every fault at its own place, in one pass.
+
+What is valid is converted whatever is not: the checks that follow find the faults of the rest in the same pass.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from scheduler.config.keys import Duration, Section
 Path = tuple[Any, ...]
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 INVALID: Any = object()
-"""In the place of a value whose fault is among the document's problems."""
+"""In the place of a value whose fault is among the document's problems: of a key of a struct, or of the whole."""
 
 
 def shown(value: Any) -> str:
@@ -72,29 +75,25 @@ def _group(document: Document, kind: Any, meta: tuple[Any, ...], value: Any, pat
         return _refuse(document, path, value, f"at least {max(item.min_length or 0 for item in meta)} must be named")
     if expected is list:
         (inner,) = get_args(kind)
-        converted: Any = [convert(document, inner, item, (*path, n)) for n, item in enumerate(value)]
-        return INVALID if INVALID in converted else converted
+        return [convert(document, inner, item, (*path, n)) for n, item in enumerate(value)]
     if get_origin(kind) is dict:
         inner = get_args(kind)[1]
-        converted = {key: convert(document, inner, item, (*path, key)) for key, item in value.items()}
-        return INVALID if any(item is INVALID for item in converted.values()) else converted
+        return {key: convert(document, inner, item, (*path, key)) for key, item in value.items()}
     return _struct(document, kind, value, path)
 
 
 def _struct(document: Document, kind: type[Section], value: dict[str, Any], path: Path) -> Any:
-    types, converted, is_valid = fields_of(kind), {}, True
+    types, converted = fields_of(kind), {}
     for name, item in value.items():
         if name in types:
             converted[name] = convert(document, types[name], item, (*path, name))
-            is_valid = is_valid and converted[name] is not INVALID
         else:
             document.problem((*path, name), f"unknown key: {nearest(name, types)}", at_key=True)
-            is_valid = False
     for name in _required(kind):
         if name not in value:
             document.problem((*path, name), "this key is missing: add it")
-            is_valid = False
-    return kind(**converted) if is_valid else INVALID
+            converted[name] = INVALID
+    return kind(**converted)
 
 
 def _scalar(document: Document, branches: tuple[Any, ...], value: Any, path: Path) -> Any:

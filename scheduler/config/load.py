@@ -35,6 +35,7 @@ def _load(path: Path, data: bytes) -> Experiment:
     from scheduler.config.resolve import resolve
 
     keys = validate(document, folder)
+    # With problems some of the keys are INVALID.
     if document.problems or keys is None:
         raise ConfigErrors(document.problems)
     return resolve(keys, path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from scheduler.config import ConfigErrors, load
@@ -104,9 +104,41 @@ def test_one_line_for_each_fault(tmp_path: Path, text: str | bytes, expected: st
     assert problems(tmp_path, text) == [expected]
 
 
-def test_every_fault_in_one_pass(tmp_path: Path) -> None:
-    text = "experiment: E\nzone: x\nbackends:\n  jax: {retries: a}\n  foo: {}\nensemble: {max_age: 36}\n"
-    assert [line.split(" ")[0] for line in problems(tmp_path, text)] == [":1:13", ":2:1", ":4:18", ":6:21"]
+FAULTS = {
+    "experiment: E\n": "experiment",
+    "zone: x\n": "zone",
+    "timezone: 3\n": "timezone",
+    "store: 3\n": "store",
+    "code: [absent, 3]\n": "code.0 code.1",
+    "model: d.py:model\n": "model",
+    "data: {dataset: d.py:data, predict: absent.npz, refresh: x}\n": "data.dataset data.predict data.refresh",
+    "hyperparameters: {epochs: 0, dens: 1}\n": "hyperparameters.dens hyperparameters.epochs",
+    'defaults: {retries: x, schedule: "61 * * * *", thread: 1}\n': "defaults.retries defaults.schedule defaults.thread",
+    "ensemble: {max_age: 36, quorum: 9}\n": "ensemble.max_age ensemble.quorum",
+    "cluster: {namespace: A_, user: 0}\n": "cluster.namespace cluster.user",
+}
+BACKENDS = """backends:
+  jax: {retries: a, schedule: "* * * * * *", model: cnn, hyperparameters: {patience: -1, none: 1}}
+  foo: {model: d.py:modl, env: {KERAS_BACKEND: x}, resources: {cpu: many}}
+  theano: 5
+  torch:
+"""
+OF_BACKENDS = (
+    "backends.jax.retries backends.jax.schedule backends.jax.hyperparameters.patience backends.jax.hyperparameters.none "
+    "backends.foo backends.foo.model backends.foo.env.KERAS_BACKEND backends.foo.resources.cpu backends.theano"
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@given(st.sets(st.sampled_from(sorted(FAULTS))))
+@example(set(FAULTS))
+def test_every_fault_in_one_pass(tmp_path: Path, faults: set[str]) -> None:
+    (tmp_path / "d.py").write_text("def data(hyperparameters):\n    return ()\n\n\ndef model(a, b, c, d):\n    return d\n")
+    expected = [*OF_BACKENDS.split(), *(key for fault in faults for key in FAULTS[fault].split())]
+    experiment = "" if "experiment: E\n" in faults else "experiment: e\n"
+    keys = [line.split(" ")[1].rstrip(":") for line in problems(tmp_path, experiment + "".join(faults) + BACKENDS)]
+    # A function may have several faults, each with a line of its own.
+    assert set(keys) == set(expected)
 
 
 def test_a_thousand_schedules_of_another_dialect_are_answered_at_once(tmp_path: Path) -> None:
