@@ -1,24 +1,21 @@
-"""Revisions: what was synced or served, from when on; how one leads to the next, and how many become one.
+"""Revisions: what was synced or served, from when on: made from CronJobs, told apart, and folded.
 
-A revision is a JSON object that says what differs from the one before it of the same engine: ``revision`` (its number,
-from 1), ``time``, ``by``, ``tool`` (version), ``what`` (sync, suspend, resume, delete, serve, run), ``engine``
-(``host:<name>`` or ``cluster:<server>/<namespace>``), ``program`` and ``code`` (SHA-256), ``tasks`` (by name:
-``schedule``, ``timezone``, ``suspend``, ``concurrency``, ``starting_deadline`` and ``deadline`` in seconds, ``task``: the
-SHA-256 of its resolved configuration) and ``gone`` (names of tasks). One that says ``folded``, for how many it stands,
-says everything: what it does not name is not there.
+What a revision says, and how one leads to the next, is in ``jobs.revisions``.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cronjobs.objects import labels
-from jobs.contract import revision_problem, revision_time
+from jobs.revisions import Revision, Tasks, chains, merge, states
 
-Revision = dict[str, Any]
-Tasks = dict[str, dict[str, Any]]
+__all__ = [
+    "MANUAL", "Revision", "Tasks", "chains", "delta", "differences", "digest", "fold", "merge", "snapshot", "states", "tasks",
+    "with_every_task",
+]  # fmt: skip
 
 MANUAL = "run"
 """The ``what`` of a revision by `cronsemble run`: recorded, but it schedules nothing."""
@@ -62,26 +59,6 @@ def digest(tasks: Tasks, snapshot: Mapping[str, str]) -> str:
     return hashlib.sha256(msgspec.json.encode([tasks, snapshot], order="sorted")).hexdigest()[:32]
 
 
-def states(revisions: Iterable[Revision]) -> Iterator[tuple[Revision, Tasks, Tasks]]:
-    """Each revision of one engine with the tasks before and after it; every task holds program and code too."""
-    now: Tasks = {}
-    for revision in revisions:
-        before = {name: dict(task) for name, task in now.items()}
-        now = _after(before, revision)
-        yield revision, before, now
-
-
-def _after(before: Tasks, revision: Revision) -> Tasks:
-    if revision.get("folded"):
-        before = {}
-    snapshot = {key: revision[key] for key in ("program", "code") if key in revision}
-    inherited = next(({k: t[k] for k in ("program", "code") if k in t} for t in before.values()), {})
-    after = {name: {**task, **snapshot} for name, task in before.items() if name not in revision.get("gone", ())}
-    for name, changes in revision.get("tasks", {}).items():
-        after[name] = {**inherited, **snapshot, **after.get(name, {}), **changes}
-    return after
-
-
 def delta(before: Tasks, after: Tasks, snapshot: Mapping[str, str], partial: bool = False) -> dict[str, Any]:
     """What a revision must say to lead from ``before`` to ``after``; suspension that ``after`` leaves open stays.
 
@@ -123,37 +100,6 @@ def _size(revision: Revision) -> int:
     import msgspec  # late: what looks for damage beside a store reads this module, and has it not
 
     return len(msgspec.json.encode(revision)) + 16
-
-
-def merge(*lists: Iterable[Revision]) -> list[Revision]:
-    """Revisions from several places without doubles, each engine's in the order of its numbers; a folded one yields.
-
-    What is no revision is left out. An engine that counts from 1 anew (its ConfigMap was deleted) goes on after its last.
-    """
-    by_key: dict[tuple[str, str, int], Revision] = {}
-    for revision in (revision for revisions in lists for revision in revisions):
-        if revision_problem(revision):
-            continue
-        key = (str(revision.get("engine", "")), str(revision["time"]), int(revision["revision"]))
-        if key not in by_key or by_key[key].get("folded", 0) > revision.get("folded", 0):
-            by_key[key] = revision
-    return [revision for chain in chains(by_key.values()) for revision in chain]
-
-
-def chains(revisions: Iterable[Revision]) -> list[list[Revision]]:
-    """Each engine's revisions in the order of its numbers, by the engines' names; one that counts anew goes on after its last."""
-    engines: dict[str, list[Revision]] = {}
-    for revision in revisions:
-        engines.setdefault(str(revision.get("engine", "")), []).append(revision)
-    chains = []
-    for _, own in sorted(engines.items()):
-        counts: list[dict[int, Revision]] = [{}]
-        for revision in sorted(own, key=lambda revision: (revision_time(revision), revision["revision"])):
-            if revision["revision"] in counts[-1]:
-                counts.append({})
-            counts[-1][revision["revision"]] = revision
-        chains.append([count[number] for count in counts for number in sorted(count)])
-    return chains
 
 
 def differences(before: Tasks, after: Tasks) -> list[str]:

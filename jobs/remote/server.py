@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.contract import CLAIM
-from jobs.remote import changes, check, messages
+from jobs.remote import changes, check, gc, messages
 from jobs.store import LocalStore
 from jobs.store.files import sha256_of_stream
 from jobs.store.safe_paths import UnsafePath, open_inside, resolve_inside, split_path, walk_files
@@ -169,7 +169,16 @@ class StoreServer:
         """The damage in the store, repaired where that is requested, as JSON."""
         return (yield from _json_answer(check.check_store(self._store, head)))
 
+    def plan_gc(self, head: dict[str, Any], body: bytes) -> Answer:
+        """What a rule of `gc` removes, as JSON."""
+        return (yield from _json_answer(gc.plan(self._store, head)))
+
     # -- writing
+
+    def gc(self, head: dict[str, Any], body: bytes) -> Answer:
+        """Remove items of such a plan; what became of them, as it comes."""
+        yield from gc.remove(self._store, head, json.loads(zlib.decompress(body)))
+        return {}
 
     def claim(self, head: dict[str, Any], body: bytes) -> Fields:
         """Make a run's folder with one file in it, unless somebody has; ``free``: whether nobody had."""
@@ -220,6 +229,8 @@ OPERATIONS: dict[str, Callable[[StoreServer, dict[str, Any], bytes], Answer | Fi
     "download": StoreServer.download,
     "sha256": StoreServer.sha256,
     "check": StoreServer.check,
+    "plan-gc": StoreServer.plan_gc,
+    "gc": StoreServer.gc,
     "claim": StoreServer.claim,
     "publish": StoreServer.publish,
     "replace": StoreServer.replace,

@@ -55,6 +55,30 @@ class Run:
     claim: dict[str, Any] = field(default_factory=dict)
     """Who is to make it, until its first try begins."""
 
+    @property
+    def removed_row(self) -> dict[str, Any]:
+        """What the history shows of a run that gc removed as a whole; empty for any other."""
+        return dict(self.removed.get("run") or {})
+
+    @property
+    def kind(self) -> str | None:
+        """A :class:`jobs.contract.RunKind`, by whatever of it says one first."""
+        start = self.tries[0]["start"] if self.tries else {}
+        sources = (self.record, start, self.claim, self.cancelled, self.observed, self.removed_row)
+        return next(filter(None, (source.get("kind") for source in sources)), None)
+
+    @property
+    def accuracy(self) -> float | None:
+        """The accuracy that its result, or gc's tombstone, has."""
+        return _number(self.record.get("accuracy", self.removed_row.get("accuracy")))
+
+    @property
+    def loss(self) -> float | None:
+        """The loss that its result, or gc's tombstone, has."""
+        values = (self.record.get("metrics"), self.record.get("ensemble"))
+        metrics: dict[str, Any] = next((value for value in values if isinstance(value, dict)), {})
+        return _number(metrics.get("loss", self.removed_row.get("loss")))
+
 
 def read_run(run: RunId, folder: Path, read_record: Callable[[], dict[str, Any] | None]) -> Run:
     """A run by its folder on this machine and the record of its result, if there is one."""
@@ -104,6 +128,10 @@ def read_run(run: RunId, folder: Path, read_record: Callable[[], dict[str, Any] 
     if alive:
         return result(Status.RUNNING, "", Evidence.OBSERVED)
     return result(Status.RUNNING, "on " + str(process.get("host", "another machine")))
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) else None  # noqa: UP038 (Python 3.9)
 
 
 def _read_tries(folder: Path, names: list[str]) -> list[dict[str, Any]]:

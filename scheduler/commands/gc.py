@@ -6,30 +6,34 @@ import json
 
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
 import sys
-import time
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from scheduler.commands.options import DEFAULT_FILE, AsJson, DryRun, ExperimentName, File, StoreFolder, Yes
+from jobs.store import Store
+from jobs.store.gc import DEFAULT_KINDS, DESCRIPTIONS, RemovalKind, RemovalPlan, RetentionRule
+from scheduler.commands.options import (
+    DEFAULT_FILE,
+    AsJson,
+    Context,
+    DryRun,
+    ExperimentName,
+    File,
+    Kubeconfig,
+    Namespace,
+    StoreFolder,
+    Yes,
+)
 from scheduler.console import tables
 from scheduler.console.prompts import confirm
 from scheduler.errors import CronsembleError
 from scheduler.exit_status import ExitStatus
-from scheduler.identity import current_user
-from scheduler.stores.gc import (
-    DEFAULT_KINDS,
-    DESCRIPTIONS,
-    RemovalKind,
-    RemovalPlan,
-    RetentionRule,
-    execute_removal,
-    plan_removal,
-)
+from scheduler.kube.target import ClusterTarget
+from scheduler.stores.gc import execute_removal, plan_removal
 from scheduler.stores.location import locate
 from scheduler.stores.workspace import Workspace, open_workspace
-from scheduler.times import format_bytes, format_time, parse_duration
+from scheduler.times import format_bytes, parse_duration
 
 MAX_LISTED = 20
 """Paths of a kind that are listed one by one."""
@@ -39,23 +43,28 @@ def remove_old(
     workspace: Workspace, what: Sequence[str], older_than: str, keep: int, dry_run: bool, yes: bool, as_json: bool
 ) -> ExitStatus:
     """Remove what the rule says, once that is confirmed; 0, or 1 if something could not be removed. Raises CronsembleError."""
-    store = workspace.require_local_store()
-    plan = plan_removal(store, workspace.name, _read_rule(what, older_than, keep), time.time())
+    store, rule = workspace.store, _read_rule(what, older_than, keep)
+    plan = plan_removal(store, workspace.name, rule)
     if as_json:
-        print(json.dumps(_as_object(plan), indent=1))
+        print(json.dumps(_as_object(plan, store), indent=1))
     else:
         _print_plan(plan, workspace)
     if dry_run or not plan.items:
         return ExitStatus.DONE
     confirm(f"This removes {len(plan.items)} files and folders, {format_bytes(plan.size)}.", yes)
-    failures = list(execute_removal(store, plan, format_time(time.time(), milliseconds=True), current_user()))
-    for item, error in failures:
-        print(f"{item.path}: {error.strerror or error}", file=sys.stderr)
-    failed = {item.path for item, _ in failures}
-    removed = [item for item in plan.items if item.path not in failed]
-    if not as_json:
-        print(f"removed {len(removed)} of {len(plan.items)}, {format_bytes(sum(item.size for item in removed))}")
-    return ExitStatus.ERROR if failures else ExitStatus.DONE
+    number, size, failed = 0, 0, False
+    try:
+        for removed in execute_removal(store, workspace.name, rule, plan.items):
+            if removed.problem:
+                print(tables.clean(f"{store.files.display_path(removed.item.path)}: {removed.problem}"), file=sys.stderr)
+                failed |= not removed.is_kept
+            else:
+                number, size = number + 1, size + removed.item.size
+    finally:
+        # Also where it is stopped, or the connection breaks.
+        if not as_json:
+            print(f"removed {number} of {len(plan.items)}, {format_bytes(size)}", flush=True)
+    return ExitStatus.ERROR if failed else ExitStatus.DONE
 
 
 def _read_rule(what: Sequence[str], older_than: str, keep: int) -> RetentionRule:
@@ -70,11 +79,11 @@ def _read_rule(what: Sequence[str], older_than: str, keep: int) -> RetentionRule
     return RetentionRule(tuple(map(RemovalKind, what)) or DEFAULT_KINDS, age, keep)
 
 
-def _as_object(plan: RemovalPlan) -> dict[str, object]:
+def _as_object(plan: RemovalPlan, store: Store) -> dict[str, object]:
     items = [
         {
             "kind": item.kind,
-            "path": str(item.path),
+            "path": store.files.display_path(item.path),
             "size": item.size,
             "why": item.reason,
             "run": None if item.run is None else str(item.run),
@@ -86,12 +95,12 @@ def _as_object(plan: RemovalPlan) -> dict[str, object]:
 
 def _print_plan(plan: RemovalPlan, workspace: Workspace) -> None:
     if not plan.items:
-        print(f"nothing to remove of {workspace.name} in {workspace.store.root}")
+        print(f"nothing to remove of {workspace.name} in {workspace.store.files.display_path(workspace.store.root)}")
     for kind, number, size in plan.counts():
         print(f"{kind}: {number}, {format_bytes(size)}: {DESCRIPTIONS[kind]}")
         items = [item for item in plan.items if item.kind == kind]
         for item in items[:MAX_LISTED]:
-            print(tables.clean(f"  {item.path}: {item.reason}"))
+            print(tables.clean(f"  {workspace.store.files.display_path(item.path)}: {item.reason}"))
         if len(items) > MAX_LISTED:
             print(f"  … and {len(items) - MAX_LISTED} more: --json lists all")
     for consequence in plan.consequences:
@@ -108,11 +117,14 @@ def gc(
     keep: Annotated[int, typer.Option(min=1, help="How many of the newest of each task to keep, whatever their age.")] = 5,
     dry_run: DryRun = False,
     yes: Yes = False,
+    context: Context = None,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
     store: StoreFolder = None,
     experiment: ExperimentName = None,
     as_json: AsJson = False,
 ) -> None:
     """Remove old models and leftovers; archive and records stay. Example: cronsemble gc --older-than 90d --dry-run"""
-    with open_workspace(locate(file, store, experiment), through_cluster=False) as workspace:
+    with open_workspace(locate(file, store, experiment, ClusterTarget(kubeconfig, context, namespace))) as workspace:
         code = remove_old(workspace, what or [], older_than, keep, dry_run, yes, as_json)
     raise typer.Exit(code)

@@ -34,18 +34,16 @@ class RunFact(msgspec.Struct, array_like=True, gc=False):
 def run_fact(run: Run) -> RunFact:
     """What the history needs of a run."""
     record, tries = run.record, run.tries
-    metrics = next((value for value in (record.get("metrics"), record.get("ensemble")) if isinstance(value, dict)), {})
     start: dict[str, Any] = tries[0]["start"] if tries else {}
     end_times = [one_try["end"].get("time") for one_try in tries if one_try["end"]]
-    row = run.removed.get("run") or {}
-    sources = (record, start, run.claim, run.cancelled, run.observed, row)
+    row = run.removed_row
     return RunFact(
         run.id.minute,
         run.id.attempt,
         run.status,
         run.reason,
         run.evidence,
-        next(filter(None, (source.get("kind") for source in sources)), None),
+        run.kind,
         _seconds(record.get("started") or start.get("time") or run.observed.get("started") or row.get("started")),
         _seconds(
             record.get("finished")
@@ -54,8 +52,8 @@ def run_fact(run: Run) -> RunFact:
             or run.observed.get("ended")
             or row.get("finished")
         ),
-        _number(record.get("accuracy", row.get("accuracy"))),
-        _number(metrics.get("loss", row.get("loss"))),
+        run.accuracy,
+        run.loss,
     )
 
 
@@ -65,7 +63,3 @@ def _seconds(text: Any) -> float | None:
         return datetime.fromisoformat(text).timestamp()
     except (TypeError, ValueError):
         return None
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) else None

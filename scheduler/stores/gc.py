@@ -1,279 +1,49 @@
-"""`gc`: what may be removed from a store by age and count, why, what will not be possible after it; and its removal."""
+"""`gc`: plans and executes a removal where the store is: on this machine, or beside one that only a cluster mounts."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
-from enum import StrEnum
-from pathlib import Path
+import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from cronjobs.revisions.periods import periods
-from jobs import contract as c
-from jobs.contract import RunId, Status
-from jobs.store import LocalStore, Run, removal
-from jobs.store.files import read_json
-from scheduler.history.run_facts import run_fact
+from jobs.contract import parse_run_id
+from jobs.remote.gc import item_as_object, item_from_object
+from jobs.store import LocalStore, Store
+from jobs.store import gc as store_gc
+from jobs.store.gc import RemovalItem, RemovalPlan, Removed, RetentionRule
+from scheduler.identity import current_user
+from scheduler.times import format_time
 
 
-class RemovalKind(StrEnum):
-    """What gc may remove: the values of ``--what``."""
-
-    STAGING = "staging"
-    MODELS = "models"
-    DATA = "data"
-    SNAPSHOTS = "snapshots"
-    RUNS = "runs"
-    ARCHIVE = "archive"
-
-
-DESCRIPTIONS = {
-    RemovalKind.STAGING: "leftovers of unfinished work, and the models and arrays of tries that did not succeed",
-    RemovalKind.MODELS: "the models of trainings",
-    RemovalKind.DATA: "prepared data that no kept run needs",
-    RemovalKind.SNAPSHOTS: "programs, code and configurations that no kept run needs",
-    RemovalKind.RUNS: "everything of a run but its row in the history",
-    RemovalKind.ARCHIVE: "dated CSVs",
-}
-DEFAULT_KINDS = (RemovalKind.STAGING, RemovalKind.MODELS)
-SETTLING = 86400
-"""Seconds for which leftovers, and data that nothing names yet, are left alone: a process may still need them."""
-_KEPT_SUFFIXES = (".json", ".jsonl", ".csv", ".txt")
-"""Of the files of tries without a result that stay: marks, logs and tables."""
-_MODEL_SUFFIXES = (".h5", ".keras", ".ckpt", ".npz")
+def plan_removal(store: Store, experiment: str, rule: RetentionRule) -> RemovalPlan:
+    """What a rule removes of an experiment now; raises CronsembleError where the store cannot be reached."""
+    if isinstance(store, LocalStore):
+        return store_gc.plan_removal(store, experiment, rule, time.time())
+    answer = _remote(store).plan_gc(**_request(experiment, rule))
+    items = [item_from_object(item, store.root) for item in answer["items"]]
+    runs = (parse_run_id(str(run), experiment, str(task)) for task, run in answer["runs"])
+    return RemovalPlan(items, {run: {} for run in runs if run is not None}, list(answer["consequences"]))
 
 
-class UnreadableRun(Exception):
-    """What a run needs is unknown, for its record cannot be read."""
-
-
-@dataclass(frozen=True)
-class RetentionRule:
-    """What is removed: older than ``age`` seconds, and not among the newest ``keep`` of a task."""
-
-    kinds: Collection[RemovalKind]
-    age: float
-    keep: int
-
-
-@dataclass(frozen=True)
-class RemovalItem:
-    """Something to remove; ``name`` is its path in the run's folder, or in the store where there is no run; ``size`` in bytes."""
-
-    kind: RemovalKind
-    path: Path
-    name: str
-    size: int
-    reason: str
-    run: RunId | None = None
-
-
-@dataclass
-class RemovalPlan:
-    """What gc will remove, and what that means."""
-
-    items: list[RemovalItem] = field(default_factory=list)
-    rows: dict[RunId, dict[str, Any]] = field(default_factory=dict)
-    """Of the runs that are removed as a whole: what the history shows of them afterwards."""
-    consequences: list[str] = field(default_factory=list)
-
-    @property
-    def size(self) -> int:
-        """Bytes of all items."""
-        return sum(item.size for item in self.items)
-
-    def counts(self) -> list[tuple[RemovalKind, int, int]]:
-        """By kind: how many, and how many bytes."""
-        numbers, sizes = Counter[RemovalKind](), Counter[RemovalKind]()
-        for item in self.items:
-            numbers[item.kind] += 1
-            sizes[item.kind] += item.size
-        return [(kind, numbers[kind], sizes[kind]) for kind in RemovalKind if numbers[kind]]
-
-
-def plan_removal(store: LocalStore, experiment: str, rule: RetentionRule, now: float) -> RemovalPlan:
-    """What a rule removes of an experiment at ``now`` (seconds since 1970).
-
-    Data and snapshots are shared: those that any experiment's runs name stay.
-    """
-    plan = RemovalPlan()
-    if RemovalKind.STAGING in rule.kinds:
-        plan.items += _leftovers(store, now - min(rule.age, SETTLING))
-    for task in store.tasks(experiment):
-        succeeded = 0
-        for number, run in enumerate(store.runs(experiment, task)):
-            is_old = run.id.minute * 60 < now - rule.age
-            if RemovalKind.RUNS in rule.kinds and is_old and number >= rule.keep and run.status != Status.RUNNING:
-                _plan_whole_run(run, plan)
-            else:
-                if RemovalKind.STAGING in rule.kinds and run.status != Status.RUNNING:
-                    plan.items += _try_files(run, now)
-                if RemovalKind.MODELS in rule.kinds and is_old and succeeded >= rule.keep and run.record:
-                    plan.items += _model_files(run)
-            if RemovalKind.ARCHIVE in rule.kinds and is_old and succeeded >= rule.keep and task == c.ENSEMBLE_TASK:
-                plan.items += _archived_files(store, run)
-            succeeded += run.status == Status.SUCCEEDED
-    plan.consequences += _consequences_for_repeats(store, experiment, plan)
-    if RemovalKind.DATA in rule.kinds or RemovalKind.SNAPSHOTS in rule.kinds:
-        _plan_shared_files(store, rule, plan, now)
-    return plan
-
-
-def _leftovers(store: LocalStore, before: float) -> Iterator[RemovalItem]:
-    for path in removal.leftovers(store, before):
-        yield _store_item(store, RemovalKind.STAGING, path, "its writer ended before it was done")
-
-
-def _try_files(run: Run, now: float) -> Iterator[RemovalItem]:
-    """The large files of the tries that are over."""
-    for attempt in run.tries:
-        folder = run.folder / (c.TRY_PREFIX + attempt["name"])
-        for path in sorted(folder.rglob("*")):
-            if not path.is_file() or path.is_symlink() or path.suffix in _KEPT_SUFFIXES or path.name.startswith("."):
-                continue
-            if path.stat().st_mtime <= now - SETTLING:
-                yield _run_item(run, RemovalKind.STAGING, path, "of a try that did not become the result")
-
-
-def _model_files(run: Run) -> Iterator[RemovalItem]:
-    """A training's model and whatever other weights lie beside it."""
-    model = (run.record.get("model") or {}).get("file")
-    for path in sorted((run.folder / c.RESULT).glob("*")):
-        if path.is_file() and (path.name == model or path.suffix in _MODEL_SUFFIXES):
-            yield _run_item(run, RemovalKind.MODELS, path, "older than what is kept")
-
-
-def _plan_whole_run(run: Run, plan: RemovalPlan) -> None:
-    paths = [path for path in sorted(run.folder.iterdir()) if path.name != c.REMOVED] if run.folder.is_dir() else []
-    if not paths:
+def execute_removal(store: Store, experiment: str, rule: RetentionRule, planned: Sequence[RemovalItem]) -> Iterator[Removed]:
+    """Remove what was planned, as far as the rule still says so; see :func:`jobs.store.gc.execute_removal`."""
+    now, user = time.time(), current_user()
+    stamp = format_time(now, milliseconds=True)
+    if isinstance(store, LocalStore):
+        yield from store_gc.execute_removal(store, experiment, rule, planned, now, stamp, user)
         return
-    fact = run_fact(run)
-    starts = (attempt["start"].get("time") for attempt in run.tries)
-    ends = (attempt["end"].get("time") for attempt in run.tries if attempt["end"])
-    plan.rows[run.id] = {
-        "status": run.status,
-        "reason": run.reason,
-        "evidence": run.evidence,
-        "kind": fact.kind,
-        "started": run.record.get("started") or next(starts, None),
-        "finished": run.record.get("finished") or next(ends, None),
-        "accuracy": fact.accuracy,
-        "loss": fact.loss,
-    }
-    plan.items += [_run_item(run, RemovalKind.RUNS, path, "of an old run") for path in paths]
+    items = [item_as_object(item, store.root) for item in planned]
+    for number, problem in _remote(store).run_gc(items, **_request(experiment, rule), time=stamp, by=user):
+        yield Removed(planned[number], problem)
 
 
-def _archived_files(store: LocalStore, run: Run) -> Iterator[RemovalItem]:
-    """A run's CSV in the archive, and its members'; another file of that name is left alone."""
-    archived, csv = store.archive_path(run.id, run.record), run.folder / c.RESULT / c.CSV
-    if archived.is_file() and csv.is_file() and archived.read_bytes() == csv.read_bytes():
-        for path in (archived, archived.with_suffix(".members")):
-            if path.exists():
-                yield _store_item(store, RemovalKind.ARCHIVE, path, "older than what is kept", run.id)
+def _request(experiment: str, rule: RetentionRule) -> dict[str, Any]:
+    return {"experiment": experiment, "kinds": [str(kind) for kind in rule.kinds], "age": rule.age, "keep": rule.keep}
 
 
-def _consequences_for_repeats(store: LocalStore, experiment: str, plan: RemovalPlan) -> Iterator[str]:
-    """Which ensembles cannot be repeated any more, and which not with the models that they had."""
-    if plan.rows:
-        dates = sorted(run.slot.date() for run in plan.rows)
-        yield f"{len(plan.rows)} runs from {dates[0]} to {dates[-1]} can never be repeated or shown: only their rows stay"
-    removed_runs = {str(run) for run in plan.rows}
-    removed_models = {str(item.run) for item in plan.items if item.kind == RemovalKind.MODELS}
-    if not removed_runs and not removed_models:
-        return
-    never, without_models = [], []
-    for run in store.runs(experiment, c.ENSEMBLE_TASK):
-        trainings = {member.get("run") for member in run.record.get("members", [])}
-        if run.id not in plan.rows and trainings & removed_runs:
-            never.append(run.id)
-        elif run.id not in plan.rows and trainings & removed_models:
-            without_models.append(run.id)
-    for runs, meaning in (
-        (never, "cannot be repeated any more: their members' runs are removed"),
-        (without_models, "can be repeated, but not with rerun --reuse-models: their members are trained again"),
-    ):
-        if runs:
-            yield f"{len(runs)} ensembles from {runs[-1].slot.date()} to {runs[0].slot.date()} {meaning}"
+def _remote(store: Store) -> Any:
+    # Late: what reaches a cluster takes 0.1 s to load.
+    from scheduler.stores.remote.files import RemoteFiles
 
-
-def _plan_shared_files(store: LocalStore, rule: RetentionRule, plan: RemovalPlan, now: float) -> None:
-    """Data and snapshots that no kept run names, and that are old enough not to belong to a run that is just starting."""
-    try:
-        data, snapshots = _needed(store, set(plan.rows))
-    except UnreadableRun as error:
-        plan.consequences.append(f"no data and no snapshots are removed, for it is unknown which are needed: {error}")
-        return
-    candidates: list[tuple[RemovalKind, Path]] = []
-    if RemovalKind.DATA in rule.kinds:
-        datasets = (store.root / "datasets").glob("*.npz")
-        candidates += [(RemovalKind.DATA, path) for path in datasets if path.stem not in data]
-    if RemovalKind.SNAPSHOTS in rule.kinds:
-        paths = (store.root / "snapshots").glob("*/*")
-        candidates += [(RemovalKind.SNAPSHOTS, path) for path in paths if path.stem not in snapshots]
-    removed = set()
-    for kind, path in candidates:
-        if path.is_file() and path.stat().st_mtime < now - max(min(rule.age, 7 * SETTLING), SETTLING):
-            plan.items.append(_store_item(store, kind, path, "no kept run names it"))
-            removed.add(path.stem)
-    for path in sorted((store.root / "datasets").glob("*/*.json")):
-        if (read_json(path) or {}).get("fingerprint") in removed:
-            plan.items.append(_store_item(store, RemovalKind.DATA, path, "it pinned data for a date that is removed"))
-
-
-def _needed(store: LocalStore, removed: Collection[RunId]) -> tuple[set[str], set[str]]:
-    """The fingerprints of data and the hashes of snapshots that the runs of any experiment name, but for those removed."""
-    data, snapshots = set[str](), set[str]()
-    for experiment in store.experiments():
-        for task in store.tasks(experiment):
-            for run in store.runs(experiment, task):
-                if run.id in removed:
-                    continue
-                if run.status == Status.UNKNOWN:
-                    raise UnreadableRun(f"{run.id}: {run.reason}")
-                pinned = run.record.get("data") or store.pinned_data(run.id) or {}
-                data.add(str(pinned.get("fingerprint")))
-                for mark in (run.record, *(attempt["start"] for attempt in run.tries), store.claim_of(run.id) or {}):
-                    snapshots |= _digests((mark.get("snapshot") or {}).values())
-        latest = {period.engine: period for period in periods(store.ledger.revisions(experiment))}
-        for period in latest.values():
-            snapshots |= _digests(task.get(key) for task in period.tasks.values() for key in ("program", "code", "task"))
-    return data, snapshots
-
-
-def _digests(values: Iterable[Any]) -> set[str]:
-    return {str(digest) for digest in values if digest}
-
-
-def _run_item(run: Run, kind: RemovalKind, path: Path, reason: str) -> RemovalItem:
-    return RemovalItem(kind, path, path.relative_to(run.folder).as_posix(), _size(path), reason, run.id)
-
-
-def _store_item(store: LocalStore, kind: RemovalKind, path: Path, reason: str, run: RunId | None = None) -> RemovalItem:
-    return RemovalItem(kind, path, path.relative_to(store.root).as_posix(), _size(path), reason, run)
-
-
-def _size(path: Path) -> int:
-    """Bytes of a file, or of all in a folder; none of what has gone."""
-    try:
-        if path.is_dir() and not path.is_symlink():
-            return sum(_size(child) for child in path.iterdir())
-        return path.lstat().st_size
-    except OSError:
-        return 0
-
-
-def execute_removal(store: LocalStore, plan: RemovalPlan, time: str, by: str) -> Iterator[tuple[RemovalItem, OSError]]:
-    """Remove what a plan has, each run's tombstone first (``time``: ISO 8601); yields what could not be removed, and why."""
-    items_of: dict[RunId, list[RemovalItem]] = {}
-    for item in plan.items:
-        if item.run is not None:
-            items_of.setdefault(item.run, []).append(item)
-    for run, items in items_of.items():
-        files = [{"path": item.name, "size": item.size, "why": item.reason} for item in items]
-        removal.record_removal(store, run, files, time, by, plan.rows.get(run))
-    for item in plan.items:
-        try:
-            removal.remove(store, item.path)
-        except OSError as error:
-            yield item, error
+    assert isinstance(store.files, RemoteFiles)
+    return store.files

@@ -14,8 +14,8 @@ import pytest
 from jobs import contract as c
 from jobs.contract import RunId
 from jobs.store import LocalStore, removal
+from jobs.store.gc import DEFAULT_KINDS, KEPT, RemovalKind, RemovalPlan, RetentionRule, execute_removal, plan_removal
 from jobs.store.latest_model import choose_models
-from scheduler.stores.gc import DEFAULT_KINDS, RemovalKind, RemovalPlan, RetentionRule, execute_removal, plan_removal
 from stores import Builder, at, minute
 
 CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
@@ -56,6 +56,12 @@ def store(tmp_path: Path) -> LocalStore:
     return builder.store
 
 
+def remove(store: LocalStore, rule: RetentionRule, plan: RemovalPlan) -> None:
+    """All that was planned goes."""
+    removed = list(execute_removal(store, "e", rule, plan.items, NOW, "2024-11-24T12:00:00Z", "me"))
+    assert [one.problem for one in removed] == [""] * len(plan.items)
+
+
 def names(plan: RemovalPlan) -> list[str]:
     return sorted(f"{item.run or ''}:{item.name}" for item in plan.items)
 
@@ -65,7 +71,8 @@ def name_of(day: int, task: str = "train-a") -> str:
 
 
 def test_old_models_and_dead_tries_go_and_the_newest_stay(store: LocalStore) -> None:
-    plan = plan_removal(store, "e", RetentionRule(DEFAULT_KINDS, 5 * DAY, 3), NOW)
+    rule = RetentionRule(DEFAULT_KINDS, 5 * DAY, 3)
+    plan = plan_removal(store, "e", rule, NOW)
     old = [f"{name_of(day)}:result/model.h5" for day in range(14, 20)]
     assert names(plan) == sorted([*old, f"{name_of(16)}:try-dead/model.h5"])
     assert plan.consequences == [
@@ -76,7 +83,7 @@ def test_old_models_and_dead_tries_go_and_the_newest_stay(store: LocalStore) -> 
     assert len(names(plan_removal(store, "e", RetentionRule([RemovalKind.MODELS], 0, 3), NOW))) == 7
     assert len(names(plan_removal(store, "e", RetentionRule([RemovalKind.MODELS], 5 * DAY, 1), NOW))) == 6
     before = {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file()}
-    assert list(execute_removal(store, plan, "2024-11-24T12:00:00Z", "me")) == []
+    remove(store, rule, plan)
     after = {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file() and path.name != c.REMOVED}
     assert set(before) - set(after) == {item.path for item in plan.items}
     assert all(before[path] == data for path, data in after.items())
@@ -89,11 +96,8 @@ def test_old_models_and_dead_tries_go_and_the_newest_stay(store: LocalStore) -> 
 def test_a_removed_model_is_never_taken_nor_replaced_by_an_older_one(store: LocalStore) -> None:
     ensemble = RunId(minute("2024-11-16T06:00"), 2, "e", "ensemble")
     assert choose_models(store, ensemble, ["a"], None, "")[0].run is not None
-    list(
-        execute_removal(
-            store, plan_removal(store, "e", RetentionRule([RemovalKind.MODELS], 5 * DAY, 3), NOW), "2024-11-24T12:00:00Z", "me"
-        )
-    )
+    rule = RetentionRule([RemovalKind.MODELS], 5 * DAY, 3)
+    remove(store, rule, plan_removal(store, "e", rule, NOW))
     (choice,) = choose_models(store, ensemble, ["a"], None, "")
     assert choice.run is None and choice.reason == f"the model of {name_of(16)} was removed by gc"
     now = RunId(minute("2024-11-24T06:00"), 1, "e", "ensemble")
@@ -134,12 +138,13 @@ def test_data_and_snapshots_that_a_kept_run_names_stay(store: LocalStore) -> Non
 
 def test_whole_runs_leave_their_row_and_free_what_they_alone_needed(store: LocalStore) -> None:
     age(store, 10 * DAY)
-    plan = plan_removal(store, "e", RetentionRule([RemovalKind.RUNS, RemovalKind.DATA, RemovalKind.SNAPSHOTS], 5 * DAY, 3), NOW)
+    rule = RetentionRule([RemovalKind.RUNS, RemovalKind.DATA, RemovalKind.SNAPSHOTS], 5 * DAY, 3)
+    plan = plan_removal(store, "e", rule, NOW)
     assert plan.consequences[0] == "12 runs from 2024-11-14 to 2024-11-19 can never be repeated or shown: only their rows stay"
     assert {item.name for item in plan.items if item.kind == RemovalKind.DATA} == {
         f"datasets/f{day}.npz" for day in range(14, 20)
     }
-    list(execute_removal(store, plan, "2024-11-24T12:00:00Z", "me"))
+    remove(store, rule, plan)
     run = store.read(RunId(minute("2024-11-14T01:00"), 1, "e", "train-a"))
     assert (run.status, run.evidence) == ("succeeded", "recorded")
     assert [path.name for path in run.folder.iterdir()] == [c.REMOVED]
@@ -147,11 +152,30 @@ def test_whole_runs_leave_their_row_and_free_what_they_alone_needed(store: Local
 
 
 def test_what_was_taken_out_of_the_archive_is_not_put_back(store: LocalStore) -> None:
-    plan = plan_removal(store, "e", RetentionRule([RemovalKind.ARCHIVE], 5 * DAY, 3), NOW)
+    rule = RetentionRule([RemovalKind.ARCHIVE], 5 * DAY, 3)
+    plan = plan_removal(store, "e", rule, NOW)
     assert len(plan.items) == 12
-    list(execute_removal(store, plan, "2024-11-24T12:00:00Z", "me"))
+    remove(store, rule, plan)
     assert len(list(store.archive_folder("e").glob("*.csv"))) == 4
     assert store.repair_archives("e") == []
+
+
+def test_what_a_run_needs_that_began_after_the_plan_is_left_alone(store: LocalStore) -> None:
+    age(store, 10 * DAY)
+    rule = RetentionRule([RemovalKind.DATA, RemovalKind.RUNS, RemovalKind.SNAPSHOTS], 5 * DAY, 3)
+    plan = plan_removal(store, "e", rule, NOW)
+    builder = Builder(store.root)
+    # A run that is made now from an old one's data, and an old run that somebody looked at.
+    builder.run("train-a", "2024-11-24T11:00", data={"fingerprint": "f14"}, snapshot={})
+    looked_at = RunId(minute("2024-11-15T01:00"), 1, "e", "train-a")
+    store.record_observation(looked_at, {"what": "OOMKilled"})
+    removed = list(execute_removal(store, "e", rule, plan.items, NOW, "2024-11-24T12:00:00Z", "me"))
+    kept = [one.item.name for one in removed if one.is_kept]
+    assert kept == ["datasets/f14.npz"] and [one.problem for one in removed if one.problem] == [KEPT]
+    assert store.dataset_path("f14").exists() and not store.dataset_path("f15").exists()
+    # What came meanwhile stays, and so does what the tombstone says of the rest.
+    assert sorted(path.name for path in store.run_folder(looked_at).iterdir()) == [c.OBSERVED, c.REMOVED]
+    assert "run" not in store.read(looked_at).removed
 
 
 def cronsemble(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

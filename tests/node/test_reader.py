@@ -200,6 +200,22 @@ def refusals(namespace: str, image: str) -> list[tuple[str, str]]:
     ]
 
 
+def test_what_is_old_is_removed_from_elsewhere(laptop: Laptop, pods: Cluster, node: Node, namespace: str) -> None:
+    folder = node.data / namespace
+    rule = ["--what", "models", "--what", "runs", "--older-than", "1d", "--keep", "1"]
+    listed = laptop.says("gc", *rule, "--dry-run")
+    assert listed == laptop.says("gc", *rule, "--dry-run", "--store", str(folder)).replace(f"{folder}/", "claim/store:")
+    before = laptop.says("history", "--json", "--limit", "0")
+    done = laptop.start("gc", *rule)
+    assert (done.returncode, done.stdout) == (1, listed) and "no terminal to ask on" in done.stderr
+    assert "removed 8 of 8" in laptop.says("gc", *rule, "--yes")
+    assert "nothing to remove of e in claim/store" in laptop.says("gc", *rule)
+    assert laptop.says("history", "--json", "--limit", "0") == before
+    kept = next(LocalStore(folder).runs("e", "ensemble"))
+    assert kept.status == "succeeded" and {path.stat().st_uid for path in folder.rglob("removed.json")} == {USER}
+    assert readers(pods, namespace) == []
+
+
 def test_what_keeps_the_pod_from_starting_is_one_line(laptop: Laptop, pods: Cluster, namespace: str) -> None:
     image = load(laptop.config).cluster.images["keras3"]
     for text, said in refusals(namespace, image):

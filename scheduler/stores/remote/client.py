@@ -7,7 +7,7 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -194,6 +194,16 @@ class StoreClient:
     def check(self, experiment: str, quick: bool, repair: bool) -> list[dict[str, Any]]:
         """See :func:`jobs.remote.check.check_store`."""
         return list(self._json("check", experiment=experiment, quick=quick, repair=repair))
+
+    def plan_gc(self, **request: Any) -> dict[str, Any]:
+        """See :func:`jobs.remote.gc.plan`."""
+        return dict(self._json("plan-gc", **request))
+
+    def gc(self, items: Sequence[Mapping[str, Any]], **request: Any) -> Iterator[tuple[int, str]]:
+        """See :func:`jobs.remote.gc.remove`."""
+        self.send("gc", _compress(items), **request)
+        for part in self._answers({}):
+            yield from (tuple(json.loads(line)) for line in part.splitlines())
 
     def sha256(self, path: str) -> str:
         """The SHA-256 of a file, in hexadecimal."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -262,6 +262,19 @@ class RemoteFiles:
     def run_check(self, experiment: str, quick: bool, repair: bool) -> list[dict[str, Any]]:
         """What `fsck` finds, as the program beside the store says it (``jobs.remote.check``)."""
         return self.call(lambda client: client.check(experiment, quick, repair))
+
+    def plan_gc(self, **request: Any) -> dict[str, Any]:
+        """What `gc` removes, as the program beside the store says it (``jobs.remote.gc``)."""
+        return self.call(lambda client: client.plan_gc(**request))
+
+    def run_gc(self, items: Sequence[Mapping[str, Any]], **request: Any) -> Iterator[tuple[int, str]]:
+        """Remove them there: of each its number, and what kept it; raises KubeError, also where the connection breaks."""
+        # Not tried again: what has gone would be reported as gone, but nobody would know by whom.
+        try:
+            yield from self._open().gc(items, **request)
+        except BaseException:
+            self.close()
+            raise
 
     # -- paths
 

@@ -1,0 +1,70 @@
+"""Revisions: what was synced or served, from when on; and how one leads to the next. Standard library alone, Python 3.9.
+
+A revision is a JSON object that says what differs from the one before it of the same engine: ``revision`` (its number,
+from 1), ``time``, ``by``, ``tool`` (version), ``what`` (sync, suspend, resume, delete, serve, run), ``engine``
+(``host:<name>`` or ``cluster:<server>/<namespace>``), ``program`` and ``code`` (SHA-256), ``tasks`` (by name:
+``schedule``, ``timezone``, ``suspend``, ``concurrency``, ``starting_deadline`` and ``deadline`` in seconds, ``task``: the
+SHA-256 of its resolved configuration) and ``gone`` (names of tasks). One that says ``folded``, for how many it stands,
+says everything: what it does not name is not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from jobs.contract import revision_problem, revision_time
+
+Revision = dict[str, Any]
+Tasks = dict[str, dict[str, Any]]
+
+
+def states(revisions: Iterable[Revision]) -> Iterator[tuple[Revision, Tasks, Tasks]]:
+    """Each revision of one engine with the tasks before and after it; every task holds program and code too."""
+    now: Tasks = {}
+    for revision in revisions:
+        before = {name: dict(task) for name, task in now.items()}
+        now = _after(before, revision)
+        yield revision, before, now
+
+
+def _after(before: Tasks, revision: Revision) -> Tasks:
+    if revision.get("folded"):
+        before = {}
+    snapshot = {key: revision[key] for key in ("program", "code") if key in revision}
+    inherited = next(({k: t[k] for k in ("program", "code") if k in t} for t in before.values()), {})
+    after = {name: {**task, **snapshot} for name, task in before.items() if name not in revision.get("gone", ())}
+    for name, changes in revision.get("tasks", {}).items():
+        after[name] = {**inherited, **snapshot, **after.get(name, {}), **changes}
+    return after
+
+
+def merge(*lists: Iterable[Revision]) -> list[Revision]:
+    """Revisions from several places without doubles, each engine's in the order of its numbers; a folded one yields.
+
+    What is no revision is left out. An engine that counts from 1 anew (its ConfigMap was deleted) goes on after its last.
+    """
+    by_key: dict[tuple[str, str, int], Revision] = {}
+    for revision in (revision for revisions in lists for revision in revisions):
+        if revision_problem(revision):
+            continue
+        key = (str(revision.get("engine", "")), str(revision["time"]), int(revision["revision"]))
+        if key not in by_key or by_key[key].get("folded", 0) > revision.get("folded", 0):
+            by_key[key] = revision
+    return [revision for chain in chains(by_key.values()) for revision in chain]
+
+
+def chains(revisions: Iterable[Revision]) -> list[list[Revision]]:
+    """Each engine's revisions in the order of its numbers, by the engines' names; one that counts anew goes on after its last."""
+    engines: dict[str, list[Revision]] = {}
+    for revision in revisions:
+        engines.setdefault(str(revision.get("engine", "")), []).append(revision)
+    chains = []
+    for _, own in sorted(engines.items()):
+        counts: list[dict[int, Revision]] = [{}]
+        for revision in sorted(own, key=lambda revision: (revision_time(revision), revision["revision"])):
+            if revision["revision"] in counts[-1]:
+                counts.append({})
+            counts[-1][revision["revision"]] = revision
+        chains.append([count[number] for count in counts for number in sorted(count)])
+    return chains
