@@ -7,6 +7,7 @@ import io
 import os
 import sys
 
+from jobs.portable import missing_files
 from jobs.portable.inputs import WrongInput
 
 _added = []
@@ -18,19 +19,25 @@ def user_function(reference, code):
 
     The file is loaded from its path, whatever its name. What it imports is looked for in the runtime first, then in the
     function's folder, then in ``code``: a file of the user's never takes the place of a module that a library imports. An
-    import that means a file of the user's, but would find a module of the runtime, raises WrongInput.
+    import that means a file of the user's, but would find a module of the runtime, raises WrongInput. From then on the
+    function's folder is the working directory of this process.
     """
     source, _, name = reference.rpartition(":")
-    path = os.path.abspath(os.path.join(code, source))
+    code = os.path.abspath(code)
+    path = os.path.join(code, source)
     if not os.path.isfile(path):
         raise WrongInput("%s is not in the snapshot of the code" % source)
     folders = add_folders(os.path.dirname(path), code)
     for problem in hidden_imports(path, folders, _owner):
         raise WrongInput(problem)
-    function = getattr(_load(path), name, None)
+    # An entry "" is the working directory at the time of an import.
+    sys.path[:] = [item or os.getcwd() for item in sys.path]
+    os.chdir(folders[0])
+    with missing_files.explained(code):
+        function = getattr(_load(path), name, None)
     if not callable(function):
         raise WrongInput("%s has no function %s" % (source, name))
-    return function
+    return missing_files.opening_files(function, code)
 
 
 def add_folders(*folders):

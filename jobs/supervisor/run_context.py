@@ -77,7 +77,8 @@ def read_context(env: Mapping[str, str]) -> RunContext:
     task_bytes, snapshot = to_json(task), snapshot_digests(task)
     if "seed" in task and task["seed"] is None:
         task["seed"] = c.seed_of(run.experiment, run.task, run.minute)
-    store = LocalStore(Path(env[c.ENV_STORE]))
+    # Absolute, as all that a program is given: its working directory is that of the user's functions.
+    store = LocalStore(Path(env[c.ENV_STORE]).absolute())
     return RunContext(store, run, env.get(c.ENV_TRY) or uuid.uuid4().hex[:12], task, task_bytes, snapshot, env)
 
 

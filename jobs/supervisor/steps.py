@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -45,7 +46,7 @@ def _prepare(context: RunContext, _: str | None) -> None:
                 "--task",
                 str(_task_file(context, out)),
                 "--folder",
-                context.env.get(c.ENV_FOLDER, "."),
+                os.path.abspath(context.env.get(c.ENV_FOLDER, ".")),
             ]
             arguments += ["--code", code, "--date", date, "--out", scratch]
             run_child(context, "prepare", arguments, {"KERAS_BACKEND": "numpy", **NO_GPU})

@@ -8,6 +8,7 @@ from scheduler.commands.options import DEFAULT_FILES, Files
 from scheduler.config import dataset_sizes, load_all
 from scheduler.console.messages import print_warnings
 from scheduler.history import upcoming
+from scheduler.snapshots.code_files import code_files
 from scheduler.stores.run_times import longest_durations, store_if_present
 
 
@@ -25,3 +26,4 @@ def check(file: Files = DEFAULT_FILES) -> None:
         print(f"{experiment.path}: {experiment.name}: {members}, {ensemble}: no errors")
         print_schedule_warnings(experiment)
         print_warnings(f"{experiment.path}: ", dataset_sizes.warnings(experiment))
+        print_warnings(f"{experiment.path}: ", [warning for warning in [code_files(experiment).left_out] if warning])

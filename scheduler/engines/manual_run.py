@@ -48,6 +48,6 @@ def run_all(engine: Engine, specs: list[RunSpec]) -> list[Run | None]:
 
 def store_context(engine: Engine, experiment: Experiment, published: bool = False) -> ExperimentContext:
     """The experiment with its program and code, which the engine stores for the runs to come."""
-    code = build_user_code(experiment)
+    code = build_user_code(experiment, engine.observer.say)
     program = engine.store_snapshot("program", build_program())
     return ExperimentContext(experiment, program, engine.store_snapshot("code", code) if code else "", published)

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 from cronjobs.experiment import Experiment
+from scheduler.errors import CronsembleError
+from scheduler.snapshots.code_files import code_files
 
 
 class FileWatcher:
@@ -28,11 +30,17 @@ class FileWatcher:
 
 def _files(experiment: Experiment) -> list[Path]:
     paths = {experiment.folder / experiment.path.name, *(experiment.folder / item for item in experiment.code)}
-    for reference in (experiment.data.dataset, *(member.model for member in experiment.members.values())):
-        source = reference.rpartition(":")[0]
-        if source.endswith(".py"):
-            paths.update((experiment.folder / source).parent.glob("*.py"))
+    try:
+        paths.update(code_files(experiment).paths)
+    except (CronsembleError, OSError):  # what is wrong with the code is reported where it is read
+        paths.update(_function_files(experiment))
     return sorted(paths)
+
+
+def _function_files(experiment: Experiment) -> set[Path]:
+    references = (experiment.data.dataset, *(member.model for member in experiment.members.values()))
+    sources = [reference.rpartition(":")[0] for reference in references]
+    return {experiment.folder / source for source in sources if source.endswith(".py")}
 
 
 def _state(path: Path) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from cronjobs.objects.config_maps import mounted
 from cronjobs.tasks import ExperimentContext
 from scheduler.errors import CronsembleError
 from scheduler.kube.objects import Object
+from scheduler.snapshots.code_files import code_files
 from scheduler.snapshots.program import build_program
 from scheduler.snapshots.user_code import build_user_code
 from scheduler.sync.desired_state import DesiredState
@@ -78,7 +79,8 @@ def desired_states(experiments: Sequence[Experiment]) -> list[DesiredState]:
         mounts = {name for body in own for name in mounted(body["spec"]["jobTemplate"]["spec"]["template"]["spec"])}
         snapshots = [configmaps[namespace, name] for name in sorted(mounts) if (namespace, name) in configmaps]
         required = volumes.pod_security(experiment)
-        state_notes = tuple(f"{experiment.path}: {note}" for note in absent_data(experiment))
+        left_out = code_files(experiment).left_out
+        state_notes = tuple(f"{experiment.path}: {note}" for note in (*absent_data(experiment), *filter(None, [left_out])))
         states.append(DesiredState(experiment.name, namespace, (*snapshots, *own), required.level, required.reason, state_notes))
     return states
 
