@@ -16,7 +16,12 @@ def main(argv):  # type: ignore[no-untyped-def]
             file=sys.stdout if is_help else sys.stderr,
         )
         return 0 if is_help else 64
-    return _load(argv[0])(argv[1:])  # type: ignore[no-untyped-call]
+    if argv[0] in ("serve-store", "supervise"):
+        return _load(argv[0])(argv[1:])  # type: ignore[no-untyped-call]
+    from jobs.portable.end_report import run_reported
+
+    # A module that cannot be imported is reported too.
+    return run_reported(lambda arguments: _load(argv[0])(arguments), argv[1:])  # type: ignore[no-untyped-call]
 
 
 def _load(step):  # type: ignore[no-untyped-def]

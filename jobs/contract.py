@@ -81,6 +81,8 @@ class ExitCode(IntEnum):
     """Another try may succeed."""
     WRONG_INPUT = 3
     """The user's data, model or configuration is wrong: another try would fail in the same way."""
+    REPORT_LOST = 86
+    """Of a step's program: its work is done, and the user's code has closed the report that would have said so."""
     TRY_LATER = 75
     """The await step ends for a while: what it waits for may need the room that its pod takes (``EX_TEMPFAIL`` of sysexits)."""
     INTERRUPTED = 143

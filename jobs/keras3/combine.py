@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from jobs.portable.inputs import WrongInput, exit_status
+from jobs.portable.inputs import WrongInput, exit_status, say
 
 ROWS = 65_536
 """Rows that are combined and written at a time."""
@@ -83,7 +83,7 @@ def _combine(argv: Sequence[str]) -> None:
         **metrics[""],
     }
     (out / "ensemble.json").write_text(json.dumps(summary, indent=1, sort_keys=True), encoding="utf-8")
-    print(f"combined {len(members)} members, {summary['items']} items")
+    say(f"combined {len(members)} members, {summary['items']} items")
 
 
 def _data(path: str | None, items: int) -> tuple[Any, Any]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from jobs.keras3.labels import Classes, class_names, classes_of, item_ids, read_labels, shown
 from jobs.keras3.splits import held_out, train_and_test, validation_warnings
-from jobs.portable.inputs import WrongInput, exit_status, sha256
+from jobs.portable.inputs import WrongInput, exit_status, say, sha256
 from jobs.portable.user_code import user_function
 from jobs.portable.value_range import to_training_scale, value_range
 
@@ -79,7 +79,7 @@ def _prepare(argv: Sequence[str]) -> None:
         "warnings": resolved.warnings,
     }
     (Path(options.out) / "data.json").write_text(json.dumps(summary, indent=1, sort_keys=True), encoding="utf-8")
-    print(f"data {summary['fingerprint'][:12]}: {summary['shapes']}")
+    say(f"data {summary['fingerprint'][:12]}: {summary['shapes']}")
 
 
 def load(reference: str, folder: Path, code: str, hyperparameters: Mapping[str, Any]) -> Arrays:

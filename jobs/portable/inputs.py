@@ -7,6 +7,8 @@ import io
 import json
 import sys
 
+from jobs.portable.end_report import send
+
 WRONG_INPUT = 3
 """The exit status for a fault in the user's data, model or configuration: ``jobs.contract.ExitCode.WRONG_INPUT``."""
 
@@ -16,14 +18,23 @@ class WrongInput(Exception):
 
 
 def exit_status(program, argv):
-    """Run ``program(argv)``; returns 0, or WRONG_INPUT after printing a WrongInput's text on stderr."""
+    """Run ``program(argv)``; returns 0, or WRONG_INPUT after printing and reporting a WrongInput's text."""
     try:
         program(argv)
     except WrongInput as error:
-        sys.stdout.flush()
-        print(error.args[0], file=sys.stderr)
+        send({"event": "wrong input", "message": error.args[0]})
+        say(error.args[0], sys.stderr)
         return WRONG_INPUT
     return 0
+
+
+def say(text, out=None):
+    """Print a line on ``out``, stdout by default; without it where the user's code has closed that."""
+    try:
+        print(text, file=out or sys.stdout)
+        (out or sys.stdout).flush()
+    except (AttributeError, OSError, IOError, ValueError):
+        pass
 
 
 def read_json(path):

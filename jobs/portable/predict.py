@@ -7,7 +7,17 @@ import os
 import time
 
 from jobs.portable import user_code
-from jobs.portable.inputs import WrongInput, check_model_backend, class_names, exit_status, read_json, scaled, sha256, write_json
+from jobs.portable.inputs import (
+    WrongInput,
+    check_model_backend,
+    class_names,
+    exit_status,
+    read_json,
+    say,
+    scaled,
+    sha256,
+    write_json,
+)
 from jobs.portable.value_range import to_training_scale
 
 
@@ -54,7 +64,7 @@ def predict(argv):
     if "input_range" in recorded:  # models of earlier versions have none
         inputs, done = to_training_scale(inputs, "the data to predict", recorded["input_range"], "the model's training data")
     if done:
-        print(done)
+        say(done)
     x = scaled(inputs, recorded["scale"], recorded["data_format"])
     probabilities = model.predict(x, batch_size=256, verbose=0).astype("float32")
     if not numpy.isfinite(probabilities).all():
@@ -68,4 +78,4 @@ def predict(argv):
         "seconds": round(time.time() - began, 3),
     }
     write_json(os.path.splitext(options.out)[0] + ".json", summary)
-    print("predicted %d items" % len(probabilities))
+    say("predicted %d items" % len(probabilities))

@@ -14,6 +14,7 @@ from jobs.portable.inputs import (
     class_names,
     exit_status,
     read_json,
+    say,
     scale_of,
     scaled,
     sha256,
@@ -110,7 +111,7 @@ def train(argv):
         "import_seconds": round(imported - began, 3),
     }
     write_json(os.path.join(options.out, "metrics.json"), metrics)
-    print("accuracy %.4f, loss %.4f after %d epochs" % (accuracy, loss, len(best.rows)))
+    say("accuracy %.4f, loss %.4f after %d epochs" % (accuracy, loss, len(best.rows)))
 
 
 def loss_and_accuracy(probabilities, labels):
@@ -169,7 +170,7 @@ def _best_epoch(keras, x_val, y_val, values, progress):
             with io.open(progress, "ab") as file:
                 line = dict(row, event="epoch", epochs=values["epochs"])
                 file.write((json.dumps(line, sort_keys=True) + "\n").encode("utf-8"))
-            print("epoch %d/%d: loss %.4f, accuracy %.4f" % (epoch + 1, values["epochs"], loss, accuracy))
+            say("epoch %d/%d: loss %.4f, accuracy %.4f" % (epoch + 1, values["epochs"], loss, accuracy))
             if loss != loss:
                 raise WrongInput("training: the loss is not a number after epoch %d" % (epoch + 1))
             if loss < self.loss:

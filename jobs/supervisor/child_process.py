@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import resource
 import select
 import signal
 import subprocess
@@ -42,16 +43,20 @@ _MAX_REPORT = 1 << 17
 
 @dataclass
 class ChildEnd:
-    """How a program ended: its exit status, negative for a signal, and whether that was asked for here.
+    """How a program ended: its exit status, negative for a signal, and whether it was ended here.
 
-    ``report`` is what it wrote to the file descriptor of ENV_REPORT; ``is_done``: it said there that its work was done;
-    ``ended``: the processes that it left behind and that were ended, as their command lines, ``surviving``: those that were not.
+    ``is_late``: at its deadline; ``is_overdue``: because it did not exit after its work was done; ``memory``: the most bytes
+    that one of its processes has used; ``report``: what it wrote to the file descriptor of ENV_REPORT; ``is_done``: it said
+    there that its work was done; ``ended``: the processes that it left behind and that were ended, as their command lines,
+    ``surviving``: those that were not.
     """
 
     code: int
     is_late: bool
-    report: bytes
-    is_done: bool
+    is_overdue: bool
+    memory: int
+    report: bytes = b""
+    is_done: bool = False
     ended: list[str] = field(default_factory=list)
     surviving: list[str] = field(default_factory=list)
 
@@ -105,7 +110,7 @@ class ChildProcess:
         Raises OSError where its log cannot be written; it has been ended then.
         """
         error: OSError | None = None
-        is_late = False
+        is_late = is_overdue = False
         stop_at = float("inf") if timeout is None else time.monotonic() + timeout
         kill_at = exit_at = float("inf")
         while True:
@@ -120,6 +125,7 @@ class ChildProcess:
             must_stop = event == "stop" or error is not None or now >= min(stop_at, exit_at)
             if must_stop and not self._is_stopping:
                 is_late = now >= stop_at
+                is_overdue = self._is_done and (is_late or now >= exit_at)
                 self._is_stopping = True
                 kill_at = now + GRACE
                 signal_all(descendants(os.getpid()), signal.SIGTERM)
@@ -127,7 +133,8 @@ class ChildProcess:
             if now >= kill_at:
                 signal_all(descendants(os.getpid()), signal.SIGKILL)
                 kill_at = now + 0.1
-        end = ChildEnd(self._process.wait(), is_late, b"", False)
+        code = self._process.wait()
+        end = ChildEnd(code, is_late, is_overdue, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss << 10)
         self._end_left_behind(end, kill_at)
         self._finish_copying()
         end.report, end.is_done = bytes(self._report), self._is_done

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import sys
 import tempfile
 import zipfile
@@ -17,6 +16,7 @@ from jobs.contract import ExitCode, Status
 from jobs.store.files import read_fresh
 from jobs.store.ownership import share_tree, unshared_owner
 from jobs.supervisor.child_process import ChildEnd, ChildProcess
+from jobs.supervisor.end_reason import exit_notice, machine_memory_kills, memory_kills, read_report, step_error
 from jobs.supervisor.environment import child_environment
 from jobs.supervisor.log_writer import LogWriter
 from jobs.supervisor.run_context import RunContext, StepError, notice
@@ -46,7 +46,7 @@ def run_child(
         env = {**env, "PYTHONPATH": str(Path(__file__).parents[2])}
     if context.stopped.is_set():
         raise StepError("interrupted", ExitCode.INTERRUPTED, Status.INTERRUPTED)
-    kills_before = memory_kills()
+    kills_before, machine_kills_before = memory_kills(), machine_memory_kills()
     environment = child_environment(context, env, context.task if spec is None else spec)
     with LogWriter(context.folder) as log:
         try:
@@ -59,21 +59,22 @@ def run_child(
             child.stop()
         end = child.wait(timeout)
         context.child = None
+        last_line = log.last_line
+        for line in read_report(end.report)[1].splitlines():
+            log.write(f"{line}\n".encode())
     _report_left_behind(context, end)
     _share_output(context)
-    code, last_line = end.code, log.last_line
     if context.stopped.is_set():
-        raise StepError("interrupted", ExitCode.INTERRUPTED, Status.INTERRUPTED, exit_code=code)
-    if end.is_late:
-        raise StepError(f"{program}: not done within its deadline of {timeout:g} s", exit_code=code)
-    if code == ExitCode.WRONG_INPUT:
-        raise StepError(last_line or f"{program}: wrong input", ExitCode.WRONG_INPUT, exit_code=code)
-    if code:
-        cause = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
-        if memory_kills() > kills_before:
-            victim = "" if code == -signal.SIGKILL else ", a process of it killed"
-            cause += f"{victim} for memory{_memory_limit()}"
-        raise StepError(f"{program} {cause}" + (f": {last_line[:300]}" if last_line else ""), exit_code=code)
+        raise StepError("interrupted", ExitCode.INTERRUPTED, Status.INTERRUPTED, exit_code=end.code)
+    if end.is_late and not end.is_done:
+        raise StepError(f"{program}: not done within its deadline of {timeout:g} s", exit_code=end.code)
+    code_folder = arguments[arguments.index("--code") + 1] if "--code" in arguments else ""
+    kills, machine_kills = memory_kills() - kills_before, machine_memory_kills() - machine_kills_before
+    failure = step_error(program, end, code_folder, last_line, kills, machine_kills)
+    if failure is not None:
+        raise failure
+    if exit_notice(end):
+        notice(context, exit_notice(end))
 
 
 def _report_left_behind(context: RunContext, end: ChildEnd) -> None:
@@ -94,31 +95,6 @@ def _share_output(context: RunContext) -> None:
             f"{context.folder} belongs to user {os.geteuid()}, and the store to user {owner}, for whom this file system "
             "changes no owner: steps that run as that user, as in a container, may fail; run as that user",
         )
-
-
-def memory_kills(root: Path = Path("/sys/fs/cgroup")) -> int:
-    """How many processes of this container were killed for memory so far: the kernel counts them (cgroup v2, else v1)."""
-    for name in ("memory.events", "memory/memory.oom_control"):
-        try:
-            counters = dict(line.split() for line in (root / name).read_text().splitlines())
-        except (OSError, ValueError):
-            continue
-        if counters.get("oom_kill", "").isdigit():
-            return int(counters["oom_kill"])
-    return 0
-
-
-def _memory_limit(root: Path = Path("/sys/fs/cgroup")) -> str:
-    """The memory that this container may use, as part of a message; empty without a limit."""
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        try:
-            limit = (root / name).read_text().strip()
-        except OSError:
-            continue
-        # Version 1 says "none" with a number near 2^63.
-        if limit.isdigit() and int(limit) < 1 << 50:
-            return f" (the limit is {int(limit) >> 20} MiB)"
-    return ""
 
 
 def stop_process(context: RunContext) -> None:

@@ -18,13 +18,14 @@ from jobs.store.files import read_json, to_json
 from jobs.store.ownership import share
 from jobs.supervisor.child_process import ChildProcess
 from jobs.supervisor.log_writer import LogWriter
+from jobs.text import one_line
 
 
 class StepError(Exception):
     """The step cannot go on; ``code`` is the exit status and ``status`` what the try ends as."""
 
     def __init__(self, reason: str, code: int = ExitCode.FAILED, status: str = Status.FAILED, **facts: Any) -> None:
-        super().__init__(reason)
+        super().__init__(one_line(reason))
         self.code, self.status, self.facts = code, status, facts
 
 
@@ -92,6 +93,7 @@ def require(context: RunContext, name: str) -> dict[str, Any]:
 
 def notice(context: RunContext, text: str) -> None:
     """Print what the user should know of a step that continues, and write it to the try's log and progress."""
+    text = one_line(text)
     print(f"cronsemble: {text}", flush=True)
     with LogWriter(context.folder) as log:
         log.write(f"cronsemble: {text}\n".encode())

@@ -22,6 +22,7 @@ from jobs.supervisor.framework_process import stop_process
 from jobs.supervisor.run_context import RunContext, StepError, now, read_context
 from jobs.supervisor.steps import STEPS
 from jobs.supervisor.wait_for_runs import wait_until_ended
+from jobs.text import one_line
 
 TAIL = 40
 """Lines of the log that a failed try records with its reason."""
@@ -104,7 +105,8 @@ def _mark_start(context: RunContext) -> None:
 def _end(context: RunContext, step: str, error: StepError) -> None:
     """Record that the try failed, and why: in the store, on stderr and for the kubelet."""
     status = "" if error.status in (Status.FAILED, str(error)) else f"{error.status}: "
-    print(f"cronsemble: {step}: {status}{error}", file=sys.stderr, flush=True)
+    prefix = "" if str(error).startswith((f"{step} ", f"{step}: ")) else f"{step}: "
+    print(f"cronsemble: {prefix}{status}{error}", file=sys.stderr, flush=True)
     mark = {
         "schema": c.SCHEMA,
         "time": now(),
@@ -112,7 +114,7 @@ def _end(context: RunContext, step: str, error: StepError) -> None:
         "status": error.status,
         "reason": str(error),
         "code": error.code,
-        "tail": last_lines(context.folder, TAIL, TAIL_WIDTH),
+        "tail": [one_line(line) for line in last_lines(context.folder, TAIL, TAIL_WIDTH)],
         **error.facts,
     }
     _write_termination_message(f"{status}{error}")

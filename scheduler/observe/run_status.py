@@ -210,6 +210,8 @@ def _container_failure(pod: Object, container: str, end: Object) -> tuple[Cause,
     if reason in ("StartError", "ContainerCannotRun", "ContainerStatusUnknown"):
         return Cause.CONFIGURATION, f"{container} could not run: {_one_line(end.get('message') or reason)}"
     message = _one_line(end.get("message"))
+    if message.startswith((f"{container} ", f"{container}: ")):
+        return Cause.EXIT, message
     return Cause.EXIT, f"{container}: {message}" if message else f"{container} ended with exit status {code}"
 
 

@@ -25,7 +25,7 @@ KILLS_ITSELF = b"import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
     ("program", "reason"),
     [
         (KILLS_ITSELF, "prepare could not be supervised (killed by SIGKILL)"),
-        (build_program(), "prepare was killed by SIGKILL"),
+        (build_program(), "prepare was killed by SIGKILL, by another process or by the kernel for memory"),
     ],
     ids=["supervisor", "framework"],
 )
@@ -34,7 +34,7 @@ def test_a_step_killed_without_a_word_has_a_whole_sentence(tmp_path: Path, progr
     python.write_text("#!/bin/sh\nkill -KILL $$\n")
     python.chmod(0o755)
     run = make_run(tmp_path, program, str(python))
-    assert (run.status, run.reason) == (Status.FAILED, reason)
+    assert (run.status, run.reason.partition("; it had used ")[0]) == (Status.FAILED, reason)
 
 
 def make_run(tmp_path: Path, program: bytes, python: str) -> Run:

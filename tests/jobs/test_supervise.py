@@ -25,7 +25,7 @@ from jobs.keras3.prepare import Rules, fingerprint, resolve, write_npz
 from jobs.store import LocalStore, removal
 from jobs.store.files import read_json, to_json, write_file
 from jobs.store.process_identity import process_identity
-from jobs.supervisor.framework_process import memory_kills
+from jobs.supervisor.end_reason import memory_kills
 from jobs.supervisor.process_tree import all_processes, command_line, descendants
 from jobs.supervisor.run_context import RunContext
 from jobs.supervisor.steps import started_before
