@@ -14,7 +14,7 @@ import sys
 DESCRIPTOR = "CRONSEMBLE_REPORT"
 """The variable with the pipe's file descriptor: ``jobs.contract.ENV_REPORT``."""
 REPORT_LOST = 86
-"""The exit status of a program whose work is done and whose report the user's code has closed: ``jobs.contract.ExitCode.REPORT_LOST``."""
+"""The exit status when the work is done and the user's code has closed the report: ``jobs.contract.ExitCode.REPORT_LOST``."""
 MAX_TEXT = 2000
 """Characters of a message that are reported."""
 MAX_PARTS = 5
