@@ -21,7 +21,7 @@ from scheduler.kube.client import KubeClient
 from scheduler.kube.target import ClusterTarget
 from scheduler.signals import stopped_by_terminate
 from scheduler.sync import describe, reconcile
-from scheduler.sync.plan import Flag, SyncPlan
+from scheduler.sync.plan import Flag, SyncPlan, Verb
 from scheduler.sync.reconcile import Reconciler, StalePlan
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ def plan_and_execute(reconciler: Reconciler, flags: SyncFlags, purpose: Purpose)
     print_plan(plan, flags)
     raise_refusals(plan, flags)
     if not plan.actions:
+        record_admission(reconciler)
         return ExitStatus.DONE
     confirm_removals(plan, flags, purpose)
     with stopped_by_terminate():
@@ -104,7 +105,19 @@ def plan_and_execute(reconciler: Reconciler, flags: SyncFlags, purpose: Purpose)
                 if not reconcile.changed_namespaces(current) <= set(leases):
                     raise StalePlan(f"a namespace has to be changed whose Lease is not held: {purpose.command} again")
                 confirm_removals(current, flags, purpose)
-            return execute_plan(reconciler.api, current, leases, purpose.command)
+            status = execute_plan(reconciler.api, current, leases, purpose.command)
+            record_admission(reconciler)
+            return status
+
+
+def record_admission(reconciler: Reconciler) -> None:
+    """Record what admission has changed of objects that are as desired otherwise, and was said with the plan."""
+    if reconciler.unrecorded_admission:
+        from scheduler.sync import record
+
+        experiments = [state.experiment for state in reconciler.desired]
+        for name, changes in reconciler.unrecorded_admission.items():
+            record.record_admission(reconciler.api, name, changes, experiments)
 
 
 def create_namespaces(api: KubeClient, plan: SyncPlan) -> SyncPlan:
@@ -119,9 +132,23 @@ def create_namespaces(api: KubeClient, plan: SyncPlan) -> SyncPlan:
 def execute_plan(api: KubeClient, plan: SyncPlan, leases: Mapping[str, Lease], command: str) -> ExitStatus:
     """Execute a plan under these Leases and print what was done; raises CronsembleError for an action that failed."""
     outcome = _execute(api, plan, leases, command)
+    if outcome.admission:
+        _finish_admission(api, plan, outcome)
     _raise_failures(outcome, command)
     print(f"done: {_count(outcome)}")
     return ExitStatus.DONE
+
+
+def _finish_admission(api: KubeClient, plan: SyncPlan, outcome: Outcome) -> None:
+    """Print and record what admission changed of the applied objects."""
+    from scheduler.sync import admission, record
+
+    # Of changed objects the plan has said it, from a dry run.
+    for line in admission.notes(changes for action, changes in outcome.admission if action.verb == Verb.CREATE):
+        print(f"note: {line}")
+    for name in plan.namespaces:
+        changes = [(action.experiment, changed) for action, changed in outcome.admission if action.namespace == name]
+        record.record_admission(api, name, changes, plan.experiments)
 
 
 def _execute(api: KubeClient, plan: SyncPlan, leases: Mapping[str, Lease], command: str) -> Outcome:

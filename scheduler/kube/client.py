@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from scheduler.kube.errors import Expired, KubeError, ProxyFailed, api_error, refuse_page, unreachable
+from scheduler.kube.errors import Expired, KubeError, ProxyFailed, api_error, is_admission, refuse_page, unreachable
 from scheduler.kube.kinds import ACCESS_REVIEW, SUBJECT_REVIEW, Kind
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ PATIENCE = 60.0
 """Seconds for which a request is tried again once the server has answered before."""
 _FIRST = 3.0
 """The same before the first answer."""
+_WEBHOOK = 3.0
+"""The same where a webhook of the cluster fails or denies: what is the matter with it stays so."""
 _AGAIN = (429, 500, 502, 503, 504)
 _HOPELESS = (ConnectionRefusedError, socket.gaierror, ssl.SSLError, ProxyFailed)
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
@@ -79,12 +81,12 @@ class KubeClient:
     def apply(
         self, kind: Kind, namespace: str | None, body: Mapping[str, Any], manager: str, force: bool = False, dry_run: bool = False
     ) -> dict[str, Any]:
-        """Server-side apply; answers with the object's metadata."""
+        """Server-side apply; answers with the object as the server keeps it, or would with ``dry_run``."""
         query = {"fieldManager": manager, "force": "true" if force else "false", "fieldValidation": "Strict"}
         if dry_run:
             query["dryRun"] = "All"
         name = body["metadata"]["name"]
-        return self._object("PATCH", kind, namespace, name, query, body, "application/apply-patch+yaml", METADATA)
+        return self._object("PATCH", kind, namespace, name, query, body, "application/apply-patch+yaml")
 
     def patch(self, kind: Kind, namespace: str, name: str, body: Any, manager: str = "cronsemble") -> dict[str, Any]:
         """A merge patch (a dictionary) or a JSON patch (a list)."""
@@ -183,7 +185,8 @@ class KubeClient:
                     self.close()
                     continue
                 starting = status in (401, 403) and time.monotonic() - self._shaken < 5
-                if not (status in _AGAIN or starting) or time.monotonic() - began > self._patience:
+                patience = _WEBHOOK if is_admission(text) else self._patience
+                if not (status in _AGAIN or starting) or time.monotonic() - began > patience:
                     refuse_page(self.access.server, status, answered, text)
                     raise api_error(method, what or path, verb or _VERBS[method], where, status, decode(text))
                 wait = _seconds(answered)

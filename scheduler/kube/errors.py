@@ -83,6 +83,12 @@ class ProxyFailed(OSError):
 def api_error(method: str, what: str, verb: str, where: str, status: int, answer: Mapping[str, Any]) -> ApiError:
     """The error for an answer with a status of 400 or more; ``what`` is the resource (``cronjobs.batch/name``)."""
     message = " ".join(str(answer.get("message") or answer.get("reason") or f"status {status}").split())
+    if "admission webhook" in message and "denied the request" in message:
+        # With whatever status the webhook chose.
+        return ApiError(f"{what}{where}: refused by admission: {_after(message, 'is forbidden: ')}", status, answer)
+    if "failed calling webhook" in message or "failed calling admission webhook" in message:
+        failure = _after(message, "Internal error occurred: ")
+        return ApiError(f"{what}{where}: a webhook of the cluster does not work: {failure}: mend or remove it", status, answer)
     if status == 404:
         return NotFound(f"{what}{where}: not found", status, answer)
     if status == 410:
@@ -104,6 +110,11 @@ def api_error(method: str, what: str, verb: str, where: str, status: int, answer
     if status == 413 or "Too long" in message or "request is too large" in message:
         return ApiError(f"{what}{where}: too large for the server: {message}", status, answer)
     return ApiError(f"{what}{where}: the server says: {message}", status, answer)
+
+
+def is_admission(answer: bytes) -> bool:
+    """Whether an error comes from a webhook of the cluster, which denies or fails."""
+    return b"admission webhook" in answer or b"failed calling webhook" in answer
 
 
 def refuse_page(server: str, status: int, headers: Mapping[str, str], body: bytes) -> None:

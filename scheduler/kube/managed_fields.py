@@ -17,6 +17,9 @@ Tree = Mapping[str, Any]
 Step = str | tuple[tuple[str, Any], ...]
 Path = tuple[Step, ...]
 
+LAST_APPLIED: Path = ("metadata", "annotations", "kubectl.kubernetes.io/last-applied-configuration")
+"""kubectl's record of what a client-side apply sent: no field that anybody declares."""
+
 OURS = "cronsemble"
 SUSPEND = "cronsemble-suspend"
 
@@ -134,11 +137,11 @@ def merged(trees: Iterable[Tree]) -> Tree:
     return union
 
 
-def adoptable(tree: Tree) -> Tree:
-    """Of what kubectl owns in an object of ours, what is ours to say: all but suspension and others' labels."""
+def adoptable(tree: Tree, with_suspend: bool = False) -> Tree:
+    """Of what kubectl owns in an object of ours, what is ours to say: all but others' labels, and suspension unless asked for."""
     adopted = {key: sub for key, sub in tree.items() if key in ("f:spec", "f:data", "f:binaryData", "f:immutable")}
     if "f:spec" in adopted:
-        adopted["f:spec"] = {key: sub for key, sub in adopted["f:spec"].items() if key != "f:suspend"}
+        adopted["f:spec"] = {key: sub for key, sub in adopted["f:spec"].items() if with_suspend or key != "f:suspend"}
     metadata = {}
     for part in ("f:labels", "f:annotations"):
         own = {key: sub for key, sub in tree.get("f:metadata", {}).get(part, {}).items() if key[2:].startswith(_OURS)}
@@ -147,15 +150,15 @@ def adoptable(tree: Tree) -> Tree:
     return {**adopted, **({"f:metadata": metadata} if metadata else {})}
 
 
-_OURS = ("cronsemble.io/", "app.kubernetes.io/", "kubectl.kubernetes.io/last-applied-configuration")
+_OURS = ("cronsemble.io/", "app.kubernetes.io/", str(LAST_APPLIED[-1]))
 
 
 def without(tree: Tree, taken: Tree) -> Tree:
-    """A set of fields less the leaves of another."""
+    """A set of fields less the leaves of another; of what loses all its fields nothing stays."""
     remaining: dict[str, Any] = {}
     for key, sub in tree.items():
         if key not in taken:
             remaining[key] = sub
         elif sub and taken[key] and (rest := without(sub, taken[key])):
             remaining[key] = rest
-    return remaining
+    return {} if set(remaining) == {"."} else remaining

@@ -16,6 +16,8 @@ __all__ = ["Revision", "Tasks", "delta", "digest", "fold", "is_newer", "read", "
 NUMBER = "cronsemble.io/revision"
 DIGEST = "cronsemble.io/recorded"
 VERSION = "cronsemble.io/tool"
+ADMISSION = "cronsemble.io/admission"
+"""Annotation: digests of what admission changed of applied objects (``scheduler/sync/admission``)."""
 FULL = 900_000
 """Bytes of revisions from which on the oldest are folded; a ConfigMap takes 1 MiB."""
 AFTER_FOLDING = 600_000

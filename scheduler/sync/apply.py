@@ -9,10 +9,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import msgspec
+
+from cronjobs.objects import labels
+from cronjobs.revisions import revisions
 from scheduler.kube import kinds, managed_fields
 from scheduler.kube.client import KubeClient
-from scheduler.kube.errors import Conflict, KubeError, NotFound
+from scheduler.kube.errors import ApiError, Conflict, Forbidden, KubeError, NotFound
 from scheduler.kube.managed_fields import OURS, SUSPEND
+from scheduler.kube.objects import Object
+from scheduler.sync.admission import AdmissionChanges, admission_changes, lost_label, with_suspension
+from scheduler.sync.diff import as_answered
 from scheduler.sync.lease import Lease
 from scheduler.sync.plan import Action, SyncPlan, Verb
 from scheduler.sync.record import append_revision
@@ -38,6 +45,8 @@ class Outcome:
 
     done: list[Action] = field(default_factory=list)
     failed: list[tuple[Action, KubeError]] = field(default_factory=list)
+    admission: list[tuple[Action, AdmissionChanges]] = field(default_factory=list)
+    """Of those that were done, what admission changed of what was applied."""
 
 
 def execute(
@@ -57,18 +66,24 @@ def execute(
     """
     outcome = Outcome()
     stop = threading.Event()
-    pending: list[tuple[Action, Future[KubeError | None]]] = []
+    pending: list[tuple[Action, Future[KubeError | Object | None]]] = []
+    admitted: dict[tuple[str, str], Object] = {}
 
     def wait_until(most: int) -> None:
         """Collect results until at most so many actions are pending."""
         while len(pending) > most:
             action, future = pending.pop(0)
-            error = future.result()
-            if error is None:
-                outcome.done.append(action)
-                progress.advance()
-            else:
-                outcome.failed.append((action, error))
+            result = future.result()
+            if isinstance(result, KubeError):
+                outcome.failed.append((action, result))
+                continue
+            outcome.done.append(action)
+            progress.advance()
+            if result is not None and (changes := admission_changes(action.body, result)):
+                outcome.admission.append((action, changes))
+                if action.kind == "CronJob":
+                    body = with_suspension(as_answered(action.body, result), result)
+                    admitted[action.namespace, action.name] = body
 
     with ThreadPoolExecutor(CONCURRENCY) as pool:
         try:
@@ -81,7 +96,10 @@ def execute(
                     break
                 for namespace in {action.namespace for action in batch if action.kind != "Namespace"}:
                     leases[namespace].check()
-                pending += [(action, pool.submit(_attempt, api, action, plan.tool, command, stop)) for action in batch]
+                pending += [
+                    (action, pool.submit(_attempt, api, _with_admitted(action, admitted), plan.tool, command, stop))
+                    for action in batch
+                ]
             wait_until(0)
         except BaseException:
             stop.set()
@@ -99,17 +117,27 @@ def batches(actions: Iterable[Action]) -> list[list[Action]]:
     return lists
 
 
-def _attempt(api: KubeClient, action: Action, tool: str, command: str, stop: threading.Event) -> KubeError | None:
+def _with_admitted(action: Action, admitted: Mapping[tuple[str, str], Object]) -> Action:
+    """The action; a revision to record says of the CronJobs that were just applied what the server keeps of them."""
+    if action.verb != Verb.RECORD or not admitted:
+        return action
+    own = [body for (namespace, _), body in admitted.items() if namespace == action.namespace]
+    own = [body for body in own if body["metadata"]["labels"].get(labels.INSTANCE) == action.experiment]
+    tasks = {name: task for name, task in revisions.tasks(own).items() if name in action.body["tasks"]}
+    return msgspec.structs.replace(action, body={**action.body, "tasks": {**action.body["tasks"], **tasks}})
+
+
+def _attempt(api: KubeClient, action: Action, tool: str, command: str, stop: threading.Event) -> KubeError | Object | None:
+    """The server's answer to an apply, None of another action, or the error."""
     if stop.is_set():
         return KubeError("not begun")
     try:
-        _execute_action(api, action, tool, command)
+        return _execute_action(api, action, tool, command)
     except KubeError as error:
         return error
-    return None
 
 
-def _execute_action(api: KubeClient, action: Action, tool: str, command: str) -> None:
+def _execute_action(api: KubeClient, action: Action, tool: str, command: str) -> Object | None:
     kind = kinds.KINDS[action.kind]
     if action.kind == "Namespace":
         _create_namespace(api, action.name)
@@ -120,19 +148,28 @@ def _execute_action(api: KubeClient, action: Action, tool: str, command: str) ->
     else:
         if action.take_over:
             take_over(api, kind, action.namespace, action.name)
-        apply(api, kind, action)
+        answer = apply(api, kind, action)
+        if label := lost_label(action.body, answer):
+            kept = (answer["metadata"].get("labels") or {}).get(label, "(none)")
+            raise KubeError(
+                f"{action.kind} {action.name}: admission changes its label {label} to {kept}, so that cronsemble does not find "
+                "the object any more: remove it, and let the cluster's policy leave this label alone"
+            )
+        return answer
+    return None
 
 
-def apply(api: KubeClient, kind: kinds.Kind, action: Action) -> None:
+def apply(api: KubeClient, kind: kinds.Kind, action: Action) -> Object:
     """Server-side apply; where the object changes meanwhile it is tried again, but not where a field has another owner.
+
+    Returns the object as the server keeps it.
 
     Raises:
         KubeError: another manager owns a field, the namespace does not exist, or the server refuses.
     """
     for attempt in range(_ATTEMPTS):
         try:
-            api.apply(kind, action.namespace, action.body, OURS, action.force)
-            return
+            return api.apply(kind, action.namespace, action.body, OURS, action.force)
         except Conflict as error:
             if error.owners:
                 owners = "; ".join(f"{path} is owned by {manager}" for manager, path in error.owners)
@@ -143,6 +180,26 @@ def apply(api: KubeClient, kind: kinds.Kind, action: Action) -> None:
             raise KubeError(
                 f"namespace {action.namespace} does not exist: kubectl create namespace {action.namespace}, or --create-namespace"
             ) from error
+    raise AssertionError("the last attempt returns or raises")
+
+
+def dry_runs(api: KubeClient, bodies: Iterable[Object]) -> list[Object | str | None]:
+    """The answers of :func:`dry_run` for these objects, several at once."""
+    with ThreadPoolExecutor(CONCURRENCY) as pool:
+        return list(pool.map(lambda body: dry_run(api, kinds.KINDS[body["kind"]], body), bodies))
+
+
+def dry_run(api: KubeClient, kind: kinds.Kind, desired: Object) -> Object | str | None:
+    """The server's answer to an apply that changes nothing, or why it would refuse.
+
+    None where only a real apply can tell: without the right to apply, or where the object is gone.
+    """
+    try:
+        return api.apply(kind, desired["metadata"]["namespace"], desired, OURS, force=True, dry_run=True)
+    except (Conflict, NotFound, Forbidden):
+        return None
+    except ApiError as error:
+        return str(error)
 
 
 def delete(api: KubeClient, kind: kinds.Kind, action: Action) -> None:
@@ -170,9 +227,12 @@ def _create_namespace(api: KubeClient, name: str) -> None:
 def take_over(api: KubeClient, kind: kinds.Kind, namespace: str, name: str) -> None:
     """Move the fields that kubectl owns to our field manager, so that those which we do not apply are removed."""
     while True:
-        metadata = api.get(kind, namespace, name, metadata_only=True)["metadata"]
+        live = api.get(kind, namespace, name)
+        metadata = live["metadata"]
+        # Not a suspension that kubectl has set: `resume` asks for that one.
+        with_suspend = not (live.get("spec") or {}).get("suspend")
         patch = [
-            {"op": "replace", "path": "/metadata/managedFields", "value": _without_kubectl(metadata, kind)},
+            {"op": "replace", "path": "/metadata/managedFields", "value": _without_kubectl(metadata, kind, with_suspend)},
             {"op": "replace", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]},
         ]
         try:
@@ -182,7 +242,7 @@ def take_over(api: KubeClient, kind: kinds.Kind, namespace: str, name: str) -> N
             continue
 
 
-def _without_kubectl(metadata: Mapping[str, Any], kind: kinds.Kind) -> list[dict[str, Any]]:
+def _without_kubectl(metadata: Mapping[str, Any], kind: kinds.Kind, with_suspend: bool) -> list[dict[str, Any]]:
     """The managedFields of an object in which what kubectl owned is ours."""
     others: list[dict[str, Any]] = []
     trees = [managed_fields.owned_by(metadata, OURS)]
@@ -190,7 +250,7 @@ def _without_kubectl(metadata: Mapping[str, Any], kind: kinds.Kind) -> list[dict
         if entry["manager"] == OURS and entry["operation"] == "Apply" and not entry.get("subresource"):
             continue
         if managed_fields.is_kubectl(entry["manager"]) and not entry.get("subresource"):
-            adopted = managed_fields.adoptable(entry["fieldsV1"])
+            adopted = managed_fields.adoptable(entry["fieldsV1"], with_suspend)
             trees.append(adopted)
             entry = {**entry, "fieldsV1": managed_fields.without(entry["fieldsV1"], adopted)}
             if not entry["fieldsV1"]:
@@ -206,12 +266,15 @@ def _without_kubectl(metadata: Mapping[str, Any], kind: kinds.Kind) -> list[dict
     return [*others, ours]
 
 
-def suspend(api: KubeClient, namespace: str, name: str, uid: str, value: bool, force: bool) -> None:
+def suspend(api: KubeClient, namespace: str, cronjob: Object, value: bool, force: bool) -> None:
     """Set a CronJob's suspension under a field manager of its own; ``force`` takes it from other managers.
 
     Raises:
-        KubeError: the CronJob is gone, or another manager owns its suspension.
+        KubeError: the CronJob is gone, another manager owns its suspension, or admission sets it back.
     """
+    name, uid = cronjob["metadata"]["name"], cronjob["metadata"]["uid"]
+    # A client-side apply owns what the server filled in too: that a CronJob is not suspended is then no word of its user.
+    force = force or (value and _only_kubectl_owns_default(cronjob))
     body = {
         "apiVersion": kinds.CRONJOB.version,
         "kind": kinds.CRONJOB.kind,
@@ -220,7 +283,7 @@ def suspend(api: KubeClient, namespace: str, name: str, uid: str, value: bool, f
         "spec": {"suspend": value},
     }
     try:
-        api.apply(kinds.CRONJOB, namespace, body, SUSPEND, force)
+        answer = api.apply(kinds.CRONJOB, namespace, body, SUSPEND, force)
     except Conflict as error:
         if not error.owners:
             raise KubeError(f"CronJob {name}: it was deleted meanwhile") from error
@@ -228,3 +291,11 @@ def suspend(api: KubeClient, namespace: str, name: str, uid: str, value: bool, f
         if any(manager == OURS for manager, _ in error.owners):
             raise KubeError(f"CronJob {name}: the configuration says `suspend:`: edit it there and sync") from error
         raise KubeError(f"CronJob {name}: {managers} set its suspension: --force-conflicts takes it") from error
+    if bool((answer.get("spec") or {}).get("suspend")) != value:
+        state = "suspended" if not value else "not suspended"
+        raise KubeError(f"CronJob {name}: it stays {state}: the cluster's admission changes `suspend` back")
+
+
+def _only_kubectl_owns_default(cronjob: Object) -> bool:
+    owners = managed_fields.owners_of(managed_fields.ownerships(cronjob["metadata"]), ("spec", "suspend"))
+    return not cronjob["spec"].get("suspend") and all(managed_fields.is_kubectl(owner) for owner in owners)

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from cronjobs.objects import labels
+from scheduler.kube.managed_fields import LAST_APPLIED, is_kubectl
 from scheduler.sync.diff import ABSENT, Change
 from scheduler.sync.plan import Action, SyncPlan, Verb
 
@@ -55,6 +56,10 @@ def new_releases(plan: SyncPlan, current: SyncPlan) -> Iterator[str]:
 def details(action: Action) -> Iterator[str]:
     """What changes, field by field, and the consequences."""
     for change in action.changes:
+        if action.take_over:
+            if change.path == LAST_APPLIED:
+                continue
+            change = msgspec.structs.replace(change, owners=tuple(o for o in change.owners if not is_kubectl(o)))
         # The snapshot's ConfigMaps follow from its hashes, which the configuration shows.
         if change.field != "volumes[snapshot].projected.sources" or change.owners:
             yield from field_lines(change)

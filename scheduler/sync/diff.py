@@ -75,6 +75,42 @@ def compare(desired: Mapping[str, Any], live: Mapping[str, Any], owned: Tree) ->
     return changes
 
 
+def as_answered(desired: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
+    """The desired object with the values that a server's answer to its apply has in its fields; what the answer lacks is gone."""
+    result = dict(desired)
+    result["metadata"] = dict(desired["metadata"])
+    for part in _COMPARED_METADATA:
+        if part in desired["metadata"]:
+            result["metadata"][part] = _answered(
+                desired["metadata"][part], answer["metadata"].get(part) or {}, ("metadata", part)
+            )
+    for key, value in desired.items():
+        if key not in _NOT_COMPARED and (answered := _answered(value, answer.get(key, ABSENT), (key,))) is not ABSENT:
+            result[key] = answered
+    return result
+
+
+def _answered(desired: Any, answer: Any, path: Path) -> Any:
+    """The answer's value, as far as it is desired; ABSENT where the answer has none."""
+    if desired == answer:
+        return desired
+    if answer is ABSENT:
+        return desired if _is_empty(desired, path) else ABSENT
+    changes: list[Change] = []
+    _compare(desired, answer, None, path, changes)
+    if not changes:
+        return desired
+    if isinstance(desired, dict) and isinstance(answer, dict) and path[-1] not in _ATOMIC:
+        values = {key: _answered(value, answer.get(key, ABSENT), (*path, key)) for key, value in desired.items()}
+        return {key: value for key, value in values.items() if value is not ABSENT}
+    keys = _KEYS.get(path[-1]) if isinstance(path[-1], str) else None
+    if keys and isinstance(desired, list) and isinstance(answer, list) and all(isinstance(item, dict) for item in desired):
+        items = {_key(item, keys): item for item in desired}
+        answered = ((_key(item, keys), item) for item in answer)
+        return [_answered(items[key], item, (*path, key)) for key, item in answered if key in items]
+    return answer
+
+
 def fingerprint(desired: Mapping[str, Any], live: Mapping[str, Any], owned: Tree) -> str:
     """A SHA-256 of the live values of every field that is desired or owned by us."""
     fields: list[tuple[str, Any]] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -13,9 +13,11 @@ from cronjobs.revisions import revisions
 from scheduler.kube import managed_fields, revision_configmap
 from scheduler.kube.managed_fields import OURS
 from scheduler.kube.objects import NamespaceObjects, Object
-from scheduler.sync import warnings
+from scheduler.sync import admission, warnings
+from scheduler.sync.admission import AdmissionChanges, admission_changes
 from scheduler.sync.desired_state import DesiredState
-from scheduler.sync.diff import Change, compare
+from scheduler.sync.diff import Change, as_answered, compare
+from scheduler.sync.server_defaults import without_defaults
 
 _SNAPSHOTS = (labels.PROGRAM, labels.CODE)
 
@@ -39,6 +41,12 @@ class ObjectDiff:
     desired: Object
     live: Object | None = None
     changes: tuple[Change, ...] = ()
+    admitted: Object | None = None
+    """The desired object as the server answers its apply, where it was asked (a dry run) and admission changes something."""
+    admission: AdmissionChanges | None = None
+    """Of ``changes`` those to values that admission chooses, not the configuration."""
+    denial: str = ""
+    """Why the server would refuse to apply it, where it was asked and would."""
 
     @property
     def kind(self) -> str:
@@ -80,6 +88,10 @@ class NamespaceDiff:
     revisions: tuple[RevisionDiff, ...] = ()
     notes: tuple[str, ...] = ()
     """Live fields that are left as they are, a line each."""
+    admitted: Mapping[str, Object] = field(default_factory=dict)
+    """By name, unchanged CronJobs of which admission had changed something, as the server keeps them."""
+    unrecorded_admission: tuple[tuple[str, AdmissionChanges], ...] = ()
+    """What admission changed of unchanged objects, each with its experiment, and was not recorded yet."""
 
 
 def diff_namespace(desired: Sequence[DesiredState], live: NamespaceObjects, force: bool = False) -> NamespaceDiff:
@@ -87,9 +99,16 @@ def diff_namespace(desired: Sequence[DesiredState], live: NamespaceObjects, forc
     bodies = {(body["kind"], body["metadata"]["name"]): body for state in desired for body in state.objects}
     differences: list[ObjectDiff] = []
     notes: list[str] = []
+    recorded = recorded_admission(live)
+    admitted: dict[str, Object] = {}
     for (kind, name), body in bodies.items():
         difference = _diff_object(body, live.of_kind(kind).get(name), force, notes)
-        if difference is not None:
+        if difference is None:
+            continue
+        if recorded and difference.live is not None and admission.digest(body, difference.changes) in recorded:
+            if kind == "CronJob":
+                admitted[name] = as_answered(body, difference.live)
+        else:
             differences.append(difference)
     experiments = {state.experiment for state in desired}
     removed = [
@@ -108,7 +127,62 @@ def diff_namespace(desired: Sequence[DesiredState], live: NamespaceObjects, forc
         unreferenced_snapshots=tuple(_unreferenced_snapshots(bodies, live, removed)),
         revisions=tuple(difference for difference in revision_diffs if difference is not None),
         notes=tuple(notes),
+        admitted=admitted,
     )
+
+
+def unsettled(diff: NamespaceDiff) -> list[ObjectDiff]:
+    """The differences of which only the server's answer to a dry run tells whether an apply would change them."""
+    return [each for each in diff.objects if each.live is not None and each.difference == Difference.CHANGED and each.changes]
+
+
+def with_answers(diff: NamespaceDiff, answers: Mapping[tuple[str, str], Object | str], force: bool = False) -> NamespaceDiff:
+    """The same with what the server answered to dry runs of its :func:`unsettled` objects, by kind and name.
+
+    An answer is an object, or the reason of a refusal. What applying would not change is no difference.
+    """
+    differences = []
+    admitted = dict(diff.admitted)
+    unrecorded = []
+    for difference in diff.objects:
+        answer = answers.get((difference.kind, difference.name))
+        if answer is None or difference.live is None:
+            differences.append(difference)
+        elif isinstance(answer, str):
+            differences.append(replace(difference, denial=answer))
+        elif changed := admission_changes(difference.desired, answer):
+            body = as_answered(difference.desired, answer)
+            if changes := _changes(body, difference.live, force):
+                fields = {change.field for change in changes}
+                chosen = tuple(change for change in changed.changes if change.field in fields)
+                chosen_changes = replace(changed, changes=chosen) if chosen else None
+                differences.append(replace(difference, changes=changes, admitted=body, admission=chosen_changes))
+                continue
+            unrecorded.append((_experiment(difference.desired), changed))
+            if difference.kind == "CronJob":
+                admitted[difference.name] = body
+        else:
+            differences.append(difference)
+    return replace(
+        diff,
+        objects=tuple(differences),
+        unchanged=diff.unchanged + len(unrecorded),
+        admitted=admitted,
+        unrecorded_admission=tuple(unrecorded),
+    )
+
+
+def as_admitted(tasks: revisions.Tasks, diff: NamespaceDiff, experiment: str) -> revisions.Tasks:
+    """The tasks of a revision, as the server keeps those CronJobs of which admission has changed something."""
+    changed = [difference.admitted for difference in diff.objects if difference.admitted and difference.kind == "CronJob"]
+    own = [body for body in [*diff.admitted.values(), *changed] if _experiment(body) == experiment]
+    return {**tasks, **revisions.tasks(own)}
+
+
+def recorded_admission(live: NamespaceObjects) -> frozenset[str]:
+    """The digests of what admission changed of objects in a namespace, as they were recorded beside the revisions."""
+    texts = (_annotations(configmap).get(revision_configmap.ADMISSION, "") for configmap in live.configmaps.values())
+    return frozenset(digest for text in texts for digest in text.split())
 
 
 def kubectl_fields(live: Object) -> managed_fields.Tree:
@@ -118,6 +192,15 @@ def kubectl_fields(live: Object) -> managed_fields.Tree:
         for ownership in managed_fields.ownerships(live["metadata"])
         if managed_fields.is_kubectl(ownership.manager) and not ownership.subresource
     )
+
+
+def declared_by_kubectl(live: Object) -> managed_fields.Tree:
+    """Of what kubectl owns and we may take over, what has another value than the server's default.
+
+    A client-side apply owns all that the server filled in too.
+    """
+    fields = kubectl_fields(live)
+    return without_defaults(fields, live) if fields else fields
 
 
 def next_revision(revisions_configmap: Object | None) -> int:
@@ -150,19 +233,28 @@ def _diff_object(desired: Object, live: Object | None, force: bool, notes: list[
     metadata = live["metadata"]
     if metadata["labels"].get(labels.INSTANCE) != desired["metadata"]["labels"].get(labels.INSTANCE):
         return ObjectDiff(Difference.OTHER_EXPERIMENT, desired, live)
-    owned = managed_fields.owned_by(metadata, OURS)
+    difference = Difference.CHANGED
     if desired["kind"] == "ConfigMap":
-        difference = Difference.CHANGED if _is_verified(desired, owned) else Difference.UNVERIFIED
-        changes = compare({"metadata": desired["metadata"]}, live, {"f:metadata": owned.get("f:metadata", {})})
+        if not _is_verified(desired, managed_fields.owned_by(metadata, OURS)):
+            difference = Difference.UNVERIFIED
     else:
-        difference = Difference.CHANGED
-        kubectl = kubectl_fields(live)
-        changes = compare(desired, live, managed_fields.merged([owned, kubectl]) if force else owned)
-        notes += warnings.fields_left_alone(desired, live, None if force else kubectl)
+        notes += warnings.fields_left_alone(desired, live, None if force else declared_by_kubectl(live))
+    changes = _changes(desired, live, force)
     if not changes and difference == Difference.CHANGED:
         return None
-    ownerships = managed_fields.ownerships(metadata)
-    return ObjectDiff(difference, desired, live, tuple(_with_owners(change, ownerships) for change in changes))
+    return ObjectDiff(difference, desired, live, changes)
+
+
+def _changes(desired: Object, live: Object, force: bool) -> tuple[Change, ...]:
+    """The fields in which a live object is not as desired; ``force``: what kubectl declared counts as ours."""
+    owned = managed_fields.owned_by(live["metadata"], OURS)
+    if desired["kind"] == "ConfigMap":
+        # Its content is immutable.
+        changes = compare({"metadata": desired["metadata"]}, live, {"f:metadata": owned.get("f:metadata", {})})
+    else:
+        changes = compare(desired, live, managed_fields.merged([owned, declared_by_kubectl(live)]) if force else owned)
+    ownerships = managed_fields.ownerships(live["metadata"])
+    return tuple(_with_owners(change, ownerships) for change in changes)
 
 
 def _is_verified(desired: Object, owned: managed_fields.Tree) -> bool:

@@ -15,7 +15,7 @@ from cronjobs.revisions import revisions
 from scheduler.kube import managed_fields, revision_configmap
 from scheduler.kube.managed_fields import OURS, SUSPEND
 from scheduler.kube.objects import NamespaceObjects, NamespaceState, Object
-from scheduler.sync import prune, warnings
+from scheduler.sync import admission, prune, warnings
 from scheduler.sync.context import NamespaceContext
 from scheduler.sync.describe import format_value
 from scheduler.sync.desired_state import DesiredState
@@ -24,6 +24,7 @@ from scheduler.sync.namespace_diff import (
     Difference,
     NamespaceDiff,
     ObjectDiff,
+    as_admitted,
     kubectl_fields,
     next_revision,
     recorded_digest,
@@ -112,6 +113,8 @@ def _plan_in_namespace(
     builder.notes += diff.notes
     for difference in diff.objects:
         _plan_object(difference, context, builder)
+    changed_by_admission = [difference.admission for difference in diff.objects if difference.admission]
+    builder.notes += admission.notes([*(changed for _, changed in diff.unrecorded_admission), *changed_by_admission])
     for experiment in diff.emptied:
         builder.refuse(
             f"experiment {experiment} declares no task with a schedule, and all its CronJobs would be removed", Flag.ALLOW_EMPTY
@@ -143,6 +146,8 @@ def _plan_object(difference: ObjectDiff, context: NamespaceContext, builder: Pla
         builder.refuse(
             f"{name} {where} does not have the content that it should (applied by {managers}): remove it and sync again"
         )
+    elif difference.denial:
+        builder.refuse(f"{name} {where} cannot be changed: {difference.denial}")
     elif difference.changes:
         _plan_change(difference, live, builder)
     else:
@@ -185,7 +190,7 @@ def _plan_change(difference: ObjectDiff, live: Object, builder: PlanBuilder) -> 
         seen=fingerprint(desired, live, managed_fields.owned_by(live["metadata"], OURS)),
         running=tuple(job["name"] for job in (live["status"].get("active") or ())),
     )
-    builder.actions.append(with_fires(action, live, builder.now))
+    builder.actions.append(with_fires(action, live, builder.now, difference.admitted))
 
 
 def _plan_removals(
@@ -226,7 +231,8 @@ def _plan_revision(
         )
     for revision in diff.revisions:
         if revision.experiment == state.experiment and (is_touched or revision.is_due):
-            builder.actions.append(_record(state, name, dict(revision.body), revision.recorded))
+            body = {**revision.body, "tasks": as_admitted(revision.body["tasks"], diff, state.experiment)}
+            builder.actions.append(_record(state, name, body, revision.recorded))
 
 
 def _record(state: DesiredState, name: str, body: dict[str, Any], recorded: str) -> Action:
@@ -242,26 +248,29 @@ def _check_namespace(desired: Sequence[DesiredState], name: str, namespace: Name
         builder.notes += warnings.pod_security(state.experiment, name, namespace.enforced, state.level, state.level_reason)
 
 
-def with_fires(action: Action, live: Object | None, now: datetime) -> Action:
-    """The action with what it means for the fire times of its CronJob, which is ``live`` on the cluster."""
+def with_fires(action: Action, live: Object | None, now: datetime, admitted: Object | None = None) -> Action:
+    """The action with what it means for the fire times of its CronJob, which is ``live`` on the cluster.
+
+    ``admitted``: the CronJob as the server would keep it, where admission changes it.
+    """
     if action.kind != "CronJob" or action.verb not in (Verb.CREATE, Verb.CHANGE):
         return action
     # With nothing to do nobody needs fire times: their import takes as long as a page of the list.
     from scheduler.sync import next_fire
 
-    spec = action.body["spec"]
+    spec = (admitted or action.body)["spec"]
     if live is not None:
-        spec = {**spec, "suspend": _is_suspended_after(action, live)}
+        spec = {**spec, "suspend": _is_suspended_after(action, spec, live)}
     is_retimed = any(change.path in (("spec", "schedule"), ("spec", "timeZone")) for change in action.changes)
     if live is None or is_retimed:
         return msgspec.structs.replace(action, fires=next_fire.fire_times(live, spec, now))
     return msgspec.structs.replace(action, fires=next_fire.released_slot(live, spec, now))
 
 
-def _is_suspended_after(action: Action, live: Object) -> bool:
+def _is_suspended_after(action: Action, spec: Mapping[str, Any], live: Object) -> bool:
     """Whether a CronJob is suspended once it is changed: what the configuration leaves open stays, unless only we own it."""
-    if "suspend" in action.body["spec"]:
-        return bool(action.body["spec"]["suspend"])
+    if "suspend" in spec:
+        return bool(spec["suspend"])
     is_dropped = any(change.path == ("spec", "suspend") and not change.owners for change in action.changes)
     return bool(live["spec"].get("suspend")) and not is_dropped
 

@@ -16,12 +16,13 @@ from scheduler import VERSION
 from scheduler.kube import kinds, objects
 from scheduler.kube.client import KubeClient
 from scheduler.kube.errors import KubeError
-from scheduler.kube.objects import NamespaceObjects
+from scheduler.kube.objects import NamespaceObjects, Object
 from scheduler.sync import context, planner, stale
+from scheduler.sync.admission import AdmissionChanges
 from scheduler.sync.context import ContextNeeds, NamespaceContext
 from scheduler.sync.desired import desired_states
 from scheduler.sync.desired_state import DesiredState
-from scheduler.sync.namespace_diff import diff_namespace
+from scheduler.sync.namespace_diff import NamespaceDiff, diff_namespace, unsettled, with_answers
 from scheduler.sync.plan import Action, SyncPlan, Verb
 
 if TYPE_CHECKING:
@@ -56,6 +57,9 @@ class Reconciler:
         self.api, self.namespaces, self.force = api, namespaces, force
         self.live: dict[str, NamespaceObjects] = {}
         """By namespace, what the latest plan was made from."""
+        self.unrecorded_admission: dict[str, tuple[tuple[str, AdmissionChanges], ...]] = {}
+        """By namespace, what admission changed of objects that are as desired otherwise, each with its experiment."""
+        self._answers: dict[tuple[str, str, str, str], Object | str | None] = {}
         self._is_version_checked = False
         self._read_error: BaseException | None = None
         # The server lists while the objects are built.
@@ -80,6 +84,8 @@ class Reconciler:
         for state in self.desired:
             desired[state.namespace].append(state)
         diffs = {name: diff_namespace(desired[name], live, self.force) for name, live in self.live.items()}
+        diffs = {name: with_answers(diff, self._dry_runs(diff), self.force) for name, diff in diffs.items()}
+        self.unrecorded_admission = {name: diff.unrecorded_admission for name, diff in diffs.items() if diff.unrecorded_admission}
         needs = {name: context.needed_context(desired[name], diff) for name, diff in diffs.items()}
         plan = planner.make_plan(
             self.desired,
@@ -96,6 +102,22 @@ class Reconciler:
             check_version(self.api)
             self._is_version_checked = True
         return plan
+
+    def _dry_runs(self, diff: NamespaceDiff) -> dict[tuple[str, str], Object | str]:
+        """The server's answers to dry runs of the objects that differ; no object is asked about twice while it stays as it is."""
+        keys = {}
+        for difference in unsettled(diff):
+            metadata = (difference.live or {})["metadata"]
+            keys[difference.kind, diff.namespace, metadata["uid"], metadata["resourceVersion"]] = difference
+        unknown = {key: difference for key, difference in keys.items() if key not in self._answers}
+        if unknown:
+            # Not needed when there is nothing to do, which must take no time.
+            from scheduler.sync.apply import dry_runs
+
+            bodies = [difference.desired for difference in unknown.values()]
+            self._answers.update(zip(unknown, dry_runs(self.api, bodies), strict=True))
+        answers = {(keys[key].kind, keys[key].name): self._answers[key] for key in keys}
+        return {key: answer for key, answer in answers.items() if answer is not None}
 
     def _read_ahead(self) -> None:
         try:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from cronjobs.objects import labels
+from cronjobs.objects.config_maps import revisions_name
 from cronjobs.revisions import revisions
 from scheduler.identity import current_user
 from scheduler.kube import kinds, revision_configmap
 from scheduler.kube.client import KubeClient
 from scheduler.kube.errors import ApiError, Conflict, KubeError, NotFound
+from scheduler.sync.admission import AdmissionChanges, recorded_with
 from scheduler.times import format_time
 
 _ATTEMPTS = 8
@@ -64,6 +66,35 @@ def append_revision(
         if _write_revisions(api, namespace, name, experiment, configmap, revision_configmap.write(kept), annotations):
             return
     raise KubeError(f"ConfigMap {name} in namespace {namespace} changes faster than a revision can be added: try again")
+
+
+def record_admission(
+    api: KubeClient, namespace: str, changes: Iterable[tuple[str, AdmissionChanges]], experiments: Sequence[str]
+) -> None:
+    """Record what admission changed of objects beside the revisions of their experiments, and do nothing where there are none.
+
+    Each change comes with its object's experiment; what ``experiments`` share (an empty name) is recorded with the first.
+    """
+    digests: dict[str, list[str]] = {}
+    for experiment, changed in changes:
+        digests.setdefault(experiment or experiments[0], []).append(changed.digest)
+    for experiment, own in digests.items():
+        _record_digests(api, namespace, revisions_name(experiment), own)
+
+
+def _record_digests(api: KubeClient, namespace: str, name: str, digests: Sequence[str]) -> None:
+    for _ in range(_ATTEMPTS):
+        try:
+            metadata = api.get(kinds.CONFIGMAP, namespace, name, metadata_only=True)["metadata"]
+            recorded = str((metadata.get("annotations") or {}).get(revision_configmap.ADMISSION, "")).split()
+            annotations = {revision_configmap.ADMISSION: " ".join(recorded_with(recorded, digests))}
+            body = {"metadata": {"annotations": annotations, "resourceVersion": metadata["resourceVersion"]}}
+            api.patch(kinds.CONFIGMAP, namespace, name, body)
+        except Conflict:
+            continue
+        except NotFound:
+            pass
+        return
 
 
 def _write_revisions(

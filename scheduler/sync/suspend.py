@@ -50,9 +50,8 @@ def set_suspended(api: KubeClient, experiment: Experiment, cronjobs: list[Object
     namespace = experiment.cluster.namespace
 
     def attempt(cronjob: Object) -> KubeError | None:
-        metadata = cronjob["metadata"]
         try:
-            apply.suspend(api, namespace, metadata["name"], metadata["uid"], value, force)
+            apply.suspend(api, namespace, cronjob, value, force)
         except KubeError as error:
             return error
         return None

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from cronjobs.objects import labels
 from cronjobs.objects.volumes import LEVELS
 from scheduler.kube import managed_fields
-from scheduler.kube.managed_fields import OURS
+from scheduler.kube.managed_fields import LAST_APPLIED, OURS
 from scheduler.kube.objects import NamespaceObjects, Object
 from scheduler.sync.diff import compare
 from scheduler.sync.plan import Flag
@@ -19,11 +19,13 @@ def fields_left_alone(desired: Object, live: Object, kubectl: managed_fields.Tre
     name = desired["metadata"]["name"]
     owners = managed_fields.ownerships(live["metadata"])
     if live["spec"].get("suspend") and "suspend" not in desired["spec"]:
-        by = ", ".join(owner for owner in managed_fields.owners_of(owners, ("spec", "suspend")) if owner != OURS) or "someone"
+        others = managed_fields.owners_of(owners, ("spec", "suspend"))
+        # What nobody owns came from no client's request.
+        by = ", ".join(owner for owner in others if owner != OURS) or ("someone" if others else "the cluster's admission")
         yield f"CronJob {name} stays suspended (by {by}): the configuration does not say `suspend:`"
     if kubectl:
         for change in compare(desired, live, kubectl):
-            if change.new is None and change.path != ("spec", "suspend"):
+            if change.new is None and change.path not in (("spec", "suspend"), LAST_APPLIED):
                 yield f"CronJob {name}: {change.field} is left as it is (kubectl's); {Flag.FORCE_CONFLICTS} removes it"
 
 

@@ -9,6 +9,7 @@ import subprocess
 from collections import Counter
 
 import pytest
+import yaml
 
 from cluster.access import Cluster, KubectlFailed
 from sync.experiments import CLI, Experiment
@@ -60,7 +61,8 @@ def test_an_edit_changes_one_object_and_says_which_field(cluster: Cluster, exper
     assert 'schedule: "0 1 * * *" → "30 2 * * *"' in output
     assert "configuration.hyperparameters.epochs: 50 → 7" in output
     assert "0 to create, 1 to change, 0 to remove, 2 unchanged" in output
-    assert asked["patch", "cronjobs"] == 1
+    # A dry run, for admission may change it, and the apply.
+    assert asked["patch", "cronjobs"] == 2
     assert cluster.get("cronjob", f"{experiment.name}-train-a", experiment.namespace)["spec"]["schedule"] == "30 2 * * *"
 
 
@@ -148,6 +150,30 @@ def test_what_kubectl_applied_is_as_good_and_is_taken_over_by_force(cluster: Clu
     assert "nodeSelector" not in cronjob["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     assert [entry["manager"] for entry in cronjob["metadata"]["managedFields"]] == ["cronsemble"]
     assert experiment.good("plan").startswith("nothing to do")
+
+
+def test_a_client_side_apply_leaves_no_notes_on_defaults_and_is_taken_over_whole(
+    cluster: Cluster, experiment: Experiment
+) -> None:
+    experiment.write({"a": NIGHTLY, "b": NIGHTLY})
+    cronjobs = [body for body in yaml.safe_load_all(experiment.good("render")) if body["kind"] == "CronJob"]
+    cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(cronjobs))
+    assert experiment.good("plan").splitlines()[1:] == ["1 to create, 0 to change, 0 to remove, 2 unchanged"]
+    # That the server's default is kubectl's does not stand in the way of our own suspension.
+    assert experiment.good("suspend") and experiment.good("resume")
+    name = f"{experiment.name}-train-a"
+    cluster.kubectl("set", "env", f"cronjob/{name}", "-n", experiment.namespace, "OMP_NUM_THREADS=4", "EXTRA=1")
+    output = experiment.good("plan")
+    assert "containers[train].env[EXTRA] is left as it is (kubectl's)" in output and output.count("note:") == 2
+    output = experiment.good("sync", "--force-conflicts")
+    assert "left to" not in output and "terminationMessagePath" not in output and "last-applied" not in output
+    for each in ("a", "b"):
+        cronjob = cluster.get("cronjob", f"{experiment.name}-train-{each}", experiment.namespace)
+        assert {entry["manager"] for entry in cronjob["metadata"]["managedFields"]} == {"cronsemble", "cronsemble-suspend"}
+        assert "annotations" not in cronjob["metadata"]
+    env = cluster.get("cronjob", name, experiment.namespace)["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]
+    assert {each["name"]: each.get("value") for each in env["env"]}.get("EXTRA") is None
+    assert experiment.good("plan", "--force-conflicts").startswith("nothing to do")
 
 
 def test_ours_deleted_by_hand_comes_back(cluster: Cluster, experiment: Experiment) -> None:
