@@ -19,6 +19,8 @@ MODEL = ("input_shape", "classes", "hyperparameters")
 DATA = ("hyperparameters",)
 """The parameters that a model function and a data function are called with, in this order."""
 
+_ENDING = ("exit", "_exit", "quit", "abort")
+"""Functions that end the process, by their last name."""
 _RUNTIME = (
     "absl", "cntk", "gast", "google", "grpc", "h5py", "jax", "jaxlib", "joblib", "keras", "keras_applications",
     "keras_preprocessing", "ml_dtypes", "narwhals", "numpy", "opt_einsum", "optree", "packaging", "pip", "polars",
@@ -201,11 +203,13 @@ def _results(function: Function, parameters: Sequence[str]) -> Iterator[str]:
     if any(isinstance(node, ast.Yield | ast.YieldFrom) for node in own):
         yield "it yields: it must return one value"
         return
-    if function.decorator_list or any(isinstance(node, ast.Raise) for node in function.body):
+    if function.decorator_list:
         return
     values = [node.value for node in own if isinstance(node, ast.Return) and node.value is not None]
     is_data = tuple(parameters) == DATA
     if all(isinstance(value, ast.Constant) and value.value is None for value in values):
+        if not values and any(map(_may_end_call, own)):
+            return  # perhaps it never comes to its end, whatever else may be wrong with it
         yield f"it returns nothing: return {'a dict with x_train and y_train' if is_data else 'the compiled model'}"
     elif is_data and all(isinstance(value, ast.Tuple | ast.List) for value in values):
         yield "it returns a tuple: return a dict with x_train and y_train"
@@ -216,6 +220,14 @@ def _results(function: Function, parameters: Sequence[str]) -> Iterator[str]:
             absent = [name for name in ("x_train", "y_train") if name not in names]
             if absent and all(isinstance(key, ast.Constant) for key in keys):
                 yield f"the dict that it returns has no {' and no '.join(absent)}"
+
+
+def _may_end_call(node: ast.AST) -> bool:
+    """Whether a function may end at this node without returning: an exception, or the process's own end."""
+    if isinstance(node, ast.Call):
+        called = node.func
+        return (called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")) in _ENDING
+    return isinstance(node, ast.Raise)
 
 
 def _own_nodes(function: Function) -> Iterator[ast.AST]:

@@ -46,6 +46,8 @@ def problems(
         "try:\n    import x\nexcept ImportError:\n    x = None\nif x:\n    def model(a, b, c):\n        return 1\n",
         "import functools\n@functools.wraps(int)\ndef model(*, a):\n    pass\n",
         "def model(a, b, c):\n    raise NotImplementedError\n",
+        "def model(a, b, c):\n    try:\n        f()\n    except KeyError as error:\n        raise ValueError from error\n",
+        "def model(a, b, c):\n    import os\n    os._exit(3)\n",
         "def model(a):\n    return 1\n\ndef model(a, b, c):\n    def inner():\n        yield 1\n    return inner\n",
     ],
 )
