@@ -25,6 +25,7 @@ ENV_REPEATS = "CRONSEMBLE_REPEATS"  # the run of the same task that this one rep
 ENV_SELECTION = "CRONSEMBLE_SELECTION"  # JSON {member: run id, or why there is none}, instead of the latest models
 ENV_AWAIT = "CRONSEMBLE_AWAIT"  # JSON {"runs": {run id: retries}, "until": seconds since 1970}: what the await step waits for
 ENV_OTHER = "CRONSEMBLE_OTHER_CONFIGURATION"  # "1": repeated with today's configuration and data, not its own
+ENV_FRESH_DATA = "CRONSEMBLE_FRESH_DATA"  # "1": the data is read anew for the runs of this command
 ENV_FOLDER = "CRONSEMBLE_FOLDER"  # where relative data paths begin
 ENV_SNAPSHOT = "CRONSEMBLE_SNAPSHOT"  # a folder with the program and the code that the store may lack
 ENV_REVISIONS = "CRONSEMBLE_REVISIONS"  # a folder with revisions, a JSON file each, that the store may lack

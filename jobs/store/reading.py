@@ -99,7 +99,7 @@ def read_run(run: RunId, folder: Path, read_record: Callable[[], dict[str, Any] 
         return Run(run, folder, status, reason, record or {}, tries, evidence, observed, removed, cancelled, claim)
 
     if record is not None:
-        return result(Status.SUCCEEDED, "")
+        return result(Status.SUCCEEDED, data_note(record))
     if "run" in removed:
         row = removed["run"]
         status, evidence = str(row.get("status", Status.UNKNOWN)), str(row.get("evidence", Evidence.UNKNOWN))
@@ -132,6 +132,12 @@ def read_run(run: RunId, folder: Path, read_record: Callable[[], dict[str, Any] 
 
 def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, (int, float)) else None  # noqa: UP038 (Python 3.9)
+
+
+def data_note(record: dict[str, Any]) -> str:
+    """What had changed since a run's data was read, or why it was read again, as its record says it; empty for neither."""
+    data = record.get("data")
+    return str(data.get("note") or "") if isinstance(data, dict) else ""
 
 
 def _read_tries(folder: Path, names: list[str]) -> list[dict[str, Any]]:

@@ -55,6 +55,11 @@ class RunContext:
         return self.env.get(c.ENV_INVOCATION, "")
 
     @property
+    def fresh_data(self) -> bool:
+        """Whether this run's command reads the data anew, for its runs alone."""
+        return self.env.get(c.ENV_FRESH_DATA) == "1"
+
+    @property
     def other_configuration(self) -> bool:
         """Whether this run repeats another with today's configuration and data."""
         return self.env.get(c.ENV_OTHER) == "1"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -14,6 +13,7 @@ from jobs import contract as c
 from jobs.contract import ExitCode, Status
 from jobs.store.files import exists, make_folder, publish_bytes, read_json, sha256_of, to_json, write_file
 from jobs.store.latest_model import ModelChoice, choose_models, given_choice
+from jobs.supervisor import data_reading
 from jobs.supervisor.framework_process import NO_GPU, UserCode, framework_env, run_child, warm_theano
 from jobs.supervisor.record import commit
 from jobs.supervisor.run_context import RunContext, StepError, notice, now, require
@@ -31,11 +31,12 @@ def _prepare(context: RunContext, _: str | None) -> None:
         write_file(context.folder / c.DATA, to_json(repeated))
         return
     key = str(task["data"]["key"])
-    if task["data"].get("refresh") == "each_run" or context.other_configuration:
+    is_own_reading = task["data"].get("refresh") == "each_run" or context.other_configuration or context.fresh_data
+    if is_own_reading:
         key += "-" + (context.invocation or str(context.run))
     date = _local_date(context)
     pin = store.pin_path(context.run.experiment, date, key)
-    pinned = read_json(pin)
+    pinned, note = read_json(pin), ""
     if pinned is None or not exists(store.dataset_path(pinned["fingerprint"])):
         with (
             UserCode(context, task["snapshot"]["code"]) as code,
@@ -53,18 +54,22 @@ def _prepare(context: RunContext, _: str | None) -> None:
             data = json.loads((out / c.DATA).read_text(encoding="utf-8"))
             store.files.publish_file(store.dataset_path(data["fingerprint"]), out / "data.npz")
             data["sha256"] = sha256_of(store.dataset_path(data["fingerprint"]))
-            store.files.publish(pin, to_json({**data, "time": now(), "run": str(context.run)}))
+            store.files.publish(pin, to_json({**data, "time": now(), **data_reading.origin(context)}))
         pinned = read_json(pin)
         if pinned is None:
             raise StepError(f"{pin} cannot be read back")
+        if is_own_reading:
+            data_reading.report_own_reading(context)
+        else:
+            note = data_reading.report_read_again(context, date, key)
     else:
         problem = store.data_problem(pinned)
         if problem:
             raise StepError(f"{problem}: remove it, and the next run prepares it again", ExitCode.WRONG_INPUT)
-        _report_changed_files(context, pinned)
+        note = data_reading.report_used_again(context, pinned)
     for warning in pinned.get("warnings", ()):
         notice(context, warning)
-    write_file(context.folder / c.DATA, to_json(pinned))
+    write_file(context.folder / c.DATA, to_json({**pinned, "note": note} if note else pinned))
 
 
 def _repeated_data(context: RunContext) -> dict[str, Any] | None:
@@ -83,21 +88,6 @@ def _repeated_data(context: RunContext) -> dict[str, Any] | None:
     if problem:
         raise StepError(f"{name} cannot be repeated: {problem}", ExitCode.WRONG_INPUT)
     return pinned
-
-
-def _report_changed_files(context: RunContext, pinned: Mapping[str, Any]) -> None:
-    """Print a notice for each file that has changed since its data was pinned: the pinned data is used all the same."""
-    for name, digest in pinned.get("files", {}).items():
-        try:
-            is_same = sha256_of(Path(context.env.get(c.ENV_FOLDER, ".")) / name) == digest
-        except OSError:
-            continue
-        if not is_same:
-            notice(
-                context,
-                f"{name} has changed since {pinned['run']} pinned this date's data; "
-                "the pinned data is used (`refresh: each_run` under `data:` reads the file for each run)",
-            )
 
 
 def _train(context: RunContext, _: str | None) -> None:

@@ -41,6 +41,7 @@ def run_now(
     ensemble: bool | None,
     publish: bool,
     skip_unavailable: bool,
+    fresh_data: bool,
     options: RunOptions,
     signals: StopSignals,
 ) -> ExitStatus:
@@ -60,7 +61,7 @@ def run_now(
     ):
         if skip_unavailable:
             chosen = _available(experiment, chosen, display.say)
-        runs = run_members(engine, experiment, chosen, with_ensemble, publish, datetime.now(UTC))
+        runs = run_members(engine, experiment, chosen, with_ensemble, publish, datetime.now(UTC), fresh_data)
     if engine.stopped:
         return print_interrupted(engine)
     _print_outcome(workspace.store, runs)
@@ -102,6 +103,9 @@ def run(
     skip_unavailable: Annotated[
         bool, typer.Option(help="Leave out members whose runtime is not available on this machine.")
     ] = False,
+    fresh_data: Annotated[
+        bool, typer.Option(help="Read the data anew for these runs; else those of a date share the first reading.")
+    ] = False,
     on_cluster: OnCluster = False,
     wait: WaitOrDetach = True,
     context: Context = None,
@@ -117,5 +121,5 @@ def run(
     options = RunOptions(on_cluster, wait, jobs)
     with StopSignals() as signals:
         location = locate(file, store, None, target)
-        code = run_now(location, member or [], ensemble, publish, skip_unavailable, options, signals)
+        code = run_now(location, member or [], ensemble, publish, skip_unavailable, fresh_data, options, signals)
     raise typer.Exit(code)

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from cronjobs.experiment import Experiment, Member
 from cronjobs.tasks import ExperimentContext
-from jobs.contract import ENSEMBLE_TASK, RunKind, member_task
+from jobs.contract import ENSEMBLE_TASK, ENV_FRESH_DATA, RunKind, member_task
 from jobs.store import Run
 from scheduler.engines.base import Engine
 from scheduler.engines.run_spec import RunSpec, runtimes_of, spec_of_task
@@ -20,11 +20,18 @@ from scheduler.snapshots.user_code import build_user_code
 
 
 def run_members(
-    engine: Engine, experiment: Experiment, members: Iterable[Member], with_ensemble: bool, published: bool, now: datetime
+    engine: Engine,
+    experiment: Experiment,
+    members: Iterable[Member],
+    with_ensemble: bool,
+    published: bool,
+    now: datetime,
+    fresh_data: bool = False,
 ) -> list[Run]:
     """Run these members and then the ensemble in the slot of ``now``; returns the runs that were started, in that order.
 
-    ``published``: scheduled ensembles may take their models. Raises CronsembleError.
+    ``published``: scheduled ensembles may take their models.
+    ``fresh_data``: the data is read anew, for these runs alone. Raises CronsembleError.
     """
     members, minute, invocation = list(members), int(now.timestamp() // 60), uuid.uuid4().hex[:12]
     context = store_context(engine, experiment, published)
@@ -34,6 +41,8 @@ def run_members(
     tasks = [member_task(member.name) for member in members] + ([ENSEMBLE_TASK] if with_ensemble else [])
     runtimes = engine.runtimes(experiment, runtimes_of(context, tasks))
     specs = [spec_of_task(context, task, runtimes, minute, RunKind.MANUAL, invocation) for task in tasks]
+    if fresh_data:
+        specs = [replace(spec, env={**spec.env, ENV_FRESH_DATA: "1"}) for spec in specs]
     runs = run_all(engine, specs[: len(members)])
     if with_ensemble and (engine.outlives or not engine.stopped):
         runs += run_all(engine, [replace(specs[-1], after=tuple(run.id for run in runs if run is not None))])

@@ -196,6 +196,26 @@ def test_no_bytes_raise_anything_else(tmp_path: Path, data: bytes) -> None:
         assert "\n" not in str(error.problems[0])
 
 
+def test_every_value_of_an_enumerated_key_is_documented() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text()
+
+    def values(part: object) -> set[str]:
+        if isinstance(part, dict):
+            return set(part.get("enum", ())).union(*map(values, part.values()))
+        return set().union(*map(values, part)) if isinstance(part, list) else set()
+
+    enumerated = {
+        key: values(definition)
+        for keys in schema()["$defs"].values()  # type: ignore[attr-defined]
+        for key, definition in keys.get("properties", {}).items()
+        if values(definition)
+    }
+    assert enumerated.keys() >= {"method", "concurrency", "refresh", "backend", "pull_policy", "data_format"}
+    for key, allowed in enumerated.items():
+        rows = " ".join(line for line in text.splitlines() if line.startswith(f"| `{key}` |"))
+        assert {value for value in allowed if f"`{value}`" not in rows} == set(), key
+
+
 def test_every_key_is_documented() -> None:
     text = (ROOT / "docs" / "configuration.md").read_text()
     definitions = schema()

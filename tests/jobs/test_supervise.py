@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from jobs.keras3.prepare import Rules, fingerprint, resolve, write_npz
 from jobs.store import LocalStore, removal
 from jobs.store.files import read_json, to_json, write_file
 from jobs.store.process_identity import process_identity
+from jobs.store.reading import data_note
 from jobs.supervisor.end_reason import memory_kills
 from jobs.supervisor.process_tree import all_processes, command_line, descendants
 from jobs.supervisor.run_context import RunContext
@@ -176,22 +178,74 @@ def write_data(path: Path, first: int, items: int = 600) -> None:
     np.savez(path, x_train=images, y_train=np.arange(items) % 3)
 
 
-@pytest.mark.parametrize(("refresh", "same"), [("daily", True), ("each_run", False)])
-def test_what_a_later_run_of_the_day_learns_from(tmp_path: Path, program: Path, refresh: str, same: bool) -> None:
+@pytest.mark.parametrize(
+    ("refresh", "env", "same"),
+    [("daily", {}, True), ("each_run", {}, False), ("daily", {c.ENV_FRESH_DATA: "1", c.ENV_INVOCATION: "i"}, False)],
+)
+def test_what_a_later_run_of_the_day_learns_from(
+    tmp_path: Path, program: Path, refresh: str, env: dict[str, str], same: bool
+) -> None:
     store = LocalStore(tmp_path / "store")
-    fingerprints, output = [], ""
+    fingerprints, output, note = [], "", ""
     for number in range(2):
         write_data(tmp_path / "d.npz", number)
         run = store.claim("e", "train-m", MINUTE)
-        process = supervise(program, store, run, "prepare", prepare_task(refresh=refresh), CRONSEMBLE_FOLDER=str(tmp_path))
+        task, own = prepare_task(refresh=refresh), env if number else {}
+        process = supervise(program, store, run, "prepare", task, CRONSEMBLE_FOLDER=str(tmp_path), **own)
         output, _ = process.communicate()
         assert process.returncode == ExitCode.DONE, output
         data = read_json(store.try_folder(run, "a") / c.DATA)
         assert data is not None
         fingerprints.append(data["fingerprint"])
+        note = data.get("note", "")
     assert (fingerprints[0] == fingerprints[1]) == same
     # Yesterday's bytes are never used in silence.
-    assert ("d.npz has changed since" in output) == same
+    assert ("d.npz has changed since the data was read at " in output) == same
+    assert note.startswith("d.npz has changed since") == same
+    assert data_note({"data": {"note": note}}) == note
+
+
+def test_a_manual_run_says_which_reading_it_uses(tmp_path: Path, program: Path) -> None:
+    """Another command's, not that of the run of the same command that came first."""
+    store, outputs = LocalStore(tmp_path / "store"), []
+    write_data(tmp_path / "d.npz", 0)
+    for invocation in ("one", "one", "two"):
+        run = store.claim("e", "train-m", MINUTE)
+        env = {c.ENV_FOLDER: str(tmp_path), c.ENV_INVOCATION: invocation, c.ENV_KIND: "manual"}
+        outputs.append(supervise(program, store, run, "prepare", prepare_task(), **env).communicate()[0])
+    said = ["the data was read at " in output for output in outputs]
+    assert said == [False, False, True], outputs
+    assert re.search(r"read at \d\d:\d\d today by e-train-m-\d+; `cronsemble run --fresh-data` reads it again", outputs[2])
+
+
+def test_a_run_that_reads_the_data_again_says_what_has_changed(tmp_path: Path, program: Path) -> None:
+    from scheduler.snapshots.program import deterministic_zip
+
+    store, notes = LocalStore(tmp_path / "store"), []
+    text = "import numpy\ndef data(h):\n    return {'x_train': numpy.ones((600, 4)), 'y_train': numpy.arange(600) % 3}\n"
+    for key, epochs, files in (
+        ("k1", 1, {"d.py": text}),
+        ("k1", 1, {"d.py": text}),
+        ("k2", 1, {"d.py": text + "#", "t.csv": "1"}),
+        ("k3", 2, {"d.py": text + "#", "t.csv": "1"}),
+    ):
+        code = deterministic_zip([(name, content.encode()) for name, content in files.items()])
+        task = {
+            **prepare_task(dataset="d.py:data", key=key),
+            "snapshot": {"program": "", "code": store.put_snapshot("code", code)},
+        }
+        task["data"]["hyperparameters"] = {"epochs": epochs}
+        run = store.claim("e", "train-m", MINUTE)
+        output, _ = supervise(program, store, run, "prepare", task, CRONSEMBLE_FOLDER=str(tmp_path)).communicate()
+        data = read_json(store.try_folder(run, "a") / c.DATA)
+        assert data is not None, output
+        notes.append(re.sub(" at .*", "", data.get("note", "")))
+    assert notes == [
+        "",
+        "",
+        "the data is read again: d.py, t.csv have changed since it was read",
+        "the data is read again: the configuration's `data:`, or a hyperparameter for all members, has changed since it was read",
+    ]
 
 
 @pytest.mark.parametrize("zone, date", [("Pacific/Kiritimati", "2026-11-25"), ("America/New_York", "2026-11-24")])
