@@ -17,7 +17,9 @@ from jobs import revisions
 from jobs.contract import RunId, Status
 from jobs.store import removal
 from jobs.store.files import read_json
+from jobs.store.latest_model import is_candidate
 from jobs.store.local_store import LocalStore
+from jobs.store.needed_models import has_ended_shortly_before, needed_models
 from jobs.store.reading import Run
 
 
@@ -110,20 +112,25 @@ def plan_removal(store: LocalStore, experiment: str, rule: RetentionRule, now: f
     plan = RemovalPlan()
     if RemovalKind.STAGING in rule.kinds:
         plan.items += _leftovers(store, now - min(rule.age, SETTLING))
+    needed = set(needed_models(store, experiment, now))
     for task in store.tasks(experiment):
-        succeeded = 0
+        # What no scheduled ensemble takes is counted apart: it must not be kept in the place of what one may take.
+        succeeded = Counter[bool]()
         for number, run in enumerate(store.runs(experiment, task)):
             is_old = run.id.minute * 60 < now - rule.age
-            if RemovalKind.RUNS in rule.kinds and is_old and number >= rule.keep and run.status != Status.RUNNING:
+            is_usable = is_candidate(run.record, "")
+            is_kept = succeeded[is_usable] < rule.keep
+            is_removable = is_old and run.id not in needed and not has_ended_shortly_before(run, now)
+            if RemovalKind.RUNS in rule.kinds and is_removable and number >= rule.keep and run.status != Status.RUNNING:
                 _plan_whole_run(run, plan)
             else:
                 if RemovalKind.STAGING in rule.kinds and run.status != Status.RUNNING:
                     plan.items += _try_files(run, now)
-                if RemovalKind.MODELS in rule.kinds and is_old and succeeded >= rule.keep and run.record:
+                if RemovalKind.MODELS in rule.kinds and is_removable and not is_kept and run.record:
                     plan.items += _model_files(run)
-            if RemovalKind.ARCHIVE in rule.kinds and is_old and succeeded >= rule.keep and task == c.ENSEMBLE_TASK:
+            if RemovalKind.ARCHIVE in rule.kinds and is_old and not is_kept and task == c.ENSEMBLE_TASK:
                 plan.items += _archived_files(store, run)
-            succeeded += run.status == Status.SUCCEEDED
+            succeeded[is_usable] += run.status == Status.SUCCEEDED
     plan.consequences += _consequences_for_repeats(store, experiment, plan)
     if RemovalKind.DATA in rule.kinds or RemovalKind.SNAPSHOTS in rule.kinds:
         _plan_shared_files(store, rule, plan, now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,36 +53,96 @@ def rejection_reason(
 ) -> str:
     """Why an ensemble run could not take a training at the time (ISO 8601) at which it chose; empty if it could."""
     record = store.result(run)
-    if record is None:
-        unpublished = store.read(run)
-        return unpublished.status + (f": {unpublished.reason}" if unpublished.reason else "")
+    reason = _unusable(store, run, record, invocation)
+    if record is None or reason:
+        return reason
     if run.minute > ensemble.minute:
         return "of a later slot"
-    if max_age is not None and (ensemble.minute - run.minute) * 60 > max_age:
-        return f"older than {max_age // 3600}h"
-    if record.get("other_configuration"):
-        return "made with another configuration"
-    if not is_candidate(record, invocation):
-        return "a manual run feeds only its own ensemble, unless with --publish"
+    if _is_too_old(ensemble, run, max_age):
+        return _too_old(max_age)
     if chosen_at is not None and str(record.get("finished", "")) > chosen_at:
         return f"published only at {record['finished']}"
     return "its model was removed by gc" if is_model_removed(store, run, record) else ""
 
 
+def takeable(store: Store, experiment: str, member: str, since: float) -> Iterator[RunId]:
+    """The trainings of a member that an ensemble of some slot from the minute ``since`` on could take, however old they may be.
+
+    ``since`` is in minutes since 1970, and may be -inf. Among the candidates these are the newest of each slot after it, and the
+    newest at or before it; newest first.
+    """
+    newest: RunId | None = None
+    for run in store.run_ids(experiment, member_task(member)):
+        if newest is not None and run.minute == newest.minute:
+            continue
+        record = store.result(run)
+        if record is not None and is_candidate(record, ""):
+            newest = run
+            yield run
+            if run.minute <= since:
+                return
+
+
 def _latest(store: Store, ensemble: RunId, member: str, max_age: int | None, invocation: str) -> ModelChoice:
+    newest: tuple[RunId, str] | None = None
     for run in store.run_ids(ensemble.experiment, member_task(member)):
         if run.minute > ensemble.minute:
             continue
-        age = (ensemble.minute - run.minute) * 60
-        if max_age is not None and age > max_age:
-            return ModelChoice(member, None, f"its newest candidates are older than {max_age // 3600}h")
         record = store.result(run)
+        if _is_too_old(ensemble, run, max_age):
+            return ModelChoice(member, None, _none_in_time(store, run, record, max_age, invocation, newest))
         if record is not None and is_candidate(record, invocation):
             if is_model_removed(store, run, record):
                 # An older one would be another answer, not this one.
                 return ModelChoice(member, None, f"the model of {run} was removed by gc")
             return ModelChoice(member, run)
-    return ModelChoice(member, None, "no published training at or before this slot")
+        newest = newest or (run, _unusable(store, run, record, invocation))
+    if newest is None:
+        return ModelChoice(member, None, "it had no training at or before this slot")
+    return ModelChoice(member, None, f"{_newest(*newest)}, and no training before that can be taken")
+
+
+def _none_in_time(
+    store: Store,
+    run: RunId,
+    record: dict[str, Any] | None,
+    max_age: int | None,
+    invocation: str,
+    newest: tuple[RunId, str] | None,
+) -> str:
+    """Why a member has no model: its newest training within ``max_age``, if any, was no good, and ``run`` is the first beyond."""
+    if newest is not None:
+        return f"{_newest(*newest)}, and the ones before are {_too_old(max_age)}"
+    reason = _unusable(store, run, record, invocation)
+    age = f"is {_too_old(max_age)}"
+    return f"{_newest(run, reason)}, and {age}" if reason else f"its newest training {run} {age}"
+
+
+def _newest(run: RunId, reason: str) -> str:
+    return f"its newest training {run} cannot be taken ({reason})"
+
+
+def _unusable(store: Store, run: RunId, record: dict[str, Any] | None, invocation: str) -> str:
+    """Why no ensemble run of this invocation takes a training, whatever its age; empty if one may."""
+    if record is None:
+        unpublished = store.read(run)
+        return str(unpublished.status) + (f": {unpublished.reason}" if unpublished.reason else "")
+    if record.get("other_configuration"):
+        return "made with another configuration"
+    if not is_candidate(record, invocation):
+        return "a manual run feeds only its own ensemble, unless with --publish"
+    return ""
+
+
+def _is_too_old(ensemble: RunId, run: RunId, max_age: int | None) -> bool:
+    return max_age is not None and (ensemble.minute - run.minute) * 60 > max_age
+
+
+def _too_old(max_age: int | None) -> str:
+    """How a training that is too old is described: ``older than max_age (36h)``."""
+    seconds = max_age or 0
+    size, unit = next((size, unit) for size, unit in ((3600, "h"), (60, "m"), (1, "s")) if seconds % size == 0)
+    return f"older than max_age ({seconds // size}{unit})"
 
 
 def given_choice(selection: Mapping[str, str], experiment: str, member: str) -> ModelChoice:

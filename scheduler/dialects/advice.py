@@ -88,7 +88,7 @@ def coming(reading: Reading, after: datetime, until: datetime | None, count: int
     """At most ``count`` fire times there after ``after`` and up to ``until``."""
     start = _start(after)
     end = start + 30 * 366 * DAY if until is None else min(seconds(until), start + 30 * 366 * DAY)
-    days = days_between(reading, start // DAY - 2, end // DAY + 2)
+    days = days_between(reading, start // DAY - 3, end // DAY + 2)
     fires, _ = instants(reading, days, start, end, count)
     return [_moment(instant) for instant in fires[:count]]
 
@@ -98,7 +98,7 @@ def advise(reading: Reading, after: datetime, limit: int = LIMIT) -> Advice:
     start = _start(after)
     five_years = start + _FIVE_YEARS
     # Where single days count, each date of a year must have been each weekday for its candidates.
-    days = days_between(reading, start // DAY - 2, (start + (12 * 366 * DAY if reading.is_special else _FIVE_YEARS)) // DAY + 2)
+    days = days_between(reading, start // DAY - 3, (start + (12 * 366 * DAY if reading.is_special else _FIVE_YEARS)) // DAY + 2)
     there, end = instants(reading, days, start, five_years, limit)
     area = zone(reading.timezone)
     proposals = [(expression, parse(expression)) for expression in candidates(reading, days)]

@@ -17,18 +17,20 @@ _LONG = 3 * 3600  # from so long a jump on cron takes the clock for set anew, an
 def instants(reading: Reading, days: list[int], after: int, end: int, limit: int) -> tuple[array[int], int]:
     """The fire times after one instant and up to another, in seconds since 1970; and up to where they were sought.
 
-    ``days`` are the local days at which it fires, from two before the one to two behind the other, or more. With more
+    ``days`` are the local days at which it fires, from three before the one to two behind the other, or more. With more
     than ``limit`` fire times the second is before ``end``, soon after the last of them.
     """
     if not reading.times:
         return array("q"), end
-    most = limit // len(reading.times) + 8  # the first days may lie before ``after``, and the last is cut
+    most = limit // len(reading.times) + 9  # the first days may lie before ``after``, and the last is cut
     if len(days) > most:
         end = min(end, days[most - 2] * DAY)
         days = days[:most]
     times = _Local(days, reading.times)
     place = _placed_by_airflow if reading.clock in (ClockShifts.AIRFLOW, ClockShifts.AIRFLOW_HOURLY) else _placed_by_cron
-    return place(reading, times, after, end), end
+    # What runs after a shift depends on what ran before it: it is placed from a day before, and what was before is not shown.
+    placed = place(reading, times, after - DAY, end)
+    return placed[bisect_right(placed, after) :], end
 
 
 def days_between(reading: Reading, first: int, last: int) -> list[int]:

@@ -33,6 +33,7 @@ _SIGNS: dict[str, str] = {
     Status.NOT_YET_DUE: ".",
 }
 """The sign of each status, the worst first: a day shows the worst of its slots."""
+_NAME = len("2026-11")
 _WORST = {status: n for n, status in enumerate(_SIGNS)}
 
 
@@ -104,7 +105,7 @@ def lines(days: CalendarDays, width: int, paint: Callable[[str, str | None], str
     name_width = min(max(map(len, names)), max(width // 2, 8))
     margin = " " * name_width
     for block in _blocks(days.dates, max(width - name_width - 2, 7)):
-        yield "  ".join([margin, _months(block)]).rstrip()
+        yield from (f"{margin}  {line}" for line in _months(block))
         yield "  ".join([margin, _spread(block, [f"{day.day // 10 or ' '}" for day in block])])
         yield "  ".join([margin, _spread(block, [f"{day.day % 10}" for day in block])])
         for name in names:
@@ -116,13 +117,26 @@ def lines(days: CalendarDays, width: int, paint: Callable[[str, str | None], str
 
 
 def _blocks(days: Sequence[date], room: int) -> Iterable[Sequence[date]]:
-    """Whole weeks, Monday first, as many as there is room for."""
+    """Whole weeks, Monday first, as many as there is room for; a month whose name would have no room begins the next block."""
     weeks = max((room + 1) // 8, 1)
     while days:
         end = days[0] + timedelta(days=7 * weeks - days[0].weekday())
         block = [day for day in days if day < end]
+        positions = _positions(block)
+        without_room = (n for n, day in enumerate(block) if n and day.day == 1 and positions[n] + _NAME > room)
+        block = block[: next(without_room, len(block))]
         yield block
         days = days[len(block) :]
+
+
+def _positions(block: Sequence[date]) -> list[int]:
+    """The column of each day: there is a space before each Monday but the first day."""
+    mondays = 0
+    positions = []
+    for n, day in enumerate(block):
+        mondays += n > 0 and day.weekday() == 0
+        positions.append(n + mondays)
+    return positions
 
 
 def _spread(block: Sequence[date], signs: Sequence[str]) -> str:
@@ -132,16 +146,17 @@ def _spread(block: Sequence[date], signs: Sequence[str]) -> str:
     )
 
 
-def _months(block: Sequence[date]) -> str:
-    """The months' names above their first days, as far as they have room."""
-    line = ""
-    position = 0
-    for n, day in enumerate(block):
-        position += 1 if n and day.weekday() == 0 else 0
-        if (n == 0 or day.day == 1) and len(line) <= position - (1 if line else 0):
-            line = line.ljust(position) + day.strftime("%Y-%m")
-        position += 1
-    return line[: max(position, 7)]
+def _months(block: Sequence[date]) -> list[str]:
+    """The months' names above their first days; one that has no room beside the name before it is in a line below that."""
+    lines: list[str] = []
+    for n, (day, position) in enumerate(zip(block, _positions(block), strict=True)):
+        if n == 0 or day.day == 1:
+            name = day.isoformat()[:_NAME]
+            if lines and len(lines[-1]) < position:
+                lines[-1] = lines[-1].ljust(position) + name
+            else:
+                lines.append(" " * position + name)
+    return lines
 
 
 def _sign(counts: Mapping[str, int], paint: Callable[[str, str | None], str]) -> str:

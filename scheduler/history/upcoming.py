@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import islice, pairwise, takewhile
+from math import inf
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -20,11 +21,12 @@ from scheduler.errors import CronsembleError
 from scheduler.times import format_duration, format_time
 
 _ENSEMBLE_HORIZON = timedelta(days=14)
-"""How far ahead the ensemble's fires are compared with the members', and how far back these are looked for."""
+"""How far ahead the ensemble's fires are compared with the members'."""
 _ENSEMBLE_FIRES = 20
 """How many of them at most."""
-_MEMBER_FIRES = 5000
-"""How many of a member's at most."""
+_REACHES = (timedelta(hours=2), timedelta(days=2), timedelta(days=28))
+"""How far back a member's fires are looked for, until there are two."""
+_MINUTE = 60
 _MISTIMED = 4
 """A member's next fire this many times nearer than its last one: the ensemble was meant to come after it."""
 
@@ -143,17 +145,26 @@ def _ensemble_warnings(experiment: Experiment, ensemble: Ensemble, now: datetime
         schedule = parse(member.schedule)
         if schedule.every is not None or not next(fires(schedule, member.timezone, now), None):
             continue
-        since, until = now - _ENSEMBLE_HORIZON, ensemble_fires[-1] + _ENSEMBLE_HORIZON
-        member_fires = fires_of_expression(schedule, member.timezone, since, until, _MEMBER_FIRES)
         task = member_task(name)
-        warning = _first_warning(member_fires, ensemble_fires, task, member, ensemble, durations.get(task))
+        warning = _first_warning(schedule, ensemble_fires, task, member, ensemble, durations.get(task))
         if warning is not None:
             lines.append(f"{ENSEMBLE_TASK}: {warning}")
     return lines
 
 
+def _fires_around(schedule: Schedule, timezone: str, time: datetime) -> tuple[list[datetime], datetime | None]:
+    """At most the two last fire times up to an instant, and the one after it, as far as they are near."""
+    past: list[datetime] = []
+    for reach in _REACHES:
+        past = list(takewhile(lambda fire: fire <= time, fires(schedule, timezone, time - reach)))[-2:]
+        if len(past) == 2:
+            break
+    following = next(fires(schedule, timezone, time), None)
+    return past, following if following is not None and following <= time + 2 * _ENSEMBLE_HORIZON else None
+
+
 def _first_warning(
-    member_fires: Sequence[datetime],
+    schedule: Schedule,
     ensemble_fires: Sequence[datetime],
     task: str,
     member: Task,
@@ -165,17 +176,20 @@ def _first_warning(
     ``task`` is the member's, ``duration`` how many seconds its training took lately.
     """
     for time in ensemble_fires:
-        past = [fire for fire in member_fires if fire <= time]
-        following = next((fire for fire in member_fires if fire > time), None)
+        past, following = _fires_around(schedule, member.timezone, time)
         last = past[-1] if past else None
+        interval = _interval(past, following)
         subject = f"at {_local(time, ensemble)} it"
         if last is not None:
             since = time - last
-            if duration is not None and since < timedelta(seconds=duration):
+            # A member that fires again before it has finished has no time at which that would be better.
+            if duration is not None and since.total_seconds() < duration < interval:
                 ready = last + timedelta(seconds=duration)
                 problem = f"fires before {task} of {_local(last, member)} has finished ({format_duration(duration)} lately)"
                 return f"{subject} {problem}: an older model is taken; let it fire after {_local(ready, ensemble)}"
-            if duration is None and since < timedelta(seconds=min(member.starting_deadline, _wait_limit(past, following))):
+            # A quarter of the interval is what its run is worth waiting for, and a minute the least that can be waited.
+            limit = min(member.starting_deadline, interval / 4)
+            if duration is None and since.total_seconds() < limit and limit >= _MINUTE:
                 problem = f"fires {format_duration(since.total_seconds())} after {task}" if since else f"fires with {task}"
                 latest = format_duration(member.starting_deadline)
                 return f"{subject} {problem}, which may start as late as {latest} after its time: let it fire later"
@@ -188,11 +202,10 @@ def _first_warning(
     return None
 
 
-def _wait_limit(past: Sequence[datetime], following: datetime | None) -> float:
-    """Seconds that a member's run is worth waiting for: a quarter of the interval at which it fires around then."""
-    times = [*past[-2:], *([following] if following else [])]
-    intervals = [(later - earlier).total_seconds() for earlier, later in pairwise(times)]
-    return min(intervals) / 4 if intervals else float("inf")
+def _interval(past: Sequence[datetime], following: datetime | None) -> float:
+    """The seconds at which a member fires around then; infinite where it fires once."""
+    times = [*past, *([following] if following else [])]
+    return min(((later - earlier).total_seconds() for earlier, later in pairwise(times)), default=inf)
 
 
 def _local(time: datetime, task: Task) -> str:

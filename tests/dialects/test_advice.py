@@ -139,6 +139,29 @@ def test_a_shift_of_the_clock_is_told_by_its_date(dialect: Dialect, gap: str, ag
     assert [date.here for date in shifted.dates[:2]] == [(), (datetime.fromisoformat(again + "Z"),)]
 
 
+@settings(max_examples=60)
+@given(
+    st.sampled_from(Dialect),
+    st.sampled_from(["30 2 * * *", "*/20 2 * * *", "0 */2 * * *", "15 1,2 * * *", "*/30 * * * *", "0 0 * * *"]),
+    st.sampled_from(["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "America/Santiago", "Asia/Beirut"]),
+    st.sampled_from(["2026-03-08", "2026-03-29", "2026-04-05", "2026-09-06", "2026-10-04", "2026-10-25", "2026-11-01"]),
+    st.integers(-26 * 60, 26 * 60),
+)
+def test_where_one_begins_to_look_changes_no_fire_time(
+    dialect: Dialect, expression: str, zone: str, day: str, minutes: int
+) -> None:
+    reading, at_shift = read(dialect, expression, zone), datetime.fromisoformat(day).replace(tzinfo=UTC)
+    after, until = at_shift + timedelta(minutes=minutes), at_shift + timedelta(days=3)
+    whole = coming(reading, at_shift - timedelta(days=5), until, 10_000)
+    assert coming(reading, after, until, 10_000) == [time for time in whole if time > after]
+
+
+def test_inside_a_doubled_hour_crontab_has_run_what_it_runs_once() -> None:
+    # 02:30 came at 00:30Z; from within the second hour, which begins at 01:00Z, it does not come again.
+    times = coming(read(Dialect.CRONTAB, "30 2 * * *", "Europe/Berlin"), datetime(2026, 10, 25, 1, 15, tzinfo=UTC), None, 1)
+    assert times == [datetime(2026, 10, 26, 1, 30, tzinfo=UTC)]
+
+
 def test_seconds_are_counted_up_to_a_limit() -> None:
     often = advice(AIRFLOW, "* * * * * *")
     assert not often.whole and not often.same and often.expression == "* * * * *"

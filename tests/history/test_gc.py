@@ -6,10 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jobs import contract as c
 from jobs.contract import RunId
@@ -203,3 +207,105 @@ def test_the_command_asks_says_and_keeps_the_history(store: LocalStore) -> None:
     ]:
         wrong = cronsemble(folder, "gc", *arguments)
         assert wrong.returncode == 1 and text in wrong.stderr
+
+
+TRAININGS = st.lists(
+    st.tuples(
+        st.sampled_from(["train-a", "train-b"]),
+        st.integers(-40 * 24, 0),  # hours before now
+        st.sampled_from(["scheduled", "backfill", "rerun", "manual", "published", "other", "failed", "running"]),
+    ),
+    max_size=12,
+)
+HOURS = st.integers(0, 20 * 24)
+
+
+@settings(max_examples=40)
+@given(
+    TRAININGS,
+    st.lists(st.tuples(st.integers(-40 * 24, 0), st.sampled_from(["scheduled", "backfill", "running"])), max_size=3),
+    st.none() | HOURS,
+    st.builds(
+        RetentionRule,
+        st.sets(st.sampled_from(list(RemovalKind)), min_size=1),
+        HOURS.map(lambda hours: hours * 3600.0),
+        st.integers(1, 4),
+    ),
+    st.booleans(),
+)
+def test_what_an_ensemble_may_still_take_is_what_it_would_have_taken(
+    trainings: list[tuple[str, int, str]],
+    ensembles: list[tuple[int, str]],
+    starting_deadline: int | None,
+    rule: RetentionRule,
+    suspend: bool,
+) -> None:
+    """Whatever is removed, each slot that may still run chooses as before: one to come, one that waits, one that runs."""
+    with TemporaryDirectory() as folder:
+        builder = Builder(Path(folder))
+        seconds = None if starting_deadline is None else starting_deadline * 3600
+        task = {"schedule": "0 6 * * *", "starting_deadline": seconds, "deadline": 3600, "suspend": suspend}
+        builder.revise("2024-09-01T00:00", {"ensemble": task})
+        now_minute, attempts = int(NOW // 60), Counter[tuple[str, int]]()
+        for name, hours, kind in trainings:
+            attempts[name, hours] += 1
+            status = kind if kind in ("failed", "running") else "succeeded"
+            record: dict[str, Any] = {"published": {"published": True}, "other": {"other_configuration": True}}.get(kind, {})
+            why = {"published": "manual", "other": "rerun"}.get(kind, kind if status == "succeeded" else "scheduled")
+            builder.run(
+                name,
+                now_minute + hours * 60,
+                status,
+                attempt=attempts[name, hours],
+                kind=why,
+                files={"model.h5": b"x"},
+                model=MODEL,
+                **record,
+            )
+        for hours, kind in ensembles:
+            attempts["ensemble", hours] += 1
+            status = "running" if kind == "running" else "succeeded"
+            builder.run("ensemble", now_minute + hours * 60, status, attempt=attempts["ensemble", hours], kind="scheduled")
+        begun = max((hours for hours, kind in ensembles), default=-60 * 24)
+        oldest = begun if starting_deadline is None else -starting_deadline
+        open_slots = {*range(max(oldest, -60 * 24), 1, 5), 0, 24, 24 * 40}
+        age(builder.store, 2 * DAY)
+
+        def choices() -> dict[tuple[int, int | None], list[RunId | None]]:
+            return {
+                (hours, limit): [
+                    choice.run
+                    for choice in choose_models(
+                        builder.store, RunId(now_minute + hours * 60, 9, "e", "ensemble"), ["a", "b"], limit, ""
+                    )
+                ]
+                for hours in open_slots
+                for limit in (None, 36 * 3600)
+            }
+
+        before = choices()
+        remove(builder.store, rule, plan_removal(builder.store, "e", rule, NOW))
+        assert choices() == before
+        taken = {run for runs in before.values() for run in runs if run is not None}
+        assert all((builder.store.run_folder(run) / "result" / "model.h5").is_file() for run in taken)
+
+
+def test_an_unpublished_model_takes_no_place_of_one_that_ensembles_take(tmp_path: Path) -> None:
+    builder = Builder(tmp_path)
+    scheduled = [builder.run("train-a", f"2024-10-0{day}T01:00", files={"model.h5": b""}, model=MODEL) for day in (1, 2, 3)]
+    manual = [
+        builder.run("train-a", f"2024-10-0{day}T05:00", files={"model.h5": b""}, model=MODEL, kind="manual") for day in (4, 5, 6)
+    ]
+    age(builder.store, 2 * DAY)
+    plan = plan_removal(builder.store, "e", RetentionRule([RemovalKind.MODELS], 5 * DAY, 2), NOW)
+    assert names(plan) == sorted(f"{run}:result/model.h5" for run in (scheduled[0], manual[0]))
+
+
+def test_a_model_that_a_rerun_has_just_trained_stays_until_its_ensemble_has_it(tmp_path: Path) -> None:
+    builder = Builder(tmp_path)
+    late = NOW - minute("2024-10-01T01:00") * 60 - 3600
+    runs = [builder.run("train-a", f"2024-10-0{day}T01:00", files={"model.h5": b""}, model=MODEL) for day in (1, 2, 3)]
+    repeat = builder.run("train-a", "2024-10-01T01:00", attempt=2, kind="rerun", late=late, files={"model.h5": b""}, model=MODEL)
+    age(builder.store, 2 * DAY)
+    plan = plan_removal(builder.store, "e", RetentionRule([RemovalKind.MODELS], 5 * DAY, 1), NOW)
+    assert names(plan) == sorted(f"{run}:result/model.h5" for run in runs[:2]) and str(repeat) not in str(names(plan))

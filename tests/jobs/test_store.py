@@ -160,6 +160,57 @@ def test_which_model_is_latest(
     assert found == expected
 
 
+@pytest.mark.parametrize(
+    ("runs", "max_age", "reason"),
+    [
+        ([], 1800, "it had no training at or before this slot"),
+        ([(1, "ok")], 1800, "it had no training at or before this slot"),
+        ([(-31, "ok")], 1800, "its newest training {31} is older than max_age (30m)"),
+        ([(-61, "ok")], 3600, "its newest training {61} is older than max_age (1h)"),
+        ([(-2, "ok")], 90, "its newest training {2} is older than max_age (90s)"),
+        (
+            [(-10, "failed"), (-70, "ok")],
+            1800,
+            "its newest training {10} cannot be taken (failed: because), and the ones before are older than max_age (30m)",
+        ),
+        ([(-40, "failed")], 1800, "its newest training {40} cannot be taken (failed: because), and is older than max_age (30m)"),
+        (
+            [(-5, "failed")],
+            None,
+            "its newest training {5} cannot be taken (failed: because), and no training before that can be taken",
+        ),
+        (
+            [(-5, "manual"), (-9, "failed")],
+            1800,
+            "its newest training {5} cannot be taken (a manual run feeds only its own ensemble, unless with --publish), "
+            "and no training before that can be taken",
+        ),
+        (
+            [(-5, "other"), (-99, "ok")],
+            1800,
+            "its newest training {5} cannot be taken (made with another configuration), "
+            "and the ones before are older than max_age (30m)",
+        ),
+    ],
+)
+def test_why_no_model_is_taken(tmp_path: Path, runs: list[tuple[int, str]], max_age: int | None, reason: str) -> None:
+    store = LocalStore(tmp_path)
+    names = {}
+    for offset, kind in runs:
+        run = RunId(MINUTE + offset, 1, "e", "train-m")
+        names[-offset] = str(run)
+        if kind == "failed":
+            store.begin_try(run, "a", {"time": "2026-11-20T00:00:00Z"})
+            (store.try_folder(run, "a") / "end.json").write_bytes(to_json({"status": "failed", "reason": "because"}))
+        else:
+            record = {"ok": {}, "manual": {"kind": "manual"}, "other": {"other_configuration": True}}[kind]
+            assert succeed(store, run, **record)
+    (choice,) = choose_models(store, RunId(MINUTE, 1, "e", "ensemble"), ["m"], max_age, "")
+    for offset, name in names.items():
+        reason = reason.replace(f"{{{offset}}}", name)
+    assert choice.run is None and choice.reason == reason
+
+
 def test_manual_runs_feed_only_their_own_ensemble(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     assert succeed(store, RunId(MINUTE, 1, "e", "train-m"), kind="manual", invocation="mine")

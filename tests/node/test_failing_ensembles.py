@@ -48,7 +48,7 @@ def test_two_ensemble_runs_of_a_slot_at_once_and_two_tries_of_one(joint: Scene) 
         told = left_out(joint, name)
         # A damaged model is not loaded, and no older one stands in for it.
         assert set(told) == {"spoiled", "failed"}
-        assert "sha256" in told["spoiled"] and "no published training" in told["failed"]
+        assert "sha256" in told["spoiled"] and "cannot be taken (failed" in told["failed"]
         story = joint.experiment.good("history", name, "--store", str(joint.store))
         assert "spoiled: left out" in story and "good: took" in story
     second, first = archive(joint)

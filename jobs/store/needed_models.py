@@ -1,0 +1,71 @@
+"""Which models ensembles that have not ended may still take, so that `gc` keeps them. Standard library alone, Python 3.9."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from math import inf
+
+from jobs import contract as c
+from jobs import revisions
+from jobs.contract import RunId, RunKind, Status
+from jobs.store.latest_model import takeable
+from jobs.store.local_store import LocalStore
+from jobs.store.reading import Run
+
+SHORTLY = 86400.0
+"""Seconds for which a run that has ended is left alone, whatever its slot."""
+
+
+def needed_models(store: LocalStore, experiment: str, now: float) -> Iterator[RunId]:
+    """The trainings whose models an ensemble that has not ended may still take, by the rule by which it takes them.
+
+    That may be one of a slot to come, or of a past one: that waits, is latent (a resume releases it), is tried again, or runs.
+    ``now`` is in seconds since 1970.
+    """
+    ensembles = list(store.runs(experiment, c.ENSEMBLE_TASK))
+    since = _earliest_open_slot(store, experiment, ensembles, now) / 60
+    for task in store.tasks(experiment):
+        if task != c.ENSEMBLE_TASK:
+            yield from takeable(store, experiment, task[len(c.member_task("")) :], since)
+    running = {run.id.minute for run in ensembles if run.status == Status.RUNNING}
+    for run in ensembles:
+        # One that is running may repeat another of its slot with the models that this took.
+        if run.id.minute in running:
+            for member in store.model_selection(run):
+                training = c.parse_run_id(str(member.get("run")), experiment, c.member_task(str(member.get("member"))))
+                if training is not None:
+                    yield training
+
+
+def has_ended_shortly_before(run: Run, now: float) -> bool:
+    """Whether a run ended a short while ago, whatever its slot: an ensemble of its rerun or backfill may be about to take it."""
+    ends = [run.record.get("finished"), *((attempt["end"] or {}).get("time") for attempt in run.tries)]
+    return any(_seconds(end) > now - SHORTLY for end in ends if end)
+
+
+def _earliest_open_slot(store: LocalStore, experiment: str, ensembles: Iterable[Run], now: float) -> float:
+    """The instant, in seconds since 1970, before which no slot of the ensemble is still to be begun or tried again.
+
+    ``ensembles`` are its runs, newest first.
+    """
+    last = next((run.id.minute * 60.0 for run in ensembles if run.kind == RunKind.SCHEDULED), -inf)
+    earliest = now - 2 * SHORTLY
+    # Of several engines each may still run its own.
+    for chain in revisions.chains(revisions.merge(store.ledger.revisions(experiment))):
+        *_, (_, _, tasks) = revisions.states(chain)
+        if c.ENSEMBLE_TASK in tasks:
+            starting_deadline = tasks[c.ENSEMBLE_TASK].get("starting_deadline")
+            # Without a starting deadline a cluster makes up for whatever came after the last slot that it began.
+            waits = last if starting_deadline is None else now - starting_deadline
+            earliest = min(earliest, waits - (tasks[c.ENSEMBLE_TASK].get("deadline") or SHORTLY))
+    return earliest
+
+
+def _seconds(text: object) -> float:
+    """An ISO 8601 time in seconds since 1970; -inf for what is none."""
+    try:
+        # Python 3.9's fromisoformat knows no Z.
+        return datetime.fromisoformat(str(text).replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        return -inf
