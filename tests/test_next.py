@@ -191,6 +191,19 @@ def test_what_the_ensemble_finds(tmp_path: Path) -> None:
     assert warned(tmp_path, 'schedule: "*/10 * * * *"', 'schedule: "5 * * * *"') == []
 
 
+@pytest.mark.parametrize("took", [None, 5.0, 150.0])
+@pytest.mark.parametrize("schedule", ["* * * * *", "*/2 * * * *", "*/5 * * * *"])
+def test_a_member_that_fires_often_is_neither_missing_nor_waited_for(tmp_path: Path, schedule: str, took: float | None) -> None:
+    assert warned(tmp_path, f'schedule: "{schedule}"', 'schedule: "0 6 * * *", max_age: 36h', took=took) == []
+    # Its model is a few minutes old, weeks ahead too.
+    assert warned(tmp_path, f'schedule: "{schedule}"', 'schedule: "30 6 1 * *", max_age: 10m', took=0) == []
+
+
+def test_a_member_that_has_not_fired_for_years_is_missing(tmp_path: Path) -> None:
+    (line,) = warned(tmp_path, 'schedule: "0 1 29 2 *"', 'schedule: "0 6 * * *", max_age: 36h')
+    assert line.endswith("it finds no model of train-jax from within max_age (1d 12h): the last is of 2024-02-29 01:00")
+
+
 def test_past_runs_and_slots_are_read_from_the_store(tmp_path: Path) -> None:
     write(tmp_path, 'schedule: "0 1 * * *"', 'schedule: "@every 7h"')
     store = LocalStore(tmp_path / "store")

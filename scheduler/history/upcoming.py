@@ -24,9 +24,10 @@ _ENSEMBLE_HORIZON = timedelta(days=14)
 """How far ahead the ensemble's fires are compared with the members'."""
 _ENSEMBLE_FIRES = 20
 """How many of them at most."""
-_REACHES = (timedelta(hours=2), timedelta(days=2), timedelta(days=28))
+_REACHES = (timedelta(hours=2), timedelta(days=2), timedelta(days=62), timedelta(days=5 * 366))
 """How far back a member's fires are looked for, until there are two."""
-_MINUTE = 60
+_SHORTEST_INTERVAL = 1200
+"""Seconds: where a member fires more often, the model before is hardly older than the one that the ensemble does not wait for."""
 _MISTIMED = 4
 """A member's next fire this many times nearer than its last one: the ensemble was meant to come after it."""
 
@@ -179,17 +180,18 @@ def _first_warning(
         past, following = _fires_around(schedule, member.timezone, time)
         last = past[-1] if past else None
         interval = _interval(past, following)
+        is_worth_waiting = interval >= _SHORTEST_INTERVAL
         subject = f"at {_local(time, ensemble)} it"
         if last is not None:
             since = time - last
             # A member that fires again before it has finished has no time at which that would be better.
-            if duration is not None and since.total_seconds() < duration < interval:
+            if is_worth_waiting and duration is not None and since.total_seconds() < duration < interval:
                 ready = last + timedelta(seconds=duration)
                 problem = f"fires before {task} of {_local(last, member)} has finished ({format_duration(duration)} lately)"
                 return f"{subject} {problem}: an older model is taken; let it fire after {_local(ready, ensemble)}"
-            # A quarter of the interval is what its run is worth waiting for, and a minute the least that can be waited.
+            # A quarter of the interval is what its run is worth waiting for.
             limit = min(member.starting_deadline, interval / 4)
-            if duration is None and since.total_seconds() < limit and limit >= _MINUTE:
+            if is_worth_waiting and duration is None and since.total_seconds() < limit:
                 problem = f"fires {format_duration(since.total_seconds())} after {task}" if since else f"fires with {task}"
                 latest = format_duration(member.starting_deadline)
                 return f"{subject} {problem}, which may start as late as {latest} after its time: let it fire later"
