@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from jobs.keras3.labels import Classes, class_names, classes_of, item_ids, read_labels, shown
-from jobs.keras3.splits import held_out, train_and_test, validation_warnings
+from jobs.keras3.splits import few_items, held_out, train_and_test, validation_warnings
 from jobs.portable.inputs import WrongInput, exit_status, say, sha256
 from jobs.portable.user_code import user_function
 from jobs.portable.value_range import to_training_scale, value_range
@@ -67,7 +67,8 @@ def _prepare(argv: Sequence[str]) -> None:
     data = task["data"]
     rules = Rules(task["data_seed"], task.get("model") == "cnn", data.get("holdout"), bool(data.get("stratified")))
     resolved = resolve(raw, inputs, rules)
-    arrays = resolved.arrays
+    items = task.get("few_items")
+    arrays = few_items(resolved.arrays, items) if items else resolved.arrays
     write_npz(Path(options.out) / "data.npz", arrays)
     summary = {
         "fingerprint": fingerprint(arrays),

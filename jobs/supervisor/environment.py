@@ -46,7 +46,7 @@ def child_environment(context: RunContext, own: Mapping[str, str], spec: Mapping
     if not context.env.get(c.ENV_IMAGE):
         inherited = {name: value for name, value in inherited.items() if name not in _LOADER}
         defaults["THEANORC"] = os.devnull
-    if "KERAS_HOME" not in declared:
+    if "KERAS_BACKEND" in own and "KERAS_HOME" not in declared:
         defaults["KERAS_HOME"] = _keras_home()
     for name in secrets:
         if name not in inherited:

@@ -1,15 +1,26 @@
-"""The command `check`: the errors of configurations, and warnings about their schedules."""
+"""The command `check`: the errors of configurations, and warnings about their schedules; with --functions, of functions too."""
+
+import sys
+import tempfile
+import time
 
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from cronjobs.experiment import Experiment
-from scheduler.commands.options import DEFAULT_FILES, Files
+from scheduler.commands.options import DEFAULT_FILES, Files, Jobs, parse_limit
 from scheduler.config import dataset_sizes, load_all
+from scheduler.config.load import problem_at
 from scheduler.console.messages import print_warnings
+from scheduler.exit_status import ExitStatus
 from scheduler.history import upcoming
 from scheduler.snapshots.code_files import code_files
 from scheduler.stores.run_times import longest_durations, store_if_present
+from scheduler.times import format_duration
 
 
 def print_schedule_warnings(experiment: Experiment) -> None:
@@ -18,12 +29,58 @@ def print_schedule_warnings(experiment: Experiment) -> None:
     print_warnings(f"{experiment.path}: ", upcoming.warnings(experiment, datetime.now(UTC), durations))
 
 
-def check(file: Files = DEFAULT_FILES) -> None:
+def try_functions(experiment: Experiment, cpus: int | None, seconds: int) -> ExitStatus:
+    """Try the functions of an experiment and print what would fail; nothing is written to its store."""
+    from jobs.store import LocalStore
+    from scheduler.commands.engine_choice import StopSignals
+    from scheduler.console.check_display import CheckDisplay
+    from scheduler.engines.function_check import check_functions, distinct_models
+    from scheduler.engines.local import CpuBudget, LocalEngine, cpu_count
+
+    began, place = time.monotonic(), str(experiment.path)
+    with (
+        tempfile.TemporaryDirectory(prefix="cronsemble-check-", ignore_cleanup_errors=True) as folder,
+        StopSignals() as signals,
+        CheckDisplay(place, len(distinct_models(experiment))) as display,
+    ):
+        engine = LocalEngine(LocalStore(Path(folder)), display, CpuBudget(cpus or cpu_count()))
+        signals.stop(engine)
+        report = check_functions(engine, experiment, datetime.now(UTC), seconds)
+    if engine.stopped:
+        print("interrupted", file=sys.stderr)
+        return ExitStatus.INTERRUPTED
+    print_warnings(f"{place}: ", report.notes)
+    for problem in report.problems:
+        print(problem_at(experiment.path, problem.key, problem.message))
+    if not report.problems:
+        shapes = report.data.get("shapes", {})
+        items = "×".join(map(str, shapes.get("x_train", ())[1:])) if shapes else ""
+        data = f"data of {items} with {len(report.data.get('class_names', ()))} classes, " if items else ""
+        models = f"{report.models} model{'' if report.models == 1 else 's'}"
+        print(f"{place}: functions: {data}{models}: no errors in {format_duration(time.monotonic() - began)}")
+    return ExitStatus.ERROR if report.problems else ExitStatus.DONE
+
+
+def check(
+    file: Files = DEFAULT_FILES,
+    functions: Annotated[
+        bool, typer.Option("--functions", help="Call the data function and train each model on a few items, in its runtime.")
+    ] = False,
+    timeout: Annotated[str, typer.Option(help="With --functions: how long the data or one model may take.")] = "5m",
+    jobs: Jobs = None,
+) -> None:
     """Check configurations: every error in one pass. Example: cronsemble check -f config.yaml"""
-    for experiment in load_all(file):
+    seconds, experiments = parse_limit(timeout, "--timeout"), load_all(file)
+    for experiment in experiments:
         ensemble = "an ensemble" if experiment.ensemble else "no ensemble"
         members = f"{len(experiment.members)} member{'' if len(experiment.members) == 1 else 's'}"
         print(f"{experiment.path}: {experiment.name}: {members}, {ensemble}: no errors")
         print_schedule_warnings(experiment)
         print_warnings(f"{experiment.path}: ", dataset_sizes.warnings(experiment))
         print_warnings(f"{experiment.path}: ", [warning for warning in [code_files(experiment).left_out] if warning])
+    statuses = []
+    for experiment in experiments if functions else []:
+        statuses.append(try_functions(experiment, jobs, seconds))
+        if statuses[-1] == ExitStatus.INTERRUPTED:
+            break
+    raise typer.Exit(max(statuses, default=ExitStatus.DONE))

@@ -62,3 +62,11 @@ def parse_wait(duration: str | None) -> float:
         return parse_duration(duration) if duration else 0
     except ValueError as error:
         raise typer.BadParameter(f"{duration!r} {error}", param_hint="--wait") from error
+
+
+def parse_limit(duration: str, option: str) -> int:
+    """The seconds of an option that limits how long something may take; raises BadParameter."""
+    try:
+        return parse_duration(duration)
+    except ValueError as error:
+        raise typer.BadParameter(f"{duration!r} {error}", param_hint=option) from error

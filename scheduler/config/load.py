@@ -41,6 +41,13 @@ def _load(path: Path, data: bytes) -> Experiment:
     return resolve(keys, path)
 
 
+def problem_at(path: Path, key: tuple[str, ...], message: str) -> Problem:
+    """A problem that was found in what a file declares, at the place of a key, or of the nearest around it that the file has."""
+    document = parse(str(path), path.read_bytes())
+    document.problem(key, message)
+    return document.problems[-1]
+
+
 def load_all(paths: Iterable[Path]) -> list[Experiment]:
     """The experiments of several files; a folder stands for its .yaml and .yml files, by name.
 
