@@ -143,6 +143,8 @@ def _plain(y: Any, name: str) -> Any:
     if all(isinstance(value, np.datetime64) or hasattr(value, "isoformat") for value in values):
         return np.asarray([value.isoformat() if hasattr(value, "isoformat") else str(value) for value in values], dtype=str)
     kinds = sorted({type(value).__name__ for value in values})
+    if len(kinds) == 1:
+        raise WrongInput(f"{name} has {kinds[0]} values, not labels: give class numbers or names")
     raise WrongInput(f"{name} mixes {' and '.join(kinds)}: give all labels in the same form")
 
 
@@ -185,7 +187,8 @@ def classes_of(train: Labels, test: Labels | None, declared: Any) -> tuple[Class
             raise WrongInput(f"{parts[0].name} has {parts[0].width} columns, {_bare(parts[1])} {parts[1].width}")
         classes = Classes([str(n) for n in range(one_hot.width)], None)
         return _at_least_two(classes), []
-    distinct = np.unique(np.concatenate([part.values for part in parts])).tolist()
+    # Not concatenated: signed and unsigned 64-bit numbers together would become floats.
+    distinct = sorted(set().union(*(np.unique(part.values).tolist() for part in parts)))
     items = sum(len(part.values) for part in parts)
     if len(distinct) > MOST_CLASSES or (len(distinct) > MANY_CLASSES and items < FEWEST_ITEMS * len(distinct)):
         raise WrongInput(

@@ -162,6 +162,8 @@ def _array(name: str, value: Any) -> Any:
 
 def _numbers(name: str, array: Any) -> Any:
     """An array of objects that are all numbers, which is what tables with columns of several types give; raises WrongInput."""
+    if not array.ndim:
+        raise WrongInput(f"data: {name} is a {type(array.item()).__name__}, not an array")
     for n, value in enumerate(array.ravel().tolist()):
         if not isinstance(value, int | float | np.number | np.bool_):
             item = n // max(1, array.size // max(1, len(array)))

@@ -224,6 +224,13 @@ def test_objects_that_are_numbers_are_inputs() -> None:
         _array("x_train", np.array([[1, 2], ["a", 3]], dtype=object))
     with pytest.raises(WrongInput, match="x_train has masked values"):
         _array("x_train", np.ma.masked_less([[1, 2]], 2))
+    with pytest.raises(WrongInput, match="x_train is a generator, not an array"):
+        _array("x_train", (row for row in X))
+
+
+def test_signed_and_unsigned_labels_together_are_whole_numbers() -> None:
+    raw = {"x_train": X, "y_train": (np.arange(600) % 3).astype("uint64"), "x_test": X, "y_test": np.arange(600) % 3}
+    assert prepared(raw)["class_names"].tolist() == ["0", "1", "2"]
 
 
 def test_classes_that_differ_from_the_inputs() -> None:
