@@ -169,6 +169,17 @@ def dates(low: int, high: int, timezone: str) -> list[date]:
     return [first + timedelta(days=n) for n in range((last - first).days + 1)]
 
 
+def format_local(local: str, timezone: str) -> str:
+    """A time with its offset, to the minute (2026-11-20T02:00+01:00), as clocks of the zone show it: 2026-11-20 02:00.
+
+    The offset stays where they show this time twice. `parse_time` reads it as the same instant.
+    """
+    text = local.replace("T", " ")
+    shown = datetime.fromisoformat(local).replace(tzinfo=ZoneInfo(timezone))
+    is_shown_twice = shown.replace(fold=0).utcoffset() != shown.replace(fold=1).utcoffset()
+    return text if is_shown_twice else text[:16]
+
+
 def format_time(time: datetime | float, milliseconds: bool = False) -> str:
     """An instant as ISO 8601 in UTC: 2026-11-20T06:00:00Z. A number is seconds since 1970; fractions are cut."""
     instant = datetime.fromtimestamp(time, UTC) if isinstance(time, int | float) else time.astimezone(UTC)

@@ -15,6 +15,7 @@ from scheduler.times import (
     dates,
     format_bytes,
     format_duration,
+    format_local,
     format_time,
     is_date,
     is_time,
@@ -157,6 +158,19 @@ def test_a_printed_time_is_read_as_itself(time: datetime, zone: str) -> None:
     shown = time.replace(tzinfo=UTC).astimezone(ZoneInfo(zone))
     period = parse_period(f"{shown:%Y-%m-%dT%H:%M:%S}", zone, NOW, "")
     assert period.first <= minute(text[:16]) <= period.last
+
+
+@given(st.integers(0, 4_000_000_000 // 60), ZONES)
+def test_a_time_as_it_is_printed_is_read_as_that_instant(instant: int, zone: str) -> None:
+    local = datetime.fromtimestamp(instant * 60, ZoneInfo(zone)).isoformat(timespec="minutes")
+    text = format_local(local, zone)
+    assert parse_slots(text, zone, NOW, "") == (Period(instant, instant),) and len(text) in (16, 22)
+
+
+def test_a_time_that_is_shown_twice_is_printed_with_its_offset() -> None:
+    times = ["2024-10-27T01:59+02:00", "2024-10-27T02:30+02:00", "2024-10-27T02:30+01:00", "2024-10-27T03:00+01:00"]
+    printed = ["2024-10-27 01:59", "2024-10-27 02:30+02:00", "2024-10-27 02:30+01:00", "2024-10-27 03:00"]
+    assert [format_local(time, "Europe/Berlin") for time in times] == printed
 
 
 @given(st.dates(date(1972, 1, 1), date(2100, 1, 1)).filter(lambda day: day != date(2011, 12, 30)), ZONES)

@@ -34,7 +34,7 @@ from scheduler.engines.manual_run import store_context
 from scheduler.engines.run_spec import runtimes_of
 from scheduler.errors import CronsembleError
 from scheduler.exit_status import ExitStatus
-from scheduler.kube.target import ClusterTarget
+from scheduler.kube.target import ClusterTarget, server_time
 from scheduler.rerun.backfill import Gap, fill, gaps
 from scheduler.stores.location import StoreLocation, locate
 from scheduler.stores.workspace import open_workspace
@@ -52,7 +52,8 @@ def backfill_slots(
     signals: StopSignals,
 ) -> ExitStatus:
     """Run the slots of a period that never ran or failed; an error if any of these runs did not succeed."""
-    experiment, now = location.require_experiment(), time.time()
+    experiment = location.require_experiment()
+    now = server_time(location.target) if options.on_cluster else time.time()
     periods = parse_past_slots(period, experiment.timezone, now)
     with open_workspace(location, through_cluster=options.on_cluster, may_be_new=True) as workspace:
         missing = [gap for minutes in periods for gap in gaps(workspace.store, experiment, *minutes, now, tasks)]

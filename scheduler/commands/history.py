@@ -39,7 +39,7 @@ from scheduler.stores.history_reader import HistoryReader
 from scheduler.stores.location import locate
 from scheduler.stores.run_details import read_run_details
 from scheduler.stores.workspace import open_workspace
-from scheduler.times import dates, is_time, parse_period, parse_slots
+from scheduler.times import dates, format_local, is_time, parse_period, parse_slots
 
 if TYPE_CHECKING:
     from cronjobs.experiment import Experiment
@@ -135,12 +135,13 @@ def _print_values(kind: type[msgspec.Struct], values: Sequence[msgspec.Struct], 
 def _print_table(rows: Sequence[Row], timezone: str) -> None:
     """The rows as a table that fits the terminal; slots by the experiment's clock."""
     columns = [tables.Column(f"slot ({timezone})"), *_COLUMNS]
-    tables.print_table(columns, map(_cells, rows), [STATUS_COLOURS.get(row.status) for row in rows])
+    cells = (_cells(row, timezone) for row in rows)
+    tables.print_table(columns, cells, [STATUS_COLOURS.get(row.status) for row in rows])
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: Row, timezone: str) -> list[str]:
     return [
-        row.local[:-6].replace("T", " "),
+        format_local(row.local, timezone),
         row.task,
         row.status,
         "" if row.accuracy is None else f"{row.accuracy:.4f}",

@@ -46,7 +46,7 @@ def print_expression(expression: str, timezone: str, count: int, since: str | No
         fires = [format_time(time) for time in times]
         print(json.dumps({"expression": expression, "timezone": timezone, "fires": fires, "warnings": warnings}, indent=1))
         return
-    _print_table([upcoming.Fire("", "", expression, timezone, time) for time in times])
+    _print_table([upcoming.Fire("", "", expression, timezone, time) for time in times], now)
     print_warnings("", warnings)
 
 
@@ -59,7 +59,8 @@ def print_dialect(
     from scheduler.dialects.reading import DialectError
 
     upcoming.check_timezone(timezone)
-    after, last = _bounds(since, until, timezone, datetime.now(UTC))
+    now = datetime.now(UTC)
+    after, last = _bounds(since, until, timezone, now)
     try:
         reading = read(dialect, expression, timezone)
         times = coming(reading, after, last, count)
@@ -71,7 +72,7 @@ def print_dialect(
         return advice.same
     for note in reading.notes:
         print(f"note: {note}")
-    _print_table([upcoming.Fire("", "", reading.schedule, reading.timezone, time) for time in times])
+    _print_table([upcoming.Fire("", "", reading.schedule, reading.timezone, time) for time in times], now)
     print(*report.lines(advice), sep="\n")
     return advice.same
 
@@ -86,13 +87,13 @@ def print_tasks(
     warnings: list[tuple[str, str]] = []
     not_firing: list[tuple[str, str]] = []
     for experiment in experiments:
-        after, last = _bounds(since, until, experiment.timezone, now)
         store = store_if_present(experiment)
         absent: dict[str, str] = {}
         if cluster is None:
             anchors = last_scheduled_slots(store, experiment)
         else:
-            anchors, absent = _cluster_schedules(experiment, cluster)
+            anchors, absent, now = _cluster_schedules(experiment, cluster)
+        after, last = _bounds(since, until, experiment.timezone, now)
         declared = upcoming.fires_of_experiment(experiment, after, last, count, anchors)
         fires += [fire for fire in declared if fire.task not in absent]
         durations = longest_durations(store, experiment)
@@ -107,18 +108,18 @@ def print_tasks(
         }
         print(json.dumps(values, indent=1))
         return
-    _print_table(fires, with_task=True, with_experiment=len(experiments) > 1)
+    _print_table(fires, now, with_task=True, with_experiment=len(experiments) > 1)
     for name, line in not_firing:
         print(f"{name}: {line}")
     for name, line in warnings:
         print_warnings(f"{name}: ", [line])
 
 
-def _cluster_schedules(experiment: Experiment, cluster: ClusterTarget) -> tuple[dict[str, datetime], dict[str, str]]:
-    """By task since when its CronJob counts @every; and by task that does not fire on the cluster, a line that says why."""
+def _cluster_schedules(experiment: Experiment, cluster: ClusterTarget) -> tuple[dict[str, datetime], dict[str, str], datetime]:
+    """By task since when its CronJob counts @every; by task that does not fire, a line that says why; and the server's clock."""
     from scheduler.observe.cluster_state import cronjob_states
 
-    states = cronjob_states(experiment, cluster)
+    states, now = cronjob_states(experiment, cluster)
     absent = {}
     for name, task in tasks_of(experiment):
         if task.schedule is not None and not task.suspend:
@@ -126,7 +127,7 @@ def _cluster_schedules(experiment: Experiment, cluster: ClusterTarget) -> tuple[
                 absent[name] = f"{name}: is not on the cluster yet: cronsemble sync"
             elif states[name][1]:
                 absent[name] = f"{name}: is suspended on the cluster: cronsemble resume {name}"
-    return {name: anchor for name, (anchor, _) in states.items()}, absent
+    return {name: anchor for name, (anchor, _) in states.items()}, absent, now
 
 
 def _bounds(since: str | None, until: str | None, timezone: str, now: datetime) -> tuple[datetime, datetime | None]:
@@ -141,13 +142,12 @@ def _bounds(since: str | None, until: str | None, timezone: str, now: datetime) 
     return after, last
 
 
-def _print_table(fires: list[upcoming.Fire], with_task: bool = False, with_experiment: bool = False) -> None:
+def _print_table(fires: list[upcoming.Fire], now: datetime, with_task: bool = False, with_experiment: bool = False) -> None:
     if not fires:
         print("no fire times")
         return
     from scheduler.console.tables import Column, print_table
 
-    now = datetime.now(UTC)
     columns = ["in", *(["experiment"] if with_experiment else []), *(["task"] if with_task else []), "local time", "zone", "UTC"]
     rows = []
     for fire in fires:

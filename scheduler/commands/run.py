@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable
 
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -61,7 +60,7 @@ def run_now(
     ):
         if skip_unavailable:
             chosen = _available(experiment, chosen, display.say)
-        runs = run_members(engine, experiment, chosen, with_ensemble, publish, datetime.now(UTC), fresh_data)
+        runs = run_members(engine, experiment, chosen, with_ensemble, publish, engine.now(), fresh_data)
     if engine.stopped:
         return print_interrupted(engine)
     _print_outcome(workspace.store, runs)

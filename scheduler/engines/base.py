@@ -35,6 +35,9 @@ class Engine(Protocol):
     def stopped(self) -> bool:
         """Whether it was interrupted, and starts no more runs."""
 
+    def now(self) -> datetime:
+        """The time by the clock of where the runs are made, in UTC."""
+
     def store_snapshot(self, kind: str, data: bytes) -> str:
         """Keep a part of a snapshot (``program``, ``code``) for the runs to come; returns its SHA-256."""
 

@@ -34,7 +34,7 @@ def cancel_cluster_runs(workspace: Workspace, targets: Sequence[str]) -> ExitSta
     with KubeClient(workspace.target.access()) as api, permissions.explain_denials(api, [namespace], needed=permissions.CANCEL):
         jobs = objects.jobs(api, namespace, selector=f"{labels.INSTANCE}={experiment.name}")
         code = ExitStatus.DONE
-        chosen = [job for target in targets for job in _named_jobs(workspace, jobs, target)]
+        chosen = [job for target in targets for job in _named_jobs(workspace, jobs, target, api.now().timestamp())]
         chosen = list({job["metadata"]["name"]: job for job in chosen}.values())
         for job in chosen:
             name = str(job["metadata"]["name"])
@@ -57,13 +57,13 @@ def cancel_cluster_runs(workspace: Workspace, targets: Sequence[str]) -> ExitSta
     return code
 
 
-def _named_jobs(workspace: Workspace, jobs: list[Object], target: str) -> list[Object]:
+def _named_jobs(workspace: Workspace, jobs: list[Object], target: str, now: float) -> list[Object]:
     """The running Jobs that a run's name, a part of it, a task, a date or a time names; raises CronsembleError if none."""
     running = [job for job in jobs if objects.has_ended(job) is None]
     exact = [job for job in running if target in (job["metadata"]["name"], job["metadata"]["labels"].get(labels.TASK))]
     if exact:
         return exact
-    timezone, now = workspace.require_experiment("--cluster").timezone, time.time()
+    timezone = workspace.require_experiment("--cluster").timezone
     runs = [(job, c.any_run_id(job["metadata"]["name"], workspace.name)) for job in running]
     similar = [job for job, run in runs if run is not None and find_run.is_meant(run, target, timezone, now)]
     if similar and is_time(target):

@@ -94,6 +94,10 @@ class KubernetesEngine:
         """Stop watching."""
         self._watcher.stop()
 
+    def now(self) -> datetime:
+        """The time by the server's clock."""
+        return self.api.server_time()
+
     # -- what runs are made in
 
     def store_snapshot(self, kind: str, data: bytes) -> str:

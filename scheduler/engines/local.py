@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, ClassVar
@@ -93,6 +93,10 @@ class LocalEngine:
     def stopped(self) -> bool:
         """Whether it was interrupted."""
         return self._stop.is_set()
+
+    def now(self) -> datetime:
+        """The time by this machine's clock."""
+        return datetime.now(UTC)
 
     def store_snapshot(self, kind: str, data: bytes) -> str:
         """Keep a part of a snapshot in the store; returns its SHA-256."""

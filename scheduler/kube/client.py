@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import socket
 import ssl
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -17,11 +19,14 @@ import msgspec
 
 from scheduler.kube.errors import Expired, KubeError, ProxyFailed, api_error, is_admission, refuse_page, unreachable
 from scheduler.kube.kinds import ACCESS_REVIEW, SUBJECT_REVIEW, Kind
+from scheduler.times import format_duration
 
 if TYPE_CHECKING:
     from scheduler.kube.kubeconfig import Access
 
 PAGE = 500
+CLOCK_TOLERANCE = 15.0
+"""Seconds by which this machine's clock may differ from a server's without a warning: an answer's Date is cut, and takes time."""
 PATIENCE = 60.0
 """Seconds for which a request is tried again once the server has answered before."""
 _FIRST = 3.0
@@ -30,6 +35,7 @@ _WEBHOOK = 3.0
 """The same where a webhook of the cluster fails or denies: what is the matter with it stays so."""
 _AGAIN = (429, 500, 502, 503, 504)
 _HOPELESS = (ConnectionRefusedError, socket.gaierror, ssl.SSLError, ProxyFailed)
+_clock_warning = threading.Lock()
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
@@ -61,6 +67,14 @@ class KubeClient:
             raise KubeError(f"{self.access.server}: no answer yet that bears a date")
         date, received = self._clock
         return date + timedelta(seconds=time.monotonic() - received)
+
+    def server_time(self) -> datetime:
+        """The server's clock, which is asked if it has not answered yet; raises KubeError if it does not answer."""
+        try:
+            return self.now()
+        except KubeError:
+            self.version()
+            return self.now()
 
     def get(self, kind: Kind, namespace: str | None, name: str, metadata_only: bool = False) -> dict[str, Any]:
         """One object, or its metadata alone; raises NotFound, Forbidden and other KubeErrors, as all that follow do."""
@@ -259,9 +273,21 @@ class KubeClient:
         answer = self.connections.request(method, target, data, headers)
         received = time.monotonic()
         if date := answer.headers.get("Date"):
-            self._clock = (parsedate_to_datetime(date).astimezone(UTC), received)
+            server_time = parsedate_to_datetime(date).astimezone(UTC)
+            if self._clock is None:
+                _warn_of_clock((datetime.now(UTC) - server_time).total_seconds())
+            self._clock = (server_time, received)
         self._answered = True
         return answer.status, answer.headers, answer.data
+
+
+def _warn_of_clock(ahead: float) -> None:
+    """Say once that this machine's clock is so many seconds ahead of the server's, or behind if they are negative."""
+    # Whoever takes the lock, which is never given back, prints: several threads may have the first answer.
+    if abs(ahead) > CLOCK_TOLERANCE and _clock_warning.acquire(blocking=False):
+        difference = format_duration(round(abs(ahead), -1)) + (" ahead of" if ahead > 0 else " behind")
+        text = f"warning: this machine's clock is about {difference} the cluster's, by which slots and runs are counted"
+        print(text, file=sys.stderr, flush=True)
 
 
 def _lines(parts: Iterable[bytes]) -> Iterator[bytes]:

@@ -32,3 +32,12 @@ class ClusterTarget:
         for warning in access.warnings:
             print(f"warning: {warning}", file=sys.stderr, flush=True)
         return access
+
+
+def server_time(target: ClusterTarget) -> float:
+    """The clock of a cluster's server, in seconds since 1970; raises KubeError if it does not answer."""
+    # Late, as above.
+    from scheduler.kube.client import KubeClient
+
+    with KubeClient(target.access()) as api:
+        return api.server_time().timestamp()

@@ -51,19 +51,24 @@ def observe(api: KubeClient, namespace: str, experiment: str) -> ClusterObservat
     return ClusterObservation(namespace, api.now().timestamp(), observed, revisions or (), revisions is not None)
 
 
-def cronjob_states(experiment: Experiment, target: ClusterTarget) -> dict[str, tuple[datetime, bool]]:
-    """By task that has a CronJob: its last scheduled time (or when it was created), and whether it is suspended."""
+def cronjob_states(experiment: Experiment, target: ClusterTarget) -> tuple[dict[str, tuple[datetime, bool]], datetime]:
+    """By task that has a CronJob: its last scheduled time (or when it was created), and whether it is suspended.
+
+    The second is the server's clock.
+    """
     namespace = target.namespace or experiment.cluster.namespace
     selector = f"{labels.SELECTOR},{labels.INSTANCE}={experiment.name}"
     with KubeClient(target.access()) as api, permissions.explain_denials(api, [namespace], reading=True):
         cronjobs = objects.by_name(api.list(kinds.CRONJOB, namespace, selector, decoder=objects.decoder())).values()
-    return {
+        now = api.now()
+    states = {
         cronjob["metadata"]["labels"].get(labels.TASK, ""): (
             objects.last_schedule_time(cronjob),
             bool(cronjob["spec"].get("suspend")),
         )
         for cronjob in cronjobs
     }
+    return states, now
 
 
 def observed_jobs(api: KubeClient, namespace: str, jobs: Iterable[Object], pods: Iterable[Object]) -> list[ObservedJob]:

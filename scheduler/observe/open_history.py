@@ -16,14 +16,17 @@ from scheduler.times import format_time
 
 
 def open_history(workspace: Workspace) -> HistoryReader:
-    """The history of an experiment as of now; without a configuration, dates are in the zone of its newest run.
+    """The history of an experiment as of now, by the clock of the cluster that is observed, if one is.
+
+    Without a configuration, dates are in the zone of its newest run.
 
     Where the experiment runs on a cluster that is observed, and what it shows of ended runs is kept in the store.
     """
     if workspace.config_problem:
         print(f"{workspace.config_problem}\nthe history is read from {workspace.store.root} alone", file=sys.stderr)
     timezone = workspace.experiment.timezone if workspace.experiment else _last_timezone(workspace)
-    reader = HistoryReader(workspace.store, workspace.name, timezone, time.time(), _observation(workspace))
+    observation = _observation(workspace)
+    reader = HistoryReader(workspace.store, workspace.name, timezone, observation.time, observation)
     _record_observations(reader)
     return reader
 

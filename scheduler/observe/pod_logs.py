@@ -32,7 +32,8 @@ def follow(workspace: Workspace, name: str | None) -> ExitStatus:
     experiment = workspace.require_experiment("--cluster")
     namespace = experiment.cluster.namespace
     with KubeClient(workspace.target.access()) as api, permissions.explain_denials(api, [namespace], needed=permissions.LOGS):
-        job = _find_job(objects.jobs(api, namespace, selector=f"{labels.INSTANCE}={experiment.name}"), workspace, name)
+        jobs = objects.jobs(api, namespace, selector=f"{labels.INSTANCE}={experiment.name}")
+        job = _find_job(jobs, workspace, name, api.now().timestamp())
         if job is None:
             return stored_logs.print_logs(workspace, name, follow=True)
         run = c.any_run_id(str(job["metadata"]["name"]), experiment.name)
@@ -51,7 +52,7 @@ def follow(workspace: Workspace, name: str | None) -> ExitStatus:
     return stored_logs.print_end(result, True)
 
 
-def _find_job(jobs: list[Object], workspace: Workspace, name: str | None) -> Object | None:
+def _find_job(jobs: list[Object], workspace: Workspace, name: str | None, now: float) -> Object | None:
     """The Job that is named, or the newest, a running one first; None if only the store may know the run."""
     runs = ((job, c.any_run_id(job["metadata"]["name"], workspace.name)) for job in jobs)
     run_jobs = [(job, run) for job, run in runs if run is not None]
@@ -59,7 +60,7 @@ def _find_job(jobs: list[Object], workspace: Workspace, name: str | None) -> Obj
         own_jobs = [job for job, _ in run_jobs]
         return max(own_jobs, key=lambda job: (objects.has_ended(job) is None, job["metadata"]["creationTimestamp"]), default=None)
     exact = [job for job, run in run_jobs if str(run) == name]
-    timezone, now = workspace.require_experiment("--cluster").timezone, time.time()
+    timezone = workspace.require_experiment("--cluster").timezone
     matching = exact or [job for job, run in run_jobs if is_meant(run, name, timezone, now)]
     return only_match(name, matching, [str(job["metadata"]["name"]) for job in matching])
 

@@ -7,6 +7,8 @@ import json
 import ssl
 import threading
 from collections.abc import Callable
+from datetime import timedelta
+from email.utils import format_datetime, parsedate_to_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +27,7 @@ class Proxy:
     """Speaks plain HTTP on loopback, and to the server with an administrator's certificate.
 
     ``answers`` holds bodies by path. ``fault(method, path)`` says what becomes of a request: None for the server's own
-    answer, a status, or a break.
+    answer, a status, or a break. ``ahead``: by how much the server's clock is ahead of this machine's, as its answers say.
     """
 
     def __init__(self, kubeconfig: Path, folder: Path, fault: Fault, retry_after: int = 0) -> None:
@@ -37,6 +39,7 @@ class Proxy:
         self._fault, self.faults = fault, 0
         self._retry_after = retry_after
         self.answers: dict[str, bytes] = {}
+        self.ahead = timedelta()
         self._lock = threading.Lock()
         proxy = self
 
@@ -102,4 +105,5 @@ class Proxy:
         answer = connection.getresponse()
         content = answer.read()
         connection.close()
-        return answer.status, {name: answer.headers[name] for name in ("Date", "Content-Type")}, content
+        date = format_datetime(parsedate_to_datetime(answer.headers["Date"]) + self.ahead, usegmt=True)
+        return answer.status, {"Date": date, "Content-Type": answer.headers["Content-Type"]}, content
