@@ -10,12 +10,17 @@ import re
 import unicodedata
 
 # After ESC, or a C1 character: control sequences (colours, moves), strings (titles, links, the clipboard), and shorter ones.
-_SEQUENCES = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
-    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f]).*?(?:\x1b\\|\x9c|\x07|$)"
-    r"|\x1b[ -/]*[0-~]",
-    re.DOTALL,
-)
+_CONTROL = r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+_STRING = r"(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f]).*?"
+_SHORT = r"\x1b(?![\[\]PX^_])[ -/]*[0-~]"
+_WHOLE_SEQUENCE = re.compile(rf"{_CONTROL}|{_STRING}(?:\x1b\\|\x9c|\x07)|{_SHORT}", re.DOTALL)
+_SEQUENCES = re.compile(rf"{_CONTROL}|{_STRING}(?:\x1b\\|\x9c|\x07|\Z)|{_SHORT}", re.DOTALL)
+_STARTS = "\x1b\x9b\x9d\x90\x98\x9e\x9f"
+_OUR_COLOUR = re.compile("(\x1b\\[(?:0|2|31|32|33|36)m)")
+"""What ``scheduler.console.colours`` writes."""
+_COLOUR = re.compile("(\x1b\\[[0-9;:]*m)")
+_LONGEST = 4096
+"""Characters after which what looks like the beginning of a control sequence is not waited for any more."""
 
 
 def one_line(text: str, limit: int | None = None) -> str:
@@ -25,6 +30,31 @@ def one_line(text: str, limit: int | None = None) -> str:
     if limit is not None and len(text) > limit:
         text = text[: limit - 1].rstrip() + "…"
     return text
+
+
+def printable_lines(text: str) -> str:
+    """A text of several lines, without control sequences but the colours of this tool, and without other control characters."""
+    if text.isascii() and text.replace("\n", "").replace("\t", "").isprintable():
+        return text
+    text = _SEQUENCES.sub(lambda match: match[0] if _OUR_COLOUR.fullmatch(match[0]) else "", text)
+    return "".join(part if _OUR_COLOUR.fullmatch(part) else _printable(part) for part in _OUR_COLOUR.split(text))
+
+
+def terminal_output(text: str) -> str:
+    """What may go to a terminal of a program's own output: its colours, and what a progress bar moves by within its line."""
+    text = _SEQUENCES.sub(lambda match: match[0] if _COLOUR.fullmatch(match[0]) else "", text)
+    return "".join(part if _COLOUR.fullmatch(part) else _printable(part, "\n\t\r\b") for part in _COLOUR.split(text))
+
+
+def whole_sequences(text: str) -> int:
+    """How much of a text can be shown before the next piece comes: less than all where a control sequence may go on."""
+    start = max(map(text.rfind, _STARTS))
+    is_whole = start < 0 or _WHOLE_SEQUENCE.match(text, start) is not None or len(text) - start > _LONGEST
+    return len(text) if is_whole else start
+
+
+def _printable(text: str, kept: str = "\n\t") -> str:
+    return "".join(character if character in kept else _shown(character) for character in text)
 
 
 def _shown(character: str) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from scheduler.console.streams import printable_streams
 from scheduler.exit_status import ExitStatus
 
 COMMANDS = {
@@ -139,6 +140,11 @@ def _root(
 
 def main() -> None:
     """The entry point: errors are one line on stderr; exits with an ExitStatus."""
+    with printable_streams():
+        _main()
+
+
+def _main() -> None:
     try:
         code = app(join_times(sys.argv[1:]), standalone_mode=False)
     except typer.TyperException as error:

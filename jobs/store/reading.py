@@ -27,6 +27,7 @@ from jobs.contract import (
 )
 from jobs.store.files import list_names, read_json
 from jobs.store.process_identity import is_alive
+from jobs.text import one_line
 
 SETTLED = 14 * 86400
 """Seconds after its end from which on a failed run is taken to get no other try."""
@@ -96,6 +97,8 @@ def read_run(run: RunId, folder: Path, read_record: Callable[[], dict[str, Any] 
     observed, removed, cancelled, claim = map(read_if_listed, (OBSERVED, REMOVED, CANCELLED, CLAIM))
 
     def result(status: str, reason: str, evidence: str = Evidence.RECORDED) -> Run:
+        # Whoever can write the store wrote them, and they are printed in many places.
+        status, reason = one_line(status), one_line(reason)
         return Run(run, folder, status, reason, record or {}, tries, evidence, observed, removed, cancelled, claim)
 
     if record is not None:

@@ -13,6 +13,7 @@ import typer
 
 from jobs.store import Store
 from jobs.store.gc import DEFAULT_KINDS, DESCRIPTIONS, RemovalKind, RemovalPlan, RetentionRule
+from jobs.text import one_line
 from scheduler.commands.options import (
     DEFAULT_FILE,
     AsJson,
@@ -25,7 +26,6 @@ from scheduler.commands.options import (
     StoreFolder,
     Yes,
 )
-from scheduler.console import tables
 from scheduler.console.prompts import confirm
 from scheduler.errors import CronsembleError
 from scheduler.exit_status import ExitStatus
@@ -56,7 +56,7 @@ def remove_old(
     try:
         for removed in execute_removal(store, workspace.name, rule, plan.items):
             if removed.problem:
-                print(tables.clean(f"{store.files.display_path(removed.item.path)}: {removed.problem}"), file=sys.stderr)
+                print(one_line(f"{store.files.display_path(removed.item.path)}: {removed.problem}"), file=sys.stderr)
                 failed |= not removed.is_kept
             else:
                 number, size = number + 1, size + removed.item.size
@@ -100,7 +100,7 @@ def _print_plan(plan: RemovalPlan, workspace: Workspace) -> None:
         print(f"{kind}: {number}, {format_bytes(size)}: {DESCRIPTIONS[kind]}")
         items = [item for item in plan.items if item.kind == kind]
         for item in items[:MAX_LISTED]:
-            print(tables.clean(f"  {workspace.store.files.display_path(item.path)}: {item.reason}"))
+            print(one_line(f"  {workspace.store.files.display_path(item.path)}: {item.reason}"))
         if len(items) > MAX_LISTED:
             print(f"  … and {len(items) - MAX_LISTED} more: --json lists all")
     for consequence in plan.consequences:

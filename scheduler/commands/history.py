@@ -14,6 +14,7 @@ import msgspec
 import typer
 
 from jobs.contract import Status, parse_run_id
+from jobs.text import one_line
 from scheduler.commands.options import (
     DEFAULT_FILE,
     AsJson,
@@ -176,7 +177,7 @@ def print_slot(reader: HistoryReader, slot: str, tasks: Sequence[str], as_json: 
         if n:
             print()
         for line in slot_report.lines(report):
-            print(tables.clean(line))
+            print(one_line(line))
 
 
 def _details(reader: HistoryReader, rows: Sequence[Row]) -> dict[str, slot_report.RunDetails]:
@@ -196,9 +197,9 @@ def print_revisions(reader: HistoryReader, as_json: bool) -> None:
         print(f"no revisions of {history.experiment}: `cronsemble run`, `serve` and `sync` record them")
     for report in reports:
         what = f"{report['what']} by {report['by']} on {report['engine']}, revision {report['revision']}"
-        print(tables.clean(f"{report['local']}  {what}"))
+        print(one_line(f"{report['local']}  {what}"))
         for line in report["changes"] or ["nothing changed"]:
-            print(f"  {tables.clean(line)}")
+            print(f"  {one_line(line)}")
 
 
 def print_cluster_revisions(experiment: Experiment, target: ClusterTarget, as_json: bool) -> None:

@@ -13,6 +13,7 @@ import typer
 from jobs import contract as c
 from jobs.store import Run
 from jobs.store.files import read_json
+from jobs.text import one_line
 from scheduler.commands.options import (
     DEFAULT_FILE,
     AsJson,
@@ -51,31 +52,35 @@ def print_run(workspace: Workspace, name: str, as_json: bool) -> None:
         return
     for key, value in row.items():
         if value not in (None, "") and key != "minute":
-            print(f"{key:<12}{value}")
+            _print_field(key, value)
     for key in ("seed", "threads", "processor", "hyperparameters", "snapshot"):
         if run.record.get(key):
-            print(f"{key:<12}{json.dumps(run.record[key])}")
+            _print_field(key, json.dumps(run.record[key]))
     for one_try in slot_report.tries(run, job):
-        print(f"{'try':<12}{tables.clean(slot_report.try_line(one_try))}")
+        _print_field("try", slot_report.try_line(one_try))
     for member in run.record.get("members", []):
         model = member.get("left_out") or f"{member.get('run')}, accuracy {tables.number(member.get('accuracy'))}"
-        print(f"{'member':<12}{member['member']}: {model}")
+        _print_field("member", f"{member['member']}: {model}")
     if verdict is not None:
         _print_verdict(verdict)
     for removal in run.removed.get("files", []):
-        print(f"{'removed':<12}{removal['path']} by gc at {run.removed.get('time')}")
+        _print_field("removed", f"{removal['path']} by gc at {run.removed.get('time')}")
     workspace.store.download(run_id, f"{c.RESULT}/{c.EPOCHS}")
     _print_epochs(run)
     for folder in find_run.folders_with_files(run):
         for path in workspace.store.list_files(run_id, folder):
-            print(f"{'file':<12}{workspace.store.files.display_path(path)}")
+            _print_field("file", workspace.store.files.display_path(path))
+
+
+def _print_field(name: str, value: object) -> None:
+    print(f"{name:<12}{one_line(str(value))}")
 
 
 def _print_verdict(verdict: Mapping[str, Any]) -> None:
     """The result of the comparison with the run that this one repeats, for the run and for each member."""
-    print(f"{'repeats':<12}{verdict['repeats']}: {describe(verdict)}")
+    _print_field("repeats", f"{verdict['repeats']}: {describe(verdict)}")
     for name, member in verdict.get("members", {}).items():
-        print(f"{'repeats':<12}{name}: {member['repeats']}: {describe(member)}")
+        _print_field("repeats", f"{name}: {member['repeats']}: {describe(member)}")
 
 
 def _print_epochs(run: Run) -> None:
@@ -86,7 +91,7 @@ def _print_epochs(run: Run) -> None:
     except FileNotFoundError:
         return
     except (ValueError, KeyError, TypeError) as error:
-        print(f"{'damaged':<12}{run.folder / c.RESULT / c.EPOCHS}: {error}: see cronsemble fsck")
+        _print_field("damaged", f"{run.folder / c.RESULT / c.EPOCHS}: {error}: see cronsemble fsck")
         return
     for name, values in columns.items():
         if values:

@@ -6,6 +6,8 @@ import sys
 import time
 from typing import Any, Self
 
+from jobs.text import one_line
+from scheduler.console.streams import drawing_console
 from scheduler.times import format_bytes
 
 INTERVAL = 10.0
@@ -21,7 +23,7 @@ class Progress:
     """
 
     def __init__(self, text: str = "", total: int | None = None, in_bytes: bool = False, at_once: bool = False) -> None:
-        self._text, self._total, self._in_bytes, self._done = text, total, in_bytes, 0
+        self._text, self._total, self._in_bytes, self._done = one_line(text), total, in_bytes, 0
         self._bar: Any = None
         self._task: Any = None
         self._printed = time.monotonic() - (INTERVAL if at_once else 0)
@@ -34,7 +36,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """What is done or waited for now."""
-        self._text = text
+        self._text = one_line(text)
         self._show()
 
     def update(self, done: int) -> None:
@@ -72,7 +74,6 @@ class Progress:
 
     def _columns(self) -> Any:
         from rich import progress
-        from rich.console import Console
 
         text = progress.TextColumn("{task.description}", markup=False)
         columns: list[progress.ProgressColumn] = [progress.SpinnerColumn(), text]
@@ -83,4 +84,6 @@ class Progress:
         columns.append(progress.TimeElapsedColumn())
         if self._total is not None:
             columns += [progress.TextColumn("left:"), progress.TimeRemainingColumn()]
-        return progress.Progress(*columns, console=Console(stderr=True), transient=True)
+        # What is printed meanwhile stands above it; what goes into a pipe still does.
+        console, is_shown = drawing_console(sys.stderr), sys.stdout.isatty()
+        return progress.Progress(*columns, console=console, transient=True, redirect_stdout=is_shown)

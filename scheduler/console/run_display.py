@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
 
 from jobs.contract import PROGRESS, RESULT, Status
 from jobs.store import Run
+from jobs.text import one_line
 from scheduler.console.colours import STATUS_COLOURS
+from scheduler.console.streams import drawing_console
 from scheduler.console.tables import number
 from scheduler.times import format_duration
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import ProgressColumn
 
 _INTERVAL = 0.25
 """Seconds between two looks at the progress files."""
@@ -102,7 +105,7 @@ class PlainDisplay(RunDisplay):
     def say(self, text: str) -> None:
         """Print a line."""
         with self._lock:
-            print(text, file=self._out, flush=True)
+            print(one_line(text), file=self._out, flush=True)
 
     def stage(self, task: str, stage: str, folder: Path | None = None) -> None:
         """Print that a task has come to a stage."""
@@ -120,10 +123,9 @@ class LiveDisplay(RunDisplay):
 
     def __init__(self, console: Console | None = None) -> None:
         from rich import progress
-        from rich.console import Console
 
         super().__init__()
-        self._console = console or Console()
+        self._console = console or drawing_console(sys.stdout)
         self._rows: dict[str, progress.TaskID] = {}
         self._progress = progress.Progress(
             progress.TextColumn("{task.description}", markup=False),
@@ -131,8 +133,7 @@ class LiveDisplay(RunDisplay):
             progress.TextColumn("{task.fields[epoch]}"),
             progress.TimeElapsedColumn(),
             progress.TextColumn("{task.fields[left]}"),
-            # With markup, for the colour of the end.
-            progress.TextColumn("{task.fields[stage]}"),
+            stage_column(),
             console=self._console,
         )
 
@@ -146,12 +147,12 @@ class LiveDisplay(RunDisplay):
 
     def say(self, text: str) -> None:
         """Print a line above the tasks."""
-        self._console.print(text, markup=False, highlight=False)
+        self._console.print(one_line(text), markup=False, highlight=False)
 
     def stage(self, task: str, stage: str, folder: Path | None = None) -> None:
         """Show a task's stage in its line."""
         super().stage(task, stage, folder)
-        self._update(task, stage=self._escape(stage))
+        self._update(task, stage=one_line(stage))
 
     def event(self, task: str, event: dict[str, Any]) -> None:
         """Show an epoch in its task's line; print any other event."""
@@ -168,20 +169,25 @@ class LiveDisplay(RunDisplay):
         """Show in its line how a task's run has ended."""
         super().done(task, run)
         colour = STATUS_COLOURS.get(run.status)
-        text = self._escape(describe_end(run))
-        self._update(task, total=1, completed=1, left="", stage=f"[{colour}]{text}[/]" if colour else text)
+        self._update(task, total=1, completed=1, left="", stage=one_line(describe_end(run)), colour=colour or "")
 
     def _update(self, task: str, **values: Any) -> None:
         with self._lock:
             if task not in self._rows:
-                self._rows[task] = self._progress.add_task(task, total=None, epoch="", left="", stage="")
+                self._rows[task] = self._progress.add_task(one_line(task), total=None, epoch="", left="", stage="", colour="")
             self._progress.update(self._rows[task], **values)
 
-    @staticmethod
-    def _escape(text: str) -> str:
-        from rich.markup import escape
 
-        return escape(text)
+def stage_column() -> ProgressColumn:
+    """The column with a task's stage, in the colour of its end: texts of users are never read as rich's markup."""
+    from rich.progress import ProgressColumn
+    from rich.text import Text
+
+    class StageColumn(ProgressColumn):
+        def render(self, task: Any) -> Text:
+            return Text(task.fields["stage"], style=task.fields["colour"])
+
+    return StageColumn()
 
 
 class LogTail:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jobs.text import one_line
 from scheduler.console.colours import paint
 
 WIDE = 160
@@ -32,13 +33,6 @@ class Column:
 def width() -> int:
     """The columns of the terminal, or WIDE."""
     return shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else WIDE
-
-
-def clean(text: str) -> str:
-    """A text on one line without what a terminal would take for a command."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def cells(text: str) -> int:
@@ -96,7 +90,7 @@ def lines(
 
     ``colours`` has each row's colour, if any.
     """
-    texts = [[clean(cell) for cell in row] for row in rows]
+    texts = [[one_line(cell) for cell in row] for row in rows]
     widths = [
         max(len(column.name), *(cells(row[n]) for row in texts)) if texts else len(column.name)
         for n, column in enumerate(columns)

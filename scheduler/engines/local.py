@@ -29,6 +29,7 @@ from jobs.store.files import publish_bytes, to_json
 from jobs.store.ownership import REFUSED_ERRNOS, share_tree
 from jobs.store.process_identity import process_identity
 from jobs.supervisor.process_tree import end_with_parent
+from jobs.text import one_line
 from scheduler.console.run_display import RunObserver
 from scheduler.engines import local_revisions
 from scheduler.engines.processes import end_processes_of_try
@@ -315,7 +316,7 @@ class LocalEngine:
         with suppress(OSError):
             share_tree(folder)
         cause = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-        reason = f"{step} could not be supervised ({cause})" + (f": {last_line}" if last_line else "")
+        reason = f"{step} could not be supervised ({cause})" + (f": {one_line(last_line)}" if last_line else "")
         end = {"step": step, "status": Status.FAILED, "reason": reason}
         if self._is_stopped(run):
             end |= {"status": Status.INTERRUPTED, "reason": "interrupted"}

@@ -10,6 +10,7 @@ from dataclasses import replace
 from cronjobs.objects import labels
 from jobs import contract as c
 from jobs.contract import Status
+from scheduler.console.log_output import LogOutput
 from scheduler.exit_status import ExitStatus
 from scheduler.history.observed_runs import JobState
 from scheduler.kube import kinds, objects, permissions
@@ -98,9 +99,10 @@ def _read_job(api: KubeClient, namespace: str, name: str) -> JobSnapshot:
 
 
 def _print_container(api: KubeClient, namespace: str, pod: Object, container: str) -> None:
+    out = LogOutput()
     for line in read_log(api, namespace, str(pod["metadata"]["name"]), container):
-        sys.stdout.buffer.write(line + b"\n")
-        sys.stdout.buffer.flush()
+        out.write(line + b"\n")
+        out.flush()
 
 
 def read_log(api: KubeClient, namespace: str, pod: str, container: str) -> Iterator[bytes]:

@@ -12,6 +12,7 @@ from typing import Any
 from cronjobs.objects import labels
 from jobs import contract as c
 from jobs.contract import Cause, ExitCode, RunId, RunKind, parse_run_id
+from jobs.text import one_line
 from scheduler.history.observed_runs import JobState, ObservedJob, ObservedPod, pod_prefix
 from scheduler.observe.remaining_retries import condition, container_statuses, has_no_retries_left
 from scheduler.times import format_duration
@@ -320,5 +321,4 @@ def _last_seen(event: Object) -> str:
 
 def _one_line(text: Any) -> str:
     """A message as one line of at most MESSAGE_LENGTH characters."""
-    line = " ".join(str(text or "").split())
-    return line if len(line) <= MESSAGE_LENGTH else line[: MESSAGE_LENGTH - 1] + "…"
+    return one_line(str(text or ""), MESSAGE_LENGTH)

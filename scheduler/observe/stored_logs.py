@@ -10,6 +10,7 @@ from jobs import contract as c
 from jobs.contract import Status
 from jobs.store import Run, Store
 from jobs.store.log_files import LOG_PATTERN, read_log
+from scheduler.console.log_output import LogOutput
 from scheduler.errors import UnknownRun
 from scheduler.exit_status import ExitStatus
 from scheduler.stores import find_run
@@ -42,6 +43,7 @@ def print_logs(workspace: Workspace, name: str | None, follow: bool) -> ExitStat
     if name is None:
         print(f"{run.id}:", file=sys.stderr)
     printed: dict[str, int] = {}  # by try, bytes
+    out = LogOutput()
     while True:
         # First its status, then its log: all of an ended run is printed.
         run = store.read(run.id)
@@ -49,7 +51,7 @@ def print_logs(workspace: Workspace, name: str | None, follow: bool) -> ExitStat
         for folder in find_run.folders_with_files(run):
             # A try that is published takes its log along.
             key = str(run.record.get("try")) if folder == c.RESULT else folder.removeprefix(c.TRY_PREFIX)
-            printed[key] = _print_from(run.folder / folder, printed.get(key, 0))
+            printed[key] = _print_from(run.folder / folder, printed.get(key, 0), out)
         if not follow or run.status != Status.RUNNING or store.files.is_offline:
             break
         time.sleep(POLL_SECONDS)
@@ -66,10 +68,10 @@ def print_end(run: Run, follow: bool) -> ExitStatus:
     return ExitStatus.DONE if not follow or run.status == Status.SUCCEEDED else ExitStatus.ERROR
 
 
-def _print_from(folder: Path, position: int) -> int:
+def _print_from(folder: Path, position: int, out: LogOutput) -> int:
     """Print the log in a try's folder from a position on, block by block; where it ends now."""
     for after, data in read_log(folder, position):
-        sys.stdout.buffer.write(data)
+        out.write(data)
         position = after
-    sys.stdout.buffer.flush()
+    out.flush()
     return position

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from jobs.store import Run
+from jobs.text import one_line
 from scheduler.console.run_display import RunObserver
 from scheduler.times import format_time
 
@@ -24,11 +25,13 @@ class Journal:
     def write(self, event: str, text: str, **facts: Any) -> None:
         """One line; ``facts`` are the experiment, the task and whatever else a program may want."""
         now = format_time(time.time(), milliseconds=True)
+        text = one_line(text)
         if self._as_json:
+            facts = {key: one_line(value) if isinstance(value, str) else value for key, value in facts.items()}
             line = json.dumps({"time": now, "event": event, **facts, "text": text}, ensure_ascii=False)
         else:
             subject = " ".join(str(facts[key]) for key in ("experiment", "task") if facts.get(key))
-            line = f"{now} {subject + ': ' if subject else ''}{text}"
+            line = f"{now} {one_line(subject) + ': ' if subject else ''}{text}"
         with self._lock, contextlib.suppress(OSError):
             print(line, file=self._out, flush=True)
 

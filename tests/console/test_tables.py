@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.console.tables import Column, cells, clean, cut, lines
+from jobs.text import one_line
+from scheduler.console.tables import Column, cells, cut, lines
 
 COLUMNS = [
     Column("slot"),
@@ -26,7 +27,7 @@ def test_no_line_is_longer_than_the_terminal_is_wide(rows: list[list[str]], room
 
 @given(st.text(), st.integers(0, 50))
 def test_a_cut_text_fits(text: str, room: int) -> None:
-    assert cells(cut(clean(text), room)) <= room
+    assert cells(cut(one_line(text), room)) <= room
 
 
 def test_what_gives_way_in_a_narrow_terminal() -> None:

@@ -1,0 +1,70 @@
+"""What this process prints passes through here: nothing but printable text, lines and our own colours reaches stdout and stderr.
+
+Reasons, names and hosts are made one line where they are read or printed (``jobs.text``). This is the net beneath: a text of a
+file, a server or a user that a command prints as it is can still not command the terminal. What draws on the terminal, and
+``logs``, which prints the user's own output, take the stream beneath by :func:`unfiltered`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO, cast
+
+from jobs.text import printable_lines
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class PrintableStream:
+    """A text stream that leaves out what :func:`jobs.text.printable_lines` does; all else is the stream's beneath."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.unfiltered = stream
+
+    def write(self, text: str) -> int:
+        """Write what may be shown of a text."""
+        self.unfiltered.write(printable_lines(text))
+        return len(text)
+
+    def writelines(self, lines: Iterator[str]) -> None:
+        """Write every line."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.unfiltered, name)
+
+
+def unfiltered(stream: TextIO) -> TextIO:
+    """The stream beneath a filtered one, or the stream itself."""
+    return cast("TextIO", getattr(stream, "unfiltered", stream))
+
+
+def drawing_console(stream: TextIO) -> Console:
+    """A console of rich that draws on the stream beneath; what is printed meanwhile, which rich redirects to it, is filtered."""
+    from rich.console import Console
+    from rich.text import Text
+
+    class PrintableConsole(Console):
+        def print(self, *objects: Any, **options: Any) -> None:
+            for text in objects:
+                if isinstance(text, Text):
+                    # One character for another, so that colours stay where they are.
+                    text.plain = "".join(letter if letter.isprintable() or letter in "\n\t" else " " for letter in text.plain)
+            super().print(*objects, **options)
+
+    return PrintableConsole(file=unfiltered(stream))
+
+
+@contextmanager
+def printable_streams() -> Iterator[None]:
+    """Filter stdout and stderr."""
+    streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (cast("TextIO", PrintableStream(stream)) for stream in streams)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = streams
