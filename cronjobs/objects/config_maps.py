@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
-import zipfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -39,18 +37,8 @@ def program_map(namespace: str, data: bytes) -> dict[str, Any]:
 
 def code_map(namespace: str, data: bytes) -> dict[str, Any]:
     """The ConfigMap of user code; raises ObjectsError if it is too large."""
-    hint = f", the largest files are {_largest_files(data)}: list what it needs under `code:`, and `put` data into the store"
-    return _snapshot(namespace, labels.CODE, code_name, c.CODE_FILE, data, hint if len(data) > LARGEST else "")
-
-
-def _largest_files(data: bytes) -> str:
-    """The three largest files of a zip, for a message."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            files = sorted(archive.infolist(), key=lambda file: (-file.file_size, file.filename))
-    except zipfile.BadZipFile:
-        return "not known"
-    return ", ".join(f"{file.filename} ({file.file_size:,})" for file in files[:3])
+    hint = ": list what it needs under `code:`, and `put` data into the store; `cronsemble check` names the largest files"
+    return _snapshot(namespace, labels.CODE, code_name, c.CODE_FILE, data, hint)
 
 
 def mounted(pod: Mapping[str, Any]) -> set[str]:

@@ -18,7 +18,7 @@ from scheduler.config.load import problem_at
 from scheduler.console.messages import print_warnings
 from scheduler.exit_status import ExitStatus
 from scheduler.history import upcoming
-from scheduler.snapshots.code_files import code_files
+from scheduler.snapshots.user_code import code_warnings
 from scheduler.stores.run_times import longest_durations, store_if_present
 from scheduler.times import format_duration
 
@@ -77,7 +77,7 @@ def check(
         print(f"{experiment.path}: {experiment.name}: {members}, {ensemble}: no errors")
         print_schedule_warnings(experiment)
         print_warnings(f"{experiment.path}: ", dataset_sizes.warnings(experiment))
-        print_warnings(f"{experiment.path}: ", [warning for warning in [code_files(experiment).left_out] if warning])
+        print_warnings(f"{experiment.path}: ", code_warnings(experiment))
     statuses = []
     for experiment in experiments if functions else []:
         statuses.append(try_functions(experiment, jobs, seconds))

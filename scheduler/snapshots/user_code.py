@@ -4,10 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cronjobs.experiment import Experiment
+from cronjobs.experiment import Experiment, StoreVolume
+from cronjobs.objects.config_maps import LARGEST
 from scheduler.errors import CronsembleError
 from scheduler.snapshots.code_files import code_files
 from scheduler.snapshots.program import deterministic_zip
+
+
+def code_warnings(experiment: Experiment) -> list[str]:
+    """What snapshots lack of the functions' folders, and that the code fits no ConfigMap where pods mount the store."""
+    files = code_files(experiment)
+    warnings = [files.left_out] if files.left_out else []
+    code = build_user_code(experiment) if isinstance(experiment.store, StoreVolume) else None
+    if code is not None and len(code) > LARGEST:
+        largest = sorted(files.paths, key=lambda path: (-path.stat().st_size, path))[:3]
+        names = ", ".join(f"{path.relative_to(experiment.folder)} ({path.stat().st_size:,})" for path in largest)
+        warnings.append(
+            f"the code has {len(code):,} bytes, at most {LARGEST:,} fit a ConfigMap, so `sync` will refuse it: the largest files "
+            f"are {names}: list what it needs under `code:`, and `put` data into the store"
+        )
+    return warnings
 
 
 def build_user_code(experiment: Experiment, say: Callable[[str], None] | None = None) -> bytes | None:

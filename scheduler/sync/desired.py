@@ -45,7 +45,15 @@ def store_volumes(experiments: Iterable[Experiment]) -> list[Object]:
 
 def notes(experiments: Iterable[Experiment]) -> list[str]:
     """What the objects do not say, a line each; raises CronsembleError."""
-    return _build_all(experiments, lambda experiment: [f"{experiment.path}: {note}" for note in cronjob.notes(experiment)])
+    return _build_all(
+        experiments,
+        lambda experiment: [f"{experiment.path}: {note}" for note in (*cronjob.notes(experiment), *_left_out(experiment))],
+    )
+
+
+def _left_out(experiment: Experiment) -> list[str]:
+    left_out = code_files(experiment).left_out
+    return [left_out] if left_out else []
 
 
 def _build_all(experiments: Iterable[Experiment], build: Callable[[Experiment], list[T]]) -> list[T]:
@@ -79,8 +87,7 @@ def desired_states(experiments: Sequence[Experiment]) -> list[DesiredState]:
         mounts = {name for body in own for name in mounted(body["spec"]["jobTemplate"]["spec"]["template"]["spec"])}
         snapshots = [configmaps[namespace, name] for name in sorted(mounts) if (namespace, name) in configmaps]
         required = volumes.pod_security(experiment)
-        left_out = code_files(experiment).left_out
-        state_notes = tuple(f"{experiment.path}: {note}" for note in (*absent_data(experiment), *filter(None, [left_out])))
+        state_notes = tuple(f"{experiment.path}: {note}" for note in (*absent_data(experiment), *_left_out(experiment)))
         states.append(DesiredState(experiment.name, namespace, (*snapshots, *own), required.level, required.reason, state_notes))
     return states
 

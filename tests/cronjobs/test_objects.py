@@ -178,7 +178,7 @@ def test_too_much_code_says_what_to_do(tmp_path: Path) -> None:
     found = experiment(tmp_path, STORE + IMAGES + JAX + "code: [large.txt]\n")
     with pytest.raises(
         CronsembleError,
-        match=r"config.yaml: the code has 1,048,\d+ bytes, at most 1,048,576 fit a ConfigMap, the largest files are ",
+        match=r"config.yaml: the code has 1,048,\d+ bytes, at most 1,048,576 fit a ConfigMap: list what it needs",
     ):
         desired([found])
     config_maps.program_map("ml", b"x" * (1 << 20))

@@ -13,7 +13,7 @@ import pytest
 from scheduler.config import load
 from scheduler.snapshots import code_files
 from scheduler.snapshots.code_files import CodeFiles
-from scheduler.snapshots.user_code import build_user_code
+from scheduler.snapshots.user_code import build_user_code, code_warnings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FUNCTIONS = "def data(h):\n    return h\ndef model(s, c, h):\n    return h\n"
@@ -103,3 +103,15 @@ def test_a_folder_of_functions_alone_has_the_bytes_that_it_had_before() -> None:
         archive.writestr(entry, (example / "rings.py").read_bytes())
     code = build_user_code(load(example / "config.yaml"))
     assert code is not None and hashlib.sha256(code).digest() == hashlib.sha256(buffer.getvalue()).digest()
+
+
+def test_code_that_fits_no_config_map_is_warned_of_where_pods_mount_the_store(tmp_path: Path) -> None:
+    write(tmp_path, "f.py")
+    (tmp_path / "weights.bin").write_bytes(b"x" * (1 << 20))
+    path = configure(tmp_path)
+    assert code_warnings(load(path)) == []
+    path.write_text(path.read_text().replace("store: ./runs-here", "store: {claim: c}"))
+    (warning,) = code_warnings(load(path))
+    assert "the largest files are weights.bin (1,048,576), f.py (" in warning and "`sync` will refuse it" in warning
+    (tmp_path / "weights.bin").unlink()
+    assert code_warnings(load(path)) == []
