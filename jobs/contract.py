@@ -32,6 +32,7 @@ ENV_REVISIONS = "CRONSEMBLE_REVISIONS"  # a folder with revisions, a JSON file e
 ENV_PYTHON = "CRONSEMBLE_PYTHON"  # the interpreter of the framework
 ENV_IMAGE = "CRONSEMBLE_IMAGE"  # the image's reference, empty outside a container
 ENV_OWNER = "CRONSEMBLE_OWNER"  # JSON identity of the local engine's process
+ENV_RETRIES = "CRONSEMBLE_RETRIES"  # how many tries may follow one that failed
 ENV_TIMEOUT = "CRONSEMBLE_TIMEOUT"  # seconds that this step may take
 ENV_REPORT = "CRONSEMBLE_REPORT"  # the file descriptor to which a step's program writes how its work ended, a JSON line each
 ENV_THEANO_WARM = "CRONSEMBLE_THEANO_WARM"  # a baked compile folder, copied before Theano starts

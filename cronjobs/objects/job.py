@@ -64,14 +64,19 @@ def job(experiment: Experiment, request: JobRequest) -> dict[str, Any]:
     Raises ObjectsError.
     """
     task = spec_of(experiment, request.task)
-    env = {c.ENV_KIND: request.kind, **({c.ENV_INVOCATION: request.invocation} if request.invocation else {}), **request.env}
+    env = {
+        c.ENV_KIND: request.kind,
+        c.ENV_RETRIES: str(request.steps.retries),
+        **({c.ENV_INVOCATION: request.invocation} if request.invocation else {}),
+        **request.env,
+    }
     steps = []
     for argv, image in request.steps.steps:
         own, threads = _of_step(experiment, task, request.task, argv)
         steps.append(pods.container(experiment, own, argv, image, threads, env))
     wait = request.waits
     if wait is not None:
-        steps.insert(0, _await(experiment, task, wait))
+        steps.insert(0, _await(experiment, task, wait, request.steps.retries))
     pod = pods.template(experiment, task, request.task, steps)
     kind_labels = {labels.KIND: request.kind, labels.INVOCATION: request.command}
     pod["metadata"]["labels"] |= kind_labels
@@ -130,9 +135,10 @@ def _any_member(experiment: Experiment) -> Member:
     return next(iter(experiment.members.values()))
 
 
-def _await(experiment: Experiment, task: Task, wait: WaitFor) -> dict[str, Any]:
+def _await(experiment: Experiment, task: Task, wait: WaitFor, retries: int) -> dict[str, Any]:
     awaited = {"runs": dict(wait.runs), "until": wait.until}
-    container = pods.container(experiment, task, ("await",), wait.image, 1, {c.ENV_AWAIT: json.dumps(awaited, sort_keys=True)})
+    env = {c.ENV_AWAIT: json.dumps(awaited, sort_keys=True), c.ENV_RETRIES: str(retries)}
+    container = pods.container(experiment, task, ("await",), wait.image, 1, env)
     container["command"][1] = f"{TOOL}/{c.PROGRAM_FILE}"
     container["volumeMounts"] = [*container["volumeMounts"], {"name": "tool", "mountPath": TOOL, "readOnly": True}]
     return container

@@ -11,7 +11,7 @@ from cronjobs.objects import labels, quantities
 from cronjobs.objects.config_maps import code_name, program_name, revisions_name
 from cronjobs.objects.confinement import confined_pod, container_security
 from cronjobs.objects.volumes import ObjectsError, store_volume
-from cronjobs.tasks import ExperimentContext, ensemble_task, train_task
+from cronjobs.tasks import ExperimentContext, ensemble_task, total_retries, train_task
 from jobs import contract as c
 
 STORE = "/store"
@@ -38,7 +38,8 @@ def train_pod(context: ExperimentContext, member: Member) -> dict[str, Any]:
     experiment = context.experiment
     steps = [(["prepare"], image_of(experiment, "keras3")), (["train"], image_of(experiment, member.runtime))]
     configuration = train_task(context, member)
-    containers = [container(experiment, member, argv, image, member.threads) for argv, image in steps]
+    env = {c.ENV_RETRIES: str(total_retries(member, 0))}
+    containers = [container(experiment, member, argv, image, member.threads, env) for argv, image in steps]
     return template(experiment, member, configuration, containers)
 
 
@@ -46,11 +47,12 @@ def ensemble_pod(context: ExperimentContext, ensemble: Ensemble) -> dict[str, An
     """The pod template of the ensemble: each member predicts in its own runtime, one after the other."""
     experiment = context.experiment
     keras3 = image_of(experiment, "keras3")
-    steps = [container(experiment, ensemble, ["prepare"], keras3, ensemble.threads)]
+    env = {c.ENV_RETRIES: str(total_retries(ensemble, len(experiment.members)))}
+    steps = [container(experiment, ensemble, ["prepare"], keras3, ensemble.threads, env)]
     for name, member in experiment.members.items():
         argv = ["predict", "--member", name]
-        steps.append(container(experiment, member, argv, image_of(experiment, member.runtime), member.threads))
-    steps.append(container(experiment, ensemble, ["combine"], keras3, ensemble.threads))
+        steps.append(container(experiment, member, argv, image_of(experiment, member.runtime), member.threads, env))
+    steps.append(container(experiment, ensemble, ["combine"], keras3, ensemble.threads, env))
     return template(experiment, ensemble, ensemble_task(context, ensemble), steps)
 
 

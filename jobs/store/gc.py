@@ -176,6 +176,8 @@ def _plan_whole_run(run: Run, plan: RemovalPlan) -> None:
         "finished": run.record.get("finished") or next(ends, None),
         "accuracy": run.accuracy,
         "loss": run.loss,
+        "try_number": run.try_number,
+        "max_tries": run.max_tries,
     }
     plan.items += [_run_item(run, RemovalKind.RUNS, path, "of an old run") for path in paths]
 

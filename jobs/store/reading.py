@@ -27,6 +27,7 @@ from jobs.contract import (
 )
 from jobs.store.files import list_names, read_json
 from jobs.store.process_identity import is_alive
+from jobs.store.tries import max_tries, recorded_retries
 from jobs.text import one_line
 
 SETTLED = 14 * 86400
@@ -80,6 +81,20 @@ class Run:
         metrics: dict[str, Any] = next((value for value in values if isinstance(value, dict)), {})
         return _number(metrics.get("loss", self.removed_row.get("loss")))
 
+    @property
+    def try_number(self) -> int | None:
+        """The number of its last try; None where nothing says it: nothing of it has begun, or an earlier version recorded it."""
+        mark = self.record or self.removed_row
+        return _count(mark.get("try_number")) if mark else len(self.tries) or None
+
+    @property
+    def max_tries(self) -> int | None:
+        """How many tries it may have (:mod:`jobs.store.tries`); None where nothing says it."""
+        mark = self.record or self.removed_row
+        if mark:
+            return _count(mark.get("max_tries"))
+        return max_tries(self.tries, recorded_retries(one_try["start"] for one_try in self.tries))
+
 
 def read_run(run: RunId, folder: Path, read_record: Callable[[], dict[str, Any] | None]) -> Run:
     """A run by its folder on this machine and the record of its result, if there is one."""
@@ -131,6 +146,10 @@ def read_run(run: RunId, folder: Path, read_record: Callable[[], dict[str, Any] 
     if alive:
         return result(Status.RUNNING, "", Evidence.OBSERVED)
     return result(Status.RUNNING, "on " + str(process.get("host", "another machine")))
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 def _number(value: Any) -> float | None:

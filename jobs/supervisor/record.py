@@ -10,6 +10,7 @@ from jobs import contract as c
 from jobs.contract import ExitCode, Status
 from jobs.store.files import read_json, to_json, write_file
 from jobs.store.process_identity import process_identity
+from jobs.store.tries import max_tries
 from jobs.supervisor.run_context import RunContext, StepError, now, require
 
 
@@ -19,7 +20,7 @@ def commit(context: RunContext, began: str, result: dict[str, Any]) -> None:
     ``began``: when the last step began (ISO 8601); ``result``: what only this kind of task records.
     """
     start = read_json(context.folder / c.START) or {}
-    task = context.task
+    task, tries = context.task, context.store.read(context.run).tries
     record = {
         "schema": c.SCHEMA,
         "run": str(context.run),
@@ -28,6 +29,9 @@ def commit(context: RunContext, began: str, result: dict[str, Any]) -> None:
         "slot": c.slot_text(context.run.minute),
         "attempt": context.run.attempt,
         "try": context.name,
+        "try_number": len(tries),
+        "max_tries": max_tries(tries, start.get("retries")),
+        "retries": start.get("retries"),
         "kind": start.get("kind"),
         "invocation": context.invocation or None,
         "published": bool(task.get("published")),

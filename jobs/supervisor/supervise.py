@@ -90,10 +90,12 @@ def _refused_user(error: OSError) -> str:
 def _mark_start(context: RunContext) -> None:
     """Make the try's folder with its start mark inside."""
     owner = context.env.get(c.ENV_OWNER)
+    retries = context.env.get(c.ENV_RETRIES, "")
     mark = {
         "schema": c.SCHEMA,
         "run": str(context.run),
         "try": context.name,
+        "retries": int(retries) if retries.isdigit() else None,
         "time": now(),
         "kind": context.env.get(c.ENV_KIND, RunKind.SCHEDULED),
         "snapshot": context.snapshot,

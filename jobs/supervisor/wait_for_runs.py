@@ -9,6 +9,7 @@ from typing import Any
 from jobs import contract as c
 from jobs.contract import ExitCode, Status
 from jobs.store import Run
+from jobs.store.tries import failed_tries, is_permanent
 from jobs.supervisor.run_context import RunContext, StepError, notice
 
 POLL_INTERVAL = 2.0
@@ -58,9 +59,7 @@ def has_ended(run: Run, retries: int) -> bool:
     """Whether a run has its result, or its last failure: one that more tries cannot cure, or one too many."""
     if run.status == Status.SUCCEEDED or run.cancelled:
         return True
-    ends = [attempt["end"] for attempt in run.tries if attempt["end"]]
-    is_final = any(end.get("status") == c.Status.NO_QUORUM or end.get("code") == ExitCode.WRONG_INPUT for end in ends)
-    return is_final or len([end for end in ends if end.get("status") == Status.FAILED]) > retries
+    return any(is_permanent(one_try) for one_try in run.tries) or failed_tries(run.tries) > retries
 
 
 def _awaited(context: RunContext) -> dict[str, Any]:

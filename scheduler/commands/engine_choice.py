@@ -106,11 +106,13 @@ class StopSignals:
 
 
 @contextmanager
-def open_engine(workspace: Workspace, display: RunDisplay, options: RunOptions, signals: StopSignals) -> Iterator[Engine]:
-    """The engine that makes the runs; the signals stop it."""
+def open_engine(
+    workspace: Workspace, display: RunDisplay, options: RunOptions, signals: StopSignals, is_dry_run: bool = False
+) -> Iterator[Engine]:
+    """The engine that makes the runs; the signals stop it. Raises CronsembleError for a store that this user cannot write."""
     if not options.on_cluster:
         store = workspace.require_local_store()
-        if problem := store.access_problem(workspace.name):
+        if not is_dry_run and (problem := store.access_problem(workspace.name)):
             raise CronsembleError(problem)
         engine = LocalEngine(store, display, CpuBudget(options.cpus or cpu_count()))
         signals.stop(engine)

@@ -14,6 +14,7 @@ import msgspec
 import typer
 
 from jobs.contract import Status, parse_run_id
+from jobs.store.tries import describe_try
 from jobs.text import one_line
 from scheduler.commands.options import (
     DEFAULT_FILE,
@@ -55,6 +56,7 @@ _COLUMNS = [
     tables.Column("attempt", right=True, rank=4),
     tables.Column("reason"),
 ]
+_TRIES = tables.Column("tries", right=True)
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,12 @@ def _print_values(kind: type[msgspec.Struct], values: Sequence[msgspec.Struct], 
 def _print_table(rows: Sequence[Row], timezone: str) -> None:
     """The rows as a table that fits the terminal; slots by the experiment's clock."""
     columns = [tables.Column(f"slot ({timezone})"), *_COLUMNS]
-    cells = (_cells(row, timezone) for row in rows)
+    cells = [_cells(row, timezone) for row in rows]
+    # Most runs need one try, and a terminal is narrow.
+    if any((row.try_number or 1) > 1 for row in rows):
+        columns.insert(-1, _TRIES)
+        for row, own in zip(rows, cells, strict=True):
+            own.insert(-1, "" if row.try_number is None else describe_try(row.try_number, row.max_tries))
     tables.print_table(columns, cells, [STATUS_COLOURS.get(row.status) for row in rows])
 
 

@@ -65,7 +65,7 @@ def rerun_runs(
     experiment = workspace.require_experiment("--with-current-config") if current else None
     with (
         run_display(on_stderr=as_json) as display,
-        open_engine(workspace, display, options, signals) as engine,
+        open_engine(workspace, display, options, signals, is_dry_run=dry_run) as engine,
     ):
         plan = None if experiment else plans.plan(workspace.store, originals, reuse, engine.problems)
         if plan is not None:

@@ -13,6 +13,7 @@ import typer
 from jobs import contract as c
 from jobs.store import Run
 from jobs.store.files import read_json
+from jobs.store.tries import describe_try
 from jobs.text import one_line
 from scheduler.commands.options import (
     DEFAULT_FILE,
@@ -50,9 +51,12 @@ def print_run(workspace: Workspace, name: str, as_json: bool) -> None:
         values = {**row, "record": run.record, "tries": run.tries, "seen": job.to_json() if job else None}
         print(json.dumps({**values, **{key: value for key, value in optional.items() if value}}, indent=1))
         return
+    number, most = row.pop("try_number"), row.pop("max_tries")
     for key, value in row.items():
         if value not in (None, "") and key != "minute":
             _print_field(key, value)
+    if number is not None:
+        _print_field("tries", describe_try(number, most))
     for key in ("seed", "threads", "processor", "hyperparameters", "snapshot"):
         if run.record.get(key):
             _print_field(key, json.dumps(run.record[key]))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
 
 from jobs.contract import PROGRESS, RESULT, Status
 from jobs.store import Run
+from jobs.store.tries import describe_try, is_permanent
 from jobs.text import one_line
 from scheduler.console.colours import STATUS_COLOURS
 from scheduler.console.streams import drawing_console
@@ -32,6 +33,9 @@ class RunObserver(Protocol):
 
     def stage(self, task: str, stage: str, folder: Path | None = None) -> None:
         """A task has come to a stage; its progress file is in ``folder``."""
+
+    def retry(self, task: str, run: Run, text: str) -> None:
+        """A try of a task's run has failed, and another follows; ``text`` says which of how many, why, and when."""
 
     def event(self, task: str, event: dict[str, Any]) -> None:
         """A line of a task's progress file, where nobody can read that: an epoch, or a notice."""
@@ -75,6 +79,12 @@ class RunDisplay(RunObserver):
                 self._tails[task].move(run.folder / RESULT / PROGRESS)
             self._drain(task)
             self._tails.pop(task, None)
+
+    def retry(self, task: str, run: Run, text: str) -> None:
+        """Print that a try has failed and another follows; what its progress file says last is shown first."""
+        with self._lock:
+            self._drain(task)
+        self.say(f"{task}: {text}")
 
     def event(self, task: str, event: dict[str, Any]) -> None:
         """A line of a task's progress file: an epoch, or a notice, which is shown once where several tasks give the same."""
@@ -154,6 +164,11 @@ class LiveDisplay(RunDisplay):
         super().stage(task, stage, folder)
         self._update(task, stage=one_line(stage))
 
+    def retry(self, task: str, run: Run, text: str) -> None:
+        """Print that a try has failed; its task's line begins again."""
+        super().retry(task, run, text)
+        self._update(task, total=None, completed=0, epoch="", left="", stage="")
+
     def event(self, task: str, event: dict[str, Any]) -> None:
         """Show an epoch in its task's line; print any other event."""
         if event["event"] != "epoch":
@@ -222,11 +237,28 @@ def describe_event(event: dict[str, Any]) -> str:
 
 
 def describe_end(run: Run) -> str:
-    """How a run has ended, for people."""
-    if run.status != Status.SUCCEEDED:
-        return f"{run.status}: {run.reason}"
-    accuracy = run.record.get("accuracy")
-    return "succeeded" + ("" if accuracy is None else f", accuracy {accuracy:.4f}")
+    """How a run has ended, for people, and at which try if there were several."""
+    number, most = run.try_number or 1, run.max_tries
+    if run.status == Status.SUCCEEDED:
+        accuracy = run.record.get("accuracy")
+        tries = f" at try {describe_try(number, most)}" if number > 1 else ""
+        return f"succeeded{tries}" + ("" if accuracy is None else f", accuracy {accuracy:.4f}")
+    tries = f" after {number} tries" if number > 1 else ""
+    has_tries_left = run.status == Status.FAILED and most is not None and number < most
+    is_final = has_tries_left and bool(run.tries) and is_permanent(run.tries[-1])
+    final = "; not tried again, for another try would fail in the same way" if is_final else ""
+    return f"{run.status}{tries}: {run.reason}{final}"
+
+
+def describe_retry(run: Run, reason: str, seconds: float) -> str:
+    """That the last try of a run has failed, for people, and in how many seconds the next one follows."""
+    following = f"the next one begins in {format_duration(seconds)}" if seconds >= 1 else "the next one begins"
+    return f"try {describe_try(run.try_number or 1, run.max_tries)} failed: {reason}; {following}"
+
+
+def step_title(step: str, number: int, most: int | None) -> str:
+    """A step of a run's n-th try, for people; the first one is not numbered."""
+    return f"{step} (try {describe_try(number, most)})" if number > 1 else step
 
 
 def run_display(on_stderr: bool = False) -> RunDisplay:

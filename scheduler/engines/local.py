@@ -28,9 +28,10 @@ from jobs.store import LocalStore, Run, snapshot_digests
 from jobs.store.files import publish_bytes, to_json
 from jobs.store.ownership import REFUSED_ERRNOS, share_tree
 from jobs.store.process_identity import process_identity
+from jobs.store.tries import failed_tries, max_tries
 from jobs.supervisor.process_tree import end_with_parent
 from jobs.text import one_line
-from scheduler.console.run_display import RunObserver
+from scheduler.console.run_display import RunObserver, describe_retry, step_title
 from scheduler.engines import local_revisions
 from scheduler.engines.processes import end_processes_of_try
 from scheduler.engines.run_spec import RunSpec, step_secrets
@@ -136,7 +137,7 @@ class LocalEngine:
         """
         run, task = claimed, str(spec.task["task"])
         problem = ""
-        failed = 0 if run is None else sum(map(_has_failed, self.store.read(run).tries))
+        failed = 0 if run is None else failed_tries(self.store.read(run).tries)
         deadline = time.monotonic() + spec.deadline
         while True:
             self.observer.stage(spec.label, "waiting")
@@ -148,6 +149,7 @@ class LocalEngine:
                 if run is None:
                     run = self.store.claim(spec.task["experiment"], task, spec.minute)
                     deadline = time.monotonic() + spec.deadline
+                problem = ""
                 try:
                     code = self._make_try(spec, run, deadline)
                 except OSError as error:  # a full disk, or a store that went away
@@ -163,7 +165,10 @@ class LocalEngine:
                 or self.store.cancelled(run) is not None
             ):
                 break
-            self._wait_for_retry(run, min(self.back_off(failed), max(0.0, deadline - time.monotonic())))
+            seconds = min(self.back_off(failed), max(0.0, deadline - time.monotonic()))
+            failed_run = self.store.read(run)
+            self.observer.retry(spec.label, failed_run, describe_retry(failed_run, problem or failed_run.reason, seconds))
+            self._wait_for_retry(run, seconds)
         if run is None:
             return None
         is_stopped = self._is_stopped(run)
@@ -229,8 +234,10 @@ class LocalEngine:
         self._begin_try(spec, run, name)
         with self._lock:
             self._current_tries[run] = folder
+        tries = store.read(run).tries
+        number, most = len(tries), max_tries(tries, spec.retries)
         for step in spec.steps:
-            self.observer.stage(spec.label, " ".join(step.argv).replace("--member ", ""), folder)
+            self.observer.stage(spec.label, step_title(" ".join(step.argv[::2]), number, most), folder)
             runtime = step.runtime
             if isinstance(runtime, RuntimeUnavailable):
                 if step.argv[0] == "predict":
@@ -299,11 +306,13 @@ class LocalEngine:
             c.ENV_INVOCATION: spec.invocation,
             c.ENV_OWNER: json.dumps(process_identity()),
             c.ENV_TIMEOUT: f"{seconds_left:.0f}",
+            c.ENV_RETRIES: str(spec.retries),
             **spec.env,
         }
 
     def _begin_try(self, spec: RunSpec, run: c.RunId, name: str) -> None:
-        mark = {"schema": c.SCHEMA, "run": str(run), "try": name, "time": _current_time(), "kind": spec.kind}
+        mark = {"schema": c.SCHEMA, "run": str(run), "try": name, "retries": spec.retries, "time": _current_time()}
+        mark["kind"] = spec.kind
         last = spec.steps[-1].runtime
         runtime = {"image": last.image, "python": last.python} if isinstance(last, Runtime) else None
         mark |= {"snapshot": snapshot_digests(spec.task), "runtime": runtime, "process": process_identity()}
@@ -324,11 +333,6 @@ class LocalEngine:
 
     def _publish_end(self, folder: Path, end: dict[str, Any]) -> None:
         publish_bytes(folder / c.END, to_json({"schema": c.SCHEMA, "time": _current_time(), **end}))
-
-
-def _has_failed(attempt: dict[str, Any]) -> bool:
-    """Whether a try counts as failed: as on a cluster, one that was interrupted or died with its machine does not."""
-    return bool(attempt["end"]) and attempt["end"].get("status") == Status.FAILED
 
 
 def _current_time() -> str:

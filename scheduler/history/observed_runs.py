@@ -71,6 +71,8 @@ class ObservedJob:
     started: str | None = None
     ended: str | None = None
     pods: tuple[ObservedPod, ...] = ()
+    max_tries: int | None = None
+    """How many pods there may be, by its retries and those of its pods that used up none."""
 
     @property
     def key(self) -> tuple[str, int, int]:
@@ -186,6 +188,9 @@ def merge_observed(fact: RunFact | None, job: ObservedJob) -> RunFact:
     """What the store and the cluster together say of a run: what the run itself recorded of its end counts more."""
     started, ended = _seconds(job.started), _seconds(job.ended)
     base = fact or RunFact(job.run.minute, job.run.attempt, Status.RUNNING, kind=job.kind, started=started)
+    if job.pods:
+        # Some pods leave nothing in the store.
+        base = msgspec.structs.replace(base, try_number=max(base.try_number or 0, len(job.pods)), max_tries=job.max_tries)
     if fact is not None:
         is_cancelled = fact.status == Status.INTERRUPTED and fact.evidence == Evidence.OBSERVED
         if fact.status == Status.SUCCEEDED or is_cancelled:

@@ -14,6 +14,7 @@ from jobs.store import Run
 class RunFact(msgspec.Struct, array_like=True, gc=False):
     """A run as the history needs it; times in seconds since 1970, ``minute`` in minutes since 1970.
 
+    ``try_number`` is that of its last try, ``max_tries`` how many there may be (:mod:`jobs.store.tries`).
     ``status``, ``evidence`` and ``kind`` are words of :class:`Status`, :class:`Evidence` and :class:`RunKind`, or what a
     store written by another version says. ``seal`` belongs to the index (``scheduler/stores/history_index.py``).
     """
@@ -29,6 +30,8 @@ class RunFact(msgspec.Struct, array_like=True, gc=False):
     accuracy: float | None = None
     loss: float | None = None
     seal: int = 0
+    try_number: int | None = None
+    max_tries: int | None = None
 
 
 def run_fact(run: Run) -> RunFact:
@@ -54,6 +57,8 @@ def run_fact(run: Run) -> RunFact:
         ),
         run.accuracy,
         run.loss,
+        try_number=run.try_number,
+        max_tries=run.max_tries,
     )
 
 

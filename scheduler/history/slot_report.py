@@ -12,6 +12,7 @@ from cronjobs.revisions.periods import RevisionPeriod, at
 from cronjobs.revisions.revisions import differences
 from jobs.contract import ENSEMBLE_TASK, RunId, Status
 from jobs.store import Run
+from jobs.store.tries import describe_try
 from scheduler.history.observed_runs import ObservedJob
 from scheduler.history.query import ExperimentHistory
 from scheduler.history.slots import Row
@@ -132,7 +133,9 @@ def tries(run: Run, job: ObservedJob | None) -> list[dict[str, Any]]:
         observed.pop(str(run.record.get("try")), None)
     # Those that left nothing in the store.
     reports += [_try({"name": name, "start": {}, "end": None}, pod) for name, pod in observed.items()]
-    return sorted(reports, key=lambda one_try: str(one_try["started"] or "~"))
+    most = run.max_tries
+    in_order = sorted(reports, key=lambda one_try: str(one_try["started"] or "~"))
+    return [{"number": number, "max_tries": most, **one_try} for number, one_try in enumerate(in_order, 1)]
 
 
 def _try(recorded: Mapping[str, Any], observed: Mapping[str, Any]) -> dict[str, Any]:
@@ -221,11 +224,12 @@ def _attempt_lines(attempt: Mapping[str, Any]) -> Iterator[str]:
 
 
 def try_line(one_try: Mapping[str, Any]) -> str:
-    """A try for people: where, from when, how long, and how it ended."""
+    """A try for people: which of how many, its name, where, from when, how long, and how it ended."""
     since = f" from {one_try['started']}{_duration(one_try)}" if one_try["started"] else ""
     step = f" in {one_try['step']}" if one_try["step"] else ""
     reason = f"{step}: {one_try['reason']}" if one_try["reason"] else ""
-    return f"{one_try['try']} on {one_try['host'] or 'unknown'}{since}: {one_try['status'] or 'no end'}{reason}"
+    number = describe_try(one_try["number"], one_try["max_tries"])
+    return f"{number}: {one_try['try']} on {one_try['host'] or 'unknown'}{since}: {one_try['status'] or 'no end'}{reason}"
 
 
 def _duration(one_try: Mapping[str, Any]) -> str:

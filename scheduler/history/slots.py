@@ -35,6 +35,7 @@ STATUSES = frozenset(status.value for status in Status)
 class Row(msgspec.Struct, gc=False):
     """A row of the history; what only a run has is None without one.
 
+    ``try_number`` is that of a run's last try, ``max_tries`` how many there may be.
     ``slot`` is in UTC, ``local`` in the experiment's zone, ``minute`` since 1970 as in a run's name; ``duration`` in seconds.
     """
 
@@ -52,6 +53,8 @@ class Row(msgspec.Struct, gc=False):
     reason: str
     evidence: str
     minute: int
+    try_number: int | None = None
+    max_tries: int | None = None
 
 
 class LocalClock:
@@ -236,6 +239,8 @@ def _run_row(context: TaskContext, fact: RunFact, period: SchedulePeriod | None,
         reason,
         evidence,
         minute,
+        fact.try_number,
+        fact.max_tries,
     )
 
 

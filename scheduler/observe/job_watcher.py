@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from scheduler.console import run_display
 from scheduler.history.observed_runs import JobState, ObservedJob
 from scheduler.kube import kinds, objects
 from scheduler.kube.client import KubeClient
@@ -37,7 +38,10 @@ class JobSnapshot:
     @property
     def started_steps(self) -> list[str]:
         """The titles of the steps that have started, the latest last. One that ended between two snapshots is among them."""
-        return [_title(container, number) for number, pod in enumerate(self.pods, 1) for container in started_containers(pod)]
+        most = self.status.max_tries if self.status is not None else None
+        return [
+            _title(container, number, most) for number, pod in enumerate(self.pods, 1) for container in started_containers(pod)
+        ]
 
 
 class JobWatcher:
@@ -127,11 +131,10 @@ def step_title(job: ObservedJob) -> str:
     running = [(pod.container, n) for n, pod in enumerate(job.pods, 1) if pod.state == JobState.RUNNING and pod.container]
     if job.state == JobState.WAITING or not running:
         return job.reason or job.state
-    return _title(*running[-1])
+    return _title(*running[-1], job.max_tries)
 
 
-def _title(container: str, number: int) -> str:
+def _title(container: str, number: int, most: int | None) -> str:
     """A step of a run's n-th try, for people: the container ``predict-jax`` is ``predict jax``."""
     name, dash, member = container.partition("-")
-    step = f"{name} {member}" if dash else name
-    return f"{step} (try {number})" if number > 1 else step
+    return run_display.step_title(f"{name} {member}" if dash else name, number, most)

@@ -73,10 +73,12 @@ def _print_until_end(api: KubeClient, namespace: str, name: str) -> JobSnapshot:
     while True:
         snapshot = _read_job(api, namespace, name)
         is_new = False
-        for pod in snapshot.pods:
+        for number, pod in enumerate(snapshot.pods):
             for container in container_statuses(pod):
                 key, state = (str(pod["metadata"]["uid"]), str(container["name"])), container.get("state") or {}
                 if key not in printed and ("running" in state or "terminated" in state):
+                    if number and str(pod["metadata"]["uid"]) not in {uid for uid, _ in printed}:
+                        _print_divider(snapshot, number)
                     _print_container(api, namespace, pod, str(container["name"]))
                     printed.add(key)
                     is_new = True
@@ -96,6 +98,15 @@ def _read_job(api: KubeClient, namespace: str, name: str) -> JobSnapshot:
     except NotFound:
         job = None
     return JobSnapshot(job, tuple(list_pods(api, namespace, f"{JOB_NAME}={name}")))
+
+
+def _print_divider(snapshot: JobSnapshot, number: int) -> None:
+    """Print what stands before the output of the pod after the first ``number`` ones."""
+    job = snapshot.status
+    if job is not None and number < len(job.pods):
+        previous = job.pods[number - 1]
+        ended = f"{previous.state}: {previous.reason}" if previous.reason else str(previous.state)
+        sys.stdout.buffer.write(stored_logs.dividing_line(number + 1, job.max_tries, ended).encode())
 
 
 def _print_container(api: KubeClient, namespace: str, pod: Object, container: str) -> None:

@@ -16,10 +16,23 @@ DEFAULT_BACKOFF_LIMIT = 6
 
 def has_no_retries_left(job: Object, pods: Iterable[Object]) -> bool:
     """Whether the failed pods leave a Job no further try, so that it is about to fail."""
-    spec = job.get("spec") or {}
-    rules = (spec.get("podFailurePolicy") or {}).get("rules") or ()
-    actions = [_action(pod, rules) for pod in pods if (pod.get("status") or {}).get("phase") == "Failed"]
-    return "FailJob" in actions or actions.count("Count") > spec.get("backoffLimit", DEFAULT_BACKOFF_LIMIT)
+    actions = _actions(job, pods)
+    return "FailJob" in actions or actions.count("Count") > _backoff_limit(job)
+
+
+def max_tries(job: Object, pods: Iterable[Object]) -> int:
+    """How many pods a Job may have: a failed one that its policy ignores is one more."""
+    return _backoff_limit(job) + 1 + _actions(job, pods).count("Ignore")
+
+
+def _backoff_limit(job: Object) -> int:
+    return int((job.get("spec") or {}).get("backoffLimit", DEFAULT_BACKOFF_LIMIT))
+
+
+def _actions(job: Object, pods: Iterable[Object]) -> list[str]:
+    """What each failed pod means for its Job."""
+    rules = ((job.get("spec") or {}).get("podFailurePolicy") or {}).get("rules") or ()
+    return [_action(pod, rules) for pod in pods if (pod.get("status") or {}).get("phase") == "Failed"]
 
 
 def _action(pod: Object, rules: Iterable[Object]) -> str:

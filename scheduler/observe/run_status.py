@@ -12,9 +12,10 @@ from typing import Any
 from cronjobs.objects import labels
 from jobs import contract as c
 from jobs.contract import Cause, ExitCode, RunId, RunKind, parse_run_id
+from jobs.store.tries import describe_try
 from jobs.text import one_line
 from scheduler.history.observed_runs import JobState, ObservedJob, ObservedPod, pod_prefix
-from scheduler.observe.remaining_retries import condition, container_statuses, has_no_retries_left
+from scheduler.observe.remaining_retries import condition, container_statuses, has_no_retries_left, max_tries
 from scheduler.times import format_duration
 
 Object = Mapping[str, Any]
@@ -62,7 +63,7 @@ def job_status(job: Object, pods: Iterable[Object] = (), events: Iterable[Object
         return None
     events, pods = sorted(events, key=_last_seen), sorted(pods, key=_creation)
     observed_pods = _with_likely_memory_kills([pod_status(pod, events) for pod in pods])
-    state, cause, reason = _job_state(job, observed_pods, events, has_no_retries_left(job, pods))
+    state, cause, reason = _job_state(job, observed_pods, events, has_no_retries_left(job, pods), max_tries(job, pods))
     status = job.get("status") or {}
     end = condition(job, "Failed") or condition(job, "FailureTarget") or {}
     return ObservedJob(
@@ -75,6 +76,7 @@ def job_status(job: Object, pods: Iterable[Object] = (), events: Iterable[Object
         status.get("startTime") or job["metadata"].get("creationTimestamp"),
         status.get("completionTime") or end.get("lastTransitionTime"),
         tuple(observed_pods),
+        max_tries(job, pods),
     )
 
 
@@ -139,9 +141,9 @@ def _state(container: Object) -> Mapping[str, Any]:
 
 
 def _job_state(
-    job: Object, pods: Sequence[ObservedPod], events: Sequence[Object], is_last_try: bool
+    job: Object, pods: Sequence[ObservedPod], events: Sequence[Object], is_last_try: bool, most: int
 ) -> tuple[JobState, Cause | None, str]:
-    """State, cause and reason of a Job; ``is_last_try``: no pod follows a failed one."""
+    """State, cause and reason of a Job; ``is_last_try``: no pod follows a failed one; ``most``: how many pods there may be."""
     failed_pods = [pod for pod in pods if pod.state == JobState.FAILED]
     failure = condition(job, "Failed") or condition(job, "FailureTarget")
     if failure:
@@ -150,7 +152,8 @@ def _job_state(
         return JobState.SUCCEEDED, None, ""
     if (job.get("spec") or {}).get("suspend"):
         return JobState.WAITING, Cause.QUEUE, "waits in its queue"
-    previous = f", try {len(failed_pods) + 1} after: {failed_pods[-1].reason}" if failed_pods else ""
+    number = describe_try(len(failed_pods) + 1, most)
+    previous = f", try {number} after: {failed_pods[-1].reason}" if failed_pods else ""
     active = [pod for pod in pods if pod.state in (JobState.RUNNING, JobState.WAITING)]
     if not active:
         if any(pod.state == JobState.SUCCEEDED for pod in pods):

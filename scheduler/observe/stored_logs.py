@@ -10,6 +10,8 @@ from jobs import contract as c
 from jobs.contract import Status
 from jobs.store import Run, Store
 from jobs.store.log_files import LOG_PATTERN, read_log
+from jobs.store.tries import describe_try
+from jobs.text import one_line
 from scheduler.console.log_output import LogOutput
 from scheduler.errors import UnknownRun
 from scheduler.exit_status import ExitStatus
@@ -44,14 +46,15 @@ def print_logs(workspace: Workspace, name: str | None, follow: bool) -> ExitStat
         print(f"{run.id}:", file=sys.stderr)
     printed: dict[str, int] = {}  # by try, bytes
     out = LogOutput()
+    current = ""
     while True:
         # First its status, then its log: all of an ended run is printed.
         run = store.read(run.id)
         store.download(run.id, f"*/{LOG_PATTERN}")
-        for folder in find_run.folders_with_files(run):
-            # A try that is published takes its log along.
-            key = str(run.record.get("try")) if folder == c.RESULT else folder.removeprefix(c.TRY_PREFIX)
-            printed[key] = _print_from(run.folder / folder, printed.get(key, 0), out)
+        for number, (key, folder) in enumerate(_log_folders(run)):
+            divider = _divider(run, number) if key != current and number > 0 else ""
+            before, printed[key] = printed.get(key, 0), _print_from(run.folder / folder, printed.get(key, 0), divider, out)
+            current = key if printed[key] > before else current
         if not follow or run.status != Status.RUNNING or store.files.is_offline:
             break
         time.sleep(POLL_SECONDS)
@@ -68,10 +71,28 @@ def print_end(run: Run, follow: bool) -> ExitStatus:
     return ExitStatus.DONE if not follow or run.status == Status.SUCCEEDED else ExitStatus.ERROR
 
 
-def _print_from(folder: Path, position: int, out: LogOutput) -> int:
-    """Print the log in a try's folder from a position on, block by block; where it ends now."""
+def _log_folders(run: Run) -> list[tuple[str, str]]:
+    """The name of each try with the folder of its log, oldest first; a try that is published takes its log along."""
+    folders = [(attempt["name"], c.TRY_PREFIX + attempt["name"]) for attempt in run.tries]
+    return [*folders, (str(run.record.get("try")), c.RESULT)] if run.record else folders
+
+
+def _divider(run: Run, number: int) -> str:
+    """What stands before the log of the try after the first ``number`` ones: why the one before it ended."""
+    end = run.tries[number - 1]["end"] or {}
+    ended = ": ".join(filter(None, (str(end.get("status") or "ended without recording why"), str(end.get("reason") or ""))))
+    return dividing_line(number + 1, run.max_tries, ended)
+
+
+def dividing_line(number: int, most: int | None, previous: str) -> str:
+    """The line between the logs of two tries; ``previous`` is how the one before has ended."""
+    return f"--- try {describe_try(number, most)}; the one before {one_line(previous)} ---\n"
+
+
+def _print_from(folder: Path, position: int, divider: str, out: LogOutput) -> int:
+    """Print the log in a try's folder from a position on, block by block, after a divider; where it ends now."""
     for after, data in read_log(folder, position):
-        out.write(data)
-        position = after
+        out.write(divider.encode() + data)
+        divider, position = "", after
     out.flush()
     return position

@@ -12,6 +12,7 @@ from cronjobs.experiment import Experiment
 from jobs import contract as c
 from jobs.contract import RunKind, Status
 from jobs.store import Run
+from jobs.store.tries import recorded_retries
 from scheduler.engines.base import Engine
 from scheduler.engines.manual_run import run_all, store_context
 from scheduler.engines.run_spec import RunSpec, Step, runtimes_of, spec_of_task
@@ -23,7 +24,7 @@ from scheduler.runtimes.runtime import Runtime
 from scheduler.stores.run_snapshot import task_of
 
 RETRIES, DEADLINE = 1, 6 * 3600
-"""Retries and deadline, in seconds, of a repeated run: a record has none, for no result depends on them."""
+"""Retries, beside one for each member, of the repeat of a run that recorded none; deadline of every repeat, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ def exact_work(engine: Engine, plan: RerunPlan, folder: Path) -> RerunWork:
         prepare = Step(("prepare",), engine.fallback_runtime(repeat.original, repeat.task))
         minute, threads = repeat.original.id.minute, int(repeat.task.get("threads") or 1)
         env = {c.ENV_REPEATS: str(repeat.original.id)}
-        all_steps = (prepare, *steps)
-        return RunSpec(repeat.task, minute, RunKind.RERUN, all_steps, folder, threads, RETRIES, DEADLINE, invocation, env)
+        all_steps, retries = (prepare, *steps), _retries(repeat)
+        return RunSpec(repeat.task, minute, RunKind.RERUN, all_steps, folder, threads, retries, DEADLINE, invocation, env)
 
     trainings = {
         str(training.original.id): (
@@ -178,6 +179,13 @@ def execute(engine: Engine, work: RerunWork, tolerance: float) -> list[RepeatOut
         compare.store_verdict(store, outcome, tolerance, engine.observer.say)
         ensemble_outcomes.append(outcome)
     return [*(outcome for key, outcome in training_outcomes.items() if key not in members_keys), *ensemble_outcomes]
+
+
+def _retries(repeat: PlannedRepeat) -> int:
+    """The retries of a repeat: those of the original."""
+    original = repeat.original
+    retries = recorded_retries([original.record, *(one_try["start"] for one_try in original.tries)])
+    return RETRIES + len(repeat.task.get("members", ())) if retries is None else retries
 
 
 def _model(trained: Mapping[str, Run], key: str | c.RunId) -> str:

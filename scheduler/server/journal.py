@@ -57,6 +57,10 @@ class ExperimentJournal(RunObserver):
     def stage(self, task: str, stage: str, folder: Path | None = None) -> None:
         """Nothing: of hundreds of tasks nobody wants each stage, and the progress files have them."""
 
+    def retry(self, task: str, run: Run, text: str) -> None:
+        """A try has failed, and another follows."""
+        self.write("retry", f"{run.id}: {text}", task=run.id.task, run=str(run.id))
+
     def event(self, task: str, event: dict[str, Any]) -> None:
         """Nothing, as for stages."""
 

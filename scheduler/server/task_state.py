@@ -10,8 +10,8 @@ from cronjobs.experiment import Task
 from cronjobs.revisions.periods import SchedulePeriod
 from cronjobs.tasks import total_retries
 from jobs import contract as c
-from jobs.contract import Status
 from jobs.store import Run
+from jobs.store.tries import failed_tries
 
 
 @dataclass
@@ -36,5 +36,4 @@ class TaskState:
 
     def has_tries_left(self, run: Run) -> bool:
         """Whether another try of a run would be made."""
-        failed = sum(1 for attempt in run.tries if attempt["end"] and attempt["end"].get("status") == Status.FAILED)
-        return failed <= total_retries(self.settings, len(self.resolved.get("members", [])))
+        return failed_tries(run.tries) <= total_retries(self.settings, len(self.resolved.get("members", [])))

@@ -20,7 +20,7 @@ from jobs.store.files import make_folder, read_json, replace_file
 from scheduler.cache import cache_folder
 from scheduler.history.run_facts import RunFact, run_fact
 
-VERSION = 2
+VERSION = 3
 """Of the pages' format: other versions are built anew."""
 FRESH = 86400
 """A folder that changed within so many seconds before it was listed is listed again: clocks and caches may differ."""

@@ -61,3 +61,27 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_the_engine_ends_what_a_killed_supervisor_has_left_behind(tmp_path: Path) -> None:
     assert make_run(tmp_path, LEAVES_HELPER, sys.executable).status == Status.FAILED
     assert not [line for line in map(command_line, all_processes()) if f"sleep 5000.{os.getpid()}" in line]
+
+
+def test_a_failed_try_is_reported_before_the_next_one(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexit 1\n")
+    python.chmod(0o755)
+    out = StringIO()
+    engine = LocalEngine(LocalStore(tmp_path / "store"), PlainDisplay(out), CpuBudget(1))
+    snapshot = {"program": engine.store_snapshot("program", build_program()), "code": ""}
+    data = {"dataset": "digits", "predict": "holdout", "refresh": "daily", "key": "k"}
+    task = {"schema": 1, "experiment": "e", "task": "train-a", "threads": 1, "env": {}, "snapshot": snapshot}
+    task |= {"timezone": "UTC", "data": data, "data_seed": 1, "seed": 1}
+    step = Step(("prepare",), Runtime("keras3", python=str(python)))
+    run = engine.run(RunSpec(task, 29_924_640, RunKind.MANUAL, (step,), tmp_path, threads=1, retries=1, deadline=60))
+    assert run is not None
+    assert out.getvalue().splitlines() == [
+        "train-a: waiting",
+        "train-a: prepare",
+        f"train-a: try 1 of 2 failed: {run.reason}; the next one begins",
+        "train-a: waiting",
+        "train-a: prepare (try 2 of 2)",
+        f"train-a: failed after 2 tries: {run.reason}",
+    ]
+    assert [one_try["start"]["retries"] for one_try in run.tries] == [1, 1]

@@ -204,7 +204,7 @@ CASES: dict[str, tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]
         job(),
         [FIRST, pod("y", "Running", created=ENDED, prepare=RUNS)],
         [],
-        ("running", "", "prepare on n1, try 2 after: train was killed for memory (its limit is 300Mi)"),
+        ("running", "", "prepare on n1, try 2 of 7 after: train was killed for memory (its limit is 300Mi)"),
     ),
     "two at once": (
         job(),
@@ -225,7 +225,7 @@ CASES: dict[str, tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]
         (
             "waiting",
             "",
-            "waiting: its pod is not created yet, try 2 after: train was stopped: it was asked to leave its node "
+            "waiting: its pod is not created yet, try 2 of 7 after: train was stopped: it was asked to leave its node "
             "(Eviction API: evicting)",
         ),
     ),
@@ -254,7 +254,7 @@ CASES: dict[str, tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]
         (
             "waiting",
             "",
-            "waiting: its pod is not created yet, try 2 after: prepare was stopped: it was asked to leave its node "
+            "waiting: its pod is not created yet, try 2 of 2 after: prepare was stopped: it was asked to leave its node "
             "(Eviction API: evicting)",
         ),
     ),
@@ -417,4 +417,4 @@ def test_steps_that_begin_and_end_between_two_snapshots_are_reported(tmp_path: P
         reporter.report(JobSnapshot(job(), tuple(pods)))
     reporter.report_steps(JobSnapshot(job(("Complete", "")), (first, pod("y", "Succeeded", prepare=DONE, train=DONE))))
     lines = [line.removeprefix("a: ") for line in out.getvalue().splitlines()]
-    assert [line for line in lines if "waiting" not in line] == ["prepare", "train", "prepare (try 2)", "train (try 2)"]
+    assert [line for line in lines if "waiting" not in line] == ["prepare", "train", "prepare (try 2 of 7)", "train (try 2 of 7)"]

@@ -81,7 +81,7 @@ def test_a_snapshot_that_is_deleted_while_a_job_tries_again(
         pods.wait_for(lambda: missing in lost.row(name).get("reason", ""), 60, "the reason")
         status, reason, evidence = lost.outcome(name)
         assert (status, evidence) == ("running", "observed")
-        assert reason.startswith("waiting: its volumes cannot be mounted: ") and "try 2 after: train: " in reason
+        assert reason.startswith("waiting: its volumes cannot be mounted: ") and "try 2 of 2 after: train: " in reason
         assert "done: 1 change" in lost.experiment.good("sync")
         lost.end(name, "Complete")
         assert lost.kept_outcome(name) == ("succeeded", "", "recorded")
