@@ -3,6 +3,7 @@
 from __future__ import print_function
 
 import ast
+import importlib
 import io
 import os
 import sys
@@ -28,13 +29,13 @@ def user_function(reference, code):
     if not os.path.isfile(path):
         raise WrongInput("%s is not in the snapshot of the code" % source)
     folders = add_folders(os.path.dirname(path), code)
-    for problem in hidden_imports(path, folders, _owner):
+    for problem in hidden_imports(path, folders, _owner) + packageless_imports(path, code):
         raise WrongInput(problem)
     # An entry "" is the working directory at the time of an import.
     sys.path[:] = [item or os.getcwd() for item in sys.path]
     os.chdir(folders[0])
     with missing_files.explained(code):
-        function = getattr(_load(path), name, None)
+        function = getattr(_load(path, code), name, None)
     if not callable(function):
         raise WrongInput("%s has no function %s" % (source, name))
     return missing_files.opening_files(function, code)
@@ -64,6 +65,17 @@ def hidden_imports(path, folders, owner):
     ]
 
 
+def packageless_imports(path, code):
+    """A line if a file of the user's imports relative to its package, and lies in none: at the top of the folder ``code``."""
+    lines = _relative_imports(path)
+    if not lines or os.path.dirname(path) != code:
+        return []
+    return [
+        "%s:%d imports relative to a package (from .), and is in none: import without the dot"
+        % (os.path.basename(path), lines[0])
+    ]
+
+
 def own_files(path, folders):
     """The file ``path`` and the user's files in ``folders`` that it imports, directly or not."""
     files = [path]
@@ -84,6 +96,8 @@ def _own_imports(path, folders):
                 if own:
                     yield file, line, name, own
                     files += own
+            if _relative_imports(file):
+                files += _own_files(*os.path.split(os.path.dirname(file)))
 
 
 def _own_files(folder, name):
@@ -98,16 +112,25 @@ def _own_files(folder, name):
     return found
 
 
-def _imports(path):
-    """(line, the first part of the name) of each absolute import in a Python file; none if it is not Python here."""
+def _nodes(path):
+    """The nodes of a Python file's syntax; none if it is not Python here."""
     with io.open(path, "rb") as file:
         source = file.read()
     try:
-        tree = ast.parse(source)
+        return list(ast.walk(ast.parse(source)))
     except (SyntaxError, ValueError):
         return []
+
+
+def _relative_imports(path):
+    """The lines of a Python file that import relative to its package."""
+    return [node.lineno for node in _nodes(path) if isinstance(node, ast.ImportFrom) and node.level]
+
+
+def _imports(path):
+    """(line, the first part of the name) of each absolute import in a Python file."""
     imports = []
-    for node in ast.walk(tree):
+    for node in _nodes(path):
         if isinstance(node, ast.Import):
             imports += [(node.lineno, alias.name.split(".")[0]) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
@@ -142,8 +165,16 @@ def _place(name, folders):
     return spec.origin if spec is not None and spec.origin else ""
 
 
-def _load(path):
-    """The module of a Python file, under its own name unless another module has that."""
+def _load(path, code):
+    """The module of a Python file, under its own name unless another module has that; in its package if it imports from that."""
+    if _relative_imports(path):
+        source = os.path.relpath(path, code)
+        folders = os.path.dirname(source).split(os.sep)
+        if _owner(folders[0]):
+            raise WrongInput(
+                "%s/ has the name of %s, and %s imports from it: rename yours" % (folders[0], _owner(folders[0]), source)
+            )
+        return importlib.import_module(".".join(folders + [os.path.splitext(os.path.basename(path))[0]]))
     name, extension = os.path.splitext(os.path.basename(path))
     loaded = sys.modules.get(name)
     if loaded is not None and os.path.splitext(getattr(loaded, "__file__", None) or "")[0] + extension == path:

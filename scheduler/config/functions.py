@@ -117,7 +117,7 @@ class FunctionChecker:
     def _imports(self, path: Path, runtime: str) -> Iterator[str]:
         """The problems of imports that would find other modules, and of the user's files that a function's file imports."""
         # Late: it loads OpenSSL, and most configurations have no function.
-        from jobs.portable.user_code import hidden_imports, own_files
+        from jobs.portable.user_code import hidden_imports, own_files, packageless_imports
 
         folders = list(dict.fromkeys([str(path.parent), str(self._folder)]))
         names = {*sys.stdlib_module_names, *(_PYTHON_2 if runtime == "legacy" else ())}
@@ -130,6 +130,7 @@ class FunctionChecker:
             return "a package of the runtime" if name in _RUNTIME else ""
 
         yield from hidden_imports(str(path), folders, owner)
+        yield from packageless_imports(str(path), str(self._folder))
         for file in own_files(str(path), folders)[1:]:
             tree = self._tree(Path(file), runtime)
             if isinstance(tree, str) and tree:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -64,12 +65,12 @@ def check_functions(engine: LocalEngine, experiment: Experiment, now: datetime, 
     runtimes = find_runtimes(*_runtimes_of_this_machine(experiment, notes), engine.observer.say)
     groups = distinct_models(experiment)
     context = store_context(engine, experiment)
-    minute = int(_slot(experiment, now).timestamp() // 60)
+    minute, invocation = int(_slot(experiment, now).timestamp() // 60), uuid.uuid4().hex[:12]
 
     def spec(group: list[Member]) -> RunSpec:
         task = {**train_task(context, group[0]), "few_items": FEW_ITEMS}
         settings = replace(group[0], retries=0, deadline=seconds)
-        return task_spec(task, settings, experiment.folder, runtimes, minute, RunKind.MANUAL)
+        return task_spec(task, settings, experiment.folder, runtimes, minute, RunKind.MANUAL, invocation)
 
     # The first alone: it prepares the data for all, or says why there is none.
     runs = run_all(engine, [spec(groups[0])])

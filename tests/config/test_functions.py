@@ -101,6 +101,10 @@ def test_what_may_be_called_is_no_error(tmp_path: Path, text: str) -> None:
             "model: m.py:1 imports random, which is a module of Python and not your random.py: rename yours",
         ),
         (
+            {"m.py": "from .helper import x\n" + MODEL},
+            "model: m.py:1 imports relative to a package (from .), and is in none: import without the dot",
+        ),
+        (
             {"m.py": "from jobs import x\n" + MODEL, "jobs/__init__.py": ""},
             "model: m.py:1 imports jobs, which is a module of the program that runs the step and not your jobs/__init__.py: "
             "rename yours",
