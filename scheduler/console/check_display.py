@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from jobs.store import Run
 from scheduler.console.progress import Progress
@@ -19,9 +18,6 @@ class CheckDisplay(RunDisplay):
         self._place = place
         self._progress = Progress(total=tries)
 
-    def __enter__(self) -> Self:
-        return super().__enter__()
-
     def __exit__(self, *error: object) -> None:
         super().__exit__(*error)
         self._progress.clear()
@@ -29,8 +25,7 @@ class CheckDisplay(RunDisplay):
     def say(self, text: str) -> None:
         """Print a line."""
         with self._lock:
-            self._progress.clear()
-            print(f"{self._place}: {text}", file=sys.stderr, flush=True)
+            self._progress.print_above(f"{self._place}: {text}")
 
     def stage(self, task: str, stage: str, folder: Path | None = None) -> None:
         """Show what is tried."""

@@ -48,6 +48,13 @@ class Progress:
         """One more part is done."""
         self.update(self._done + 1)
 
+    def print_above(self, text: str) -> None:
+        """Print a line on stderr, above what is shown."""
+        if self._bar is None:
+            print(text, file=sys.stderr, flush=True)
+        else:
+            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
     def clear(self) -> None:
         """Take it off the terminal until the next call."""
         if self._bar is not None:
