@@ -37,6 +37,7 @@ from scheduler.engines.processes import end_processes_of_try
 from scheduler.engines.run_spec import RunSpec, step_secrets
 from scheduler.errors import RuntimeUnavailable
 from scheduler.runtimes import recorded
+from scheduler.runtimes.environment import absent_variable_hint
 from scheduler.runtimes.runtime import Runtime, find_runtimes
 from scheduler.times import format_time
 
@@ -184,6 +185,8 @@ class LocalEngine:
         if problem and result.status in (Status.RUNNING, Status.DIED):
             result = replace(result, status=Status.FAILED, reason=problem)
         self.observer.done(spec.label, result)
+        if result.status == Status.FAILED and (hint := absent_variable_hint(result.reason, os.environ)):
+            self.observer.say(f"{spec.label}: {hint}")
         return result
 
     def stop_run(self, run: c.RunId, reason: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 PASSED = (
@@ -23,3 +24,11 @@ def step_environment(shell: Mapping[str, str], secrets: Iterable[str]) -> dict[s
     ``secrets`` are the names of the variables that the step's configuration takes.
     """
     return {"LC_ALL": "C.UTF-8"} | {name: shell[name] for name in (*PASSED, *secrets) if name in shell}
+
+
+def absent_variable_hint(reason: str, shell: Mapping[str, str]) -> str:
+    """What to do if a step failed for want of a variable that ``shell`` has and no step gets; empty if that is not why."""
+    match = re.search(r"KeyError: '([A-Za-z_][A-Za-z0-9_]*)'", reason)
+    if match is None or match[1] not in shell or match[1] in PASSED:
+        return ""
+    return f"{match[1]} is set in the environment of cronsemble, but reaches no step by itself: give it under `env:`"

@@ -19,6 +19,7 @@ from scheduler.console.run_display import PlainDisplay
 from scheduler.engines.local import CpuBudget, LocalEngine
 from scheduler.engines.run_spec import RunSpec, Step, step_secrets
 from scheduler.runtimes import containers
+from scheduler.runtimes.environment import absent_variable_hint
 from scheduler.runtimes.runtime import Runtime
 from scheduler.snapshots.program import build_program, deterministic_zip
 
@@ -87,6 +88,20 @@ def test_what_the_configuration_says_does(tmp_path: Path, monkeypatch: pytest.Mo
     saw = reached(tmp_path, monkeypatch, env=declared, secrets=["OTHER_SECRET", "ABSENT"])
     assert saw["env"].items() >= {**declared, "OTHER_SECRET": "o"}.items()
     assert "env.ABSENT: there is no variable ABSENT where cronsemble was started" in saw["log"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "has_hint"),
+    [
+        ("prepare: KeyError: 'DB_URL' (d.py:3)", True),
+        ("prepare: KeyError: 'other'", False),
+        ("KeyError: 'HOME'", False),
+        ("", False),
+    ],
+)
+def test_a_variable_that_only_the_shell_has_is_named(reason: str, has_hint: bool) -> None:
+    hint = absent_variable_hint(reason, {"DB_URL": "x", "HOME": "/"})
+    assert hint.startswith("DB_URL is set in the environment of cronsemble") == has_hint and bool(hint) == has_hint
 
 
 def test_values_of_secrets_are_never_recorded() -> None:
