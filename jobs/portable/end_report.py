@@ -169,7 +169,8 @@ def _named_frames(error):
 
 
 def _inside(path, code):
-    return bool(code) and os.path.realpath(path).startswith(code + os.sep)
+    # "<frozen os>" is no file of the working directory, which is the user's.
+    return bool(code) and not path.startswith("<") and os.path.realpath(path).startswith(code + os.sep)
 
 
 def _position(path, line, function, code):

@@ -79,6 +79,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 GOOD = "return {'x_train': np.zeros((600, 4, 4)), 'y_train': np.arange(600) % 3}"
 ENDS = {
+    "os.environ['NOT_SET']": "prepare: KeyError: 'NOT_SET' (d.py:3, in data)",
     "import atexit; atexit.register(print, 'closing the connection'); raise ValueError('empty')": (
         "prepare: ValueError: empty (d.py:3, in data)"
     ),
