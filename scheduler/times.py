@@ -25,6 +25,8 @@ _TIME = re.compile(
 )
 _TIME_BEGINNING = re.compile(rf"(?:(?:{'|'.join(_WEEKDAYS)}) )?[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}([T ]|$)", re.IGNORECASE)
 _FIRST_YEAR, _LAST_YEAR = 1900, 9000
+_EARLIEST_CLOCK = datetime(2020, 1, 1, tzinfo=UTC).timestamp()
+"""Seconds since 1970: a machine without a clock of its own begins at 1970 or at what its firmware says."""
 _HINT = "type a date (2026-11-20, today, yesterday), a time (2026-11-20T01:00, with Z for UTC) or how long ago (36h, 7d)"
 PERIOD_HINT = "type the first and the last day, e.g. 2026-11-01..2026-11-20"
 """What an error about a period says to type."""
@@ -35,6 +37,12 @@ class Period(NamedTuple):
 
     first: int
     last: int
+
+
+def check_clock(now: float) -> None:
+    """Raise CronsembleError where this machine's clock cannot be right: no run could be found by its date afterwards."""
+    if now < _EARLIEST_CLOCK:
+        raise CronsembleError(f"this machine's clock says {format_time(now)}: set it, for runs are named by their minute")
 
 
 def parse_duration(text: str) -> int:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scheduler.errors import CronsembleError
 from scheduler.times import (
     Period,
+    check_clock,
     dates,
     format_bytes,
     format_duration,
@@ -218,6 +219,13 @@ def test_a_duration_for_people(seconds: float, text: str) -> None:
 )
 def test_a_size_for_people(size: float, text: str) -> None:
     assert format_bytes(size) == text
+
+
+def test_a_clock_that_was_never_set_is_named() -> None:
+    check_clock(NOW)
+    for now in (-86400.0, 30.0, at("2019-12-31T23:59").timestamp()):
+        with pytest.raises(CronsembleError, match="this machine's clock says .*: set it"):
+            check_clock(now)
 
 
 def test_a_time_for_programs() -> None:

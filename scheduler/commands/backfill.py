@@ -93,6 +93,8 @@ def _print_rows(rows: list[dict[str, str]], experiment: str, as_json: bool) -> N
 def parse_past_slots(text: str, timezone: str, now: float) -> tuple[Period, ...]:
     """The minutes of a date or of FROM..TO, both included, that have at least begun; raises CronsembleError."""
     periods = parse_slots(text, timezone, now, "")
+    if periods[0].first < 0:
+        raise CronsembleError(f"{text}: slots are counted from 1970 on: type a later beginning")
     if periods[0].first * 60 > now:
         raise CronsembleError(f"{text}: it lies in the future: slots that are still to come run by themselves")
     return periods

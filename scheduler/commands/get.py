@@ -63,8 +63,10 @@ def _choose_runs(store: Store, experiment: str, what: str) -> list[Run]:
         runs = (store.read(run) for run in store.run_ids(experiment, c.ENSEMBLE_TASK))
         own = (run for run in runs if run.status == Status.SUCCEEDED and not run.record.get("other_configuration"))
         candidates = list(itertools.islice(own, 1))
-    else:
+    elif c.ENSEMBLE_TASK in store.tasks(experiment):
         candidates = selection.originals(store, experiment, what, c.ENSEMBLE_TASK)
+    else:
+        candidates = []
     succeeded = [run for run in candidates if run.status == Status.SUCCEEDED and run.id.task == c.ENSEMBLE_TASK]
     if not succeeded:
         raise CronsembleError(

@@ -99,10 +99,13 @@ def print_history(reader: HistoryReader, query: HistoryQuery, output: OutputForm
         _print_values(Row, rows, output.as_json)
     elif rows:
         _print_table(rows, history.timezone)
-    elif query == HistoryQuery():
-        print(f"no runs of {history.experiment} yet; next: cronsemble run")
     else:
-        print(_NOTHING_FOUND)
+        print(_nothing(history, query))
+
+
+def _nothing(history: ExperimentHistory, query: HistoryQuery) -> str:
+    """What is printed where a query has no rows."""
+    return f"no runs of {history.experiment} yet; next: cronsemble run" if query == HistoryQuery() else _NOTHING_FOUND
 
 
 def _print_calendar(reader: HistoryReader, query: HistoryQuery, output: OutputFormat) -> None:
@@ -115,7 +118,7 @@ def _print_calendar(reader: HistoryReader, query: HistoryQuery, output: OutputFo
         for line in calendar_view.lines(days, tables.width(), paint):
             print(line)
     else:
-        print(_NOTHING_FOUND)
+        print(_nothing(history, query))
 
 
 def _print_values(kind: type[msgspec.Struct], values: Sequence[msgspec.Struct], as_json: bool) -> None:

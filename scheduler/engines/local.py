@@ -39,7 +39,7 @@ from scheduler.errors import RuntimeUnavailable
 from scheduler.runtimes import recorded
 from scheduler.runtimes.environment import absent_variable_hint
 from scheduler.runtimes.runtime import Runtime, find_runtimes
-from scheduler.times import format_time
+from scheduler.times import check_clock, format_time
 
 KILL_AFTER = 3.5
 """Seconds after which a process that was asked to stop is killed; children have 2 s of their own."""
@@ -98,8 +98,10 @@ class LocalEngine:
         return self._stop.is_set()
 
     def now(self) -> datetime:
-        """The time by this machine's clock."""
-        return datetime.now(UTC)
+        """The time by this machine's clock; raises CronsembleError where that was never set."""
+        now = datetime.now(UTC)
+        check_clock(now.timestamp())
+        return now
 
     def store_snapshot(self, kind: str, data: bytes) -> str:
         """Keep a part of a snapshot in the store; returns its SHA-256."""

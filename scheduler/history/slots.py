@@ -330,15 +330,19 @@ def _status_without_run(
         if end >= min(last_start, following_instant, context.now):
             name = run_name(context.experiment, context.task, fact.minute, fact.attempt)
             return Status.SKIPPED, f"{name} was still running (concurrency: forbid)", Evidence.INFERRED
-    for start, end in context.notes.downtimes:
-        if start <= instant < end and _is_local(period):
-            until = "now" if end == inf else clock.local(int(end // 60))
-            reason = f"serve was not running from {clock.local(int(start // 60))} to {until}"
-            return Status.MISSED, reason, Evidence.RECORDED
+    downtime = next((pause for pause in context.notes.downtimes if pause[0] <= instant < pause[1] and _is_local(period)), None)
     # Of several slots that were missed, only the latest is still run.
     if context.now < last_start and context.now < following_instant and period.end > context.now:
         limit = "" if last_start == inf else f"; it may start until {clock.local(int(last_start // 60))}"
+        if downtime is not None and downtime[1] == inf:
+            reason = f"serve has not been running since {clock.local(int(downtime[0] // 60))}"
+            return Status.DUE, reason + limit, Evidence.RECORDED
         return Status.DUE, f"no run yet{limit}", Evidence.INFERRED
+    if downtime is not None:
+        start, end = downtime
+        until = "now" if end == inf else clock.local(int(end // 60))
+        reason = f"serve was not running from {clock.local(int(start // 60))} to {until}"
+        return Status.MISSED, reason, Evidence.RECORDED
     if not _is_local(period):
         return Status.MISSED, "no run reached the store: no Job was created, or its pods could not start", Evidence.UNKNOWN
     return Status.MISSED, "no run, and no record of why: probably serve was not running", Evidence.INFERRED

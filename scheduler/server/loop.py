@@ -21,6 +21,7 @@ from scheduler.server.experiment import ServedExperiment
 from scheduler.server.journal import Journal
 from scheduler.server.metrics import Metrics
 from scheduler.server.run_thread import RunEnded
+from scheduler.times import check_clock
 
 LONGEST_WAIT = 10.0
 """Seconds after which the clock is looked at again: while a machine sleeps, a wait does not count on."""
@@ -59,6 +60,7 @@ class ScheduleServer:
     def begin(self, take_over: bool) -> None:
         """Take ownership of every experiment, and begin; raises CronsembleError if another owns one."""
         now = self.clock.wall()
+        check_clock(now)
         for served in self.experiments:
             served.own(now, take_over)
         for served in self.experiments:

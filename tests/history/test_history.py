@@ -211,6 +211,14 @@ def test_revisions_and_their_differences(folder: Path) -> None:
     assert "train-a: new, 0 1 * * * Europe/Berlin" in text
 
 
+def test_an_experiment_without_runs_says_what_is_next(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("experiment: e\nstore: ./store\nbackends: {a: {backend: jax, schedule: '* * * * *'}}\n")
+    for arguments in ([], ["--calendar"]):
+        assert output(tmp_path, "history", *arguments) == "no runs of e yet; next: cronsemble run\n"
+    for arguments in (["--since", "7d"], ["--until", "2020-01-01"], ["--calendar", "--until", "2020-01-01"]):
+        assert output(tmp_path, "history", *arguments) == "no slot and no run matches\n"
+
+
 def test_the_calendar(folder: Path) -> None:
     lines = output(folder, "history", "--calendar", "--since", "2024-11-16", "--until", "2024-11-23").splitlines()
     # Saturday the 16th and Sunday, then a week from Monday on; what is not drawn was not expected.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from cronjobs.revisions.expected import expected
 from jobs.contract import Evidence, RunId, RunKind, Status
+from scheduler.history.notes import Notes
 from scheduler.history.observed_runs import ClusterObservation, JobState, ObservedJob
 from scheduler.history.query import (
     ExperimentHistory,
@@ -79,7 +81,10 @@ def histories(draw: st.DrawFn) -> Known:
     jobs = {(task, slot, 9): ObservedJob(RunId(slot, 9, "e", task), "uid", state) for task, slot, state in observed}
     months = {task: sorted(month for name, month in pages if name == task) for task, _ in pages}
     observation = ClusterObservation("ns", now, jobs)
-    return ExperimentHistory("e", "Europe/Berlin", now, draw(revisions()), months=months, observation=observation), pages
+    zone = draw(st.sampled_from(["Europe/Berlin", "Pacific/Kiritimati", "Pacific/Pago_Pago"]))
+    stopped = draw(st.none() | MINUTES)
+    notes = Notes(downtimes=[] if stopped is None else [(stopped * 60.0, inf)])
+    return ExperimentHistory("e", zone, now, draw(revisions()), notes, months, observation), pages
 
 
 @st.composite
@@ -113,6 +118,21 @@ def test_the_pages_that_are_asked_for_are_all_that_the_rows_need(known: Known, q
     read, fetched = read_as_needed(history, query, stored)
     assert read == rows(history, query, stored)
     assert {task for task, _ in fetched} <= set(query.tasks or TASKS)
+
+
+@given(histories(), st.none() | MINUTES)
+def test_without_an_end_the_rows_are_those_up_to_now(known: Known, low: int | None) -> None:
+    """Open ends, months without any run, and the next slots: nothing up to now is lost, and nothing doubled."""
+    history, stored = known
+    now = int(history.now // 60)
+    open_rows = rows(history, HistoryQuery(low), stored)
+    bounded = rows(history, HistoryQuery(FIRST if low is None else low, LAST), stored)
+    assert [row for row in open_rows if row.minute <= now] == [row for row in bounded if row.minute <= now]
+    after = [row for row in open_rows if row.minute > now]
+    assert all(row.run or row.status == Status.NOT_YET_DUE for row in after)
+    assert [row for row in after if row.run] == [row for row in bounded if row.minute > now and row.run]
+    coming = Counter(row.task for row in after if not row.run)
+    assert set(coming.values()) <= {1}
 
 
 @given(histories(), st.sets(st.sampled_from(TASKS), max_size=2))

@@ -56,7 +56,11 @@ def facts_of(draw: st.DrawFn, periods: list[SchedulePeriod]) -> list[RunFact]:
 def contexts(draw: st.DrawFn) -> tuple[TaskContext, list[RunFact]]:
     periods = draw(schedule_periods())
     now = draw(st.integers((START + DAY) * 60, (START + 9 * DAY) * 60))
-    return TaskContext("e", "train-a", periods, Notes(), LocalClock("Europe/Berlin"), now), draw(facts_of(periods))
+    # The last pause may have no end.
+    pauses = sorted(draw(st.sets(st.integers(START, START + 9 * DAY), max_size=4)))
+    ends = [*pauses[1:], inf][: len(pauses)]
+    notes = Notes(downtimes=[(start * 60, end * 60) for start, end in list(zip(pauses, ends, strict=True))[::2]])
+    return TaskContext("e", "train-a", periods, notes, LocalClock("Europe/Berlin"), now), draw(facts_of(periods))
 
 
 def rows_of(context: TaskContext, facts: list[RunFact], low: int = START, high: int = START + 9 * DAY) -> list[Row]:
@@ -142,6 +146,13 @@ def test_the_reasons_of_slots_without_a_run() -> None:
     assert status(rows_of(context(daily(), now=FIRST - 1), [], FIRST, FIRST)) == [("not yet due", "", "recorded")]
     away = Notes(downtimes=[(START * 60, (START + 120) * 60)])
     assert status(rows_of(context(daily(), notes=away), [], FIRST, FIRST)) == [("missed", "", "recorded")]
+    stopped = Notes(downtimes=[(START * 60, inf)])
+    (row,) = rows_of(context(daily(), notes=stopped), [], FIRST, FIRST)
+    assert (row.status, row.reason.split(" from ")[0]) == ("missed", "serve was not running")
+    # The next start of serve makes up for it.
+    (row,) = rows_of(context(daily(), now=FIRST + 30, notes=stopped), [], FIRST, FIRST)
+    assert (row.status, row.evidence) == ("due", "recorded")
+    assert row.reason.startswith("serve has not been running since ") and "; it may start until " in row.reason
     noted = Notes({("train-a", FIRST): {"event": "skipped", "reason": "another ran"}})
     assert [(row.status, row.reason) for row in rows_of(context(daily(), notes=noted), [], FIRST, FIRST)] == [
         ("skipped", "another ran")

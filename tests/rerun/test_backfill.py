@@ -81,6 +81,7 @@ def cronsemble(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str
         ("2026-11-20..", "2026-11-20..: type the first and the last day"),
         ("2026-11-20..2026-11-19", "it ends before it begins: type 2026-11-19..2026-11-20"),
         ("2999-01-01..2999-01-02", "it lies in the future"),
+        ("1969-12-30..1970-01-02", "slots are counted from 1970 on"),
         ("2026-11-20..x", "x: no date or time"),
     ],
 )
