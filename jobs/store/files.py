@@ -104,7 +104,8 @@ def read_json(path: Path) -> dict[str, Any] | None:
 def parse_object(data: bytes | None) -> dict[str, Any] | None:
     """The JSON object that the bytes spell, or None if there are none or they spell something else."""
     try:
-        value = json.loads(data or b"")
+        # NaN and Infinity, which JSON has not: some of an experiment's numbers may be none, and count as absent.
+        value = json.loads(data or b"", parse_constant=lambda _: None)
     except ValueError:
         return None
     return value if isinstance(value, dict) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -219,6 +220,8 @@ def rerun(
 ) -> None:
     """Repeat a dated run exactly, and compare the results. Example: cronsemble rerun 2026-11-20"""
     target = ClusterTarget(kubeconfig, context, namespace)
+    if not math.isfinite(tolerance):
+        raise typer.BadParameter(f"{tolerance} is no difference: type a number, e.g. 1e-6", param_hint="--tolerance")
     if not on_cluster and not verdict:
         check_cluster_options(wait, target)
     with (

@@ -37,7 +37,7 @@ def parse_notes(notes: Iterable[Mapping[str, Any]]) -> Notes:
             elif note.get("event") in (NoteEvent.STARTED, NoteEvent.STOPPED):
                 since = _seconds(note["since"]) if note.get("since") else None
                 events.append((_seconds(note["time"]), note["event"], since))
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             continue
     return Notes(slots, _downtimes(events))
 

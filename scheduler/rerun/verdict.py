@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 IDENTICAL, EQUAL, CHANGED, NOTHING = "identical", "equal", "changed", "nothing to compare"
@@ -28,7 +29,9 @@ class Verdict:
 
     def as_json(self) -> dict[str, Any]:
         """As JSON values."""
-        numbers = {"largest_difference": self.largest, "labels_flipped": self.flipped, "items": self.items}
+        # Infinite where a probability is no number: JSON has no such value.
+        largest = self.largest if self.largest is not None and isfinite(self.largest) else None
+        numbers = {"largest_difference": largest, "labels_flipped": self.flipped, "items": self.items}
         return {"verdict": self.verdict, **numbers, "differs": list(self.differs), "reason": self.reason}
 
 
@@ -187,8 +190,9 @@ def describe(verdict: Mapping[str, Any]) -> str:
     text = str(verdict["verdict"])
     if verdict.get("reason"):
         text += f": {verdict['reason']}"
-    elif text in (EQUAL, CHANGED) and verdict.get("largest_difference") is not None:
-        largest = f"largest difference {verdict['largest_difference']:.3g}"
+    elif text in (EQUAL, CHANGED) and verdict.get("labels_flipped") is not None:
+        number = verdict.get("largest_difference")
+        largest = "some probabilities are no numbers" if number is None else f"largest difference {number:.3g}"
         text += f": {verdict['labels_flipped']} of {verdict['items']} labels flipped, {largest}"
     if verdict.get("differs") and text != IDENTICAL:
         text += f"; differs: {'; '.join(verdict['differs'])}"

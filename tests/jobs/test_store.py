@@ -211,6 +211,14 @@ def test_why_no_model_is_taken(tmp_path: Path, runs: list[tuple[int, str]], max_
     assert choice.run is None and choice.reason == reason
 
 
+def test_a_number_that_is_none_is_absent(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    assert succeed(store, RunId(MINUTE, 1, "e", "train-m"), accuracy=float("nan"), metrics={"loss": float("inf"), "epochs": 3})
+    run = store.read(RunId(MINUTE, 1, "e", "train-m"))
+    assert run.record["accuracy"] is None and run.record["metrics"] == {"loss": None, "epochs": 3}
+    assert (run.accuracy, run.loss) == (None, None)
+
+
 def test_manual_runs_feed_only_their_own_ensemble(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     assert succeed(store, RunId(MINUTE, 1, "e", "train-m"), kind="manual", invocation="mine")

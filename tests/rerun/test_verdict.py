@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,10 @@ def test_other_shapes_and_nothing_at_all() -> None:
     one = np.eye(3, dtype="float32")
     assert "3×3 probabilities, then 2×3" in describe(judge([(one, one[:2])], TOLERANCE).as_json())
     assert judge([], TOLERANCE).verdict == NOTHING
-    assert judge([(one, np.full_like(one, np.nan))], TOLERANCE).verdict == CHANGED
+    verdict = judge([(one, np.full_like(one, np.nan))], TOLERANCE)
+    assert verdict.verdict == CHANGED and "Infinity" not in json.dumps(verdict.as_json())
+    text = describe(verdict.as_json())
+    assert "some probabilities are no numbers" in text
 
 
 def reached(secrets: list[str] | None = None, **variables: str) -> dict[str, Any]:
