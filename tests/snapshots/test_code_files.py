@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.config import load
+from scheduler.server.file_watch import FileWatcher
 from scheduler.snapshots import code_files
 from scheduler.snapshots.code_files import CodeFiles
 from scheduler.snapshots.user_code import build_user_code, code_warnings
@@ -115,3 +116,15 @@ def test_code_that_fits_no_config_map_is_warned_of_where_pods_mount_the_store(tm
     assert "the largest files are weights.bin (1,048,576), f.py (" in warning and "`sync` will refuse it" in warning
     (tmp_path / "weights.bin").unlink()
     assert code_warnings(load(path)) == []
+
+
+def test_serve_sees_an_edit_of_a_file_beside_the_function(tmp_path: Path) -> None:
+    write(tmp_path, "f.py", "t.csv", "serve.log")
+    experiment, watcher = load(configure(tmp_path)), FileWatcher()
+    assert [watcher.has_changed(experiment) for _ in range(2)] == [True, False]
+    (tmp_path / "serve.log").write_text("what serve prints itself")
+    assert not watcher.has_changed(experiment)
+    (tmp_path / "t.csv").write_text("edited")
+    assert watcher.has_changed(experiment)
+    (tmp_path / "f.py").unlink()
+    assert watcher.has_changed(experiment)
