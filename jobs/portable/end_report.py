@@ -32,7 +32,7 @@ def run_reported(program, argv):
     try:
         status = program(argv)
     except SystemExit as error:
-        send(dict(_exit(error), event="exit", place=_place([error], _code_folder(argv))))
+        send(dict(_exit(error), event="exit", place=_place([error], _code_folder(argv)), kinds=_kinds([error])))
         raise
     except BaseException as error:
         send(dict(describe(error, _code_folder(argv)), event="exception"))
@@ -54,9 +54,14 @@ def send(event):
 
 
 def describe(error, code):
-    """An exception's type, message and place; of a chain that which the user's code in the folder ``code`` has raised."""
+    """An exception's type, message and place; of a chain that which the user's code in the folder ``code`` has raised.
+
+    ``kinds``: its class and those above it, by their names; ``outer_kinds``: those of the whole chain.
+    """
+    chain = _chain(error)
     error = _of_user(error, code)
     parts = _parts(error)
+    kinds, outer_kinds = _kinds(parts), _kinds([part for link in chain for part in _parts(link)])
     text = _essence(_text_of(error), error)
     if parts[0] is not error:
         texts = [": ".join(filter(None, (_type_name(part), _essence(_text_of(part), part)))) for part in parts[:MAX_PARTS]]
@@ -67,7 +72,12 @@ def describe(error, code):
     elif not text and place:
         source = place.get("source", "")
         text = "" if source.startswith("raise") else source
-    return {"type": _type_name(error), "message": text[:MAX_TEXT], "place": place}
+    described = {"type": _type_name(error), "message": text[:MAX_TEXT], "place": place}
+    return dict(described, kinds=kinds, outer_kinds=outer_kinds)
+
+
+def _kinds(errors):
+    return sorted(set(kind.__name__ for error in errors for kind in type(error).__mro__))
 
 
 def _open():

@@ -11,6 +11,7 @@ from typing import Any
 
 from jobs.contract import ExitCode
 from jobs.supervisor.child_process import ChildEnd
+from jobs.supervisor.permanent_failures import is_permanent
 from jobs.supervisor.run_context import StepError
 from jobs.text import one_line
 
@@ -47,14 +48,16 @@ def step_error(program: str, end: ChildEnd, code_folder: str, last_line: str, ki
         name, message = one_line(str(exception.get("type"))), one_line(_message(exception, code_folder), MESSAGE_LENGTH)
         text = ": ".join(filter(None, (name, message)))
         killed = f"; a process of it was killed for memory{memory_limit()}" if kills else ""
-        return StepError(f"{program}: {text}{_place(exception)}{killed}", exception=name, **facts)
+        code = ExitCode.WRONG_INPUT if not kills and is_permanent(program, exception) else ExitCode.FAILED
+        return StepError(f"{program}: {text}{_place(exception)}{killed}", code, exception=name, **facts)
     if "exit" in by_name:
         exited = by_name["exit"]
+        code = ExitCode.WRONG_INPUT if is_permanent(program, exited) else ExitCode.FAILED
         text = one_line(_message(exited, code_folder), MESSAGE_LENGTH)
         if text:
-            return StepError(f"{program}: {text} (sys.exit{_place(exited, ' at {}')})", **facts)
+            return StepError(f"{program}: {text} (sys.exit{_place(exited, ' at {}')})", code, **facts)
         call = f"sys.exit({exited.get('status')}){_place(exited)}"
-        return StepError(f"{program}: {call} ended it before its work was done", **facts)
+        return StepError(f"{program}: {call} ended it before its work was done", code, **facts)
     last = f"; it printed last: {one_line(last_line, LAST_LINE_LENGTH)}" if last_line else ""
     if end.code < 0:
         return StepError(f"{program} {_signal(-end.code, end, dump, code_folder, kills, machine_kills)}{last}", **facts)

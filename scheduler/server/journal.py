@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from jobs.store import Run
 from jobs.text import one_line
-from scheduler.console.run_display import RunObserver
+from scheduler.console.run_display import RunObserver, describe_end
 from scheduler.times import format_time
 
 
@@ -66,6 +66,6 @@ class ExperimentJournal(RunObserver):
 
     def done(self, task: str, run: Run) -> None:
         """A run has ended."""
-        reason = f": {run.reason}" if run.reason else ""
-        facts = {"run": str(run.id), "status": run.status, "reason": run.reason}
-        self.write("ended", f"{run.id} {run.status}{reason}", task=run.id.task, **facts)
+        facts: dict[str, Any] = {"run": str(run.id), "status": run.status, "reason": run.reason}
+        facts |= {"try_number": run.try_number, "max_tries": run.max_tries}
+        self.write("ended", f"{run.id} {describe_end(run)}", task=run.id.task, **facts)
