@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from cronjobs.experiment import Experiment
 from cronjobs.objects import labels
 from jobs import contract as c
 from scheduler.engines.cancel import cancellation
 from scheduler.engines.jobs import delete_job
 from scheduler.errors import CronsembleError
 from scheduler.exit_status import ExitStatus
-from scheduler.kube import objects, permissions
+from scheduler.kube import due_slots, kinds, objects, permissions
 from scheduler.kube.client import KubeClient
+from scheduler.kube.errors import Forbidden
 from scheduler.kube.objects import Object
 from scheduler.observe.job_watcher import POLL_SECONDS
 from scheduler.stores import find_run
@@ -36,6 +38,8 @@ def cancel_cluster_runs(workspace: Workspace, targets: Sequence[str]) -> ExitSta
         code = ExitStatus.DONE
         chosen = [job for target in targets for job in _named_jobs(workspace, jobs, target, api.now().timestamp())]
         chosen = list({job["metadata"]["name"]: job for job in chosen}.values())
+        for line in _released_slots(api, experiment, chosen):
+            print(line, flush=True)
         for job in chosen:
             name = str(job["metadata"]["name"])
             delete_job(api, namespace, job)
@@ -55,6 +59,31 @@ def cancel_cluster_runs(workspace: Workspace, targets: Sequence[str]) -> ExitSta
                 print(f"{name}: its pods got SIGTERM, but are still there after {PATIENCE:.0f} s", file=sys.stderr)
                 code = ExitStatus.ERROR
     return code
+
+
+def _released_slots(api: KubeClient, experiment: Experiment, jobs: list[Object]) -> Iterator[str]:
+    """The slots that have waited for the end of these Jobs (concurrency: forbid) and start then, a line each.
+
+    None where the user may not list CronJobs.
+    """
+    owners = {owner.get("uid") for job in jobs for owner in job["metadata"]["ownerReferences"]}
+    if not owners:
+        return
+    selector = f"{labels.SELECTOR},{labels.INSTANCE}={experiment.name}"
+    try:
+        cronjobs = objects.by_name(
+            api.list(kinds.CRONJOB, experiment.cluster.namespace, selector, decoder=objects.decoder())
+        ).values()
+    except Forbidden:
+        return
+    ending = {job["metadata"]["name"] for job in jobs}
+    for cronjob in cronjobs:
+        spec, active = cronjob["spec"], {job["name"] for job in cronjob["status"].get("active") or ()}
+        if cronjob["metadata"]["uid"] in owners and spec.get("concurrencyPolicy") == "Forbid" and active <= ending:
+            slot = due_slots.missed_slot(cronjob, spec, api.now())
+            if slot is not None:
+                text = due_slots.release_text(slot, spec.get("startingDeadlineSeconds"))
+                yield f"{cronjob['metadata']['name']}: when its running Job has ended, {text}"
 
 
 def _named_jobs(workspace: Workspace, jobs: list[Object], target: str, now: float) -> list[Object]:

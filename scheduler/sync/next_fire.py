@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from cronjobs.fire_times import fires, schedule
-from cronjobs.revisions.due import most_recent_schedule_time
+from scheduler.kube import due_slots
+from scheduler.kube.due_slots import missed_slot
 from scheduler.kube.objects import last_schedule_time
 from scheduler.sync.plan import FireTimes
-from scheduler.times import format_duration, format_time
+from scheduler.times import format_time
 
 
 def fire_times(live: Mapping[str, Any] | None, spec: Mapping[str, Any], now: datetime) -> FireTimes:
@@ -43,13 +44,9 @@ def released_slot(live: Mapping[str, Any], spec: Mapping[str, Any], now: datetim
 
 
 def release_text(fires: FireTimes) -> str:
-    """The sentence about a slot that starts at once, and how to leave it out."""
-    slot = str(fires.latent).replace(":00Z", "Z")
-    if not isinstance(fires.starting_deadline, int):
-        return f"the slot {slot} starts at once: it was due and has no starting deadline"
-    end = format_time(datetime.fromisoformat(str(fires.latent)) + timedelta(seconds=fires.starting_deadline))
-    deadline = format_duration(fires.starting_deadline)
-    return f"the slot {slot} starts at once: it is within its starting deadline of {deadline}, which ends at {end}"
+    """The sentence about a slot that starts at once."""
+    deadline = fires.starting_deadline
+    return due_slots.release_text(str(fires.latent), deadline if isinstance(deadline, int) else None)
 
 
 def next_fire(spec: Mapping[str, Any], now: datetime, anchor: datetime) -> str | None:
@@ -71,18 +68,3 @@ def next_fire(spec: Mapping[str, Any], now: datetime, anchor: datetime) -> str |
 @functools.lru_cache(maxsize=8192)
 def _after(expression: str, timezone: str, minute: datetime) -> str | None:
     return next((format_time(fire) for fire in fires.fires(schedule.parse(expression), timezone, minute)), None)
-
-
-def missed_slot(live: Mapping[str, Any], spec: Mapping[str, Any], now: datetime) -> str | None:
-    """The slot that the controller, if it looked now, would run late with this specification; None while it is suspended.
-
-    Only the latest that passed since the last scheduled time is run, and none that is older than the starting deadline.
-    """
-    if spec.get("suspend", live["spec"].get("suspend")):
-        return None
-    zone, deadline = spec.get("timeZone") or "UTC", spec.get("startingDeadlineSeconds")
-    try:
-        missed = most_recent_schedule_time(schedule.parse(spec["schedule"]), zone, last_schedule_time(live), now, deadline)
-    except schedule.ScheduleError:
-        return None
-    return format_time(missed) if missed else None

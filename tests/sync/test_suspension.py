@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cluster.access import Cluster
 from sync.experiments import Experiment
+from sync.proxy import Proxy
 from sync.test_sync import names
 
 NIGHTLY = {"schedule": "0 1 * * *"}
@@ -187,6 +189,18 @@ def test_a_running_job_is_named_kept_and_killed_only_by_flag(cluster: Cluster, r
     assert len(cluster.objects("job", experiment.namespace)) == 1
     experiment.good("sync", "--yes", "--kill-running")
     cluster.wait_for(lambda: not cluster.objects("job", experiment.namespace), 30, "the Job to go")
+
+
+def test_a_slot_that_waited_for_a_run_is_announced_before_that_is_cancelled(
+    cluster: Cluster, running: str, experiment: Experiment, tmp_path: Path
+) -> None:
+    arguments = ["cancel", running, "--cluster", "--store", str(tmp_path / "store")]
+    with Proxy(cluster.kubeconfig, tmp_path, lambda method, path: None) as proxy:
+        # Two minutes later by the server's clock: `forbid` lets the latest slot wait for the run.
+        proxy.ahead = timedelta(minutes=2)
+        output = experiment.good(*arguments, kubeconfig=proxy.kubeconfig).splitlines()
+    assert output[0].startswith(f"{experiment.name}-train-a: when its running Job has ended, the slot ")
+    assert "starts at once" in output[0] and output[1:] == [f"{running}: cancelled"]
 
 
 def test_a_snapshot_stays_while_a_running_job_names_it_and_comes_back_when_deleted(
