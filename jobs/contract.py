@@ -171,6 +171,8 @@ class NoteEvent(_Word):
     MISSED = "missed"
     SKIPPED = "skipped"
     """As :attr:`Status.SKIPPED`."""
+    REFUSED = "refused"
+    """A cluster created no Job for it, and a command saw why; the history has it as missed unless it can still start."""
     DROPPED = "dropped"
     """An edit of its schedule or task took it away; the history has it as missed."""
 

@@ -8,15 +8,18 @@ from pathlib import Path
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
 import typer
 
+from cronjobs.objects import labels
 from scheduler.commands.options import DEFAULT_FILES, AsJson, Context, Files, Kubeconfig, Namespace
 from scheduler.commands.plan_session import open_reconciler
 from scheduler.console.tables import print_mappings
 from scheduler.exit_status import ExitStatus
+from scheduler.history.cronjob_warnings import CronJobWarning
 from scheduler.history.observed_runs import ObservedJob
 from scheduler.kube import objects, permissions
 from scheduler.kube.objects import Object
 from scheduler.kube.target import ClusterTarget
 from scheduler.observe import cluster_state
+from scheduler.observe.cronjob_events import cronjob_warnings
 from scheduler.sync.status import COLUMNS
 from scheduler.sync.status import rows as status_rows
 
@@ -29,12 +32,16 @@ def show_status(files: list[Path], target: ClusterTarget, as_json: bool) -> Exit
         plan = reconciler.plan()
         jobs: list[Object] = []
         observed: list[ObservedJob] = []
-        for namespace in reconciler.live:
+        warnings: dict[tuple[str, str], list[CronJobWarning]] = {}
+        for namespace, live in reconciler.live.items():
+            tasks = {name: str(each["metadata"]["labels"].get(labels.TASK)) for name, each in live.cronjobs.items()}
+            for warning in cronjob_warnings(cluster_state.list_cronjob_events(api, namespace), tasks):
+                warnings.setdefault((namespace, warning.cronjob), []).append(warning)
             namespace_jobs = objects.jobs(api, namespace)
             pods = cluster_state.list_permitted_pods(api, namespace) if namespace_jobs else ()
             jobs += namespace_jobs
             observed += cluster_state.observed_jobs(api, namespace, namespace_jobs, pods)
-    rows = status_rows(plan, reconciler.live, jobs, observed, api.now())
+    rows = status_rows(plan, reconciler.live, jobs, observed, api.now(), warnings)
     if as_json:
         print(json.dumps(rows, indent=1))
     else:

@@ -13,6 +13,7 @@ import msgspec
 
 from cronjobs.revisions.revisions import Revision
 from jobs.contract import Cause, Evidence, RunId, RunKind, Status, run_name
+from scheduler.history.cronjob_warnings import CronJobWarning
 from scheduler.history.run_facts import RunFact
 
 LIST_DELAY = 60
@@ -134,6 +135,8 @@ class ClusterObservation:
     jobs: Mapping[tuple[str, int, int], ObservedJob] = field(default_factory=dict)
     revisions: Sequence[Revision] = ()
     is_synced: bool = False
+    warnings: Sequence[CronJobWarning] = ()
+    """Why CronJobs created no Job."""
 
     @cached_property
     def _by_month(self) -> dict[tuple[str, str], list[ObservedJob]]:

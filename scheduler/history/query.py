@@ -14,11 +14,13 @@ from itertools import islice
 from math import inf
 
 from cronjobs.fire_times.fires import seconds
+from cronjobs.fire_times.zones import DAY
 from cronjobs.revisions import periods
-from cronjobs.revisions.expected import following
+from cronjobs.revisions.expected import expected, following
 from cronjobs.revisions.periods import RevisionPeriod, SchedulePeriod
 from cronjobs.revisions.revisions import Revision
 from jobs.contract import Status
+from scheduler.history.cronjob_warnings import explanation
 from scheduler.history.notes import Notes
 from scheduler.history.observed_runs import ClusterObservation
 from scheduler.history.run_facts import RunFact
@@ -101,7 +103,8 @@ class ExperimentHistory:
     def task_context(self, task: str) -> TaskContext:
         """What the rows of one task are computed from, its runs apart."""
         periods = self.schedule_periods.get(task, ())
-        return TaskContext(self.experiment, task, periods, self.notes, self.clock, self.now)
+        warnings = [warning for warning in self.observation.warnings if warning.task == task]
+        return TaskContext(self.experiment, task, periods, self.notes, self.clock, self.now, warnings)
 
 
 def rows(history: ExperimentHistory, query: HistoryQuery, facts: Facts) -> list[Row]:
@@ -156,6 +159,42 @@ def searched_months(history: ExperimentHistory, query: HistoryQuery) -> list[str
 def month_pages(history: ExperimentHistory, query: HistoryQuery, month: str) -> list[Page]:
     """The pages that the rows of a month are computed from."""
     return [(task, month) for task in _queried_tasks(history, query) if month in history.months.get(task, ())]
+
+
+def refused_slots(history: ExperimentHistory, facts: Facts) -> list[tuple[str, int, str]]:
+    """Task, minute and reason of each slot for which the cluster was seen to create no Job, and no note says so yet.
+
+    ``facts`` holds the runs of the months that have warnings.
+    """
+    refused = []
+    for task, low in _warned_since(history).items():
+        context = history.task_context(task)
+        slots = expected(context.periods, low - 1, history.now)
+        runs = {fact.minute for month in history.months_of(task) for fact in facts.get((task, month), ())}
+        runs |= {minute for of_task, minute, _ in history.observation.jobs if of_task == task}
+        for n, (minute, period) in enumerate(slots):
+            following_slot = slots[n + 1][0] if n + 1 < len(slots) else None
+            deadline = period.task_schedule.starting_deadline
+            warning = explanation(context.warnings, minute, following_slot, deadline)
+            if warning is not None and minute not in runs and (task, minute) not in history.notes.slots:
+                refused.append((task, minute, warning.reason))
+    return refused
+
+
+def refusal_pages(history: ExperimentHistory) -> list[Page]:
+    """The pages that :func:`refused_slots` depends on."""
+    since = {task: _month_of(int(low // 60)) for task, low in _warned_since(history).items()}
+    return [(task, month) for task, first in since.items() for month in history.months.get(task, ()) if month >= first]
+
+
+def _warned_since(history: ExperimentHistory) -> dict[str, float]:
+    """By task with warnings, the instant of the first slot that they may be about."""
+    since: dict[str, float] = {}
+    for warning in history.observation.warnings:
+        # A slot may be refused at the end of a starting deadline of a day.
+        first = warning.first - DAY if warning.minute is None else warning.minute * 60
+        since[warning.task] = max(0.0, min(first, since.get(warning.task, inf)))
+    return since
 
 
 @dataclass(frozen=True)

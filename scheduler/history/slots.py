@@ -14,7 +14,8 @@ from cronjobs.fire_times.calendar import date_of
 from cronjobs.fire_times.zones import DAY, zone
 from cronjobs.revisions.expected import expected, fires_at
 from cronjobs.revisions.periods import SchedulePeriod, TaskSchedule
-from jobs.contract import Evidence, RunKind, Status, run_name
+from jobs.contract import Evidence, NoteEvent, RunKind, Status, run_name
+from scheduler.history.cronjob_warnings import CronJobWarning, explanation
 from scheduler.history.notes import Notes
 from scheduler.history.run_facts import RunFact
 from scheduler.times import format_duration
@@ -100,7 +101,7 @@ def _offset(seconds: int) -> str:
 class TaskContext:
     """What the rows of one task are computed from, its runs apart.
 
-    ``periods``: its schedules, oldest first. ``now``: seconds since 1970.
+    ``periods``: its schedules, oldest first. ``now``: seconds since 1970. ``warnings``: why its CronJob created no Job.
     """
 
     experiment: str
@@ -109,6 +110,7 @@ class TaskContext:
     notes: Notes
     clock: LocalClock
     now: float
+    warnings: Sequence[CronJobWarning] = ()
 
 
 @dataclass(frozen=True)
@@ -315,7 +317,11 @@ def _status_without_run(
     instant = minute * 60
     clock, schedule = context.clock, period.task_schedule
     note = context.notes.slots.get((context.task, minute))
-    if note is not None:
+    warning = explanation(context.warnings, minute, following_slot, schedule.starting_deadline)
+    refusal = warning.reason if warning is not None else ""
+    if note is not None and note.get("event") == NoteEvent.REFUSED:
+        refusal = refusal or str(note.get("reason", ""))
+    elif note is not None:
         event = str(note.get("event", ""))
         return event if event in STATUSES else Status.MISSED, str(note.get("reason", event)), Evidence.RECORDED
     if schedule.suspend:
@@ -325,7 +331,8 @@ def _status_without_run(
         return Status.NOT_YET_DUE, "", Evidence.RECORDED
     last_start = inf if schedule.starting_deadline is None else float(instant + schedule.starting_deadline)
     following_instant = inf if following_slot is None else following_slot * 60
-    if schedule.concurrency == "Forbid" and (blocking := running.at(instant, period, context.periods)):
+    is_named = bool(refusal) and (note is not None or (warning is not None and warning.minute is not None))
+    if schedule.concurrency == "Forbid" and not is_named and (blocking := running.at(instant, period, context.periods)):
         fact, end = blocking
         if end >= min(last_start, following_instant, context.now):
             name = run_name(context.experiment, context.task, fact.minute, fact.attempt)
@@ -337,12 +344,14 @@ def _status_without_run(
         if downtime is not None and downtime[1] == inf:
             reason = f"serve has not been running since {clock.local(int(downtime[0] // 60))}"
             return Status.DUE, reason + limit, Evidence.RECORDED
-        return Status.DUE, f"no run yet{limit}", Evidence.INFERRED
+        return Status.DUE, f"no run yet{limit}" + (f": {refusal}" if refusal else ""), Evidence.INFERRED
     if downtime is not None:
         start, end = downtime
         until = "now" if end == inf else clock.local(int(end // 60))
         reason = f"serve was not running from {clock.local(int(start // 60))} to {until}"
         return Status.MISSED, reason, Evidence.RECORDED
+    if refusal:
+        return Status.MISSED, f"no Job was created: {refusal}", Evidence.OBSERVED
     if not _is_local(period):
         return Status.MISSED, "no run reached the store: no Job was created, or its pods could not start", Evidence.UNKNOWN
     return Status.MISSED, "no run, and no record of why: probably serve was not running", Evidence.INFERRED

@@ -9,13 +9,14 @@ from datetime import datetime
 from cronjobs.experiment import Experiment
 from cronjobs.objects import labels
 from cronjobs.objects.config_maps import revisions_name
-from cronjobs.revisions.revisions import Revision
+from cronjobs.revisions.revisions import Revision, states
 from scheduler.history.observed_runs import ClusterObservation, JobState, ObservedJob, pod_prefix
 from scheduler.kube import kinds, objects, permissions, revision_configmap
 from scheduler.kube.client import KubeClient
 from scheduler.kube.errors import Forbidden, KubeError, NotFound
 from scheduler.kube.objects import Object
 from scheduler.kube.target import ClusterTarget
+from scheduler.observe.cronjob_events import cronjob_warnings
 from scheduler.observe.run_status import JOB_NAME, job_status, run_of
 
 
@@ -42,13 +43,16 @@ def observe_experiment(experiment: Experiment, target: ClusterTarget, is_request
 def observe(api: KubeClient, namespace: str, experiment: str) -> ClusterObservation:
     """The Jobs and revisions of an experiment, read once. Raises KubeError unless at least the Jobs may be listed."""
     selector = f"{labels.INSTANCE}={experiment}"
-    jobs, pods, revisions = objects.in_parallel(
+    jobs, pods, revisions, events = objects.in_parallel(
         lambda: objects.jobs(api, namespace, selector=selector),
         lambda: list_permitted_pods(api, namespace, selector),
         lambda: _revisions(api, namespace, experiment),
+        lambda: list_cronjob_events(api, namespace),
     )
     observed = {job.key: job for job in observed_jobs(api, namespace, jobs, pods)}
-    return ClusterObservation(namespace, api.now().timestamp(), observed, revisions or (), revisions is not None)
+    tasks = {name for _, _, after in states(revisions or ()) for name in after}
+    warnings = cronjob_warnings(events, {f"{experiment}-{task}": task for task in tasks})
+    return ClusterObservation(namespace, api.now().timestamp(), observed, revisions or (), revisions is not None, warnings)
 
 
 def cronjob_states(experiment: Experiment, target: ClusterTarget) -> tuple[dict[str, tuple[datetime, bool]], datetime]:
@@ -89,6 +93,15 @@ def list_permitted_pods(api: KubeClient, namespace: str, selector: str = "") -> 
     """Our pods; none, and a line on stderr, where the user may not list them."""
     try:
         return list(api.list(kinds.POD, namespace, f"{labels.SELECTOR},{selector}".rstrip(",")))
+    except Forbidden as error:
+        _warn(error)
+        return []
+
+
+def list_cronjob_events(api: KubeClient, namespace: str) -> list[Object]:
+    """The warnings about CronJobs, ours or not; none, and a line on stderr, where the user may not list them."""
+    try:
+        return list(api.list(kinds.EVENT, namespace, fields="type=Warning,involvedObject.kind=CronJob"))
     except Forbidden as error:
         _warn(error)
         return []

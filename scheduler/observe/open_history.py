@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import time
 
-from jobs.contract import RunId
+from jobs.contract import NoteEvent, RunId
 from scheduler.errors import CronsembleError, UnknownRun
 from scheduler.history.observed_runs import ClusterObservation
 from scheduler.identity import current_user
@@ -44,12 +45,19 @@ def _observation(workspace: Workspace) -> ClusterObservation:
 
 def _record_observations(reader: HistoryReader) -> None:
     """Write down what was observed of ended runs: Kubernetes removes its objects. No error where the store cannot be written."""
-    for job in reader.unrecorded_jobs():
-        observation = {"time": format_time(reader.history.observation.time), "by": current_user(), **job.observation()}
-        try:
-            reader.store.record_observation(job.run, observation)
-        except (OSError, CronsembleError):
-            return
+    seen = {"time": format_time(reader.history.observation.time), "by": current_user()}
+    try:
+        for job in reader.unrecorded_jobs():
+            reader.store.record_observation(job.run, {**seen, **job.observation()})
+        refusals = reader.unrecorded_refusals()
+        if refusals:
+            # No run may have brought them into the store.
+            reader.store.ledger.add_revisions(reader.history.experiment, reader.history.observation.revisions)
+        for task, minute, reason in refusals:
+            note = {**seen, "task": task, "minute": minute, "event": NoteEvent.REFUSED, "reason": reason}
+            reader.store.ledger.add_note(reader.history.experiment, socket.gethostname(), note)
+    except (OSError, CronsembleError):
+        return
 
 
 def _last_timezone(workspace: Workspace) -> str:

@@ -182,6 +182,8 @@ def _job_failure(
             return Cause.DEADLINE, f"{summary}: {active[-1].reason}"
         # The pods go with the deadline; only events say what kept them from starting.
         _, event_reason = _from_events(events, "Pod", pod_prefix(name), is_prefix=True)
+        # Of a pod that was refused only its Job's events speak.
+        event_reason = event_reason or _from_events(events, "Job", name)[1]
         why = failed_pods[-1].reason if failed_pods else event_reason
         return Cause.DEADLINE, f"{summary}{f': {why}' if why else ''}"
     if failed_pods:
@@ -201,7 +203,7 @@ def _container_failure(pod: Object, container: str, end: Object) -> tuple[Cause,
         limit = _memory_limit(pod, container)
         return Cause.MEMORY, f"{container} was killed for memory{f' (its limit is {limit})' if limit else ''}"
     if status.get("reason") == "Evicted":
-        return Cause.EVICTED, f"{container} was evicted: {_one_line(status.get('message'))}"
+        return Cause.EVICTED, f"{container} was evicted: {message_line(status.get('message'))}"
     if status.get("reason") == "DeadlineExceeded":
         return Cause.DEADLINE, f"{container} was stopped at its deadline"
     if code == ExitCode.TRY_LATER and container == "await":
@@ -212,8 +214,8 @@ def _container_failure(pod: Object, container: str, end: Object) -> tuple[Cause,
     if code == 143:
         return Cause.STOPPED, f"{container} was asked to stop (exit status 143, SIGTERM)"
     if reason in ("StartError", "ContainerCannotRun", "ContainerStatusUnknown"):
-        return Cause.CONFIGURATION, f"{container} could not run: {_one_line(end.get('message') or reason)}"
-    message = _one_line(end.get("message"))
+        return Cause.CONFIGURATION, f"{container} could not run: {message_line(end.get('message') or reason)}"
+    message = message_line(end.get("message"))
     if message.startswith((f"{container} ", f"{container}: ")):
         return Cause.EXIT, message
     return Cause.EXIT, f"{container}: {message}" if message else f"{container} ended with exit status {code}"
@@ -235,10 +237,10 @@ def _waiting(pod: Object, containers: Sequence[Object], events: Sequence[Object]
     """Cause, reason and container of a pod that has no running container."""
     unscheduled = condition(pod, "PodScheduled", "False")
     if unscheduled:
-        return Cause.UNSCHEDULABLE, f"no node can take it: {_one_line(unscheduled.get('message'))}", ""
+        return Cause.UNSCHEDULABLE, f"no node can take it: {message_line(unscheduled.get('message'))}", ""
     for container in containers:
         waiting = _state(container).get("waiting") or {}
-        reason, message = waiting.get("reason", ""), _one_line(waiting.get("message"))
+        reason, message = waiting.get("reason", ""), message_line(waiting.get("message"))
         if reason in _PULL_FAILURES:
             event_message = _pull_failure(pod, events) if reason == "ImagePullBackOff" else ""
             why = event_message or message or reason
@@ -259,7 +261,7 @@ def _pull_failure(pod: Object, events: Sequence[Object]) -> str:
     for event in reversed(events):
         subject, message = event.get("involvedObject") or {}, str(event.get("message", ""))
         if subject.get("name") == pod["metadata"]["name"] and event.get("reason") == "Failed" and "ailed to pull" in message:
-            return _one_line(message)
+            return message_line(message)
     return ""
 
 
@@ -274,7 +276,7 @@ def _from_events(
             continue
         if uid is not None and subject.get("uid") not in (None, uid):
             continue
-        message = _one_line(event.get("message"))
+        message = message_line(event.get("message"))
         if event.get("reason") in _EVENTS:
             cause, summary = _EVENTS[str(event["reason"])]
             return cause, f"{summary}: {message}"
@@ -290,7 +292,7 @@ def _disruption(pod: Object) -> tuple[Cause, str] | None:
         return None
     reason = str(disruption.get("reason"))
     cause, summary = _DISRUPTIONS.get(reason, (Cause.EVICTED, reason))
-    message = _one_line(disruption.get("message"))
+    message = message_line(disruption.get("message"))
     return cause, f"{summary}{f' ({message})' if message else ''}"
 
 
@@ -322,6 +324,6 @@ def _last_seen(event: Object) -> str:
     return str(next(filter(None, times), ""))
 
 
-def _one_line(text: Any) -> str:
-    """A message as one line of at most MESSAGE_LENGTH characters."""
+def message_line(text: Any) -> str:
+    """A cluster's message as one line of at most MESSAGE_LENGTH characters."""
     return one_line(str(text or ""), MESSAGE_LENGTH)

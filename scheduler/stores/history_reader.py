@@ -16,6 +16,8 @@ from scheduler.history.query import (
     month_pages,
     month_window,
     next_slots,
+    refusal_pages,
+    refused_slots,
     searched_months,
 )
 from scheduler.history.slots import Row
@@ -59,6 +61,12 @@ class HistoryReader:
         facts = self._facts({(job.run.task, job.run.month) for job in jobs})
         by_key = {(task, fact.minute, fact.attempt): fact for (task, _), page in facts.items() for fact in page}
         return [job for job in jobs if is_unrecorded(by_key.get(job.key), job)]
+
+    def unrecorded_refusals(self) -> list[tuple[str, int, str]]:
+        """Task, minute and reason of each slot for which the cluster showed why it created no Job, and the store does not."""
+        if not self.history.observation.warnings:
+            return []
+        return refused_slots(self.history, self._facts(refusal_pages(self.history)))
 
     def _facts(self, pages: Iterable[Page]) -> Facts:
         return {page: self._index.facts(*page) for page in pages}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from cronjobs.objects import labels
 from jobs.contract import Status
+from scheduler.history.cronjob_warnings import CronJobWarning, latest
 from scheduler.history.observed_runs import ObservedJob
 from scheduler.kube import managed_fields, objects
 from scheduler.kube.objects import NamespaceObjects, Object
@@ -24,6 +25,7 @@ def rows(
     jobs: Iterable[Object],
     observed: Iterable[ObservedJob],
     now: datetime,
+    warnings: Mapping[tuple[str, str], Sequence[CronJobWarning]] | None = None,
 ) -> list[dict[str, Any]]:
     """A row for each task on the cluster or in the configuration, with the keys of COLUMNS; times in UTC, ISO 8601.
 
@@ -33,6 +35,7 @@ def rows(
         jobs: our Jobs in these namespaces.
         observed: what became of these Jobs: why the latest one failed, or what a running one does.
         now: the server's clock.
+        warnings: by namespace and CronJob, why it created no Job.
     """
     observed_by_uid = {job.uid: job for job in observed}
     scheduled: dict[str, list[Object]] = {}
@@ -49,6 +52,12 @@ def rows(
             if cronjob["metadata"]["labels"].get(labels.INSTANCE) in plan.experiments:
                 own = scheduled.get(cronjob["metadata"]["uid"], [])
                 row = _row(cronjob, own, manual.get(_task(cronjob), []), observed_by_uid, now)
+                since = max((_start(job).timestamp() for job in own), default=0.0)
+                # A warning that is older than the newest scheduled Job is over.
+                newer = (each for each in (warnings or {}).get((namespace, name), ()) if each.last > since)
+                if warning := latest(newer):
+                    reason = f"no Job was created: {warning.reason}"
+                    row["reason"] = "; ".join(filter(None, (row["reason"], reason)))
                 table.append({**row, "drift": drift.get((namespace, name), "")})
     for action in plan.actions:
         if action.verb == Verb.CREATE and action.kind == "CronJob":

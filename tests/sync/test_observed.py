@@ -87,6 +87,50 @@ def test_status_says_the_reason(controllers: Cluster, experiment: Experiment, jo
     assert (row["running"], row["reason"]) == ([], REASON)
 
 
+def test_a_refused_job_is_a_reason_in_status_and_in_the_missed_row(
+    controllers: Cluster, experiment: Experiment, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "none"},
+        "spec": {"hard": {"count/jobs.batch": "0"}},
+    }
+    controllers.apply(quota, experiment.namespace)
+    controllers.wait_for(
+        lambda: controllers.get("resourcequota", "none", experiment.namespace).get("status", {}).get("used"), 30, "the quota"
+    )
+    experiment.write({"a": {"schedule": "* * * * *"}})
+    experiment.good("sync")
+    controllers.make_due(f"{experiment.name}-train-a", experiment.namespace, timedelta(minutes=2))
+
+    def events() -> str:
+        return controllers.kubectl("get", "events", "-n", experiment.namespace, "-o", "name", "--field-selector", WARNINGS)
+
+    controllers.wait_for(events, 90, "the controller's warning")
+    refused = "its Job is refused: exceeded quota: none, requested: count/jobs.batch=1"
+    (row,) = json.loads(experiment.good("status", "--json"))
+    assert row["reason"].startswith(f"no Job was created: {refused}")
+    # As if it had been synced before that slot.
+    name = f"{experiment.name}-revisions"
+    (revision,) = controllers.get("configmap", name, experiment.namespace)["data"].values()
+    earlier = json.dumps({**json.loads(revision), "time": f"{datetime.now(UTC) - timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}"})
+    patch = json.dumps({"data": {"000001.json": earlier}})
+    controllers.kubectl("patch", "configmap", name, "-n", experiment.namespace, "--type=merge", "-p", patch)
+    assert refused.removeprefix("its Job is ") in str(history(experiment, store))
+    controllers.kubectl("delete", "events", "--all", "-n", experiment.namespace)
+    assert refused.removeprefix("its Job is ") in str(history(experiment, store, "--offline"))
+
+
+WARNINGS = "type=Warning,involvedObject.kind=CronJob"
+
+
+def history(experiment: Experiment, store: Path, *options: str) -> list[dict[str, Any]]:
+    return list(json.loads(experiment.good("history", "--json", "--store", str(store), *options)))
+
+
 def test_next_as_the_cluster_has_it(cluster: Cluster, experiment: Experiment) -> None:
     experiment.write({"a": NIGHTLY, "b": NIGHTLY, "c": {"schedule": "@every 5h"}})
     experiment.good("sync")
@@ -116,7 +160,7 @@ def test_a_user_with_few_rights_is_shown_what_they_allow(
     nobody = controllers.limited_user(experiment.namespace, MAPS, "nobody")
     printed, stderr = rows(experiment, tmp_path / "another", kubeconfig=nobody)
     # A line for each right.
-    assert printed == [] and stderr.count("\n") == 2 and "no right to list jobs" in stderr
+    assert printed == [] and stderr.count("\n") == 3 and "no right to list jobs" in stderr
 
 
 def test_a_cluster_that_does_not_answer_hides_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
