@@ -16,6 +16,7 @@ SCHEMA = 1
 """Version of every JSON file that a run leaves in the store."""
 
 ENV_RUN = "CRONSEMBLE_RUN"  # the run's id, which is the Job's name
+ENV_JOB = "CRONSEMBLE_JOB"  # the UID of the run's Job; empty where it has none
 ENV_TRY = "CRONSEMBLE_TRY"  # the try's id, which is the pod's UID
 ENV_STORE = "CRONSEMBLE_STORE"  # the store's folder as this process sees it
 ENV_TASK = "CRONSEMBLE_TASK"  # the task's resolved configuration, as JSON
@@ -236,6 +237,15 @@ def parse_run_id(text: str, experiment: str, task: str) -> RunId | None:
     if match is None or match["name"] != f"{experiment}-{task}" or int(match["minute"]) > _LAST_MINUTE:
         return None
     return RunId(int(match["minute"]), int(match["attempt"] or 1), experiment, task)
+
+
+def run_of_job_name(name: str, experiment: str, task: str, minute: int) -> RunId | None:
+    """The run that a Job's name spells; None for a Job that somebody made by hand under a name of its own.
+
+    ``minute``: when the Job was made, in minutes since 1970. No run is made long before its slot: a number far beyond is another.
+    """
+    run = parse_run_id(name, experiment, task)
+    return run if run is not None and run.minute <= minute + 1440 else None
 
 
 def any_run_id(text: str, experiment: str) -> RunId | None:

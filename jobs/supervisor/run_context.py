@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,10 +16,14 @@ from jobs import contract as c
 from jobs.contract import ExitCode, Status
 from jobs.store import LocalStore, snapshot_digests
 from jobs.store.files import read_json, to_json
+from jobs.store.jobs_by_hand import claim_run, claimed_run
 from jobs.store.ownership import share
 from jobs.supervisor.child_process import ChildProcess
 from jobs.supervisor.log_writer import LogWriter
 from jobs.text import one_line
+
+_LONGEST_JOB = 30 * 24 * 60
+"""Minutes after which no pod of a Job starts any more."""
 
 
 class StepError(Exception):
@@ -70,22 +75,42 @@ def read_context(env: Mapping[str, str]) -> RunContext:
     for name in (c.ENV_RUN, c.ENV_STORE, c.ENV_TASK):
         if not env.get(name):
             raise StepError(f"{name} is not set: see `supervise --help`", ExitCode.WRONG_INPUT)
+    minute = int(time.time()) // 60
     try:
         task = json.loads(env[c.ENV_TASK])
-        run = c.parse_run_id(env[c.ENV_RUN], task["experiment"], task["task"])
+        name, experiment = env[c.ENV_RUN], task["experiment"]
+        spelled = c.parse_run_id(name, experiment, task["task"])
+        run = c.run_of_job_name(name, experiment, task["task"], minute) if env.get(c.ENV_JOB) else spelled
     except (ValueError, KeyError, TypeError) as error:
         raise StepError(f"{c.ENV_TASK} is not the configuration of a task: {error!r}", ExitCode.WRONG_INPUT) from error
+    # Absolute, as all that a program is given: its working directory is that of the user's functions.
+    store = LocalStore(Path(env[c.ENV_STORE]).absolute())
     if run is None:
-        raise StepError(
-            f"{c.ENV_RUN}={env[c.ENV_RUN]} is not a run of {task['experiment']}'s {task['task']}",
-            ExitCode.WRONG_INPUT,
-        )
+        run = _run_by_hand(env, store, task["experiment"], task["task"], minute)
+        env = {**env, c.ENV_RUN: str(run), c.ENV_KIND: c.RunKind.MANUAL}
     task_bytes, snapshot = to_json(task), snapshot_digests(task)
     if "seed" in task and task["seed"] is None:
         task["seed"] = c.seed_of(run.experiment, run.task, run.minute)
-    # Absolute, as all that a program is given: its working directory is that of the user's functions.
-    store = LocalStore(Path(env[c.ENV_STORE]).absolute())
     return RunContext(store, run, env.get(c.ENV_TRY) or uuid.uuid4().hex[:12], task, task_bytes, snapshot, env)
+
+
+def _run_by_hand(env: Mapping[str, str], store: LocalStore, experiment: str, task: str, minute: int) -> c.RunId:
+    """The run of a Job that has a name of its own: the one that an earlier step or pod of it has claimed, else a new one."""
+    name, uid = env[c.ENV_RUN], env.get(c.ENV_JOB, "")
+    if not uid:
+        raise StepError(
+            f"{name} is not the name of a run of {experiment}'s {task}, which is like {experiment}-{task}-{minute}: "
+            "`cronsemble run --cluster` starts one",
+            ExitCode.WRONG_INPUT,
+        )
+    try:
+        run = claimed_run(store, experiment, task, minute - _LONGEST_JOB, uid)
+        if run is None:
+            run = claim_run(store, experiment, task, minute, name, uid)
+            print(f"cronsemble: the Job {name} was made by hand: it is the run {run}", flush=True)
+    except OSError as error:
+        raise StepError(f"{error.filename or store.root}: {error.strerror}") from error
+    return run
 
 
 def require(context: RunContext, name: str) -> dict[str, Any]:

@@ -46,7 +46,10 @@ def main(argv: Sequence[str]) -> int:
         context = read_context(os.environ)
     except StepError as error:
         print(f"cronsemble: {error}", file=sys.stderr)
+        _write_termination_message(str(error))
         return error.code
+    # What the user's functions are given.
+    os.environ[c.ENV_RUN] = str(context.run)
     return supervise(context, options.step, options.member)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from cronjobs.experiment import Experiment
 from cronjobs.objects import labels
-from jobs import contract as c
+from jobs.contract import RunKind
 from scheduler.engines.cancel import cancellation
 from scheduler.engines.jobs import delete_job
 from scheduler.errors import CronsembleError
@@ -17,7 +17,9 @@ from scheduler.kube import due_slots, kinds, objects, permissions
 from scheduler.kube.client import KubeClient
 from scheduler.kube.errors import Forbidden
 from scheduler.kube.objects import Object
+from scheduler.observe.job_runs import runs_of_jobs
 from scheduler.observe.job_watcher import POLL_SECONDS
+from scheduler.observe.run_status import is_by_hand
 from scheduler.stores import find_run
 from scheduler.stores.workspace import Workspace
 from scheduler.times import is_time
@@ -40,14 +42,16 @@ def cancel_cluster_runs(workspace: Workspace, targets: Sequence[str]) -> ExitSta
         chosen = list({job["metadata"]["name"]: job for job in chosen}.values())
         for line in _released_slots(api, experiment, chosen):
             print(line, flush=True)
+        runs = runs_of_jobs(jobs, workspace.store)
         for job in chosen:
             name = str(job["metadata"]["name"])
             delete_job(api, namespace, job)
-            run = c.any_run_id(name, experiment.name)
+            run = runs.get(job["metadata"]["uid"])
             if run is None:
                 continue
+            kind = RunKind.MANUAL if is_by_hand(job) else job["metadata"]["labels"].get(labels.KIND, RunKind.SCHEDULED)
             try:
-                workspace.store.cancel(run, cancellation(job["metadata"]["labels"].get(labels.KIND, "scheduled")))
+                workspace.store.cancel(run, cancellation(str(kind)))
             except OSError as error:
                 print(f"{name}: that it was cancelled could not be recorded in the store: {error.strerror}", file=sys.stderr)
                 code = ExitStatus.ERROR
@@ -93,7 +97,8 @@ def _named_jobs(workspace: Workspace, jobs: list[Object], target: str, now: floa
     if exact:
         return exact
     timezone = workspace.require_experiment("--cluster").timezone
-    runs = [(job, c.any_run_id(job["metadata"]["name"], workspace.name)) for job in running]
+    known = runs_of_jobs(running, workspace.store)
+    runs = [(job, known.get(job["metadata"]["uid"])) for job in running]
     similar = [job for job, run in runs if run is not None and find_run.is_meant(run, target, timezone, now)]
     if similar and is_time(target):
         return similar

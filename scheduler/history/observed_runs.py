@@ -74,6 +74,8 @@ class ObservedJob:
     pods: tuple[ObservedPod, ...] = ()
     max_tries: int | None = None
     """How many pods there may be, by its retries and those of its pods that used up none."""
+    name: str = ""
+    """The Job's name, which is the run's id unless somebody made the Job by hand."""
 
     @property
     def key(self) -> tuple[str, int, int]:

@@ -10,6 +10,7 @@ from cronjobs.experiment import Experiment
 from cronjobs.objects import labels
 from cronjobs.objects.config_maps import revisions_name
 from cronjobs.revisions.revisions import Revision, states
+from jobs.store import Store
 from scheduler.history.observed_runs import ClusterObservation, JobState, ObservedJob, pod_prefix
 from scheduler.kube import kinds, objects, permissions, revision_configmap
 from scheduler.kube.client import KubeClient
@@ -17,12 +18,16 @@ from scheduler.kube.errors import Forbidden, KubeError, NotFound
 from scheduler.kube.objects import Object
 from scheduler.kube.target import ClusterTarget
 from scheduler.observe.cronjob_events import cronjob_warnings
+from scheduler.observe.job_runs import runs_of_jobs
 from scheduler.observe.run_status import JOB_NAME, job_status, run_of
 
 
-def observe_experiment(experiment: Experiment, target: ClusterTarget, is_requested: bool) -> ClusterObservation | None:
+def observe_experiment(
+    experiment: Experiment, target: ClusterTarget, is_requested: bool, store: Store | None = None
+) -> ClusterObservation | None:
     """What the cluster shows now; None where it cannot be read, and a line on stderr says why.
 
+    ``store``: where Jobs that were made by hand have claimed their runs.
     ``is_requested`` is False for a user who named no cluster, and may have none: then a missing kubeconfig is not worth a line.
     """
     namespace = target.namespace or experiment.cluster.namespace
@@ -34,13 +39,13 @@ def observe_experiment(experiment: Experiment, target: ClusterTarget, is_request
         return None
     try:
         with KubeClient(access) as api:
-            return observe(api, namespace, experiment.name)
+            return observe(api, namespace, experiment.name, store)
     except KubeError as error:
         _warn(error)
         return None
 
 
-def observe(api: KubeClient, namespace: str, experiment: str) -> ClusterObservation:
+def observe(api: KubeClient, namespace: str, experiment: str, store: Store | None = None) -> ClusterObservation:
     """The Jobs and revisions of an experiment, read once. Raises KubeError unless at least the Jobs may be listed."""
     selector = f"{labels.INSTANCE}={experiment}"
     jobs, pods, revisions, events = objects.in_parallel(
@@ -49,7 +54,7 @@ def observe(api: KubeClient, namespace: str, experiment: str) -> ClusterObservat
         lambda: _revisions(api, namespace, experiment),
         lambda: list_cronjob_events(api, namespace),
     )
-    observed = {job.key: job for job in observed_jobs(api, namespace, jobs, pods)}
+    observed = {job.key: job for job in observed_jobs(api, namespace, jobs, pods, store)}
     tasks = {name for _, _, after in states(revisions or ()) for name in after}
     warnings = cronjob_warnings(events, {f"{experiment}-{task}": task for task in tasks})
     return ClusterObservation(namespace, api.now().timestamp(), observed, revisions or (), revisions is not None, warnings)
@@ -75,17 +80,25 @@ def cronjob_states(experiment: Experiment, target: ClusterTarget) -> tuple[dict[
     return states, now
 
 
-def observed_jobs(api: KubeClient, namespace: str, jobs: Iterable[Object], pods: Iterable[Object]) -> list[ObservedJob]:
+def observed_jobs(
+    api: KubeClient, namespace: str, jobs: Iterable[Object], pods: Iterable[Object], store: Store | None = None
+) -> list[ObservedJob]:
     """What became of these Jobs' runs; events are read only if they can say something that nothing else does."""
     pods_by_job: dict[str, list[Object]] = {}
     for pod in pods:
         pods_by_job.setdefault(pod["metadata"].get("labels", {}).get(JOB_NAME, ""), []).append(pod)
     run_jobs = {job["metadata"]["name"]: job for job in jobs if run_of(job) is not None}
-    observed = {name: job_status(job, pods_by_job.get(name, ())) for name, job in run_jobs.items()}
+    runs = runs_of_jobs(run_jobs.values(), store)
+
+    def status_of(name: str, events: Iterable[Object] = ()) -> ObservedJob | None:
+        job = run_jobs[name]
+        return job_status(job, pods_by_job.get(name, ()), events, runs[job["metadata"]["uid"]])
+
+    observed = {name: status_of(name) for name in run_jobs}
     unexplained = {name for name, job in observed.items() if job is not None and _needs_events(job)}
     if unexplained:
         for name, events in _warning_events(api, namespace, unexplained).items():
-            observed[name] = job_status(run_jobs[name], pods_by_job.get(name, ()), events)
+            observed[name] = status_of(name, events)
     return [job for job in observed.values() if job is not None]
 
 

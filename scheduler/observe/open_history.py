@@ -39,7 +39,7 @@ def _observation(workspace: Workspace) -> ClusterObservation:
         from scheduler.observe import cluster_state
 
         is_named = any((target.kubeconfig, target.context, target.namespace))
-        observation = cluster_state.observe_experiment(experiment, target, is_named)
+        observation = cluster_state.observe_experiment(experiment, target, is_named, workspace.store)
     return observation or ClusterObservation("", time.time(), revisions=workspace.cluster_revisions)
 
 
@@ -77,7 +77,8 @@ def find_run_or_job(reader: HistoryReader, name: str) -> RunId:
         history = reader.history
         jobs = [job.run for job in history.observation.jobs.values()]
         runs = [run for run in jobs if find_run.is_meant(run, name, history.timezone, history.now)]
-        exact = [run for run in runs if str(run) == name] or runs
+        by_hand = [job.run for job in history.observation.jobs.values() if job.name == name]
+        exact = [run for run in runs if str(run) == name] or by_hand or runs
         if len(exact) != 1:
             raise
         return exact[0]

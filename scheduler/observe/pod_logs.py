@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from cronjobs.objects import labels
-from jobs import contract as c
 from jobs.contract import Status
 from scheduler.console.log_output import LogOutput
 from scheduler.exit_status import ExitStatus
@@ -18,6 +17,7 @@ from scheduler.kube.client import KubeClient
 from scheduler.kube.errors import ApiError, NotFound, Unreachable
 from scheduler.kube.objects import Object
 from scheduler.observe import stored_logs
+from scheduler.observe.job_runs import runs_of_jobs
 from scheduler.observe.job_watcher import POLL_SECONDS, JobSnapshot, list_pods
 from scheduler.observe.remaining_retries import container_statuses
 from scheduler.observe.run_status import JOB_NAME
@@ -37,12 +37,13 @@ def follow(workspace: Workspace, name: str | None) -> ExitStatus:
         job = _find_job(jobs, workspace, name, api.now().timestamp())
         if job is None:
             return stored_logs.print_logs(workspace, name, follow=True)
-        run = c.any_run_id(str(job["metadata"]["name"]), experiment.name)
-        assert run is not None
+        job_name = str(job["metadata"]["name"])
         if name is None:
-            print(f"{run}:", file=sys.stderr)
-        snapshot = _print_until_end(api, namespace, str(run))
+            print(f"{job_name}:", file=sys.stderr)
+        snapshot = _print_until_end(api, namespace, job_name)
     workspace.store.files.update(experiment.name)
+    # A Job that was made by hand claims its run when it starts.
+    (run,) = runs_of_jobs([job], workspace.store).values()
     result = workspace.store.read(run)
     if result.status == Status.RUNNING:
         status = snapshot.status
@@ -55,12 +56,12 @@ def follow(workspace: Workspace, name: str | None) -> ExitStatus:
 
 def _find_job(jobs: list[Object], workspace: Workspace, name: str | None, now: float) -> Object | None:
     """The Job that is named, or the newest, a running one first; None if only the store may know the run."""
-    runs = ((job, c.any_run_id(job["metadata"]["name"], workspace.name)) for job in jobs)
-    run_jobs = [(job, run) for job, run in runs if run is not None]
+    runs = runs_of_jobs(jobs, workspace.store)
+    run_jobs = [(job, runs[job["metadata"]["uid"]]) for job in jobs if job["metadata"]["uid"] in runs]
     if name is None:
         own_jobs = [job for job, _ in run_jobs]
         return max(own_jobs, key=lambda job: (objects.has_ended(job) is None, job["metadata"]["creationTimestamp"]), default=None)
-    exact = [job for job, run in run_jobs if str(run) == name]
+    exact = [job for job, run in run_jobs if name in (str(run), job["metadata"]["name"])]
     timezone = workspace.require_experiment("--cluster").timezone
     matching = exact or [job for job, run in run_jobs if is_meant(run, name, timezone, now)]
     return only_match(name, matching, [str(job["metadata"]["name"]) for job in matching])

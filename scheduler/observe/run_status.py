@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from cronjobs.objects import labels
 from jobs import contract as c
-from jobs.contract import Cause, ExitCode, RunId, RunKind, parse_run_id
 from jobs.store.tries import describe_try
+from jobs.contract import Cause, ExitCode, RunId, RunKind, run_of_job_name
+from jobs.store.jobs_by_hand import FIRST_ATTEMPT
 from jobs.text import one_line
 from scheduler.history.observed_runs import JobState, ObservedJob, ObservedPod, pod_prefix
 from scheduler.observe.remaining_retries import condition, container_statuses, has_no_retries_left, max_tries
@@ -56,9 +58,14 @@ _EVENTS = {
 """By the reason of an event."""
 
 
-def job_status(job: Object, pods: Iterable[Object] = (), events: Iterable[Object] = ()) -> ObservedJob | None:
-    """What became of a Job's run; ``pods`` and ``events`` are its own, in any order. None for a Job that is no run of ours."""
-    run = run_of(job)
+def job_status(
+    job: Object, pods: Iterable[Object] = (), events: Iterable[Object] = (), run: RunId | None = None
+) -> ObservedJob | None:
+    """What became of a Job's run; ``pods`` and ``events`` are its own, in any order. None for a Job that is no run of ours.
+
+    ``run``: which one it is, where its name does not say it.
+    """
+    run = run or run_of(job)
     if run is None:
         return None
     events, pods = sorted(events, key=_last_seen), sorted(pods, key=_creation)
@@ -77,14 +84,40 @@ def job_status(job: Object, pods: Iterable[Object] = (), events: Iterable[Object
         status.get("completionTime") or end.get("lastTransitionTime"),
         tuple(observed_pods),
         max_tries(job, pods),
+        str(job["metadata"]["name"]),
     )
 
 
 def run_of(job: Object) -> RunId | None:
-    """The run that a Job is, by its labels and name; None for a Job that is no run of ours."""
+    """The run that a Job is, by its labels and name; None for a Job that is no run of ours.
+
+    One that somebody made by hand under a name of its own claims a run when its first pod starts; until then it is the run that
+    it would claim in the minute in which it was made.
+    """
+    task = task_of(job)
+    if task is None:
+        return None
+    run = run_of_job_name(job["metadata"]["name"], *task, creation_minute(job))
+    return run or RunId(creation_minute(job), FIRST_ATTEMPT, *task)
+
+
+def task_of(job: Object) -> tuple[str, str] | None:
+    """The experiment and task of a Job, by its labels; None for a Job that is no run of ours."""
     job_labels = job["metadata"].get("labels") or {}
     experiment, task = job_labels.get(labels.INSTANCE), job_labels.get(labels.TASK)
-    return parse_run_id(job["metadata"]["name"], experiment, task) if experiment and task else None
+    return (experiment, task) if experiment and task else None
+
+
+def is_by_hand(job: Object) -> bool:
+    """Whether somebody made a Job of ours under a name of its own, as `kubectl create job NAME --from=cronjob/...` does."""
+    task = task_of(job)
+    return task is not None and run_of_job_name(job["metadata"]["name"], *task, creation_minute(job)) is None
+
+
+def creation_minute(job: Object) -> int:
+    """When a Job was made, in minutes since 1970."""
+    created = job["metadata"].get("creationTimestamp")
+    return int(datetime.fromisoformat(created).timestamp()) // 60 if created else 0
 
 
 def pod_status(pod: Object, events: Sequence[Object] = ()) -> ObservedPod:
@@ -297,7 +330,9 @@ def _disruption(pod: Object) -> tuple[Cause, str] | None:
 
 
 def _kind(job: Object) -> str:
-    """Why the run was started, by the variable that says so to the run itself."""
+    """Why the run was started, by the variable that says so to the run itself, unless its Job was made by hand."""
+    if is_by_hand(job):
+        return RunKind.MANUAL
     spec = ((job.get("spec") or {}).get("template") or {}).get("spec") or {}
     for container in spec.get("containers") or ():
         for variable in container.get("env") or ():

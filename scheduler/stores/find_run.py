@@ -9,6 +9,7 @@ from typing import TypeVar
 from jobs import contract as c
 from jobs.contract import RunId, Status
 from jobs.store import Run, Store
+from jobs.store.jobs_by_hand import runs_of_name
 from scheduler.errors import UnknownRun
 from scheduler.stores.run_snapshot import timezone_of
 from scheduler.times import is_time, parse_slots
@@ -22,6 +23,7 @@ _FARTHEST_ZONE = 24 * 60
 def find_run(store: Store, experiment: str, name: str) -> Run:
     """The run of that id, or the only one whose id holds ``name``, or whose slot has this date or time.
 
+    Or that of a Job of this name, which somebody made by hand.
     Raises UnknownRun, and CronsembleError for a date or time that there is not.
     """
     tasks = store.tasks(experiment)
@@ -33,6 +35,8 @@ def find_run(store: Store, experiment: str, name: str) -> Run:
             if run is not None and store.run_folder(run).is_dir():
                 return store.read(run)
         matches = [run for task in tasks for run in store.run_ids(experiment, task) if name in str(run)]
+        # A Job that somebody made by hand has a name of its own.
+        matches = matches or [run for task in tasks for run in runs_of_name(store, experiment, task, name)]
     match = only_match(name, matches, [str(run) for run in matches])
     if match is None:
         raise UnknownRun(f"{name}: no such run in {store.files.display_path(store.root)}: `cronsemble history` lists them")

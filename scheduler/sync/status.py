@@ -38,11 +38,14 @@ def rows(
         warnings: by namespace and CronJob, why it created no Job.
     """
     observed_by_uid = {job.uid: job for job in observed}
+    # A Job that somebody made from a CronJob is owned by it too, but under a name that is no run's.
+    by_hand = {uid for uid, job in observed_by_uid.items() if job.name != str(job.run)}
     scheduled: dict[str, list[Object]] = {}
     manual: dict[tuple[str, ...], list[Object]] = {}
     for job in jobs:
-        if not job["metadata"]["ownerReferences"]:
+        if not job["metadata"]["ownerReferences"] or job["metadata"]["uid"] in by_hand:
             manual.setdefault(_task(job), []).append(job)
+            continue
         for owner in job["metadata"]["ownerReferences"]:
             scheduled.setdefault(owner.get("uid", ""), []).append(job)
     drift = {(action.namespace, action.name): _drift(action.verb, len(action.changes)) for action in plan.actions}

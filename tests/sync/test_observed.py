@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from cluster.access import Cluster
+from jobs.store import LocalStore
+from jobs.store.jobs_by_hand import claim_run
 from sync.experiments import Experiment
 from sync.test_sync import NIGHTLY
 
@@ -129,6 +131,29 @@ WARNINGS = "type=Warning,involvedObject.kind=CronJob"
 
 def history(experiment: Experiment, store: Path, *options: str) -> list[dict[str, Any]]:
     return list(json.loads(experiment.good("history", "--json", "--store", str(store), *options)))
+
+
+def test_a_job_that_kubectl_made_is_a_run_by_hand(controllers: Cluster, experiment: Experiment, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    experiment.write({"a": NIGHTLY})
+    experiment.good("sync")
+    cronjob = f"--from=cronjob/{experiment.name}-train-a"
+    controllers.kubectl("create", "job", "try-it", cronjob, "-n", experiment.namespace)
+    controllers.wait_for(lambda: pod_of(controllers, experiment, "try-it"), 30, "the pod")
+    (row,) = [row for row in history(experiment, store) if row["run"]]
+    assert (row["status"], row["kind"], row["attempt"]) == ("running", "manual", 2)
+    # As its first pod would; a minute later than it was made, as where an image is pulled.
+    uid = controllers.get("job", "try-it", experiment.namespace)["metadata"]["uid"]
+    claimed = claim_run(LocalStore(store), experiment.name, "train-a", row["minute"] + 1, "try-it", uid)
+    (row,) = [row for row in history(experiment, store) if row["run"]]
+    assert (row["run"], row["status"]) == (str(claimed), "running") and row["reason"].startswith("waiting: ")
+    assert str(claimed) in experiment.good("show", "try-it", "--store", str(store))
+    (row,) = json.loads(experiment.good("status", "--json"))
+    assert (row["running"], row["result"], row["reason"]) == (["try-it"], "", "")
+    assert "try-it: cancelled" in experiment.good("cancel", "try-it", "--cluster", "--store", str(store))
+    (row,) = [row for row in history(experiment, store, "--offline") if row["run"]]
+    assert (row["run"], row["status"], row["kind"]) == (str(claimed), "interrupted", "manual")
 
 
 def test_next_as_the_cluster_has_it(cluster: Cluster, experiment: Experiment) -> None:
