@@ -16,7 +16,6 @@ SCHEMA = 1
 """Version of every JSON file that a run leaves in the store."""
 
 ENV_RUN = "CRONSEMBLE_RUN"  # the run's id, which is the Job's name
-ENV_JOB = "CRONSEMBLE_JOB"  # the UID of the run's Job; empty where it has none
 ENV_TRY = "CRONSEMBLE_TRY"  # the try's id, which is the pod's UID
 ENV_STORE = "CRONSEMBLE_STORE"  # the store's folder as this process sees it
 ENV_TASK = "CRONSEMBLE_TASK"  # the task's resolved configuration, as JSON

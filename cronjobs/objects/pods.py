@@ -142,7 +142,6 @@ def _environment(image: str, task: Task, threads: int, more: Mapping[str, str]) 
     libraries = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
     variables: dict[str, dict[str, Any]] = {
         c.ENV_RUN: field("metadata.labels['batch.kubernetes.io/job-name']"),
-        c.ENV_JOB: field("metadata.labels['batch.kubernetes.io/controller-uid']"),
         c.ENV_TRY: field("metadata.uid"),
         # By the annotation: once a pod however many containers, and no $(NAME) in it is expanded.
         c.ENV_TASK: field(f"metadata.annotations['{labels.CONFIGURATION}']"),

@@ -22,9 +22,6 @@ from jobs.supervisor.child_process import ChildProcess
 from jobs.supervisor.log_writer import LogWriter
 from jobs.text import one_line
 
-_LONGEST_JOB = 30 * 24 * 60
-"""Minutes after which no pod of a Job starts any more."""
-
 
 class StepError(Exception):
     """The step cannot go on; ``code`` is the exit status and ``status`` what the try ends as."""
@@ -80,7 +77,8 @@ def read_context(env: Mapping[str, str]) -> RunContext:
         task = json.loads(env[c.ENV_TASK])
         name, experiment = env[c.ENV_RUN], task["experiment"]
         spelled = c.parse_run_id(name, experiment, task["task"])
-        run = c.run_of_job_name(name, experiment, task["task"], minute) if env.get(c.ENV_JOB) else spelled
+        # Only on a cluster has a Job its name from others; a machine's own engine may have another clock.
+        run = c.run_of_job_name(name, experiment, task["task"], minute) if env.get(c.ENV_REVISIONS) else spelled
     except (ValueError, KeyError, TypeError) as error:
         raise StepError(f"{c.ENV_TASK} is not the configuration of a task: {error!r}", ExitCode.WRONG_INPUT) from error
     # Absolute, as all that a program is given: its working directory is that of the user's functions.
@@ -96,17 +94,14 @@ def read_context(env: Mapping[str, str]) -> RunContext:
 
 def _run_by_hand(env: Mapping[str, str], store: LocalStore, experiment: str, task: str, minute: int) -> c.RunId:
     """The run of a Job that has a name of its own: the one that an earlier step or pod of it has claimed, else a new one."""
-    name, uid = env[c.ENV_RUN], env.get(c.ENV_JOB, "")
-    if not uid:
-        raise StepError(
-            f"{name} is not the name of a run of {experiment}'s {task}, which is like {experiment}-{task}-{minute}: "
-            "`cronsemble run --cluster` starts one",
-            ExitCode.WRONG_INPUT,
-        )
+    name = env[c.ENV_RUN]
+    if not env.get(c.ENV_REVISIONS):
+        raise StepError(f"{c.ENV_RUN}={name} is not a run of {experiment}'s {task}", ExitCode.WRONG_INPUT)
     try:
-        run = claimed_run(store, experiment, task, minute - _LONGEST_JOB, uid)
+        # No other Job of that name can be made before this one has gone.
+        run = claimed_run(store, experiment, task, name, minute + 1, env.get(c.ENV_TRY, ""))
         if run is None:
-            run = claim_run(store, experiment, task, minute, name, uid)
+            run = claim_run(store, experiment, task, minute, name)
             print(f"cronsemble: the Job {name} was made by hand: it is the run {run}", flush=True)
     except OSError as error:
         raise StepError(f"{error.filename or store.root}: {error.strerror}") from error

@@ -21,7 +21,9 @@ def runs_of_jobs(jobs: Iterable[Object], store: Store | None) -> dict[str, RunId
         if run is None:
             continue
         if is_by_hand(job):
-            claimed = claimed_run(store, run.experiment, run.task, creation_minute(job), uid) if store is not None else None
+            claimed = None
+            if store is not None:
+                claimed = claimed_run(store, run.experiment, run.task, str(job["metadata"]["name"]), creation_minute(job))
             if claimed is None:
                 unclaimed.append(job)
                 continue

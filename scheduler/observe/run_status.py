@@ -12,9 +12,9 @@ from typing import Any
 
 from cronjobs.objects import labels
 from jobs import contract as c
-from jobs.store.tries import describe_try
 from jobs.contract import Cause, ExitCode, RunId, RunKind, run_of_job_name
 from jobs.store.jobs_by_hand import FIRST_ATTEMPT
+from jobs.store.tries import describe_try
 from jobs.text import one_line
 from scheduler.history.observed_runs import JobState, ObservedJob, ObservedPod, pod_prefix
 from scheduler.observe.remaining_retries import condition, container_statuses, has_no_retries_left, max_tries

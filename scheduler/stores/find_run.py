@@ -9,7 +9,7 @@ from typing import TypeVar
 from jobs import contract as c
 from jobs.contract import RunId, Status
 from jobs.store import Run, Store
-from jobs.store.jobs_by_hand import runs_of_name
+from jobs.store.jobs_by_hand import claims
 from scheduler.errors import UnknownRun
 from scheduler.stores.run_snapshot import timezone_of
 from scheduler.times import is_time, parse_slots
@@ -36,7 +36,7 @@ def find_run(store: Store, experiment: str, name: str) -> Run:
                 return store.read(run)
         matches = [run for task in tasks for run in store.run_ids(experiment, task) if name in str(run)]
         # A Job that somebody made by hand has a name of its own.
-        matches = matches or [run for task in tasks for run in runs_of_name(store, experiment, task, name)]
+        matches = matches or [run for task in tasks for run in claims(store, experiment, task, name)]
     match = only_match(name, matches, [str(run) for run in matches])
     if match is None:
         raise UnknownRun(f"{name}: no such run in {store.files.display_path(store.root)}: `cronsemble history` lists them")

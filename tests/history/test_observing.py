@@ -295,8 +295,15 @@ def test_each_pod_is_observed_with_its_container_and_times() -> None:
 
 def test_a_job_that_is_no_run_of_ours_is_left_alone() -> None:
     stranger = job()
-    stranger["metadata"]["name"] = "by-hand"
+    stranger["metadata"]["labels"] = {"app": "another"}
     assert job_status(stranger) is None
+
+
+def test_a_job_with_a_name_of_its_own_is_a_run_by_hand() -> None:
+    by_hand = job()
+    by_hand["metadata"]["name"] = "try-it"
+    observed = job_status(by_hand)
+    assert observed and (observed.kind, observed.run.attempt, observed.name) == ("manual", 2, "try-it")
 
 
 # -- with the store

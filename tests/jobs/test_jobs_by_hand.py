@@ -22,25 +22,32 @@ from scheduler.stores.find_run import find_run
 MINUTE = int(time.time()) // 60
 
 
-def env(store: Path, name: str, uid: str = "uid-1", **more: str) -> dict[str, str]:
+def env(store: Path, name: str, **more: str) -> dict[str, str]:
+    """The environment of a pod's container."""
     task = {"experiment": "e", "task": "train-a", "seed": None, "snapshot": {"program": "", "code": ""}}
-    return {c.ENV_RUN: name, c.ENV_JOB: uid, c.ENV_STORE: str(store), c.ENV_TASK: json.dumps(task), c.ENV_TRY: "pod-1", **more}
+    pod = {c.ENV_TRY: "pod-1", c.ENV_REVISIONS: c.REVISIONS}
+    return {c.ENV_RUN: name, c.ENV_STORE: str(store), c.ENV_TASK: json.dumps(task), **pod, **more}
 
 
 def test_every_step_and_pod_of_a_job_is_one_run_by_hand(tmp_path: Path, capsys: Any) -> None:
     first = read_context(env(tmp_path, "try-it"))
-    assert first.run.attempt == 2 and MINUTE <= first.run.minute <= MINUTE + 1
+    assert first.run.attempt == 2 and MINUTE <= first.run.minute <= MINUTE + 10
     assert capsys.readouterr().out == f"cronsemble: the Job try-it was made by hand: it is the run {first.run}\n"
     assert first.env[c.ENV_KIND] == RunKind.MANUAL and first.env[c.ENV_RUN] == str(first.run)
     assert read_context(env(tmp_path, "try-it", **{c.ENV_TRY: "pod-2"})).run == first.run
-    # One of the same name, after the first was deleted, and one of another name.
-    others = [read_context(env(tmp_path, name, uid)).run for name, uid in (("try-it", "uid-2"), ("x", "uid-3"))]
-    assert len({first.run, *others}) == 3
+    other = read_context(env(tmp_path, "x")).run
     store = LocalStore(tmp_path)
-    assert claimed_run(store, "e", "train-a", MINUTE, "uid-3") == others[1]
-    assert claimed_run(store, "e", "train-a", MINUTE, "uid-4") is None
+    assert find_run(store, "e", "x").id == other != first.run
     assert store.read(first.run).kind == RunKind.MANUAL
-    assert find_run(store, "e", "x").id == others[1]
+    store.begin_try(first.run, "pod-1", {})
+    # One of the same name, after the first was ended; the first's own pod stays with its run.
+    assert claimed_run(store, "e", "train-a", "try-it", MINUTE + 20) == first.run
+    store.cancel(first.run, {"reason": "cancelled"})
+    assert claimed_run(store, "e", "train-a", "try-it", MINUTE + 20) is None
+    assert read_context(env(tmp_path, "try-it")).run == first.run
+    again = read_context(env(tmp_path, "try-it", **{c.ENV_TRY: "pod-3"})).run
+    assert again not in (first.run, other)
+    assert claimed_run(store, "e", "train-a", "try-it", again.minute) == again
 
 
 @pytest.mark.parametrize(
@@ -62,9 +69,9 @@ def test_a_name_is_a_runs_only_if_it_ends_with_a_minute_that_may_be_its_slot(nam
     assert (run_of_job_name(name, "e", "train-a", MINUTE) is not None) == is_run
 
 
-def test_without_the_jobs_uid_it_is_refused_with_what_to_type(tmp_path: Path) -> None:
-    with pytest.raises(StepError, match="try-it is not the name of a run of e's train-a.*`cronsemble run --cluster`") as refused:
-        read_context(env(tmp_path, "try-it", ""))
+def test_outside_a_cluster_it_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StepError, match="CRONSEMBLE_RUN=try-it is not a run of e's train-a") as refused:
+        read_context(env(tmp_path, "try-it", **{c.ENV_REVISIONS: ""}))
     assert refused.value.code == ExitCode.WRONG_INPUT
 
 

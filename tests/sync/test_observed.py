@@ -144,8 +144,7 @@ def test_a_job_that_kubectl_made_is_a_run_by_hand(controllers: Cluster, experime
     (row,) = [row for row in history(experiment, store) if row["run"]]
     assert (row["status"], row["kind"], row["attempt"]) == ("running", "manual", 2)
     # As its first pod would; a minute later than it was made, as where an image is pulled.
-    uid = controllers.get("job", "try-it", experiment.namespace)["metadata"]["uid"]
-    claimed = claim_run(LocalStore(store), experiment.name, "train-a", row["minute"] + 1, "try-it", uid)
+    claimed = claim_run(LocalStore(store), experiment.name, "train-a", row["minute"] + 1, "try-it")
     (row,) = [row for row in history(experiment, store) if row["run"]]
     assert (row["run"], row["status"]) == (str(claimed), "running") and row["reason"].startswith("waiting: ")
     assert str(claimed) in experiment.good("show", "try-it", "--store", str(store))
