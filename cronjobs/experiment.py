@@ -105,6 +105,7 @@ class Task:
     starting_deadline: int
     retries: int
     deadline: int
+    log_limit: int
     threads: int
     resources: Resources
     node_selector: dict[str, str]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cronjobs.experiment import Ensemble, Experiment, Member, Task
-from jobs.contract import ENSEMBLE_TASK, member_task, seed_of
+from jobs.contract import ENSEMBLE_TASK, LOG_LIMIT, member_task, seed_of
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def data_config(experiment: Experiment, code: str) -> dict[str, Any]:
 def train_task(context: ExperimentContext, member: Member) -> dict[str, Any]:
     """The resolved configuration of a member's trainings; without a seed given, a run's own is from its slot."""
     return {
-        **_shared(context, member_task(member.name)),
+        **_shared(context, member_task(member.name), member),
         **_process(member),
         "model": member.model,
         "data_format": member.data_format,
@@ -79,7 +79,7 @@ def ensemble_task(context: ExperimentContext, ensemble: Ensemble) -> dict[str, A
     """The resolved configuration of the ensemble."""
     members = list(context.experiment.members.values())
     return {
-        **_shared(context, ENSEMBLE_TASK),
+        **_shared(context, ENSEMBLE_TASK, ensemble),
         "method": ensemble.method,
         "quorum": ensemble.quorum,
         "max_age": ensemble.max_age,
@@ -90,9 +90,12 @@ def ensemble_task(context: ExperimentContext, ensemble: Ensemble) -> dict[str, A
     }
 
 
-def _shared(context: ExperimentContext, task: str) -> dict[str, Any]:
+def _shared(context: ExperimentContext, task: str, settings: Task) -> dict[str, Any]:
     experiment = context.experiment
+    # Only where it is given: the tasks of earlier versions stay as they were.
+    log_limit = {} if settings.log_limit == LOG_LIMIT else {"log_limit": settings.log_limit}
     return {
+        **log_limit,
         "schema": 1,
         "experiment": experiment.name,
         "task": task,

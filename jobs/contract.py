@@ -75,6 +75,10 @@ ENSEMBLE = "ensemble.json"
 VERDICT = "verdict.json"  # beside the result: the result of the comparison with the repeated run
 
 
+LOG_LIMIT = 100 * 1000 * 1000
+"""Bytes that are kept of a try's output, unless its configuration says otherwise: half of its beginning, half of its end."""
+
+
 class ExitCode(IntEnum):
     """The exit status of a supervised step."""
 

@@ -18,7 +18,6 @@ from jobs.store.ownership import share_tree, unshared_owner
 from jobs.supervisor.child_process import ChildEnd, ChildProcess
 from jobs.supervisor.end_reason import exit_notice, machine_memory_kills, memory_kills, read_report, step_error
 from jobs.supervisor.environment import child_environment
-from jobs.supervisor.log_writer import LogWriter
 from jobs.supervisor.run_context import RunContext, StepError, notice
 
 
@@ -48,7 +47,7 @@ def run_child(
         raise StepError("interrupted", ExitCode.INTERRUPTED, Status.INTERRUPTED)
     kills_before, machine_kills_before = memory_kills(), machine_memory_kills()
     environment = child_environment(context, env, context.task if spec is None else spec)
-    with LogWriter(context.folder) as log:
+    with context.open_log() as log:
         try:
             child = ChildProcess(command, environment, log)
         except OSError as error:

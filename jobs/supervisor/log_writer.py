@@ -7,12 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from jobs.contract import LOG
+from jobs.contract import LOG, LOG_LIMIT
 from jobs.store.log_files import BLOCK, later_file, log_files
 from jobs.store.ownership import share
 
-LOG_LIMIT = 100 * 1000 * 1000
-"""Bytes that are kept of a try's output unless its configuration says otherwise: half of its beginning, half of its end."""
 LINE_LIMIT = BLOCK
 """Bytes that are kept of a line."""
 _LATER_FILES = 4

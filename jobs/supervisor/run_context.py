@@ -66,6 +66,10 @@ class RunContext:
         """Whether this run repeats another with today's configuration and data."""
         return self.env.get(c.ENV_OTHER) == "1"
 
+    def open_log(self) -> LogWriter:
+        """The log of this try, to be closed by whoever writes to it."""
+        return LogWriter(self.folder, int(self.task.get("log_limit", c.LOG_LIMIT)))
+
 
 def read_context(env: Mapping[str, str]) -> RunContext:
     """The context that environment variables describe; raises StepError with the name of a wrong one."""
@@ -120,7 +124,7 @@ def notice(context: RunContext, text: str) -> None:
     """Print what the user should know of a step that continues, and write it to the try's log and progress."""
     text = one_line(text)
     print(f"cronsemble: {text}", flush=True)
-    with LogWriter(context.folder) as log:
+    with context.open_log() as log:
         log.write(f"cronsemble: {text}\n".encode())
     with open(context.folder / c.PROGRESS, "a", encoding="utf-8") as progress:
         share(context.folder / c.PROGRESS)

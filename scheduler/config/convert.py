@@ -13,7 +13,7 @@ import msgspec
 
 from scheduler.config.document import Document
 from scheduler.config.errors import nearest
-from scheduler.config.keys import Duration, Section
+from scheduler.config.keys import TEXT_KINDS, Section
 
 Path = tuple[Any, ...]
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
@@ -56,7 +56,7 @@ def convert(document: Document, kind: Any, value: Any, path: Path = ()) -> Any:
         return value
     if group is not None and (isinstance(value, dict | list) or len(branches) == 1):
         return _group(document, group, meta, value, path)
-    if meta and len(branches) == 1 and branches != (Duration,):
+    if meta and len(branches) == 1 and branches[0] not in TEXT_KINDS:
         # The limits of a union are in its branches, those of a plain type at itself.
         branches = (Annotated[branches[0], *meta],)
     return _scalar(document, branches, value, path)
@@ -97,9 +97,9 @@ def _struct(document: Document, kind: type[Section], value: dict[str, Any], path
 
 
 def _scalar(document: Document, branches: tuple[Any, ...], value: Any, path: Path) -> Any:
-    if branches == (Duration,):
+    if len(branches) == 1 and branches[0] in TEXT_KINDS:
         try:
-            return Duration.read(value)
+            return branches[0].read(value)
         except ValueError as error:
             return _refuse(document, path, value, str(error))
     plain = tuple(branch for branch in branches if not _is_group(branch))

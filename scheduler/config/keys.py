@@ -3,12 +3,17 @@
 Annotations are values here, not postponed: to evaluate their text takes longer than to read a file.
 """
 
+import re
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
+from cronjobs.objects import quantities
+from jobs.contract import LOG_LIMIT
 from scheduler.times import parse_duration
 
+MIN_LOG_LIMIT = 100_000
+"""Bytes of output that a try keeps at least: what a reason and its traceback need."""
 BACKENDS = {"tensorflow": "keras3", "jax": "keras3", "torch": "keras3", "theano": "legacy", "cntk": "legacy"}
 
 
@@ -19,6 +24,26 @@ class Duration(int):
     def read(cls, value: object) -> "Duration":
         """Seconds of a duration such as 90s, 10m, 36h or 2d; raises ValueError."""
         return cls(parse_duration(value if isinstance(value, str) else ""))
+
+
+class OutputSize(int):
+    """Bytes of output, written as a number and its unit."""
+
+    PATTERN = "[1-9][0-9]*(k|M|G|Ki|Mi|Gi)"
+
+    @classmethod
+    def read(cls, value: object) -> "OutputSize":
+        """The bytes of a size such as 500k, 100M or 1Gi; raises ValueError."""
+        if not isinstance(value, str) or not re.fullmatch(cls.PATTERN, value):
+            raise ValueError("must be a number and its unit, k, M, G, Ki, Mi or Gi: type e.g. 100M")
+        size = cls(quantities.parse(value))
+        if size < MIN_LOG_LIMIT:
+            raise ValueError(f"at least {MIN_LOG_LIMIT // 1000}k is needed")
+        return size
+
+
+TEXT_KINDS = (Duration, OutputSize)
+"""The kinds of numbers that are written as text."""
 
 
 def duration_default(text: str) -> Any:
@@ -69,6 +94,13 @@ class TaskKeys(Section):
     deadline: Annotated[
         Duration, Meta(description="how long a run may take, with all its tries", extra_json_schema={"default": "6h"})
     ] = duration_default("6h")
+    log_limit: Annotated[
+        OutputSize,
+        Meta(
+            description="how much of its output a try keeps: half of the beginning, half of the end",
+            extra_json_schema={"default": "100M"},
+        ),
+    ] = field(default_factory=lambda: OutputSize(LOG_LIMIT))
     threads: Annotated[
         Annotated[int, Meta(ge=1, le=1024)] | None,
         Meta(description="threads that a framework uses; the CPUs, rounded up, by default"),

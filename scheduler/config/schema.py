@@ -6,7 +6,7 @@ import json
 
 import msgspec
 
-from scheduler.config.keys import Duration, FileKeys
+from scheduler.config.keys import Duration, FileKeys, OutputSize
 from scheduler.times import DURATION_PATTERN
 
 SCHEMA_FILE = "cronsemble.schema.json"
@@ -17,9 +17,10 @@ def schema() -> dict[str, object]:
     """The configuration's JSON Schema."""
 
     def hook(kind: type) -> dict[str, object]:
-        if kind is not Duration:
+        patterns = {Duration: DURATION_PATTERN, OutputSize: OutputSize.PATTERN}
+        if kind not in patterns:
             raise NotImplementedError
-        return {"type": "string", "pattern": f"^{DURATION_PATTERN}$"}
+        return {"type": "string", "pattern": f"^{patterns[kind]}$"}
 
     (_,), definitions = msgspec.json.schema_components([FileKeys], schema_hook=hook, ref_template="#/$defs/{name}")
     top = definitions.pop(FileKeys.__name__)

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 _INTERVAL = 0.25
 """Seconds between two looks at the progress files."""
 
+_MOST = 1 << 20
+"""Bytes of a progress file that are read at a look."""
+
 
 class RunObserver(Protocol):
     """What receives the progress of runs; its methods are called from several threads."""
@@ -101,8 +104,9 @@ class RunDisplay(RunObserver):
                     self._drain(task)
 
     def _drain(self, task: str) -> None:
-        for event in self._tails[task].read() if task in self._tails else []:
-            self.event(task, event)
+        while events := self._tails[task].read() if task in self._tails else []:
+            for event in events:
+                self.event(task, event)
 
 
 class PlainDisplay(RunDisplay):
@@ -221,7 +225,7 @@ class LogTail:
         try:
             with open(self.path, "rb") as file:
                 file.seek(self._offset)
-                whole = file.read().rpartition(b"\n")[0]
+                whole = file.read(_MOST).rpartition(b"\n")[0]
         except OSError:
             return []
         self._offset += len(whole) + 1 if whole else 0

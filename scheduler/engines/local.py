@@ -269,8 +269,8 @@ class LocalEngine:
         """Start a supervised step and wait for it; its exit status and the last line of its stderr."""
         with tempfile.TemporaryFile() as errors:
             code = self._run_process(runtime, command, env, name, run, errors)
-            errors.seek(0)
-            lines = errors.read()[-10_000:].decode(errors="replace").split("\n")
+            errors.seek(max(0, errors.seek(0, os.SEEK_END) - 10_000))
+            lines = errors.read().decode(errors="replace").split("\n")
         return code, next((line for line in reversed(lines) if line.strip()), "")
 
     def _run_process(

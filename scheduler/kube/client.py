@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from jobs.supervisor.log_writer import LineCutter
 from scheduler.kube.errors import Expired, KubeError, ProxyFailed, api_error, is_admission, refuse_page, unreachable
 from scheduler.kube.kinds import ACCESS_REVIEW, SUBJECT_REVIEW, Kind
 from scheduler.times import format_duration
@@ -208,10 +209,12 @@ class KubeClient:
             time.sleep(wait if wait is not None else pause * (0.5 + random.random()))  # noqa: S311
             pause = min(pause * 2, 2.0)
 
-    def stream(self, path: str, query: Mapping[str, str] | None = None, what: str = "", where: str = "") -> Iterator[bytes]:
+    def stream(
+        self, path: str, query: Mapping[str, str] | None = None, what: str = "", where: str = "", is_log: bool = False
+    ) -> Iterator[bytes]:
         """The lines of an answer that goes on until the server ends it: a followed log, or a watch's events.
 
-        They come as they are written, however long that takes; closing the iterator closes the connection. Raises what
+        Those of a log are cut where they are long, with a word.         They come as they are written, however long that takes; closing the iterator closes the connection. Raises what
         :meth:`request` raises, and Unreachable when the connection breaks; what was not read then is for the caller to ask
         again.
         """
@@ -226,7 +229,7 @@ class KubeClient:
                 try:
                     if answer.status < 400:
                         refuse_page(self.access.server, answer.status, answer.headers, b"")
-                        yield from _lines(pieces(answer))
+                        yield from _lines(_cut_lines(pieces(answer)) if is_log else pieces(answer))
                         return
                     text = b"".join(pieces(answer))
                 finally:
@@ -288,6 +291,14 @@ def _warn_of_clock(ahead: float) -> None:
         difference = format_duration(round(abs(ahead), -1)) + (" ahead of" if ahead > 0 else " behind")
         text = f"warning: this machine's clock is about {difference} the cluster's, by which slots and runs are counted"
         print(text, file=sys.stderr, flush=True)
+
+
+def _cut_lines(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """The pieces of an answer without what is too long of its lines."""
+    lines = LineCutter()
+    for data in parts:
+        yield lines.cut(data)
+    yield lines.finish()
 
 
 def _lines(parts: Iterable[bytes]) -> Iterator[bytes]:

@@ -81,7 +81,7 @@ class ProgressReporter:
         path = f"{kinds.POD.path(self.namespace, pod)}/log"
         epoch_start = time.monotonic()
         with suppress(CronsembleError):  # the steps are reported all the same
-            for line in self.api.stream(path, {"container": "train", "follow": "true"}, what="pods/log"):
+            for line in self.api.stream(path, {"container": "train", "follow": "true"}, what="pods/log", is_log=True):
                 match = _EPOCH.search(line)
                 if match:
                     now = time.monotonic()

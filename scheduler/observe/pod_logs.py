@@ -117,23 +117,32 @@ def _print_container(api: KubeClient, namespace: str, pod: Object, container: st
         out.flush()
 
 
-def read_log(api: KubeClient, namespace: str, pod: str, container: str) -> Iterator[bytes]:
-    """The lines of a container's output until it ends; after a broken connection it goes on behind the last line."""
+def read_log(api: KubeClient, namespace: str, pod: str, container: str, last_lines: int | None = None) -> Iterator[bytes]:
+    """The lines of a container's output until it ends; after a broken connection it goes on behind the last line.
+
+    With ``last_lines``, only so many of those that are there already, and all that follow.
+    """
     path = f"{kinds.POD.path(namespace, pod)}/log"
-    recent: list[bytes] = []  # the lines of the latest second: `sinceTime` is no more exact than that
+    last, count = ("", b""), 0  # the time of the last line, and how many lines had it
     attempts_left = MAX_INTERRUPTIONS
     while True:
         query = {"container": container, "follow": "true", "timestamps": "true"}
-        if recent:
-            query["sinceTime"] = _second(recent[-1]).decode() + "Z"
-        repeated = list(recent)
+        if count:
+            query["sinceTime"] = last[0] + "Z"  # it is no more exact than a second
+        elif last_lines is not None:
+            query["tailLines"] = str(last_lines)
+        repeated, is_behind = 0, count > 0
         try:
-            for line in api.stream(path, query, what=f"pods/log/{pod}", where=f" in namespace {namespace}"):
+            for line in api.stream(path, query, what=f"pods/log/{pod}", where=f" in namespace {namespace}", is_log=True):
                 attempts_left = MAX_INTERRUPTIONS
-                if repeated and line == repeated[0]:
-                    del repeated[0]
+                time_of_line = _time(line)
+                if is_behind and (time_of_line < last or (time_of_line == last and repeated < count)):
+                    repeated += time_of_line == last
                     continue
-                recent = [line] if not recent or _second(recent[-1]) != _second(line) else [*recent, line]
+                is_behind = False
+                if time_of_line >= last:  # what two streams say at once may come in another order
+                    count = count + 1 if time_of_line == last else 1
+                    last = time_of_line
                 yield line.partition(b" ")[2].rstrip(b"\r\n")
             return
         except Unreachable:
@@ -149,6 +158,7 @@ def read_log(api: KubeClient, namespace: str, pod: str, container: str) -> Itera
         time.sleep(POLL_SECONDS)
 
 
-def _second(line: bytes) -> bytes:
-    """The second that a line's timestamp begins with: ``2026-11-23T18:09:00``."""
-    return line[:19]
+def _time(line: bytes) -> tuple[str, bytes]:
+    """A line's timestamp, as it is ordered: ``2026-11-23T18:09:00``, and the nanoseconds, whose last zeros may be missing."""
+    stamp = line.partition(b" ")[0]
+    return stamp[:19].decode(errors="replace"), stamp[19:].strip(b".Z\r\n").ljust(9, b"0")
