@@ -24,6 +24,9 @@ def logs(
         typer.Argument(metavar="[RUN]", help="A run's id, a part of it, or its slot's date or time; the newest by default."),
     ] = None,
     follow: Annotated[int, typer.Option("--follow", "-f", count=True, help="Print what is added, until the run ends.")] = 0,
+    tail: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Of what there is only the last N lines, of the newest try.")
+    ] = None,
     file: Annotated[Path | None, typer.Option("--file", help="The configuration file; -f FILE.yaml too, as elsewhere.")] = None,
     on_cluster: AskCluster = False,
     offline: Offline = False,
@@ -47,9 +50,9 @@ def logs(
         if follows and not offline and (on_cluster or location.is_remote):
             from scheduler.observe.pod_logs import follow as follow_pods
 
-            code = follow_pods(workspace, name)
+            code = follow_pods(workspace, name, tail)
         else:
-            code = print_logs(workspace, name, follows)
+            code = print_logs(workspace, name, follows, tail)
     raise typer.Exit(code)
 
 

@@ -214,9 +214,9 @@ class KubeClient:
     ) -> Iterator[bytes]:
         """The lines of an answer that goes on until the server ends it: a followed log, or a watch's events.
 
-        Those of a log are cut where they are long, with a word.         They come as they are written, however long that takes; closing the iterator closes the connection. Raises what
-        :meth:`request` raises, and Unreachable when the connection breaks; what was not read then is for the caller to ask
-        again.
+        They come as they are written, however long that takes; of a log's, those that are very long are cut, with a word.
+        Closing the iterator closes the connection. Raises what :meth:`request` raises, and Unreachable when the connection
+        breaks; what was not read then is for the caller to ask again.
         """
         from scheduler.kube.transport import pieces
 

@@ -28,19 +28,22 @@ MAX_INTERRUPTIONS = 10
 """Broken connections in a row after which a log is given up."""
 
 
-def follow(workspace: Workspace, name: str | None) -> ExitStatus:
-    """Print a run's output until it ends; then 0 if it succeeded, else 1. Without pods, the output that the store holds."""
+def follow(workspace: Workspace, name: str | None, tail: int | None = None) -> ExitStatus:
+    """Print a run's output until it ends; then 0 if it succeeded, else 1. Without pods, the output that the store holds.
+
+    With ``tail``, only so many of the last lines that there are, of the newest container that has started, and all that follow.
+    """
     experiment = workspace.require_experiment("--cluster")
     namespace = experiment.cluster.namespace
     with KubeClient(workspace.target.access()) as api, permissions.explain_denials(api, [namespace], needed=permissions.LOGS):
         jobs = objects.jobs(api, namespace, selector=f"{labels.INSTANCE}={experiment.name}")
         job = _find_job(jobs, workspace, name, api.now().timestamp())
         if job is None:
-            return stored_logs.print_logs(workspace, name, follow=True)
+            return stored_logs.print_logs(workspace, name, follow=True, tail=tail)
         job_name = str(job["metadata"]["name"])
         if name is None:
             print(f"{job_name}:", file=sys.stderr)
-        snapshot = _print_until_end(api, namespace, job_name)
+        snapshot = _print_until_end(api, namespace, job_name, tail)
     workspace.store.files.update(experiment.name)
     # A Job that was made by hand claims its run when it starts.
     (run,) = runs_of_jobs([job], workspace.store).values()
@@ -67,20 +70,26 @@ def _find_job(jobs: list[Object], workspace: Workspace, name: str | None, now: f
     return only_match(name, matching, [str(job["metadata"]["name"]) for job in matching])
 
 
-def _print_until_end(api: KubeClient, namespace: str, name: str) -> JobSnapshot:
+def _print_until_end(api: KubeClient, namespace: str, name: str, tail: int | None) -> JobSnapshot:
     """Print the logs of a Job's pods until it has ended; its last snapshot."""
     printed: set[tuple[str, str]] = set()
+    is_first = True
     shown_reason = ""
     while True:
         snapshot = _read_job(api, namespace, name)
         is_new = False
+        started = _started_containers(snapshot)
+        if is_first and tail is not None:
+            printed.update(started[:-1])
+        last_lines = {started[-1]: tail} if is_first and started else {}
+        is_first = False
         for number, pod in enumerate(snapshot.pods):
             for container in container_statuses(pod):
-                key, state = (str(pod["metadata"]["uid"]), str(container["name"])), container.get("state") or {}
-                if key not in printed and ("running" in state or "terminated" in state):
+                key = (str(pod["metadata"]["uid"]), str(container["name"]))
+                if key not in printed and key in started:
                     if number and str(pod["metadata"]["uid"]) not in {uid for uid, _ in printed}:
                         _print_divider(snapshot, number)
-                    _print_container(api, namespace, pod, str(container["name"]))
+                    _print_container(api, namespace, pod, str(container["name"]), last_lines.get(key))
                     printed.add(key)
                     is_new = True
         if snapshot.job is None or (objects.has_ended(snapshot.job) and not is_new):
@@ -91,6 +100,16 @@ def _print_until_end(api: KubeClient, namespace: str, name: str) -> JobSnapshot:
             print(f"{name}: {shown_reason}", file=sys.stderr)
         if not is_new:
             time.sleep(POLL_SECONDS)
+
+
+def _started_containers(snapshot: JobSnapshot) -> list[tuple[str, str]]:
+    """The containers that have started, as their pod's UID and their name, in the order in which they run."""
+    return [
+        (str(pod["metadata"]["uid"]), str(container["name"]))
+        for pod in snapshot.pods
+        for container in container_statuses(pod)
+        if {"running", "terminated"} & (container.get("state") or {}).keys()
+    ]
 
 
 def _read_job(api: KubeClient, namespace: str, name: str) -> JobSnapshot:
@@ -110,9 +129,9 @@ def _print_divider(snapshot: JobSnapshot, number: int) -> None:
         sys.stdout.buffer.write(stored_logs.dividing_line(number + 1, job.max_tries, ended).encode())
 
 
-def _print_container(api: KubeClient, namespace: str, pod: Object, container: str) -> None:
+def _print_container(api: KubeClient, namespace: str, pod: Object, container: str, last_lines: int | None) -> None:
     out = LogOutput()
-    for line in read_log(api, namespace, str(pod["metadata"]["name"]), container):
+    for line in read_log(api, namespace, str(pod["metadata"]["name"]), container, last_lines):
         out.write(line + b"\n")
         out.flush()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from jobs import contract as c
 from jobs.contract import Status
 from jobs.store import Run, Store
-from jobs.store.log_files import LOG_PATTERN, read_log
+from jobs.store.log_files import LOG_PATTERN, log_files, position_of_last_lines, read_log
 from jobs.store.tries import describe_try
 from jobs.text import one_line
 from scheduler.console.log_output import LogOutput
@@ -38,8 +38,11 @@ def start_time(run: Run) -> str:
     return str(run.record.get("started") or next((one_try["start"].get("time", "") for one_try in run.tries), ""))
 
 
-def print_logs(workspace: Workspace, name: str | None, follow: bool) -> ExitStatus:
-    """Print a run's log; with ``follow`` what is added until the run ends: then 0 if it succeeded, else 1."""
+def print_logs(workspace: Workspace, name: str | None, follow: bool, tail: int | None = None) -> ExitStatus:
+    """Print a run's log; with ``follow`` what is added until the run ends: then 0 if it succeeded, else 1.
+
+    With ``tail``, only so many of the last lines of what there is, of the newest try that has any.
+    """
     store = workspace.store
     run = find_run_or_newest(store, workspace.name, name)
     if name is None:
@@ -47,11 +50,16 @@ def print_logs(workspace: Workspace, name: str | None, follow: bool) -> ExitStat
     printed: dict[str, int] = {}  # by try, bytes
     out = LogOutput()
     current = ""
+    is_first = True
     while True:
         # First its status, then its log: all of an ended run is printed.
         run = store.read(run.id)
         store.download(run.id, f"*/{LOG_PATTERN}")
-        for number, (key, folder) in enumerate(_log_folders(run)):
+        folders = _log_folders(run)
+        if is_first and tail is not None:
+            printed = _tail_positions(run, folders, tail)
+        is_first = False
+        for number, (key, folder) in enumerate(folders):
             divider = _divider(run, number) if key != current and number > 0 else ""
             before, printed[key] = printed.get(key, 0), _print_from(run.folder / folder, printed.get(key, 0), divider, out)
             current = key if printed[key] > before else current
@@ -75,6 +83,16 @@ def _log_folders(run: Run) -> list[tuple[str, str]]:
     """The name of each try with the folder of its log, oldest first; a try that is published takes its log along."""
     folders = [(attempt["name"], c.TRY_PREFIX + attempt["name"]) for attempt in run.tries]
     return [*folders, (str(run.record.get("try")), c.RESULT)] if run.record else folders
+
+
+def _tail_positions(run: Run, folders: list[tuple[str, str]], lines: int) -> dict[str, int]:
+    """From where on each try's log is printed, so that these are the last lines of the newest that has any."""
+    positions: dict[str, int] = {}
+    is_found = False
+    for key, folder in reversed(folders):
+        positions[key] = position_of_last_lines(run.folder / folder, 0 if is_found else lines)
+        is_found = is_found or bool(log_files(run.folder / folder))
+    return positions
 
 
 def _divider(run: Run, number: int) -> str:
