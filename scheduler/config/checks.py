@@ -15,7 +15,7 @@ from scheduler.config.convert import INVALID, convert, fields_of, shown
 from scheduler.config.document import Document
 from scheduler.config.errors import nearest
 from scheduler.config.functions import DATA, MODEL, FunctionChecker, keys_read, misplaced
-from scheduler.config.keys import BACKENDS, BackendKeys, FileKeys, Section, StoreKeys, TaskKeys
+from scheduler.config.keys import BACKENDS, BackendKeys, FileKeys, RuntimeKeys, Section, StoreKeys, TaskKeys
 
 OURS: dict[str, Any] = {
     "epochs": 50,
@@ -54,6 +54,7 @@ def validate(document: Document, folder: Path) -> FileKeys | None:
         keys.backends = {name: member or BackendKeys() for name, member in keys.backends.items()}
         _members(document, keys, folder)
     _files(document, keys, folder)
+    _runtimes(document, keys)
     return keys
 
 
@@ -221,20 +222,49 @@ def _members(document: Document, keys: FileKeys, folder: Path) -> None:
 def _hyperparameter(
     document: Document, path: tuple[Any, ...], key: str, value: Any, accepted: list[str] | None, model: str
 ) -> None:
+    if path in document.traps:
+        return  # reported with what was written
     positive = isinstance(value, int) and not isinstance(value, bool) and value >= (0 if key in ("patience", "seed") else 1)
     if key in ("epochs", "batch_size", "patience", "seed") and not positive:
         message = f"{shown(value)} is given: it must be a whole number of at least {0 if key in ('patience', 'seed') else 1}"
     elif key == "seed" and value > LARGEST_SEED:
         message = f"{shown(value)} is given: it must be at most {LARGEST_SEED}, as NumPy takes it"
-    elif key == "learning_rate" and not (isinstance(value, int | float) and value > 0):
+    elif key == "learning_rate" and not (isinstance(value, int | float) and not isinstance(value, bool) and value > 0):
         message = f"{shown(value)} is given: it must be a number above 0, e.g. 0.001"
     elif key == "optimizer" and value not in OPTIMIZERS:
         message = f"{shown(value)} is given: {nearest(str(value), OPTIMIZERS)}"
     elif key not in OURS and accepted is not None and key not in accepted:
         message = f"the model {model} does not take it: {nearest(key, [*OURS, *accepted])}"
+    elif model in MODELS and key in MODELS[model] and (needed := _needed_by_built_in(key, value)):
+        message = f"{shown(value)} is given: it must be {needed}"
     else:
         return
     document.problem(path, message)
+
+
+def _needed_by_built_in(key: str, value: Any) -> str:
+    """What a hyperparameter of a built-in model must be, as words; empty if it is."""
+    if key in ("filters", "hidden"):
+        is_list = isinstance(value, list) and all(map(_is_size, value))
+        return "" if is_list else "a list of whole numbers of at least 1, e.g. [32, 64]"
+    if key == "dense":
+        return "" if _is_size(value) else "a whole number of at least 1"
+    is_rate = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1
+    return "" if is_rate else "a number from 0 to below 1, e.g. 0.25"
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _runtimes(document: Document, keys: FileKeys) -> None:
+    for name in ("keras3", "legacy"):
+        runtime = getattr(keys.runtimes, name, INVALID)
+        if isinstance(runtime, RuntimeKeys) and INVALID not in (runtime.python, runtime.image):
+            given = [key for key in ("python", "image") if getattr(runtime, key)]
+            if len(given) != 1:
+                what = "both are" if given else "neither is"
+                document.problem(("runtimes", name), f"{what} given: type {{python: PATH}} or {{image: REF}}")
 
 
 def _accepted_by_model(functions: FunctionChecker, model: str, where: tuple[Any, ...], runtime: str) -> list[str] | None:

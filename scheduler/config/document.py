@@ -188,6 +188,7 @@ def _finite(document: Document, path: tuple[Any, ...], number: float, text: str)
     if math.isfinite(number):
         return number
     document.problem(path, f"{text[:60]} is given: a number must be finite")
+    document.traps.add(path)
     return 1.0
 
 

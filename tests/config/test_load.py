@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -63,6 +65,16 @@ def test_defaults_hold_for_all_tasks(tmp_path: Path) -> None:
         (
             "experiment: e\nbackends: {jax: {retries: two}}\n",
             ":2:27 backends.jax.retries: 'two' is given: it must be a whole number of at least 0 and at most 20",
+        ),
+        (GOOD + "runtimes: {keras3: {}}\n", ":4:20 runtimes.keras3: neither is given: type {python: PATH} or {image: REF}"),
+        (
+            "experiment: e\nbackends: {jax: {hyperparameters: {filters: 3}}}\n",
+            ":2:45 backends.jax.hyperparameters.filters: 3 is given: it must be a list of whole numbers of at least 1, "
+            "e.g. [32, 64]",
+        ),
+        (
+            "experiment: e\nmodel: mlp\nhyperparameters: {dropout: 1}\nbackends: {jax: {}}\n",
+            ":3:28 hyperparameters.dropout: 1 is given: it must be a number from 0 to below 1, e.g. 0.25",
         ),
         (
             "experiment: e\nbackends: {jax: {timezone: no}}\n",
@@ -183,6 +195,49 @@ def test_a_model_functions_hyperparameters_are_read_without_running_it(tmp_path:
     assert problems(tmp_path, text) == [
         ":3:42 backends.jax.hyperparameters.wode: the model m.py:f does not take it: did you mean wide?"
     ]
+
+
+WHOLE = """
+experiment: e
+timezone: UTC
+store: {claim: a}
+data: {dataset: "d.py:data", predict: x.npz, refresh: daily}
+code: [d.py]
+model: d.py:model
+hyperparameters: {epochs: 1, foo: 2}
+defaults: {retries: 1, env: {A: b, S: {secret: s, key: k}}, resources: {cpu: 1}, schedule: "0 1 * * *", timezone: UTC}
+backends:
+  jax: {schedule: "0 1 * * *", hyperparameters: {patience: 1}, tolerations: [{key: a}], history_limits: {failed: 1}}
+  t: {backend: torch, model: cnn, data_format: channels_last, hyperparameters: {filters: [1], dense: 3}}
+ensemble: {quorum: 1, max_age: 36h, method: accuracy}
+runtimes: {keras3: {python: x}, legacy: {image: y}}
+cluster: {namespace: n, images: {keras3: a}, pull_secrets: [a], user: 5}
+"""
+ODD = [None, 1, -1, 1.5, "x", "", True, [], {}, [1], {"a": 1}, {"x": {"y": [1]}}, "d.py:data", "../x", 10**30, "0 1 * * *", "36h"]
+
+
+def places(value: Any, above: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [(*above,)] * bool(above) + [place for key, item in inner for place in places(item, (*above, key))]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.sampled_from(places(yaml.safe_load(WHOLE))), st.sampled_from(ODD)), min_size=1, max_size=5))
+def test_no_values_raise_anything_else(tmp_path: Path, changes: list[tuple[tuple[Any, ...], Any]]) -> None:
+    (tmp_path / "d.py").write_text("def data(h):\n    return {}\n\ndef model(a, b, c):\n    return 1\n")
+    value = yaml.safe_load(WHOLE)
+    for path, odd in changes:
+        holder = value
+        for key in path[:-1]:
+            holder = holder[key] if isinstance(holder, dict | list) and (key in holder or isinstance(holder, list)) else {}
+        if isinstance(holder, dict):
+            holder[path[-1]] = odd
+    file = tmp_path / "any.yaml"
+    file.write_text(yaml.safe_dump(value))
+    try:
+        load(file)
+    except ConfigErrors as error:
+        assert not any("object at" in problem.message or "\n" in problem.message for problem in error.problems)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
