@@ -52,7 +52,9 @@ def try_functions(experiment: Experiment, cpus: int | None, seconds: int) -> Exi
     print_warnings(f"{place}: ", report.notes)
     for problem in report.problems:
         print(problem_at(experiment.path, problem.key, problem.message))
-    if not report.problems:
+    if not report.problems and not report.models:
+        print(f"{place}: functions: not tried")
+    elif not report.problems:
         shapes = report.data.get("shapes", {})
         items = "×".join(map(str, shapes.get("x_train", ())[1:])) if shapes else ""
         data = f"data of {items} with {len(report.data.get('class_names', ()))} classes, " if items else ""

@@ -19,6 +19,7 @@ from jobs.store import Run
 from scheduler.engines.local import LocalEngine
 from scheduler.engines.manual_run import run_all, store_context
 from scheduler.engines.run_spec import RunSpec, task_spec
+from scheduler.errors import RuntimeUnavailable
 from scheduler.runtimes import containers
 from scheduler.runtimes.runtime import find_runtimes
 from scheduler.times import format_duration
@@ -63,7 +64,16 @@ def check_functions(engine: LocalEngine, experiment: Experiment, now: datetime, 
     if experiment.data.dataset in _absent(experiment, now):
         return FunctionReport(notes=[*notes, f"{experiment.data.dataset} is not there: neither data nor models were tried"])
     runtimes = find_runtimes(*_runtimes_of_this_machine(experiment, notes), engine.observer.say)
-    groups = distinct_models(experiment)
+    groups = []
+    for group in distinct_models(experiment):
+        absent = [runtimes[name] for name in ("keras3", group[0].runtime) if isinstance(runtimes[name], RuntimeUnavailable)]
+        if absent and not isinstance(experiment.store, str):
+            # The cluster may well have it.
+            notes.append(f"{_names(group)}: not tried: {absent[0]}")
+        else:
+            groups.append(group)
+    if not groups:
+        return FunctionReport(notes=notes)
     context = store_context(engine, experiment)
     minute, invocation = int(_slot(experiment, now).timestamp() // 60), uuid.uuid4().hex[:12]
 

@@ -90,6 +90,20 @@ def test_a_function_that_hangs_is_ended(tmp_path: Path) -> None:
     assert lines[0].endswith("; with --timeout it may take longer than 3s")
 
 
+def test_what_only_the_cluster_has_is_named_and_no_error(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(
+        "experiment: e\nstore: {claim: c}\ndata: {dataset: absent.npz}\nbackends: {jax: {}}\n"
+        "runtimes: {keras3: {python: /nowhere/python}}\n"
+    )
+    command = [*CLI, "check", "--functions"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "absent.npz is not there: neither data nor models were tried" in done.stderr, done.stderr
+    text = (tmp_path / "config.yaml").read_text().replace("absent.npz", "digits")
+    (tmp_path / "config.yaml").write_text(text)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "jax: not tried: runtimes.keras3: /nowhere/python is not an interpreter" in done.stderr
+
+
 def test_what_decides_nothing_makes_no_model_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(
         "experiment: e\nbackends:\n  jax: {schedule: '0 1 * * *', threads: 2}\n  again: {backend: jax}\n"
