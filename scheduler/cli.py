@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from scheduler.console.streams import printable_streams
 from scheduler.exit_status import ExitStatus
+from scheduler.signals import stop_on_signals
 
 COMMANDS = {
     "check": "Check configurations: every error in one pass.",
@@ -145,6 +146,7 @@ def main() -> None:
 
 
 def _main() -> None:
+    stop_on_signals()
     try:
         code = app(join_times(sys.argv[1:]), standalone_mode=False)
     except typer.TyperException as error:

@@ -1,21 +1,60 @@
-"""Signals that end a command."""
+"""Signals that end a command: Ctrl-C (SIGINT), SIGTERM, and SIGHUP, which comes when its terminal is closed."""
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+import termios
+import time
+from collections.abc import Callable
+from math import inf
+from types import FrameType
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+DOUBLED = 1.0
+"""Seconds in which a second signal is taken for the first one's."""
+
+Handler = Callable[[int, FrameType | None], object]
 
 
-@contextmanager
-def stopped_by_terminate() -> Iterator[None]:
-    """SIGTERM raises KeyboardInterrupt, as Ctrl-C does, so that what was begun is finished and given back."""
+def stop_on_signals() -> None:
+    """Have SIGTERM and SIGHUP raise KeyboardInterrupt, as Ctrl-C does, so that what was begun is finished and given back.
 
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
+    Within a second once: a shell and its terminal may both say that it was closed, and the second must not break off what the
+    first one ends.
+    """
+    received = -inf
 
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    def stop(number: int, _: FrameType | None) -> None:
+        nonlocal received
+        leave_closed_terminal()
+        before, received = received, time.monotonic()
+        if received > before + DOUBLED:
+            raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        install(number, stop)
+
+
+def install(number: signal.Signals, handler: Handler) -> Handler | int | None:
+    """Set the handler of a signal unless it is ignored, as SIGHUP is under nohup; what it was before, None if it was left."""
+    if signal.getsignal(number) is signal.SIG_IGN:
+        return None
+    return signal.signal(number, handler)
+
+
+def leave_closed_terminal() -> None:
+    """Have what is still printed go nowhere where the terminal is gone: an error of it would break off the end of a command."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        try:
+            number = stream.fileno()
+            termios.tcgetattr(number)
+        except termios.error as error:
+            if error.args[0] == errno.EIO:
+                null = os.open(os.devnull, os.O_RDWR)
+                os.dup2(null, number)
+                os.close(null)
+        except (AttributeError, OSError, ValueError):
+            continue

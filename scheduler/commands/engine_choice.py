@@ -21,6 +21,7 @@ from scheduler.engines.local import CpuBudget, LocalEngine, cpu_count
 from scheduler.errors import CronsembleError
 from scheduler.exit_status import ExitStatus
 from scheduler.kube.target import ClusterTarget
+from scheduler.signals import STOP_SIGNALS, install, leave_closed_terminal
 from scheduler.stores.location import StoreLocation
 from scheduler.stores.workspace import Workspace
 
@@ -68,8 +69,6 @@ class StopSignals:
     they end the command, which says that no run was started.
     """
 
-    _NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
     def __init__(self) -> None:
         self._engine: Engine | None = None
         self._handlers: dict[int, Any] = {}
@@ -84,10 +83,9 @@ class StopSignals:
         self._install()
 
     def _install(self) -> None:
-        for number in self._NUMBERS:
-            # Under nohup a closed terminal is to be ignored.
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                handler = signal.signal(number, self._handle)
+        for number in STOP_SIGNALS:
+            handler = install(number, self._handle)
+            if handler is not None:
                 self._handlers.setdefault(number, handler)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -97,6 +95,7 @@ class StopSignals:
             print(NOTHING_STARTED, file=sys.stderr)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        leave_closed_terminal()
         if self._engine is None:
             raise KeyboardInterrupt
         # The terminal may be gone, or this thread in the middle of writing to it.

@@ -19,7 +19,6 @@ from scheduler.errors import CronsembleError
 from scheduler.exit_status import ExitStatus
 from scheduler.kube.client import KubeClient
 from scheduler.kube.target import ClusterTarget
-from scheduler.signals import stopped_by_terminate
 from scheduler.sync import describe, reconcile
 from scheduler.sync.plan import Flag, SyncPlan, Verb
 from scheduler.sync.reconcile import Reconciler, StalePlan
@@ -94,20 +93,19 @@ def plan_and_execute(reconciler: Reconciler, flags: SyncFlags, purpose: Purpose)
         record_admission(reconciler)
         return ExitStatus.DONE
     confirm_removals(plan, flags, purpose)
-    with stopped_by_terminate():
-        rest = create_namespaces(reconciler.api, plan)
-        with hold_leases(reconciler.api, reconcile.changed_namespaces(rest), flags.wait) as leases:
-            current = reconciler.plan()
-            if not current.same_work(rest):
-                print("the cluster has changed in the meantime; this is the plan now:")
-                print_plan(current, flags)
-                raise_refusals(current, flags)
-                if not reconcile.changed_namespaces(current) <= set(leases):
-                    raise StalePlan(f"a namespace has to be changed whose Lease is not held: {purpose.command} again")
-                confirm_removals(current, flags, purpose)
-            status = execute_plan(reconciler.api, current, leases, purpose.command)
-            record_admission(reconciler)
-            return status
+    rest = create_namespaces(reconciler.api, plan)
+    with hold_leases(reconciler.api, reconcile.changed_namespaces(rest), flags.wait) as leases:
+        current = reconciler.plan()
+        if not current.same_work(rest):
+            print("the cluster has changed in the meantime; this is the plan now:")
+            print_plan(current, flags)
+            raise_refusals(current, flags)
+            if not reconcile.changed_namespaces(current) <= set(leases):
+                raise StalePlan(f"a namespace has to be changed whose Lease is not held: {purpose.command} again")
+            confirm_removals(current, flags, purpose)
+        status = execute_plan(reconciler.api, current, leases, purpose.command)
+        record_admission(reconciler)
+        return status
 
 
 def record_admission(reconciler: Reconciler) -> None:

@@ -25,7 +25,6 @@ from scheduler.exit_status import ExitStatus
 from scheduler.kube import permissions
 from scheduler.kube.client import KubeClient
 from scheduler.kube.target import ClusterTarget
-from scheduler.signals import stopped_by_terminate
 from scheduler.sync import suspend as suspension
 from scheduler.sync.next_fire import release_text, released_slot
 
@@ -45,7 +44,7 @@ def set_suspended(file: Path, tasks: list[str], value: bool, target: ClusterTarg
     api = KubeClient(target.access())
     namespace = experiment.cluster.namespace
     state = "suspended" if value else "resumed"
-    with api, permissions.explain_denials(api, [namespace]), stopped_by_terminate():
+    with api, permissions.explain_denials(api, [namespace]):
         if not suspension.select_cronjobs(api, experiment, tasks, value):
             print(f"nothing to do: {', '.join(tasks) or 'all'} {state} already")
             return ExitStatus.DONE

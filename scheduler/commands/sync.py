@@ -37,7 +37,6 @@ from scheduler.exit_status import ExitStatus
 from scheduler.kube import permissions
 from scheduler.kube.client import KubeClient
 from scheduler.kube.target import ClusterTarget
-from scheduler.signals import stopped_by_terminate
 from scheduler.sync import describe, reconcile
 from scheduler.sync import plan as plans
 
@@ -57,7 +56,7 @@ def sync_saved(path: Path, target: ClusterTarget, flags: SyncFlags) -> ExitStatu
     raise_refusals(plan, flags)
     if not plan.actions:
         return ExitStatus.DONE
-    with api, permissions.explain_denials(api, plan.namespaces), stopped_by_terminate():
+    with api, permissions.explain_denials(api, plan.namespaces):
         for line in describe.new_releases(plan, reconcile.check_saved(api, plan)):
             print(line, flush=True)
         confirm_removals(plan, flags, Purpose())

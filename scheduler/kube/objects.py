@@ -97,7 +97,7 @@ def read_namespace(api: KubeClient, name: str) -> NamespaceState:
 
 
 def in_parallel(*work: Callable[[], Any]) -> list[Any]:
-    """The results of all; raises the first error of any."""
+    """The results of all; raises the first error of any. Ctrl-C waits for none of them: they must change nothing."""
     results: list[Any] = [None] * len(work)
     errors: list[BaseException] = []
 
@@ -107,10 +107,13 @@ def in_parallel(*work: Callable[[], Any]) -> list[Any]:
         except BaseException as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=one, args=(number,)) for number in range(1, len(work))]
+    threads = [threading.Thread(target=one, args=(number,), daemon=True) for number in range(1, len(work))]
     for thread in threads:
         thread.start()
-    one(0)
+    try:
+        results[0] = work[0]()
+    except Exception as error:
+        errors.append(error)
     for thread in threads:
         thread.join()
     if errors:

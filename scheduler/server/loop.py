@@ -21,12 +21,19 @@ from scheduler.server.experiment import ServedExperiment
 from scheduler.server.journal import Journal
 from scheduler.server.metrics import Metrics
 from scheduler.server.run_thread import RunEnded
+from scheduler.signals import STOP_SIGNALS, install, leave_closed_terminal
 from scheduler.times import check_clock
 
 LONGEST_WAIT = 10.0
 """Seconds after which the clock is looked at again: while a machine sleeps, a wait does not count on."""
 JUMP = 5.0
 """Seconds by which the wall clock may run apart from the monotonic one before it counts as set."""
+STOP_REASONS: dict[int, str] = {
+    signal.SIGINT: "Ctrl-C",
+    signal.SIGTERM: "SIGTERM",
+    signal.SIGHUP: "its terminal was closed (SIGHUP)",
+}
+"""What the journal says of a signal."""
 SILENT = 120.0
 """Seconds without a look at the clock after which /healthz says so."""
 
@@ -54,7 +61,7 @@ class ScheduleServer:
         self.experiments = [ServedExperiment(experiment, budget, journal, metrics, self._report) for experiment in experiments]
         self._ended: deque[tuple[ServedExperiment, RunEnded]] = deque()
         self._changed = threading.Condition()
-        self.is_stopping = False
+        self.is_stopping, self._stop_reason = False, ""
         self._last_look = _Look(clock.wall(), clock.steady())
 
     def begin(self, take_over: bool) -> None:
@@ -71,15 +78,18 @@ class ScheduleServer:
         """Serve until `stop` is called, or until every experiment was taken over and its last run here has ended."""
         while not self.is_stopping and any(served.owned or served.is_busy for served in self.experiments):
             self._wait(self.look())
+        if self.is_stopping:
+            self.journal.write("stopping", f"stopping: {self._stop_reason}")
         threads = [threading.Thread(target=served.stop, args=(self.clock.wall(),)) for served in self.experiments]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
 
-    def stop(self, *_: Any) -> None:
+    def stop(self, reason: str = "asked to") -> None:
         """Have `run` return; a signal handler may call it, for it takes no lock that the loop holds."""
-        self.is_stopping = True
+        if not self.is_stopping:
+            self.is_stopping, self._stop_reason = True, reason
         threading.Thread(target=self._wake, daemon=True).start()
 
     def look(self) -> float:
@@ -157,7 +167,7 @@ class _Look:
 
 
 def serve(experiments: Sequence[Experiment], cpus: int, journal: Journal, listen: str | None, take_over: bool) -> ExitStatus:
-    """Serve until SIGTERM or SIGINT; an error if every experiment was taken over. Raises CronsembleError."""
+    """Serve until a signal stops it; an error if every experiment was taken over. Raises CronsembleError."""
     from scheduler.server import http_endpoint
 
     if not experiments:
@@ -166,11 +176,12 @@ def serve(experiments: Sequence[Experiment], cpus: int, journal: Journal, listen
     address = http_endpoint.parse_address(listen) if listen else None
     server = ScheduleServer(experiments, cpus, journal, metrics, ServerClock())
 
-    def stop(_: int, __: FrameType | None) -> None:
-        server.stop()
+    def stop(number: int, _: FrameType | None) -> None:
+        leave_closed_terminal()
+        server.stop(STOP_REASONS[number])
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
+    for number in STOP_SIGNALS:
+        install(number, stop)
     http = http_endpoint.listen(*address, metrics.registry, server.health) if address else None
     if http is not None:
         journal.write("listens", f"listens at {http_endpoint.url(http)}: /metrics and /healthz", port=http.server_port)

@@ -34,9 +34,11 @@ ENSEMBLE, FAILED = "e-ensemble-28842120", "e-train-a-28843260"
 HANGS = """
 import sys
 from pathlib import Path
+from scheduler.signals import stop_on_signals
 from scheduler.stores.remote import connect
 from scheduler.kube.target import ClusterTarget
 from scheduler.config import load
+stop_on_signals()
 with connect.connect_to_files(load(Path(sys.argv[1])), ClusterTarget(Path(sys.argv[2]))) as files:
     files.update("e")
     print("there", flush=True)
@@ -144,7 +146,7 @@ def test_a_tool_that_is_killed_leaves_a_pod_that_ends(laptop: Laptop, pods: Clus
     assert readers(pods, namespace) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_tool_that_is_stopped_removes_its_pod(laptop: Laptop, pods: Cluster, namespace: str, number: int) -> None:
     command = [sys.executable, "-c", HANGS, str(laptop.config), str(pods.kubeconfig)]
     with subprocess.Popen(command, env=laptop.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as tool:

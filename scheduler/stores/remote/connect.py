@@ -15,7 +15,6 @@ from scheduler.kube import kinds, permissions, revision_configmap
 from scheduler.kube.client import KubeClient
 from scheduler.kube.errors import KubeError, NotFound, Unreachable
 from scheduler.kube.target import ClusterTarget
-from scheduler.signals import stopped_by_terminate
 from scheduler.stores.remote.client import StoreClient
 from scheduler.stores.remote.files import RemoteFiles
 from scheduler.stores.remote.mirror import mirror_path
@@ -73,7 +72,6 @@ def _connected(experiment: Experiment, target: ClusterTarget) -> Iterator[tuple[
     with (
         KubeClient(access) as api,
         permissions.explain_denials(api, [experiment.cluster.namespace], needed=permissions.READER),
-        stopped_by_terminate(),
     ):
         reader = ReaderPod(api, experiment, progress.say)
 

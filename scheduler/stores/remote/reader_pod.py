@@ -14,6 +14,7 @@ from cronjobs.experiment import Experiment
 from cronjobs.objects import labels
 from cronjobs.objects.pods import STORE
 from cronjobs.objects.reader_pod import ALIVE, CONTAINER, IDLE, reader_pod, serving
+from cronjobs.objects.volumes import ObjectsError
 from scheduler.identity import current_user
 from scheduler.kube import kinds
 from scheduler.kube.client import KubeClient
@@ -87,7 +88,10 @@ class ReaderPod:
     def _start(self) -> StoreClient:
         name = f"cronsemble-reader-{secrets.token_hex(4)}"
         self._say(f"starting the reader pod {name}…")
-        body = reader_pod(self._experiment, name, current_user(), self.idle_timeout)
+        try:
+            body = reader_pod(self._experiment, name, current_user(), self.idle_timeout)
+        except ObjectsError as error:
+            raise KubeError(f"{self._experiment.path}: {error}") from error
         try:
             self._pod = self._api.create(kinds.POD, self._namespace, body)
         except NotFound as error:
