@@ -59,17 +59,6 @@ def sha256(path):
     return digest.hexdigest()
 
 
-def check_model_backend(path, backend):
-    """Raise RuntimeError unless the HDF5 model file names ``backend`` as its writer."""
-    import h5py
-
-    with h5py.File(path, "r") as file:
-        writer = file.attrs["backend"]
-    writer = writer.decode() if isinstance(writer, bytes) else writer
-    if writer != backend:
-        raise RuntimeError("the model file was written by %s, not by %s" % (writer, backend))
-
-
 def class_names(data):
     """The class names of prepared data, as text (unicode on Python 2), in the order of the class numbers."""
     return ["%s" % name for name in data["class_names"].tolist()]

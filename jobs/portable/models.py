@@ -7,6 +7,7 @@ try:
 except ImportError:  # Python 2.7
     from collections import Mapping
 
+from jobs.portable import model_checks
 from jobs.portable.inputs import WrongInput
 from jobs.portable.user_code import user_function
 
@@ -44,24 +45,29 @@ class Hyperparameters(Mapping):
 
 
 def build(keras, reference, input_shape, classes, values, code, data_hyperparameters=()):
-    """The compiled model that ``reference`` names: a built-in one, or a function in the folder ``code``.
+    """The compiled model that ``reference`` names: a built-in one, or of a function in the folder ``code``.
 
     ``input_shape``: of one item; ``classes``: their number; ``values``: the hyperparameters. Raises WrongInput for one that
-    neither the training, nor the model, nor the data function (``data_hyperparameters``) takes, and for a model whose
-    output has not the shape (None, classes).
+    neither the training, nor the model, nor the data function (``data_hyperparameters``) takes, and for what is no compiled
+    model or cannot be trained on such items.
     """
     hyperparameters = Hyperparameters(values)
-    function = BUILT_IN.get(reference)
-    if function is not None:
-        model = function(keras, input_shape, classes, hyperparameters)
-    else:
-        model = user_function(reference, code)(input_shape, classes, hyperparameters)
+    model = call(keras, reference, input_shape, classes, hyperparameters, code)
     unread = sorted(set(values) - hyperparameters.read - set(TRAINING_HYPERPARAMETERS) - set(data_hyperparameters))
     if unread:
         raise WrongInput("hyperparameters.%s: the model %s does not take it" % (unread[0], reference))
-    shape = tuple(getattr(model, "output_shape", ()))
-    if shape != (None, classes):
-        raise WrongInput("model: %s has the output shape %s, not (None, %d)" % (reference, shape, classes))
+    model_checks.check_loss(keras, model, reference)
+    model_checks.check_input_shape(model, reference, input_shape)
+    return model
+
+
+def call(keras, reference, input_shape, classes, hyperparameters, code):
+    """What the model function ``reference`` returns for :class:`Hyperparameters`; raises WrongInput for no compiled model."""
+    function = BUILT_IN.get(reference)
+    if function is not None:
+        return function(keras, input_shape, classes, hyperparameters)
+    model = user_function(reference, code)(input_shape, classes, hyperparameters)
+    model_checks.check_model(keras, model, reference)
     return model
 
 

@@ -6,25 +6,14 @@ import argparse
 import io
 import json
 import os
+import shutil
+import tempfile
 import time
 
-from jobs.portable.inputs import (
-    WrongInput,
-    check_model_backend,
-    class_names,
-    exit_status,
-    read_json,
-    say,
-    scale_of,
-    scaled,
-    sha256,
-    write_json,
-)
+from jobs.portable.inputs import WrongInput, class_names, exit_status, read_json, say, scale_of, scaled, sha256, write_json
 from jobs.portable.value_range import value_range
 
-MODEL_FILE = "model.h5"
 VALIDATION_FILE = "validation.npy"
-PREDICT_BATCH = 256  # items that are predicted at a time
 EPOCH_COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds")
 
 
@@ -49,7 +38,7 @@ def train(argv):
     values = task["hyperparameters"]
 
     began = time.time()
-    from jobs.portable import backend, models
+    from jobs.portable import backend, label_form, model_checks, models, saved_model
 
     keras = backend.load(task["backend"], task["threads"], task["seed"], task["data_format"])
     import numpy
@@ -61,36 +50,11 @@ def train(argv):
     x_train = scaled(data["x_train"], scale, task["data_format"])
     x_val = scaled(data["x_val"], scale, task["data_format"])
     y_train, y_val = data["y_train"].astype("int64"), data["y_val"].astype("int64")
-    data_hyperparameters = task["data"].get("hyperparameters", ())
-    model = models.build(keras, task["model"], x_train.shape[1:], len(names), values, options.code, data_hyperparameters)
-    targets = y_train if _has_sparse_loss(model) else numpy.eye(len(names), dtype="float32")[y_train]
-
-    fit_began = time.time()
-    best = _best_epoch(keras, x_val, y_val, values, options.progress)
-    model.fit(
-        x_train,
-        targets,
-        batch_size=values["batch_size"],
-        # A check of the functions trains on a few items, and not for long.
-        epochs=1 if task.get("few_items") else values["epochs"],
-        verbose=0,
-        shuffle=True,
-        callbacks=[best],
-    )
-    model.set_weights(best.weights)
-    trained = time.time()
-
-    path = os.path.join(options.out, MODEL_FILE)
-    _save(model, path)
-    check_model_backend(path, task["backend"])
-    probabilities = model.predict(x_val, batch_size=PREDICT_BATCH, verbose=0)
-    loss, accuracy = loss_and_accuracy(probabilities, y_val)
-    # By these a repeated training is compared with this one.
-    numpy.save(os.path.join(options.out, VALIDATION_FILE), probabilities.astype("float32"))
-    _write_epochs(os.path.join(options.out, "epochs.csv"), best.rows)
     description = {
-        "file": MODEL_FILE,
-        "sha256": sha256(path),
+        "format": saved_model.FORMAT,
+        "file": saved_model.MODEL_FILE,
+        "model": task["model"],
+        "hyperparameters": values,
         "backend": keras.backend.backend(),
         "versions": backend.versions(keras, task["backend"]),
         "scale": scale,
@@ -102,7 +66,42 @@ def train(argv):
         "threads": task["threads"],
         "seed": task["seed"],
     }
+    data_hyperparameters = task["data"].get("hyperparameters", ())
+    model = models.build(keras, task["model"], x_train.shape[1:], len(names), values, options.code, data_hyperparameters)
+    # What would fail after the last epoch fails before the first.
+    x_first = x_val[: saved_model.PREDICT_BATCH]
+    probabilities = model.predict_on_batch(x_first)
+    model_checks.check_outputs(probabilities, task["model"], len(x_first), len(names))
+    _check_second_build(keras, model, x_first, probabilities, description, options.code)
+    takes_numbers = label_form.takes_class_numbers(keras, model, len(names))
+    targets = y_train if takes_numbers else numpy.eye(len(names), dtype="float32")[y_train]
+    backend.seed_all(keras, task["seed"])
+
+    fit_began = time.time()
+    best = _best_epoch(keras, x_val, y_val, values, task["model"], options.progress)
+    model.fit(
+        x_train,
+        targets,
+        batch_size=values["batch_size"],
+        # A check of the functions trains on a few items, and not for long.
+        epochs=1 if task.get("few_items") else values["epochs"],
+        verbose=0,
+        shuffle=True,
+        callbacks=[best],
+    )
+    trained = time.time()
+
+    path = os.path.join(options.out, saved_model.MODEL_FILE)
+    saved_model.save(path, keras, model, best.weights, x_val, best.probabilities)
+    description["sha256"] = sha256(path)
     write_json(os.path.join(options.out, "model.json"), description)
+    del model
+    best.set_model(None)
+    probabilities = _predicted_by_saved(keras, options, description, x_val, best.probabilities)
+    loss, accuracy = loss_and_accuracy(probabilities, y_val)
+    # By these a repeated training is compared with this one.
+    numpy.save(os.path.join(options.out, VALIDATION_FILE), probabilities.astype("float32"))
+    _write_epochs(os.path.join(options.out, "epochs.csv"), best.rows)
     metrics = {
         "accuracy": accuracy,
         "loss": loss,
@@ -110,9 +109,69 @@ def train(argv):
         "best_epoch": best.epoch,
         "train_seconds": round(trained - fit_began, 3),
         "import_seconds": round(imported - began, 3),
+        "check_seconds": round(time.time() - trained, 3),
     }
+    if best.degraded:
+        metrics["degraded"] = best.degraded
     write_json(os.path.join(options.out, "metrics.json"), metrics)
     say("accuracy %.4f, loss %.4f after %d epochs" % (accuracy, loss, len(best.rows)))
+
+
+def _check_second_build(keras, model, x, probabilities, description, code):
+    """Raise WrongInput if a model function builds a model with other weights when it is called again.
+
+    ``x``: some items; ``probabilities``: what the untrained ``model`` predicts for them.
+    """
+    from jobs.portable import backend, models, saved_model
+
+    if description["model"] in models.BUILT_IN:
+        return
+    backend.seed_all(keras, description["seed"])
+    saved_model.forget_modules(code)
+    hyperparameters = models.Hyperparameters(description["hyperparameters"])
+    try:
+        again = models.call(keras, description["model"], x.shape[1:], description["classes"], hyperparameters, code)
+        if len(again.weights) != len(model.weights):
+            again.predict_on_batch(x)
+        if saved_model.shapes(again.get_weights()) == saved_model.shapes(model.get_weights()):
+            return
+    except Exception as error:
+        print("the model cannot be built twice in one process: %s: %s" % (type(error).__name__, error))
+    folder = tempfile.mkdtemp(prefix="cronsemble-model-")
+    try:
+        path = os.path.join(folder, description["file"])
+        saved_model.save(path, keras, model, model.get_weights(), x, probabilities)
+        write_json(os.path.join(folder, "model.json"), dict(description, sha256=sha256(path)))
+        problem = saved_model.load_in_new_process(folder, code)
+    finally:
+        shutil.rmtree(folder)
+    if problem:
+        raise WrongInput(problem)
+
+
+def _predicted_by_saved(keras, options, description, x, expected):
+    """What the model that was just saved predicts for ``x``, loaded as a later prediction will load it.
+
+    ``expected``: what the trained model predicted. Raises WrongInput for a model that cannot be loaded or predicts otherwise.
+    """
+    from jobs.portable import backend, saved_model
+
+    keras.backend.clear_session()
+    if options.code:
+        saved_model.forget_modules(options.code)
+    backend.seed_all(keras, description["seed"])
+    path = os.path.join(options.out, description["file"])
+    try:
+        model, _, _ = saved_model.build_again(keras, path, description, options.code)
+        if not saved_model.difference(model, x, expected, saved_model.TOLERANCE):
+            return saved_model.predicted(model, x)
+    except Exception as error:
+        print("the model cannot be built again in this process: %s: %s" % (type(error).__name__, error))
+    # A function that can be called only once in a process is no fault: a later prediction has a process of its own.
+    problem = saved_model.load_in_new_process(options.out, options.code)
+    if problem:
+        raise WrongInput(problem)
+    return expected
 
 
 def loss_and_accuracy(probabilities, labels):
@@ -127,37 +186,28 @@ def loss_and_accuracy(probabilities, labels):
     return float(-numpy.log(of_right_class).mean()), accuracy
 
 
-def _predicted(model, x):
-    """Probabilities, batch by batch: ``predict`` builds its input pipeline at every call, which takes a tenth of an epoch."""
-    import numpy
-
-    return numpy.concatenate(
-        [model.predict_on_batch(x[start : start + PREDICT_BATCH]) for start in range(0, len(x), PREDICT_BATCH)]
-    )
-
-
-def _has_sparse_loss(model):
-    """Whether the model's loss takes class numbers, not one-hot rows."""
-    loss = getattr(model, "loss", "")
-    return "sparse" in str(getattr(loss, "name", None) or getattr(loss, "__name__", None) or loss)
-
-
-def _best_epoch(keras, x_val, y_val, values, progress):
+def _best_epoch(keras, x_val, y_val, values, reference, progress):
     """The callback that evaluates each epoch on the validation data, keeps the best weights and stops early.
 
-    A line of JSON is appended to the file ``progress`` after each epoch.
+    A line of JSON is appended to the file ``progress`` after each epoch. An epoch with NaN or infinity ends the training:
+    in failure, unless an epoch before it was good; then ``degraded`` says so.
     """
+    import numpy
+
+    from jobs.portable import model_checks, saved_model
 
     class BestEpoch(keras.callbacks.Callback):
         def __init__(self):
             super(BestEpoch, self).__init__()
-            self.rows, self.weights, self.epoch, self.loss = [], None, 0, float("inf")
+            self.rows, self.weights, self.probabilities, self.epoch, self.loss = [], None, None, 0, float("inf")
+            self.degraded = ""
 
         def on_epoch_begin(self, epoch, logs=None):
             self.began = time.time()
 
         def on_epoch_end(self, epoch, logs=None):
-            loss, accuracy = loss_and_accuracy(_predicted(self.model, x_val), y_val)
+            probabilities = saved_model.predicted(self.model, x_val)
+            loss, accuracy = loss_and_accuracy(probabilities, y_val)
             logs = logs or {}
             row = {
                 "epoch": epoch + 1,
@@ -168,28 +218,44 @@ def _best_epoch(keras, x_val, y_val, values, progress):
                 "seconds": round(time.time() - self.began, 3),
             }
             self.rows.append(row)
-            with io.open(progress, "ab") as file:
-                line = dict(row, event="epoch", epochs=values["epochs"])
-                file.write((json.dumps(line, sort_keys=True) + "\n").encode("utf-8"))
-            say("epoch %d/%d: loss %.4f, accuracy %.4f" % (epoch + 1, values["epochs"], loss, accuracy))
-            if loss != loss:
-                raise WrongInput("training: the loss is not a number after epoch %d" % (epoch + 1))
-            if loss < self.loss:
-                self.loss, self.epoch, self.weights = loss, epoch + 1, self.model.get_weights()
+            _append_progress(progress, dict(row, event="epoch", epochs=values["epochs"]))
+            print("epoch %d/%d: loss %.4f, accuracy %.4f" % (epoch + 1, values["epochs"], loss, accuracy))
+            weights = self.model.get_weights() if loss < self.loss else None
+            problem = ""
+            if not numpy.isfinite(probabilities.astype("float32")).all():
+                problem = "the model predicts NaN or infinity"
+            elif "loss" in logs and not numpy.isfinite(row["loss"]):
+                problem = "the training loss is %s" % row["loss"]
+            elif any(value.dtype.kind != "i" and (value != value).any() for value in weights or ()):
+                problem = "a weight is NaN"
+            if problem:
+                self.end(epoch + 1, problem)
+                return
+            model_checks.check_outputs(probabilities, reference, len(x_val), probabilities.shape[1])
+            if weights is not None:
+                self.loss, self.epoch, self.weights, self.probabilities = loss, epoch + 1, weights, probabilities
             elif epoch + 1 - self.epoch >= max(1, values["patience"]):
                 self.model.stop_training = True
+
+        def end(self, epoch, problem):
+            if self.weights is None:
+                raise WrongInput("training: the loss is not a number after epoch %d: %s" % (epoch, problem))
+            self.degraded = "%s after epoch %d of %d: the weights of epoch %d, the best before it, are kept" % (
+                problem,
+                epoch,
+                values["epochs"],
+                self.epoch,
+            )
+            print("degraded: %s" % self.degraded)
+            _append_progress(progress, {"event": "notice", "text": "degraded: %s" % self.degraded})
+            self.model.stop_training = True
 
     return BestEpoch()
 
 
-def _save(model, path):
-    """Save as HDF5, which names the backend that wrote it, and whose bytes are equal for equal models. Raises WrongInput."""
-    try:
-        model.save(path)
-    except NotImplementedError as error:
-        raise WrongInput(
-            "model: it cannot be saved: build it with the Sequential or the functional API (%s)" % str(error).split("\n")[0]
-        )
+def _append_progress(path, event):
+    with io.open(path, "ab") as file:
+        file.write((json.dumps(event, sort_keys=True) + "\n").encode("utf-8"))
 
 
 def _write_epochs(path, rows):

@@ -118,6 +118,9 @@ def read_run(run: RunId, folder: Path, read_record: Callable[[], dict[str, Any] 
 
     if record is not None:
         return result(Status.SUCCEEDED, data_note(record))
+
+
+        return result(Status.SUCCEEDED, degradation(record))
     if "run" in removed:
         row = removed["run"]
         status, evidence = str(row.get("status", Status.UNKNOWN)), str(row.get("evidence", Evidence.UNKNOWN))
@@ -160,6 +163,11 @@ def data_note(record: dict[str, Any]) -> str:
     """What had changed since a run's data was read, or why it was read again, as its record says it; empty for neither."""
     data = record.get("data")
     return str(data.get("note") or "") if isinstance(data, dict) else ""
+
+
+def degradation(record: dict[str, Any]) -> str:
+    """In which way a published result is less than what was asked for, as its record says it; empty if it is not."""
+    return f"degraded: {record['degraded']}" if record.get("degraded") else ""
 
 
 def _read_tries(folder: Path, names: list[str]) -> list[dict[str, Any]]:

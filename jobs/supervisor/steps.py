@@ -109,7 +109,8 @@ def _train(context: RunContext, _: str | None) -> None:
         run_child(context, "train", arguments, framework_env(task))
     metrics = require(context, c.METRICS)
     model = require(context, c.MODEL)
-    commit(context, began, {"metrics": metrics, "model": model, "accuracy": metrics.get("accuracy")})
+    result = {"metrics": metrics, "model": model, "accuracy": metrics.get("accuracy")}
+    commit(context, began, result | ({"degraded": metrics["degraded"]} if metrics.get("degraded") else {}))
 
 
 def _predict(context: RunContext, member: str | None) -> None:
@@ -134,6 +135,9 @@ def _predict(context: RunContext, member: str | None) -> None:
             raise StepError(f"{choice.run} has no result")
         outcome["accuracy"] = record.get("accuracy")
         outcome["class_names"] = record.get("model", {}).get("class_names")
+        if record.get("degraded"):
+            outcome["degraded"] = record["degraded"]
+            notice(context, f"{member}'s model is degraded: {record['degraded']}")
         warm_theano(context, spec["backend"])
         with UserCode(context, record.get("snapshot", {}).get("code", "")) as code:
             arguments = [

@@ -64,7 +64,8 @@ def print_run(workspace: Workspace, name: str, as_json: bool) -> None:
         _print_field("try", slot_report.try_line(one_try))
     for member in run.record.get("members", []):
         model = member.get("left_out") or f"{member.get('run')}, accuracy {tables.number(member.get('accuracy'))}"
-        _print_field("member", f"{member['member']}: {model}")
+        degraded = f", degraded: {member['degraded']}" if member.get("degraded") else ""
+        _print_field("member", f"{member['member']}: {model}{degraded}")
     if verdict is not None:
         _print_verdict(verdict)
     for removal in run.removed.get("files", []):

@@ -17,6 +17,7 @@ import msgspec
 from jobs.contract import VERDICT, RunId, Status
 from jobs.store import Run, Store
 from jobs.store.files import make_folder, read_json, replace_file
+from jobs.store.reading import degradation
 from scheduler.cache import cache_folder
 from scheduler.history.run_facts import RunFact, run_fact
 
@@ -101,12 +102,12 @@ class HistoryIndex:
             fact = run_fact(self._store.read(run))
             fact.seal = UNSETTLED if fact.status in (Status.RUNNING, Status.UNKNOWN) else -state
             return fact
-        fact = run_fact(Run(run, Path(), Status.SUCCEEDED, record=record))
+        fact = run_fact(Run(run, Path(), Status.SUCCEEDED, degradation(record), record))
         fact.seal = record_state
         if record.get("repeats"):
             # The verdict comes after the result.
             verdict = read_json(self._store.run_folder(run) / VERDICT) or {}
-            fact.reason, fact.seal = str(verdict.get("verdict", "")), -state
+            fact.reason, fact.seal = "; ".join(filter(None, (fact.reason, str(verdict.get("verdict", ""))))), -state
         return fact
 
     # -- the pages' files
