@@ -2,6 +2,7 @@
 
 from __future__ import print_function
 
+import contextlib
 import logging
 import os
 import random
@@ -48,6 +49,23 @@ def seed_all(keras, seed):
     numpy.random.seed(seed)
     if hasattr(keras.utils, "set_random_seed"):
         keras.utils.set_random_seed(seed)
+
+
+def forget_models(keras):
+    """Free what Keras keeps of the models that were built, and name layers from the first number on again."""
+    getattr(keras.backend, "clear_session", getattr(keras.backend, "reset_uids", None))()  # Keras 2 on Theano has the second
+
+
+@contextlib.contextmanager
+def kept_name_scopes(keras):
+    """Leave the scopes that name Keras 2's tensors as they were: after an exception it stays in those that were entered."""
+    module = sys.modules.get("keras.backend.%s_backend" % keras.backend.backend())
+    scopes = getattr(module, "NAME_SCOPE_STACK", [])
+    depth = len(scopes)
+    try:
+        yield
+    finally:
+        del scopes[depth:]
 
 
 def versions(keras, backend):

@@ -2,6 +2,8 @@
 
 from __future__ import print_function
 
+from jobs.portable.backend import kept_name_scopes
+
 LABELS = 8
 """The most classes that a loss is tried with."""
 
@@ -62,11 +64,12 @@ class _Trial(object):  # noqa: UP004 (Python 2.7)
         inputs = layers.Input((self.classes,))
         model = self.keras.models.Model(inputs, layers.Activation("linear")(inputs))
         try:
-            model.compile(optimizer="sgd", loss=self.loss)
-            losses = [
-                float(model.test_on_batch(_predictions(self.classes, (y + shift) % labels), targets))
-                for shift in range(min(labels, 4))
-            ]
+            with kept_name_scopes(self.keras):
+                model.compile(optimizer="sgd", loss=self.loss)
+                losses = [
+                    float(model.test_on_batch(_predictions(self.classes, (y + shift) % labels), targets))
+                    for shift in range(min(labels, 4))
+                ]
         except Exception:  # a form that it does not take may fail in any way
             return
         self.is_finite = bool(numpy.isfinite(losses).all())

@@ -22,7 +22,8 @@ def check_model(keras, value, reference):
         value.close()
         raise WrongInput("model: %s is an `async` function: make it a plain one" % reference)
     if isinstance(value, type):
-        raise WrongInput("model: %s returns the class %s: return a model of it, %s(...)" % (reference, *_twice(value.__name__)))
+        name = value.__name__
+        raise WrongInput("model: %s returns the class %s: return a model of it, %s(...)" % (reference, name, name))
     if isinstance(value, (list, tuple, dict)):
         kind = type(value).__name__
         raise WrongInput("model: %s returns a %s of %d: return one model alone" % (reference, kind, len(value)))
@@ -131,10 +132,6 @@ def probability_problem(outputs):
     if abs(sums - 1).max() > tolerance:
         return "those of an item sum to %.3g up to %.3g, not to 1" % (sums.min(), sums.max())
     return ""
-
-
-def _twice(value):
-    return value, value
 
 
 def _without_last_ones(shape):

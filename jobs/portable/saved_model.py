@@ -21,6 +21,7 @@ TOLERANCE = 1e-4
 """By how much the probabilities of a model may differ from those that it is built again with, in one process."""
 ELSEWHERE_TOLERANCE = 1e-2
 """The same on another machine or in another process, and for a model that computes in 16 bits."""
+_forgotten_modules = []
 _HINT = (
     "it must build the same model at each call (no global state, no random choice but by the seed, no input from outside), "
     "and what is trained must be a weight that Keras knows (add_weight)"
@@ -93,7 +94,7 @@ def build_again(keras, path, recorded, code):
     model = models.call(
         keras, recorded["model"], item_shape, recorded["classes"], models.Hyperparameters(recorded["hyperparameters"]), code
     )
-    if shapes(model.weights) != [weight.shape for weight in weights]:
+    if shapes(model.get_weights()) != [weight.shape for weight in weights]:
         model.predict_on_batch(x)  # a class of the user's makes its weights at its first call
     check_weights(recorded["model"], shapes(model.get_weights()), [weight.shape for weight in weights], names)
     model.set_weights(weights)
@@ -158,7 +159,8 @@ def forget_modules(folder):
     for name, module in list(sys.modules.items()):
         source = getattr(module, "__file__", None)
         if source and os.path.realpath(source).startswith(folder):
-            del sys.modules[name]
+            # Functions of a module that Python 2 frees lose their globals.
+            _forgotten_modules.append(sys.modules.pop(name))
 
 
 def check_model_backend(path, backend):

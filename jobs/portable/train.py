@@ -130,9 +130,10 @@ def _check_second_build(keras, model, x, probabilities, description, code):
     saved_model.forget_modules(code)
     hyperparameters = models.Hyperparameters(description["hyperparameters"])
     try:
-        again = models.call(keras, description["model"], x.shape[1:], description["classes"], hyperparameters, code)
-        if len(again.weights) != len(model.weights):
-            again.predict_on_batch(x)
+        with backend.kept_name_scopes(keras):
+            again = models.call(keras, description["model"], x.shape[1:], description["classes"], hyperparameters, code)
+            if len(again.weights) != len(model.weights):
+                again.predict_on_batch(x)
         if saved_model.shapes(again.get_weights()) == saved_model.shapes(model.get_weights()):
             return
     except Exception as error:
@@ -156,7 +157,7 @@ def _predicted_by_saved(keras, options, description, x, expected):
     """
     from jobs.portable import backend, saved_model
 
-    keras.backend.clear_session()
+    backend.forget_models(keras)
     if options.code:
         saved_model.forget_modules(options.code)
     backend.seed_all(keras, description["seed"])
