@@ -56,6 +56,8 @@ def check_repeats(folder: Path, members: list[str]) -> None:
     for member in members:
         first, second = probabilities(folder, member)
         assert first == second
+        model, same_model = folder.glob(f"store/runs/small/train-{member}/*/*/result/weights.h5")
+        assert model.read_bytes() == same_model.read_bytes()
     with open(archived[0], newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 100

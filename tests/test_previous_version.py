@@ -15,6 +15,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -138,6 +139,19 @@ def test_a_slot_of_before_is_planned_to_be_repeated_as_before(folder: Path) -> N
     keys = ("repeats", "task", "in", "members")
     planned = [{key: run[key] for key in keys} for run in json.loads(done.stdout)["runs"]]
     assert planned == [{key: run[key] for key in keys} for run in printed("rerun.json")["runs"]]
+
+
+def test_a_model_of_before_predicts_as_before(folder: Path, tmp_path: Path, keras3: Path) -> None:
+    store, minute = folder / "store", 29_928_793
+    (result,) = store.glob(f"runs/shapes/train-jax/*/shapes-train-jax-{minute}/result")
+    (data,) = store.glob("datasets/*.npz")
+    command = [str(keras3), "-W", "ignore", "-m", "jobs", "predict", "--model", str(result), "--data", str(data)]
+    env = {**ENV, "KERAS_BACKEND": "jax", "CUDA_VISIBLE_DEVICES": "-1"}
+    done = subprocess.run([*command, "--out", str(tmp_path / "p.npy")], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    with open(store / "predictions" / "shapes" / "2026-11-26T2113Z-r2.members" / "jax.csv", newline="") as file:
+        rows = [[float(value) for value in list(row.values())[3:]] for row in csv.DictReader(file)]
+    assert np.load(tmp_path / "p.npy") == pytest.approx(np.array(rows), abs=1e-5)
 
 
 def test_a_run_of_before_is_repeated_from_its_snapshot(folder: Path, keras3: Path) -> None:

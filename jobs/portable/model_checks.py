@@ -94,8 +94,8 @@ def check_outputs(outputs, reference, items, classes):
     """
     if isinstance(outputs, (list, tuple, dict)):
         raise WrongInput(
-            "model: the model of %s has %d outputs (%s): it must have one, of the shape (None, %d)"
-            % (reference, len(outputs), type(outputs).__name__, classes)
+            "model: the model of %s returns a %s of %d outputs: it must return one, of the shape (None, %d)"
+            % (reference, type(outputs).__name__, len(outputs), classes)
         )
     if outputs.ndim != 2 or outputs.shape[1] != classes:
         shape = _shape((None,) + tuple(outputs.shape[1:]))

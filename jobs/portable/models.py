@@ -56,7 +56,6 @@ def build(keras, reference, input_shape, classes, values, code, data_hyperparame
     unread = sorted(set(values) - hyperparameters.read - set(TRAINING_HYPERPARAMETERS) - set(data_hyperparameters))
     if unread:
         raise WrongInput("hyperparameters.%s: the model %s does not take it" % (unread[0], reference))
-    model_checks.check_loss(keras, model, reference)
     model_checks.check_input_shape(model, reference, input_shape)
     return model
 

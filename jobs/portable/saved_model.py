@@ -7,8 +7,8 @@ import subprocess
 import sys
 import zipfile
 
-from jobs.portable import models
-from jobs.portable.inputs import WrongInput
+from jobs.portable import models, user_code
+from jobs.portable.inputs import WrongInput, say
 
 FORMAT = "weights"
 """``format`` in model.json. A model file of an earlier version has none: it is a complete HDF5 model."""
@@ -21,7 +21,6 @@ TOLERANCE = 1e-4
 """By how much the probabilities of a model may differ from those that it is built again with, in one process."""
 ELSEWHERE_TOLERANCE = 1e-2
 """The same on another machine or in another process, and for a model that computes in 16 bits."""
-_forgotten_modules = []
 _HINT = (
     "it must build the same model at each call (no global state, no random choice but by the seed, no input from outside), "
     "and what is trained must be a weight that Keras knows (add_weight)"
@@ -66,7 +65,7 @@ def load(keras, folder, recorded, code):
     check_model_backend(path, recorded["backend"])
     if recorded.get("format") != FORMAT:
         if code:
-            sys.path.insert(0, code)
+            user_code.add_folders(code)
         return keras.models.load_model(path, compile=False)
     model, x, expected = build_again(keras, path, recorded, code)
     problem = difference(model, x, expected, ELSEWHERE_TOLERANCE)
@@ -126,7 +125,7 @@ def difference(model, x, expected, tolerance):
         return ""
     own = max(_largest_difference(first, predicted(model, x)) for _ in range(3))
     if own > tolerance and largest <= 2 * own:
-        print("the model's predictions are random: they differ from one call to the next by up to %.3g" % own)
+        say("the model's predictions are random: they differ from one call to the next by up to %.3g" % own)
         return ""
     return "its probabilities differ by up to %.3g: %s" % (largest, _HINT) if numpy.isfinite(largest) else "it predicts NaN"
 
@@ -151,16 +150,6 @@ def load_in_new_process(folder, code):
     child = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     output = child.communicate()[0].decode("utf-8", "replace").strip()
     return "" if child.returncode == 0 else output.split("\n")[-1] or "it ended with %d" % child.returncode
-
-
-def forget_modules(folder):
-    """Make the next import of each module under ``folder`` run it again."""
-    folder = os.path.join(os.path.realpath(folder), "")
-    for name, module in list(sys.modules.items()):
-        source = getattr(module, "__file__", None)
-        if source and os.path.realpath(source).startswith(folder):
-            # Functions of a module that Python 2 frees lose their globals.
-            _forgotten_modules.append(sys.modules.pop(name))
 
 
 def check_model_backend(path, backend):

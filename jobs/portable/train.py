@@ -72,6 +72,7 @@ def train(argv):
     x_first = x_val[: saved_model.PREDICT_BATCH]
     probabilities = model.predict_on_batch(x_first)
     model_checks.check_outputs(probabilities, task["model"], len(x_first), len(names))
+    model_checks.check_loss(keras, model, task["model"])
     _check_second_build(keras, model, x_first, probabilities, description, options.code)
     takes_numbers = label_form.takes_class_numbers(keras, model, len(names))
     targets = y_train if takes_numbers else numpy.eye(len(names), dtype="float32")[y_train]
@@ -105,6 +106,7 @@ def train(argv):
     metrics = {
         "accuracy": accuracy,
         "loss": loss,
+        "labels": "class numbers" if takes_numbers else "one-hot",
         "epochs": len(best.rows),
         "best_epoch": best.epoch,
         "train_seconds": round(trained - fit_began, 3),
@@ -122,12 +124,12 @@ def _check_second_build(keras, model, x, probabilities, description, code):
 
     ``x``: some items; ``probabilities``: what the untrained ``model`` predicts for them.
     """
-    from jobs.portable import backend, models, saved_model
+    from jobs.portable import backend, models, saved_model, user_code
 
     if description["model"] in models.BUILT_IN:
         return
     backend.seed_all(keras, description["seed"])
-    saved_model.forget_modules(code)
+    user_code.forget_modules(code)
     hyperparameters = models.Hyperparameters(description["hyperparameters"])
     try:
         with backend.kept_name_scopes(keras):
@@ -137,7 +139,7 @@ def _check_second_build(keras, model, x, probabilities, description, code):
         if saved_model.shapes(again.get_weights()) == saved_model.shapes(model.get_weights()):
             return
     except Exception as error:
-        print("the model cannot be built twice in one process: %s: %s" % (type(error).__name__, error))
+        say("the model cannot be built twice in one process: %s: %s" % (type(error).__name__, error))
     folder = tempfile.mkdtemp(prefix="cronsemble-model-")
     try:
         path = os.path.join(folder, description["file"])
@@ -155,11 +157,11 @@ def _predicted_by_saved(keras, options, description, x, expected):
 
     ``expected``: what the trained model predicted. Raises WrongInput for a model that cannot be loaded or predicts otherwise.
     """
-    from jobs.portable import backend, saved_model
+    from jobs.portable import backend, saved_model, user_code
 
     backend.forget_models(keras)
     if options.code:
-        saved_model.forget_modules(options.code)
+        user_code.forget_modules(options.code)
     backend.seed_all(keras, description["seed"])
     path = os.path.join(options.out, description["file"])
     try:
@@ -167,7 +169,7 @@ def _predicted_by_saved(keras, options, description, x, expected):
         if not saved_model.difference(model, x, expected, saved_model.TOLERANCE):
             return saved_model.predicted(model, x)
     except Exception as error:
-        print("the model cannot be built again in this process: %s: %s" % (type(error).__name__, error))
+        say("the model cannot be built again in this process: %s: %s" % (type(error).__name__, error))
     # A function that can be called only once in a process is no fault: a later prediction has a process of its own.
     problem = saved_model.load_in_new_process(options.out, options.code)
     if problem:
@@ -220,7 +222,7 @@ def _best_epoch(keras, x_val, y_val, values, reference, progress):
             }
             self.rows.append(row)
             _append_progress(progress, dict(row, event="epoch", epochs=values["epochs"]))
-            print("epoch %d/%d: loss %.4f, accuracy %.4f" % (epoch + 1, values["epochs"], loss, accuracy))
+            say("epoch %d/%d: loss %.4f, accuracy %.4f" % (epoch + 1, values["epochs"], loss, accuracy))
             weights = self.model.get_weights() if loss < self.loss else None
             problem = ""
             if not numpy.isfinite(probabilities.astype("float32")).all():
@@ -247,7 +249,7 @@ def _best_epoch(keras, x_val, y_val, values, reference, progress):
                 values["epochs"],
                 self.epoch,
             )
-            print("degraded: %s" % self.degraded)
+            say("degraded: %s" % self.degraded)
             _append_progress(progress, {"event": "notice", "text": "degraded: %s" % self.degraded})
             self.model.stop_training = True
 

@@ -13,6 +13,8 @@ from jobs.portable.inputs import WrongInput
 
 _added = []
 """The folders of the user's code that Python searches for modules."""
+_forgotten = []
+"""Modules that were forgotten: functions of a module that Python 2 frees lose their globals."""
 
 
 def user_function(reference, code):
@@ -49,6 +51,15 @@ def add_folders(*folders):
             _added.append(folder)
             sys.path.append(folder)
     return folders
+
+
+def forget_modules(folder):
+    """Make the next import of each module under ``folder`` run it again."""
+    folder = os.path.join(os.path.realpath(folder), "")
+    for name, module in list(sys.modules.items()):
+        source = getattr(module, "__file__", None)
+        if source and os.path.realpath(source).startswith(folder):
+            _forgotten.append(sys.modules.pop(name))
 
 
 def hidden_imports(path, folders, owner):

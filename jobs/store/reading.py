@@ -117,10 +117,7 @@ def read_run(run: RunId, folder: Path, read_record: Callable[[], dict[str, Any] 
         return Run(run, folder, status, reason, record or {}, tries, evidence, observed, removed, cancelled, claim)
 
     if record is not None:
-        return result(Status.SUCCEEDED, data_note(record))
-
-
-        return result(Status.SUCCEEDED, degradation(record))
+        return result(Status.SUCCEEDED, success_reason(record))
     if "run" in removed:
         row = removed["run"]
         status, evidence = str(row.get("status", Status.UNKNOWN)), str(row.get("evidence", Evidence.UNKNOWN))
@@ -165,9 +162,10 @@ def data_note(record: dict[str, Any]) -> str:
     return str(data.get("note") or "") if isinstance(data, dict) else ""
 
 
-def degradation(record: dict[str, Any]) -> str:
-    """In which way a published result is less than what was asked for, as its record says it; empty if it is not."""
-    return f"degraded: {record['degraded']}" if record.get("degraded") else ""
+def success_reason(record: dict[str, Any]) -> str:
+    """What should be known of a published result, as its record says it: that it is less than was asked for; a note on its data."""
+    degraded = f"degraded: {record['degraded']}" if record.get("degraded") else ""
+    return "; ".join(filter(None, (degraded, data_note(record))))
 
 
 def _read_tries(folder: Path, names: list[str]) -> list[dict[str, Any]]:

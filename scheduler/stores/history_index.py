@@ -17,7 +17,7 @@ import msgspec
 from jobs.contract import VERDICT, RunId, Status
 from jobs.store import Run, Store
 from jobs.store.files import make_folder, read_json, replace_file
-from jobs.store.reading import degradation
+from jobs.store.reading import success_reason
 from scheduler.cache import cache_folder
 from scheduler.history.run_facts import RunFact, run_fact
 
@@ -102,7 +102,7 @@ class HistoryIndex:
             fact = run_fact(self._store.read(run))
             fact.seal = UNSETTLED if fact.status in (Status.RUNNING, Status.UNKNOWN) else -state
             return fact
-        fact = run_fact(Run(run, Path(), Status.SUCCEEDED, degradation(record), record))
+        fact = run_fact(Run(run, Path(), Status.SUCCEEDED, success_reason(record), record))
         fact.seal = record_state
         if record.get("repeats"):
             # The verdict comes after the result.

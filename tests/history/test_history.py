@@ -164,6 +164,21 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_a_degraded_run_says_so(tmp_path: Path) -> None:
+    """In words, in the row and in what is shown of the run and of the ensemble that took its model."""
+    builder = Builder(tmp_path / "store")
+    text = "the model predicts NaN or infinity after epoch 3 of 9: the weights of epoch 2, the best before it, are kept"
+    training = builder.run("train-a", "2024-11-20T01:00", degraded=text)
+    ensemble = builder.run(
+        "ensemble", "2024-11-20T06:00", members=[{"member": "a", "run": str(training), "accuracy": 0.9, "degraded": text}]
+    )
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    rows = json.loads(cronsemble(tmp_path, "history", "--since", "2024-11-20", "--until", "2024-11-21", "--json").stdout)
+    assert {row["run"]: row["reason"] for row in rows} == {str(training): f"degraded: {text}", str(ensemble): ""}
+    assert f"reason      degraded: {text}\n" in cronsemble(tmp_path, "show", str(training)).stdout
+    assert f"accuracy 0.9000, degraded: {text}\n" in cronsemble(tmp_path, "show", str(ensemble)).stdout
+
+
 def test_table_json_and_csv_show_the_same_rows(folder: Path) -> None:
     window = ["history", "--until", "2024-11-24T08:59", "--limit", "0"]
     rows: list[dict[str, Any]] = json.loads(output(folder, *window, "--json"))
