@@ -163,7 +163,7 @@ def data_note(record: dict[str, Any]) -> str:
 
 
 def success_reason(record: dict[str, Any]) -> str:
-    """What should be known of a published result, as its record says it: that it is less than was asked for; a note on its data."""
+    """What its record says of a published result: that it is less than was asked for, and a note on its data."""
     degraded = f"degraded: {record['degraded']}" if record.get("degraded") else ""
     return "; ".join(filter(None, (degraded, data_note(record))))
 

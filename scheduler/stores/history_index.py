@@ -107,7 +107,7 @@ class HistoryIndex:
         if record.get("repeats"):
             # The verdict comes after the result.
             verdict = read_json(self._store.run_folder(run) / VERDICT) or {}
-            fact.reason, fact.seal = "; ".join(filter(None, (fact.reason, str(verdict.get("verdict", ""))))), -state
+            fact.reason, fact.seal = "; ".join(filter(None, (str(verdict.get("verdict", "")), fact.reason))), -state
         return fact
 
     # -- the pages' files
