@@ -84,8 +84,8 @@ def _available(experiment: Experiment, members: list[Member], say: Callable[[str
 def _print_outcome(store: Store, runs: list[Run]) -> None:
     for run in runs:
         if run.status == Status.SUCCEEDED:
-            if run.reason:
-                print(f"{run.id}: {run.reason}", file=sys.stderr)
+            if run.record.get("degraded"):
+                print(f"{run.id}: degraded: {run.record['degraded']}", file=sys.stderr)
             if run.id.task == c.ENSEMBLE_TASK:
                 print(f"archived: {store.files.display_path(store.archive_path(run.id, run.record))}")
         elif run.status != Status.RUNNING:
