@@ -57,7 +57,7 @@ def print_run(workspace: Workspace, name: str, as_json: bool) -> None:
             _print_field(key, value)
     if number is not None:
         _print_field("tries", describe_try(number, most))
-    for key in ("seed", "threads", "processor", "hyperparameters", "snapshot"):
+    for key in ("seed", "threads", "processor", "environment", "hyperparameters", "snapshot"):
         if run.record.get(key):
             _print_field(key, json.dumps(run.record[key]))
     for one_try in slot_report.tries(run, job):
