@@ -68,10 +68,10 @@ def recorded(environment: Mapping[str, str], declared: Iterable[str], secrets: I
 
 def _keras_home() -> str:
     """A temporary folder for Keras that has what is cached (datasets, weights) but no ``keras.json``, until this process ends."""
-    cached = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    cached = Path(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras"))
     folder = Path(tempfile.mkdtemp(prefix="cronsemble-keras-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    for name in ("datasets", "models"):
+    for name in ("datasets", "models") if cached.is_absolute() else ():  # not for a user without a home
         try:
             # A link to nothing could not be downloaded to.
             (cached / name).mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,6 @@ from scheduler.engines.manual_run import run_all, store_context
 from scheduler.engines.run_spec import RunSpec, task_spec
 from scheduler.errors import RuntimeUnavailable
 from scheduler.runtimes import containers
-from scheduler.runtimes.runtime import find_runtimes
 from scheduler.times import format_duration
 
 FEW_ITEMS = 64
@@ -63,7 +62,7 @@ def check_functions(engine: LocalEngine, experiment: Experiment, now: datetime, 
     experiment, notes = _data_of_this_machine(experiment, now)
     if experiment.data.dataset in _absent(experiment, now):
         return FunctionReport(notes=[*notes, f"{experiment.data.dataset} is not there: neither data nor models were tried"])
-    runtimes = find_runtimes(*_runtimes_of_this_machine(experiment, notes), engine.observer.say)
+    runtimes = engine.runtimes(*_runtimes_of_this_machine(experiment, notes))
     groups = []
     for group in distinct_models(experiment):
         absent = [runtimes[name] for name in ("keras3", group[0].runtime) if isinstance(runtimes[name], RuntimeUnavailable)]

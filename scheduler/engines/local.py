@@ -21,7 +21,7 @@ from typing import IO, Any, ClassVar
 
 from cronjobs.experiment import Experiment
 from cronjobs.revisions.revisions import MANUAL
-from cronjobs.tasks import ExperimentContext
+from cronjobs.tasks import ExperimentContext, tasks_of
 from jobs import contract as c
 from jobs.contract import ExitCode, Status
 from jobs.store import LocalStore, Run, snapshot_digests
@@ -37,7 +37,7 @@ from scheduler.engines.processes import end_processes_of_try
 from scheduler.engines.run_spec import RunSpec, step_secrets
 from scheduler.errors import RuntimeUnavailable
 from scheduler.runtimes import recorded
-from scheduler.runtimes.environment import absent_variable_hint
+from scheduler.runtimes.environment import absent_variable_hint, ignored_variables
 from scheduler.runtimes.runtime import Runtime, find_runtimes
 from scheduler.times import check_clock, format_time
 
@@ -114,6 +114,9 @@ class LocalEngine:
 
     def runtimes(self, experiment: Experiment, names: Iterable[str]) -> dict[str, Runtime | RuntimeUnavailable]:
         """By name the interpreter or image, made if need be, or why it cannot be had."""
+        declared = {name for _, task in tasks_of(experiment) for name in task.env}
+        if ignored := ignored_variables(os.environ, declared):
+            self.observer.say(ignored)
         return find_runtimes(experiment, names, self.observer.say)
 
     def problems(self, run: Run) -> tuple[list[str], list[str]]:

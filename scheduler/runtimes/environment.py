@@ -26,6 +26,38 @@ def step_environment(shell: Mapping[str, str], secrets: Iterable[str]) -> dict[s
     return {"LC_ALL": "C.UTF-8"} | {name: shell[name] for name in (*PASSED, *secrets) if name in shell}
 
 
+_EXPECTED = ("CNTK", "JAX_", "KERAS_", "LD_PRELOAD", "PYTHONPATH", "PYTORCH", "TF_", "THEANO", "TORCH", "XLA_")
+"""What the names of variables begin with that somebody may have set for the frameworks, and expect to have an effect."""
+_TERRAFORM = (
+    "TF_CLI_",
+    "TF_DATA_DIR",
+    "TF_INPUT",
+    "TF_IN_AUTOMATION",
+    "TF_LOG",
+    "TF_PLUGIN_",
+    "TF_TOKEN_",
+    "TF_VAR_",
+    "TF_WORKSPACE",
+)
+"""What begins like TensorFlow's and is another program's."""
+_OURS = ("KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL")
+"""Those of them that each step is given by us."""
+
+
+def ignored_variables(shell: Mapping[str, str], declared: Iterable[str]) -> str:
+    """A line that names the variables of ``shell`` that are meant for frameworks and reach none; empty if there are none.
+
+    ``declared``: the names in the configuration's ``env``.
+    """
+    names = sorted(
+        name
+        for name in shell
+        if name.startswith(_EXPECTED) and not name.startswith(_TERRAFORM) and name not in {*_OURS, *declared}
+    )
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"of your shell, {', '.join(names[:5])}{more} reach no step: what a step needs goes into `env:`" if names else ""
+
+
 def absent_variable_hint(reason: str, shell: Mapping[str, str]) -> str:
     """What to do if a step failed for want of a variable that ``shell`` has and no step gets; empty if that is not why."""
     match = re.search(r"KeyError: '([A-Za-z_][A-Za-z0-9_]*)'", reason)

@@ -19,7 +19,7 @@ from scheduler.console.run_display import PlainDisplay
 from scheduler.engines.local import CpuBudget, LocalEngine
 from scheduler.engines.run_spec import RunSpec, Step, step_secrets
 from scheduler.runtimes import containers
-from scheduler.runtimes.environment import absent_variable_hint
+from scheduler.runtimes.environment import absent_variable_hint, ignored_variables
 from scheduler.runtimes.runtime import Runtime
 from scheduler.snapshots.program import build_program, deterministic_zip
 
@@ -102,6 +102,23 @@ def test_what_the_configuration_says_does(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_variable_that_only_the_shell_has_is_named(reason: str, has_hint: bool) -> None:
     hint = absent_variable_hint(reason, {"DB_URL": "x", "HOME": "/"})
     assert hint.startswith("DB_URL is set in the environment of cronsemble") == has_hint and bool(hint) == has_hint
+
+
+def test_variables_that_somebody_meant_for_a_framework_are_named() -> None:
+    shell = {
+        "HOME": "/",
+        "KERAS_BACKEND": "jax",
+        "XLA_FLAGS": "x",
+        "JAX_A": "1",
+        "TF_A": "1",
+        "PYTHONPATH": "/",
+        "OMP_NUM_THREADS": "1",
+    }
+    assert ignored_variables(shell, ["TF_A"]) == (
+        "of your shell, JAX_A, PYTHONPATH, XLA_FLAGS reach no step: what a step needs goes into `env:`"
+    )
+    assert ignored_variables({"HOME": "/", "TF_A": "1", "TF_VAR_b": "1"}, ["TF_A"]) == ""
+    assert "TF_4 and 2 more reach no step" in ignored_variables({f"TF_{n}": "1" for n in range(7)}, [])
 
 
 def test_values_of_secrets_are_never_recorded() -> None:
