@@ -7,7 +7,7 @@ from jobs.contract import RunKind, Status
 from jobs.store import Run, Store
 from scheduler.errors import CronsembleError
 from scheduler.stores import find_run
-from scheduler.stores.find_run import runs_at
+from scheduler.stores.find_run import check_time, runs_at
 from scheduler.times import is_time
 
 
@@ -27,6 +27,7 @@ def originals(store: Store, experiment: str, what: str, task: str | None) -> lis
     if not runs and task is None:
         runs = _originals_of_tasks(store, experiment, [name for name in known_tasks if name != c.ENSEMBLE_TASK], what)
     if not runs:
+        check_time(store, experiment, what)
         dates = sorted({run.slot.date() for name in known_tasks for run in store.run_ids(experiment, name)})
         hint = f"; there are runs from {dates[0]} to {dates[-1]}: `cronsemble history` lists them" if dates else ""
         raise CronsembleError(f"{what}: no run of {f'{experiment} {task}' if task else experiment} then{hint}")

@@ -39,6 +39,7 @@ def find_run(store: Store, experiment: str, name: str) -> Run:
         matches = matches or [run for task in tasks for run in claims(store, experiment, task, name)]
     match = only_match(name, matches, [str(run) for run in matches])
     if match is None:
+        check_time(store, experiment, name)
         raise UnknownRun(f"{name}: no such run in {store.files.display_path(store.root)}: `cronsemble history` lists them")
     return store.read(match)
 
@@ -54,6 +55,14 @@ def runs_at(store: Store, experiment: str, task: str, what: str) -> Iterator[Run
     # Only these need their configuration read.
     near = (run for run in store.run_ids(experiment, task) if low <= run.minute <= high)
     return (run for run in near if is_meant(run, what, timezone_of(store, store.read(run)), now))
+
+
+def check_time(store: Store, experiment: str, text: str) -> None:
+    """Raise CronsembleError for a time that clocks never show in the zone of the newest run; for a run's name nothing."""
+    newest = [next(store.run_ids(experiment, task), None) for task in store.tasks(experiment)]
+    run = max((run for run in newest if run is not None), default=None)
+    if is_time(text) and run is not None:
+        parse_slots(text, timezone_of(store, store.read(run)), time.time(), "")
 
 
 def is_meant(run: RunId, text: str, timezone: str, now: float) -> bool:

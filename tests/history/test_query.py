@@ -34,6 +34,10 @@ DAY = 1440
 FIRST, LAST = minute("2026-08-20T00:00"), minute("2026-12-10T00:00")
 TASKS = ["train-a", "train-b", "ensemble"]
 MINUTES = st.integers(FIRST, LAST)
+MONTHS = st.builds(
+    lambda month, distance: minute(f"2026-{month:02}-01T00:00") + distance, st.integers(9, 12), st.integers(-2, 2) | st.just(60)
+)
+"""The last and first minutes of months of UTC."""
 SCHEDULES = st.sampled_from(["0 1 * * *", "30 */9 * * *", "15 3 * * 1", "@every 50h"])
 CONCURRENCY = st.sampled_from(["Forbid", "Allow", "Replace"])
 Known = tuple[ExperimentHistory, Facts]
@@ -44,7 +48,7 @@ ENDED = [Status.SUCCEEDED, Status.FAILED, Status.DIED, Status.INTERRUPTED]
 def revisions(draw: st.DrawFn) -> list[dict[str, Any]]:
     """Up to three, each of which says what all tasks are to do from then on."""
     revisions = []
-    for number, since in enumerate(sorted(draw(st.sets(MINUTES, max_size=3))), 1):
+    for number, since in enumerate(sorted(draw(st.sets(MINUTES | MONTHS, max_size=3))), 1):
         tasks = {
             task: {"schedule": draw(SCHEDULES), "concurrency": draw(CONCURRENCY), "suspend": draw(st.booleans())}
             for task in draw(st.sets(st.sampled_from(TASKS)))
@@ -76,7 +80,7 @@ def facts(draw: st.DrawFn) -> dict[Page, list[RunFact]]:
 @st.composite
 def histories(draw: st.DrawFn) -> Known:
     pages = draw(facts())
-    now = draw(MINUTES) * 60.0
+    now = draw(MINUTES | MONTHS) * 60.0
     observed = draw(st.lists(st.tuples(st.sampled_from(TASKS), MINUTES, st.sampled_from(list(JobState))), max_size=3))
     jobs = {(task, slot, 9): ObservedJob(RunId(slot, 9, "e", task), "uid", state) for task, slot, state in observed}
     months = {task: sorted(month for name, month in pages if name == task) for task, _ in pages}

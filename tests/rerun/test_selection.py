@@ -50,6 +50,12 @@ def test_a_time_that_clocks_show_twice_means_both(tmp_path: Path) -> None:
     assert slots(build(tmp_path, zones), "2026-10-25T02:30") == ["2026-10-25T00:30", "2026-10-25T01:30"]
 
 
+def test_a_time_that_clocks_never_show_is_no_time_without_runs(tmp_path: Path) -> None:
+    builder = build(tmp_path, {"2026-11-20T06:00": "Europe/Berlin"})
+    with pytest.raises(CronsembleError, match="clocks in Europe/Berlin are set forward over this time: type 2026-03-29T01:30"):
+        slots(builder, "2026-03-29T02:30")
+
+
 @pytest.mark.parametrize("what", ["2026-13-01", "2026-11-20T25:00", "2026-11-22..2026-11-20", "2026-11-21"])
 def test_what_means_no_run_is_an_error(tmp_path: Path, what: str) -> None:
     builder = build(tmp_path, {"2026-11-20T06:00": "UTC"})
