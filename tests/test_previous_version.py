@@ -76,13 +76,22 @@ ARGUMENTS = {
     "history.json": ["history", "--since", "2026-11-24", "--until", "2026-11-26T21:30Z", "--limit", "0", "--json"],
     "revisions.json": ["history", "--revisions", "--json"],
     "next.json": ["next", "--from", "2026-11-27", "--json"],
-    "gc.json": ["gc", "--what", "runs", "--older-than", "1m", "--keep", "1", "--dry-run", "--json"],
 }
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_a_command_prints_what_the_earlier_version_printed(folder: Path, name: str) -> None:
     assert for_programs(printed_now(folder, *ARGUMENTS[name])) == for_programs(printed(name))
+
+
+def test_gc_removes_what_it_removed_but_what_ensembles_take(folder: Path) -> None:
+    """The earlier version kept the newest run of a task even if it was an unpublished one, and removed the model in use."""
+    now = printed_now(folder, "gc", "--what", "runs", "--older-than", "1m", "--keep", "1", "--dry-run", "--json")
+    items, items_before = ({item["path"]: item for item in plan["items"]} for plan in (now, printed("gc.json")))
+    assert all(for_programs(item) == for_programs(items_before[path]) for path, item in items.items())
+    kept = {items_before[path]["run"] for path in items_before.keys() - items.keys()}
+    assert kept >= {"shapes-train-jax-29928792", "shapes-train-theano-29926110"}
+    assert all("-train-" in run for run in kept)
 
 
 def test_the_index_of_before_is_no_truth(folder: Path) -> None:

@@ -19,7 +19,7 @@ from jobs.store import removal
 from jobs.store.files import read_json
 from jobs.store.latest_model import is_candidate
 from jobs.store.local_store import LocalStore
-from jobs.store.needed_models import has_ended_shortly_before, needed_models
+from jobs.store.needed_models import has_ended_since, needed_models
 from jobs.store.reading import Run
 
 
@@ -120,7 +120,9 @@ def plan_removal(store: LocalStore, experiment: str, rule: RetentionRule, now: f
             is_old = run.id.minute * 60 < now - rule.age
             is_usable = is_candidate(run.record, "")
             is_kept = succeeded[is_usable] < rule.keep
-            is_removable = is_old and run.id not in needed and not has_ended_shortly_before(run, now)
+            # A repeat of an old slot is new, and the ensemble of its rerun or backfill may be about to take it.
+            is_new = has_ended_since(run, now - min(rule.age, SETTLING))
+            is_removable = is_old and not is_new and run.id not in needed
             if RemovalKind.RUNS in rule.kinds and is_removable and number >= rule.keep and run.status != Status.RUNNING:
                 _plan_whole_run(run, plan)
             else:

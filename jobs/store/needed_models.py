@@ -13,8 +13,8 @@ from jobs.store.latest_model import takeable
 from jobs.store.local_store import LocalStore
 from jobs.store.reading import Run
 
-SHORTLY = 86400.0
-"""Seconds for which a run that has ended is left alone, whatever its slot."""
+_TRIES = 86400.0
+"""Seconds that the tries of an ensemble run may take whose deadline is not known."""
 
 
 def needed_models(store: LocalStore, experiment: str, now: float) -> Iterator[RunId]:
@@ -38,10 +38,10 @@ def needed_models(store: LocalStore, experiment: str, now: float) -> Iterator[Ru
                     yield training
 
 
-def has_ended_shortly_before(run: Run, now: float) -> bool:
-    """Whether a run ended a short while ago, whatever its slot: an ensemble of its rerun or backfill may be about to take it."""
+def has_ended_since(run: Run, instant: float) -> bool:
+    """Whether a try of a run ended after an instant, in seconds since 1970."""
     ends = [run.record.get("finished"), *((attempt["end"] or {}).get("time") for attempt in run.tries)]
-    return any(_seconds(end) > now - SHORTLY for end in ends if end)
+    return any(_seconds(end) > instant for end in ends if end)
 
 
 def _earliest_open_slot(store: LocalStore, experiment: str, ensembles: Iterable[Run], now: float) -> float:
@@ -50,7 +50,7 @@ def _earliest_open_slot(store: LocalStore, experiment: str, ensembles: Iterable[
     ``ensembles`` are its runs, newest first.
     """
     last = next((run.id.minute * 60.0 for run in ensembles if run.kind == RunKind.SCHEDULED), -inf)
-    earliest = now - 2 * SHORTLY
+    earliest = now
     # Of several engines each may still run its own.
     for chain in revisions.chains(revisions.merge(store.ledger.revisions(experiment))):
         *_, (_, _, tasks) = revisions.states(chain)
@@ -58,7 +58,7 @@ def _earliest_open_slot(store: LocalStore, experiment: str, ensembles: Iterable[
             starting_deadline = tasks[c.ENSEMBLE_TASK].get("starting_deadline")
             # Without a starting deadline a cluster makes up for whatever came after the last slot that it began.
             waits = last if starting_deadline is None else now - starting_deadline
-            earliest = min(earliest, waits - (tasks[c.ENSEMBLE_TASK].get("deadline") or SHORTLY))
+            earliest = min(earliest, waits - (tasks[c.ENSEMBLE_TASK].get("deadline") or _TRIES))
     return earliest
 
 
