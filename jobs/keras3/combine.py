@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from jobs.portable.inputs import WrongInput, exit_status, say
+from jobs.portable.inputs import WrongInput, exit_status, listed, say
 
 ROWS = 65_536
 """Rows that are combined and written at a time."""
@@ -63,7 +63,8 @@ def _combine(argv: Sequence[str]) -> None:
     names = members[0]["class_names"]
     for member in members:
         if member["class_names"] != names:
-            raise WrongInput(f"{member['member']}'s classes {member['class_names']} differ from {members[0]['member']}'s")
+            their, own = listed(member["class_names"]), listed(names)
+            raise WrongInput(f"{member['member']}'s classes {their} differ from {members[0]['member']}'s, {own}")
     arrays = [np.load(member["probabilities"], mmap_mode="r", allow_pickle=False) for member in members]
     for member, array in zip(members, arrays, strict=True):
         if array.shape != arrays[0].shape or array.ndim != 2 or array.shape[1] != len(names):

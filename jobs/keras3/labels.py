@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jobs.portable.inputs import WrongInput
+from jobs.portable.inputs import WrongInput, listed
 
 FEWEST_ITEMS, MANY_CLASSES, MOST_CLASSES = 3, 20, 25_000
 """Items a class on average below which more than MANY_CLASSES distinct labels are no classes; and how many classes may be."""
@@ -50,12 +50,12 @@ class Classes:
         is_text = labels.kind == "text"
         if any(isinstance(label, str) != is_text for label in self.numbers):
             raise WrongInput(
-                f"{labels.name} has {_words(labels)}, the classes are {shown(self.names)}: give all labels in the same form"
+                f"{labels.name} has {_words(labels)}, the classes are {listed(self.names)}: give all labels in the same form"
             )
         distinct, places = np.unique(labels.values, return_inverse=True)
         unknown = [label for label in distinct.tolist() if label not in self.numbers]
         if unknown:
-            raise WrongInput(f"{labels.name} has the label {unknown[0]!r}, which is none of the classes {shown(self.names)}")
+            raise WrongInput(f"{labels.name} has the label {unknown[0]!r}, which is none of the classes {listed(self.names)}")
         numbers = np.asarray([self.numbers[label] for label in distinct.tolist()], dtype="int64")
         if numbers.tolist() == distinct.tolist():
             return labels.values  # they are class numbers as they are
@@ -73,11 +73,6 @@ def _bare(labels: Labels) -> str:
 
 def _words(labels: Labels) -> str:
     return f"{'texts' if labels.kind == 'text' else 'numbers'}, such as {_first(labels)!r}"
-
-
-def shown(names: Sequence[str]) -> str:
-    """Class names for a message: the first few."""
-    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
 def read_labels(values: Any, name: str) -> Labels:
@@ -202,7 +197,7 @@ def classes_of(train: Labels, test: Labels | None, declared: Any) -> tuple[Class
         learnt = set(np.unique(train.values).tolist())
         unlearnt = [names[n] for n, label in enumerate(distinct) if label not in learnt]
         if unlearnt:
-            warnings.append(f"{test.name} has items of {shown(unlearnt)}, {_bare(train)} has none: no model can learn that")
+            warnings.append(f"{test.name} has items of {listed(unlearnt)}, {_bare(train)} has none: no model can learn that")
     return _at_least_two(Classes(names, {label: n for n, label in enumerate(distinct)})), warnings
 
 

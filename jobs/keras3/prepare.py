@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from jobs.keras3.labels import Classes, class_names, classes_of, item_ids, read_labels, shown
+from jobs.keras3.labels import Classes, class_names, classes_of, item_ids, read_labels
 from jobs.keras3.splits import few_items, held_out, train_and_test, validation_warnings
-from jobs.portable.inputs import WrongInput, exit_status, say, sha256
+from jobs.portable.inputs import WrongInput, exit_status, listed, say, sha256
 from jobs.portable.user_code import user_function
 from jobs.portable.value_range import to_training_scale, value_range
 
@@ -285,7 +285,7 @@ def _inputs(inputs: Arrays, shape: tuple[int, ...], classes: Classes, needs_imag
         raise WrongInput("data.predict: there are no items to predict")
     declared = inputs.get("class_names")
     if declared is not None and (names := class_names(declared, "data.predict: class_names")) != classes.names:
-        raise WrongInput(f"data.predict: its classes {shown(names)} differ from {shown(classes.names)}")
+        raise WrongInput(f"data.predict: its classes {listed(names)} differ from {listed(classes.names)}")
     ids = np.arange(len(x)) if inputs.get("ids") is None else item_ids(inputs["ids"], "data.predict: ids")
     to_predict: Arrays = {"x_predict": x, "ids": ids}
     if len(ids) != len(x):

@@ -64,6 +64,11 @@ def class_names(data):
     return ["%s" % name for name in data["class_names"].tolist()]
 
 
+def listed(names):
+    """Names for a message: the first few."""
+    return ", ".join(names[:10]) + (" and %d more" % (len(names) - 10) if len(names) > 10 else "")
+
+
 def scale_of(x):
     """The number by which inputs are divided: 255 for bytes, else their largest magnitude if that is above 1, else 1."""
     if x.dtype.name == "uint8":

@@ -6,7 +6,7 @@ import argparse
 import os
 import time
 
-from jobs.portable.inputs import WrongInput, class_names, exit_status, read_json, say, scaled, sha256, write_json
+from jobs.portable.inputs import WrongInput, class_names, exit_status, listed, read_json, say, scaled, sha256, write_json
 from jobs.portable.value_range import to_training_scale
 
 
@@ -44,7 +44,7 @@ def predict(argv):
     data = numpy.load(options.data, allow_pickle=False)
     names = class_names(data)
     if names != recorded["class_names"]:
-        raise WrongInput("the data's classes %s are not the model's %s" % (names, recorded["class_names"]))
+        raise WrongInput("the data's classes %s are not the model's %s" % (listed(names), listed(recorded["class_names"])))
     if list(data["x_predict"].shape[1:]) != recorded["input_shape"]:
         shapes = (list(data["x_predict"].shape[1:]), recorded["input_shape"])
         raise WrongInput("the inputs to predict have the shape %s, the model takes %s" % shapes)

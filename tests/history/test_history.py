@@ -164,6 +164,15 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_a_row_names_what_has_changed_since_its_data_was_read(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    note = "d.npz has changed since the data was read at 18:44 today by e-train-a-1"
+    training = Builder(tmp_path / "store").run("train-a", "2024-11-20T01:00", degraded="late", data={"note": note})
+    (row,) = json.loads(cronsemble(tmp_path, "history", "--json").stdout)
+    assert (row["run"], row["reason"]) == (str(training), f"degraded: late; {note}")
+    assert f"reason      degraded: late; {note}\n" in cronsemble(tmp_path, "show", str(training)).stdout
+
+
 def test_a_degraded_run_says_so(tmp_path: Path) -> None:
     """In words, in the row and in what is shown of the run and of the ensemble that took its model."""
     builder = Builder(tmp_path / "store")

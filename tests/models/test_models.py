@@ -74,6 +74,12 @@ def check_good(by_name: dict[str, dict[str, Any]], names: list[str]) -> None:
         assert by_name[name]["sums"] == pytest.approx([1, 1], abs=1e-3 if name != "sixteen_bits" else 1e-2)
 
 
+def check_other_scale(by_name: dict[str, dict[str, Any]]) -> None:
+    """What is predicted is on the scale of the data that the model learnt from, of whatever day."""
+    said = by_name["composed"]["other_scale"]
+    assert said.startswith("the data to predict is float32 from ") and ", the model's training data is float32 from " in said
+
+
 def check_refused(by_name: dict[str, dict[str, Any]], sentences: dict[str, str]) -> None:
     for name, sentence in sentences.items():
         problem = by_name[name]["train"]
@@ -87,6 +93,7 @@ def test_models_of_keras_3(tmp_path: Path, keras3: Path) -> None:
     changed = "from_outside=1=TEST_ACTIVATION=tanh"
     by_name = train_in_environment(keras3, tmp_path, *GOOD, *good, *later, changed, *BAD, *BAD_IN_KERAS_3, "other_predictions=1")
     check_good(by_name, [*GOOD, *good])
+    check_other_scale(by_name)
     check_refused(by_name, BAD | BAD_IN_KERAS_3)
     # By what the loss takes, whatever its name.
     forms = {name: by_name[name]["metrics"]["labels"] for name in ("subclassed", "unsaveable_optimizer")}
@@ -111,6 +118,7 @@ def test_models_of_keras_2(tmp_path: Path, legacy: str, backend: str) -> None:
     others = ["once", "other_weights"] if backend == "cntk" else []
     by_name = train_in_image(legacy, tmp_path, backend, *GOOD, *others, *BAD)
     check_good(by_name, GOOD)
+    check_other_scale(by_name)
     check_refused(by_name, BAD)
     if others:
         assert by_name["once"]["train"] == ""

@@ -25,6 +25,7 @@ def write_data(path):
     x = (random.normal(0, 0.3, (300, 6)) + y[:, None]).astype("float32")
     names = np.array(["a", "b", "c"])
     np.savez(path, x_train=x[:200], y_train=y[:200], x_val=x[200:250], y_val=y[200:250], x_predict=x[250:], class_names=names)
+    np.savez(path + ".large.npz", x_predict=x[250:] * 1000, class_names=names)
 
 
 def error_of(step, arguments):
@@ -69,6 +70,9 @@ def outcome(folder, data, name, epochs, variable):
     said["predict"] = error_of(predict.predict, ["--model", out, "--data", data, "--code", code, "--out", predictions])
     if not said["predict"]:
         said["sums"] = [float(np.load(predictions).sum(axis=1).min()), float(np.load(predictions).sum(axis=1).max())]
+    if name == "composed":
+        large = ["--data", data + ".large.npz", "--out", predictions]
+        said["other_scale"] = error_of(predict.predict, ["--model", out, "--code", code] + large)
     return said
 
 
