@@ -19,6 +19,7 @@ from scheduler.errors import CronsembleError
 from scheduler.exit_status import ExitStatus
 from scheduler.kube.client import KubeClient
 from scheduler.kube.target import ClusterTarget
+from scheduler.stores.stored_snapshots import StoredSnapshots
 from scheduler.sync import describe, reconcile
 from scheduler.sync.plan import Flag, SyncPlan, Verb
 from scheduler.sync.reconcile import Reconciler, StalePlan
@@ -70,12 +71,16 @@ class Purpose:
         return f"This removes {self.subject}{removals}{self.reassurance}."
 
 
-def open_reconciler(files: list[Path], target: ClusterTarget, force: bool) -> Reconciler:
-    """Begin to reconcile the experiments of these files; raises CronsembleError for what is wrong in them."""
+def open_reconciler(files: list[Path], target: ClusterTarget, force: bool, restores: bool = True) -> Reconciler:
+    """Begin to reconcile the experiments of these files; raises CronsembleError for what is wrong in them.
+
+    ``restores``: snapshots that the cluster has lost, and a Job waits for, are read from the store.
+    """
     # Thousands of objects without a cycle: looking for cycles would take a fifth of the time.
     gc.disable()
     experiments = namespace.all_in_namespace(load_all(files), target.namespace)
-    return reconcile.reconciler_of(KubeClient(target.access()), experiments, force)
+    read = StoredSnapshots(experiments, target).read if restores else None
+    return reconcile.reconciler_of(KubeClient(target.access()), experiments, force, read)
 
 
 def plan_and_execute(reconciler: Reconciler, flags: SyncFlags, purpose: Purpose) -> ExitStatus:

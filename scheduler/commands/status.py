@@ -26,7 +26,7 @@ from scheduler.sync.status import rows as status_rows
 
 def show_status(files: list[Path], target: ClusterTarget, as_json: bool) -> ExitStatus:
     """Print a row for each task of these files' experiments; returns 0. Raises CronsembleError."""
-    reconciler = open_reconciler(files, target, False)
+    reconciler = open_reconciler(files, target, force=False, restores=False)
     api = reconciler.api
     with api, permissions.explain_denials(api, reconciler.namespaces, reading=True):
         plan = reconciler.plan()

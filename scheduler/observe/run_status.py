@@ -5,6 +5,7 @@ The shapes are those of Kubernetes' API: batch/v1 Job, v1 Pod, v1 Event. A reaso
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -56,6 +57,7 @@ _EVENTS = {
     "TaintManagerEviction": (Cause.EVICTED, "its node was tainted"),
 }
 """By the reason of an event."""
+_LOST_SNAPSHOT = re.compile(r'configmap "cronsemble-(program|code)-[0-9a-f]{12}" not found')
 
 
 def job_status(
@@ -312,7 +314,8 @@ def _from_events(
         message = message_line(event.get("message"))
         if event.get("reason") in _EVENTS:
             cause, summary = _EVENTS[str(event["reason"])]
-            return cause, f"{summary}: {message}"
+            cure = "; cronsemble sync makes it again" if cause == Cause.MOUNT and _LOST_SNAPSHOT.search(message) else ""
+            return cause, f"{summary}: {message}{cure}"
         if event.get("reason") == "Failed" and "ailed to pull" in message:
             return Cause.IMAGE, f"its image cannot be pulled: {message}"
     return None, ""

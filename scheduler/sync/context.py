@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from scheduler.kube.objects import NamespaceState, Object
+from scheduler.kube.objects import NamespaceObjects, NamespaceState, Object
 from scheduler.sync.desired_state import DesiredState
+from scheduler.sync.lost_snapshots import LostSnapshot
 from scheduler.sync.namespace_diff import Difference, NamespaceDiff
 
 
@@ -24,6 +25,10 @@ class ContextNeeds:
     """Names of ConfigMaps that are read whole."""
 
 
+Restored = tuple[LostSnapshot, Object | str]
+"""A snapshot that is gone, and the ConfigMap that holds it again, or why it cannot be had."""
+
+
 @dataclass(frozen=True)
 class NamespaceContext:
     """The parts of ContextNeeds as they were read; empty where they were not needed."""
@@ -36,10 +41,12 @@ class NamespaceContext:
     foreign_names: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Kind → name of an object without our labels → the manager that made it."""
     configmaps: Mapping[str, Object] = field(default_factory=dict)
+    restored: Sequence[Restored] = ()
+    """The snapshots that unfinished Jobs of declared experiments mount, and that are gone."""
 
 
-def needed_context(desired: Sequence[DesiredState], diff: NamespaceDiff) -> ContextNeeds:
-    """What the plan for this difference has to know; ``desired`` are the states of the namespace."""
+def needed_context(desired: Sequence[DesiredState], diff: NamespaceDiff, live: NamespaceObjects) -> ContextNeeds:
+    """What the plan for this difference has to know; ``desired`` are the states of the namespace, ``live`` its objects."""
     missing = [difference.kind for difference in diff.objects if difference.difference == Difference.MISSING]
     is_changed = (
         bool(missing or diff.removed_cronjobs)
@@ -49,7 +56,9 @@ def needed_context(desired: Sequence[DesiredState], diff: NamespaceDiff) -> Cont
     return ContextNeeds(
         # It tells whether the pods will be admitted: of interest only where pods are desired.
         namespace=is_changed and not all(state.is_deleted for state in desired),
-        unfinished_jobs=bool(diff.removed_cronjobs or diff.unreferenced_snapshots),
+        # Jobs that run may mount a snapshot that is gone.
+        unfinished_jobs=bool(diff.removed_cronjobs or diff.unreferenced_snapshots)
+        or any(cronjob["status"].get("active") or is_changed for cronjob in live.cronjobs.values()),
         jobs_of=tuple(state.experiment for state in desired if state.is_deleted),
         foreign_names=tuple(dict.fromkeys(missing)),
         configmaps=tuple(difference.name for difference in diff.objects if difference.difference == Difference.UNVERIFIED),

@@ -20,6 +20,7 @@ from scheduler.sync.context import NamespaceContext
 from scheduler.sync.describe import format_value
 from scheduler.sync.desired_state import DesiredState
 from scheduler.sync.diff import fingerprint
+from scheduler.sync.lost_snapshots import lost_note, restored_note
 from scheduler.sync.namespace_diff import (
     Difference,
     NamespaceDiff,
@@ -113,6 +114,12 @@ def _plan_in_namespace(
     builder.notes += diff.notes
     for difference in diff.objects:
         _plan_object(difference, context, builder)
+    for snapshot, restored in context.restored:
+        if isinstance(restored, str):
+            builder.notes.append(lost_note(snapshot, restored))
+        else:
+            builder.actions.append(_action(Verb.CREATE, restored))
+            builder.notes.append(restored_note(snapshot))
     changed_by_admission = [difference.admission for difference in diff.objects if difference.admission]
     builder.notes += admission.notes([*(changed for _, changed in diff.unrecorded_admission), *changed_by_admission])
     for experiment in diff.emptied:

@@ -6,6 +6,7 @@ import functools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -22,12 +23,15 @@ from scheduler.sync.admission import AdmissionChanges
 from scheduler.sync.context import ContextNeeds, NamespaceContext
 from scheduler.sync.desired import desired_states
 from scheduler.sync.desired_state import DesiredState
+from scheduler.sync.lost_snapshots import lost_snapshots, restored_map
 from scheduler.sync.namespace_diff import NamespaceDiff, diff_namespace, unsettled, with_answers
 from scheduler.sync.plan import Action, SyncPlan, Verb
 
 if TYPE_CHECKING:
     from scheduler.sync.lease import Lease
 
+ReadSnapshots = Callable[[Iterable[tuple[str, str, str]]], Mapping[tuple[str, str, str], bytes | str]]
+"""Returns the bytes of snapshots, each given by its experiment, kind and SHA-256, or why they cannot be had."""
 OLDEST_SERVER = (1, 27)
 """The first minor version whose CronJobs have a time zone for sure."""
 
@@ -45,6 +49,7 @@ class Reconciler:
         namespaces: Mapping[str, Sequence[str]],
         build_desired: Callable[[], list[DesiredState]],
         force: bool = False,
+        read_snapshots: ReadSnapshots | None = None,
     ) -> None:
         """Begin to read the cluster, and build the desired state meanwhile.
 
@@ -53,7 +58,9 @@ class Reconciler:
             namespaces: those to read → the experiments that are looked for in other namespaces as well.
             build_desired: builds the desired state; what it raises is raised here.
             force: take fields that other managers own.
+            read_snapshots: reads snapshots that the cluster has lost; without it none is looked for.
         """
+        self._read_snapshots = read_snapshots
         self.api, self.namespaces, self.force = api, namespaces, force
         self.live: dict[str, NamespaceObjects] = {}
         """By namespace, what the latest plan was made from."""
@@ -86,12 +93,13 @@ class Reconciler:
         diffs = {name: diff_namespace(desired[name], live, self.force) for name, live in self.live.items()}
         diffs = {name: with_answers(diff, self._dry_runs(diff), self.force) for name, diff in diffs.items()}
         self.unrecorded_admission = {name: diff.unrecorded_admission for name, diff in diffs.items() if diff.unrecorded_admission}
-        needs = {name: context.needed_context(desired[name], diff) for name, diff in diffs.items()}
+        needs = {name: context.needed_context(desired[name], diff, self.live[name]) for name, diff in diffs.items()}
+        contexts = read_contexts(self.api, needs)
         plan = planner.make_plan(
             self.desired,
             self.live,
             diffs,
-            read_contexts(self.api, needs),
+            {name: self._with_lost_snapshots(known, diffs[name]) for name, known in contexts.items()},
             tool=VERSION,
             server=self.api.access.server,
             context=self.api.access.context,
@@ -119,6 +127,26 @@ class Reconciler:
         answers = {(keys[key].kind, keys[key].name): self._answers[key] for key in keys}
         return {key: answer for key, answer in answers.items() if answer is not None}
 
+    def _with_lost_snapshots(self, known: NamespaceContext, diff: NamespaceDiff) -> NamespaceContext:
+        """The same with the snapshots that unfinished Jobs mount and that are gone, read from elsewhere where that can be."""
+        removed = {cronjob["metadata"]["uid"] for cronjob in diff.removed_cronjobs}
+        staying = [
+            job
+            for job in known.unfinished_jobs
+            if not removed & {owner.get("uid") for owner in job["metadata"]["ownerReferences"]}
+        ]
+        desired = {body["metadata"]["name"] for state in self.desired for body in state.objects}
+        lost = lost_snapshots(staying, desired.union(self.live[diff.namespace].configmaps))
+        if not lost or self._read_snapshots is None:
+            return known
+        found = self._read_snapshots([(each.experiment, each.kind, each.digest) for each in lost])
+        restored: list[context.Restored] = []
+        for each in lost:
+            data = found[each.experiment, each.kind, each.digest]
+            body = data if isinstance(data, str) else restored_map(diff.namespace, each, data)
+            restored.append((each, "its copy in the store is damaged" if body is None else body))
+        return replace(known, restored=restored)
+
     def _read_ahead(self) -> None:
         try:
             self._read()
@@ -130,12 +158,14 @@ class Reconciler:
         self.live = dict(zip(self.namespaces, objects.in_parallel(*read), strict=True))
 
 
-def reconciler_of(api: KubeClient, experiments: Sequence[Experiment], force: bool = False) -> Reconciler:
+def reconciler_of(
+    api: KubeClient, experiments: Sequence[Experiment], force: bool = False, read_snapshots: ReadSnapshots | None = None
+) -> Reconciler:
     """The reconciler of these experiments, each with its namespace; raises CronsembleError where one cannot run on a cluster."""
     namespaces: dict[str, list[str]] = {}
     for experiment in experiments:
         namespaces.setdefault(experiment.cluster.namespace, []).append(experiment.name)
-    return Reconciler(api, namespaces, lambda: desired_states(experiments), force)
+    return Reconciler(api, namespaces, lambda: desired_states(experiments), force, read_snapshots)
 
 
 def _makes_cronjob(action: Action) -> bool:

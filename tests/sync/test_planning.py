@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import msgspec
 import pytest
 
 from cronjobs.objects import labels
+from cronjobs.objects.config_maps import program_name
 from cronjobs.revisions import revisions
 from scheduler.kube import revision_configmap
 from scheduler.kube.objects import NamespaceObjects, NamespaceState
@@ -17,6 +20,7 @@ from scheduler.sync import context, describe
 from scheduler.sync.context import ContextNeeds, NamespaceContext
 from scheduler.sync.delete import deleted_state
 from scheduler.sync.desired_state import DesiredState
+from scheduler.sync.lost_snapshots import lost_snapshots, restored_map
 from scheduler.sync.namespace_diff import diff_namespace
 from scheduler.sync.plan import SyncPlan
 from scheduler.sync.planner import make_plan
@@ -98,7 +102,8 @@ def in_namespace(*live: Object, elsewhere: dict[str, tuple[str, ...]] | None = N
 
 def needs(desired: list[Object], *live: Object) -> ContextNeeds:
     state = DesiredState("digits", "lab", tuple(desired))
-    return context.needed_context([state], diff_namespace([state], in_namespace(*live)))
+    there = in_namespace(*live)
+    return context.needed_context([state], diff_namespace([state], there), there)
 
 
 def plan_of(state: DesiredState, live: NamespaceObjects, known: NamespaceContext, force: bool = False) -> SyncPlan:
@@ -239,6 +244,45 @@ def test_a_snapshot_goes_when_nothing_names_it() -> None:
     volumes = other["spec"]["jobTemplate"]["spec"]["template"]["spec"]["volumes"]
     volumes.append({"configMap": {"name": "cronsemble-program-old"}})
     assert "- ConfigMap" not in text(desired, *live, other)
+
+
+OLD = b"the program of another version"
+
+
+def waiting_job(data: bytes) -> Object:
+    """A Job that an earlier version made, with its own program."""
+    digest = hashlib.sha256(data).hexdigest()
+    annotations = {labels.CONFIGURATION: json.dumps({"snapshot": {"program": digest, "code": ""}})}
+    spec = {"volumes": [{"projected": {"sources": [{"configMap": {"name": program_name(digest)}}]}}]}
+    return {
+        "metadata": {"name": "digits-train-a-1", "labels": {labels.INSTANCE: "digits"}, "ownerReferences": []},
+        "spec": {"template": {"metadata": {"annotations": annotations}, "spec": spec}},
+    }
+
+
+def test_a_snapshot_that_a_waiting_job_mounts_is_made_again_whatever_version_syncs() -> None:
+    desired = [program(), cronjob()]
+    live = [*map(there, desired), recorded(cronjob())]
+    job = waiting_job(OLD)
+    (lost,) = lost_snapshots([job], {PROGRAM})
+    assert (lost.kind, lost.experiment, lost.job) == ("program", "digits", "digits-train-a-1")
+    assert lost_snapshots([job], {PROGRAM, lost.name}) == []
+    # Only the bytes that it was started with.
+    assert restored_map("lab", lost, b"other bytes") is None
+    body = restored_map("lab", lost, OLD)
+    assert body is not None and body["metadata"]["name"] == lost.name
+    state = DesiredState("digits", "lab", tuple(desired))
+    planned = plan_of(state, in_namespace(*live), NamespaceContext(unfinished_jobs=[job], restored=[(lost, body)]))
+    assert [(action.verb, action.name, action.body) for action in planned.actions] == [("create", lost.name, body)]
+    assert planned.notes == (
+        f"ConfigMap {lost.name} is gone, and Job digits-train-a-1 waits for it: it is made again from the store",
+    )
+    why = "the store has no copy of it, for no run of it has begun"
+    planned = plan_of(state, in_namespace(*live), NamespaceContext(unfinished_jobs=[job], restored=[(lost, why)]))
+    assert planned.actions == () and planned.notes == (
+        f"ConfigMap {lost.name} is gone, and Job digits-train-a-1 waits for it: {why}: "
+        "end it by cronsemble cancel digits-train-a-1, then cronsemble backfill its slot",
+    )
 
 
 def test_a_conflict_names_field_owner_and_flag() -> None:
@@ -383,7 +427,10 @@ def test_what_is_around_is_needed_only_where_something_differs() -> None:
     live = [*map(there, desired), recorded(cronjob())]
     assert needs(desired, *live) == ContextNeeds()
     assert needs(desired) == ContextNeeds(namespace=True, foreign_names=("ConfigMap", "CronJob"))
-    assert needs([program(), cronjob(schedule="0 2 * * *")], *live) == ContextNeeds(namespace=True)
+    # A Job may mount what is gone: looked for where one runs, or something has changed.
+    assert needs([program(), cronjob(schedule="0 2 * * *")], *live) == ContextNeeds(namespace=True, unfinished_jobs=True)
+    running = there(cronjob(), active=[{"name": "digits-train-a-1"}])
+    assert needs(desired, live[0], running, live[2]) == ContextNeeds(unfinished_jobs=True)
     assert needs(desired, *live, there(cronjob("train-b"))) == ContextNeeds(namespace=True, unfinished_jobs=True)
     by_hand = there(program(), "kubectl-create")
     assert needs(desired, by_hand, *live[1:]) == ContextNeeds(configmaps=(PROGRAM,))

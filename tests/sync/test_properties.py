@@ -120,7 +120,7 @@ def applied(plan: SyncPlan) -> NamespaceObjects:
 def test_plans_are_values_of_values(tmp_path: Path, configuration: Any, other: Any) -> None:
     desired = states(tmp_path, configuration)
     nothing = NamespaceObjects("lab")
-    needs = needed_context(desired, diff_namespace(desired, nothing))
+    needs = needed_context(desired, diff_namespace(desired, nothing), nothing)
     before = msgspec.json.encode([state.objects for state in desired])
     first = make(desired, nothing, needs)
     assert first == make(desired, nothing, needs)
@@ -146,7 +146,7 @@ def test_plans_are_values_of_values(tmp_path: Path, configuration: Any, other: A
 def test_names_that_others_have_are_refused_one_by_one(tmp_path: Path, configuration: Any) -> None:
     desired = states(tmp_path, configuration)
     nothing = NamespaceObjects("lab")
-    needs = needed_context(desired, diff_namespace(desired, nothing))
+    needs = needed_context(desired, diff_namespace(desired, nothing), nothing)
     names = [body["metadata"]["name"] for body in desired[0].objects]
     plan = make(desired, nothing, needs, names)
     assert len(plan.refusals) == len(names) and plan.actions == ()
