@@ -208,9 +208,11 @@ def _essence(text, error):
     text = text.split("\nArguments received by ")[0]  # Keras
     if text.startswith("in user code:"):  # TensorFlow
         text = text.rstrip().rsplit("\n\n", 1)[-1].strip()
-    elif "Traceback (most recent call last):" in text:  # of a worker process
+    elif _IN_MESSAGE.search(text):  # of a worker process, or of the graph's making
         lines = [line for line in text.splitlines() if line.strip()]
-        text = lines[0] if len(lines) < 2 else "%s %s" % (lines[0], lines[-1].strip())
+        frames = [number for number, line in enumerate(lines) if _IN_MESSAGE.search(line)]
+        after = [line for line in lines[frames[-1] + 1 :] if not line.startswith(" ")] or lines[-1:]
+        text = "\n".join(([] if "Traceback" in lines[0] else lines[:1]) + after)
     name = _type_name(error) + ": "
     return text[len(name) :] if text.startswith(name) else text
 
