@@ -53,7 +53,7 @@ RAISES = [
         "ValueError: Exception in B.call(). [5,7] (m.py:1)",
     ),
     (
-        "raise ValueError('Graph error:\\n\\nDetected (most recent call last):\\n  File \"k.py\", line 6, in f\\n\\nno\\n\\t[[N]]')",
+        "raise ValueError('Graph error:\\n\\nAt (most recent call last):\\n  File \"k.py\", line 6, in f\\n\\nno\\n\\t[[N]]')",
         "ValueError: Graph error: no [[N]] (m.py:1)",
     ),
     (
