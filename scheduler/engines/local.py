@@ -260,20 +260,26 @@ class LocalEngine:
             if step.argv[0] == "prepare":
                 # One at a time: the first pins the data, the others read it.
                 with self._prepare_lock:
-                    code, last_line = self._run_step(runtime, command, env, container, run)
+                    code, last_line = self._run_step(runtime, command, env, container, run, name)
             else:
-                code, last_line = self._run_step(runtime, command, env, container, run)
+                code, last_line = self._run_step(runtime, command, env, container, run, name)
             if code != ExitCode.DONE:
                 self._record_unsupervised_end(run, folder, step.argv[0], code, last_line)
                 return code
         return ExitCode.DONE
 
-    def _run_step(self, runtime: Runtime, command: list[str], env: dict[str, str], name: str, run: c.RunId) -> tuple[int, str]:
+    def _run_step(
+        self, runtime: Runtime, command: list[str], env: dict[str, str], container: str, run: c.RunId, try_name: str
+    ) -> tuple[int, str]:
         """Start a supervised step and wait for it; its exit status and the last line of its stderr."""
         with tempfile.TemporaryFile() as errors:
-            code = self._run_process(runtime, command, env, name, run, errors)
+            code = self._run_process(runtime, command, env, container, run, errors)
             errors.seek(max(0, errors.seek(0, os.SEEK_END) - 10_000))
             lines = errors.read().decode(errors="replace").split("\n")
+        if code < 0:
+            # It could not end its own processes any more.
+            runtime.kill(container)
+            end_processes_of_try(try_name)
         return code, next((line for line in reversed(lines) if line.strip()), "")
 
     def _run_process(
@@ -295,15 +301,10 @@ class LocalEngine:
             )
             self._processes[process] = (runtime, name, run)
         try:
-            code = process.wait()
+            return process.wait()
         finally:
             with self._lock:
                 del self._processes[process]
-        if code < 0:
-            # It could not end its own processes any more.
-            runtime.kill(name)
-            end_processes_of_try(env[c.ENV_TRY])
-        return code
 
     def _env(self, spec: RunSpec, run: c.RunId, name: str, seconds_left: float) -> dict[str, str]:
         return {

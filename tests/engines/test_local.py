@@ -6,6 +6,7 @@ import os
 import sys
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,18 +34,18 @@ def test_a_step_killed_without_a_word_has_a_whole_sentence(tmp_path: Path, progr
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\nkill -KILL $$\n")
     python.chmod(0o755)
-    run = make_run(tmp_path, program, str(python))
+    run = make_run(tmp_path, program, Runtime("keras3", python=str(python)))
     assert (run.status, run.reason.partition("; it had used ")[0]) == (Status.FAILED, reason)
 
 
-def make_run(tmp_path: Path, program: bytes, python: str) -> Run:
-    """A run of prepare by this program, its framework in the interpreter ``python``."""
+def make_run(tmp_path: Path, program: bytes, runtime: Runtime) -> Run:
+    """A run of prepare by this program."""
     engine = LocalEngine(LocalStore(tmp_path / "store"), PlainDisplay(StringIO()), CpuBudget(1))
     snapshot = {"program": engine.store_snapshot("program", program), "code": ""}
     data = {"dataset": "digits", "predict": "holdout", "refresh": "daily", "key": "k"}
     task = {"schema": 1, "experiment": "e", "task": "train-a", "threads": 1, "env": {}, "snapshot": snapshot}
     task |= {"timezone": "UTC", "data": data, "data_seed": 1, "seed": 1}
-    step = Step(("prepare",), Runtime("keras3", python=python))
+    step = Step(("prepare",), runtime)
     run = engine.run(RunSpec(task, 29_924_640, RunKind.MANUAL, (step,), tmp_path, threads=1, retries=0, deadline=60))
     assert run is not None
     return run
@@ -58,8 +59,18 @@ os.kill(os.getpid(), signal.SIGKILL)
 """A supervisor that is killed and cannot end what its step has started."""
 
 
-def test_the_engine_ends_what_a_killed_supervisor_has_left_behind(tmp_path: Path) -> None:
-    assert make_run(tmp_path, LEAVES_HELPER, sys.executable).status == Status.FAILED
+class ClientRuntime(Runtime):
+    """As with a container, the step's environment is among the arguments of a client that has another."""
+
+    def command(self, program: Path, *arguments: Any) -> tuple[list[str], dict[str, str]]:
+        _, env = super().command(program, *arguments)
+        assignments = [f"{name}={value}" for name, value in env.items() if name.startswith("CRONSEMBLE_")]
+        return ["env", *assignments, sys.executable, str(program)], dict(os.environ)
+
+
+@pytest.mark.parametrize("kind", [Runtime, ClientRuntime])
+def test_the_engine_ends_what_a_killed_supervisor_has_left_behind(tmp_path: Path, kind: type[Runtime]) -> None:
+    assert make_run(tmp_path, LEAVES_HELPER, kind("keras3", python=sys.executable)).status == Status.FAILED
     assert not [line for line in map(command_line, all_processes()) if f"sleep 5000.{os.getpid()}" in line]
 
 

@@ -57,8 +57,8 @@ RAISES = [
         "ValueError: Graph error: no [[N]] (m.py:1)",
     ),
     (
-        "raise OSError('In a worker.\\nTraceback (most recent call last):\\n  File \"k.py\", line 6, in f\\n    x()\\nKeyError: 1')",
-        "OSError: In a worker. KeyError: 1 (m.py:1)",
+        "raise OSError('W.\\nTraceback (most recent call last):\\n  File \"k.py\", line 6, in f\\n    x()\\nKeyError: 1')",
+        "OSError: W. KeyError: 1 (m.py:1)",
     ),
     (
         "raise ValueError('in user code:\\n\\n    File \"x.py\", line 6, in f\\n        pass\\n\\n    ValueError: no axis\\n')",
