@@ -191,6 +191,38 @@ def test_what_the_ensemble_finds(tmp_path: Path) -> None:
     assert warned(tmp_path, 'schedule: "*/10 * * * *"', 'schedule: "5 * * * *"') == []
 
 
+def test_what_the_ensemble_finds_of_several_members_is_one_line(tmp_path: Path) -> None:
+    text = """
+experiment: e
+store: ./store
+backends:
+  a: {backend: jax, schedule: "0 1 * * *"}
+  b: {backend: jax, schedule: "0 1 * * *"}
+  c: {backend: jax, schedule: "50 0 * * *"}
+ensemble: {schedule: "0 1 * * *"}
+"""
+    (tmp_path / "config.yaml").write_text(text)
+    experiment = load(tmp_path / "config.yaml")
+    assert upcoming.warnings(experiment, NOW, {}) == [
+        "ensemble: at 2026-11-25 01:00 it fires with train-a, train-b, 10m after train-c, "
+        "which may start as late as 1h after their times: let it fire later"
+    ]
+    took = {"train-a": 1200.0, "train-b": 1800.0, "train-c": 900.0}
+    (tmp_path / "config.yaml").write_text(text.replace('ensemble: {schedule: "0 1', 'ensemble: {schedule: "2 1'))
+    experiment = load(tmp_path / "config.yaml")
+    assert upcoming.warnings(experiment, NOW, took) == [
+        "ensemble: at 2026-11-25 01:02 it fires before train-a of 2026-11-25 01:00, train-b of 2026-11-25 01:00, "
+        "train-c of 2026-11-25 00:50 have finished (20m, 30m, 15m lately): older models are taken; "
+        "let it fire after 2026-11-25 01:30"
+    ]
+    (tmp_path / "config.yaml").write_text(text.replace('ensemble: {schedule: "0 1', 'ensemble: {schedule: "40 0'))
+    experiment = load(tmp_path / "config.yaml")
+    assert upcoming.warnings(experiment, NOW, {}) == [
+        "ensemble: at 2026-11-25 00:40 it fires 20m before train-a, train-b, 10m before train-c: "
+        "their models will be 23h 40m, 23h 50m old; let it fire later"
+    ]
+
+
 @pytest.mark.parametrize("took", [None, 5.0, 150.0])
 @pytest.mark.parametrize("schedule", ["* * * * *", "*/2 * * * *", "*/5 * * * *"])
 def test_a_member_that_fires_often_is_neither_missing_nor_waited_for(tmp_path: Path, schedule: str, took: float | None) -> None:

@@ -238,7 +238,7 @@ def print_cluster_revisions(experiment: Experiment, target: ClusterTarget, as_js
 def revision_lines(recorded: list[dict[str, Any]]) -> list[str]:
     """Newest first: when, who and what, then every task's fields old → new."""
     from cronjobs.revisions import revisions
-    from scheduler.sync import describe
+    from scheduler.sync import configuration_changes, describe
 
     blocks: list[list[str]] = []
     for revision, before, after in revisions.states(recorded):
@@ -248,7 +248,7 @@ def revision_lines(recorded: list[dict[str, Any]]) -> list[str]:
             if name not in after:
                 lines.append(f"    {name}: removed")
                 continue
-            changes = describe.leaf_differences(before.get(name, {}), after[name])
+            changes = configuration_changes.leaf_differences(before.get(name, {}), after[name])
             lines += [
                 f"    {name}{path}: {describe.format_value(old)} → {describe.format_value(new)}"
                 for path, old, new in changes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import islice, pairwise, takewhile
@@ -133,13 +133,16 @@ def warnings(experiment: Experiment, now: datetime, durations: Mapping[str, floa
 
 
 def _ensemble_warnings(experiment: Experiment, ensemble: Ensemble, now: datetime, durations: Mapping[str, float]) -> list[str]:
-    """Members whose models the ensemble's upcoming fires would find not yet trained, or too old: the first case of each."""
+    """Members whose models the ensemble's upcoming fires would find not yet trained, or too old: the first case of each.
+
+    Members of which the same is true at the same fire share a line.
+    """
     assert ensemble.schedule is not None
     horizon = now + _ENSEMBLE_HORIZON
     ensemble_fires = fires_of_expression(parse(ensemble.schedule), ensemble.timezone, now, horizon, _ENSEMBLE_FIRES)
     if not ensemble_fires:
         return []
-    lines = []
+    cases: dict[tuple[str, datetime], list[_Case]] = {}
     for name, member in experiment.members.items():
         if member.schedule is None:
             continue
@@ -147,10 +150,13 @@ def _ensemble_warnings(experiment: Experiment, ensemble: Ensemble, now: datetime
         if schedule.every is not None or not next(fires(schedule, member.timezone, now), None):
             continue
         task = member_task(name)
-        warning = _first_warning(schedule, ensemble_fires, task, member, ensemble, durations.get(task))
-        if warning is not None:
-            lines.append(f"{ENSEMBLE_TASK}: {warning}")
-    return lines
+        case = _first_case(schedule, ensemble_fires, task, member, ensemble, durations.get(task))
+        if case is not None:
+            cases.setdefault((case.problem, case.time), []).append(case)
+    return [
+        f"{ENSEMBLE_TASK}: at {_local(time, ensemble)} it {_describe(problem, own, ensemble)}"
+        for (problem, time), own in cases.items()
+    ]
 
 
 def _fires_around(schedule: Schedule, timezone: str, time: datetime) -> tuple[list[datetime], datetime | None]:
@@ -164,15 +170,32 @@ def _fires_around(schedule: Schedule, timezone: str, time: datetime) -> tuple[li
     return past, following if following is not None and following <= time + 2 * _ENSEMBLE_HORIZON else None
 
 
-def _first_warning(
+@dataclass(frozen=True)
+class _Case:
+    """What an ensemble's fire at ``time`` finds of one member: the ``problem``, and how far the two are apart.
+
+    ``seconds``: from the member's fire to the ensemble's, or how long its training took (``unfinished``), or to its next fire
+    (``early``). ``limit``: when it will be ready, or the seconds after its time in which it may start, or the age of its model.
+    """
+
+    problem: str
+    time: datetime
+    task: str
+    seconds: float
+    last: str = ""
+    ready: datetime | None = None
+    limit: float = 0.0
+
+
+def _first_case(
     schedule: Schedule,
     ensemble_fires: Sequence[datetime],
     task: str,
     member: Task,
     ensemble: Ensemble,
     duration: float | None,
-) -> str | None:
-    """The warning about the first fire of the ensemble that does not find a member's model of the day.
+) -> _Case | None:
+    """The first fire of the ensemble that does not find a member's model of the day.
 
     ``task`` is the member's, ``duration`` how many seconds its training took lately.
     """
@@ -181,27 +204,52 @@ def _first_warning(
         last = past[-1] if past else None
         interval = _interval(past, following)
         is_worth_waiting = interval >= _SHORTEST_INTERVAL
-        subject = f"at {_local(time, ensemble)} it"
         if last is not None:
-            since = time - last
+            since, of = (time - last).total_seconds(), _local(last, member)
             # A member that fires again before it has finished has no time at which that would be better.
-            if is_worth_waiting and duration is not None and since.total_seconds() < duration < interval:
-                ready = last + timedelta(seconds=duration)
-                problem = f"fires before {task} of {_local(last, member)} has finished ({format_duration(duration)} lately)"
-                return f"{subject} {problem}: an older model is taken; let it fire after {_local(ready, ensemble)}"
+            if is_worth_waiting and duration is not None and since < duration < interval:
+                return _Case("unfinished", time, task, duration, of, last + timedelta(seconds=duration))
             # A quarter of the interval is what its run is worth waiting for.
             limit = min(member.starting_deadline, interval / 4)
-            if is_worth_waiting and duration is None and since.total_seconds() < limit:
-                problem = f"fires {format_duration(since.total_seconds())} after {task}" if since else f"fires with {task}"
-                latest = format_duration(member.starting_deadline)
-                return f"{subject} {problem}, which may start as late as {latest} after its time: let it fire later"
-            if ensemble.max_age is not None and since > timedelta(seconds=ensemble.max_age):
-                problem = f"finds no model of {task} from within max_age ({format_duration(ensemble.max_age)})"
-                return f"{subject} {problem}: the last is of {_local(last, member)}"
+            if is_worth_waiting and duration is None and since < limit:
+                return _Case("close", time, task, since, of, limit=member.starting_deadline)
+            if ensemble.max_age is not None and since > ensemble.max_age:
+                return _Case("old", time, task, since, of)
         if following is not None and last is not None and (following - time) * _MISTIMED < time - last:
-            wait, age = format_duration((following - time).total_seconds()), format_duration((time - last).total_seconds())
-            return f"{subject} fires {wait} before {task}: its model will be {age} old; let it fire later"
+            wait, age = (following - time).total_seconds(), (time - last).total_seconds()
+            return _Case("early", time, task, wait, limit=age)
     return None
+
+
+def _describe(problem: str, cases: Sequence[_Case], ensemble: Ensemble) -> str:
+    """What an ensemble's fire finds of these members, in one sentence."""
+    is_one, tasks = len(cases) == 1, ", ".join(case.task for case in cases)
+    if problem == "unfinished":
+        trainings = ", ".join(f"{case.task} of {case.last}" for case in cases)
+        lately = ", ".join(dict.fromkeys(format_duration(case.seconds) for case in cases))
+        models = "has finished ({} lately): an older model is" if is_one else "have finished ({} lately): older models are"
+        ready = max(case.ready for case in cases if case.ready)
+        return f"fires before {trainings} {models.format(lately)} taken; let it fire after {_local(ready, ensemble)}"
+    if problem == "close":
+        after = _joined((f"{format_duration(case.seconds)} after" if case.seconds else "with", case.task) for case in cases)
+        latest = format_duration(max(case.limit for case in cases))
+        its = "its time" if is_one else "their times"
+        return f"fires {after}, which may start as late as {latest} after {its}: let it fire later"
+    if problem == "old":
+        lasts = ", ".join(dict.fromkeys(case.last for case in cases))
+        max_age = format_duration(ensemble.max_age or 0)
+        return f"finds no model of {tasks} from within max_age ({max_age}): the last {'is' if is_one else 'are'} of {lasts}"
+    before = _joined((f"{format_duration(case.seconds)} before", case.task) for case in cases)
+    ages = ", ".join(dict.fromkeys(format_duration(case.limit) for case in cases))
+    return f"fires {before}: {'its model' if is_one else 'their models'} will be {ages} old; let it fire later"
+
+
+def _joined(pairs: Iterable[tuple[str, str]]) -> str:
+    """``10m after a, b, with c``: each beginning once, with what follows it."""
+    by_beginning: dict[str, list[str]] = {}
+    for beginning, name in pairs:
+        by_beginning.setdefault(beginning, []).append(name)
+    return ", ".join(f"{beginning} {', '.join(names)}" for beginning, names in by_beginning.items())
 
 
 def _interval(past: Sequence[datetime], following: datetime | None) -> float:

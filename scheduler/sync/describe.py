@@ -3,26 +3,42 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from cronjobs.objects import labels
+from jobs.contract import member_task
 from scheduler.kube.managed_fields import LAST_APPLIED, is_kubectl
+from scheduler.sync.configuration_changes import differences
+from scheduler.sync.container_changes import summarized
 from scheduler.sync.diff import ABSENT, Change
 from scheduler.sync.plan import Action, SyncPlan, Verb
 
 _SIGNS = {Verb.CREATE: "+", Verb.CHANGE: "~", Verb.PRUNE: "-", Verb.RECORD: "*"}
 _LONGEST_VALUE = 100
+_LISTED = 5
+"""Names that a line lists; more are counted."""
+_OF_MEMBER = re.compile(r"(configuration\.)backends\.([^.:]+)\.(.*)", re.DOTALL)
 _HASH = re.compile("[0-9a-f]{64}")
 
 
 def lines(plan: SyncPlan, allowed: frozenset[str] = frozenset()) -> Iterator[str]:
     """The plan for people; ``allowed`` are the flags whose refusals are not shown."""
-    for action in plan.actions:
+    lines_of_actions = _change_lines(plan)
+    tasks: dict[tuple[str, str, str], list[str]] = {}
+    for action, own in zip(plan.actions, lines_of_actions, strict=True):
+        for line in own:
+            tasks.setdefault((action.namespace, action.experiment, line), []).append(action.task or action.name)
+    for action, own in zip(plan.actions, lines_of_actions, strict=True):
         yield f"{_SIGNS[action.verb]} {title(action, with_namespace=len(plan.namespaces) > 1)}"
-        yield from (f"    {detail}" for detail in details(action))
+        for line in own:
+            # One edit of what tasks share is one line, with those that it reaches.
+            reached = tasks.pop((action.namespace, action.experiment, line), [])
+            if reached:
+                yield f"    {line}" + (f" ({_names(reached)})" if len(reached) > 1 else "")
+        yield from (f"    {line}" for line in consequences(action))
     for note in plan.notes:
         yield f"note: {note}"
     for refusal in plan.refused(allowed):
@@ -53,16 +69,43 @@ def new_releases(plan: SyncPlan, current: SyncPlan) -> Iterator[str]:
             yield f"{title(after, with_namespace=len(plan.namespaces) > 1)}: {release_text(after.fires)}"
 
 
-def details(action: Action) -> Iterator[str]:
-    """What changes, field by field, and the consequences."""
-    for change in action.changes:
-        if action.take_over:
-            if change.path == LAST_APPLIED:
-                continue
-            change = msgspec.structs.replace(change, owners=tuple(o for o in change.owners if not is_kubectl(o)))
+def _change_lines(plan: SyncPlan) -> list[list[str]]:
+    """The lines of each action; what an ensemble says of a member as the member's own line says it, if there is one."""
+    lines_of_actions = [list(change_lines(action)) for action in plan.actions]
+    lines_of_tasks = {
+        (action.experiment, action.task, line) for action, own in zip(plan.actions, lines_of_actions, strict=True) for line in own
+    }
+
+    def as_member(experiment: str, line: str) -> str:
+        match = _OF_MEMBER.match(line)
+        if match is None:
+            return line
+        own = f"{match[1]}{match[3]}"
+        return own if (experiment, member_task(match[2]), own) in lines_of_tasks else line
+
+    return [
+        list(dict.fromkeys(as_member(action.experiment, line) for line in own))
+        for action, own in zip(plan.actions, lines_of_actions, strict=True)
+    ]
+
+
+def change_lines(action: Action) -> Iterator[str]:
+    """What changes, field by field."""
+    changes = list(action.changes)
+    if action.take_over:
+        changes = [
+            msgspec.structs.replace(change, owners=tuple(owner for owner in change.owners if not is_kubectl(owner)))
+            for change in changes
+            if change.path != LAST_APPLIED
+        ]
+    for change in summarized(changes):
         # The snapshot's ConfigMaps follow from its hashes, which the configuration shows.
         if change.field != "volumes[snapshot].projected.sources" or change.owners:
             yield from field_lines(change)
+
+
+def consequences(action: Action) -> Iterator[str]:
+    """What follows from a change: fire times, and the runs that it does not reach or that it ends."""
     if action.fires and action.fires.at_once:
         # Late: their import takes as long as a page of the list.
         from scheduler.sync.next_fire import release_text
@@ -86,25 +129,16 @@ def field_lines(change: Change) -> Iterator[str]:
     if change.path and change.path[-1] == labels.CONFIGURATION:
         old, new = _decoded(change.old), _decoded(change.new)
         if isinstance(old, dict) and isinstance(new, dict):
-            for path, before, after in leaf_differences(old, new):
-                yield f"configuration{path}: {format_value(before)} → {format_value(after)}{owners}"
+            for key, before, after in differences(old, new):
+                if before is None and after is None:
+                    yield f"configuration: {key}"
+                    continue
+                yield f"configuration.{key}: {format_value(before)} → {format_value(after)}{owners}"
             return
     if change.new is ABSENT and change.owners:
         yield f"{change.field}: left to {', '.join(change.owners)}"
     else:
         yield f"{change.field}: {format_value(change.old)} → {format_value(change.new)}{owners}"
-
-
-def leaf_differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """(path, old, new) of each leaf in which two JSON values differ; None where it is not there."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in dict.fromkeys([*old, *new]):
-            yield from leaf_differences(old.get(key), new.get(key), f"{path}.{key}")
-    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        for number, (left, right) in enumerate(zip(old, new, strict=True)):
-            yield from leaf_differences(left, right, f"{path}[{number}]")
-    elif old != new:
-        yield path, old, new
 
 
 def summary(plan: SyncPlan) -> str:
@@ -133,9 +167,12 @@ def removals(plan: SyncPlan) -> str:
     parts = []
     for kind in dict.fromkeys(action.kind for action in removed):
         names = [action.name for action in removed if action.kind == kind]
-        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        parts.append(f"{len(names)} {kind}{'s' if len(names) > 1 else ''} ({shown})")
+        parts.append(f"{len(names)} {kind}{'s' if len(names) > 1 else ''} ({_names(names)})")
     return ", ".join(parts)
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
 
 
 def format_value(value: Any) -> str:

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
+from scheduler.sync.configuration_changes import differences
+from scheduler.sync.container_changes import summarized
 from scheduler.sync.describe import field_lines
-from scheduler.sync.diff import compare
+from scheduler.sync.diff import Change, compare
 
 DESIRED = """
 metadata: {labels: {a: "1"}}
@@ -143,3 +145,72 @@ def test_a_tasks_configuration_is_shown_by_its_keys() -> None:
         "configuration.hyperparameters.epochs: 1 → 2",
         "configuration.members[0].a: 1 → 2",
     ]
+
+
+CONFIGURATION: dict[str, Any] = {
+    "schema": 1,
+    "experiment": "e",
+    "data": {"dataset": "d.py:f", "key": "1", "hyperparameters": {"epochs": 1}},
+    "data_seed": 3,
+    "hyperparameters": {"epochs": 1},
+    "gpus": 0,
+    "snapshot": {"program": "p", "code": "c"},
+    "members": [
+        {"member": "a", "threads": 1, "timeout": 60, "env": {"X": "1"}},
+        {"member": "b", "threads": 1, "timeout": 60, "env": {}},
+    ],
+    "max_age": 3600,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        # One edit of a shared hyperparameter, which the data's function gets as well.
+        (
+            {"hyperparameters": {"epochs": 2}, "data": {"dataset": "d.py:f", "key": "2", "hyperparameters": {"epochs": 2}}},
+            [("hyperparameters.epochs", 1, 2), ("the data is read anew", None, None)],
+        ),
+        ({"data": {"dataset": "d.npz", "key": "2"}, "hyperparameters": {"epochs": 1}}, [("data.dataset", "d.py:f", "d.npz")]),
+        ({"data": {**CONFIGURATION["data"], "key": "2"}}, [("the data is read anew", None, None)]),
+        ({"schema": 2, "data_seed": 4}, [("resolved otherwise by this version", None, None)]),
+        ({"snapshot": {"program": "q", "code": "d"}, "schema": 2}, [("program", "p", "q"), ("code", "c", "d")]),
+        ({"gpus": 1, "max_age": 129600}, [("resources.gpu", 0, 1), ("max_age", "1h", "1d 12h")]),
+        ({"members": [{**each, "timeout": 7200} for each in CONFIGURATION["members"]]}, [("timeout", "1m", "2h")]),
+        (
+            {"members": [{"member": "b", "threads": 2, "timeout": 60, "env": {}}, {"member": "x"}]},
+            [("backends", ["a", "b"], ["b", "x"]), ("backends.b.threads", 1, 2)],
+        ),
+        ({"secrets": ["TOKEN"]}, [("env", None, ["TOKEN"])]),
+    ],
+)
+def test_a_configuration_differs_in_its_own_words(changes: dict[str, Any], expected: list[Any]) -> None:
+    assert sorted(differences(CONFIGURATION, {**CONFIGURATION, **changes}), key=str) == sorted(expected, key=str)
+
+
+def change(field: str, old: Any, new: Any, *owners: str) -> Change:
+    return Change(field, old, new, (field,), owners)
+
+
+def test_what_changes_alike_in_several_containers_is_one_change() -> None:
+    both = ("initContainers[prepare]", "containers[train]")
+    changes = [change(f"{each}.image", "i:1", "i:2") for each in both]
+    changes += [change(f"{each}.env[CRONSEMBLE_IMAGE].value", "i:1", "i:2") for each in both]
+    for amount in ("requests", "limits"):
+        changes += [change(f"{each}.resources.{amount}.memory", "1Gi", "2Gi") for each in both]
+    changes += [change("backoffLimit", 1, 2), change("containers[train].env[CRONSEMBLE_RETRIES].value", "1", "2")]
+    assert [(each.field, each.new) for each in summarized(changes)] == [
+        ("image", "i:2"),
+        ("resources.memory", "2Gi"),
+        ("backoffLimit", 2),
+    ]
+
+
+def test_what_a_hand_changed_in_a_container_keeps_its_name() -> None:
+    drift = [
+        change("containers[train].resources.limits.memory", "4Gi", "2Gi"),
+        change("containers[train].env[CRONSEMBLE_IMAGE].value", "x", "y"),
+        change("initContainers[prepare].image", "x", "i:1", "kubectl-set"),
+        change("containers[train].image", "x", "i:1", "kubectl-set"),
+    ]
+    assert summarized(drift) == drift

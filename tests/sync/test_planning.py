@@ -214,6 +214,31 @@ def test_whatever_releases_a_past_slot_says_so(
     assert released(old, new, **status) == expected
 
 
+def test_one_edit_of_what_members_share_is_one_line() -> None:
+    def task(name: str, epochs: int, image: str = "i:1") -> Object:
+        body = cronjob(name, image=image)
+        template = body["spec"]["jobTemplate"]["spec"]["template"]
+        data = {"key": f"k{epochs}", "hyperparameters": {"epochs": epochs}}
+        configuration: Object = {"task": name, "data": data}
+        configuration |= {} if name == "ensemble" else {"hyperparameters": {"epochs": epochs}}
+        template["metadata"]["annotations"][labels.CONFIGURATION] = msgspec.json.encode(configuration).decode()
+        return body
+
+    names = ("train-a", "train-b", "ensemble")
+    before, after = [task(name, 50) for name in names], [task(name, 7, "i:2" if name == "train-b" else "i:1") for name in names]
+    live = [there(body, lastScheduleTime="2026-11-24T01:00:00Z") for body in before]
+    assert text([program(), *after], there(program()), *live, recorded(*before)) == (
+        "~ CronJob digits-train-a\n"
+        "    configuration.hyperparameters.epochs: 50 → 7 (train-a, train-b)\n"
+        "    configuration: the data is read anew (train-a, train-b, ensemble)\n"
+        "~ CronJob digits-train-b\n"
+        '    containers[train].image: "i:1" → "i:2"\n'
+        "~ CronJob digits-ensemble\n"
+        "* ConfigMap digits-revisions: revision 5\n"
+        "0 to create, 3 to change, 0 to remove, 1 unchanged"
+    )
+
+
 def test_a_removed_task_and_its_running_job() -> None:
     gone = there(cronjob("train-b"))
     job = {"metadata": {"name": "digits-train-b-7", "ownerReferences": [{"uid": "uid-digits-train-b"}]}, "spec": {}, "status": {}}
