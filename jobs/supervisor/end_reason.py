@@ -52,11 +52,15 @@ def step_error(program: str, end: ChildEnd, code_folder: str, last_line: str, ki
         return StepError(f"{program}: {text}{_place(exception)}{killed}", code, exception=name, **facts)
     if "exit" in by_name:
         exited = by_name["exit"]
-        code = ExitCode.WRONG_INPUT if is_permanent(program, exited) else ExitCode.FAILED
+        # Code that checks its own input says so by the status for it: then what it printed last is its reason.
+        is_wrong_input = exited.get("status") == ExitCode.WRONG_INPUT
+        code = ExitCode.WRONG_INPUT if is_wrong_input or is_permanent(program, exited) else ExitCode.FAILED
         text = one_line(_message(exited, code_folder), MESSAGE_LENGTH)
         if text:
             return StepError(f"{program}: {text} (sys.exit{_place(exited, ' at {}')})", code, **facts)
         call = f"sys.exit({exited.get('status')}){_place(exited)}"
+        if is_wrong_input and last_line:
+            return StepError(f"{program}: {one_line(last_line, LAST_LINE_LENGTH)} ({call})", code, **facts)
         return StepError(f"{program}: {call} ended it before its work was done", code, **facts)
     last = f"; it printed last: {one_line(last_line, LAST_LINE_LENGTH)}" if last_line else ""
     if end.code < 0:

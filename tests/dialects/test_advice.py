@@ -342,4 +342,4 @@ def data(hyperparameters):
     said, _ = process.communicate()
     assert process.returncode == (ExitCode.DONE if done else ExitCode.WRONG_INPUT), said
     if not done:
-        assert store.read(run).reason == "2026-11-29 is no date of the schedule"
+        assert store.read(run).reason.startswith("prepare: 2026-11-29 is no date of the schedule (sys.exit(3) (guarded.py:")

@@ -96,6 +96,7 @@ ENDS = {
     ),
     "sys.exit(0)": "prepare: sys.exit(0) (d.py:3, in data) ended it before its work was done",
     "sys.exit(3)": "prepare: sys.exit(3) (d.py:3, in data) ended it before its work was done",
+    "print('no data of Sunday'); sys.exit(3)": "prepare: no data of Sunday (sys.exit(3) (d.py:3, in data))",
     "sys.exit('the model gave up')": "prepare: the model gave up (sys.exit at d.py:3, in data)",
     "print('so long', flush=True); os._exit(0)": (
         "prepare ended with exit status 0 before its work was done, without an exception (os._exit, or a library's exit); "
@@ -121,7 +122,9 @@ def test_each_end_of_a_program_has_its_sentence(tmp_path: Path, program: Path, b
     process = supervise(program, store, run, "prepare", task)
     output, _ = process.communicate(timeout=60)
     reason = ENDS[body]
-    wrong_input = ExitCode.WRONG_INPUT if reason.startswith("data:") else ExitCode.FAILED
+    # A status of 3 is how code says that its input is wrong.
+    is_wrong_input = reason.startswith("data:") or "sys.exit(3)" in body
+    wrong_input = ExitCode.WRONG_INPUT if is_wrong_input else ExitCode.FAILED
     assert process.returncode == (wrong_input if reason else ExitCode.DONE), output
     assert store.read(run).reason == (reason or "its process ended without recording why")
     log = b"".join(data for _, data in read_log(store.try_folder(run, "a"))).decode()
