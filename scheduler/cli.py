@@ -170,14 +170,22 @@ def _main() -> None:
 
 
 def join_times(arguments: list[str]) -> list[str]:
-    """The arguments, with a date and the time behind it as one: `history` prints times so, and nobody quotes what they paste."""
+    """The arguments, with the parts of a time as one: `history` and `next` print them so, and nobody quotes what they paste."""
     joined: list[str] = []
     for argument in arguments:
-        if joined and re.match(r"\d\d:\d\d", argument) and re.search(r"\d{4}-\d\d-\d\d$", joined[-1]):
+        if joined and any(re.search(before, joined[-1]) and re.match(part, argument) for before, part in _PARTS_OF_A_TIME):
             joined[-1] += f" {argument}"
         else:
             joined.append(argument)
     return joined
+
+
+_PARTS_OF_A_TIME = (
+    (r"^(Mon|Tue|Wed|Thu|Fri|Sat|Sun)$", r"\d{4}-\d\d-\d\d"),
+    (r"\d{4}-\d\d-\d\d$", r"\d\d:\d\d"),
+    (r"\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d)?$", r"[+-]\d\d:\d\d"),
+)
+"""What stands before a blank inside a printed time, and what after it: Fri 2026-11-20 06:00 +01:00."""
 
 
 def _one_line(error: Exception) -> str:

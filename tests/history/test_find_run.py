@@ -74,4 +74,6 @@ def test_a_pasted_time_is_one_argument() -> None:
         "-n",
         "5",
     ]
+    pasted = ["show", "Fri", "2026-11-20", "06:00", "+01:00", "--json"]
+    assert join_times(pasted) == ["show", "Fri 2026-11-20 06:00 +01:00", "--json"]
     assert join_times(["next", "30 6 * * *", "--from", "2026-11-20"]) == ["next", "30 6 * * *", "--from", "2026-11-20"]
