@@ -26,7 +26,9 @@ _IGNORED_FILES = (
 )  # fmt: skip
 """Prose, caches, what programs write while they run, notebooks, and keys: whoever reads the store reads snapshots."""
 _LARGEST_MANIFEST = 1_000_000
-_MANIFEST = re.compile(rb"^(experiment|apiVersion):", re.MULTILINE)
+_MANIFESTS = ({b"experiment", b"backends"}, {b"apiVersion", b"kind"})
+"""The keys of configurations of ours, and of Kubernetes objects."""
+_TOP_KEY = re.compile(rb"^([A-Za-z]+):", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -116,9 +118,10 @@ def _is_manifest(path: Path) -> bool:
     """Whether a YAML file is a configuration of ours or a Kubernetes object, which may be a secret."""
     try:
         with open(path, "rb") as file:
-            return _MANIFEST.search(file.read(_LARGEST_MANIFEST)) is not None
+            keys = set(_TOP_KEY.findall(file.read(_LARGEST_MANIFEST)))
     except OSError:
         return False
+    return any(manifest <= keys for manifest in _MANIFESTS)
 
 
 def _is_readable_inside(experiment: Experiment, path: Path) -> bool:

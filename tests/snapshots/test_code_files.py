@@ -52,8 +52,9 @@ def test_the_functions_folder_is_taken_but_for_what_is_no_code(tmp_path: Path) -
     write(tmp_path, "venv/pyvenv.cfg", "venv/lib/x.py", "runs-here/runs/e/record.json", "p/2026-11-20.npz")
     write(tmp_path, "2026-11-23T0600Z.csv", "2026-11-23T0600Z.members/jax.csv")
     write(tmp_path, "older/runs/x", "older/snapshots/x", "older/experiments/x", "older/x.csv")
-    (tmp_path / "other.yaml").write_text("# another experiment\nexperiment: other\n")
+    (tmp_path / "other.yaml").write_text("# another experiment\nexperiment: other\nbackends: {jax: }\n")
     (tmp_path / "secret.yaml").write_text("apiVersion: v1\nkind: Secret\n")
+    (tmp_path / "params.yaml").write_text("experiment: of another tool\nkind: tree\n")
     outside = tmp_path.parent / "outside"
     write(outside, "data.bin")
     (tmp_path / "link").symlink_to(outside)
