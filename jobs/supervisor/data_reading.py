@@ -29,10 +29,10 @@ def report_used_again(context: RunContext, pinned: Mapping[str, Any]) -> str:
         have = "has" if len(changed) == 1 else "have"
         note = f"{' and '.join(changed)} {have} changed since the data was {read}"
         each_run = "`refresh: each_run` under `data:` reads it for each run"
-        notice(context, f"{note}; that reading is used: {AGAIN}, {each_run}")
+        notice(context, f"{note}; that reading is used: {AGAIN}, {each_run}", shared=True)
         return note
     if not by_this_command and pinned.get("run") != str(context.run) and context.env.get(c.ENV_KIND) == RunKind.MANUAL:
-        notice(context, f"the data was {read}; {AGAIN}")
+        notice(context, f"the data was {read}; {AGAIN}", shared=True)
     return ""
 
 

@@ -120,15 +120,18 @@ def require(context: RunContext, name: str) -> dict[str, Any]:
     return value
 
 
-def notice(context: RunContext, text: str) -> None:
-    """Print what the user should know of a step that continues, and write it to the try's log and progress."""
+def notice(context: RunContext, text: str, shared: bool = False) -> None:
+    """Print what the user should know of a step that continues, and write it to the try's log and progress.
+
+    ``shared``: it is about what the tasks of a command share, so that a display shows it once.
+    """
     text = one_line(text)
     print(f"cronsemble: {text}", flush=True)
     with context.open_log() as log:
         log.write(f"cronsemble: {text}\n".encode())
     with open(context.folder / c.PROGRESS, "a", encoding="utf-8") as progress:
         share(context.folder / c.PROGRESS)
-        progress.write(json.dumps({"event": "notice", "text": text}) + "\n")
+        progress.write(json.dumps({"event": "notice", "text": text, **({"shared": True} if shared else {})}) + "\n")
 
 
 def now() -> str:

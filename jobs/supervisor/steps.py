@@ -68,7 +68,7 @@ def _prepare(context: RunContext, _: str | None) -> None:
             raise StepError(f"{problem}: remove it, and the next run prepares it again", ExitCode.WRONG_INPUT)
         note = data_reading.report_used_again(context, pinned)
     for warning in pinned.get("warnings", ()):
-        notice(context, warning)
+        notice(context, warning, shared=True)
     write_file(context.folder / c.DATA, to_json({**pinned, "note": note} if note else pinned))
 
 

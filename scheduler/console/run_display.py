@@ -90,8 +90,8 @@ class RunDisplay(RunObserver):
         self.say(f"{task}: {text}")
 
     def event(self, task: str, event: dict[str, Any]) -> None:
-        """A line of a task's progress file: an epoch, or a notice, which is shown once where several tasks give the same."""
-        if event["event"] == "notice":
+        """A line of a task's progress file: an epoch, or a notice; one of what tasks share is shown once."""
+        if event["event"] == "notice" and event.get("shared"):
             if event["text"] in self._notices:
                 return
             self._notices.add(event["text"])

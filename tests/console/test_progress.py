@@ -136,3 +136,12 @@ def test_a_run_on_a_terminal(tmp_path: Path) -> None:
     for part in ("epoch 2/10, loss 0.5000, accuracy 0.7500", "0:00:00", "failed: out of memory"):
         assert part in last
     assert "left" not in last
+
+
+def test_a_notice_of_what_tasks_share_is_shown_once() -> None:
+    out = io.StringIO()
+    display = PlainDisplay(out)
+    for task in ("train-a", "train-b"):
+        display.event(task, {"event": "notice", "text": "d.npz has changed", "shared": True})
+        display.event(task, {"event": "notice", "text": "degraded"})
+    assert out.getvalue() == "train-a: d.npz has changed\ntrain-a: degraded\ntrain-b: degraded\n"
