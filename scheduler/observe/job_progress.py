@@ -18,6 +18,7 @@ from scheduler.kube.client import KubeClient
 from scheduler.observe import cluster_state
 from scheduler.observe.job_watcher import REPEAT_SECONDS, JobSnapshot, step_title
 
+_NOTICE = re.compile(rb"cronsemble: (.+)")
 _EPOCH = re.compile(rb"epoch (\d+)/(\d+): loss (\S+), accuracy (\S+)")
 
 
@@ -35,7 +36,7 @@ class ProgressReporter:
     _step: str = ""
     _step_since: float = 0.0  # monotonic
     _hindrance: str = ""
-    _followed_pod: str = ""  # whose log is read for epochs
+    _followed_pod: str = ""  # whose logs are read
 
     def report(self, snapshot: JobSnapshot) -> None:
         """Report what is new in a snapshot, whose Job must be there."""
@@ -53,7 +54,7 @@ class ProgressReporter:
             self.observer.stage(self.label, step, folder)
         if pod is not None and pod.container == "train" and folder is None and pod.name != self._followed_pod:
             self._followed_pod = pod.name
-            threading.Thread(target=self._report_epochs, args=(pod.name,), daemon=True).start()
+            threading.Thread(target=self.report_logs, args=(pod.name,), daemon=True).start()
         if job.state == JobState.WAITING and time.monotonic() - self._step_since > REPEAT_SECONDS:
             self._report_hindrance(snapshot)
 
@@ -76,9 +77,14 @@ class ProgressReporter:
                 self._hindrance = job.reason
                 self.observer.say(f"{self.label}: {job.reason}")
 
-    def _report_epochs(self, pod: str) -> None:
-        """Report the epochs that a pod's log says, until it ends."""
+    def report_logs(self, pod: str) -> None:
+        """Report what a pod's log of its data says to know, and then its epochs until they end."""
         path = f"{kinds.POD.path(self.namespace, pod)}/log"
+        with suppress(CronsembleError):
+            for line in self.api.stream(path, {"container": "prepare"}, what="pods/log", is_log=True):
+                if match := _NOTICE.fullmatch(line.strip()):
+                    text = match[1].decode(errors="replace")
+                    self.observer.event(self.label, {"event": "notice", "text": text, "shared": True})
         epoch_start = time.monotonic()
         with suppress(CronsembleError):  # the steps are reported all the same
             for line in self.api.stream(path, {"container": "train", "follow": "true"}, what="pods/log", is_log=True):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import threading
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from hypothesis import given
@@ -20,6 +23,8 @@ from scheduler.history.observed_runs import ClusterObservation, ObservedJob
 from scheduler.history.query import HistoryQuery
 from scheduler.history.run_facts import RunFact
 from scheduler.history.slots import Row
+from scheduler.kube.client import KubeClient
+from scheduler.kube.kubeconfig import Access
 from scheduler.observe.job_progress import ProgressReporter
 from scheduler.observe.job_watcher import JobSnapshot
 from scheduler.observe.run_status import job_status
@@ -425,3 +430,38 @@ def test_steps_that_begin_and_end_between_two_snapshots_are_reported(tmp_path: P
     reporter.report_steps(JobSnapshot(job(("Complete", "")), (first, pod("y", "Succeeded", prepare=DONE, train=DONE))))
     lines = [line.removeprefix("a: ") for line in out.getvalue().splitlines()]
     assert [line for line in lines if "waiting" not in line] == ["prepare", "train", "prepare (try 2 of 7)", "train (try 2 of 7)"]
+
+
+class Logs(BaseHTTPRequestHandler):
+    """Answers with containers' logs as an API server does; a kubelet's own are followed in tests/node."""
+
+    TEXT = {
+        "prepare": "cronsemble: the data was read at 18:44 today\ndata 0123: {}\n",
+        "train": "cronsemble: not of the data\nepoch 1/2: loss 0.5000, accuracy 0.7500\n",
+    }
+
+    def do_GET(self) -> None:
+        text = self.TEXT[parse_qs(urlsplit(self.path).query)["container"][0]].encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_what_a_pods_logs_say_of_its_data_and_epochs_is_reported(tmp_path: Path) -> None:
+    out = io.StringIO()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Logs) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        with KubeClient(Access(f"http://127.0.0.1:{server.server_port}")) as api:
+            display, run = PlainDisplay(out), RunId(SLOT, 1, "e", "train-a")
+            for task in ("a", "b"):
+                ProgressReporter(api, "n", LocalStore(tmp_path), display, task, run).report_logs("pod")
+        server.shutdown()
+        thread.join()
+    lines = [line.rpartition(",")[0] or line for line in out.getvalue().splitlines()]
+    epoch = "epoch 1/2, loss 0.5000, accuracy 0.7500"
+    assert lines == ["a: the data was read at 18:44 today", f"a: {epoch}", f"b: {epoch}"]

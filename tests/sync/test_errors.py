@@ -128,7 +128,7 @@ def test_code_that_is_too_large(experiment: Experiment) -> None:
     (experiment.folder / "big" / "m.py").write_bytes(b"#" * 1_100_000)
     experiment.write({"a": NIGHTLY}, code=["big"])
     output = experiment.bad("sync")
-    assert output.count("\n") == 1 and "at most 1,048,576 fit a ConfigMap: list fewer files under code:" in output
+    assert output.count("\n") == 1 and "at most 1,048,576 fit a ConfigMap: list what it needs under `code:`" in output
 
 
 def test_a_server_that_is_too_old(cluster: Cluster, experiment: Experiment, tmp_path: Path) -> None:
