@@ -135,6 +135,11 @@ def container_name(step: Sequence[str]) -> str:
     return "-".join([step[0], *step[2:]])
 
 
+def is_step(name: str) -> bool:
+    """Whether a container of that name runs a step of ours: others may be put beside it, as sidecars are."""
+    return name in ("await", "prepare", "train", "combine") or name.startswith("predict-")
+
+
 def _environment(image: str, task: Task, threads: int, more: Mapping[str, str]) -> list[dict[str, Any]]:
     def field(path: str) -> dict[str, Any]:
         return {"valueFrom": {"fieldRef": {"fieldPath": path}}}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
+from math import inf
 from typing import Any
 
 import msgspec
@@ -44,6 +45,8 @@ class ObservedPod:
     reason: str = ""
     started: str | None = None
     ended: str | None = None
+    sidecar: str = ""
+    """A container that others put beside the steps, and that runs on after them."""
 
     def to_json(self) -> dict[str, Any]:
         """As `show --json` prints it."""
@@ -86,6 +89,11 @@ class ObservedJob:
     def has_ended(self) -> bool:
         """Whether no pod of it runs or follows any more."""
         return self.state in (JobState.SUCCEEDED, JobState.FAILED)
+
+    @property
+    def sidecar(self) -> str:
+        """The container beside the steps that keeps the Job, though the run itself has ended; empty without one."""
+        return next((pod.sidecar for pod in self.pods if pod.sidecar and not self.has_ended), "")
 
     @property
     def unexplained_failures(self) -> list[ObservedPod]:
@@ -199,7 +207,7 @@ def merge_observed(fact: RunFact | None, job: ObservedJob) -> RunFact:
     if fact is not None:
         is_cancelled = fact.status == Status.INTERRUPTED and fact.evidence == Evidence.OBSERVED
         if fact.status == Status.SUCCEEDED or is_cancelled:
-            return fact
+            return _with_job(fact, job)
     if not job.has_ended:
         return _with_end(base, Status.RUNNING, job.reason, Evidence.OBSERVED)
     if job.state == JobState.FAILED:
@@ -209,6 +217,17 @@ def merge_observed(fact: RunFact | None, job: ObservedJob) -> RunFact:
     if fact is None or fact.status in (Status.RUNNING, Status.DIED):
         reason = "its Job completed, but this store holds no result of it"
         return _with_end(base, Status.UNKNOWN, reason, Evidence.OBSERVED, ended)
+    return fact
+
+
+def _with_job(fact: RunFact, job: ObservedJob) -> RunFact:
+    """A run that has ended well, with what its Job does after it: a container beside the steps may keep it."""
+    if job.sidecar:
+        reason = f"its Job goes on: {job.sidecar} beside the run's container does not end"
+        return msgspec.structs.replace(fact, reason=reason, job_ended=inf)
+    if job.state == JobState.FAILED and job.cause == Cause.DEADLINE:
+        reason = f"its Job went on without it: {job.reason}"
+        return msgspec.structs.replace(fact, reason=reason, job_ended=_seconds(job.ended))
     return fact
 
 

@@ -32,6 +32,8 @@ class RunFact(msgspec.Struct, array_like=True, gc=False):
     seal: int = 0
     try_number: int | None = None
     max_tries: int | None = None
+    job_ended: float | None = None
+    """When its Job ended, where that was long after the run, as far as a cluster shows it; infinite while it goes on."""
 
 
 def run_fact(run: Run) -> RunFact:

@@ -187,7 +187,7 @@ class _LatestRunning:
 
     def add(self, facts: Iterable[RunFact]) -> None:
         for fact in facts:
-            end = inf if fact.status == Status.RUNNING else fact.finished
+            end = inf if fact.status == Status.RUNNING else fact.job_ended or fact.finished
             if fact.kind in (RunKind.SCHEDULED, None) and fact.started is not None and end is not None:
                 key = (end, -fact.minute, -fact.attempt)
                 if key > self._key:
@@ -336,7 +336,8 @@ def _status_without_run(
         fact, end = blocking
         if end >= min(last_start, following_instant, context.now):
             name = run_name(context.experiment, context.task, fact.minute, fact.attempt)
-            return Status.SKIPPED, f"{name} was still running (concurrency: forbid)", Evidence.INFERRED
+            blocking_job = f"the Job of {name} still ran ({fact.reason})" if fact.job_ended else f"{name} was still running"
+            return Status.SKIPPED, f"{blocking_job} (concurrency: forbid)", Evidence.INFERRED
     downtime = next((pause for pause in context.notes.downtimes if pause[0] <= instant < pause[1] and _is_local(period)), None)
     # Of several slots that were missed, only the latest is still run.
     if context.now < last_start and context.now < following_instant and period.end > context.now:

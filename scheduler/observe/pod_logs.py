@@ -19,7 +19,7 @@ from scheduler.kube.objects import Object
 from scheduler.observe import stored_logs
 from scheduler.observe.job_runs import runs_of_jobs
 from scheduler.observe.job_watcher import POLL_SECONDS, JobSnapshot, list_pods
-from scheduler.observe.remaining_retries import container_statuses
+from scheduler.observe.remaining_retries import step_statuses
 from scheduler.observe.run_status import JOB_NAME
 from scheduler.stores.find_run import is_meant, only_match
 from scheduler.stores.workspace import Workspace
@@ -84,7 +84,7 @@ def _print_until_end(api: KubeClient, namespace: str, name: str, tail: int | Non
         last_lines = {started[-1]: tail} if is_first and started else {}
         is_first = False
         for number, pod in enumerate(snapshot.pods):
-            for container in container_statuses(pod):
+            for container in step_statuses(pod):
                 key = (str(pod["metadata"]["uid"]), str(container["name"]))
                 if key not in printed and key in started:
                     if number and str(pod["metadata"]["uid"]) not in {uid for uid, _ in printed}:
@@ -107,7 +107,7 @@ def _started_containers(snapshot: JobSnapshot) -> list[tuple[str, str]]:
     return [
         (str(pod["metadata"]["uid"]), str(container["name"]))
         for pod in snapshot.pods
-        for container in container_statuses(pod)
+        for container in step_statuses(pod)
         if {"running", "terminated"} & (container.get("state") or {}).keys()
     ]
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from cronjobs.objects.pods import is_step
+
 Object = Mapping[str, Any]
 
 DEFAULT_BACKOFF_LIMIT = 6
@@ -58,6 +60,15 @@ def container_statuses(pod: Object) -> list[Object]:
     """The status of each container of a pod, in the order in which they run."""
     status = pod.get("status") or {}
     return [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+
+
+def step_statuses(pod: Object) -> list[Object]:
+    """The status of each container that runs a step, in that order: not of those that others put into the pod beside them.
+
+    All of them, where none has the name of a step.
+    """
+    containers = container_statuses(pod)
+    return [container for container in containers if is_step(str(container["name"]))] or containers
 
 
 def condition(resource: Object, kind: str, status: str = "True") -> Object | None:

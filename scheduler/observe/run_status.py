@@ -12,13 +12,14 @@ from datetime import datetime
 from typing import Any
 
 from cronjobs.objects import labels
+from cronjobs.objects.pods import is_step
 from jobs import contract as c
 from jobs.contract import Cause, ExitCode, RunId, RunKind, run_of_job_name
 from jobs.store.jobs_by_hand import FIRST_ATTEMPT
 from jobs.store.tries import describe_try
 from jobs.text import one_line
 from scheduler.history.observed_runs import JobState, ObservedJob, ObservedPod, pod_prefix
-from scheduler.observe.remaining_retries import condition, container_statuses, has_no_retries_left, max_tries
+from scheduler.observe.remaining_retries import condition, container_statuses, has_no_retries_left, max_tries, step_statuses
 from scheduler.times import format_duration
 
 Object = Mapping[str, Any]
@@ -125,7 +126,8 @@ def creation_minute(job: Object) -> int:
 def pod_status(pod: Object, events: Sequence[Object] = ()) -> ObservedPod:
     """What became of one pod; ``events`` oldest first."""
     metadata, status = pod["metadata"], pod.get("status") or {}
-    containers = container_statuses(pod)
+    # What others put beside the steps tells only what the steps do not.
+    containers, every_container = step_statuses(pod), container_statuses(pod)
     ended = [(container, _state(container)["terminated"]) for container in containers if "terminated" in _state(container)]
     running = next((container for container in containers if "running" in _state(container)), None)
     started = next((end.get("startedAt") for _, end in ended), None)
@@ -134,7 +136,7 @@ def pod_status(pod: Object, events: Sequence[Object] = ()) -> ObservedPod:
     last_end = max((end.get("finishedAt") or "" for _, end in ended), default="") or None
     identity = (str(metadata.get("uid", "")), str(metadata["name"]))
     disruption = _disruption(pod)
-    failed = next(((str(container["name"]), end) for container, end in ended if end.get("exitCode") != 0), None)
+    failed = _failed(containers) or _failed(every_container)
     if status.get("phase") == "Succeeded":
         return ObservedPod(*identity, JobState.SUCCEEDED, started=started, ended=last_end)
     if status.get("phase") == "Failed" or (disruption and failed):
@@ -157,16 +159,34 @@ def pod_status(pod: Object, events: Sequence[Object] = ()) -> ObservedPod:
             reason += ", being stopped"
         return ObservedPod(*identity, JobState.RUNNING, running["name"], None, reason, started)
     if status.get("containerStatuses") and len(ended) == len(containers):
-        return ObservedPod(*identity, JobState.RUNNING, "", None, "its pod is about to end", started)
-    cause, reason, container_name = _waiting(pod, containers, events)
+        reason = "its pod is about to end"
+        if sidecars := _lasting_sidecars(pod):
+            names = ", ".join(sidecars)
+            code = ended[-1][1].get("exitCode")
+            reason = f"{ended[-1][0]['name']} ended with exit status {code}, but {names} beside it runs on and keeps the Job"
+            return ObservedPod(*identity, JobState.RUNNING, names, None, reason, started, sidecar=names)
+        return ObservedPod(*identity, JobState.RUNNING, "", None, reason, started)
+    cause, reason, container_name = _waiting(pod, every_container, events)
     return ObservedPod(*identity, JobState.WAITING, container_name, cause, reason, started)
 
 
+def _failed(containers: Iterable[Object]) -> tuple[str, Object] | None:
+    """The first container that ended with another exit status than 0, and its end."""
+    ends = ((str(container["name"]), _state(container).get("terminated")) for container in containers)
+    return next(((name, end) for name, end in ends if end and end.get("exitCode") != 0), None)
+
+
+def _lasting_sidecars(pod: Object) -> list[str]:
+    """The containers beside the steps that run, and that nothing ends: a native sidecar, which is an initContainer, is ended."""
+    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
+    return [str(each["name"]) for each in statuses if "running" in _state(each) and not is_step(str(each["name"]))]
+
+
 def started_containers(pod: Object) -> list[str]:
-    """The containers of a pod that have started, those that have ended too, in the order in which they run."""
+    """The steps' containers of a pod that have started, those that have ended too, in the order in which they run."""
     return [
         str(container["name"])
-        for container in container_statuses(pod)
+        for container in step_statuses(pod)
         if any((_state(container).get(state) or {}).get("startedAt") for state in ("running", "terminated"))
     ]
 

@@ -6,6 +6,7 @@ import io
 import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from math import inf
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -19,7 +20,7 @@ from jobs import contract as c
 from jobs.contract import ExitCode, RunId
 from jobs.store import LocalStore
 from scheduler.console.run_display import PlainDisplay
-from scheduler.history.observed_runs import ClusterObservation, ObservedJob
+from scheduler.history.observed_runs import ClusterObservation, ObservedJob, merge_observed
 from scheduler.history.query import HistoryQuery
 from scheduler.history.run_facts import RunFact
 from scheduler.history.slots import Row
@@ -296,6 +297,70 @@ def test_each_pod_is_observed_with_its_container_and_times() -> None:
     ]
     # A try that ended with an exit status of its own has recorded more itself.
     assert [one_try["try"] for one_try in observed.observation()["tries"]] == ["x"]
+
+
+def with_sidecars(body: dict[str, Any], injected: dict[str, Any] | None = None, native: Any = None) -> dict[str, Any]:
+    """The pod with a container beside the steps, and a native sidecar, which is an initContainer, before them."""
+    status = body["status"]
+    if injected is not None:
+        status["containerStatuses"] = [{"name": "istio-proxy", "image": "i", "state": injected}, *status["containerStatuses"]]
+    if native is not None:
+        status["initContainerStatuses"] = [{"name": "mesh", "image": "m", "state": native}, *status["initContainerStatuses"]]
+    return body
+
+
+KEPT = "train ended with exit status 0, but istio-proxy beside it runs on and keeps the Job"
+
+
+@pytest.mark.parametrize(
+    ("seen", "state", "container", "reason"),
+    [
+        (with_sidecars(pod("x", "Running", prepare=DONE, train=RUNS), RUNS, RUNS), "running", "train", "train on n1"),
+        (with_sidecars(pod("x", "Pending", prepare=RUNS, train={}), {}, RUNS), "running", "prepare", "prepare on n1"),
+        (with_sidecars(pod("x", "Running", prepare=DONE, train=DONE), RUNS), "running", "istio-proxy", KEPT),
+        (
+            with_sidecars(pod("x", "Running", prepare=DONE, train=ended(1)), RUNS),
+            "running",
+            "istio-proxy",
+            "train ended with exit status 1, but istio-proxy beside it runs on and keeps the Job",
+        ),
+        # The kubelet ends a native sidecar.
+        (with_sidecars(pod("x", "Running", prepare=DONE, train=DONE), None, RUNS), "running", "", "its pod is about to end"),
+        (
+            with_sidecars(pod("x", "Failed", prepare=DONE, train=ended(1)), ended(143), ended(137)),
+            "failed",
+            "train",
+            "train ended with exit status 1",
+        ),
+        (
+            with_sidecars(pod("x", "Failed", prepare=DONE, train=DONE), ended(2)),
+            "failed",
+            "istio-proxy",
+            "istio-proxy ended with exit status 2",
+        ),
+    ],
+)
+def test_a_container_beside_the_steps_is_named_only_for_what_it_does(
+    seen: dict[str, Any], state: str, container: str, reason: str
+) -> None:
+    observed = job_status(job(), [seen])
+    assert observed is not None
+    (one_try,) = observed.pods
+    assert (one_try.state, one_try.container) == (state, container)
+    assert one_try.reason == reason
+    assert JobSnapshot(job(), (seen,)).started_steps[-1:] != ["istio-proxy"]
+
+
+def test_a_job_that_a_sidecar_keeps_is_why_the_next_slot_is_skipped() -> None:
+    kept = job_status(job(), [with_sidecars(pod("x", "Running", prepare=DONE, train=DONE), RUNS)])
+    assert kept is not None and kept.reason == KEPT
+    fact = merge_observed(RunFact(SLOT, 1, "succeeded", finished=SLOT * 60.0 + 300), kept)
+    reason = "its Job goes on: istio-proxy beside the run's container does not end"
+    assert (fact.status, fact.reason, fact.job_ended) == ("succeeded", reason, inf)
+    late = job_status(job(LATE), [])
+    assert late is not None
+    fact = merge_observed(RunFact(SLOT, 1, "succeeded"), late)
+    assert fact.status == "succeeded" and fact.reason.startswith("its Job went on without it: not done within its deadline of 5m")
 
 
 def test_a_job_that_is_no_run_of_ours_is_left_alone() -> None:
