@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
@@ -226,11 +227,15 @@ class ServedExperiment:
         """A sign of life, and the notes that could not be written before."""
         try:
             self.store.ledger.record_heartbeat(self.name, self._host, format_time(now, milliseconds=True))
-            while self._notes:
-                self.store.ledger.add_note(self.name, self._host, self._notes[0])
-                del self._notes[0]
+            self._write_notes()
         except OSError as error:
             self.journal.write("trouble", f"{error.filename or self.store.root}: {error.strerror}")
+
+    def _write_notes(self) -> None:
+        """Write the notes that are not written yet; raises OSError."""
+        while self._notes:
+            self.store.ledger.add_note(self.name, self._host, self._notes[0])
+            del self._notes[0]
 
     def clock_moved(self, before: float, now: float) -> None:
         """The clock was set, or the machine slept: decide anew for every task."""
@@ -302,6 +307,9 @@ class ServedExperiment:
         event = NoteEvent.SKIPPED if is_skipped else _EVENTS.get(why, NoteEvent.MISSED)
         text = reason if is_skipped else f"{why}{': ' if reason else ''}{reason}"
         self._note({"event": event, "task": name, "minute": minute, "reason": text}, now)
+        # Before anything is said of it: this process may be killed at any moment. What cannot be written is tried again.
+        with suppress(OSError):
+            self._write_notes()
         self.metrics.lost.labels(self.name, name, event).inc()
         self.journal.write(event, f"{slot_text(minute)} {event}: {text}", task=name, slot=slot_text(minute), reason=text)
 
