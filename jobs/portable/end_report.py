@@ -22,6 +22,9 @@ MAX_PARTS = 5
 _IN_MESSAGE = re.compile(r'File "([^"]+)", line (\d+), in (\S+)')
 """A frame that TensorFlow has put into the message: of a function that it has rewritten, the frames themselves are elsewhere."""
 
+_OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
+"""The folder of this program's own modules."""
+
 _report = {"file": None}
 
 
@@ -155,7 +158,8 @@ def _place(errors, code):
             return _position(*frames[-1], code=code)
     for error in errors:
         frames = [frame for frame in _frames(error) if not frame[0].startswith("<")]
-        if frames:
+        # An error of the system says what it is about, and where in this program it came up helps nobody.
+        if frames and not frames[-1][0].startswith(_OURS) and not getattr(error, "errno", None):
             return _position(*frames[-1], code=code)
     return None
 

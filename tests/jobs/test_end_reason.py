@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from jobs.contract import ExitCode
+from jobs.keras3.prepare import write_npz
 from jobs.portable.end_report import describe
 from jobs.store import LocalStore
 from jobs.store.log_files import read_log
@@ -76,6 +77,15 @@ def test_an_exception_is_the_reason_with_its_place_in_the_users_code(tmp_path: P
     report = json.dumps({**describe(raised.value, str(tmp_path)), "event": "exception"}).encode()
     error = step_error("train", ChildEnd(1, False, False, 0, report), str(tmp_path), "a line that was printed last", 0, 0)
     assert str(error) == f"train: {reason}"
+
+
+def test_a_full_disk_needs_no_place_in_this_program(tmp_path: Path) -> None:
+    (tmp_path / "data.npz").mkdir()
+    with pytest.raises(OSError) as raised:
+        write_npz(tmp_path / "data.npz", {})
+    report = json.dumps({**describe(raised.value, str(tmp_path / "code")), "event": "exception"}).encode()
+    error = step_error("prepare", ChildEnd(1, False, False, 0, report), "", "", 0, 0)
+    assert str(error) == f"prepare: IsADirectoryError: [Errno 21] Is a directory: '{tmp_path}/data.npz'"
 
 
 @pytest.fixture(scope="module")
