@@ -19,23 +19,36 @@ DOUBLED = 1.0
 Handler = Callable[[int, FrameType | None], object]
 
 
+_received: set[int] = set()
+
+
 def stop_on_signals() -> None:
     """Have SIGTERM and SIGHUP raise KeyboardInterrupt, as Ctrl-C does, so that what was begun is finished and given back.
 
     Within a second once: a shell and its terminal may both say that it was closed, and the second must not break off what the
     first one ends.
     """
-    received = -inf
+    last = -inf
 
     def stop(number: int, _: FrameType | None) -> None:
-        nonlocal received
+        nonlocal last
         leave_closed_terminal()
-        before, received = received, time.monotonic()
-        if received > before + DOUBLED:
+        before, last = last, time.monotonic()
+        if number == signal.SIGINT or last > before + DOUBLED:
+            _received.add(number)
             raise KeyboardInterrupt
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in STOP_SIGNALS:
         install(number, stop)
+
+
+def raise_if_stopped() -> None:
+    """Raise KeyboardInterrupt if a signal has come: its own exception is lost where it strikes a callback of an extension module.
+
+    For loops that wait long. What they do then to give back must not come here again.
+    """
+    if _received:
+        raise KeyboardInterrupt
 
 
 def install(number: signal.Signals, handler: Handler) -> Handler | int | None:

@@ -45,8 +45,11 @@ def encode_message(head: dict[str, Any], body: bytes = b"") -> bytes:
 def read_message(read: Callable[[int], bytes]) -> tuple[dict[str, Any], bytes] | None:
     """The next message, or None at the end; raises MalformedMessage, or EOFError for one that breaks off."""
     first = read(1)
-    if not first:
-        return None
+    return read_rest(first, read) if first else None
+
+
+def read_rest(first: bytes, read: Callable[[int], bytes]) -> tuple[dict[str, Any], bytes]:
+    """The message whose first byte was read; raises as :func:`read_message`."""
     head_size, body_size = _LENGTHS.unpack(first + read_exactly(read, _LENGTHS.size - 1))
     if head_size > MAX_HEAD or body_size > MAX_BODY:
         raise MalformedMessage(f"a message of {head_size} and {body_size} bytes")

@@ -77,14 +77,15 @@ class StoreServer:
             self._write(messages.MAGIC)
         self._send({"is": "hello", "root": str(self._store.root), "there": self._store.root.is_dir()})
         while True:
-            message = messages.read_message(self._read)
-            if message is None:
+            first = self._read(1)
+            if not first:
                 return
-            head, body = message
             ended = threading.Event()
+            # Also while the rest of a message arrives, which may take long over a slow line.
             thread = threading.Thread(target=self._send_working, args=(ended,), daemon=True)
             thread.start()
             try:
+                head, body = messages.read_rest(first, self._read)
                 answer = self._answer(head, body)
             finally:
                 ended.set()

@@ -7,6 +7,7 @@ publishing results, archiving and removing (``jobs.store.local_store``, ``jobs.s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +22,9 @@ class StoreFiles(Protocol):
     @property
     def is_offline(self) -> bool:
         """Whether what is not on this machine cannot be had now."""
+
+    def updated(self, experiment: str) -> datetime | None:
+        """When this machine last had all that others have written of an experiment; None where it always has."""
 
     # -- reading
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,10 @@ class LocalFiles:
     def is_offline(self) -> bool:
         """Never: all of it is on this machine."""
         return False
+
+    def updated(self, experiment: str) -> datetime | None:
+        """None: others write into the same folder."""
+        return None
 
     # -- reading
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,13 +22,14 @@ from scheduler.commands.options import (
     parse_wait,
 )
 from scheduler.commands.plan_session import Purpose, SyncFlags, plan_and_execute
-from scheduler.config import load
-from scheduler.config.namespace import in_namespace
 from scheduler.errors import CronsembleError
 from scheduler.exit_status import ExitStatus
 from scheduler.kube import permissions
 from scheduler.kube.client import KubeClient
+from scheduler.kube.revision_configmap import read_revisions
 from scheduler.kube.target import ClusterTarget
+from scheduler.stores.location import StoreLocation, locate
+from scheduler.stores.revisions import record_cluster_revisions
 from scheduler.sync.delete import deleted_state
 from scheduler.sync.reconcile import Reconciler
 
@@ -38,8 +40,9 @@ def delete_experiment(name: str | None, file: Path, target: ClusterTarget, purge
     Raises:
         CronsembleError: no namespace is given, the plan is refused or not confirmed, or an action failed.
     """
+    location = locate(file, target=target)
     if name is None:
-        experiment = in_namespace(load(file), target.namespace)
+        experiment = location.require_experiment()
         name, namespace = experiment.name, experiment.cluster.namespace
     elif target.namespace is None:
         raise CronsembleError(f"delete {name}: which namespace? add --namespace NAME")
@@ -49,7 +52,33 @@ def delete_experiment(name: str | None, file: Path, target: ClusterTarget, purge
     reconciler = Reconciler(KubeClient(target.access()), {namespace: ()}, lambda: [state])
     purpose = Purpose("delete", f"experiment {name} from namespace {namespace}: ", "; its store stays")
     with reconciler.api, permissions.explain_denials(reconciler.api, [namespace]):
-        return plan_and_execute(reconciler, flags, purpose)
+        revisions = read_revisions(reconciler.api, namespace, name)
+        status = plan_and_execute(reconciler, flags, purpose)
+    if status == ExitStatus.DONE:
+        record_end(location, name, revisions, f"cluster:{reconciler.api.access.server}/{namespace}")
+    return status
+
+
+def record_end(location: StoreLocation, name: str, revisions: list[dict[str, Any]], engine: str) -> None:
+    """Write into the experiment's store that it was deleted; what keeps it from that is printed, and what it means."""
+    experiment = location.experiment
+    if experiment is None or experiment.name != name:
+        problem = f"{location.file} does not declare {name}"
+        hint = "`cronsemble delete -f FILE` with its configuration writes it"
+    elif not location.is_remote:
+        return
+    else:
+        try:
+            record_cluster_revisions(location, revisions, engine)
+        except (CronsembleError, OSError) as error:
+            problem, hint = str(error), "`cronsemble delete` again writes it"
+        else:
+            return
+    print(
+        f"the store of {name} does not say that it was deleted: {problem}\n"
+        f"read without this cluster, its history shows later slots as missed: {hint}",
+        file=sys.stderr,
+    )
 
 
 def delete(

@@ -56,7 +56,7 @@ class ExperimentHistory:
 
     ``timezone``: the IANA name of the zone in which dates are. ``now``: seconds since 1970. ``revisions``: those of the
     store. ``months``: by task that has runs in the store, the months that it has any in, oldest first.
-    ``observation``: what its cluster showed.
+    ``observation``: what its cluster showed. ``known_until``: until when the store is known, in seconds since 1970.
     """
 
     experiment: str
@@ -66,6 +66,7 @@ class ExperimentHistory:
     notes: Notes = field(default_factory=Notes)
     months: Mapping[str, Sequence[str]] = field(default_factory=dict)
     observation: ClusterObservation = field(default_factory=lambda: ClusterObservation("", 0.0))
+    known_until: float = inf
 
     @cached_property
     def clock(self) -> LocalClock:
@@ -104,7 +105,7 @@ class ExperimentHistory:
         """What the rows of one task are computed from, its runs apart."""
         periods = self.schedule_periods.get(task, ())
         warnings = [warning for warning in self.observation.warnings if warning.task == task]
-        return TaskContext(self.experiment, task, periods, self.notes, self.clock, self.now, warnings)
+        return TaskContext(self.experiment, task, periods, self.notes, self.clock, self.now, warnings, self.known_until)
 
 
 def rows(history: ExperimentHistory, query: HistoryQuery, facts: Facts) -> list[Row]:

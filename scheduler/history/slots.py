@@ -111,6 +111,8 @@ class TaskContext:
     clock: LocalClock
     now: float
     warnings: Sequence[CronJobWarning] = ()
+    known_until: float = inf
+    """Until when the runs are known, in seconds since 1970: a store that cannot be read now may have later ones."""
 
 
 @dataclass(frozen=True)
@@ -252,7 +254,7 @@ def _run_status(context: TaskContext, fact: RunFact, period: SchedulePeriod | No
         return fact.status, fact.reason, fact.evidence
     schedule = period.task_schedule if period is not None else None
     is_silent = fact.status == Status.RUNNING and fact.evidence == Evidence.RECORDED and fact.started is not None
-    if is_silent and context.now > (fact.started or 0) + _silence(schedule):
+    if is_silent and min(context.now, context.known_until) > (fact.started or 0) + _silence(schedule):
         deadline = schedule.deadline if schedule is not None else None
         limit = f"within {format_duration(LONGEST)}" if deadline is None else f"by its deadline of {format_duration(deadline)}"
         return Status.DIED, f"it recorded no end {limit} ({fact.reason})", Evidence.INFERRED
@@ -331,6 +333,8 @@ def _status_without_run(
         return Status.NOT_YET_DUE, "", Evidence.RECORDED
     last_start = inf if schedule.starting_deadline is None else float(instant + schedule.starting_deadline)
     following_instant = inf if following_slot is None else following_slot * 60
+    if not refusal and min(last_start, following_instant, context.now) > context.known_until:
+        return Status.UNKNOWN, f"the store was last read at {clock.local(int(context.known_until // 60))}", Evidence.UNKNOWN
     is_named = bool(refusal) and (note is not None or (warning is not None and warning.minute is not None))
     if schedule.concurrency == "Forbid" and not is_named and (blocking := running.at(instant, period, context.periods)):
         fact, end = blocking

@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from jobs.supervisor.log_writer import LineCutter
-from scheduler.kube.errors import Expired, KubeError, ProxyFailed, api_error, is_admission, refuse_page, unreachable
+from scheduler.kube.errors import TIMEOUT, Expired, KubeError, ProxyFailed, api_error, is_admission, refuse_page, unreachable
 from scheduler.kube.kinds import ACCESS_REVIEW, SUBJECT_REVIEW, Kind
 from scheduler.times import format_duration
 
@@ -45,12 +45,13 @@ _VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DE
 class KubeClient:
     """One server, over connections that are kept while the block runs. Safe to use from several threads."""
 
-    def __init__(self, access: Access, patience: float = PATIENCE) -> None:
+    def __init__(self, access: Access, patience: float = PATIENCE, timeout: float = TIMEOUT) -> None:
+        """``patience``: seconds for which a request is tried again; ``timeout``: seconds in which each must be answered."""
         self.access = access
         # Late: with urllib3 and kubernetes come 0.1 s.
         from scheduler.kube.transport import Transport
 
-        self.connections = Transport(access)
+        self.connections = Transport(access, timeout)
         self._patience = patience
         self._answered = False
         self._shaken = -1e9  # when a connection last broke: a server that starts refuses what it will allow
@@ -179,7 +180,7 @@ class KubeClient:
         began = time.monotonic()
         pause, renewed = 0.05, False
         while True:
-            generation = self.connections.login.generation
+            generation, asked = self.connections.login.generation, time.monotonic()
             wait: float | None = None
             try:
                 status, answered, text = self._once(method, target, data, headers)
@@ -190,7 +191,7 @@ class KubeClient:
                 hopeless = not self._answered and isinstance(error, _HOPELESS)
                 wrong = isinstance(error, ssl.SSLCertVerificationError)
                 if hopeless or wrong or time.monotonic() - began > (self._patience if self._answered else _FIRST):
-                    raise unreachable(self.access.server, self.access.context, error) from error
+                    raise unreachable(self.access.server, self.access.context, error, time.monotonic() - asked) from error
             else:
                 if status < 400:
                     refuse_page(self.access.server, status, answered, text)
@@ -223,7 +224,7 @@ class KubeClient:
         target = self.connections.prefix + path + ("?" + urlencode(query) if query else "")
         renewed = False
         while True:
-            generation = self.connections.login.generation
+            generation, asked = self.connections.login.generation, time.monotonic()
             try:
                 answer = self.connections.request("GET", target, headers={"User-Agent": "cronsemble"}, stream=True)
                 try:
@@ -235,7 +236,7 @@ class KubeClient:
                 finally:
                     answer.close()
             except OSError as error:
-                raise unreachable(self.access.server, self.access.context, error) from error
+                raise unreachable(self.access.server, self.access.context, error, time.monotonic() - asked) from error
             if answer.status != 401 or renewed or not self.connections.login.renew(generation):
                 refuse_page(self.access.server, answer.status, answer.headers, text)
                 raise api_error("GET", what or path, "get", where, answer.status, decode(text))

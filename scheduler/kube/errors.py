@@ -15,6 +15,10 @@ from scheduler.errors import CronsembleError
 
 TIMEOUT = 60.0
 """Seconds without a word after which a connection counts as broken."""
+CONNECT_TIMEOUT = 10.0
+"""Seconds in which a connection must be there."""
+READ_TIMEOUT = 15.0
+"""Seconds without an answer after which a command that only looks shows what it has."""
 _DENIED = re.compile(r'cannot (?P<verb>[a-z]+) resource "(?P<resource>[^"/]+)(?P<part>/[^"]*)?" in API group "(?P<group>[^"]*)"')
 
 
@@ -130,8 +134,8 @@ def refuse_page(server: str, status: int, headers: Mapping[str, str], body: byte
         raise NotKubernetes(f"{server}: it answers {status} with a web page{named} and not as Kubernetes: {hint}")
 
 
-def unreachable(server: str, context: str, error: Exception) -> Unreachable:
-    """The error for no answer at all."""
+def unreachable(server: str, context: str, error: Exception, waited: float) -> Unreachable:
+    """The error for no answer at all, after ``waited`` seconds."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return Unreachable(
             f"{server}: its certificate is not the one that context {context} expects ({error.verify_message}): "
@@ -143,7 +147,7 @@ def unreachable(server: str, context: str, error: Exception) -> Unreachable:
     if isinstance(error, socket.gaierror):
         words = f"its name is not known ({words})"
     if isinstance(error, TimeoutError):
-        words = f"no answer in {TIMEOUT:.0f} s"
+        words = f"no answer in {waited:.0f} s"
     return Unreachable(f"{server}: not reachable (context {context}): {words}")
 
 

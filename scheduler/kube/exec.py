@@ -11,12 +11,13 @@ Impersonate headers, trusts no intermediate, and waits forever for a pod whose n
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from scheduler.kube.client import KubeClient, decode
-from scheduler.kube.errors import TIMEOUT, KubeError, api_error, refuse_page, unreachable
+from scheduler.kube.errors import KubeError, api_error, refuse_page, unreachable
 
 if TYPE_CHECKING:
     from websockets.client import ClientProtocol
@@ -26,6 +27,10 @@ PROTOCOLS = ["v5.channel.k8s.io", "v4.channel.k8s.io"]
 STDIN, STDOUT, STDERR, STATUS = 0, 1, 2, 3
 PIECE = 1 << 17
 """Bytes of stdin in a message: what stands between buffers this much at a time."""
+ANSWER_TIMEOUT = 10.0
+"""Seconds in which the server must say that the command runs: it waits for the node's kubelet itself."""
+SILENCE = 30.0
+"""Seconds without a word after which the connection to a command counts as broken; ours says something every five."""
 _TAIL = 4000
 
 
@@ -61,10 +66,11 @@ class ExecStream:
         host = f"[{connections.host}]" if ":" in connections.host else connections.host
         uri = parse_uri(f"ws://{host}:{connections.port}{connections.prefix}{path}")
         while True:
-            generation = connections.login.generation
+            generation, asked = connections.login.generation, time.monotonic()
             self._socket = None
             try:
                 self._socket = connections.connect()
+                self._socket.settimeout(ANSWER_TIMEOUT)
                 protocol = ClientProtocol(uri, subprotocols=[Subprotocol(name) for name in PROTOCOLS], max_size=None)
                 request = protocol.connect()
                 request.headers["User-Agent"] = "cronsemble"
@@ -77,10 +83,15 @@ class ExecStream:
                     self._receive(protocol)
                     answered = True in [self._take(event) for event in protocol.events_received()]
             except OSError as error:
+                is_silent = self._socket is not None and isinstance(error, TimeoutError)
                 self._disconnect()
-                raise unreachable(self._server, api.access.context, error) from error
+                if is_silent:
+                    why = f"no answer in {time.monotonic() - asked:.0f} s: does its node's kubelet run?"
+                    raise StreamBroken(f"pod {self.pod}: {why}") from error
+                raise unreachable(self._server, api.access.context, error, time.monotonic() - asked) from error
             problem = protocol.handshake_exc
             if problem is None:
+                self._socket.settimeout(SILENCE)
                 return protocol
             self._disconnect()
             if not isinstance(problem, InvalidStatus):
@@ -115,7 +126,7 @@ class ExecStream:
                 # Answers to pings.
                 self._flush(self._protocol)
             except OSError as error:
-                raise self._broken(f"no word in {TIMEOUT:.0f} s" if isinstance(error, TimeoutError) else str(error)) from error
+                raise self._broken(f"no word in {SILENCE:.0f} s" if isinstance(error, TimeoutError) else str(error)) from error
         data = bytes(self._stdout[:size])
         del self._stdout[:size]
         return data

@@ -9,9 +9,16 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from cronjobs.objects.config_maps import revisions_name
 from cronjobs.revisions.revisions import Revision, Tasks, delta, digest, fold, snapshot, states, tasks
+from scheduler.kube import kinds
+from scheduler.kube.client import KubeClient
+from scheduler.kube.errors import NotFound
 
-__all__ = ["Revision", "Tasks", "delta", "digest", "fold", "is_newer", "read", "snapshot", "states", "tasks", "write"]
+__all__ = [
+    "delta", "digest", "fold", "is_newer", "read", "read_revisions", "snapshot", "states", "tasks",
+    "write", "Revision", "Tasks",
+]  # fmt: skip
 
 NUMBER = "cronsemble.io/revision"
 DIGEST = "cronsemble.io/recorded"
@@ -26,6 +33,14 @@ AFTER_FOLDING = 600_000
 def read(data: Mapping[str, str]) -> list[Revision]:
     """The revisions of a ConfigMap's data, oldest first; keys that are not ours are left alone."""
     return [msgspec.json.decode(data[key]) for key in sorted(data) if key.endswith(".json") and key[:-5].isdigit()]
+
+
+def read_revisions(api: KubeClient, namespace: str, experiment: str) -> list[Revision]:
+    """The revisions that a cluster has of an experiment; none where it has no such ConfigMap."""
+    try:
+        return read(api.get(kinds.CONFIGMAP, namespace, revisions_name(experiment)).get("data") or {})
+    except NotFound:
+        return []
 
 
 def write(revisions: Iterable[Revision]) -> dict[str, str]:

@@ -38,6 +38,7 @@ def server_time(target: ClusterTarget) -> float:
     """The clock of a cluster's server, in seconds since 1970; raises KubeError if it does not answer."""
     # Late, as above.
     from scheduler.kube.client import KubeClient
+    from scheduler.kube.errors import READ_TIMEOUT
 
-    with KubeClient(target.access()) as api:
+    with KubeClient(target.access(), READ_TIMEOUT, READ_TIMEOUT) as api:
         return api.server_time().timestamp()

@@ -15,7 +15,7 @@ from urllib3.exceptions import HTTPError
 
 from scheduler.kube import proxy, tls
 from scheduler.kube.credentials import Login
-from scheduler.kube.errors import TIMEOUT, KubeError, ProxyFailed
+from scheduler.kube.errors import CONNECT_TIMEOUT, TIMEOUT, KubeError, ProxyFailed
 from scheduler.kube.kubeconfig import Access
 from scheduler.kube.pools import ConnectionBroken, cause, manager_for
 
@@ -23,8 +23,9 @@ from scheduler.kube.pools import ConnectionBroken, cause, manager_for
 class Transport:
     """Those to one server. Safe to use from several threads."""
 
-    def __init__(self, access: Access) -> None:
-        self.access = access
+    def __init__(self, access: Access, timeout: float = TIMEOUT) -> None:
+        """``timeout``: seconds without a word after which a connection counts as broken."""
+        self.access, self._timeout = access, timeout
         self.login = Login(access)
         url = urlsplit(access.server)
         try:
@@ -59,7 +60,7 @@ class Transport:
             target = self._origin + target
         try:
             answer: urllib3.BaseHTTPResponse = pool.urlopen(
-                method, target, body, fields, retries=False, redirect=False, assert_same_host=False, timeout=TIMEOUT,
+                method, target, body, fields, retries=False, redirect=False, assert_same_host=False, timeout=self._timeouts(),
                 preload_content=not stream, decode_content=not stream,
             )  # fmt: skip
         except HTTPError as error:
@@ -74,7 +75,7 @@ class Transport:
         """A connected socket to the server, through the proxy and TLS, of the caller's own; raises OSError and KubeError."""
         pool = self._pool()
         connection = pool._new_conn()
-        connection.timeout = TIMEOUT
+        connection.timeout = min(CONNECT_TIMEOUT, self._timeout)
         try:
             if pool.proxy is not None:
                 scheme = "https" if pool.proxy.scheme == "https" else "http"
@@ -87,6 +88,9 @@ class Transport:
             connection.close()
             raise (ProxyFailed(f"proxy {self._proxy.address}: {error}") if pool.proxy and self._proxy else error) from error
         return connection.sock
+
+    def _timeouts(self) -> urllib3.Timeout:
+        return urllib3.Timeout(connect=min(CONNECT_TIMEOUT, self._timeout), read=self._timeout)
 
     def close(self) -> None:
         """Close the connections that nobody uses now."""

@@ -14,7 +14,7 @@ from jobs.store import Store
 from scheduler.history.observed_runs import ClusterObservation, JobState, ObservedJob, pod_prefix
 from scheduler.kube import kinds, objects, permissions, revision_configmap
 from scheduler.kube.client import KubeClient
-from scheduler.kube.errors import Forbidden, KubeError, NotFound
+from scheduler.kube.errors import READ_TIMEOUT, Forbidden, KubeError, NotFound
 from scheduler.kube.objects import Object
 from scheduler.kube.target import ClusterTarget
 from scheduler.observe.cronjob_events import cronjob_warnings
@@ -38,7 +38,7 @@ def observe_experiment(
             _warn(error)
         return None
     try:
-        with KubeClient(access) as api:
+        with KubeClient(access, READ_TIMEOUT, READ_TIMEOUT) as api:
             return observe(api, namespace, experiment.name, store)
     except KubeError as error:
         _warn(error)
@@ -67,7 +67,8 @@ def cronjob_states(experiment: Experiment, target: ClusterTarget) -> tuple[dict[
     """
     namespace = target.namespace or experiment.cluster.namespace
     selector = f"{labels.SELECTOR},{labels.INSTANCE}={experiment.name}"
-    with KubeClient(target.access()) as api, permissions.explain_denials(api, [namespace], reading=True):
+    access = target.access()
+    with KubeClient(access, READ_TIMEOUT, READ_TIMEOUT) as api, permissions.explain_denials(api, [namespace], reading=True):
         cronjobs = objects.by_name(api.list(kinds.CRONJOB, namespace, selector, decoder=objects.decoder())).values()
         now = api.now()
     states = {

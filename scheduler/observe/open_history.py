@@ -27,7 +27,7 @@ def open_history(workspace: Workspace) -> HistoryReader:
         print(f"{workspace.config_problem}\nthe history is read from {workspace.store.root} alone", file=sys.stderr)
     timezone = workspace.experiment.timezone if workspace.experiment else _last_timezone(workspace)
     observation = _observation(workspace)
-    reader = HistoryReader(workspace.store, workspace.name, timezone, observation.time, observation)
+    reader = HistoryReader(workspace.store, workspace.name, timezone, observation.time, observation, workspace.store_time)
     _record_observations(reader)
     return reader
 
@@ -50,9 +50,8 @@ def _record_observations(reader: HistoryReader) -> None:
         for job in reader.unrecorded_jobs():
             reader.store.record_observation(job.run, {**seen, **job.observation()})
         refusals = reader.unrecorded_refusals()
-        if refusals:
-            # No run may have brought them into the store.
-            reader.store.ledger.add_revisions(reader.history.experiment, reader.history.observation.revisions)
+        # No run may bring them into the store: after `suspend` or `delete` there is none.
+        reader.store.ledger.add_revisions(reader.history.experiment, reader.history.observation.revisions)
         for task, minute, reason in refusals:
             note = {**seen, "task": task, "minute": minute, "event": NoteEvent.REFUSED, "reason": reason}
             reader.store.ledger.add_note(reader.history.experiment, socket.gethostname(), note)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from math import inf
 
 from jobs.store import Store
 from scheduler.history.notes import parse_notes
@@ -28,10 +29,17 @@ class HistoryReader:
     """The history of one experiment as of ``now``, in seconds since 1970; dates are in ``timezone``.
 
     ``observation`` is what its cluster showed: Jobs that the store knows nothing of, and revisions that it may not have yet.
+    ``known_until``: until when the store is known, in seconds since 1970.
     """
 
     def __init__(
-        self, store: Store, experiment: str, timezone: str, now: float, observation: ClusterObservation | None = None
+        self,
+        store: Store,
+        experiment: str,
+        timezone: str,
+        now: float,
+        observation: ClusterObservation | None = None,
+        known_until: float = inf,
     ) -> None:
         self.store = store
         self.history = ExperimentHistory(
@@ -42,6 +50,7 @@ class HistoryReader:
             parse_notes(store.ledger.notes(experiment)),
             {task: store.months(experiment, task) for task in store.tasks(experiment)},
             observation or ClusterObservation("", now),
+            known_until,
         )
         self._index = HistoryIndex(store, experiment)
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import inf
 
 from cronjobs.experiment import Experiment
 from cronjobs.revisions.revisions import Revision
@@ -42,7 +43,13 @@ class Workspace:
     def target(self) -> ClusterTarget:
         """The cluster to ask; ``offline`` too where it did not answer when the store was opened."""
         target = self.location.target
-        return replace(target, offline=target.offline or self.store.files.is_offline)
+        return replace(target, offline=target.offline or getattr(self.store.files, "is_cluster_down", False))
+
+    @property
+    def store_time(self) -> float:
+        """Until when the store is known, in seconds since 1970: without an end, unless only its mirror could be read."""
+        updated = self.store.files.updated(self.name) if self.store.files.is_offline else None
+        return inf if updated is None else updated.timestamp()
 
     def require_experiment(self, purpose: str) -> Experiment:
         """What the configuration declares; raises CronsembleError, which names ``purpose``, an option, as what needs it."""

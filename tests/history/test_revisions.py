@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from cronjobs.revisions.periods import at, periods, schedule_periods, scheduling_periods
 from cronjobs.revisions.revisions import delta, differences, fold, merge, states
+from scheduler.stores.revisions import end_of_schedules
 from stores import iso
 
 HELD = {"program": "p", "code": "c"}
@@ -109,3 +110,21 @@ def test_a_new_count_goes_on_after_the_old() -> None:
 def test_nonsense_is_left_out() -> None:
     broken: list[dict[str, Any]] = [{}, {"revision": 1}, {"revision": 1, "time": "yesterday"}, revision(1, 1, tasks=[1])]
     assert merge(broken, [revision(2, 5, tasks={})]) == [revision(2, 5, tasks={})]
+
+
+def test_a_deleted_experiment_is_ended_once_and_only_where_it_was_deleted() -> None:
+    engine = "cluster:https://one/n"
+    synced = revision(1, 100, engine, "sync", tasks={"train-a": {"schedule": "0 1 * * *"}})
+    end = end_of_schedules([synced], engine, 500.0)
+    assert end is not None and (end["revision"], end["what"], end["gone"]) == (2, "delete", ["train-a"])
+    assert [period.tasks for period in scheduling_periods([synced, end])][-1] == {}
+    assert end_of_schedules([synced, end], engine, 600.0) is None and end_of_schedules([], engine, 600.0) is None
+    # Reached at another address it is the same namespace; another namespace, or a machine that took over, is not.
+    other = end_of_schedules([synced], "cluster:https://two/n", 500.0)
+    assert other is not None and scheduling_periods([synced, other])[-1].tasks == {}
+    assert end_of_schedules([synced], "cluster:https://one/m", 500.0) is None
+    served = revision(1, 200, "host:h", "serve", tasks={"train-a": {"schedule": "0 1 * * *"}})
+    assert end_of_schedules([synced, served], engine, 500.0) is None
+    # By a clock that is behind, it comes after what it ends.
+    late = end_of_schedules([synced], engine, 50.0)
+    assert late is None or scheduling_periods([synced, late])[-1].tasks == {}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pytest
 
 from cluster.access import Cluster
 from cluster.node import Node
+from cronjobs.revisions import periods
 from jobs.store import LocalStore, Store
 from reader.forwarder import Forwarder
 from reader.pipes import age, example_store
@@ -216,6 +219,47 @@ def test_what_is_old_is_removed_from_elsewhere(laptop: Laptop, pods: Cluster, no
     kept = next(LocalStore(folder).runs("e", "ensemble"))
     assert kept.status == "succeeded" and {path.stat().st_uid for path in folder.rglob("removed.json")} == {USER}
     assert readers(pods, namespace) == []
+
+
+def test_a_deleted_experiment_is_over_in_its_store_too(laptop: Laptop, pods: Cluster, node: Node, namespace: str) -> None:
+    """Read where the volume is mounted, without any cluster; also where kubectl removed all, and its revisions."""
+    folder = node.data / namespace
+
+    def scheduled() -> list[str]:
+        return sorted(periods.scheduling_periods(LocalStore(folder).ledger.revisions("e"))[-1].tasks)
+
+    for remove in (
+        lambda: laptop.says("delete", "--yes"),
+        lambda: laptop.says("delete", "--yes", "--purge"),
+        lambda: pods.kubectl("delete", "cronjobs,configmaps", "-n", namespace, "-l", "app.kubernetes.io/instance=e"),
+    ):
+        laptop.says("sync")
+        laptop.says("history")
+        assert scheduled() == ["ensemble", "train-a"]
+        remove()
+        if scheduled():
+            assert laptop.says("delete", "--yes") == "nothing to do\n"
+        assert scheduled() == []
+    laptop.says("sync")
+    laptop.says("suspend")
+    laptop.says("history")
+    tasks = periods.scheduling_periods(LocalStore(folder).ledger.revisions("e"))[-1].tasks
+    assert [task.get("suspend") for task in tasks.values()] == [True, True]
+
+
+def test_a_node_whose_kubelet_is_dead_keeps_nobody_waiting(laptop: Laptop, pods: Cluster, node: Node, namespace: str) -> None:
+    seen = laptop.says("history", "--json")
+    node.kill_kubelet()
+    try:
+        began = time.monotonic()
+        done = laptop.start("history", "--json")
+        assert time.monotonic() - began < 60
+        assert done.returncode == 0, done.stderr
+        past = [row for row in json.loads(seen) if row["status"] not in ("not yet due", "due")]
+        assert [row for row in json.loads(done.stdout) if row in past] == past
+        assert "does its kubelet run?" in done.stderr and ": this is claim/store as of 20" in done.stderr.splitlines()[-1]
+    finally:
+        node.start_kubelet()
 
 
 def test_what_keeps_the_pod_from_starting_is_one_line(laptop: Laptop, pods: Cluster, namespace: str) -> None:

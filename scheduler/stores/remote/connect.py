@@ -13,12 +13,13 @@ from cronjobs.objects.config_maps import revisions_name
 from scheduler.console.progress import Progress
 from scheduler.kube import kinds, permissions, revision_configmap
 from scheduler.kube.client import KubeClient
-from scheduler.kube.errors import KubeError, NotFound, Unreachable
+from scheduler.kube.errors import READ_TIMEOUT, KubeError, NotFound, Unreachable
+from scheduler.kube.exec import StreamBroken
 from scheduler.kube.target import ClusterTarget
-from scheduler.stores.remote.client import StoreClient
+from scheduler.stores.remote.client import ConnectionLost, StoreClient
 from scheduler.stores.remote.files import RemoteFiles
 from scheduler.stores.remote.mirror import mirror_path
-from scheduler.stores.remote.reader_pod import ReaderPod
+from scheduler.stores.remote.reader_pod import PodUnavailable, ReaderPod
 
 if TYPE_CHECKING:
     from scheduler.kube.kubeconfig import Access
@@ -38,8 +39,9 @@ def store_label(experiment: Experiment) -> str:
 def open_remote_files(experiment: Experiment, target: ClusterTarget) -> Iterator[tuple[RemoteFiles, list[dict[str, Any]]]]:
     """The files of an experiment's store, their mirror up to date, and the revisions that the cluster itself holds.
 
-    The experiment is in its namespace (``scheduler.config.namespace``). Where no cluster answers, or ``target.offline``, what
-    was read last, with a line on stderr that says when. The reader pod is removed afterwards. Raises KubeError.
+    The experiment is in its namespace (``scheduler.config.namespace``). Where no cluster answers, or the store's node, or
+    ``target.offline``, what was read last, with a line on stderr that says when. The reader pod is removed afterwards.
+    Raises KubeError.
     """
     if target.offline:
         files = _mirror_only(experiment, target, "--offline was given")
@@ -51,9 +53,11 @@ def open_remote_files(experiment: Experiment, target: ClusterTarget) -> Iterator
             files, api, progress = connection.enter_context(_connected(experiment, target))
             revisions = _update(api, files, experiment, progress)
             progress.clear()
-        except Unreachable as error:
+        except (Unreachable, PodUnavailable, StreamBroken, ConnectionLost) as error:
             connection.close()
             files = _mirror_only(experiment, target, str(error))
+            # The node may be gone, and the server there.
+            files.is_cluster_down = isinstance(error, Unreachable)
             _print_age(files, experiment.name, str(error))
             revisions = files.mirror.revisions(experiment.name)
         yield files, revisions
@@ -70,7 +74,7 @@ def connect_to_files(experiment: Experiment, target: ClusterTarget) -> Iterator[
 def _connected(experiment: Experiment, target: ClusterTarget) -> Iterator[tuple[RemoteFiles, KubeClient, Progress]]:
     progress, access = Progress(), target.access()
     with (
-        KubeClient(access) as api,
+        KubeClient(access, READ_TIMEOUT, READ_TIMEOUT) as api,
         permissions.explain_denials(api, [experiment.cluster.namespace], needed=permissions.READER),
     ):
         reader = ReaderPod(api, experiment, progress.say)

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,11 +41,17 @@ class RemoteFiles:
         self._connect, self._idle = connect, idle
         self._client: StoreClient | None = None
         self._listings: dict[Path, list[RemoteFile]] = {}
+        self.is_cluster_down = self.is_offline
+        """Whether the cluster is not to be asked for anything else either."""
 
     @property
     def is_offline(self) -> bool:
         """Whether only the mirror can be asked."""
         return isinstance(self._connect, str)
+
+    def updated(self, experiment: str) -> datetime | None:
+        """When the mirror was last brought up to date."""
+        return self.mirror.updated(experiment)
 
     # -- the connection
 
