@@ -78,7 +78,7 @@ def print_run(workspace: Workspace, name: str, as_json: bool) -> None:
 
 
 def _print_field(name: str, value: object) -> None:
-    print(f"{name:<12}{one_line(str(value))}")
+    print(f"{name:<16}{one_line(str(value))}")
 
 
 def _print_verdict(verdict: Mapping[str, Any]) -> None:
@@ -100,7 +100,7 @@ def _print_epochs(run: Run) -> None:
         return
     for name, values in columns.items():
         if values:
-            print(f"{name:<12} {tables.chart(values)}  {values[0]:.4f} → {values[-1]:.4f}, {len(values)} epochs")
+            print(f"{name:<16}{tables.chart(values)}  {values[0]:.4f} → {values[-1]:.4f}, {len(values)} epochs")
 
 
 def show(

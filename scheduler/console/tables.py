@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 import unicodedata
@@ -64,10 +65,13 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def chart(values: list[float]) -> str:
-    """Values as a line of bars, the lowest to the highest."""
-    low, high = min(values), max(values)
-    span = (high - low) or 1.0
-    return "".join(_BARS[round((value - low) / span * (len(_BARS) - 1))] for value in values)
+    """Values as a line of bars, the lowest to the highest; ``×`` for what is no finite number."""
+    finite = [value for value in values if math.isfinite(value)]
+    low, high = min(finite, default=0.0), max(finite, default=0.0)
+    # Halves, for the difference of two finite numbers may be infinite.
+    span = (high / 2 - low / 2) or 1.0
+    steps = len(_BARS) - 1
+    return "".join(_BARS[round((value / 2 - low / 2) / span * steps)] if math.isfinite(value) else "×" for value in values)
 
 
 def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], colours: Sequence[str | None] = ()) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.text import one_line
-from scheduler.console.tables import Column, cells, cut, lines
+from scheduler.console.tables import Column, cells, chart, cut, lines
 
 COLUMNS = [
     Column("slot"),
@@ -44,3 +44,13 @@ def test_what_gives_way_in_a_narrow_terminal() -> None:
     assert "0.0731" not in line and "0.9812" in line and line.endswith("…")
     (_, line) = lines(COLUMNS, [row], 72)
     assert "0.9812" not in line and "43 min late" in line
+
+
+def test_a_chart_of_losses() -> None:
+    assert chart([0.0, 1.0, 0.5, float("nan"), float("inf")]) == "▁█▅××"
+    assert chart([float("nan")]) == "×" and chart([2.0, 2.0]) == "▁▁"
+
+
+@given(st.lists(st.floats()))
+def test_a_chart_has_a_bar_for_each_value(values: list[float]) -> None:
+    assert len(chart(values)) == len(values)
