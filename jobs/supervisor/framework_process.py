@@ -78,10 +78,14 @@ def run_child(
 
 def _report_left_behind(context: RunContext, end: ChildEnd) -> None:
     """Say which processes the program had left behind."""
-    for processes, what in ((end.ended, "was still running and has been ended"), (end.surviving, "could not be ended")):
-        if processes:
-            more = f" and {len(processes) - 1} more" if len(processes) > 1 else ""
-            notice(context, f"left behind by this step: {processes[0][:100]}{more} {what}")
+    for processes, one, several in (
+        (end.ended, "was still running and has been ended", "were still running and have been ended"),
+        (end.surviving, "could not be ended", "could not be ended"),
+    ):
+        if len(processes) == 1:
+            notice(context, f"left behind by this step: {processes[0][:100]} {one}")
+        elif processes:
+            notice(context, f"left behind by this step: {processes[0][:100]} and {len(processes) - 1} more {several}")
 
 
 def _share_output(context: RunContext) -> None:

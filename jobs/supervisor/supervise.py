@@ -55,6 +55,8 @@ def main(argv: Sequence[str]) -> int:
 
 def supervise(context: RunContext, step: str, member: str | None) -> int:
     """Run a step of the run in ``context``; returns its exit status. Every failure is recorded in the store and printed."""
+    # Whoever ignores it has its children's exit statuses thrown away, and hands that on.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop_process(context))
     try:
