@@ -121,7 +121,7 @@ def _end(context: RunContext, step: str, error: StepError) -> None:
         "status": error.status,
         "reason": str(error),
         "code": error.code,
-        "tail": [one_line(line) for line in last_lines(context.folder, TAIL, TAIL_WIDTH)],
+        "tail": _tail(context),
         **error.facts,
     }
     _write_termination_message(f"{status}{error}")
@@ -130,6 +130,14 @@ def _end(context: RunContext, step: str, error: StepError) -> None:
     except OSError as problem:
         if f": {problem.strerror}" not in str(error):  # else it is in the message above
             print(f"cronsemble: the reason could not be written to the store: {problem.strerror}", file=sys.stderr, flush=True)
+
+
+def _tail(context: RunContext) -> list[str]:
+    """The last lines of the try's log; none where the store cannot be read either."""
+    try:
+        return [one_line(line) for line in last_lines(context.folder, TAIL, TAIL_WIDTH)]
+    except OSError:
+        return []
 
 
 def _write_termination_message(reason: str) -> None:

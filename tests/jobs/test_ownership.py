@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -166,3 +167,29 @@ def problem_for_owner(store: LocalStore, folder: str) -> str:
         os.setegid(0)
         for path in opened:
             path.chmod(0o700)
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o700])
+def test_a_root_who_is_nobody_to_the_store_is_told_in_a_line_and_not_tried_again(
+    store: LocalStore, tmp_path: Path, mode: int
+) -> None:
+    # As on NFS: root without the right to pass over the modes of files.
+    store.root.chmod(mode)
+    program = tmp_path / "program.pyz"
+    program.write_bytes(build_program())
+    task = {"experiment": "e", "task": "ensemble", "snapshot": {"program": "", "code": ""}, "timezone": "UTC"}
+    own = {c.ENV_RUN: str(RUN), c.ENV_STORE: str(store.root), c.ENV_TASK: json.dumps(task), c.ENV_TRY: "t"}
+    without = "-dac_override,-dac_read_search"
+    command = [
+        "setpriv",
+        f"--bounding-set={without}",
+        f"--inh-caps={without}",
+        sys.executable,
+        str(program),
+        "supervise",
+        "prepare",
+    ]
+    done = subprocess.run(command, env={**os.environ, **own}, capture_output=True, text=True, check=False)
+    (line,) = (done.stdout + done.stderr).splitlines()
+    assert "Permission denied for user 0, group 0 (on NFS root is usually nobody" in line
+    assert done.returncode == c.ExitCode.WRONG_INPUT
