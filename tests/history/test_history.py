@@ -170,7 +170,7 @@ def test_a_row_names_what_has_changed_since_its_data_was_read(tmp_path: Path) ->
     training = Builder(tmp_path / "store").run("train-a", "2024-11-20T01:00", degraded="late", data={"note": note})
     (row,) = json.loads(cronsemble(tmp_path, "history", "--json").stdout)
     assert (row["run"], row["reason"]) == (str(training), f"degraded: late; {note}")
-    assert f"reason      degraded: late; {note}\n" in cronsemble(tmp_path, "show", str(training)).stdout
+    assert f" degraded: late; {note}\n" in cronsemble(tmp_path, "show", str(training)).stdout
 
 
 def test_a_degraded_run_says_so(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_a_degraded_run_says_so(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(CONFIG)
     rows = json.loads(cronsemble(tmp_path, "history", "--since", "2024-11-20", "--until", "2024-11-21", "--json").stdout)
     assert {row["run"]: row["reason"] for row in rows} == {str(training): f"degraded: {text}", str(ensemble): ""}
-    assert f"reason      degraded: {text}\n" in cronsemble(tmp_path, "show", str(training)).stdout
+    assert f" degraded: {text}\n" in cronsemble(tmp_path, "show", str(training)).stdout
     assert f"accuracy 0.9000, degraded: {text}\n" in cronsemble(tmp_path, "show", str(ensemble)).stdout
 
 
