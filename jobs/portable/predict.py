@@ -26,6 +26,7 @@ def predict(argv):
     parser.add_argument("--data", help="the prepared data, .npz")
     parser.add_argument("--out", help="the .npy file to write")
     parser.add_argument("--code", default="", help="the folder of the code that the model was trained with")
+    parser.add_argument("--task", help="the configuration that the model was trained with, JSON")
     options = parser.parse_args(argv)
     recorded = read_json(os.path.join(options.model, "model.json"))
     path = os.path.join(options.model, os.path.basename(recorded["file"]))
@@ -49,7 +50,8 @@ def predict(argv):
         shapes = (list(data["x_predict"].shape[1:]), recorded["input_shape"])
         raise WrongInput("the inputs to predict have the shape %s, the model takes %s" % shapes)
     began = time.time()
-    model = saved_model.load(keras, options.model, recorded, options.code)
+    task = read_json(options.task) if options.task else None
+    model = saved_model.load(keras, options.model, recorded, options.code, task)
     inputs, done = data["x_predict"], ""
     if "input_range" in recorded:  # models of earlier versions have none
         inputs, done = to_training_scale(inputs, "the data to predict", recorded["input_range"], "the model's training data")

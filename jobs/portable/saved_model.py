@@ -2,9 +2,11 @@
 
 from __future__ import print_function
 
+import json
 import os
 import subprocess
 import sys
+import tempfile
 import zipfile
 
 from jobs.portable import models, user_code
@@ -55,18 +57,17 @@ def save(path, keras, model, weights, x, probabilities):
         group.create_dataset("probabilities", data=probabilities[:count].astype("float32"), track_times=False)
 
 
-def load(keras, folder, recorded, code):
+def load(keras, folder, recorded, code, task=None):
     """The model of a training whose result lies in ``folder``, checked against the sample in its file.
 
-    ``recorded``: its model.json; ``code``: the folder of the code that it was trained with. Nothing in the file is run: the
-    model is what the function of ``code`` builds. Raises WrongInput if that is another model than the one that was trained.
+    ``recorded``: its model.json; ``code``: the folder of the code that it was trained with; ``task``: the configuration that it
+    was trained with, which only models of earlier versions need. Nothing in the file is run: the model is what the function
+    of ``code`` builds. Raises WrongInput if that is another model than the one that was trained.
     """
     path = os.path.join(folder, os.path.basename(recorded["file"]))
     check_model_backend(path, recorded["backend"])
     if recorded.get("format") != FORMAT:
-        if code:
-            user_code.add_folders(code)
-        return keras.models.load_model(path, compile=False)
+        return _load_complete(keras, path, recorded, code, task)
     model, x, expected = build_again(keras, path, recorded, code)
     problem = difference(model, x, expected, ELSEWHERE_TOLERANCE)
     if problem:
@@ -74,6 +75,51 @@ def load(keras, folder, recorded, code):
             "model: %s: the model that it builds now is not the one that was trained: %s" % (recorded["model"], problem)
         )
     return model
+
+
+def _load_complete(keras, path, recorded, code, task):
+    """A complete HDF5 model, as earlier versions saved them.
+
+    Where Keras cannot load it, or would run what is in the file, the function that ``task`` names builds it for the weights.
+    """
+    if code:
+        user_code.add_folders(code)
+    problem = "it holds a function as byte code, which is not run"
+    if not _holds_byte_code(path):
+        try:
+            return keras.models.load_model(path, compile=False)
+        except Exception as error:
+            if task is None:
+                raise
+            problem = "%s: %s" % (type(error).__name__, str(error).split("\n")[0])
+    if task is None:
+        raise WrongInput("the model cannot be loaded: %s" % problem)
+    say("the function %s builds the model for its weights, for Keras does not load it (%s)" % (task["model"], problem[:300]))
+    shape = [int(size) for size in recorded["input_shape"]]
+    if recorded["data_format"] == "channels_first" and len(shape) == 3:
+        shape = shape[-1:] + shape[:-1]
+    hyperparameters = models.Hyperparameters(task["hyperparameters"])
+    model = models.call(keras, task["model"], tuple(shape), recorded["classes"], hyperparameters, code)
+    model.load_weights(path)
+    return model
+
+
+def _holds_byte_code(path):
+    """Whether a complete HDF5 model has a function in it, as Lambda layers of Keras 2 have: loading it would run it."""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        config = json.loads(_text(file.attrs.get("model_config", "null")))
+    parts = [config]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, dict):
+            if any(key.endswith("_type") and value == "lambda" for key, value in part.items()):
+                return True
+            parts += part.values()
+        elif isinstance(part, list):
+            parts += part
+    return False
 
 
 def build_again(keras, path, recorded, code):
@@ -138,18 +184,25 @@ def predicted(model, x):
     return numpy.concatenate(batches)
 
 
-def load_in_new_process(folder, code):
+def load_in_new_process(folder, recorded, code):
     """Load the model in ``folder`` in a process of its own, as a later prediction will; returns why that fails, or "".
 
     It has no GPU: this process may have taken all its memory.
     """
-    is_archive = zipfile.is_zipfile(sys.argv[0])
-    program = [sys.argv[0]] if is_archive else ["-m", "jobs"]
-    command = [sys.executable, "-W", "ignore"] + program + ["predict", "--model", folder, "--code", code]
+    program = [sys.argv[0]] if zipfile.is_zipfile(sys.argv[0]) else ["-m", "jobs"]
+    command = [sys.executable, "-s", "-W", "ignore"] + program + ["predict", "--model", folder, "--code", code]
     env = dict(os.environ, CUDA_VISIBLE_DEVICES="-1", JAX_PLATFORMS="cpu")
-    child = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    output = child.communicate()[0].decode("utf-8", "replace").strip()
-    return "" if child.returncode == 0 else output.split("\n")[-1] or "it ended with %d" % child.returncode
+    # A file, not a pipe: what the user's code leaves running may keep a pipe open.
+    with tempfile.TemporaryFile() as output:
+        status = subprocess.call(command, env=env, stdout=output, stderr=subprocess.STDOUT)
+        output.seek(0)
+        last_line = output.read().decode("utf-8", "replace").strip().split("\n")[-1]
+    if status == 0:
+        return ""
+    if last_line.startswith("model: "):
+        return last_line
+    text = last_line or "it ended with exit status %d" % status
+    return "model: %s: the model that was saved cannot be loaded again: %s" % (recorded["model"], text)
 
 
 def check_model_backend(path, backend):

@@ -145,7 +145,7 @@ def _check_second_build(keras, model, x, probabilities, description, code):
         path = os.path.join(folder, description["file"])
         saved_model.save(path, keras, model, model.get_weights(), x, probabilities)
         write_json(os.path.join(folder, "model.json"), dict(description, sha256=sha256(path)))
-        problem = saved_model.load_in_new_process(folder, code)
+        problem = saved_model.load_in_new_process(folder, description, code)
     finally:
         shutil.rmtree(folder)
     if problem:
@@ -171,7 +171,7 @@ def _predicted_by_saved(keras, options, description, x, expected):
     except Exception as error:
         say("the model cannot be built again in this process: %s: %s" % (type(error).__name__, error))
     # A function that can be called only once in a process is no fault: a later prediction has a process of its own.
-    problem = saved_model.load_in_new_process(options.out, options.code)
+    problem = saved_model.load_in_new_process(options.out, description, options.code)
     if problem:
         raise WrongInput(problem)
     return expected

@@ -149,6 +149,9 @@ def _predict(context: RunContext, member: str | None) -> None:
                 str(out / "probabilities.npy"),
             ]
             arguments += ["--code", code]
+            task = str(record.get("snapshot", {}).get("task") or "")
+            if task and not context.store.snapshot_problem("task", task):
+                arguments += ["--task", str(context.store.snapshot_path("task", task))]
             run_child(context, "predict", arguments, framework_env(spec), spec.get("timeout"), spec)
         outcome["environment"] = context.environment
         outcome["probabilities"] = f"probabilities/{member}/probabilities.npy"

@@ -158,6 +158,16 @@ def from_outside(shape, classes, hyperparameters):
     return compiled(keras.models.Model(x, layers.Dense(classes, activation="softmax")(h)))
 
 
+def doubled(shape, classes, hyperparameters, function=lambda t: t * 2):
+    x = layers.Input(tuple(shape))
+    return compiled(keras.models.Model(x, layers.Dense(classes, activation="softmax")(layers.Lambda(function)(x))))
+
+
+def malicious(shape, classes, hyperparameters):
+    """The weights of ``doubled``, and a Lambda that leaves a mark wherever it is run."""
+    return doubled(shape, classes, hyperparameters, lambda t: (__import__("os").environ.update(TEST_MARK="run"), t * 2)[1])
+
+
 def nothing(shape, classes, hyperparameters):
     dense(classes, shape)
 

@@ -15,7 +15,7 @@ from images.test_images import inside
 ROOT = Path(__file__).parents[2]
 PROGRAM = "tests/models/train_models.py"
 GOOD = ["composed", "subclassed"]
-BAD = {
+BAD: dict[str, str] = {
     "nothing": "returns nothing: end it with `return model`",
     "tuple_of_two": "returns a tuple of 2: return one model alone",
     "class_itself": "returns the class Subclassed: return a model of it, Subclassed(...)",
@@ -87,6 +87,13 @@ def check_refused(by_name: dict[str, dict[str, Any]], sentences: dict[str, str])
         assert f"model_functions.py:{name}" in problem or problem.startswith("training: ")
 
 
+def check_complete_file(by_name: dict[str, dict[str, Any]]) -> None:
+    """No code of a model's file is run; the function of the snapshot builds the model instead."""
+    outcome = by_name["complete file"]
+    assert "not run" in outcome["alone"] or "Lambda" in outcome["alone"]
+    assert (outcome["named"], outcome["mark"]) == ("", "")
+
+
 def test_models_of_keras_3(tmp_path: Path, keras3: Path) -> None:
     good = ["unsaveable_optimizer", "random_predictions", "sixteen_bits"]
     later = ["not_a_number_later=4", "loss_not_a_number_later=4"]
@@ -95,6 +102,7 @@ def test_models_of_keras_3(tmp_path: Path, keras3: Path) -> None:
     check_good(by_name, [*GOOD, *good])
     check_other_scale(by_name)
     check_refused(by_name, BAD | BAD_IN_KERAS_3)
+    check_complete_file(by_name)
     # By what the loss takes, whatever its name.
     forms = {name: by_name[name]["metrics"]["labels"] for name in ("subclassed", "unsaveable_optimizer")}
     assert forms == {"subclassed": "class numbers", "unsaveable_optimizer": "one-hot"}
@@ -120,6 +128,7 @@ def test_models_of_keras_2(tmp_path: Path, legacy: str, backend: str) -> None:
     check_good(by_name, GOOD)
     check_other_scale(by_name)
     check_refused(by_name, BAD)
+    check_complete_file(by_name)
     if others:
         assert by_name["once"]["train"] == ""
         sentence = "model_functions.py:other_weights builds another model when it is called again: the weight dense_"

@@ -14,7 +14,7 @@ import sys
 import numpy as np
 
 from jobs.portable import backend, predict, train, user_code
-from jobs.portable.inputs import WrongInput, exit_status
+from jobs.portable.inputs import WrongInput, exit_status, sha256, write_json
 
 FUNCTIONS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "model_functions.py")
 
@@ -76,6 +76,36 @@ def outcome(folder, data, name, epochs, variable):
     return said
 
 
+def complete_file_outcome(folder, data):
+    """Of a file with code in it, as earlier versions saved models: without and with the configuration that names the function."""
+    import model_functions
+
+    code = os.path.join(folder, "code")
+    for path in (folder, code):
+        os.mkdir(path)
+    shutil.copy(FUNCTIONS, code)
+    model_functions.malicious((6,), 3, {}).save(os.path.join(folder, "model.h5"))
+    del os.environ["TEST_MARK"]
+    recorded = {
+        "file": "model.h5",
+        "sha256": sha256(os.path.join(folder, "model.h5")),
+        "backend": os.environ["KERAS_BACKEND"],
+        "threads": 1,
+        "seed": 3,
+        "data_format": "channels_last",
+        "class_names": ["a", "b", "c"],
+        "classes": 3,
+        "input_shape": [6],
+        "scale": 1.0,
+    }
+    write_json(os.path.join(folder, "model.json"), recorded)
+    task = os.path.join(folder, "task.json")
+    write_json(task, {"model": "model_functions.py:doubled", "hyperparameters": {}})
+    arguments = ["--model", folder, "--data", data, "--code", code, "--out", os.path.join(folder, "p.npy")]
+    said = {"name": "complete file", "alone": error_of(predict.predict, arguments)}
+    return dict(said, named=error_of(predict.predict, arguments + ["--task", task]), mark=os.environ.get("TEST_MARK", ""))
+
+
 def train_all(argv):
     data = os.path.join(argv[0], "data.npz")
     write_data(data)
@@ -85,6 +115,7 @@ def train_all(argv):
         folder = os.path.join(argv[0], "%02d" % number)
         print("outcome: " + json.dumps(outcome(folder, data, name, int(epochs or 1), variable)))
         sys.stdout.flush()
+    print("outcome: " + json.dumps(complete_file_outcome(os.path.join(argv[0], "complete"), data)))
 
 
 if __name__ == "__main__":
