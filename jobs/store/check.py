@@ -219,8 +219,14 @@ def _check_record(store: LocalStore, run: Run, now: float, quick: bool) -> Itera
             yield Finding(dataset, DamageKind.MISSING, f"{run.id} was trained on it: it cannot be repeated")
     for kind, digest in sorted((record.get("snapshot") or {}).items()):
         if digest and not store.snapshot_path(kind, str(digest)).exists():
-            meaning = f"the {kind} of {run.id}: it cannot be repeated"
+            predicts = ", nor can its model predict" if kind == "code" and _is_built_by_code(record.get("model")) else ""
+            meaning = f"the {kind} of {run.id}: it cannot be repeated{predicts}"
             yield Finding(store.snapshot_path(kind, str(digest)), DamageKind.MISSING, meaning)
+
+
+def _is_built_by_code(model: Any) -> bool:
+    """Whether a model's file holds weights alone, for which a function of the user's builds the model."""
+    return isinstance(model, dict) and bool(model.get("format")) and ":" in str(model.get("model"))
 
 
 def _check_model(model: Any, folder: Path) -> Iterator[Finding]:
