@@ -100,7 +100,11 @@ def is_date(text: str) -> bool:
 
 def is_time(text: str) -> bool:
     """Whether a text looks like a date, a time or FROM..TO, and not like a run's name."""
-    return ".." in text or text.lower() in _DAYS or _TIME_BEGINNING.match(text) is not None
+    first, dots, last = text.partition("..")
+    return any(
+        side.lower() in _DAYS or _TIME_BEGINNING.match(side) or (dots and re.fullmatch(DURATION_PATTERN, side))
+        for side in (first, last)
+    )
 
 
 def _parse(text: str, timezone: str, now: float, option: str) -> tuple[datetime, datetime]:
