@@ -78,7 +78,8 @@ def test_every_other_command_ends_at_once(tmp_path: Path, command: str, number: 
             # An extension module may have cleared the exception, as it may that of Ctrl-C: then one is sent again.
             process.send_signal(number)
             _, errors = process.communicate(timeout=10)
-    assert process.returncode == 130 and errors.count("\n") <= 1 and "Traceback" not in errors
+    # The second may come when all has ended, and the interpreter has given up its handlers.
+    assert process.returncode in (130, -number) and errors.count("\n") <= 1 and "Traceback" not in errors
 
 
 @contextmanager
