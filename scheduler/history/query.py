@@ -7,7 +7,7 @@ for the runs to fetch, until it has rows enough (``scheduler/stores/history_read
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import islice
@@ -245,9 +245,16 @@ def month_window(history: ExperimentHistory, query: HistoryQuery, month: str, fa
         is_whole = low <= first and high >= last
         queried = in_month if is_whole else [fact for fact in in_month if low <= fact.minute <= high]
         before = [] if is_whole else [fact for fact in in_month if fact.minute < low]
-        windows.append(task_window(history.task_context(task), queried, low, slots_until, before))
+        windows.append(_window(history.task_context(task), queried, low, slots_until, before))
         earlier_months[task] = [earlier for earlier in months if earlier < month][-EARLIER_MONTHS:]
     return MonthWindow(history, windows, earlier_months)
+
+
+def _window(context: TaskContext, facts: Sequence[RunFact], low: int, slots_until: int, earlier: Sequence[RunFact]) -> TaskWindow:
+    """The window of a task's runs from the minute ``low`` on; slots after ``slots_until`` count only where they have a run."""
+    filled = {fact.minute for fact in facts}
+    window = task_window(context, facts, low, max([slots_until, *filled]), earlier)
+    return replace(window, slots=[slot for slot in window.slots if slot[0] <= slots_until or slot[0] in filled])
 
 
 def _merged(history: ExperimentHistory, page: Page, facts: Facts) -> list[RunFact]:
