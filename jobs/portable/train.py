@@ -120,7 +120,7 @@ def train(argv):
 
 
 def _check_second_build(keras, model, x, probabilities, description, code):
-    """Raise WrongInput if a model function builds a model with other weights when it is called again.
+    """Raise WrongInput if a model function builds another model when it is called again.
 
     ``x``: some items; ``probabilities``: what the untrained ``model`` predicts for them.
     """
@@ -136,8 +136,11 @@ def _check_second_build(keras, model, x, probabilities, description, code):
             again = models.call(keras, description["model"], x.shape[1:], description["classes"], hyperparameters, code)
             if len(again.weights) != len(model.weights):
                 again.predict_on_batch(x)
-        if saved_model.shapes(again.get_weights()) == saved_model.shapes(model.get_weights()):
-            return
+        weights = model.get_weights()
+        if saved_model.shapes(again.get_weights()) == saved_model.shapes(weights):
+            again.set_weights(weights)
+            if not saved_model.difference(again, x, probabilities, saved_model.TOLERANCE):
+                return
     except Exception as error:
         say("the model cannot be built twice in one process: %s: %s" % (type(error).__name__, error))
     folder = tempfile.mkdtemp(prefix="cronsemble-model-")
