@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from jobs.keras3.labels import Classes, class_names, classes_of, item_ids, read_labels
-from jobs.keras3.splits import few_items, held_out, train_and_test, validation_warnings
+from jobs.keras3.split_sizes import validation_warnings
+from jobs.keras3.splits import few_items, held_out, train_and_test
 from jobs.portable.inputs import WrongInput, exit_status, listed, say, sha256
 from jobs.portable.user_code import user_function
 from jobs.portable.value_range import to_training_scale, value_range

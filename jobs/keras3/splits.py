@@ -6,12 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from jobs.keras3.split_sizes import default_holdout
 from jobs.portable.inputs import WrongInput
-
-FEW_VALIDATION_ITEMS = 50
-"""Below so many, the accuracies that members are weighted by differ by chance: 7 % is the standard error of 80 % on 32 items."""
-HELD_OUT = 100
-"""Test items that are kept for prediction, as in the article that this work comes from; half of a smaller test set."""
 
 
 def train_and_test(y: Any, seed: int, stratified: bool) -> tuple[Any, Any]:
@@ -44,7 +40,7 @@ def train_and_test(y: Any, seed: int, stratified: bool) -> tuple[Any, Any]:
 def held_out(y: Any, holdout: int | None, stratified: bool) -> tuple[Any, Any]:
     """The test items to predict and those to validate with, as places in ``y``, their class numbers.
 
-    ``holdout``: how many are predicted; without it HELD_OUT, or half of a test set that has no more. Raises WrongInput where
+    ``holdout``: how many are predicted; without it `default_holdout`. Raises WrongInput where
     none is left to validate with.
     """
     count = default_holdout(len(y)) if holdout is None else holdout
@@ -60,23 +56,6 @@ def held_out(y: Any, holdout: int | None, stratified: bool) -> tuple[Any, Any]:
         return order[:count], order[count:]
     validation, predicted = _by_class(order, y, count, keep=0)
     return predicted, validation
-
-
-def default_holdout(items: int) -> int:
-    """How many items of a test set are predicted where the configuration does not say it."""
-    return HELD_OUT if items > HELD_OUT else items // 2
-
-
-def validation_warnings(items: int, has_holdout: bool) -> list[str]:
-    """The warning that a validation set is too small to weight members by, if it is."""
-    if items >= FEW_VALIDATION_ITEMS:
-        return []
-    advice = "give more data, a smaller data.holdout," if has_holdout else "give more data"
-    number = "1 item" if items == 1 else f"{items} items"
-    return [
-        f"the validation set has {number}: by chance alone the accuracies that weight the members differ: {advice} or "
-        "`method: uniform`"
-    ]
 
 
 def _by_class(order: Any, y: Any, count: int, keep: int) -> tuple[Any, Any]:

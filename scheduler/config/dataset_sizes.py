@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 from cronjobs.experiment import Experiment
+from jobs.keras3.split_sizes import default_holdout, validation_warnings
 
 _KNOWN = {"digits": (1797, 0), "mnist": (60_000, 10_000), "cifar10": (50_000, 10_000)}
 """Training and test items; without a test set the tool splits one off."""
@@ -19,8 +20,6 @@ def warnings(experiment: Experiment) -> list[str]:
     sizes = _KNOWN.get(data.dataset) or _sizes_of_file(experiment.folder / data.dataset)
     if sizes is None:
         return []
-    from jobs.keras3.splits import default_holdout, validation_warnings  # late: it loads numpy
-
     train, test = sizes
     test = test or train // 5
     holds_out = data.predict == "holdout"
@@ -34,7 +33,7 @@ def _sizes_of_file(path: Path) -> tuple[int, int] | None:
     """The training and test items of an .npz, by the headers of its arrays; None where they cannot be read."""
     if path.suffix != ".npz" or not path.is_file():
         return None
-    from numpy.lib import format as npy
+    from numpy.lib import format as npy  # late: it takes longer than all the rest of `check`
 
     try:
         with zipfile.ZipFile(path) as archive:
