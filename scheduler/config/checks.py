@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from scheduler.config import kubernetes
 from scheduler.config.convert import INVALID, convert, fields_of, shown
 from scheduler.config.document import Document
 from scheduler.config.errors import nearest
-from scheduler.config.functions import DATA, MODEL, FunctionChecker, keys_read, misplaced
+from scheduler.config.functions import DATA, MODEL, FunctionChecker, impossible, keys_read, misplaced
 from scheduler.config.keys import BACKENDS, BackendKeys, FileKeys, RuntimeKeys, Section, StoreKeys, TaskKeys
 
 OURS: dict[str, Any] = {
@@ -284,6 +285,17 @@ def _read_by_data_function(keys: FileKeys, functions: FunctionChecker) -> list[s
     return None if function is None else keys_read(function, 0)
 
 
+def _own_paths(keys: FileKeys) -> Iterator[tuple[tuple[Any, ...], str]]:
+    """The paths that may lead out of the configuration's folder, by their keys."""
+    if isinstance(keys.store, str):
+        yield ("store",), keys.store
+    if keys.runtimes is not INVALID:
+        for name in ("keras3", "legacy"):
+            runtime = getattr(keys.runtimes, name)
+            if isinstance(runtime, RuntimeKeys) and isinstance(runtime.python, str):
+                yield ("runtimes", name, "python"), runtime.python
+
+
 def _files(document: Document, keys: FileKeys, folder: Path) -> None:
     data = [("dataset", keys.data.dataset), ("predict", keys.data.predict)] if keys.data is not INVALID else []
     for key, source in data:
@@ -304,6 +316,9 @@ def _files(document: Document, keys: FileKeys, folder: Path) -> None:
     if holdout not in (None, INVALID) and keys.data.predict not in ("holdout", INVALID):
         message = f"{holdout} is given, and {keys.data.predict} is predicted: it is for predict: holdout, remove it"
         document.problem(("data", "holdout"), message)
+    for where, own in _own_paths(keys):
+        if problem := impossible(folder / own):
+            document.problem(where, problem)
     for n, item in enumerate(keys.code if keys.code is not INVALID else ()):
         problem = "" if item is INVALID else misplaced(item, folder)
         if item is not INVALID and (problem or not (folder / item).exists()):

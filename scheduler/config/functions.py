@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import errno
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -42,9 +44,21 @@ def misplaced(text: str, folder: Path) -> str:
     """Why a path cannot be used; empty if it can. What it names must be found where only the folder has been copied to."""
     path = PurePosixPath(text)
     if path.is_absolute() or ".." in path.parts:
-        return f"{text} is given: type a path within the configuration's folder, relative to it and without .."
+        return f"{text[:200]} is given: type a path within the configuration's folder, relative to it and without .."
+    if problem := impossible(folder / text):
+        return problem
     if not (folder / text).resolve().is_relative_to(folder):
         return f"{text} leads outside the configuration's folder: put a copy inside"
+    return ""
+
+
+def impossible(path: Path) -> str:
+    """Why there can be no file or folder of that path; empty if there can."""
+    try:
+        os.stat(path)
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            return f"{shown(str(path))} cannot be a file or folder: {error.strerror}"
     return ""
 
 

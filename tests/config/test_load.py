@@ -171,6 +171,22 @@ def test_the_number_of_problems_is_bounded(tmp_path: Path) -> None:
     assert len(lines) == 1001 and lines[1000].endswith("is not a time zone: type an IANA name, e.g. Europe/Berlin")
 
 
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("store", "store: {}"),
+        ("model", "model: {}.py:f"),
+        ("data.dataset", "data: {{dataset: {}.npz}}"),
+        ("data.dataset", "data: {{dataset: {}.py:f}}"),
+        ("code.0", "code: [{}]"),
+        ("runtimes.keras3.python", "runtimes: {{keras3: {{python: {}}}}}"),
+    ],
+)
+def test_names_that_no_file_can_have(tmp_path: Path, key: str, text: str) -> None:
+    (line,) = problems(tmp_path, GOOD + text.format("x" * 300) + "\n")
+    assert f" {key}: " in line and line.endswith("cannot be a file or folder: File name too long") and len(line) < 200
+
+
 def test_what_holds_for_all_members_is_reported_once(tmp_path: Path) -> None:
     members = "\n".join(f"  m{n}: {{backend: jax, model: {'cnn' if n % 2 else 'mlp'}}}" for n in range(2000))
     unknown = ", ".join(f"k{n}: 1" for n in range(200))
