@@ -79,4 +79,5 @@ def test_the_users_code_has_no_rights_no_token_and_writes_the_store_and_tmp(
         # the last three are the container runtime's own: shared memory, message queues, and a file for a last word
         "writable": ["/store", "/tmp", "/dev/shm", "/dev/mqueue", "/dev/termination-log"],
     }
-    assert told == [{**expected, "writable": sorted(expected["writable"])}] * 2
+    # The data function once, the model's at each call.
+    assert len(told) >= 2 and all(each == {**expected, "writable": sorted(expected["writable"])} for each in told)
