@@ -37,6 +37,8 @@ EXIT_TIME = 60.0
 """Seconds that a program may take to exit once it has reported that its work is done; then it is ended."""
 _DRAIN_TIME = 0.5
 """Seconds that what is left of its output is copied for, once all its processes have ended."""
+_LONGEST_WAIT = 1.0
+"""Seconds after which the main thread goes on in any case."""
 _MAX_REPORT = 1 << 17
 """Bytes that are kept of a report."""
 
@@ -143,8 +145,9 @@ class ChildProcess:
         return end
 
     def _next_event(self, until: float) -> str | OSError | None:
+        # A signal may be delivered to another thread: Python's handler runs only once this one goes on.
         try:
-            return self._events.get(timeout=None if until == float("inf") else max(0.0, until - time.monotonic()))
+            return self._events.get(timeout=max(0.0, min(_LONGEST_WAIT, until - time.monotonic())))
         except queue.Empty:
             return None
 
