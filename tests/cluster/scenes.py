@@ -41,7 +41,7 @@ def small(input_shape, classes, hyperparameters):
 
 
 def hungry(input_shape, classes, hyperparameters):
-    numpy.ones(1 << 28)
+    return small(input_shape, classes, {"of": numpy.ones(1 << 28)})
 
 
 def _mark(name):
