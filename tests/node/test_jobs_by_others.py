@@ -19,7 +19,7 @@ def made(pods: Cluster, node: Node, image: Callable[[str], str], tmp_path_factor
         yield scene_of_one
 
 
-def create(made: Scene, name: str, **sidecar: Any) -> None:
+def create(made: Scene, name: str, sidecar: dict[str, Any] | None = None) -> None:
     """The Job that `kubectl create job --from` makes, with another container beside the step's."""
     cronjob = f"--from=cronjob/{made.experiment.name}-train-good"
     body = json.loads(made.pods.kubectl("create", "job", name, cronjob, "-n", made.namespace, "--dry-run=client", "-o", "json"))
@@ -42,7 +42,7 @@ def test_a_job_by_hand_trains_and_is_a_manual_run(made: Scene) -> None:
 
 def test_a_container_that_outlives_the_run_is_named(made: Scene) -> None:
     name = made.run("train-good", later=7)
-    create(made, name, name="mesh", command=["python3", "-c", "import time; time.sleep(1000)"])
+    create(made, name, {"name": "mesh", "command": ["python3", "-c", "import time; time.sleep(1000)"]})
     made.pods.wait_for(lambda: made.row(name).get("status") == "succeeded", 300, "the training")
     reason = "its Job goes on: mesh beside the run's container does not end"
     made.pods.wait_for(lambda: made.row(name)["reason"] == reason, 60, reason)
