@@ -25,7 +25,7 @@ def create(made: Scene, name: str, sidecar: dict[str, Any] | None = None) -> Non
     body = json.loads(made.pods.kubectl("create", "job", name, cronjob, "-n", made.namespace, "--dry-run=client", "-o", "json"))
     containers = body["spec"]["template"]["spec"]["containers"]
     if sidecar:
-        kept = {key: containers[0][key] for key in ("image", "securityContext")}
+        kept = {key: containers[0][key] for key in ("image", "imagePullPolicy", "securityContext")}
         containers.insert(0, {**kept, **sidecar})
     made.pods.kubectl("create", "-n", made.namespace, "-f", "-", stdin=json.dumps(body))
 
