@@ -25,6 +25,8 @@ from jobs.store.ownership import share
 
 MISSING_ERRNOS = (errno.ENOENT, errno.ESTALE, errno.ENOTDIR)
 """Errors that say that a file or folder is not there, or no longer."""
+_STALE_TRIES = 8
+"""Further times that a name is opened which others replace between our opening and our reading."""
 BLOCK = 1 << 20
 """Bytes that are hashed or copied at a time."""
 _T = TypeVar("_T")
@@ -43,6 +45,12 @@ def read_fresh(path: Path, operation: Callable[[Path], _T]) -> _T:
     except OSError as error:
         if error.errno not in MISSING_ERRNOS or not _revalidate(path.parent):
             raise
+    for _ in range(_STALE_TRIES):
+        try:
+            return operation(path)
+        except OSError as error:
+            if error.errno != errno.ESTALE or not _revalidate(path.parent):
+                raise
     return operation(path)
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from jobs import contract as c
 from jobs.contract import RunId, parse_run_id
 from jobs.store import LocalStore, removal
-from jobs.store.files import publish_bytes, to_json, write_file
+from jobs.store.files import publish_bytes, read_fresh_or_none, to_json, write_file
 from jobs.store.latest_model import choose_models
 from jobs.store.process_identity import process_identity
 
@@ -295,6 +295,21 @@ def lose_replies(monkeypatch: pytest.MonkeyPatch, name: str, error: int) -> None
         raise OSError(error, os.strerror(error), *args[:1])
 
     monkeypatch.setattr(os, name, twice)
+
+
+@pytest.mark.parametrize(
+    ("error", "times", "is_read"), [(errno.ESTALE, 5, True), (errno.ENOENT, 1, True), (errno.ENOENT, 2, False)]
+)
+def test_a_name_that_others_replace_again_and_again_is_read(tmp_path: Path, error: int, times: int, is_read: bool) -> None:
+    """A server says that a file is stale as often as it was replaced after it was opened; what is not there twice is gone."""
+    left = [OSError(error, os.strerror(error))] * times
+
+    def operation(path: Path) -> str:
+        if left:
+            raise left.pop()
+        return "read"
+
+    assert read_fresh_or_none(tmp_path / "name", operation) == ("read" if is_read else None)
 
 
 @pytest.mark.parametrize("error", [errno.ENOENT, errno.ESTALE])
