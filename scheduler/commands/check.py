@@ -18,7 +18,6 @@ from scheduler.config.load import problem_at
 from scheduler.console.messages import print_warnings
 from scheduler.exit_status import ExitStatus
 from scheduler.history import upcoming
-from scheduler.snapshots.user_code import code_warnings
 from scheduler.stores.run_times import longest_durations, store_if_present
 from scheduler.times import format_duration
 
@@ -27,6 +26,12 @@ def print_schedule_warnings(experiment: Experiment) -> None:
     """Print what a reader of the schedules may not expect in the year to come."""
     durations = longest_durations(store_if_present(experiment), experiment)
     print_warnings(f"{experiment.path}: ", upcoming.warnings(experiment, datetime.now(UTC), durations))
+
+
+def _has_code(experiment: Experiment) -> bool:
+    """Whether there is code of the user's: listed, or in a function's file."""
+    references = (experiment.data.dataset, *(member.model for member in experiment.members.values()))
+    return bool(experiment.code) or any(".py:" in reference for reference in references)
 
 
 def try_functions(experiment: Experiment, cpus: int | None, seconds: int) -> ExitStatus:
@@ -79,7 +84,11 @@ def check(
         print(f"{experiment.path}: {experiment.name}: {members}, {ensemble}: no errors")
         print_schedule_warnings(experiment)
         print_warnings(f"{experiment.path}: ", dataset_sizes.warnings(experiment))
-        print_warnings(f"{experiment.path}: ", code_warnings(experiment))
+        if _has_code(experiment):
+            # Late: its import takes a twentieth of a `check` without code.
+            from scheduler.snapshots.user_code import code_warnings
+
+            print_warnings(f"{experiment.path}: ", code_warnings(experiment))
     statuses = []
     for experiment in experiments if functions else []:
         statuses.append(try_functions(experiment, jobs, seconds))
