@@ -213,8 +213,8 @@ def test_what_is_old_is_removed_from_elsewhere(laptop: Laptop, pods: Cluster, no
     before = laptop.says("history", "--json", "--limit", "0")
     done = laptop.start("gc", *rule)
     assert (done.returncode, done.stdout) == (1, listed) and "no terminal to ask on" in done.stderr
-    count = len(json.loads(laptop.says("gc", *rule, "--dry-run", "--json"))["items"])
-    assert count >= 7 and f"removed {count} of {count}" in laptop.says("gc", *rule, "--yes")
+    # Seven runs of the ensemble; the model that ensembles may still take stays.
+    assert "removed 7 of 7" in laptop.says("gc", *rule, "--yes")
     assert "nothing to remove of e in claim/store" in laptop.says("gc", *rule)
     assert laptop.says("history", "--json", "--limit", "0") == before
     kept = next(LocalStore(folder).runs("e", "ensemble"))
