@@ -162,3 +162,9 @@ class Experiment:
     ensemble: Ensemble | None
     runtimes: dict[str, RuntimeSettings]
     cluster: ClusterSettings
+
+    def function_files(self) -> set[Path]:
+        """The files of the data and model functions, in the configuration's folder; none where all are built in."""
+        references = (self.data.dataset, *(member.model for member in self.members.values()))
+        sources = [reference.rpartition(":")[0] for reference in references]
+        return {self.folder / source for source in sources if source.endswith(".py")}

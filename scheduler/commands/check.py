@@ -28,12 +28,6 @@ def print_schedule_warnings(experiment: Experiment) -> None:
     print_warnings(f"{experiment.path}: ", upcoming.warnings(experiment, datetime.now(UTC), durations))
 
 
-def _has_code(experiment: Experiment) -> bool:
-    """Whether there is code of the user's: listed, or in a function's file."""
-    references = (experiment.data.dataset, *(member.model for member in experiment.members.values()))
-    return bool(experiment.code) or any(".py:" in reference for reference in references)
-
-
 def try_functions(experiment: Experiment, cpus: int | None, seconds: int) -> ExitStatus:
     """Try the functions of an experiment and print what would fail; nothing is written to its store."""
     from jobs.store import LocalStore
@@ -84,7 +78,7 @@ def check(
         print(f"{experiment.path}: {experiment.name}: {members}, {ensemble}: no errors")
         print_schedule_warnings(experiment)
         print_warnings(f"{experiment.path}: ", dataset_sizes.warnings(experiment))
-        if _has_code(experiment):
+        if experiment.code or experiment.function_files():
             # Late: its import takes a twentieth of a `check` without code.
             from scheduler.snapshots.user_code import code_warnings
 

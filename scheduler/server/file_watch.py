@@ -33,14 +33,8 @@ def _files(experiment: Experiment) -> list[Path]:
     try:
         paths.update(code_files(experiment).paths)
     except (CronsembleError, OSError):  # what is wrong with the code is reported where it is read
-        paths.update(_function_files(experiment))
+        paths.update(experiment.function_files())
     return sorted(paths)
-
-
-def _function_files(experiment: Experiment) -> set[Path]:
-    references = (experiment.data.dataset, *(member.model for member in experiment.members.values()))
-    sources = [reference.rpartition(":")[0] for reference in references]
-    return {experiment.folder / source for source in sources if source.endswith(".py")}
 
 
 def _state(path: Path) -> tuple[int, ...]:

@@ -82,9 +82,7 @@ def _more(folders: list[Path], what: str, taken: str) -> str:
 
 def _function_folders(experiment: Experiment) -> list[Path]:
     """The folders of the data and model functions, each once, none inside another of them."""
-    references = (experiment.data.dataset, *(member.model for member in experiment.members.values()))
-    sources = [reference.rpartition(":")[0] for reference in references]
-    folders = {(experiment.folder / source).parent for source in sources if source.endswith(".py")}
+    folders = {file.parent for file in experiment.function_files()}
     return sorted(folder for folder in folders if not any(other in folder.parents for other in folders))
 
 
