@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import termios
+import threading
 import time
 from collections.abc import Callable
 from math import inf
@@ -15,6 +16,10 @@ from types import FrameType
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 DOUBLED = 1.0
 """Seconds in which a second signal is taken for the first one's."""
+WAKING = signal.SIGURG
+"""The signal that wakes the main thread; it has no other use here."""
+_WAKE_TIMES, _WAKE_INTERVAL = 5, 0.1
+"""How often the main thread is woken after a signal, and the seconds before each time."""
 
 Handler = Callable[[int, FrameType | None], object]
 
@@ -40,6 +45,30 @@ def stop_on_signals() -> None:
 
     for number in STOP_SIGNALS:
         install(number, stop)
+    _wake_main_thread_after_signals()
+
+
+def _wake_main_thread_after_signals() -> None:
+    """From now on, have the handler of each signal run soon, whatever the main thread waits for.
+
+    Only the main thread runs Python's handlers. A signal that comes between its last look for one and its wait, for a lock or
+    a process, does not end that wait: the handler would run when the wait ends by itself, which may be never.
+    """
+    received, receiver = os.pipe()
+    os.set_blocking(receiver, False)
+    signal.signal(WAKING, lambda *_: None)
+    signal.set_wakeup_fd(receiver, warn_on_full_buffer=False)
+    main_thread = threading.main_thread()
+
+    def wake() -> None:
+        while numbers := os.read(received, 64):
+            # One that wakes it may come too early in the same way.
+            for _ in range(_WAKE_TIMES if set(numbers) - {WAKING} else 0):
+                time.sleep(_WAKE_INTERVAL)
+                if main_thread.ident is not None and main_thread.is_alive():
+                    signal.pthread_kill(main_thread.ident, WAKING)
+
+    threading.Thread(target=wake, daemon=True).start()
 
 
 def raise_if_stopped() -> None:

@@ -9,6 +9,7 @@ import pty
 import signal
 import socket
 import subprocess
+import sys
 import termios
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -120,10 +121,16 @@ def test_serve_says_why_it_stops(tmp_path: Path) -> None:
         assert (process.returncode, errors) == (0, "") and f"stopping: {reason}" in out
 
 
+def write_project_that_waits(folder: Path, keras3: Path) -> None:
+    """Its data function waits for ever: for a pipe outside its snapshot, by a path that is true in every working directory."""
+    pipe = folder / "never"
+    os.mkfifo(pipe)
+    (folder / "d.py").write_text(f"def load(hyperparameters):\n    return dict(x_train=open({str(pipe)!r}).read(), y_train=0)\n")
+    (folder / "config.yaml").write_text(CONFIG.format(keras3=keras3))
+
+
 def test_a_closed_terminal_ends_a_run_on_this_machine(tmp_path: Path, keras3: Path) -> None:
-    os.mkfifo(tmp_path / "never")
-    (tmp_path / "d.py").write_text("def load(hyperparameters):\n    return dict(x_train=open('never').read(), y_train=0)\n")
-    (tmp_path / "config.yaml").write_text(CONFIG.format(keras3=keras3))
+    write_project_that_waits(tmp_path, keras3)
     with terminal(tmp_path, "run") as (process, screen):
         wait_for(screen, b"prepare")
     assert process.wait(30) == 130
@@ -133,9 +140,7 @@ def test_a_closed_terminal_ends_a_run_on_this_machine(tmp_path: Path, keras3: Pa
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_run_on_this_machine_is_ended_and_says_why(tmp_path: Path, keras3: Path, number: signal.Signals) -> None:
-    os.mkfifo(tmp_path / "never")
-    (tmp_path / "d.py").write_text("def load(hyperparameters):\n    return dict(x_train=open('never').read(), y_train=0)\n")
-    (tmp_path / "config.yaml").write_text(CONFIG.format(keras3=keras3))
+    write_project_that_waits(tmp_path, keras3)
     process = start(tmp_path, "run")
     until(process, "train-jax: prepare")
     process.send_signal(number)
@@ -143,6 +148,29 @@ def test_a_run_on_this_machine_is_ended_and_says_why(tmp_path: Path, keras3: Pat
     assert process.returncode == 130 and "the same command starts them again" in errors, out + errors
     (row,) = history(tmp_path)
     assert row["status"] == "interrupted"
+
+
+WAITS = """
+import signal, threading, time
+from scheduler.signals import stop_on_signals
+stop_on_signals()
+lock = threading.Lock()
+lock.acquire()
+def strike():
+    time.sleep(0.2)
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+threading.Thread(target=strike).start()
+try:
+    lock.acquire()
+except KeyboardInterrupt:
+    print("stopped")
+"""
+
+
+def test_a_signal_that_does_not_end_the_main_threads_wait_is_handled_all_the_same() -> None:
+    """As one that comes just before that wait: here another thread receives it."""
+    done = subprocess.run([sys.executable, "-c", WAITS], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "stopped\n", "")
 
 
 def test_under_nohup_a_closed_terminal_is_ignored() -> None:
