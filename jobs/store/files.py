@@ -18,10 +18,12 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from math import isfinite
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from jobs.store.ownership import share
+from jobs.store.regular_files import DamagedContent, Unreadable, as_unreadable, list_folder, open_regular, read_regular
 
 MISSING_ERRNOS = (errno.ENOENT, errno.ESTALE, errno.ENOTDIR)
 """Errors that say that a file or folder is not there, or no longer."""
@@ -29,6 +31,12 @@ _STALE_TRIES = 8
 """Further times that a name is opened which others replace between our opening and our reading."""
 BLOCK = 1 << 20
 """Bytes that are hashed or copied at a time."""
+MAX_DEPTH = 100
+"""Levels of lists and objects in a JSON file: what has more is nobody's configuration."""
+MAX_DIGITS = 1000
+"""Of an integer in a JSON file."""
+MAX_LINES_SIZE = 1 << 26
+"""Bytes of a file of lines."""
 _T = TypeVar("_T")
 
 
@@ -83,18 +91,21 @@ def _revalidate(folder: Path) -> bool:
 
 
 def list_names(folder: Path) -> list[str]:
-    """The names in a folder but the hidden ones, sorted; none if it is absent or gone."""
-    return sorted(name for name in read_fresh_or_none(folder, lambda path: os.listdir(path)) or [] if not name.startswith("."))
+    """The names in a folder but the hidden ones, sorted; none if it is absent or gone. Raises Unreadable, OSError."""
+    return sorted(name for name in read_fresh_or_none(folder, list_folder) or [] if not name.startswith("."))
 
 
 def folder_state(folder: Path) -> tuple[int, int] | None:
     """A folder's mtime and its change time, in ns since 1970; None if it is absent or gone.
 
-    It is opened for that: a client of NFS then asks the server.
+    It is opened for that: a client of NFS then asks the server. Raises Unreadable, OSError.
     """
 
     def state(path: Path) -> tuple[int, int]:
-        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise as_unreadable(error, path) from error
         try:
             status = os.fstat(handle)
         finally:
@@ -105,32 +116,114 @@ def folder_state(folder: Path) -> tuple[int, int] | None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a file, or None if the file is absent, gone or does not hold one."""
-    return parse_object(read_fresh_or_none(path, Path.read_bytes))
+    """The object in a file, or None if the file is absent, gone, or cannot be read; raises OSError for a store out of reach."""
+    try:
+        return load_json(path)
+    except Unreadable:
+        return None
+
+
+def json_problem(path: Path) -> str:
+    """Why the object in a file cannot be had, in a few words; empty if it can, or the file is absent. Raises OSError."""
+    try:
+        load_json(path)
+    except Unreadable as error:
+        return error.why
+    return ""
+
+
+def load_json(path: Path, follows_links: bool = False) -> dict[str, Any] | None:
+    """The object in a file, or None if the file is absent or gone.
+
+    Raises Unreadable for what is no regular file, may not be read or is too large, DamagedContent for what holds no JSON object,
+    and OSError. ``follows_links``: see :func:`jobs.store.regular_files.open_regular`.
+    """
+    data = read_fresh_or_none(path, lambda path: read_regular(path, follows_links=follows_links))
+    if data is None:
+        return None
+    try:
+        return parse_json(data)
+    except ValueError as error:
+        raise DamagedContent(errno.EINVAL, str(error), str(path)) from error
+
+
+def parse_json(data: bytes) -> dict[str, Any]:
+    """The JSON object that bytes spell in UTF-8; raises ValueError, which says in a few words why there is none."""
+    if not data.strip():
+        raise ValueError("empty")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8") from None
+    try:
+        # NaN and Infinity, which JSON has not: some of an experiment's numbers may be none, and count as absent.
+        value = json.loads(text, parse_constant=lambda _: None, parse_float=_finite, parse_int=_integer)
+    except json.JSONDecodeError:
+        raise ValueError("not JSON") from None
+    except RecursionError:
+        raise ValueError(f"nested deeper than {MAX_DEPTH} levels") from None
+    if not isinstance(value, dict):
+        raise ValueError("no JSON object")
+    if text.count("{") + text.count("[") > MAX_DEPTH and _is_deeper(value, MAX_DEPTH):
+        raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
+    if "\\u" in text:
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("half a character in it") from None
+    return value
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if isfinite(number) else None
+
+
+def _integer(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text)
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Whether lists and objects are nested deeper than so many levels; without recursion."""
+    layer = [value]
+    for _ in range(levels):
+        below: list[Any] = []
+        for item in layer:
+            below += item.values() if isinstance(item, dict) else item
+        layer = [item for item in below if isinstance(item, (dict, list))]  # noqa: UP038 (Python 3.9)
+        if not layer:
+            return False
+    return True
 
 
 def parse_object(data: bytes | None) -> dict[str, Any] | None:
     """The JSON object that the bytes spell, or None if there are none or they spell something else."""
     try:
-        # NaN and Infinity, which JSON has not: some of an experiment's numbers may be none, and count as absent.
-        value = json.loads(data or b"", parse_constant=lambda _: None)
+        return None if data is None else parse_json(data)
     except ValueError:
         return None
-    return value if isinstance(value, dict) else None
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects in a file of lines, one each; a line that holds none is left out."""
-    lines = (read_fresh_or_none(path, Path.read_bytes) or b"").splitlines()
-    return [value for value in map(parse_object, lines) if value is not None]
+    """The objects in a file of lines, one each; a line that holds none is left out, and all of a file that cannot be read."""
+    try:
+        data = read_fresh_or_none(path, lambda path: read_regular(path, MAX_LINES_SIZE)) or b""
+    except Unreadable:
+        return []
+    return [value for value in map(parse_object, data.splitlines()) if value is not None]
 
 
 def sha256_of(path: Path, size: int | None = None) -> str:
-    """The SHA-256 of a file, or of its first ``size`` bytes, in hexadecimal; raises OSError."""
+    """The SHA-256 of a regular file, or of its first ``size`` bytes, in hexadecimal; raises Unreadable, OSError."""
 
     def digest(path: Path) -> str:
-        with open(path, "rb") as file:
-            return sha256_of_stream(file, size)
+        with open(open_regular(path), "rb") as file:
+            try:
+                return sha256_of_stream(file, size)
+            except OSError as error:
+                raise as_unreadable(error, path) from error
 
     return read_fresh(path, digest)
 

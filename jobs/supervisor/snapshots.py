@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from jobs import contract as c
 from jobs.contract import ExitCode
-from jobs.store.files import exists, read_json
+from jobs.store.files import exists, load_json
+from jobs.store.regular_files import Unreadable
 from jobs.supervisor.run_context import RunContext, StepError
 
 
@@ -34,5 +36,12 @@ def store_revisions(context: RunContext) -> None:
     mounted = context.env.get(c.ENV_REVISIONS)
     if mounted:
         # A volume's folder holds its files' older states too, under names that begin with two dots.
-        revisions = (read_json(path) for path in sorted(Path(mounted).glob("[!.]*.json")))
-        context.store.ledger.add_revisions(context.run.experiment, (revision for revision in revisions if revision is not None))
+        context.store.ledger.add_revisions(context.run.experiment, map(_revision, sorted(Path(mounted).glob("[!.]*.json"))))
+
+
+def _revision(path: Path) -> dict[str, Any]:
+    """What a mounted file holds; no revision if it cannot be read."""
+    try:
+        return load_json(path, follows_links=True) or {}
+    except Unreadable:
+        return {}
