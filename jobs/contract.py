@@ -32,10 +32,14 @@ ENV_REVISIONS = "CRONSEMBLE_REVISIONS"  # a folder with revisions, a JSON file e
 ENV_PYTHON = "CRONSEMBLE_PYTHON"  # the interpreter of the framework
 ENV_IMAGE = "CRONSEMBLE_IMAGE"  # the image's reference, empty outside a container
 ENV_OWNER = "CRONSEMBLE_OWNER"  # JSON identity of the local engine's process
+ENV_SECRETS = "CRONSEMBLE_SECRETS"  # "stdin": the first line there is a JSON object, the variables from secrets
 ENV_RETRIES = "CRONSEMBLE_RETRIES"  # how many tries may follow one that failed
 ENV_TIMEOUT = "CRONSEMBLE_TIMEOUT"  # seconds that this step may take
 ENV_REPORT = "CRONSEMBLE_REPORT"  # the file descriptor to which a step's program writes how its work ended, a JSON line each
 ENV_THEANO_WARM = "CRONSEMBLE_THEANO_WARM"  # a baked compile folder, copied before Theano starts
+
+SECRETS_FROM_STDIN = "stdin"
+"""The value of ENV_SECRETS: of a container the variables can be read from its engine, and arguments from a list of processes."""
 
 REVISIONS = "/cronsemble/revisions"
 """Where a pod finds the revisions of its experiment, a JSON file each, if there are any."""

@@ -20,6 +20,7 @@ from jobs.store.ownership import REFUSED_ERRNOS
 from jobs.store.process_identity import process_identity
 from jobs.supervisor.framework_process import stop_process
 from jobs.supervisor.run_context import RunContext, StepError, now, read_context
+from jobs.supervisor.secret_variables import read_secret_variables
 from jobs.supervisor.steps import STEPS
 from jobs.supervisor.wait_for_runs import wait_until_ended
 from jobs.text import one_line
@@ -43,6 +44,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--member", help="predict: whose model")
     options = parser.parse_args(argv)
     try:
+        _take_secrets()
         context = read_context(os.environ)
     except StepError as error:
         print(f"cronsemble: {error}", file=sys.stderr)
@@ -51,6 +53,17 @@ def main(argv: Sequence[str]) -> int:
     # What the user's functions are given.
     os.environ[c.ENV_RUN] = str(context.run)
     return supervise(context, options.step, options.member)
+
+
+def _take_secrets() -> None:
+    """Put the variables from secrets into the environment, where they come on stdin; raises StepError."""
+    if os.environ.pop(c.ENV_SECRETS, "") != c.SECRETS_FROM_STDIN:
+        return
+    try:
+        os.environ.update(read_secret_variables(sys.stdin.buffer))
+    except ValueError as error:
+        # Never the line itself.
+        raise StepError("the variables from secrets did not arrive on stdin") from error
 
 
 def supervise(context: RunContext, step: str, member: str | None) -> int:

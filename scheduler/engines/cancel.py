@@ -12,6 +12,7 @@ from jobs.contract import Status
 from jobs.store import Run, Store
 from jobs.store.process_identity import is_alive
 from scheduler.engines import processes
+from scheduler.engines.leftovers import end_try
 from scheduler.errors import CronsembleError
 from scheduler.exit_status import ExitStatus
 from scheduler.identity import current_user
@@ -82,12 +83,11 @@ def _cancel(store: Store, run: Run) -> str:
     # First the mark: between two steps, or while it waits for CPUs, there is no process to stop, and none starts any more.
     store.cancel(run.id, cancellation())
     has_stopped = processes.stop_processes(run.id, owner)
-    for attempt in store.read(run.id).tries:
-        processes.end_processes_of_try(attempt["name"])
+    problems = [end_try(attempt["start"], attempt["name"]) for attempt in store.read(run.id).tries]
     if not has_stopped:
         pids = ", ".join(str(process.pid) for process in processes.processes_of_run(run.id, owner))
         return f"its processes do not end, though they were killed: {pids}"
-    return ""
+    return "; ".join(f"it could not be ended: {problem}" for problem in problems if problem)
 
 
 def owner_of(run: Run) -> Mapping[str, Any]:

@@ -19,13 +19,13 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
-from cronjobs.experiment import Experiment
+from cronjobs.experiment import Experiment, RuntimeSettings
 from cronjobs.revisions.revisions import MANUAL
 from cronjobs.tasks import ExperimentContext, tasks_of
 from jobs import contract as c
 from jobs.contract import ExitCode, Status
 from jobs.store import LocalStore, Run, snapshot_digests
-from jobs.store.files import publish_bytes, to_json
+from jobs.store.files import publish_bytes, read_json, replace_file, to_json
 from jobs.store.ownership import REFUSED_ERRNOS, share_tree
 from jobs.store.process_identity import process_identity
 from jobs.store.tries import failed_tries, max_tries
@@ -33,16 +33,20 @@ from jobs.supervisor.process_tree import end_with_parent
 from jobs.text import one_line
 from scheduler.console.run_display import RunObserver, describe_retry, step_title
 from scheduler.engines import local_revisions
+from scheduler.engines.leftovers import end_containers_of_try, end_leftovers, end_try
 from scheduler.engines.processes import end_processes_of_try
 from scheduler.engines.run_spec import RunSpec, step_secrets
 from scheduler.errors import RuntimeUnavailable
 from scheduler.runtimes import recorded
+from scheduler.runtimes.containers import ContainerEngine, EngineError, NoContainerEngine, container_name, find_engine
 from scheduler.runtimes.environment import absent_variable_hint, ignored_variables
-from scheduler.runtimes.runtime import Runtime, find_runtimes
+from scheduler.runtimes.runtime import Runtime, StepCommand, find_runtimes
 from scheduler.times import check_clock, format_time
 
 KILL_AFTER = 3.5
 """Seconds after which a process that was asked to stop is killed; children have 2 s of their own."""
+OVERDUE = 90.0
+"""Seconds after its deadline in which a container's supervisor has ended by itself, a step whose work was done included."""
 
 
 class CpuBudget:
@@ -86,11 +90,13 @@ class LocalEngine:
     back_off: Callable[[int], float] = lambda _: 0.0
     _stop: threading.Event = field(default_factory=threading.Event)
     _stop_reasons: dict[c.RunId, str] = field(default_factory=dict)  # runs that are to stop, and why
-    _processes: dict[subprocess.Popen[bytes], tuple[Runtime, str, c.RunId]] = field(default_factory=dict)
+    _processes: dict[subprocess.Popen[bytes], c.RunId] = field(default_factory=dict)
     _current_tries: dict[c.RunId, Path] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _retry_wait: threading.Condition = field(default_factory=threading.Condition)
     _prepare_lock: threading.Lock = field(default_factory=threading.Lock)
+    _cleared: set[ContainerEngine] = field(default_factory=set)  # of what earlier processes had left
+    _leftovers_lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def stopped(self) -> bool:
@@ -213,18 +219,18 @@ class LocalEngine:
                 self._stop.set()
             else:
                 self._stop_reasons.setdefault(run, "interrupted")
-            processes = {process: details for process, details in self._processes.items() if run in (None, details[2])}
+            processes = [process for process, its_run in self._processes.items() if run in (None, its_run)]
         self.budget.wake()
         with self._retry_wait:
             self._retry_wait.notify_all()
         for process in processes:
             process.terminate()
         deadline = time.monotonic() + KILL_AFTER
-        for process, (runtime, name, _) in processes.items():
+        for process in processes:
             try:
                 process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                runtime.kill(name)
+                # Whoever waits for it ends the container.
                 process.kill()
 
     def _is_stopped(self, run: c.RunId | None) -> bool:
@@ -239,11 +245,19 @@ class LocalEngine:
         store = self.store
         name = uuid.uuid4().hex[:12]
         folder = store.try_folder(run, name)
+        if engine := _container_engine(spec):
+            self._end_leftovers(engine)
         self._begin_try(spec, run, name)
         with self._lock:
             self._current_tries[run] = folder
         tries = store.read(run).tries
         number, most = len(tries), max_tries(tries, spec.retries)
+        for earlier in tries[:-1]:
+            if earlier["start"].get("containers") and (problem := end_try(earlier["start"], earlier["name"])):
+                # None begins beside another.
+                reason = f"the container of its try {earlier['name']} could not be ended: {problem}"
+                self._publish_end(folder, {"step": spec.steps[0].argv[0], "status": Status.FAILED, "reason": reason})
+                return ExitCode.FAILED
         for step in spec.steps:
             self.observer.stage(spec.label, step_title(" ".join(step.argv[::2]), number, most), folder)
             runtime = step.runtime
@@ -252,56 +266,81 @@ class LocalEngine:
                     continue
                 self._publish_end(folder, {"step": step.argv[0], "status": Status.FAILED, "reason": str(runtime)})
                 return ExitCode.WRONG_INPUT
-            container = f"cronsemble-{name}-{step.argv[-1]}"
             env = self._env(spec, run, name, max(1.0, deadline - time.monotonic()))
             program = store.snapshot_path("program", spec.task["snapshot"]["program"])
             secrets = step_secrets(spec.task, step.argv)
-            command, env = runtime.command(program, store.root, spec.folder, list(step.argv), env, secrets, container)
+            container = container_name(name, step.argv[-1])
+            command = runtime.command(program, store.root, spec.folder, list(step.argv), env, secrets, container)
             if step.argv[0] == "prepare":
                 # One at a time: the first pins the data, the others read it.
                 with self._prepare_lock:
-                    code, last_line = self._run_step(runtime, command, env, container, run, name)
+                    code, last_line, problem = self._run_step(runtime, command, run, name, deadline)
             else:
-                code, last_line = self._run_step(runtime, command, env, container, run, name)
+                code, last_line, problem = self._run_step(runtime, command, run, name, deadline)
             if code != ExitCode.DONE:
                 self._record_unsupervised_end(run, folder, step.argv[0], code, last_line)
+                if problem:
+                    self._record_left_running(run, folder, problem)
                 return code
         return ExitCode.DONE
 
     def _run_step(
-        self, runtime: Runtime, command: list[str], env: dict[str, str], container: str, run: c.RunId, try_name: str
-    ) -> tuple[int, str]:
-        """Start a supervised step and wait for it; its exit status and the last line of its stderr."""
-        with tempfile.TemporaryFile() as errors:
-            code = self._run_process(runtime, command, env, container, run, errors)
-            errors.seek(max(0, errors.seek(0, os.SEEK_END) - 10_000))
-            lines = errors.read().decode(errors="replace").split("\n")
-        if code < 0:
+        self, runtime: Runtime, command: StepCommand, run: c.RunId, try_name: str, deadline: float
+    ) -> tuple[int, str, str]:
+        """Start a supervised step and wait for it, in a container at most until ``deadline`` and what its end takes.
+
+        Its exit status, the last line of its stderr, and why what it has left running could not be ended, if it could not.
+        """
+        if self._is_stopped(run):
+            return ExitCode.INTERRUPTED, "", ""
+        # In memory: secrets are written to no disk.
+        with tempfile.TemporaryFile() as errors, os.fdopen(os.memfd_create("stdin"), "w+b") as stdin:
+            stdin.write(command.stdin)
+            stdin.seek(0)
+            patience = None if runtime.engine is None else max(0.0, deadline - time.monotonic()) + OVERDUE
+            try:
+                code = self._run_process(command, run, stdin, errors, patience)
+                errors.seek(max(0, errors.seek(0, os.SEEK_END) - 10_000))
+                lines = errors.read().decode(errors="replace").split("\n")
+            except subprocess.TimeoutExpired:
+                code, lines = -signal.SIGKILL, ["its container did not end at its deadline"]
+        problem = ""
+        if runtime.engine is not None and code != ExitCode.DONE:
+            # Of its engine's client alone is known that it has ended.
+            problem = end_containers_of_try(runtime.engine, try_name)
+        elif code < 0:
             # It could not end its own processes any more.
-            runtime.kill(container)
             end_processes_of_try(try_name)
-        return code, next((line for line in reversed(lines) if line.strip()), "")
+        return code, next((line for line in reversed(lines) if line.strip()), ""), problem
 
     def _run_process(
-        self, runtime: Runtime, command: list[str], env: dict[str, str], name: str, run: c.RunId, errors: IO[bytes]
+        self, command: StepCommand, run: c.RunId, stdin: IO[bytes], errors: IO[bytes], patience: float | None
     ) -> int:
+        """Start a process and wait for it; its exit status.
+
+        It is killed after ``patience`` seconds: then raises subprocess.TimeoutExpired.
+        """
         parent = os.getpid()
         with self._lock:
             if self._is_stopped(run):
                 return ExitCode.INTERRUPTED
             process = subprocess.Popen(
-                command,
-                env=env,
-                stdin=subprocess.DEVNULL,
+                command.argv,
+                env=command.env,
+                stdin=stdin,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
                 # A terminal's Ctrl-C reaches the whole foreground group: ours to pass on, once.
                 start_new_session=True,
                 preexec_fn=lambda: end_with_parent(signal.SIGTERM, parent),
             )
-            self._processes[process] = (runtime, name, run)
+            self._processes[process] = run
         try:
-            return process.wait()
+            return process.wait(patience)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
         finally:
             with self._lock:
                 del self._processes[process]
@@ -324,8 +363,29 @@ class LocalEngine:
         mark["kind"] = spec.kind
         last = spec.steps[-1].runtime
         runtime = {"image": last.image, "python": last.python} if isinstance(last, Runtime) else None
+        if engine := _container_engine(spec):
+            # Whoever ends what is left of this try needs to know whom to ask.
+            mark["containers"] = engine.name
         mark |= {"snapshot": snapshot_digests(spec.task), "runtime": runtime, "process": process_identity()}
         self.store.begin_try(run, name, mark)
+
+    def end_leftovers(self, runtimes: Iterable[RuntimeSettings]) -> None:
+        """End the containers of this store's tries whose makers are dead, where steps run in images."""
+        if any(settings.image is not None for settings in runtimes):
+            with suppress(NoContainerEngine):
+                self._end_leftovers(find_engine())
+
+    def _end_leftovers(self, engine: ContainerEngine) -> None:
+        with self._leftovers_lock:
+            if engine in self._cleared:
+                return
+            try:
+                problems = end_leftovers(engine, self.store.root)
+                self._cleared.add(engine)
+            except EngineError as error:
+                problems = [f"whether a container of an earlier process still runs is not known: {error}"]
+        for problem in problems:
+            self.observer.say(problem)
 
     def _record_unsupervised_end(self, run: c.RunId, folder: Path, step: str, code: int, last_line: str) -> None:
         """Record what the supervisor could not, if it was killed or never started."""
@@ -340,8 +400,22 @@ class LocalEngine:
             end |= {"status": Status.INTERRUPTED, "reason": "interrupted"}
         self._publish_end(folder, end)
 
+    def _record_left_running(self, run: c.RunId, folder: Path, problem: str) -> None:
+        """Add to a try's end that a container of it could not be ended."""
+        if self.store.result(run) is not None:
+            return
+        end = read_json(folder / c.END) or {"schema": c.SCHEMA, "status": Status.FAILED, "reason": "", "time": _current_time()}
+        reason = "; ".join(filter(None, [str(end.get("reason", "")), f"its container could not be ended: {problem}"]))
+        replace_file(folder / c.END, to_json({**end, "reason": reason}))
+
     def _publish_end(self, folder: Path, end: dict[str, Any]) -> None:
         publish_bytes(folder / c.END, to_json({"schema": c.SCHEMA, "time": _current_time(), **end}))
+
+
+def _container_engine(spec: RunSpec) -> ContainerEngine | None:
+    """The engine of those steps of a run that run in images; None if none does."""
+    runtimes = (step.runtime for step in spec.steps)
+    return next((runtime.engine for runtime in runtimes if isinstance(runtime, Runtime) and runtime.engine), None)
 
 
 def _current_time() -> str:

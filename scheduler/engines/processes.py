@@ -43,9 +43,20 @@ def stop_processes(run: RunId, owner: Mapping[str, Any]) -> bool:
     return True
 
 
-def end_processes_of_try(name: str) -> None:
-    """End what is left of a try whose supervisor was killed: whatever still has the try's name in its environment."""
-    end_all(lambda: [process for process in all_processes() if _has_variable(process, ENV_TRY, name)], _KILL_TIME)
+def end_processes_of_try(name: str, grace: float = _KILL_TIME) -> tuple[list[Process], bool]:
+    """End what is left of a try whose supervisor was killed: whatever still has the try's name in its environment.
+
+    ``grace``: seconds until what does not end is killed. Those that have not ended, and whether there were any.
+    """
+    found = 0
+
+    def remaining() -> list[Process]:
+        nonlocal found
+        processes = [process for process in all_processes() if _has_variable(process, ENV_TRY, name)]
+        found += len(processes)
+        return processes
+
+    return end_all(remaining, grace), found > 0
 
 
 def _has_variable(process: Process, name: str, value: str) -> bool:

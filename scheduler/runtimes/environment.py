@@ -26,6 +26,14 @@ def step_environment(shell: Mapping[str, str], secrets: Iterable[str]) -> dict[s
     return {"LC_ALL": "C.UTF-8"} | {name: shell[name] for name in (*PASSED, *secrets) if name in shell}
 
 
+def client_environment(shell: Mapping[str, str]) -> dict[str, str]:
+    """What the client of a container engine is started with: the shell's variables, but for those of our contract.
+
+    It reads its configuration by them, and passes on to the container those alone that its command line names.
+    """
+    return {name: value for name, value in shell.items() if not name.startswith("CRONSEMBLE_")}
+
+
 _EXPECTED = ("CNTK", "JAX_", "KERAS_", "LD_PRELOAD", "PYTHONPATH", "PYTORCH", "TF_", "THEANO", "TORCH", "XLA_")
 """What the names of variables begin with that somebody may have set for the frameworks, and expect to have an effect."""
 _TERRAFORM = (

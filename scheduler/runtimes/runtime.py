@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
+import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from cronjobs.experiment import Experiment
-from jobs.contract import ENV_FOLDER, ENV_IMAGE, ENV_PYTHON, ENV_STORE
+from jobs.contract import (
+    ENV_FOLDER,
+    ENV_IMAGE,
+    ENV_OWNER,
+    ENV_PYTHON,
+    ENV_SECRETS,
+    ENV_STORE,
+    ENV_TRY,
+    SECRETS_FROM_STDIN,
+)
 from scheduler.errors import RuntimeUnavailable
 from scheduler.runtimes import containers
-from scheduler.runtimes.environment import step_environment
+from scheduler.runtimes.environment import client_environment, step_environment
 from scheduler.runtimes.venvs import Say, make_venv, requirement_set
+
+
+@dataclass(frozen=True)
+class StepCommand:
+    """How a step is started: its command line, its whole environment, and what it reads from stdin."""
+
+    argv: list[str]
+    env: dict[str, str]
+    stdin: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -28,16 +48,24 @@ class Runtime:
 
     def command(
         self, program: Path, store: Path, folder: Path, step: list[str], env: Mapping[str, str], secrets: Iterable[str], name: str
-    ) -> tuple[list[str], dict[str, str]]:
-        """The command line and the whole environment of a supervised step; ``name`` is the container's.
+    ) -> StepCommand:
+        """How a supervised step is started; ``name`` is the container's.
 
         ``env``: the variables of the contract; ``secrets``: the names of those that the step takes from this process's own.
         """
         if self.engine is None:
             own = {**env, ENV_STORE: str(store), ENV_FOLDER: str(folder), ENV_PYTHON: self.python}
             # Isolated: nothing that the shell or the user's home says about Python.
-            return [sys.executable, "-I", str(program), "supervise", *step], {**step_environment(os.environ, secrets), **own}
+            argv = [sys.executable, "-I", str(program), "supervise", *step]
+            return StepCommand(argv, {**step_environment(os.environ, secrets), **own})
         inside = {**env, ENV_STORE: "/store", ENV_FOLDER: "/folder", ENV_IMAGE: self.image}
+        values = {name: os.environ[name] for name in secrets if name in os.environ}
+        named: list[str] = []
+        if values and not _has_module(program, "jobs/supervisor/secret_variables.py"):
+            # A repeated run's program of an earlier version.
+            values, named = {}, list(values)
+        if values:
+            inside[ENV_SECRETS] = SECRETS_FROM_STDIN
         argv = ["python3", f"/store/{program.relative_to(store).as_posix()}", "supervise", *step]
         mounts = [(str(store), "/store", False), (str(folder), "/folder", True)]
         user = f"{os.getuid()}:{os.getgid()}"
@@ -45,12 +73,23 @@ class Runtime:
             # Root without capabilities cannot write another user's files, so the step runs as the store's owner, as in a pod.
             owner = os.stat(store)
             user = f"{owner.st_uid}:{owner.st_gid}"
-        return containers.run_command(self.engine, self.image, name, argv, inside, mounts, user, secrets), dict(os.environ)
+        labels = {
+            containers.LABEL_STORE: str(store.resolve()),
+            containers.LABEL_TRY: env[ENV_TRY],
+            containers.LABEL_OWNER: env[ENV_OWNER],
+        }
+        argv = containers.run_command(self.engine, self.image, name, argv, inside, mounts, user, labels, named, bool(values))
+        stdin = json.dumps(values).encode() + b"\n" if values else b""
+        return StepCommand(argv, client_environment(os.environ), stdin)
 
-    def kill(self, name: str) -> None:
-        """Kill a step's container; an interpreter's process is not affected."""
-        if self.engine is not None:
-            containers.kill(self.engine, name)
+
+def _has_module(program: Path, module: str) -> bool:
+    """Whether a job program has a module, by its path: an earlier version may lack what this one has."""
+    try:
+        with zipfile.ZipFile(program) as archive:
+            return module in archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def find_runtime(experiment: Experiment, name: str, say: Say) -> Runtime:

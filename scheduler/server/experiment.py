@@ -20,9 +20,10 @@ from jobs.store import LocalStore
 from jobs.store.process_identity import is_alive, process_identity
 from scheduler.config import ConfigErrors, load
 from scheduler.engines import local_revisions
+from scheduler.engines.leftovers import end_try
 from scheduler.engines.local import CpuBudget, LocalEngine
 from scheduler.engines.manual_run import store_context
-from scheduler.engines.processes import end_processes_of_try
+from scheduler.engines.run_spec import runtimes_needed
 from scheduler.errors import CronsembleError
 from scheduler.identity import current_user
 from scheduler.server.file_watch import FileWatcher
@@ -133,6 +134,8 @@ class ServedExperiment:
         self._files.has_changed(self.experiment)
         self._apply(self.experiment, now)
         self._note({"event": NoteEvent.STARTED, **({"since": self._since} if self._since else {})}, now)
+        names = {name for state in self.tasks.values() for name in runtimes_needed(state.resolved)}
+        self.engine.end_leftovers(self.experiment.runtimes[name] for name in names)
         decided = {(note.get("task"), note.get("minute")) for note in self.store.ledger.notes(self.name)}
         for name, state in self.tasks.items():
             state.settled = int(now // 60)
@@ -174,8 +177,10 @@ class ServedExperiment:
             if run.status == Status.DIED and origin.process.get("host") == self._host:
                 # Its supervisor was killed too, or it would have recorded an end; what that had started may go on.
                 for attempt in run.tries:
-                    if attempt["end"] is None:
-                        end_processes_of_try(attempt["name"])
+                    if attempt["end"] is None and (problem := end_try(attempt["start"], attempt["name"])):
+                        self.journal.write(
+                            "trouble", f"{run_id}: its try {attempt['name']} could not be ended: {problem}", task=name
+                        )
             if origin.kind != RunKind.SCHEDULED or run.cancelled or run.status in _FINAL:
                 continue
             is_in_time = origin.time + state.settings.deadline > now

@@ -41,8 +41,8 @@ HOSTILE = {
 """What a shell may hold, and no step gets."""
 
 
-def reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **spec: Any) -> dict[str, Any]:
-    """What the data function of a run saw that was started from a shell full of variables."""
+def reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: Runtime | None = None, **spec: Any) -> dict[str, Any]:
+    """What the data function of a run saw that was started from a shell full of variables; in this interpreter by default."""
     home, site = tmp_path / "home", tmp_path / "site"
     (home / ".keras").mkdir(parents=True)
     (home / ".keras" / "keras.json").write_text('{"floatx": "float16"}')
@@ -56,7 +56,7 @@ def reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **spec: Any) -> dic
     data = {"dataset": "d.py:data", "predict": "holdout", "refresh": "daily", "key": "k"}
     task = {"schema": 1, "experiment": "e", "task": "train-a", "threads": 1, "env": {}, "snapshot": snapshot}
     task |= {"timezone": "UTC", "data": data, "data_seed": 1, "seed": 1, **spec}
-    step = Step(("prepare",), Runtime("keras3", python=sys.executable))
+    step = Step(("prepare",), runtime or Runtime("keras3", python=sys.executable))
     run = engine.run(RunSpec(task, 29_924_640, RunKind.MANUAL, (step,), tmp_path, threads=1, retries=0, deadline=60))
     assert run is not None
     log = "".join(path.read_text() for path in engine.store.run_folder(run.id).glob(f"*/{c.LOG}"))
@@ -87,6 +87,22 @@ def test_what_the_configuration_says_does(tmp_path: Path, monkeypatch: pytest.Mo
     declared = {"JAX_ENABLE_X64": "0", "KERAS_HOME": str(tmp_path), "LD_LIBRARY_PATH": "/some", "PYTHONHASHSEED": "7"}
     saw = reached(tmp_path, monkeypatch, env=declared, secrets=["OTHER_SECRET", "ABSENT"])
     assert saw["env"].items() >= {**declared, "OTHER_SECRET": "o"}.items()
+    assert "env.ABSENT: there is no variable ABSENT where cronsemble was started" in saw["log"]
+
+
+def test_a_container_gets_its_secrets_and_nothing_else_of_the_shell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keras3_image: str
+) -> None:
+    (tmp_path / "containers.conf").write_text("[containers]\nenv_host = true\n")
+    monkeypatch.setenv("CONTAINERS_CONF", str(tmp_path / "containers.conf"))
+    secret = "two lines\n and no text in any encoding: \udcff"
+    monkeypatch.setenv("DB", secret)
+    runtime = Runtime("keras3", image=keras3_image, engine=containers.find_engine())
+    saw = reached(tmp_path, monkeypatch, runtime, secrets=["DB", "OTHER_SECRET", "ABSENT"])
+    assert (saw["env"]["DB"], saw["env"]["OTHER_SECRET"]) == (secret, "o")
+    own = {"CUDA_VISIBLE_DEVICES": "-1", "KERAS_BACKEND": "numpy", "PYTHONHASHSEED": "0", "CRONSEMBLE_IMAGE": keras3_image}
+    assert {name: value for name, value in saw["env"].items() if HOSTILE.get(name) == value} == {"OTHER_SECRET": "o"}
+    assert saw["env"].items() >= own.items()
     assert "env.ABSENT: there is no variable ABSENT where cronsemble was started" in saw["log"]
 
 
@@ -135,7 +151,20 @@ def test_a_step_gets_the_secrets_of_its_member_alone() -> None:
     assert [step_secrets(task, step) for step in steps] == [["E"], ["A"], [], ["E"]]
 
 
-def test_a_containers_command_line_names_secrets_without_their_values() -> None:
-    engine = containers.ContainerEngine("podman", ("podman",))
-    command = containers.run_command(engine, "i", "n", ["python3"], {"A": "1"}, [], "1:1", ["DB"])
-    assert command[command.index("A=1") + 1 :][:2] == ["--env", "DB"] and "--http-proxy=false" in command
+def test_the_value_of_a_containers_secret_is_on_no_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor in the container's variables, which its engine shows to all who may ask it."""
+    monkeypatch.setenv("DB", "a secret")
+    monkeypatch.setenv("CRONSEMBLE_TRY", "of the shell")
+    monkeypatch.setenv("OTHER", "no secret of this step")
+    runtime = Runtime("keras3", image="i", engine=containers.ContainerEngine("podman", ("podman",)))
+    now, before = tmp_path / "now.pyz", tmp_path / "before.pyz"
+    now.write_bytes(build_program())
+    before.write_bytes(deterministic_zip([("__main__.py", b"")]))
+    contract = {c.ENV_TRY: "t", c.ENV_OWNER: "{}"}
+    command = runtime.command(now, tmp_path, tmp_path, ["train"], contract, ["DB", "ABSENT"], "n")
+    assert not any("DB" in each or "a secret" in each for each in command.argv)
+    assert json.loads(command.stdin) == {"DB": "a secret"} and "--interactive" in command.argv
+    assert not any(name.startswith("CRONSEMBLE_") for name in command.env)
+    # A repeated run's program of an earlier version reads no stdin.
+    command = runtime.command(before, tmp_path, tmp_path, ["train"], contract, ["DB", "ABSENT"], "n")
+    assert command.argv[command.argv.index("DB") - 1] == "--env" and "a secret" not in command.argv and command.stdin == b""

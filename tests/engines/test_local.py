@@ -16,7 +16,7 @@ from jobs.supervisor.process_tree import all_processes, command_line
 from scheduler.console.run_display import PlainDisplay
 from scheduler.engines.local import CpuBudget, LocalEngine
 from scheduler.engines.run_spec import RunSpec, Step
-from scheduler.runtimes.runtime import Runtime
+from scheduler.runtimes.runtime import Runtime, StepCommand
 from scheduler.snapshots.program import build_program
 
 KILLS_ITSELF = b"import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
@@ -62,10 +62,10 @@ os.kill(os.getpid(), signal.SIGKILL)
 class ClientRuntime(Runtime):
     """As with a container, the step's environment is among the arguments of a client that has another."""
 
-    def command(self, program: Path, *arguments: Any) -> tuple[list[str], dict[str, str]]:
-        _, env = super().command(program, *arguments)
+    def command(self, program: Path, *arguments: Any) -> StepCommand:
+        env = super().command(program, *arguments).env
         assignments = [f"{name}={value}" for name, value in env.items() if name.startswith("CRONSEMBLE_")]
-        return ["env", *assignments, sys.executable, str(program)], dict(os.environ)
+        return StepCommand(["env", *assignments, sys.executable, str(program)], dict(os.environ))
 
 
 @pytest.mark.parametrize("kind", [Runtime, ClientRuntime])
