@@ -138,7 +138,8 @@ def test_a_model_that_is_not_the_recorded_one_is_not_loaded(tmp_path: Path, prog
         write_file(folder / "model.h5", b"bytes")
         described = {"file": "model.h5", "sha256": recorded or sha256(str(folder / "model.h5")), "class_names": ["0", "1"],
                      "backend": "jax", "threads": 1, "seed": 1, "data_format": "channels_last"}  # fmt: skip
-        write_file(folder / c.MODEL, to_json(described))
+        # What lies beside the record is not believed.
+        write_file(folder / c.MODEL, to_json({**described, "sha256": sha256(str(folder / "model.h5"))}))
         write_file(folder / c.RECORD, to_json({"try": "a", "kind": "scheduled", "accuracy": 0.5, "model": described}))
         assert store.publish(training, "a")
         run = store.claim("e", "ensemble", 29_924_641)
@@ -167,7 +168,7 @@ def test_code_that_is_not_the_recorded_one_is_not_run(tmp_path: Path, program: P
     assert "is damaged: the file's sha256 differs from its name" in said
 
 
-def test_data_that_is_not_what_the_first_run_of_the_day_pinned_is_not_learnt_from(tmp_path: Path, program: Path) -> None:
+def test_data_that_is_not_what_was_pinned_is_read_again_and_replaced_if_it_is_the_same(tmp_path: Path, program: Path) -> None:
     store = LocalStore(tmp_path / "store")
     images = np.arange(600 * 16, dtype="float32").reshape(600, 4, 4)
     np.savez(tmp_path / "d.npz", x_train=images, y_train=np.arange(600) % 3)
@@ -182,10 +183,34 @@ def test_data_that_is_not_what_the_first_run_of_the_day_pinned_is_not_learnt_fro
 
     assert prepare(29_924_640)[0] == ExitCode.DONE
     (made,) = (store.root / "datasets").glob("*.npz")
-    whole = made.read_bytes()
+    (pin,) = (store.root / "datasets/e").iterdir()
+    whole, pinned = made.read_bytes(), json.loads(pin.read_text())
+    for minute, damage in enumerate((whole[:-1] + b"x", whole[:1000], b"", None), 29_924_641):
+        made.unlink()
+        if damage is not None:
+            made.write_bytes(damage)
+        code, said = prepare(minute)
+        assert code == ExitCode.DONE and "it was read again, and is the same data" in said
+        assert made.read_bytes() == whole
+    # The next date finds it damaged too: what it pins is what it has read.
     made.write_bytes(whole[:-1] + b"x")
-    code, said = prepare(29_924_641)
-    assert code == ExitCode.WRONG_INPUT and "is not what it was: the file's sha256 differs: remove it" in said
-    made.unlink()
-    assert prepare(29_924_642)[0] == ExitCode.DONE
-    assert made.read_bytes() == whole
+    assert prepare(29_924_640 + 1440)[0] == ExitCode.DONE
+    assert made.read_bytes() == whole and {json.loads(path.read_text())["sha256"] for path in pin.parent.iterdir()} == {
+        pinned["sha256"]
+    }
+    np.savez(tmp_path / "d.npz", x_train=images + 1, y_train=np.arange(600) % 3)
+    made.write_bytes(b"")
+    code, said = prepare(29_924_650)
+    assert code == ExitCode.WRONG_INPUT and f"and what is read now is other data: remove {pin}" in said
+
+
+def test_a_step_uses_no_data_that_was_changed_since_the_step_before_it(tmp_path: Path, program: Path) -> None:
+    store = LocalStore(tmp_path / "store")
+    run = store.claim("e", "train-a", 29_924_640)
+    store.begin_try(run, "a", {"time": "2026-11-23T06:00:00Z"})
+    store.dataset_path("f").parent.mkdir(parents=True)
+    store.dataset_path("f").write_bytes(b"changed")
+    write_file(store.try_folder(run, "a") / c.DATA, to_json({"fingerprint": "f", "sha256": "0" * 64}))
+    process = supervise(program, store, run, "train", TASK)
+    said, _ = process.communicate()
+    assert process.returncode == ExitCode.FAILED and "is not what it was: the file's sha256 differs" in said

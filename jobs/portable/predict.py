@@ -22,13 +22,14 @@ def predict(argv):
     data that does not fit it.
     """
     parser = argparse.ArgumentParser(prog="predict", description="Write one member's probabilities.")
-    parser.add_argument("--model", required=True, help="the folder of the model and model.json")
+    parser.add_argument("--model", required=True, help="the folder of the model's file")
+    parser.add_argument("--description", help="the JSON file that says which model it is; model.json in that folder by default")
     parser.add_argument("--data", help="the prepared data, .npz")
     parser.add_argument("--out", help="the .npy file to write")
     parser.add_argument("--code", default="", help="the folder of the code that the model was trained with")
     parser.add_argument("--task", help="the configuration that the model was trained with, JSON")
     options = parser.parse_args(argv)
-    recorded = read_json(os.path.join(options.model, "model.json"))
+    recorded = read_json(options.description or os.path.join(options.model, "model.json"))
     path = os.path.join(options.model, os.path.basename(recorded["file"]))
     # Loading a complete model of an earlier version can run code: only the file that the run recorded is loaded.
     if sha256(path) != recorded["sha256"]:

@@ -72,7 +72,7 @@ class StoreFiles(Protocol):
         """Make these bytes visible under a name unless it is taken; whether it was free."""
 
     def ensure(self, path: Path, data: bytes) -> None:
-        """Make these bytes visible under a name that only they can have; nothing is written if they are there."""
+        """Have these bytes under a name that only they can have: nothing is written if they are there, others are replaced."""
 
     def replace(self, path: Path, data: bytes) -> None:
         """Put these bytes in the place of any that the name had."""

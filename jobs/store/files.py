@@ -215,6 +215,18 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return [value for value in map(parse_object, data.splitlines()) if value is not None]
 
 
+def holds(path: Path, data: bytes) -> bool:
+    """Whether a path is a regular file of exactly these bytes."""
+
+    def compare(path: Path) -> bool:
+        return os.lstat(path).st_size == len(data) and read_regular(path, len(data)) == data
+
+    try:
+        return bool(read_fresh_or_none(path, compare))
+    except Unreadable:
+        return False
+
+
 def sha256_of(path: Path, size: int | None = None) -> str:
     """The SHA-256 of a regular file, or of its first ``size`` bytes, in hexadecimal; raises Unreadable, OSError."""
 
@@ -362,6 +374,15 @@ def replace_file(path: Path, data: bytes, durable: bool = True) -> None:
         else:
             part.write_bytes(data)
             share(part)
+        rename_own(part, path)
+
+
+def replace_by_copy(path: Path, source: Path) -> None:
+    """Put a copy of ``source`` under the name, in the place of any bytes that were there: readers see the old or the new."""
+    with _temporary(path) as part:
+        shutil.copyfile(source, part)
+        share(part)
+        fsync(part)
         rename_own(part, path)
 
 

@@ -92,9 +92,9 @@ class LocalFiles:
         return files.publish_bytes(path, data)
 
     def ensure(self, path: Path, data: bytes) -> None:
-        """Published unless the name is there; raises OSError."""
-        if not files.exists(path):
-            self.publish(path, data)
+        """Published, or put in the place of other bytes; raises OSError."""
+        if not files.holds(path, data) and not self.publish(path, data) and not files.holds(path, data):
+            self.replace(path, data)
 
     def replace(self, path: Path, data: bytes) -> None:
         """By a rename of a file that is whole; raises OSError."""

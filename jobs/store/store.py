@@ -30,7 +30,8 @@ from jobs.contract import (
     parse_run_id,
 )
 from jobs.store.access import StoreFiles
-from jobs.store.files import to_json
+from jobs.store.checksums import read_checked
+from jobs.store.files import parse_object, to_json
 from jobs.store.ledger import Ledger
 from jobs.store.reading import Run, read_run
 
@@ -211,16 +212,16 @@ class Store:
     # -- snapshots
 
     def put_snapshot(self, kind: str, data: bytes) -> str:
-        """Keep a part of a snapshot under its SHA-256, which is returned."""
+        """Keep a part of a snapshot under its SHA-256, which is returned; other bytes that have this name are replaced."""
         digest = hashlib.sha256(data).hexdigest()
         self.files.ensure(self.snapshot_path(kind, digest), data)
         return digest
 
     def read_snapshot(self, kind: str, digest: str) -> bytes:
-        """A part of a snapshot, whole; raises OSError."""
+        """A part of a snapshot, whole; raises OSError, also for one that is damaged."""
         path = self.snapshot_path(kind, digest)
         self.files.download_files(path)
-        return path.read_bytes()
+        return read_checked(path, digest)
 
     def snapshot_problem(self, kind: str, digest: str) -> str:
         """What is wrong with a part of a snapshot; empty if it is there and whole."""
@@ -232,9 +233,12 @@ class Store:
         return "" if actual == digest else f"its {kind} {path} is damaged: the file's sha256 differs from its name"
 
     def task_configuration(self, record: dict[str, Any]) -> dict[str, Any]:
-        """The resolved configuration that a run was made with, from its snapshot; empty if that is not there."""
-        digest = (record.get("snapshot") or {}).get("task")
-        return (self.files.read_json(self.snapshot_path("task", str(digest))) or {}) if digest else {}
+        """The resolved configuration that a run was made with, from its snapshot; empty if that is missing or damaged."""
+        digest = str((record.get("snapshot") or {}).get("task") or "")
+        try:
+            return (digest and parse_object(read_checked(self.snapshot_path("task", digest), digest))) or {}
+        except OSError:
+            return {}
 
     # -- claims, and what is written beside a run's tries
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Mapping
 from datetime import datetime
@@ -11,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from jobs import contract as c
 from jobs.contract import RunKind
-from jobs.store.files import list_names, read_fresh, read_json, sha256_of
+from jobs.store.files import list_names, read_json, sha256_of
 from jobs.supervisor.run_context import RunContext, notice
 
 AGAIN = "`cronsemble run --fresh-data` reads it again"
@@ -116,5 +117,5 @@ def _changed_code(context: RunContext, before: str, after: str) -> list[str]:
 def _files(context: RunContext, digest: str) -> dict[str, tuple[int, int]]:
     if not digest:
         return {}
-    with read_fresh(context.store.snapshot_path("code", digest), zipfile.ZipFile) as archive:
+    with zipfile.ZipFile(io.BytesIO(context.store.read_snapshot("code", digest))) as archive:
         return {file.filename: (file.CRC, file.file_size) for file in archive.infolist()}

@@ -13,8 +13,9 @@ from typing import Any
 
 from jobs import contract as c
 from jobs.contract import ExitCode, Status
-from jobs.store.files import read_fresh
+from jobs.store.checksums import copy_checked
 from jobs.store.ownership import share_tree, unshared_owner
+from jobs.store.regular_files import DamagedContent
 from jobs.supervisor.child_process import ChildEnd, ChildProcess
 from jobs.supervisor.end_reason import exit_notice, machine_memory_kills, memory_kills, read_report, step_error
 from jobs.supervisor.environment import child_environment
@@ -150,19 +151,19 @@ class UserCode:
         self.scratch = tempfile.TemporaryDirectory(prefix="cronsemble-code-")
         if self.digest:
             path = self.context.store.snapshot_path("code", self.digest)
-            # It is about to be run: only the bytes that were recorded are.
-            problem = self.context.store.snapshot_problem("code", self.digest)
-            if problem:
-                self.scratch.cleanup()
-                raise StepError(problem, ExitCode.WRONG_INPUT)
+            # It is about to be run: only the bytes that were recorded are, whatever takes their name while they are read.
             try:
-                with read_fresh(path, zipfile.ZipFile) as archive:
+                copy = Path(self.scratch.name, ".code.zip")
+                copy_checked(path, self.digest, copy)
+                with zipfile.ZipFile(copy) as archive:
                     archive.extractall(self.scratch.name)
-            except (FileNotFoundError, zipfile.BadZipFile) as error:
+                copy.unlink()
+            except (OSError, zipfile.BadZipFile) as error:
                 self.scratch.cleanup()
-                raise StepError(
-                    f"{path}: this snapshot of the user's code is missing or damaged", ExitCode.WRONG_INPUT
-                ) from error
+                problem = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else f"is no zip: {error}"
+                if isinstance(error, DamagedContent):
+                    problem = "is damaged: the file's sha256 differs from its name"
+                raise StepError(f"its code {path} {problem}", ExitCode.WRONG_INPUT) from error
         return self.scratch.name
 
     def __exit__(self, *_: object) -> None:

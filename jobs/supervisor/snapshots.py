@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 from jobs import contract as c
 from jobs.contract import ExitCode
-from jobs.store.files import exists, load_json
+from jobs.store.files import load_json
 from jobs.store.regular_files import Unreadable
 from jobs.supervisor.run_context import RunContext, StepError
 
 
 def store_snapshot(context: RunContext) -> None:
-    """Put into the store what a rerun needs and the store lacks: program, user code, the task's configuration.
+    """Put into the store what a rerun needs and the store lacks, or has damaged: program, user code, the task's configuration.
 
     Raises StepError for a mounted file that is not the one of the task's snapshot.
     """
@@ -22,13 +23,16 @@ def store_snapshot(context: RunContext) -> None:
     mounted = context.env.get(c.ENV_SNAPSHOT)
     for kind, name in (("program", c.PROGRAM_FILE), ("code", c.CODE_FILE)):
         digest = snapshot[kind]
-        if mounted and digest and not exists(store.snapshot_path(kind, digest)):
-            mounted_digest = store.put_snapshot(kind, (Path(mounted) / name).read_bytes())
-            if mounted_digest != digest:
-                raise StepError(
-                    f"{Path(mounted) / name} has the SHA-256 {mounted_digest[:12]}, not the {digest[:12]} of this task",
-                    ExitCode.WRONG_INPUT,
-                )
+        if not mounted or not digest:
+            continue
+        data = (Path(mounted) / name).read_bytes()
+        mounted_digest = hashlib.sha256(data).hexdigest()
+        if mounted_digest != digest:
+            raise StepError(
+                f"{Path(mounted) / name} has the SHA-256 {mounted_digest[:12]}, not the {digest[:12]} of this task",
+                ExitCode.WRONG_INPUT,
+            )
+        store.put_snapshot(kind, data)
 
 
 def store_revisions(context: RunContext) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from jobs import contract as c
 from jobs.contract import ExitCode, Status
-from jobs.store.files import exists, make_folder, publish_bytes, read_json, sha256_of, to_json, write_file
+from jobs.store.files import exists, make_folder, publish_bytes, read_json, to_json, write_file
 from jobs.store.latest_model import ModelChoice, choose_models, given_choice
 from jobs.supervisor import data_reading
 from jobs.supervisor.framework_process import NO_GPU, UserCode, framework_env, run_child, warm_theano
@@ -37,7 +38,8 @@ def _prepare(context: RunContext, _: str | None) -> None:
     date = _local_date(context)
     pin = store.pin_path(context.run.experiment, date, key)
     pinned, note = read_json(pin), ""
-    if pinned is None or not exists(store.dataset_path(pinned["fingerprint"])):
+    damage = "" if pinned is None else store.data_problem(pinned)
+    if pinned is None or damage:
         with (
             UserCode(context, task["snapshot"]["code"]) as code,
             tempfile.TemporaryDirectory(dir=context.folder, prefix=".prepare-") as scratch,
@@ -52,9 +54,16 @@ def _prepare(context: RunContext, _: str | None) -> None:
             arguments += ["--code", code, "--date", date, "--out", scratch]
             run_child(context, "prepare", arguments, {"KERAS_BACKEND": "numpy", **NO_GPU})
             data = json.loads((out / c.DATA).read_text(encoding="utf-8"))
-            store.files.publish_file(store.dataset_path(data["fingerprint"]), out / "data.npz")
-            data["sha256"] = sha256_of(store.dataset_path(data["fingerprint"]))
-            store.files.publish(pin, to_json({**data, "time": now(), **data_reading.origin(context)}))
+            if pinned is not None and pinned["fingerprint"] != data["fingerprint"]:
+                reason = f"{damage}, and what is read now is other data: remove {pin}, and the next tasks of {date} use that"
+                raise StepError(reason, ExitCode.WRONG_INPUT)
+            data["sha256"] = store.put_dataset(data["fingerprint"], out / "data.npz")
+            if pinned is None:
+                store.files.publish(pin, to_json({**data, "time": now(), **data_reading.origin(context)}))
+            elif pinned.get("sha256") != data["sha256"]:
+                store.files.replace(pin, to_json({**pinned, "sha256": data["sha256"]}))
+        if damage:
+            notice(context, f"{damage}: it was read again, and is the same data", shared=True)
         pinned = read_json(pin)
         if pinned is None:
             raise StepError(f"{pin} cannot be read back")
@@ -63,9 +72,6 @@ def _prepare(context: RunContext, _: str | None) -> None:
         else:
             note = data_reading.report_read_again(context, date, key)
     else:
-        problem = store.data_problem(pinned)
-        if problem:
-            raise StepError(f"{problem}: remove it, and the next run prepares it again", ExitCode.WRONG_INPUT)
         note = data_reading.report_used_again(context, pinned)
     for warning in pinned.get("warnings", ()):
         notice(context, warning, shared=True)
@@ -138,11 +144,22 @@ def _predict(context: RunContext, member: str | None) -> None:
         if record.get("degraded"):
             outcome["degraded"] = record["degraded"]
             notice(context, f"{member}'s model is degraded: {record['degraded']}")
+        # The record says which model was trained; what lies beside it is what may be damaged.
+        description = record.get("model")
+        if not isinstance(description, dict) or not description.get("sha256"):
+            raise StepError(f"the record of {choice.run} does not say which model it has")
         warm_theano(context, spec["backend"])
-        with UserCode(context, record.get("snapshot", {}).get("code", "")) as code:
+        with (
+            UserCode(context, record.get("snapshot", {}).get("code", "")) as code,
+            tempfile.TemporaryDirectory(prefix="cronsemble-") as scratch,
+        ):
+            described = Path(scratch) / c.MODEL
+            described.write_bytes(to_json(description))
             arguments = [
                 "--model",
                 str(result),
+                "--description",
+                str(described),
                 "--data",
                 str(_data(context)),
                 "--out",
@@ -150,8 +167,11 @@ def _predict(context: RunContext, member: str | None) -> None:
             ]
             arguments += ["--code", code]
             task = str(record.get("snapshot", {}).get("task") or "")
-            if task and not context.store.snapshot_problem("task", task):
-                arguments += ["--task", str(context.store.snapshot_path("task", task))]
+            with suppress(OSError):  # only models of earlier versions need it
+                if task:
+                    data = context.store.read_snapshot("task", task)
+                    (Path(scratch) / "task.json").write_bytes(data)
+                    arguments += ["--task", str(Path(scratch) / "task.json")]
             run_child(context, "predict", arguments, framework_env(spec), spec.get("timeout"), spec)
         outcome["environment"] = context.environment
         outcome["probabilities"] = f"probabilities/{member}/probabilities.npy"
@@ -207,7 +227,12 @@ def _task_file(context: RunContext, folder: Path) -> Path:
 
 
 def _data(context: RunContext) -> Path:
-    return context.store.dataset_path(str(require(context, c.DATA)["fingerprint"]))
+    """The prepared data of this run; raises StepError if it is not what was prepared: another try prepares it again."""
+    pinned = require(context, c.DATA)
+    problem = context.store.data_problem(pinned)
+    if problem:
+        raise StepError(problem)
+    return context.store.dataset_path(str(pinned["fingerprint"]))
 
 
 def started_before(context: RunContext, member: str) -> bool:

@@ -28,6 +28,7 @@ from jobs.store import LocalStore, Run, snapshot_digests
 from jobs.store.files import publish_bytes, read_json, replace_file, to_json
 from jobs.store.ownership import REFUSED_ERRNOS, share_tree
 from jobs.store.process_identity import process_identity
+from jobs.store.regular_files import Unreadable
 from jobs.store.tries import failed_tries, max_tries
 from jobs.supervisor.process_tree import end_with_parent
 from jobs.text import one_line
@@ -41,12 +42,15 @@ from scheduler.runtimes import recorded
 from scheduler.runtimes.containers import ContainerEngine, EngineError, NoContainerEngine, container_name, find_engine
 from scheduler.runtimes.environment import absent_variable_hint, ignored_variables
 from scheduler.runtimes.runtime import Runtime, StepCommand, find_runtimes
+from scheduler.snapshots.program_copy import keep_program, program_copy
 from scheduler.times import check_clock, format_time
 
 KILL_AFTER = 3.5
 """Seconds after which a process that was asked to stop is killed; children have 2 s of their own."""
 OVERDUE = 90.0
 """Seconds after its deadline in which a container's supervisor has ended by itself, a step whose work was done included."""
+KEPT_CODE = 8
+"""How many snapshots of the user's code an engine keeps in memory."""
 
 
 class CpuBudget:
@@ -92,6 +96,7 @@ class LocalEngine:
     _stop_reasons: dict[c.RunId, str] = field(default_factory=dict)  # runs that are to stop, and why
     _processes: dict[subprocess.Popen[bytes], c.RunId] = field(default_factory=dict)
     _current_tries: dict[c.RunId, Path] = field(default_factory=dict)
+    _code: dict[str, bytes] = field(default_factory=dict)  # the user's code that was stored last, by its SHA-256
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _retry_wait: threading.Condition = field(default_factory=threading.Condition)
     _prepare_lock: threading.Lock = field(default_factory=threading.Lock)
@@ -110,8 +115,15 @@ class LocalEngine:
         return now
 
     def store_snapshot(self, kind: str, data: bytes) -> str:
-        """Keep a part of a snapshot in the store; returns its SHA-256."""
-        return self.store.put_snapshot(kind, data)
+        """Keep a part of a snapshot in the store, and here, to replace what is damaged there; returns its SHA-256."""
+        digest = self.store.put_snapshot(kind, data)
+        if kind == "program":
+            keep_program(data)
+        else:
+            self._code[digest] = data
+            for oldest in list(self._code)[:-KEPT_CODE]:
+                del self._code[oldest]
+        return digest
 
     def record_start(self, context: ExperimentContext, now: datetime) -> None:
         """Record the revision that is about to be run, and repair the archive."""
@@ -250,6 +262,9 @@ class LocalEngine:
         self._begin_try(spec, run, name)
         with self._lock:
             self._current_tries[run] = folder
+            user_code = self._code.get(str(spec.task["snapshot"]["code"]))
+        if user_code:
+            store.put_snapshot("code", user_code)
         tries = store.read(run).tries
         number, most = len(tries), max_tries(tries, spec.retries)
         for earlier in tries[:-1]:
@@ -267,7 +282,12 @@ class LocalEngine:
                 self._publish_end(folder, {"step": step.argv[0], "status": Status.FAILED, "reason": str(runtime)})
                 return ExitCode.WRONG_INPUT
             env = self._env(spec, run, name, max(1.0, deadline - time.monotonic()))
-            program = store.snapshot_path("program", spec.task["snapshot"]["program"])
+            try:
+                program = program_copy(store, str(spec.task["snapshot"]["program"]))
+            except (Unreadable, FileNotFoundError) as error:
+                reason = f"its program {error.filename} cannot be run: {error.strerror}"
+                self._publish_end(folder, {"step": step.argv[0], "status": Status.FAILED, "reason": reason})
+                return ExitCode.WRONG_INPUT
             secrets = step_secrets(spec.task, step.argv)
             container = container_name(name, step.argv[-1])
             command = runtime.command(program, store.root, spec.folder, list(step.argv), env, secrets, container)

@@ -51,7 +51,8 @@ class Runtime:
     ) -> StepCommand:
         """How a supervised step is started; ``name`` is the container's.
 
-        ``env``: the variables of the contract; ``secrets``: the names of those that the step takes from this process's own.
+        ``program``: the job program, which alone lies in its folder; ``env``: the variables of the contract; ``secrets``: the
+        names of those that the step takes from this process's own.
         """
         if self.engine is None:
             own = {**env, ENV_STORE: str(store), ENV_FOLDER: str(folder), ENV_PYTHON: self.python}
@@ -66,8 +67,8 @@ class Runtime:
             values, named = {}, list(values)
         if values:
             inside[ENV_SECRETS] = SECRETS_FROM_STDIN
-        argv = ["python3", f"/store/{program.relative_to(store).as_posix()}", "supervise", *step]
-        mounts = [(str(store), "/store", False), (str(folder), "/folder", True)]
+        argv = ["python3", f"/program/{program.name}", "supervise", *step]
+        mounts = [(str(store), "/store", False), (str(folder), "/folder", True), (str(program.parent), "/program", True)]
         user = f"{os.getuid()}:{os.getgid()}"
         if os.getuid() == 0:
             # Root without capabilities cannot write another user's files, so the step runs as the store's owner, as in a pod.

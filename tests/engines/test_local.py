@@ -17,7 +17,8 @@ from scheduler.console.run_display import PlainDisplay
 from scheduler.engines.local import CpuBudget, LocalEngine
 from scheduler.engines.run_spec import RunSpec, Step
 from scheduler.runtimes.runtime import Runtime, StepCommand
-from scheduler.snapshots.program import build_program
+from scheduler.snapshots.program import build_program, deterministic_zip
+from scheduler.snapshots.program_copy import program_copy
 
 KILLS_ITSELF = b"import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
 
@@ -96,3 +97,49 @@ def test_a_failed_try_is_reported_before_the_next_one(tmp_path: Path) -> None:
         f"train-a: failed after 2 tries: {run.reason}",
     ]
     assert [one_try["start"]["retries"] for one_try in run.tries] == [1, 1]
+
+
+def test_a_program_that_was_planted_in_the_store_is_not_run_and_is_replaced(tmp_path: Path) -> None:
+    """Neither where the machine has its own copy, nor where it has none."""
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexit 1\n")
+    python.chmod(0o755)
+    store = LocalStore(tmp_path / "store")
+    engine = LocalEngine(store, PlainDisplay(StringIO()), CpuBudget(1))
+    program = build_program()
+    digest = engine.store_snapshot("program", program)
+    copy = program_copy(store, digest)
+    planted = f"open({str(tmp_path / 'planted')!r}, 'w')\n".encode()
+    stored = store.snapshot_path("program", digest)
+    data = {"dataset": "digits", "predict": "holdout", "refresh": "daily", "key": "k"}
+    task = {"schema": 1, "experiment": "e", "task": "train-a", "threads": 1, "env": {}, "timezone": "UTC", "data": data}
+    task |= {"data_seed": 1, "seed": 1, "snapshot": {"program": digest, "code": ""}}
+    step = Step(("prepare",), Runtime("keras3", python=str(python)))
+    spec = RunSpec(task, 29_924_640, RunKind.MANUAL, (step,), tmp_path, threads=1, retries=0, deadline=60)
+    for damaged in ([stored], [copy], [stored, copy]):
+        for path in damaged:
+            path.write_bytes(planted)
+        run = engine.run(spec)
+        assert run is not None and not (tmp_path / "planted").exists()
+        if len(damaged) == 1:
+            assert stored.read_bytes() == copy.read_bytes() == program
+            assert run.reason.startswith("prepare ended with exit status 1")
+        else:
+            assert run.reason == f"its program {stored} cannot be run: it is damaged: its sha256 is not the recorded one"
+    # The next command has the program itself, and repairs both.
+    assert engine.store_snapshot("program", program) == digest
+    assert stored.read_bytes() == program_copy(store, digest).read_bytes() == program
+
+
+def test_code_that_was_damaged_in_the_store_since_it_was_put_there_is_replaced(tmp_path: Path) -> None:
+    engine = LocalEngine(LocalStore(tmp_path / "store"), PlainDisplay(StringIO()), CpuBudget(1))
+    code = deterministic_zip([("d.py", b"def data(hyperparameters):\n    raise SystemExit(7)\n")])
+    snapshot = {"program": engine.store_snapshot("program", build_program()), "code": engine.store_snapshot("code", code)}
+    stored = engine.store.snapshot_path("code", snapshot["code"])
+    stored.write_bytes(b"damaged")
+    data = {"dataset": "d.py:data", "predict": "holdout", "refresh": "daily", "key": "k"}
+    task = {"schema": 1, "experiment": "e", "task": "train-a", "threads": 1, "env": {}, "timezone": "UTC", "data": data}
+    task |= {"data_seed": 1, "seed": 1, "snapshot": snapshot}
+    step = Step(("prepare",), Runtime("keras3", python=sys.executable))
+    run = engine.run(RunSpec(task, 29_924_640, RunKind.MANUAL, (step,), tmp_path, threads=1, retries=0, deadline=60))
+    assert run is not None and "damaged" not in run.reason and stored.read_bytes() == code
