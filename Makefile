@@ -5,13 +5,15 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CACHE ?= $(or $(CRONSEMBLE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cronsemble)
 
+# uv with pip's settings, as the tool runs it.
+UV := import sys; from scheduler.runtimes.uv import main; main(sys.argv[1:])
 MAKE_VENV := import sys; from scheduler.runtimes.venvs import make_venv; print(make_venv(lambda text: print(text, file=sys.stderr), sys.argv[1]))
 
-.PHONY: demo test test-node test-nfs test-torch cluster node bench bench-node check format images keras3 hyperkube golden clean
+.PHONY: demo dist test test-node test-nfs test-torch cluster node bench bench-node check format images keras3 hyperkube golden clean
 
 demo: $(READY)
 	.ci/packages images
-	-$(PYTHON) images/build.py legacy
+	-$(BIN)/cronsemble images build legacy
 	$(BIN)/cronsemble run --skip-unavailable
 	@echo; for csv in $$(ls -t store/predictions/digits/*.csv | head -1); do echo "$$csv:"; head -5 "$$csv"; done
 	@echo; $(BIN)/cronsemble history
@@ -19,20 +21,20 @@ demo: $(READY)
 
 test: $(READY) keras3 hyperkube
 	.ci/packages images node
-	-$(PYTHON) images/build.py all
+	-$(BIN)/cronsemble images build
 	CRONSEMBLE_TEST_KERAS3=$$(cat $(VENV)/keras3) $(BIN)/pytest --ignore tests/node --ignore tests/nfs
 
 # Needs root, containerd, runc and the CNI plugins; see docs/development.md.
 test-node: $(READY) hyperkube
 	.ci/packages images node
-	-$(PYTHON) images/build.py all --save $(CACHE)/archives
+	-$(BIN)/cronsemble images build --save $(CACHE)/archives
 	CRONSEMBLE_TEST_ARCHIVES=$(or $(CRONSEMBLE_TEST_ARCHIVES),$(CACHE)/archives) \
 	$(if $(CRONSEMBLE_TEST_KUBECONFIG),,PYTHONPATH=tests $(BIN)/python -m cluster.sandbox) $(BIN)/pytest tests/node
 
 # The store over real NFS, in a virtual machine that is made once into the cache; see docs/development.md.
 test-nfs: $(READY)
 	.ci/packages images nfs
-	-$(PYTHON) images/build.py all
+	-$(BIN)/cronsemble images build
 	-$(PYTHON) tests/nfs/disks.py
 	$(BIN)/pytest tests/nfs
 
@@ -58,9 +60,14 @@ format: $(READY)
 golden: $(READY)
 	CRONSEMBLE_GOLDEN=write $(BIN)/pytest tests/cronjobs/test_golden.py
 
-images:
+images: $(READY)
 	.ci/packages images
-	$(PYTHON) images/build.py all
+	$(BIN)/cronsemble images build
+
+# A source distribution and a wheel, which hold all that the commands need: see docs/release.md.
+dist: $(READY)
+	rm -rf dist build
+	$(BIN)/python -m build --no-isolation --outdir dist .
 
 keras3: $(READY)
 	$(BIN)/python -c "$(MAKE_VENV)" keras3.txt > $(VENV)/keras3
@@ -74,15 +81,17 @@ test-torch: $(READY)
 hyperkube:
 	$(if $(CRONSEMBLE_TEST_KUBECONFIG)$(KUBEBUILDER_ASSETS),,$(PYTHON) tests/cluster/binaries.py > /dev/null)
 
-$(READY): pyproject.toml requirements/dev.txt
+$(READY): pyproject.toml requirements/dev.txt requirements/uv.txt
 	PYTHON=$(PYTHON) .ci/packages venv
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --require-hashes -r requirements/dev.txt
-	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	@echo "installing the tools' packages into $(VENV) (usually 30 s)"
+	$(BIN)/python -m pip install -q --require-hashes -r requirements/uv.txt
+	$(BIN)/python -c "$(UV)" pip install --python $(CURDIR)/$(BIN)/python --require-hashes -r $(CURDIR)/requirements/dev.txt
+	$(BIN)/python -c "$(UV)" pip install --python $(CURDIR)/$(BIN)/python --no-deps --no-build-isolation -e $(CURDIR)
 	touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build dist *.egg-info
 
 bench: $(READY)
 	$(BIN)/python benchmarks/startup.py
@@ -97,6 +106,6 @@ bench: $(READY)
 # Needs what `make test-node` needs.
 bench-node: $(READY) hyperkube
 	.ci/packages images node
-	$(PYTHON) images/build.py all --save $(CACHE)/archives
+	$(BIN)/cronsemble images build --save $(CACHE)/archives
 	CRONSEMBLE_TEST_ARCHIVES=$(CACHE)/archives PYTHONPATH=tests $(BIN)/python -m cluster.sandbox $(BIN)/python benchmarks/night.py
 	CRONSEMBLE_TEST_ARCHIVES=$(CACHE)/archives PYTHONPATH=tests $(BIN)/python -m cluster.sandbox $(BIN)/python benchmarks/reader.py

@@ -38,6 +38,7 @@ COMMANDS = {
     "suspend": "Suspend tasks on the cluster.",
     "resume": "Resume suspended tasks on the cluster.",
     "delete": "Remove an experiment from the cluster, but never its store.",
+    "images": "Build the runtimes' container images with podman or docker.",
 }
 """By the command's name its line in the list of commands."""
 
@@ -113,6 +114,8 @@ def load_command(name: str) -> Any:
             from scheduler.commands.suspend import resume as command
         case "delete":
             from scheduler.commands.delete import delete as command
+        case "images":
+            from scheduler.commands.images import images as command
         case _:
             raise KeyError(name)
     single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)

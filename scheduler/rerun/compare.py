@@ -11,9 +11,9 @@ from typing import Any
 from jobs import contract as c
 from jobs.contract import Status
 from jobs.store import Run, Store
+from scheduler.long_process import Say
 from scheduler.rerun import probabilities
 from scheduler.rerun.verdict import CHANGED, NOTHING, PinnedInputs, Verdict, differences, judge
-from scheduler.runtimes.venvs import Say
 from scheduler.stores.run_snapshot import snapshot, task_of
 
 Members = Mapping[str, str | c.RunId]

@@ -10,9 +10,10 @@ from typing import Any
 from jobs.store import Run
 from scheduler.cache import cache_folder
 from scheduler.errors import RuntimeUnavailable
+from scheduler.long_process import Say
 from scheduler.runtimes import containers
 from scheduler.runtimes.runtime import Runtime
-from scheduler.runtimes.venvs import Say, make_venv, requirement_set
+from scheduler.runtimes.venvs import make_venv, requirement_set
 
 
 def recorded_environment(run: Run) -> dict[str, str]:
@@ -48,7 +49,9 @@ def _image_problems(recorded: Mapping[str, str]) -> tuple[list[str], list[str]]:
     except containers.NoContainerEngine as error:
         return [f"its image {recorded['image']} needs podman or docker: {error}"], []
     if containers.image_id(engine, recorded["image"]) is None:
-        return [f"its image {recorded['image']} is not on this machine: get it with `{engine.name} pull` or `make images`"], []
+        return [
+            f"its image {recorded['image']} is not on this machine: get it with `{engine.name} pull` or `cronsemble images build`"
+        ], []
     inputs = containers.image_label(engine, recorded["image"], "cronsemble.inputs")
     if recorded.get("inputs") and inputs and inputs != recorded["inputs"]:
         return [], [f"{recorded['image']} has been rebuilt: its inputs are {inputs}, those of the run were {recorded['inputs']}"]

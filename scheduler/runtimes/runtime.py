@@ -23,9 +23,10 @@ from jobs.contract import (
     SECRETS_FROM_STDIN,
 )
 from scheduler.errors import RuntimeUnavailable
+from scheduler.long_process import Say
 from scheduler.runtimes import containers
 from scheduler.runtimes.environment import client_environment, step_environment
-from scheduler.runtimes.venvs import Say, make_venv, requirement_set
+from scheduler.runtimes.venvs import make_venv, requirement_set
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,9 @@ def find_runtime(experiment: Experiment, name: str, say: Say) -> Runtime:
         except containers.NoContainerEngine as error:
             raise RuntimeUnavailable(f"runtimes.{name}: {image} needs podman or docker: {error}") from error
         if containers.image_id(engine, image) is None:
-            raise RuntimeUnavailable(f"runtimes.{name}: there is no image {image} on this machine: `make images` builds it")
+            raise RuntimeUnavailable(
+                f"runtimes.{name}: there is no image {image} on this machine: `cronsemble images build {name}` builds ours"
+            )
         return Runtime(name, image=image, engine=engine)
     raise RuntimeUnavailable(f"runtimes.{name} is not configured: give `image: REF` or `python: PATH`")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scheduler.images import build
 from scheduler.runtimes import containers
 from scheduler.snapshots.program import build_program
 from tests.conftest import KERAS3, LEGACY
@@ -38,9 +38,7 @@ def inside(
 
 
 @pytest.mark.parametrize("name", ["legacy", "keras3"])
-def test_the_identity_tells_what_is_inside(name: str, legacy: str, keras3_image: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "images"))
-    build = importlib.import_module("build")
+def test_the_identity_tells_what_is_inside(name: str, legacy: str, keras3_image: str) -> None:
     image, prefix = f"localhost/cronsemble-{name}", list(containers.find_engine().prefix)
     inspected = subprocess.run([*prefix, "image", "inspect", image], capture_output=True, text=True, check=True)
     config = json.loads(inspected.stdout)[0]["Config"]
@@ -204,7 +202,7 @@ def test_a_member_uses_a_library_that_the_user_added(tmp_path: Path, own_image: 
 
 
 def test_saved_archives_are_kept_until_the_image_changes(tmp_path: Path, legacy: str) -> None:
-    command = [sys.executable, str(ROOT / "images/build.py"), "legacy", "--save", str(tmp_path)]
+    command = [*CLI, "images", "build", "legacy", "--save", str(tmp_path)]
     first = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     tar = tmp_path / "cronsemble-legacy.tar"
     names = subprocess.run(["tar", "-xOf", str(tar), "manifest.json"], capture_output=True, text=True, check=True).stdout

@@ -2,52 +2,41 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-Load = Callable[[str], ModuleType]
+from scheduler.errors import CronsembleError
+from scheduler.images import base_image, build, wheels
+
 ROOT = Path(__file__).parents[2]
 MIRROR = "http://deb.debian" + ".example/debian"
 SECURITY = "http://security.debian" + ".example/debian-security"
 
 
-@pytest.fixture
-def module(monkeypatch: pytest.MonkeyPatch) -> Load:
-    monkeypatch.syspath_prepend(str(ROOT / "images"))
-
-    def load(name: str) -> ModuleType:
-        return importlib.import_module(name)
-
-    return load
-
-
 @pytest.mark.parametrize("minor", [11, 12, 13])
-def test_an_images_pins_have_one_version_of_each_package_and_no_marker(module: Load, minor: int) -> None:
-    text = module("wheels").pins_for((ROOT / "scheduler/requirements/keras3.txt").read_text(), minor)
+def test_an_images_pins_have_one_version_of_each_package_and_no_marker(minor: int) -> None:
+    text = wheels.pins_for((ROOT / "scheduler/requirements/keras3.txt").read_text(), minor)
     pins = re.findall(r"^([a-z0-9-]+)==", text, re.MULTILINE)
     assert len(pins) == len(set(pins)) > 40
     assert ";" not in text
     assert len(re.findall(r"^numpy==\S+ \\\n(?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+", text, re.MULTILINE)) == 1
 
 
-def test_a_pin_of_another_python_goes_with_its_hashes(module: Load) -> None:
+def test_a_pin_of_another_python_goes_with_its_hashes() -> None:
     text = "a==1 ; python_full_version < '3.12' \\\n    --hash=sha256:0\n"
     text += "a==2 ; python_full_version >= '3.12' \\\n    --hash=sha256:1\n"
-    assert module("wheels").pins_for(text, 11) == "a==1 \\\n    --hash=sha256:0\n"
-    assert module("wheels").pins_for(text, 12) == "a==2 \\\n    --hash=sha256:1\n"
+    assert wheels.pins_for(text, 11) == "a==1 \\\n    --hash=sha256:0\n"
+    assert wheels.pins_for(text, 12) == "a==2 \\\n    --hash=sha256:1\n"
     with pytest.raises(ValueError, match="sys_platform"):
-        module("wheels").pins_for("a==1 ; sys_platform == 'linux' \\\n", 11)
+        wheels.pins_for("a==1 ; sys_platform == 'linux' \\\n", 11)
 
 
-def test_every_package_of_the_legacy_image_is_pinned_by_hash(module: Load) -> None:
-    lines = [line for line in module("wheels").requirements("legacy").splitlines() if not line.startswith("#")]
+def test_every_package_of_the_legacy_image_is_pinned_by_hash() -> None:
+    lines = [line for line in wheels.requirements("legacy").splitlines() if not line.startswith("#")]
     assert len(lines) == 14
     assert all(re.fullmatch(r"[a-z0-9-]+==\S+ --hash=sha256:[0-9a-f]{64}", line) for line in lines)
 
@@ -65,15 +54,17 @@ def test_the_torch_set_holds_the_base_set() -> None:
     assert base < torch
 
 
-def test_mirrors_are_those_of_apt_then_the_default_then_the_archive(module: Load) -> None:
-    base = module("base")
+def test_mirrors_are_those_of_apt_then_the_default_then_the_archive() -> None:
     one_line = f"# deb http://gone.example/debian x main\ndeb [arch=amd64] {MIRROR}/ bookworm main\ndeb {SECURITY} s main"
     deb822 = f"Types: deb\nURIs: {MIRROR}\nSuites: bookworm\n"
     for sources in (one_line, deb822):
-        mirrors = base.candidates("bullseye", sources)
+        mirrors = base_image.candidates("bullseye", sources)
         assert mirrors[:3] == [MIRROR, "", MIRROR.replace("deb.", "archive.")]
-    assert base.candidates("bullseye", "deb http://mirror.example/debian stable main")[:2] == ["http://mirror.example/debian", ""]
-    assert base.candidates("bullseye", "")[0] == ""
+    assert base_image.candidates("bullseye", "deb http://mirror.example/debian stable main")[:2] == [
+        "http://mirror.example/debian",
+        "",
+    ]
+    assert base_image.candidates("bullseye", "")[0] == ""
 
 
 APT_GET = """#!/bin/sh
@@ -110,26 +101,39 @@ def test_apt_follows_a_suite_to_the_archive(tmp_path: Path, gone: str, lines: li
     apt_get.write_text(APT_GET)
     apt_get.chmod(0o755)
     env = {**os.environ, "APT_ROOT": str(tmp_path), "APT_GET": str(apt_get), "GONE": gone}
-    subprocess.run(["sh", str(ROOT / "images/apt.sh"), "python2.7"], env=env, check=True, capture_output=True)
+    subprocess.run(["sh", str(wheels.CONTEXT / "apt.sh"), "python2.7"], env=env, check=True, capture_output=True)
     assert (etc / "apt/sources.list").read_text().splitlines() == lines
     assert (etc / "apt/sources.list.d/debian.sources").read_text() == deb822
     assert (tmp_path / "calls").read_text().splitlines()[-1] == "install -y -q --no-install-recommends python2.7"
 
 
-def test_podman_without_a_range_of_users_is_refused_in_one_line(module: Load, tmp_path: Path) -> None:
-    build = module("build")
+def test_podman_without_a_range_of_users_is_refused_in_one_line(tmp_path: Path) -> None:
     subuid = tmp_path / "subuid"
-    with pytest.raises(SystemExit, match="there is no line for 4242 in .*usermod --add-subuids"):
+    with pytest.raises(CronsembleError, match="there is no line for 4242 in .*usermod --add-subuids"):
         build.check_user(4242, subuid)
     subuid.write_text("4242:100000:65536\n")
     build.check_user(4242, subuid)
     build.check_user(0, tmp_path / "absent")
 
 
-def test_labels_tell_the_pinned_versions(module: Load) -> None:
-    build = module("build")
+def test_labels_tell_the_pinned_versions() -> None:
     assert build.inputs_of("legacy") == build.inputs_of("legacy") != build.inputs_of("keras3")
     legacy, keras3 = build.labels("legacy", "x"), build.labels("keras3", "x")
     assert (legacy["cronsemble.keras"], legacy["cronsemble.theano"], legacy["cronsemble.cntk"]) == ("2.3.1", "1.0.5", "2.7.post2")
     assert keras3["cronsemble.keras"].startswith("3.")
     assert keras3["org.opencontainers.image.version"] == legacy["org.opencontainers.image.version"]
+
+
+def test_the_stage_of_a_build_is_read_from_the_engines_output() -> None:
+    describe = build.describe_step()
+    lines = [
+        "STEP 4/12: RUN sh /b/install.sh\n",
+        "noise\n",
+        "stage: 41 of 83 modules\n",
+        "[2/2] STEP 1/2: FROM scratch\n",
+        "--> 0f\n",
+    ]
+    stages = ["step 4 of 12, RUN sh /b/install.sh", None, "step 4 of 12, 41 of 83 modules", "step 1 of 2, FROM scratch", None]
+    assert [describe(line) for line in lines] == stages
+    assert base_image.describe_debootstrap("sid", "I: Unpacking libc6:amd64...\n") == "debootstrap of sid: unpacking libc6:amd64"
+    assert base_image.describe_debootstrap("sid", "W: Cannot check\n") is None

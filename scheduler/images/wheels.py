@@ -11,11 +11,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-from cache import answer, cache_folder, need, run, say
+from scheduler.cache import cache_folder
+from scheduler.errors import CronsembleError
+from scheduler.images.programs import output, require, succeeds
+from scheduler.long_process import Stage
 
-HERE = Path(__file__).resolve().parent
-KERAS3 = HERE.parent / "scheduler" / "requirements" / "keras3.txt"
-LEGACY, LEGACY_SOURCES = HERE / "legacy" / "wheels.txt", HERE / "legacy" / "sources.txt"
+CONTEXT = Path(__file__).resolve().parent / "context"
+"""The files that images are built from, one folder an image, and those that they share."""
+KERAS3 = Path(__file__).resolve().parent.parent / "requirements" / "keras3.txt"
+LEGACY, LEGACY_SOURCES = CONTEXT / "legacy" / "wheels.txt", CONTEXT / "legacy" / "sources.txt"
 
 _PIN = re.compile(r"^(?P<pin>[A-Za-z0-9._-]+==[^\s;]+)\s*(?:;\s*(?P<marker>[^\\]+?))?\s*(?P<rest>(?:\\|--hash=).*)$")
 _MARKER = re.compile(r"^python_full_version (?P<sign><|>=) '3\.(?P<minor>[0-9]+)'$")
@@ -60,18 +64,17 @@ def requirements(name: str) -> str:
     return LEGACY.read_text() + LEGACY_SOURCES.read_text()
 
 
-def wheels(name: str) -> Path:
-    """The folder of an image's packages; complete, and the same one until a pin changes."""
+def wheels(name: str, stage: Stage) -> Path:
+    """The folder of an image's packages; complete, and the same one until a pin changes. Raises CronsembleError."""
     text = requirements(name)
     folder = cache_folder() / "images" / f"wheels-{name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     if folder.exists():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".wheels-{name}-") as scratch:
-        say(f"{name}: downloading its packages")
         made = Path(scratch) / "wheels"
         made.mkdir()
-        (_legacy if name == "legacy" else _keras3)(made)
+        (_legacy if name == "legacy" else _keras3)(made, stage)
         try:
             made.rename(folder)
         except OSError:  # another build was first
@@ -81,12 +84,12 @@ def wheels(name: str) -> Path:
 
 
 def _pip() -> list[str]:
-    """A pip: this interpreter's, else one in an environment made for it."""
-    if not run(sys.executable, "-m", "pip", "--version", quiet=True):
+    """A pip: this interpreter's, else one in an environment made for it; uv downloads no wheels for another Python."""
+    if succeeds(sys.executable, "-m", "pip", "--version"):
         return [sys.executable, "-m", "pip"]
     folder = cache_folder() / "images" / "pip"
-    if not (folder / "bin" / "pip").exists():
-        need(sys.executable, "-m", "venv", "--clear", str(folder), why="making a pip (python3-venv has it)")
+    if not (folder / "bin" / "pip").exists() and not succeeds(sys.executable, "-m", "venv", "--clear", str(folder)):
+        raise CronsembleError(f"images: {sys.executable} has neither pip nor venv: install python3-venv")
     return [str(folder / "bin" / "python"), "-m", "pip"]
 
 
@@ -94,21 +97,21 @@ def _download(folder: Path, requirements: Path, *options: str) -> list[str]:
     return [*_pip(), "download", "-q", "--require-hashes", "--no-deps", "-r", str(requirements), "-d", str(folder), *options]
 
 
-def _legacy(folder: Path) -> None:
+def _legacy(folder: Path, stage: Stage) -> None:
     python = ["--python-version", "27", "--implementation", "cp", "--abi", "cp27mu", "--platform", "manylinux1_x86_64"]
-    need(*_download(folder, LEGACY, "--only-binary", ":all:", *python), why="downloading wheels")
-    if run(*_download(folder, LEGACY_SOURCES, "--no-binary", ":all:"), quiet=True):
+    require(stage, *_download(folder, LEGACY, "--only-binary", ":all:", *python), doing="downloading 0.1 GB of packages")
+    if not succeeds(*_download(folder, LEGACY_SOURCES, "--no-binary", ":all:")):
         # Theano's set-up does not run on this Python: Python 2.7 downloads it in the image, with what pip knows here.
-        index = answer(*_pip(), "config", "get", "global.index-url") or os.environ.get("PIP_INDEX_URL")
+        index = output(*_pip(), "config", "get", "global.index-url") or os.environ.get("PIP_INDEX_URL")
         (folder / "pip.conf").write_text(f"[global]\nindex-url = {index}\n" if index else "")
         certificates = os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile
         if certificates and Path(certificates).is_file():
             shutil.copy(certificates, folder / "ca.pem")
 
 
-def _keras3(folder: Path) -> None:
+def _keras3(folder: Path, stage: Stage) -> None:
     pins = folder / "requirements.txt"
     pins.write_text(requirements("keras3"))
     platforms = [f"manylinux_2_{minor}_x86_64" for minor in range(36, 16, -1)] + ["manylinux2014_x86_64"]
     options = ["--only-binary", ":all:", "--python-version", "3.11", *(f"--platform={platform}" for platform in platforms)]
-    need(*_download(folder, pins, *options), why="downloading wheels")
+    require(stage, *_download(folder, pins, *options), doing="downloading 0.6 GB of packages")

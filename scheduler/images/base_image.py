@@ -1,4 +1,4 @@
-"""The base of an image: Debian from a registry, else made here by debootstrap and kept in the cache folder."""
+"""The image that an image is made from: Debian of a registry, else made here by debootstrap and kept in the cache folder."""
 
 from __future__ import annotations
 
@@ -6,57 +6,65 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from cache import cache_folder, fail, need, run, say
+from scheduler import long_process
+from scheduler.cache import cache_folder
+from scheduler.errors import CronsembleError
+from scheduler.images.programs import require, succeeds
+from scheduler.long_process import Stage
 
 PULL_SECONDS = "30"
 """What a registry gets to answer; where none can be reached the name fails at once."""
 
 
-def find_base(prefix: list[str], suite: str, mirror: str | None) -> str:
-    """An image of the suite that the engine has: ours, else a registry's, else one made by debootstrap."""
+def find_base(prefix: Sequence[str], suite: str, mirror: str | None, stage: Stage) -> str:
+    """An image of the suite that the engine has: ours, else a registry's, else one made by debootstrap.
+
+    ``prefix``: the engine's program and its global options. Raises CronsembleError.
+    """
     own, public = f"localhost/cronsemble-base:{suite}", f"docker.io/library/debian:{suite}-slim"
     for image in (own, public):
-        if not run(*prefix, "image", "inspect", image, quiet=True):
+        if succeeds(*prefix, "image", "inspect", image):
             return image
     tar = cache_folder() / "images" / f"base-{suite}.tar"
     if not tar.exists():
-        say(f"asking the registry for {public}")
-        if not run("timeout", PULL_SECONDS, *prefix, "pull", public, quiet=True):
+        stage.set(f"asking the registry for {public}")
+        if succeeds("timeout", PULL_SECONDS, *prefix, "pull", public):
             return public
-        debootstrap(suite, tar, mirror)
-    need(*prefix, "import", str(tar), own, why="importing the base")
+        debootstrap(suite, tar, mirror, stage)
+    require(stage, *prefix, "import", str(tar), own, doing=f"importing {tar.name}")
     return own
 
 
-def debootstrap(suite: str, tar: Path, mirror: str | None) -> None:
-    """Make a minimal root of the suite and pack it as ``tar``, which appears whole or not at all."""
+def debootstrap(suite: str, tar: Path, mirror: str | None, stage: Stage) -> None:
+    """Make a minimal root of the suite and pack it as ``tar``, which appears whole or not at all; raises CronsembleError."""
     if os.getuid() != 0 or not shutil.which("debootstrap"):
-        fail(f"no registry answers, and making {suite} here needs root and debootstrap (apt-get install debootstrap)")
+        raise CronsembleError(
+            f"images: no registry answers, and making {suite} here needs root and debootstrap (apt-get install debootstrap)"
+        )
     tar.parent.mkdir(parents=True, exist_ok=True)
     mirrors = [mirror] if mirror else candidates(suite, apt_sources())
     for address in mirrors:
         with tempfile.TemporaryDirectory(dir=tar.parent, prefix=f".{suite}-") as scratch:
-            say(f"making {suite} by debootstrap from {address or 'its default mirror'} (about a minute)")
             root, archive = Path(scratch) / "root", Path(scratch) / "root.tar"
-            if run("debootstrap", "--variant=minbase", suite, str(root), *([address] if address else []), quiet=True):
+            stage.set(f"debootstrap of {suite}")
+            command = ["debootstrap", "--variant=minbase", suite, str(root), *([address] if address else [])]
+            if long_process.run(command, stage, lambda line: describe_debootstrap(suite, line)).status:
                 continue
-            need(
-                "tar",
-                "-C",
-                str(root),
-                "-cf",
-                str(archive),
-                "--exclude=./var/cache/apt/archives/*.deb",
-                ".",
-                why="packing the base",
-            )
+            exclude = "--exclude=./var/cache/apt/archives/*.deb"
+            require(stage, "tar", "-C", str(root), "-cf", str(archive), exclude, ".", doing=f"packing {suite}")
             archive.rename(tar)
             return
     names = ", ".join(address or "its default mirror" for address in mirrors)
-    fail(f"{suite} could not be made by debootstrap from {names}: give --mirror")
+    raise CronsembleError(f"images: {suite} could not be made by debootstrap from {names}: give --mirror")
+
+
+def describe_debootstrap(suite: str, line: str) -> str | None:
+    """What a line of debootstrap's output says is done now: `I: Unpacking libc6:amd64...`; None for other lines."""
+    match = re.match(r"I: (\w+ing) (\S+?)(?:\.\.\.)?$", line.strip())
+    return f"debootstrap of {suite}: {match[1].lower()} {match[2]}" if match else None
 
 
 def apt_sources() -> str:
