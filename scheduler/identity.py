@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import getpass
 import os
-import socket
+
+from jobs.store.process_identity import host_name
+from jobs.text import one_line
 
 
 def current_user() -> str:
@@ -13,4 +15,4 @@ def current_user() -> str:
         user = getpass.getuser()
     except (KeyError, OSError):
         user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"
+    return one_line(f"{user}@{host_name()}")

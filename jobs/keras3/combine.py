@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import json
 from collections import deque
 from collections.abc import Sequence
@@ -15,6 +13,8 @@ from typing import IO, Any
 
 import numpy as np
 
+from jobs import strict_json
+from jobs.csv_text import csv_text
 from jobs.portable.inputs import WrongInput, exit_status, listed, say
 
 ROWS = 65_536
@@ -83,7 +83,7 @@ def _combine(argv: Sequence[str]) -> None:
         "classes": names,
         **metrics[""],
     }
-    (out / "ensemble.json").write_text(json.dumps(summary, indent=1, sort_keys=True), encoding="utf-8")
+    (out / "ensemble.json").write_text(strict_json.dumps(summary, indent=1, sort_keys=True), encoding="utf-8")
     say(f"combined {len(members)} members, {summary['items']} items")
 
 
@@ -159,9 +159,7 @@ class Writer:
         self._classes = polars.Series([str(name) for name in classes], dtype=polars.String)
         self._file = file
         # The header is written apart: a class may have the name of a column.
-        header = io.StringIO()
-        csv.writer(header, lineterminator="\n").writerow(["item", "prediction", "rate", *classes])
-        self._file.write(header.getvalue().encode())
+        self._file.write(csv_text([["item", "prediction", "rate", *classes]]).encode())
 
     def write(self, items: Any, probabilities: Any) -> Any:
         """Write rows; returns the predicted class numbers."""

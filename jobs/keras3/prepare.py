@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from jobs import strict_json
 from jobs.keras3.labels import Classes, class_names, classes_of, item_ids, read_labels
 from jobs.keras3.split_sizes import validation_warnings
 from jobs.keras3.splits import few_items, held_out, train_and_test
@@ -80,7 +81,7 @@ def _prepare(argv: Sequence[str]) -> None:
         "class_names": [str(name) for name in arrays["class_names"]],
         "warnings": resolved.warnings,
     }
-    (Path(options.out) / "data.json").write_text(json.dumps(summary, indent=1, sort_keys=True), encoding="utf-8")
+    (Path(options.out) / "data.json").write_text(strict_json.dumps(summary, indent=1, sort_keys=True), encoding="utf-8")
     say(f"data {summary['fingerprint'][:12]}: {summary['shapes']}")
 
 

@@ -45,9 +45,23 @@ def read_json(path):
 
 def write_json(path, value):
     """Write a value as indented JSON with sorted keys."""
-    text = json.dumps(value, indent=1, sort_keys=True)
+    text = to_json(value, indent=1)
     with open(path, "wb") as file:
-        file.write(text if isinstance(text, bytes) else text.encode("utf-8"))
+        file.write(text)
+
+
+def to_json(value, indent=None):
+    """A value as JSON in ASCII bytes, keys sorted; NaN and infinity, which JSON has not, as null."""
+    text = json.dumps(_finite(value), indent=indent, sort_keys=True, allow_nan=False)
+    return text if isinstance(text, bytes) else text.encode("ascii")
+
+
+def _finite(value):
+    if isinstance(value, float):
+        return value if abs(value) < float("inf") else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def sha256(path):

@@ -4,13 +4,23 @@ from __future__ import print_function
 
 import argparse
 import io
-import json
 import os
 import shutil
 import tempfile
 import time
 
-from jobs.portable.inputs import WrongInput, class_names, exit_status, read_json, say, scale_of, scaled, sha256, write_json
+from jobs.portable.inputs import (
+    WrongInput,
+    class_names,
+    exit_status,
+    read_json,
+    say,
+    scale_of,
+    scaled,
+    sha256,
+    to_json,
+    write_json,
+)
 from jobs.portable.value_range import value_range
 
 VALIDATION_FILE = "validation.npy"
@@ -73,7 +83,8 @@ def train(argv):
     probabilities = model.predict_on_batch(x_first)
     model_checks.check_outputs(probabilities, task["model"], len(x_first), len(names))
     model_checks.check_loss(keras, model, task["model"])
-    _check_second_build(keras, model, x_first, probabilities, description, options.code)
+    scratch = os.path.dirname(os.path.abspath(options.task))
+    _check_second_build(keras, model, x_first, probabilities, description, options.code, scratch)
     takes_numbers = label_form.takes_class_numbers(keras, model, len(names))
     targets = y_train if takes_numbers else numpy.eye(len(names), dtype="float32")[y_train]
     backend.seed_all(keras, task["seed"])
@@ -119,10 +130,10 @@ def train(argv):
     say("accuracy %.4f, loss %.4f after %d epochs" % (accuracy, loss, len(best.rows)))
 
 
-def _check_second_build(keras, model, x, probabilities, description, code):
+def _check_second_build(keras, model, x, probabilities, description, code, scratch):
     """Raise WrongInput if a model function builds another model when it is called again.
 
-    ``x``: some items; ``probabilities``: what the untrained ``model`` predicts for them.
+    ``x``: some items; ``probabilities``: what the untrained ``model`` predicts for them; ``scratch``: a temporary folder.
     """
     from jobs.portable import backend, models, saved_model, user_code
 
@@ -143,7 +154,7 @@ def _check_second_build(keras, model, x, probabilities, description, code):
                 return
     except Exception as error:
         say("the model cannot be built twice in one process: %s: %s" % (type(error).__name__, error))
-    folder = tempfile.mkdtemp(prefix="cronsemble-model-")
+    folder = tempfile.mkdtemp(prefix="model-", dir=scratch)
     try:
         path = os.path.join(folder, description["file"])
         saved_model.save(path, keras, model, model.get_weights(), x, probabilities)
@@ -261,7 +272,7 @@ def _best_epoch(keras, x_val, y_val, values, reference, progress):
 
 def _append_progress(path, event):
     with io.open(path, "ab") as file:
-        file.write((json.dumps(event, sort_keys=True) + "\n").encode("utf-8"))
+        file.write(to_json(event) + b"\n")
 
 
 def _write_epochs(path, rows):

@@ -22,6 +22,7 @@ from math import isfinite
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+from jobs import strict_json
 from jobs.store.ownership import share
 from jobs.store.regular_files import DamagedContent, Unreadable, as_unreadable, list_folder, open_regular, read_regular
 
@@ -258,7 +259,12 @@ def sha256_of_stream(file: IO[bytes], size: int | None = None) -> str:
 
 def to_json(value: Any) -> bytes:
     """How every JSON file of a store is written: one key a line, sorted, UTF-8."""
-    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    return _encode(strict_json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False))
+
+
+def _encode(line: str) -> bytes:
+    # Half of a pair of surrogates, as names with bytes that are no UTF-8 have, is no character.
+    return f"{line}\n".encode(errors="replace")
 
 
 def make_folder(folder: Path, root: Path) -> None:
@@ -387,9 +393,12 @@ def replace_by_copy(path: Path, source: Path) -> None:
 
 
 def append_line(path: Path, value: dict[str, Any]) -> None:
-    """Add an object as a line to a file that only this machine writes; a line that was cut off before it stays alone."""
-    line = json.dumps(value, sort_keys=True, ensure_ascii=False).encode() + b"\n"
-    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+    """Add an object as a line to a file that only this machine writes; a line that was cut off before it stays alone.
+
+    Raises OSError, also for a link: whoever made that chose what is written to.
+    """
+    line = _encode(strict_json.dumps(value, sort_keys=True, ensure_ascii=False))
+    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     try:
         share(path)
         end = os.fstat(handle).st_size

@@ -13,6 +13,7 @@ from typing import Any
 from jobs.contract import SCHEMA, revision_time
 from jobs.store.access import StoreFiles
 from jobs.store.files import to_json
+from jobs.store.names import name_part
 
 
 class Ledger:
@@ -62,7 +63,7 @@ class Ledger:
         return str(heartbeat["time"]) if heartbeat and "time" in heartbeat else None
 
     def _heartbeat_file(self, experiment: str, host: str) -> Path:
-        return self.folder(experiment) / f"alive-{host}.json"
+        return self.folder(experiment) / f"alive-{name_part(host)}.json"
 
     # -- revisions
 
@@ -106,7 +107,7 @@ class Ledger:
 
         ``host`` is a machine's name: no two machines append to one file.
         """
-        path = self.folder(experiment) / "notes" / f"{str(note['time'])[:7]}-{host}.jsonl"
+        path = self.folder(experiment) / "notes" / f"{name_part(str(note['time'])[:7])}-{name_part(host)}.jsonl"
         self._files.append_line(path, {"schema": SCHEMA, **note})
 
     def note_files(self, experiment: str) -> list[Path]:

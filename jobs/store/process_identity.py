@@ -7,18 +7,25 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from jobs.text import one_line
+
+
+def host_name() -> str:
+    """This machine's name as it is recorded and printed: without what is no text."""
+    return one_line(socket.gethostname())
+
 
 def process_identity() -> dict[str, Any]:
     """This process: ``host``, ``boot`` (the boot's id), ``pid`` and ``start`` (clock ticks after boot, as in proc(5)).
 
     A pid alone may have been another process's, before a reboot or later.
     """
-    return {"host": socket.gethostname(), "boot": _boot_id(), "pid": os.getpid(), "start": _start_time(os.getpid())}
+    return {"host": host_name(), "boot": _boot_id(), "pid": os.getpid(), "start": _start_time(os.getpid())}
 
 
 def is_alive(identity: dict[str, Any]) -> bool | None:
     """Whether that process is alive; None where this machine cannot know (another host)."""
-    if identity.get("host") != socket.gethostname():
+    if identity.get("host") != host_name():
         return None
     if identity.get("boot") != _boot_id():
         return False

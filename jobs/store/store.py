@@ -33,6 +33,7 @@ from jobs.store.access import StoreFiles
 from jobs.store.checksums import read_checked
 from jobs.store.files import parse_object, to_json
 from jobs.store.ledger import Ledger
+from jobs.store.names import name_part
 from jobs.store.reading import Run, read_run
 
 _MONTH = re.compile(r"[0-9]{4,}-[0-9]{2}$")
@@ -66,20 +67,20 @@ class Store:
 
     def try_folder(self, run: RunId, name: str) -> Path:
         """The folder that the try of that name works in."""
-        return self.run_folder(run) / (TRY_PREFIX + name)
+        return self.run_folder(run) / (TRY_PREFIX + name_part(name))
 
     def dataset_path(self, fingerprint: str) -> Path:
         """Prepared data, by the fingerprint of its arrays."""
-        return self.root / "datasets" / f"{fingerprint}.npz"
+        return self.root / "datasets" / f"{name_part(fingerprint)}.npz"
 
     def pin_path(self, experiment: str, date: str, key: str) -> Path:
         """Which bytes the tasks of one local date use; ``key`` differs by what the data was made from."""
-        return self.root / "datasets" / experiment / f"{date}-{key}.json"
+        return self.root / "datasets" / experiment / f"{date}-{name_part(key)}.json"
 
     def snapshot_path(self, kind: str, digest: str) -> Path:
         """A part of a snapshot by its SHA-256; ``kind`` is program, code or task."""
         suffix = {"program": ".pyz", "code": ".zip", "task": ".json"}[kind]
-        return self.root / "snapshots" / kind / (digest + suffix)
+        return self.root / "snapshots" / kind / (name_part(digest) + suffix)
 
     def archive_folder(self, experiment: str) -> Path:
         """The folder of an experiment's dated CSVs."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import atexit
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from jobs import contract as c
 from jobs.supervisor.run_context import RunContext, notice
+from jobs.temporary import folder_of_process
 
 _LOADER = ("LD_LIBRARY_PATH", "LD_PRELOAD", "LD_AUDIT")
 """What the dynamic loader reads: the tool's interpreter may need it to start, and the framework must not get it."""
@@ -69,8 +67,7 @@ def recorded(environment: Mapping[str, str], declared: Iterable[str], secrets: I
 def _keras_home() -> str:
     """A temporary folder for Keras that has what is cached (datasets, weights) but no ``keras.json``, until this process ends."""
     cached = Path(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras"))
-    folder = Path(tempfile.mkdtemp(prefix="cronsemble-keras-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = folder_of_process("keras")
     for name in ("datasets", "models") if cached.is_absolute() else ():  # not for a user without a home
         try:
             # A link to nothing could not be downloaded to.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from jobs.supervisor.child_process import ChildEnd, ChildProcess
 from jobs.supervisor.end_reason import exit_notice, machine_memory_kills, memory_kills, read_report, step_error
 from jobs.supervisor.environment import child_environment
 from jobs.supervisor.run_context import RunContext, StepError, notice
+from jobs.temporary import TemporaryFolder, folder_of_process
 
 
 def run_child(
@@ -129,9 +129,9 @@ def warm_theano(context: RunContext, backend: str | None = None) -> None:
     warm = context.env.get(c.ENV_THEANO_WARM)
     if not warm or (backend or context.task.get("backend")) != "theano":
         return
-    target = Path(tempfile.gettempdir()) / "cronsemble-theano"
-    if not target.exists():
-        shutil.copytree(warm, target)
+    # Never one that is there already: it holds compiled code, and others can write to the temporary folder.
+    target = folder_of_process("theano") / "compiledir"
+    shutil.copytree(warm, target)
     flags = [os.environ["THEANO_FLAGS"]] if os.environ.get("THEANO_FLAGS") else []
     os.environ["THEANO_FLAGS"] = ",".join([*flags, f"base_compiledir={target}"])
 
@@ -145,27 +145,27 @@ class UserCode:
     def __init__(self, context: RunContext, digest: str) -> None:
         self.context = context
         self.digest = digest
-        self.scratch: tempfile.TemporaryDirectory[str] | None = None
+        self.scratch: TemporaryFolder | None = None
 
     def __enter__(self) -> str:
-        self.scratch = tempfile.TemporaryDirectory(prefix="cronsemble-code-")
+        self.scratch = TemporaryFolder("code")
         if self.digest:
             path = self.context.store.snapshot_path("code", self.digest)
             # It is about to be run: only the bytes that were recorded are, whatever takes their name while they are read.
             try:
-                copy = Path(self.scratch.name, ".code.zip")
+                copy = self.scratch.path / ".code.zip"
                 copy_checked(path, self.digest, copy)
                 with zipfile.ZipFile(copy) as archive:
-                    archive.extractall(self.scratch.name)
+                    archive.extractall(self.scratch.path)
                 copy.unlink()
             except (OSError, zipfile.BadZipFile) as error:
-                self.scratch.cleanup()
+                self.scratch.remove()
                 problem = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else f"is no zip: {error}"
                 if isinstance(error, DamagedContent):
                     problem = "is damaged: the file's sha256 differs from its name"
                 raise StepError(f"its code {path} {problem}", ExitCode.WRONG_INPUT) from error
-        return self.scratch.name
+        return str(self.scratch.path)
 
     def __exit__(self, *_: object) -> None:
         if self.scratch is not None:
-            self.scratch.cleanup()
+            self.scratch.remove()

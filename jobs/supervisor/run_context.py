@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 import uuid
@@ -21,6 +22,9 @@ from jobs.store.ownership import share
 from jobs.supervisor.child_process import ChildProcess
 from jobs.supervisor.log_writer import LogWriter
 from jobs.text import one_line
+
+_NAME = re.compile("[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+"""An experiment's, a task's or a member's: folders of the store have it, so that one of a forged snapshot leads nowhere else."""
 
 
 class StepError(Exception):
@@ -80,6 +84,9 @@ def read_context(env: Mapping[str, str]) -> RunContext:
     try:
         task = json.loads(env[c.ENV_TASK])
         name, experiment = env[c.ENV_RUN], task["experiment"]
+        for text in (experiment, task["task"], *(member["member"] for member in task.get("members", ()))):
+            if not _NAME.fullmatch(text):
+                raise ValueError(f"{text!r} is no name")
         spelled = c.parse_run_id(name, experiment, task["task"])
         # Only on a cluster has a Job its name from others; a machine's own engine may have another clock.
         run = c.run_of_job_name(name, experiment, task["task"], minute) if env.get(c.ENV_REVISIONS) else spelled

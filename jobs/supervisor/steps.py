@@ -20,6 +20,7 @@ from jobs.supervisor.record import commit
 from jobs.supervisor.run_context import RunContext, StepError, notice, now, require
 from jobs.supervisor.snapshots import store_revisions, store_snapshot
 from jobs.supervisor.wait_for_runs import record_awaited_runs
+from jobs.temporary import TemporaryFolder
 
 
 def _prepare(context: RunContext, _: str | None) -> None:
@@ -102,10 +103,10 @@ def _train(context: RunContext, _: str | None) -> None:
     began = now()
     data = _data(context)
     warm_theano(context)
-    with UserCode(context, task["snapshot"]["code"]) as code, tempfile.TemporaryDirectory(prefix="cronsemble-") as scratch:
+    with UserCode(context, task["snapshot"]["code"]) as code, TemporaryFolder("step") as scratch:
         arguments = [
             "--task",
-            str(_task_file(context, Path(scratch))),
+            str(_task_file(context, scratch)),
             "--data",
             str(data),
             "--out",
@@ -151,9 +152,9 @@ def _predict(context: RunContext, member: str | None) -> None:
         warm_theano(context, spec["backend"])
         with (
             UserCode(context, record.get("snapshot", {}).get("code", "")) as code,
-            tempfile.TemporaryDirectory(prefix="cronsemble-") as scratch,
+            TemporaryFolder("step") as scratch,
         ):
-            described = Path(scratch) / c.MODEL
+            described = scratch / c.MODEL
             described.write_bytes(to_json(description))
             arguments = [
                 "--model",
@@ -170,8 +171,8 @@ def _predict(context: RunContext, member: str | None) -> None:
             with suppress(OSError):  # only models of earlier versions need it
                 if task:
                     data = context.store.read_snapshot("task", task)
-                    (Path(scratch) / "task.json").write_bytes(data)
-                    arguments += ["--task", str(Path(scratch) / "task.json")]
+                    (scratch / "task.json").write_bytes(data)
+                    arguments += ["--task", str(scratch / "task.json")]
             run_child(context, "predict", arguments, framework_env(spec), spec.get("timeout"), spec)
         outcome["environment"] = context.environment
         outcome["probabilities"] = f"probabilities/{member}/probabilities.npy"
@@ -206,8 +207,8 @@ def _combine(context: RunContext, _: str | None) -> None:
         raise StepError(
             f"{len(predicted)} of the {task['quorum']} members it needs ({reasons})", ExitCode.WRONG_INPUT, c.Status.NO_QUORUM
         )
-    with tempfile.TemporaryDirectory(prefix="cronsemble-") as scratch:
-        plan = Path(scratch) / "plan.json"
+    with TemporaryFolder("step") as scratch:
+        plan = scratch / "plan.json"
         inputs = [{**member, "probabilities": str(context.folder / member["probabilities"])} for member in predicted]
         plan.write_bytes(to_json({"method": task["method"], "members": inputs, "data": str(_data(context))}))
         run_child(context, "combine", ["--plan", str(plan), "--out", str(context.folder)], {})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 
@@ -28,6 +27,7 @@ from scheduler.commands.options import (
     StoreFolder,
     WaitOrDetach,
 )
+from scheduler.console.json_output import print_json
 from scheduler.console.run_display import run_display
 from scheduler.engines.base import Engine
 from scheduler.engines.manual_run import store_context
@@ -82,7 +82,7 @@ def _fill(engine: Engine, experiment: Experiment, missing: list[Gap], parallel: 
 
 def _print_rows(rows: list[dict[str, str]], experiment: str, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"experiment": experiment, "slots": rows}, indent=1))
+        print_json({"experiment": experiment, "slots": rows})
     for row in rows:
         if not as_json and row["status"] == Status.SUCCEEDED and row["task"] == ENSEMBLE_TASK:
             print(f"{row['slot']}: archived")
@@ -103,7 +103,7 @@ def parse_past_slots(text: str, timezone: str, now: float) -> tuple[Period, ...]
 def _print_gaps(missing: list[Gap], as_json: bool) -> None:
     if as_json:
         slots = [{"slot": gap.slot, "task": gap.run.task, "run": str(gap.run), "why": gap.why} for gap in missing]
-        print(json.dumps({"slots": slots}, indent=1))
+        print_json({"slots": slots})
         return
     for gap in missing:
         print(f"{gap.slot} {gap.run.task}: {gap.why}; would be {gap.run}")

@@ -1,17 +1,16 @@
 """The command `check`: the errors of configurations, and warnings about their schedules; with --functions, of functions too."""
 
 import sys
-import tempfile
 import time
 
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cronjobs.experiment import Experiment
+from jobs.temporary import TemporaryFolder
 from scheduler.commands.options import DEFAULT_FILES, Files, Jobs, parse_limit
 from scheduler.config import dataset_sizes, load_all
 from scheduler.config.load import problem_at
@@ -38,11 +37,11 @@ def try_functions(experiment: Experiment, cpus: int | None, seconds: int) -> Exi
 
     began, place = time.monotonic(), str(experiment.path)
     with (
-        tempfile.TemporaryDirectory(prefix="cronsemble-check-", ignore_cleanup_errors=True) as folder,
+        TemporaryFolder("check") as folder,
         StopSignals() as signals,
         CheckDisplay(place, len(distinct_models(experiment))) as display,
     ):
-        engine = LocalEngine(LocalStore(Path(folder)), display, CpuBudget(cpus or cpu_count()))
+        engine = LocalEngine(LocalStore(folder), display, CpuBudget(cpus or cpu_count()))
         signals.stop(engine)
         report = check_functions(engine, experiment, datetime.now(UTC), seconds)
     if engine.stopped:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
 from collections.abc import Sequence
 from typing import Annotated
@@ -23,6 +21,7 @@ from scheduler.commands.options import (
     Namespace,
     StoreFolder,
 )
+from scheduler.console.json_output import print_json
 from scheduler.exit_status import ExitStatus
 from scheduler.kube.target import ClusterTarget
 from scheduler.stores.check import check_store
@@ -39,7 +38,7 @@ def print_findings(store: Store, findings: Sequence[Finding], as_json: bool) -> 
             {"path": store.files.display_path(finding.path), **{key: getattr(finding, key) for key in keys}}
             for finding in findings
         ]
-        print(json.dumps(objects, indent=1))
+        print_json(objects)
     else:
         for finding in findings:
             prefix = "repaired: " if finding.repaired else ""

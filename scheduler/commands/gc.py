@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
 import sys
 from collections.abc import Sequence
@@ -26,6 +24,7 @@ from scheduler.commands.options import (
     StoreFolder,
     Yes,
 )
+from scheduler.console.json_output import print_json
 from scheduler.console.prompts import confirm
 from scheduler.errors import CronsembleError
 from scheduler.exit_status import ExitStatus
@@ -46,7 +45,7 @@ def remove_old(
     store, rule = workspace.store, _read_rule(what, older_than, keep)
     plan = plan_removal(store, workspace.name, rule)
     if as_json:
-        print(json.dumps(_as_object(plan, store), indent=1))
+        print_json(_as_object(plan, store))
     else:
         _print_plan(plan, workspace)
     if dry_run or not plan.items:

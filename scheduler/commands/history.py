@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
+from jobs import strict_json
 from jobs.contract import Status, parse_run_id
+from jobs.csv_text import csv_text
 from jobs.store.tries import describe_try
 from jobs.text import one_line
 from scheduler.commands.options import (
@@ -30,6 +29,7 @@ from scheduler.commands.options import (
 )
 from scheduler.console import tables
 from scheduler.console.colours import STATUS_COLOURS, paint
+from scheduler.console.json_output import as_ascii, print_json
 from scheduler.errors import CronsembleError
 from scheduler.history import calendar as calendar_view
 from scheduler.history import slot_report
@@ -127,15 +127,18 @@ def _print_values(kind: type[msgspec.Struct], values: Sequence[msgspec.Struct], 
     out = sys.stdout.buffer
     if as_json:
         # A line break stands nowhere inside a value.
-        lines = msgspec.json.Encoder().encode_lines(values)
-        out.write(b"[" + lines.rstrip(b"\n").replace(b"\n", b",\n ") + b"]\n")
+        lines = as_ascii(_json_lines(values)).rstrip("\n").replace("\n", ",\n ")
+        out.write(f"[{lines}]\n".encode())
     else:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(kind.__struct_fields__)
-        writer.writerows(map(msgspec.structs.astuple, values))
-        out.write(text.getvalue().encode())
+        out.write(csv_text([kind.__struct_fields__, *map(msgspec.structs.astuple, values)]).encode(errors="replace"))
     out.flush()
+
+
+def _json_lines(values: Sequence[msgspec.Struct]) -> str:
+    try:
+        return msgspec.json.Encoder().encode_lines(values).decode()
+    except UnicodeEncodeError:  # half of a pair of surrogates in a text
+        return "".join(strict_json.dumps(msgspec.to_builtins(value)) + "\n" for value in values)
 
 
 def _print_table(rows: Sequence[Row], timezone: str) -> None:
@@ -181,7 +184,7 @@ def print_slot(reader: HistoryReader, slot: str, tasks: Sequence[str], as_json: 
         by_slot.setdefault((row.minute, row.task), []).append(row)
     reports = [slot_report.slot_report(history, by_slot[key], _details(reader, by_slot[key])) for key in sorted(by_slot)]
     if as_json:
-        print(json.dumps(reports, indent=1))
+        print_json(reports)
         return
     for n, report in enumerate(reports):
         if n:
@@ -201,7 +204,7 @@ def print_revisions(reader: HistoryReader, as_json: bool) -> None:
     history = reader.history
     reports = [slot_report.revision_report(history, period) for period in reversed(history.revision_periods)]
     if as_json:
-        print(json.dumps(reports, indent=1))
+        print_json(reports)
         return
     if not reports:
         print(f"no revisions of {history.experiment}: `cronsemble run`, `serve` and `sync` record them")
@@ -228,7 +231,7 @@ def print_cluster_revisions(experiment: Experiment, target: ClusterTarget, as_js
             data = {}
     recorded = revision_configmap.read(data)
     if as_json:
-        print(json.dumps(recorded, indent=1))
+        print_json(recorded)
     elif not recorded:
         print(f"no revisions of {experiment.name} in namespace {namespace} yet; next: cronsemble sync")
     else:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +21,7 @@ from scheduler.commands.options import (
     LongNamespace,
 )
 from scheduler.config import load_all
+from scheduler.console.json_output import print_json
 from scheduler.console.messages import print_warnings
 from scheduler.dialects.reading import Dialect
 from scheduler.errors import CronsembleError
@@ -44,7 +43,7 @@ def print_expression(expression: str, timezone: str, count: int, since: str | No
     warnings = surprises(schedule, timezone, after)
     if as_json:
         fires = [format_time(time) for time in times]
-        print(json.dumps({"expression": expression, "timezone": timezone, "fires": fires, "warnings": warnings}, indent=1))
+        print_json({"expression": expression, "timezone": timezone, "fires": fires, "warnings": warnings})
         return
     _print_table([upcoming.Fire("", "", expression, timezone, time) for time in times], now)
     print_warnings("", warnings)
@@ -68,7 +67,7 @@ def print_dialect(
     except DialectError as error:
         raise CronsembleError(f"{expression!r}: {error}") from error
     if as_json:
-        print(json.dumps(report.values(advice, times), indent=1))
+        print_json(report.values(advice, times))
         return advice.same
     for note in reading.notes:
         print(f"note: {note}")
@@ -106,7 +105,7 @@ def print_tasks(
             "resting": [f"{name}: {line}" for name, line in not_firing],
             "warnings": [f"{name}: {line}" for name, line in warnings],
         }
-        print(json.dumps(values, indent=1))
+        print_json(values)
         return
     _print_table(fires, now, with_task=True, with_experiment=len(experiments) > 1)
     for name, line in not_firing:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
-import tempfile
 from collections.abc import Mapping
 
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from jobs.contract import RunId, Status
 from jobs.store import Run
+from jobs.temporary import TemporaryFolder
 from scheduler.commands.engine_choice import RunOptions, StopSignals, check_cluster_options, open_engine, print_interrupted
 from scheduler.commands.options import (
     DEFAULT_FILE,
@@ -31,6 +29,7 @@ from scheduler.commands.options import (
     StoreFolder,
     WaitOrDetach,
 )
+from scheduler.console.json_output import print_json
 from scheduler.console.run_display import run_display
 from scheduler.errors import CronsembleError
 from scheduler.exit_status import ExitStatus
@@ -86,9 +85,9 @@ def rerun_runs(
             raise CronsembleError("\n".join([*lines, "nothing was started: `cronsemble rerun --dry-run` shows the whole plan"]))
         for line in lines:
             print(line, file=sys.stderr)
-        with tempfile.TemporaryDirectory(prefix="cronsemble-") as empty:
+        with TemporaryFolder("rerun") as empty:
             if plan is not None:
-                work = execute.exact_work(engine, plan.possible([run.id for run in left]), Path(empty))
+                work = execute.exact_work(engine, plan.possible([run.id for run in left]), empty)
             else:
                 assert experiment is not None
                 work = execute.current_work(experiment, left, engine, reuse)
@@ -131,7 +130,7 @@ def _status_of(rows: list[dict[str, Any]]) -> ExitStatus:
 
 def _print_outcomes(rows: list[dict[str, Any]], experiment: str, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"experiment": experiment, "runs": rows}, indent=1))
+        print_json({"experiment": experiment, "runs": rows})
         return
     for row in rows:
         for name, member in row.get("members", {}).items():
@@ -174,7 +173,7 @@ def _print_plan(
     status = ExitStatus.DONE if left else ExitStatus.ERROR
     missing = sum(len(row["missing"]) for row in rows)
     if as_json:
-        print(json.dumps({"runs": rows, "missing": missing}, indent=1))
+        print_json({"runs": rows, "missing": missing})
         return status
     for row in rows:
         print(f"{row['repeats']} {'left out' if row['left_out'] else 'again'}, in {row['in'] or 'an unknown runtime'}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -11,6 +10,7 @@ import msgspec
 import typer
 
 from jobs import contract as c
+from jobs import strict_json
 from jobs.store import Run
 from jobs.store.files import read_json
 from jobs.store.tries import describe_try
@@ -27,6 +27,7 @@ from scheduler.commands.options import (
     StoreFolder,
 )
 from scheduler.console import tables
+from scheduler.console.json_output import print_json
 from scheduler.history import slot_report
 from scheduler.history.query import HistoryQuery
 from scheduler.kube.target import ClusterTarget
@@ -49,7 +50,7 @@ def print_run(workspace: Workspace, name: str, as_json: bool) -> None:
     if as_json:
         optional = {"observed": run.observed, "removed": run.removed, "verdict": verdict}
         values = {**row, "record": run.record, "tries": run.tries, "seen": job.to_json() if job else None}
-        print(json.dumps({**values, **{key: value for key, value in optional.items() if value}}, indent=1))
+        print_json({**values, **{key: value for key, value in optional.items() if value}})
         return
     number, most = row.pop("try_number"), row.pop("max_tries")
     for key, value in row.items():
@@ -59,7 +60,7 @@ def print_run(workspace: Workspace, name: str, as_json: bool) -> None:
         _print_field("tries", describe_try(number, most))
     for key in ("seed", "threads", "processor", "environment", "hyperparameters", "snapshot"):
         if run.record.get(key):
-            _print_field(key, json.dumps(run.record[key]))
+            _print_field(key, strict_json.dumps(run.record[key]))
     for one_try in slot_report.tries(run, job):
         _print_field("try", slot_report.try_line(one_try))
     for member in run.record.get("members", []):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
@@ -11,6 +10,7 @@ import typer
 from cronjobs.objects import labels
 from scheduler.commands.options import DEFAULT_FILES, AsJson, Context, Files, Kubeconfig, Namespace
 from scheduler.commands.plan_session import open_reconciler
+from scheduler.console.json_output import print_json
 from scheduler.console.tables import print_mappings
 from scheduler.exit_status import ExitStatus
 from scheduler.history.cronjob_warnings import CronJobWarning
@@ -43,7 +43,7 @@ def show_status(files: list[Path], target: ClusterTarget, as_json: bool) -> Exit
             observed += cluster_state.observed_jobs(api, namespace, namespace_jobs, pods)
     rows = status_rows(plan, reconciler.live, jobs, observed, api.now(), warnings)
     if as_json:
-        print(json.dumps(rows, indent=1))
+        print_json(rows)
     else:
         print_mappings(COLUMNS, rows)
     return ExitStatus.DONE

@@ -53,7 +53,7 @@ class Progress:
         if self._bar is None:
             print(text, file=sys.stderr, flush=True)
         else:
-            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._bar.console.print(text, soft_wrap=True)
 
     def clear(self) -> None:
         """Take it off the terminal until the next call."""
@@ -90,7 +90,7 @@ class Progress:
             columns += [progress.BarColumn(), progress.MofNCompleteColumn()]
         columns.append(progress.TimeElapsedColumn())
         if self._total is not None:
-            columns += [progress.TextColumn("left:"), progress.TimeRemainingColumn()]
+            columns += [progress.TextColumn("left:", markup=False), progress.TimeRemainingColumn()]
         # What is printed meanwhile stands above it; what goes into a pipe still does.
         console, is_shown = drawing_console(sys.stderr), sys.stdout.isatty()
         return progress.Progress(*columns, console=console, transient=True, redirect_stdout=is_shown)

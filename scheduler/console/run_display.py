@@ -144,9 +144,9 @@ class LiveDisplay(RunDisplay):
         self._progress = progress.Progress(
             progress.TextColumn("{task.description}", markup=False),
             progress.BarColumn(bar_width=20),
-            progress.TextColumn("{task.fields[epoch]}"),
+            progress.TextColumn("{task.fields[epoch]}", markup=False),
             progress.TimeElapsedColumn(),
-            progress.TextColumn("{task.fields[left]}"),
+            progress.TextColumn("{task.fields[left]}", markup=False),
             stage_column(),
             console=self._console,
         )
@@ -161,7 +161,9 @@ class LiveDisplay(RunDisplay):
 
     def say(self, text: str) -> None:
         """Print a line above the tasks."""
-        self._console.print(one_line(text), markup=False, highlight=False)
+        from rich.text import Text
+
+        self._console.print(Text(one_line(text)))
 
     def stage(self, task: str, stage: str, folder: Path | None = None) -> None:
         """Show a task's stage in its line."""

@@ -50,13 +50,15 @@ def drawing_console(stream: TextIO) -> Console:
 
     class PrintableConsole(Console):
         def print(self, *objects: Any, **options: Any) -> None:
-            for text in objects:
+            # A string is printed as it is: nothing in it is markup, an emoji's name or a number to be coloured.
+            texts = [Text(printable_lines(text)) if isinstance(text, str) else text for text in objects]
+            for text in texts:
                 if isinstance(text, Text):
                     # One character for another, so that colours stay where they are.
                     text.plain = "".join(letter if letter.isprintable() or letter in "\n\t" else " " for letter in text.plain)
-            super().print(*objects, **options)
+            super().print(*texts, **options)
 
-    return PrintableConsole(file=unfiltered(stream))
+    return PrintableConsole(file=unfiltered(stream), markup=False, emoji=False, highlight=False)
 
 
 @contextmanager

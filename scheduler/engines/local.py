@@ -31,6 +31,7 @@ from jobs.store.process_identity import process_identity
 from jobs.store.regular_files import Unreadable
 from jobs.store.tries import failed_tries, max_tries
 from jobs.supervisor.process_tree import end_with_parent
+from jobs.temporary import remove_leftovers
 from jobs.text import one_line
 from scheduler.console.run_display import RunObserver, describe_retry, step_title
 from scheduler.engines import local_revisions
@@ -102,6 +103,9 @@ class LocalEngine:
     _prepare_lock: threading.Lock = field(default_factory=threading.Lock)
     _cleared: set[ContainerEngine] = field(default_factory=set)  # of what earlier processes had left
     _leftovers_lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        remove_leftovers()
 
     @property
     def stopped(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import socket
 from datetime import datetime
 from importlib import metadata
 from typing import Any
@@ -14,13 +13,14 @@ from cronjobs.revisions.revisions import Revision
 from cronjobs.tasks import ExperimentContext, resolve_tasks
 from jobs.store import Store
 from jobs.store.files import to_json
+from jobs.store.process_identity import host_name
 from scheduler.identity import current_user
 from scheduler.times import format_time
 
 
 def engine() -> str:
     """This machine as an engine: ``host:NAME``."""
-    return f"host:{socket.gethostname()}"
+    return f"host:{host_name()}"
 
 
 def describe_tasks(context: ExperimentContext) -> revisions.Tasks:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 import time
 
 from jobs.contract import NoteEvent, RunId
+from jobs.store.process_identity import host_name
 from scheduler.errors import CronsembleError, UnknownRun
 from scheduler.history.observed_runs import ClusterObservation
 from scheduler.identity import current_user
@@ -54,7 +54,7 @@ def _record_observations(reader: HistoryReader) -> None:
         reader.store.ledger.add_revisions(reader.history.experiment, reader.history.observation.revisions)
         for task, minute, reason in refusals:
             note = {**seen, "task": task, "minute": minute, "event": NoteEvent.REFUSED, "reason": reason}
-            reader.store.ledger.add_note(reader.history.experiment, socket.gethostname(), note)
+            reader.store.ledger.add_note(reader.history.experiment, host_name(), note)
     except (OSError, CronsembleError):
         return
 

@@ -143,6 +143,9 @@ def _check(store: Store, run: Run, problems: Problems) -> tuple[list[str], list[
     if not digests:
         return [f"what it was made from was not recorded: {run.reason or run.status}"], []
     missing = [store.snapshot_problem(kind, digest) for kind, digest in digests.items() if digest]
+    task = task_of(store, run)
+    if (task.get("experiment", run.id.experiment), task.get("task", run.id.task)) != (run.id.experiment, run.id.task):
+        missing.append("its configuration is another task's")
     pinned = store.pinned_data(run.id)
     missing.append("it ended before it had data" if pinned is None else store.data_problem(pinned))
     runtime_missing, notes = problems(run)

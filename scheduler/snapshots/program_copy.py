@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
 import hashlib
 import os
 import shutil
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +14,7 @@ from jobs.contract import PROGRAM_FILE
 from jobs.store import Store
 from jobs.store.checksums import read_checked
 from jobs.store.files import replace_file
+from jobs.temporary import folder_of_process
 from scheduler.cache import cache_folder
 
 _UNUSED = 60 * 86400
@@ -64,9 +63,7 @@ def _write(folder: Path, digest: str, data: bytes) -> Path:
 
 @functools.cache
 def _folder_of_process() -> Path:
-    folder = tempfile.mkdtemp(prefix="cronsemble-programs-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder)
+    return folder_of_process("programs")
 
 
 def _remove_unused(folder: Path) -> None:

@@ -10,6 +10,7 @@ import msgspec
 
 from cronjobs.objects import labels
 from jobs.contract import member_task
+from scheduler.console.json_output import as_ascii
 from scheduler.kube.managed_fields import LAST_APPLIED, is_kubectl
 from scheduler.sync.configuration_changes import differences
 from scheduler.sync.container_changes import summarized
@@ -194,7 +195,7 @@ def as_json(plan: SyncPlan) -> str:
         # A program's zip in base64 helps nobody; --out keeps all.
         if action["kind"] == "ConfigMap" and action["verb"] != Verb.RECORD:
             action.pop("body")
-    return msgspec.json.format(msgspec.json.encode(content), indent=1).decode()
+    return as_ascii(msgspec.json.format(msgspec.json.encode(content), indent=1).decode())
 
 
 def _format_fire(time: str | None) -> str:

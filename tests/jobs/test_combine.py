@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jobs import strict_json
 from jobs.keras3.combine import combine, main, weights
 
 
@@ -55,3 +56,21 @@ def test_names_with_commas_are_quoted(tmp_path: Path) -> None:
 def test_other_classes_are_never_combined(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path, [["a", "b"], ["b", "a"]]) == 3
     assert capsys.readouterr().err == "m1's classes b, a differ from m0's, a, b\n"
+
+
+@pytest.mark.parametrize("names", [["a\rb", "c"], ["a\nb", "a\r\nb"], ["=cmd|' /C calc'!A0", "item"], ["\x1b[2J", "\u202e"]])
+def test_any_class_name_is_read_back(tmp_path: Path, names: list[str]) -> None:
+    """Python 3.11 leaves a bare CR unquoted; a name that a spreadsheet takes for a formula is kept as it is."""
+    assert run(tmp_path, [names]) == 0
+    with open(tmp_path / "predictions.csv", newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    assert header[3:] == names and {row[1] for row in rows} == set(names) and {len(row) for row in rows} == {5}
+
+
+def test_what_is_no_number_is_null_in_ensemble_json(tmp_path: Path) -> None:
+    from jobs.keras3.combine import write_all
+
+    probabilities = np.array([[0.5, np.nan]], dtype="float32")
+    (tmp_path / "members").mkdir()
+    metrics = write_all(tmp_path, ["m"], [probabilities], [1.0], None, ["a", "b"], np.array([1]))
+    assert np.isnan(metrics["m"]["loss"]) and strict_json.dumps(metrics["m"]) == '{"accuracy_here": 1.0, "loss": null}'

@@ -1,0 +1,87 @@
+"""Temporary folders of the jobs: whose they are, and what becomes of those that killed processes leave."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from jobs.temporary import TemporaryFolder, remove_leftovers
+
+_HOLDER = """
+import sys
+from jobs.temporary import TemporaryFolder
+folder = TemporaryFolder("code")
+(folder.path / "lib").mkdir()
+(folder.path / "lib" / "model.py").write_text("TOKEN = 1")
+(folder.path / "lib").chmod(0o500)
+(folder.path / "link").symlink_to(sys.argv[1])
+print(folder.path, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    return folder
+
+
+def _hold(kept: Path) -> tuple[subprocess.Popen[str], Path]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", _HOLDER, str(kept)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    return process, Path(process.stdout.readline().strip())
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_uses_is_not(tmp_path: Path, temporary: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "x").touch()
+    killed, left = _hold(kept)
+    living, used = _hold(kept)
+    with killed, living:
+        assert {left.parent, used.parent} == {temporary}
+        killed.send_signal(signal.SIGKILL)
+        killed.wait()
+        assert left.exists()
+        with TemporaryFolder("step") as own:
+            assert not left.exists() and (used / "lib" / "model.py").exists() and own.exists()
+            assert stat.S_IMODE(own.stat().st_mode) == 0o700
+        assert not own.exists()
+        living.kill()
+    remove_leftovers()
+    assert not list(temporary.iterdir()) and (kept / "x").exists()
+
+
+def test_only_folders_of_our_own_are_leftovers(tmp_path: Path, temporary: Path) -> None:
+    """Neither a link by such a name, nor a file, nor a folder of another name, also not one that another user's name is in."""
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "x").touch()
+    prefix = f"cronsemble-{os.geteuid()}-code-"
+    (temporary / f"{prefix}aaaaaaaa").symlink_to(tmp_path / "kept")
+    (temporary / f"{prefix}bbbbbbbb").touch()
+    for name in (f"cronsemble-{os.geteuid() + 1}-code-aaaaaaaa", "cronsemble-notes", f"{prefix}aaaaaaaa-mine", "other"):
+        (temporary / name).mkdir()
+    names = sorted(os.listdir(temporary))
+    remove_leftovers()
+    assert sorted(os.listdir(temporary)) == names and (tmp_path / "kept" / "x").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs the user root")
+def test_a_folder_that_belongs_to_another_user_stays(temporary: Path) -> None:
+    folder = temporary / f"cronsemble-{os.geteuid()}-code-aaaaaaaa"
+    folder.mkdir()
+    os.chown(folder, 12345, -1)
+    remove_leftovers()
+    assert folder.exists()
