@@ -196,8 +196,10 @@ class Evidence(_Word):
 
 ENSEMBLE_TASK = "ensemble"
 
-_LAST_MINUTE = 4_223_371_679  # of the year 9999
-_RUN = re.compile(r"(?P<name>[a-z0-9]([-a-z0-9]*[a-z0-9])?)-(?P<minute>[0-9]{1,10})(-r(?P<attempt>[1-9][0-9]*))?")
+_FIRST_YEAR, _LAST_YEAR = 1970, 9998
+LAST_MINUTE = 4_223_371_679
+"""Of the year 9999, since 1970."""
+_RUN = re.compile(r"(?P<name>[a-z0-9]([-a-z0-9]*[a-z0-9])?)-(?P<minute>0|[1-9][0-9]{0,9})(-r(?P<attempt>[1-9][0-9]{0,8}))?")
 
 
 def run_name(experiment: str, task: str, minute: int, attempt: int) -> str:
@@ -241,7 +243,7 @@ class RunId:
 def parse_run_id(text: str, experiment: str, task: str) -> RunId | None:
     """The id that ``text`` spells for this experiment and task, or None if it spells another's."""
     match = _RUN.fullmatch(text)
-    if match is None or match["name"] != f"{experiment}-{task}" or int(match["minute"]) > _LAST_MINUTE:
+    if match is None or match["name"] != f"{experiment}-{task}" or int(match["minute"]) > LAST_MINUTE:
         return None
     return RunId(int(match["minute"]), int(match["attempt"] or 1), experiment, task)
 
@@ -276,24 +278,24 @@ def seed_of(*parts: object) -> int:
     return int.from_bytes(digest[:4], "big") & 0x7FFFFFFF
 
 
-def revision_problem(revision: Mapping[str, Any]) -> str:
-    """Why a JSON object is not a revision; empty if it is one."""
-    if not isinstance(revision.get("revision"), int):
-        return "`revision` is not a number"
+def parse_time(value: Any) -> float | None:
+    """A time of a stored document (ISO 8601, with a zone) in seconds since 1970; None for whatever else a document holds.
+
+    Years in which no run can have been are none: not every clock and calendar can count them.
+    """
+    if not isinstance(value, str):
+        return None
     try:
-        revision_time(revision)
-    except (KeyError, TypeError, ValueError):
-        return "`time` is not a time with a zone"
-    tasks = revision.get("tasks", {})
-    if not isinstance(tasks, dict) or not all(isinstance(task, dict) for task in tasks.values()):
-        return "`tasks` is not an object of objects"
-    return ""
+        # Python 3.9's fromisoformat knows no Z.
+        time = datetime.fromisoformat(value.replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return time.timestamp() if time.tzinfo is not None and _FIRST_YEAR <= time.year <= _LAST_YEAR else None
 
 
 def revision_time(revision: Mapping[str, Any]) -> float:
     """Since when it holds, in seconds since 1970; raises KeyError without a time, ValueError for one without a zone or none."""
-    # Python 3.9's fromisoformat knows no Z.
-    time = datetime.fromisoformat(str(revision["time"]).replace("Z", "+00:00"))
-    if time.tzinfo is None:
-        raise ValueError("a time needs a zone")
-    return time.timestamp()
+    time = parse_time(str(revision["time"]))
+    if time is None:
+        raise ValueError(f"{revision['time']!r} is not a time with a zone")
+    return time

@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from jobs.contract import revision_problem, revision_time
+from jobs.contract import revision_time
+from jobs.documents import DocumentKind, document_problem
 
 Revision = dict[str, Any]
 Tasks = dict[str, dict[str, Any]]
@@ -33,8 +34,8 @@ def _after(before: Tasks, revision: Revision) -> Tasks:
         before = {}
     snapshot = {key: revision[key] for key in ("program", "code") if key in revision}
     inherited = next(({k: t[k] for k in ("program", "code") if k in t} for t in before.values()), {})
-    after = {name: {**task, **snapshot} for name, task in before.items() if name not in revision.get("gone", ())}
-    for name, changes in revision.get("tasks", {}).items():
+    after = {name: {**task, **snapshot} for name, task in before.items() if name not in (revision.get("gone") or ())}
+    for name, changes in (revision.get("tasks") or {}).items():
         after[name] = {**inherited, **snapshot, **after.get(name, {}), **changes}
     return after
 
@@ -46,10 +47,10 @@ def merge(*lists: Iterable[Revision]) -> list[Revision]:
     """
     by_key: dict[tuple[str, str, int], Revision] = {}
     for revision in (revision for revisions in lists for revision in revisions):
-        if revision_problem(revision):
+        if document_problem(DocumentKind.REVISION, revision):
             continue
         key = (str(revision.get("engine", "")), str(revision["time"]), int(revision["revision"]))
-        if key not in by_key or by_key[key].get("folded", 0) > revision.get("folded", 0):
+        if key not in by_key or (by_key[key].get("folded") or 0) > (revision.get("folded") or 0):
             by_key[key] = revision
     return [revision for chain in chains(by_key.values()) for revision in chain]
 

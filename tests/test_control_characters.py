@@ -20,6 +20,8 @@ CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
 EVIL = (
     "evil \x1b[2J\x1b]0;title\x07\x1b[31mred\x9b31m\r\nnew line\u2028and\x85more \u202eright to left\u2066 [bold]x[/bold]\x00\x7f"
 )
+EVIL_NAME = EVIL.replace("/", "").replace("\0", "")
+"""The same where a name of a file is expected."""
 _SPINNER = re.compile(r"\x1b\[(?:2K|1A|\?25[lh])|\r")
 """What rich draws a spinner with."""
 OUR_COLOURS = re.compile(r"\x1b\[(?:0|2|31|32|33|36)m")
@@ -36,19 +38,21 @@ def folder(tmp_path: Path) -> Path:
     process = {"host": EVIL, "boot": EVIL, "pid": 1, "start": 1}
     builder.run("train-jax", "2026-11-20T01:00", "failed", reason=EVIL, process=process, files={c.LOG: EVIL.encode()})
     builder.run("train-jax", "2026-11-21T01:00", "running", process=process)
-    builder.run("train-jax", "2026-11-22T01:00", host=EVIL, processor=EVIL, snapshot={"task": EVIL}, image={"reference": EVIL})
+    builder.run(
+        "train-jax", "2026-11-22T01:00", host=EVIL, processor=EVIL, snapshot={"task": EVIL_NAME}, image={"reference": EVIL}
+    )
     builder.run("train-jax", "2026-11-23T01:00", EVIL, reason=EVIL)
     cancelled = builder.run("train-jax", "2026-11-23T02:00", "failed", reason="x")
     builder.store.cancel(cancelled, {"schema": 1, "reason": EVIL, "by": EVIL, "time": "2026-11-23T02:00:00Z", "kind": EVIL})
     observed = builder.run("train-jax", "2026-11-24T01:00", "interrupted", reason="x")
     builder.store.record_observation(observed, {"status": "failed", "what": EVIL, "reason": EVIL, "by": EVIL, "time": EVIL})
-    members = [{"member": EVIL, "left_out": EVIL}, {"member": "jax", "run": EVIL, "accuracy": 0.5}]
+    members = [{"member": EVIL_NAME, "left_out": EVIL}, {"member": "jax", "run": EVIL, "accuracy": 0.5}]
     ensemble = builder.run("ensemble", "2026-11-22T06:00", members=members, ensemble={"accuracy": 0.5})
     builder.store.record_verdict(
         ensemble, {"repeats": EVIL, "status": EVIL, "members": {EVIL: {"repeats": EVIL, "status": EVIL}}}
     )
     builder.note("2026-11-23T03:00", "missed", task="train-jax", minute=29_923_380, reason=EVIL)
-    (tmp_path / "store/runs/e" / EVIL.replace("/", "").replace("\0", "")).mkdir()
+    (tmp_path / "store/runs/e" / EVIL_NAME).mkdir()
     return tmp_path
 
 

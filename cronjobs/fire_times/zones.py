@@ -6,7 +6,7 @@ import threading
 from bisect import bisect_right
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 DAY = 86400
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -20,7 +20,11 @@ FIRST, LAST = -62_000_000_000, 253_370_000_000  # what datetime can hold, in a z
 @lru_cache(maxsize=64)
 def zone(name: str) -> Zone:
     """The zone of that IANA name; raises ZoneInfoNotFoundError or ValueError. Which data is read: see zoneinfo."""
-    return Zone(ZoneInfo(name))
+    try:
+        return Zone(ZoneInfo(name))
+    except OSError as error:
+        # A name that is too long for a file, or that of a folder.
+        raise ZoneInfoNotFoundError(f"no time zone found with key {name[:100]}") from error
 
 
 class Zone:

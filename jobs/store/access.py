@@ -29,16 +29,19 @@ class StoreFiles(Protocol):
     # -- reading
 
     def list_names(self, folder: Path) -> list[str]:
-        """The names in a folder but the hidden ones, sorted; none if it is absent or gone."""
+        """The names in a folder but the hidden ones, sorted; none if it is absent or gone. Raises Unreadable, OSError."""
 
-    def read_json(self, path: Path) -> dict[str, Any] | None:
-        """The object in a small file, or None if the file is absent, gone or does not hold one."""
+    def read_document(self, path: Path) -> dict[str, Any] | None:
+        """The document in a small file, or None if it is absent, gone or cannot be read (``jobs.store.document_files``)."""
 
     def read_lines(self, path: Path) -> list[dict[str, Any]]:
         """The objects in a file of lines; a line that holds none is left out."""
 
     def month_state(self, folder: Path) -> tuple[int, int] | None:
-        """A month's mtime in ns since 1970, and a number that differs where the mtime was put back; None if it is gone."""
+        """A month's mtime in ns since 1970, and a number that differs where it was put back; None if it is gone.
+
+        Raises Unreadable.
+        """
 
     def run_states(self, folders: Sequence[Path], only_record: bool) -> list[int]:
         """Of each run's folder a number that differs once its small files have changed, or its record alone; 0 if it is gone."""

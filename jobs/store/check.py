@@ -8,7 +8,6 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,10 @@ from typing import Any
 from jobs import contract
 from jobs import contract as c
 from jobs.contract import RunId, Status, parse_run_id
+from jobs.documents import DocumentKind, document_problem
 from jobs.store import removal
-from jobs.store.files import parse_object, read_json, sha256_of
+from jobs.store.document_files import read_document
+from jobs.store.files import parse_object, sha256_of
 from jobs.store.local_store import LocalStore
 from jobs.store.reading import Run
 
@@ -90,13 +91,13 @@ def _check_root(store: LocalStore) -> Iterator[Finding]:
 
 def _check_ledger(store: LocalStore, experiment: str, now: float) -> Iterator[Finding]:
     owner = store.ledger.owner_file(experiment)
-    if owner.exists() and read_json(owner) is None:
+    if owner.exists() and read_document(owner) is None:
         meaning = "it does not say who runs the experiment: `serve` or `sync` with --take-over writes it again"
         yield Finding(owner, DamageKind.TRUNCATED, meaning)
     latest: dict[str, int] = {}
     for path in store.ledger.revision_files(experiment):
-        revision = read_json(path)
-        problem = "it cannot be read" if revision is None else contract.revision_problem(revision)
+        revision = read_document(path)
+        problem = "it cannot be read" if revision is None else document_problem(DocumentKind.REVISION, revision)
         if revision is None or problem:
             meaning = f"no revision: {problem}; the history takes the revisions before and after it"
             yield Finding(path, DamageKind.TRUNCATED, meaning, "hides it, so that a pod can write it again")
@@ -165,7 +166,7 @@ def _check_run(store: LocalStore, run: Run, now: float, quick: bool) -> Iterator
             continue
         yield Finding(path, DamageKind.FOREIGN, "nothing of ours has this name in a run; it is left alone")
     for name in (c.OBSERVED, c.CANCELLED, c.REMOVED, c.CLAIM):
-        if (folder / name).exists() and read_json(folder / name) is None:
+        if (folder / name).exists() and read_document(folder / name) is None:
             yield Finding(folder / name, DamageKind.TRUNCATED, "what it said of the run is lost")
     for attempt in run.tries:
         try_folder, damaged = folder / (c.TRY_PREFIX + attempt["name"]), attempt["damaged"]
@@ -186,9 +187,8 @@ def _check_run(store: LocalStore, run: Run, now: float, quick: bool) -> Iterator
 
 
 def _check_time(path: Path, run: Run, time: Any, now: float) -> Iterator[Finding]:
-    try:
-        seconds = datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp()
-    except (AttributeError, ValueError):
+    seconds = c.parse_time(time)
+    if seconds is None:
         yield Finding(path, DamageKind.WRONG_TIME, f"its time is {time!r}: its duration is unknown")
         return
     if seconds > now + AHEAD:
@@ -296,7 +296,7 @@ def _check_snapshots_and_data(store: LocalStore, quick: bool) -> Iterator[Findin
             yield Finding(path, DamageKind.WRONG_CONTENT, meaning)
     hashes = {}
     for path in sorted((store.root / "datasets").glob("*/*.json")):
-        pin = read_json(path)
+        pin = read_document(path)
         if pin is None or not pin.get("fingerprint"):
             meaning = "it does not say which data this date uses: the tasks of the date fail until it is removed"
             yield Finding(path, DamageKind.TRUNCATED, meaning)

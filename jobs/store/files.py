@@ -254,6 +254,19 @@ def sha256_of_stream(file: IO[bytes], size: int | None = None) -> str:
     return digest.hexdigest()
 
 
+def have_same_bytes(left: Path, right: Path) -> bool:
+    """Whether two regular files hold the same; raises Unreadable, OSError."""
+    with open(open_regular(left), "rb") as first, open(open_regular(right), "rb") as second:
+        if os.fstat(first.fileno()).st_size != os.fstat(second.fileno()).st_size:
+            return False
+        while True:
+            block = first.read(BLOCK)
+            if block != second.read(BLOCK):
+                return False
+            if not block:
+                return True
+
+
 # -- writing
 
 

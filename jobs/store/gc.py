@@ -5,6 +5,7 @@ Standard library alone, Python 3.9: it runs where the store is.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,11 +17,13 @@ from jobs import contract as c
 from jobs import revisions
 from jobs.contract import RunId, Status
 from jobs.store import removal
-from jobs.store.files import read_json
+from jobs.store.document_files import read_document, why_unreadable
+from jobs.store.files import have_same_bytes
 from jobs.store.latest_model import is_candidate
 from jobs.store.local_store import LocalStore
 from jobs.store.needed_models import has_ended_since, needed_models
 from jobs.store.reading import Run
+from jobs.store.regular_files import is_folder, is_regular
 
 
 class RemovalKind(str, Enum):  # noqa: UP042 (Python 3.9 has no StrEnum)
@@ -53,8 +56,8 @@ _KEPT_SUFFIXES = (".json", ".jsonl", ".csv", ".txt")
 _MODEL_SUFFIXES = (".h5", ".keras", ".ckpt", ".npz")
 
 
-class UnreadableRun(Exception):
-    """What a run needs is unknown, for its record cannot be read."""
+class UnknownNeed(Exception):
+    """What something needs is unknown, for it cannot be read; the text says what and why."""
 
 
 @dataclass(frozen=True)
@@ -112,17 +115,25 @@ def plan_removal(store: LocalStore, experiment: str, rule: RetentionRule, now: f
     plan = RemovalPlan()
     if RemovalKind.STAGING in rule.kinds:
         plan.items += _leftovers(store, now - min(rule.age, SETTLING))
-    needed = set(needed_models(store, experiment, now))
+    needed: set[RunId] | None = None
+    try:
+        needed = _needed_models(store, experiment, now)
+    except UnknownNeed as error:
+        if {RemovalKind.MODELS, RemovalKind.RUNS} & set(rule.kinds):
+            plan.consequences.append(f"no models and no whole runs are removed, for it is unknown which are needed: {error}")
     for task in store.tasks(experiment):
         # What no scheduled ensemble takes is counted apart: it must not be kept in the place of what one may take.
         succeeded = Counter[bool]()
-        for number, run in enumerate(store.runs(experiment, task)):
+        for number, run in enumerate(store.runs(experiment, task, skip_unreadable=True)):
+            if not run.is_readable:
+                # Nobody knows what it needs, or whether it is over.
+                continue
             is_old = run.id.minute * 60 < now - rule.age
             is_usable = is_candidate(run.record, "")
             is_kept = succeeded[is_usable] < rule.keep
             # A repeat of an old slot is new, and the ensemble of its rerun or backfill may be about to take it.
             is_new = has_ended_since(run, now - min(rule.age, SETTLING))
-            is_removable = is_old and not is_new and run.id not in needed
+            is_removable = is_old and not is_new and needed is not None and run.id not in needed
             if RemovalKind.RUNS in rule.kinds and is_removable and number >= rule.keep and run.status != Status.RUNNING:
                 _plan_whole_run(run, plan)
             else:
@@ -149,9 +160,9 @@ def _try_files(run: Run, now: float) -> Iterator[RemovalItem]:
     for attempt in run.tries:
         folder = run.folder / (c.TRY_PREFIX + attempt["name"])
         for path in sorted(folder.rglob("*")):
-            if not path.is_file() or path.is_symlink() or path.suffix in _KEPT_SUFFIXES or path.name.startswith("."):
+            if not is_regular(path) or path.suffix in _KEPT_SUFFIXES or path.name.startswith("."):
                 continue
-            if path.stat().st_mtime <= now - SETTLING:
+            if path.lstat().st_mtime <= now - SETTLING:
                 yield _run_item(run, RemovalKind.STAGING, path, "of a try that did not become the result")
 
 
@@ -159,12 +170,12 @@ def _model_files(run: Run) -> Iterator[RemovalItem]:
     """A training's model and whatever other weights lie beside it."""
     model = (run.record.get("model") or {}).get("file")
     for path in sorted((run.folder / c.RESULT).glob("*")):
-        if path.is_file() and (path.name == model or path.suffix in _MODEL_SUFFIXES):
+        if is_regular(path) and (path.name == model or path.suffix in _MODEL_SUFFIXES):
             yield _run_item(run, RemovalKind.MODELS, path, "older than what is kept")
 
 
 def _plan_whole_run(run: Run, plan: RemovalPlan) -> None:
-    paths = [path for path in sorted(run.folder.iterdir()) if path.name != c.REMOVED] if run.folder.is_dir() else []
+    paths = [path for path in sorted(run.folder.iterdir()) if path.name != c.REMOVED] if is_folder(run.folder) else []
     if not paths:
         return
     starts = (attempt["start"].get("time") for attempt in run.tries)
@@ -187,9 +198,9 @@ def _plan_whole_run(run: Run, plan: RemovalPlan) -> None:
 def _archived_files(store: LocalStore, run: Run) -> Iterator[RemovalItem]:
     """A run's CSV in the archive, and its members'; another file of that name is left alone."""
     archived, csv = store.archive_path(run.id, run.record), run.folder / c.RESULT / c.CSV
-    if archived.is_file() and csv.is_file() and archived.read_bytes() == csv.read_bytes():
+    if is_regular(archived) and is_regular(csv) and have_same_bytes(archived, csv):
         for path in (archived, archived.with_suffix(".members")):
-            if path.exists():
+            if os.path.lexists(path):
                 yield _store_item(store, RemovalKind.ARCHIVE, path, "older than what is kept", run.id)
 
 
@@ -203,8 +214,8 @@ def _consequences_for_repeats(store: LocalStore, experiment: str, plan: RemovalP
     if not removed_runs and not removed_models:
         return
     never, without_models = [], []
-    for run in store.runs(experiment, c.ENSEMBLE_TASK):
-        trainings = {member.get("run") for member in run.record.get("members", [])}
+    for run in store.runs(experiment, c.ENSEMBLE_TASK, skip_unreadable=True):
+        trainings = {member.get("run") for member in run.record.get("members") or []}
         if run.id not in plan.rows and trainings & removed_runs:
             never.append(run.id)
         elif run.id not in plan.rows and trainings & removed_models:
@@ -221,7 +232,7 @@ def _plan_shared_files(store: LocalStore, rule: RetentionRule, plan: RemovalPlan
     """Data and snapshots that no kept run names, and that are old enough not to belong to a run that is just starting."""
     try:
         data, snapshots = _needed(store, set(plan.rows))
-    except UnreadableRun as error:
+    except UnknownNeed as error:
         plan.consequences.append(f"no data and no snapshots are removed, for it is unknown which are needed: {error}")
         return
     candidates: list[tuple[RemovalKind, Path]] = []
@@ -233,11 +244,11 @@ def _plan_shared_files(store: LocalStore, rule: RetentionRule, plan: RemovalPlan
         candidates += [(RemovalKind.SNAPSHOTS, path) for path in paths if path.stem not in snapshots]
     removed = set()
     for kind, path in candidates:
-        if path.is_file() and path.stat().st_mtime < now - max(min(rule.age, 7 * SETTLING), SETTLING):
+        if is_regular(path) and path.lstat().st_mtime < now - max(min(rule.age, 7 * SETTLING), SETTLING):
             plan.items.append(_store_item(store, kind, path, "no kept run names it"))
             removed.add(path.stem)
     for path in sorted((store.root / "datasets").glob("*/*.json")):
-        if (read_json(path) or {}).get("fingerprint") in removed:
+        if (read_document(path) or {}).get("fingerprint") in removed:
             plan.items.append(_store_item(store, RemovalKind.DATA, path, "it pinned data for a date that is removed"))
 
 
@@ -245,12 +256,14 @@ def _needed(store: LocalStore, removed: Collection[RunId]) -> tuple[set[str], se
     """The fingerprints of data and the hashes of snapshots that the runs of any experiment name, but for those removed."""
     data, snapshots = set[str](), set[str]()
     for experiment in store.experiments():
+        _require_readable_folders(store, experiment)
         for task in store.tasks(experiment):
             for run in store.runs(experiment, task):
                 if run.id in removed:
                     continue
-                if run.status == Status.UNKNOWN:
-                    raise UnreadableRun(f"{run.id}: {run.reason}")
+                _require_readable(run)
+                if not run.record:
+                    _require_readable_data(run)
                 pinned = run.record.get("data") or store.pinned_data(run.id) or {}
                 data.add(str(pinned.get("fingerprint")))
                 for mark in (run.record, *(attempt["start"] for attempt in run.tries), store.claim_of(run.id) or {}):
@@ -259,6 +272,36 @@ def _needed(store: LocalStore, removed: Collection[RunId]) -> tuple[set[str], se
             *_, (_, _, tasks) = revisions.states(chain)
             snapshots |= _digests(task.get(key) for task in tasks.values() for key in ("program", "code", "task"))
     return data, snapshots
+
+
+def _needed_models(store: LocalStore, experiment: str, now: float) -> set[RunId]:
+    """The trainings whose models an ensemble may still take; raises UnknownNeed where one cannot be read."""
+    _require_readable_folders(store, experiment)
+    if c.ENSEMBLE_TASK in store.tasks(experiment):
+        for run in store.runs(experiment, c.ENSEMBLE_TASK):
+            _require_readable(run)
+    return set(needed_models(store, experiment, now))
+
+
+def _require_readable_folders(store: LocalStore, experiment: str) -> None:
+    """Raise UnknownNeed for a folder of an experiment's runs that cannot be listed, or a revision that cannot be read."""
+    for error in store.unreadable_folders(experiment):
+        raise UnknownNeed(f"{error.filename}: {error.why}")
+    for path in store.ledger.unreadable_revisions(experiment):
+        raise UnknownNeed(f"{path} cannot be read")
+
+
+def _require_readable(run: Run) -> None:
+    if run.status == Status.UNKNOWN or not run.is_readable:
+        raise UnknownNeed(f"{run.id}: {run.reason if run.status == Status.UNKNOWN else 'a file of it cannot be read'}")
+
+
+def _require_readable_data(run: Run) -> None:
+    """Raise UnknownNeed for a run without a result of which it cannot be read what data it pinned."""
+    for attempt in run.tries:
+        why = why_unreadable(run.folder / (c.TRY_PREFIX + attempt["name"]) / c.DATA)
+        if why:
+            raise UnknownNeed(f"{run.id}: {c.TRY_PREFIX}{attempt['name']}/{c.DATA}: {why}")
 
 
 def _digests(values: Iterable[Any]) -> set[str]:
@@ -322,7 +365,7 @@ def execute_removal(
     for item in planned:
         problem = ""
         if item.path not in current:
-            problem = KEPT if item.path.exists() else ""
+            problem = KEPT if os.path.lexists(item.path) else ""
         else:
             try:
                 removal.remove(store, item.path)

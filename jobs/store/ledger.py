@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from jobs.contract import SCHEMA, revision_time
+from jobs.contract import SCHEMA, parse_time, revision_time
+from jobs.documents import DocumentKind, document_problem
 from jobs.store.access import StoreFiles
 from jobs.store.files import to_json
 from jobs.store.names import name_part
@@ -34,7 +35,7 @@ class Ledger:
 
     def owner(self, experiment: str) -> dict[str, Any] | None:
         """Who runs the experiment (``engine``, and more), or None if nobody has claimed it."""
-        return self._files.read_json(self.owner_file(experiment))
+        return self._files.read_document(self.owner_file(experiment))
 
     def take_ownership(self, experiment: str, claim: dict[str, Any], take_over: bool = False) -> dict[str, Any] | None:
         """Say that ``claim["engine"]`` runs the experiment; the other owner, if there is one and it is not taken over.
@@ -45,7 +46,7 @@ class Ledger:
         data = to_json({"schema": SCHEMA, **claim})
         if self._files.publish(path, data):
             return None
-        owner = self._files.read_json(path)
+        owner = self._files.read_document(path)
         if not take_over:
             if owner is not None and owner.get("engine") == claim["engine"]:
                 return None
@@ -58,9 +59,9 @@ class Ledger:
         self._files.replace(self._heartbeat_file(experiment, host), to_json({"schema": SCHEMA, "time": time}))
 
     def last_heartbeat(self, experiment: str, host: str) -> str | None:
-        """When that machine was last alive, as it wrote it."""
-        heartbeat = self._files.read_json(self._heartbeat_file(experiment, host))
-        return str(heartbeat["time"]) if heartbeat and "time" in heartbeat else None
+        """When that machine was last alive, as it wrote it: a time, ISO 8601; None if it is not known."""
+        time = (self._files.read_document(self._heartbeat_file(experiment, host)) or {}).get("time")
+        return None if parse_time(time) is None else str(time)
 
     def _heartbeat_file(self, experiment: str, host: str) -> Path:
         return self.folder(experiment) / f"alive-{name_part(host)}.json"
@@ -73,7 +74,7 @@ class Ledger:
         Raises KeyError, TypeError or ValueError for what is no revision.
         """
         path = self._revision_file(experiment, revision)
-        return self._files.publish(path, to_json({"schema": SCHEMA, **revision})) or self._files.read_json(path) is not None
+        return self._files.publish(path, to_json({"schema": SCHEMA, **revision})) or self._files.read_document(path) is not None
 
     def add_revisions(self, experiment: str, revisions: Iterable[dict[str, Any]]) -> None:
         """Append those that are not there yet; what is no revision is left out."""
@@ -97,8 +98,12 @@ class Ledger:
 
     def revisions(self, experiment: str) -> list[dict[str, Any]]:
         """An experiment's revisions, oldest first; what cannot be read is left out."""
-        contents = (self._files.read_json(path) for path in self.revision_files(experiment))
+        contents = (self._files.read_document(path) for path in self.revision_files(experiment))
         return [revision for revision in contents if revision is not None]
+
+    def unreadable_revisions(self, experiment: str) -> list[Path]:
+        """The files of revisions that :meth:`revisions` leaves out."""
+        return [path for path in self.revision_files(experiment) if self._files.read_document(path) is None]
 
     # -- notes
 
@@ -118,4 +123,4 @@ class Ledger:
     def notes(self, experiment: str) -> Iterator[dict[str, Any]]:
         """Every note, by month; a line that cannot be read is left out."""
         for path in self.note_files(experiment):
-            yield from self._files.read_lines(path)
+            yield from (note for note in self._files.read_lines(path) if not document_problem(DocumentKind.NOTE, note))

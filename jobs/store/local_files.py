@@ -13,7 +13,9 @@ from typing import Any
 
 from jobs.contract import CLAIM_PREFIX
 from jobs.store import files
+from jobs.store.document_files import read_document
 from jobs.store.files import MISSING_ERRNOS, make_folder
+from jobs.store.regular_files import is_regular
 from jobs.store.states import number_of, record_state, run_state, states_of
 
 
@@ -36,11 +38,21 @@ class LocalFiles:
 
     def list_names(self, folder: Path) -> list[str]:
         """The visible names in a folder, by the server's word on NFS."""
-        return files.list_names(folder)
+        names = files.list_names(folder)
+        if not names:
+            self._require_root()
+        return names
 
-    def read_json(self, path: Path) -> dict[str, Any] | None:
-        """The object in a file; a file that is replaced meanwhile is read again."""
-        return files.read_json(path)
+    def _require_root(self) -> None:
+        """Raise OSError for a store that is out of reach: it must not look as if it held nothing."""
+        try:
+            os.statvfs(self.root)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+
+    def read_document(self, path: Path) -> dict[str, Any] | None:
+        """The document in a file; a file that is replaced meanwhile is read again."""
+        return read_document(path)
 
     def read_lines(self, path: Path) -> list[dict[str, Any]]:
         """The objects in a file of lines; one that holds none is left out."""
@@ -59,8 +71,8 @@ class LocalFiles:
         return folder
 
     def list_files(self, folder: Path) -> list[Path]:
-        """Every file under the folder, also hidden ones."""
-        return sorted(path for path in folder.rglob("*") if path.is_file())
+        """Every regular file under the folder, also hidden ones."""
+        return sorted(path for path in folder.rglob("*") if is_regular(path))
 
     def sha256(self, path: Path) -> str:
         """The file's SHA-256, taken here; raises OSError."""

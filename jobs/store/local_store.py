@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from jobs.contract import CSV, ENSEMBLE_TASK, MEMBERS, RECORD, RESULT, START, RunId, Status
+from jobs.store.document_files import read_document
 from jobs.store.files import (
     MISSING_ERRNOS,
     exists,
     fsync,
+    have_same_bytes,
     make_folder,
-    read_json,
     rename_own,
     replace_by_copy,
     sha256_of,
@@ -85,7 +86,7 @@ class LocalStore(Store):
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, *MISSING_ERRNOS):
                 raise
-            record = read_json(target / RECORD)
+            record = read_document(target / RECORD)
             if record is None:
                 raise
             return bool(record.get("try") == name)
@@ -116,7 +117,7 @@ class LocalStore(Store):
         return target if self._archive_file(result / CSV, target) else None
 
     def _archive_file(self, source: Path, target: Path) -> bool:
-        return self.files.publish_file(target, source) or source.read_bytes() == target.read_bytes()
+        return self.files.publish_file(target, source) or have_same_bytes(source, target)
 
     def repair_archives(self, experiment: str) -> list[Path]:
         """Archive what a process that died between commit and link did not; the paths of the CSVs."""

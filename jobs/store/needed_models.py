@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from math import inf
 
 from jobs import contract as c
@@ -64,8 +63,5 @@ def _earliest_open_slot(store: LocalStore, experiment: str, ensembles: Iterable[
 
 def _seconds(text: object) -> float:
     """An ISO 8601 time in seconds since 1970; -inf for what is none."""
-    try:
-        # Python 3.9's fromisoformat knows no Z.
-        return datetime.fromisoformat(str(text).replace("Z", "+00:00")).timestamp()
-    except ValueError:
-        return -inf
+    time = c.parse_time(text)
+    return -inf if time is None else time

@@ -29,7 +29,7 @@ def is_alive(identity: dict[str, Any]) -> bool | None:
         return None
     if identity.get("boot") != _boot_id():
         return False
-    start = _start_time(int(identity.get("pid", 0)))
+    start = _start_time(int(identity.get("pid") or 0))
     return start is not None and start == identity.get("start")
 
 

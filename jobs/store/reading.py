@@ -25,8 +25,10 @@ from jobs.contract import (
     RunId,
     Status,
 )
-from jobs.store.files import list_names, read_json
+from jobs.store.document_files import load_document, why_unreadable
+from jobs.store.files import list_names
 from jobs.store.process_identity import is_alive
+from jobs.store.regular_files import Unreadable
 from jobs.store.tries import max_tries, recorded_retries
 from jobs.text import one_line
 
@@ -46,7 +48,8 @@ class Run:
     record: dict[str, Any] = field(default_factory=dict)
     """The record of its result; empty if it published none."""
     tries: tuple[dict[str, Any], ...] = ()
-    """Of each, oldest first: ``name``, ``start`` and ``end`` (its marks), and ``damaged`` (the mark that cannot be read)."""
+    """Of each, oldest first: ``name``, ``start`` and ``end`` (its marks), and ``damaged`` (the mark that is missing or
+    cannot be read)."""
     evidence: str = Evidence.RECORDED
     observed: dict[str, Any] = field(default_factory=dict)
     """What a command saw of its Job or pods in time."""
@@ -56,6 +59,8 @@ class Run:
     """Who ended it by `cancel`, when and why."""
     claim: dict[str, Any] = field(default_factory=dict)
     """Who is to make it, until its first try begins."""
+    is_readable: bool = True
+    """Whether all that is there of it could be read: else it may need more than what is known of it."""
 
     @property
     def removed_row(self) -> dict[str, Any]:
@@ -72,94 +77,129 @@ class Run:
     @property
     def accuracy(self) -> float | None:
         """The accuracy that its result, or gc's tombstone, has."""
-        return _number(self.record.get("accuracy", self.removed_row.get("accuracy")))
+        return self.record.get("accuracy", self.removed_row.get("accuracy"))
 
     @property
     def loss(self) -> float | None:
         """The loss that its result, or gc's tombstone, has."""
-        values = (self.record.get("metrics"), self.record.get("ensemble"))
-        metrics: dict[str, Any] = next((value for value in values if isinstance(value, dict)), {})
-        return _number(metrics.get("loss", self.removed_row.get("loss")))
+        metrics: dict[str, Any] = self.record.get("metrics") or self.record.get("ensemble") or {}
+        return metrics.get("loss", self.removed_row.get("loss"))
 
     @property
     def try_number(self) -> int | None:
         """The number of its last try; None where nothing says it: nothing of it has begun, or an earlier version recorded it."""
         mark = self.record or self.removed_row
-        return _count(mark.get("try_number")) if mark else len(self.tries) or None
+        return mark.get("try_number") if mark else len(self.tries) or None
 
     @property
     def max_tries(self) -> int | None:
         """How many tries it may have (:mod:`jobs.store.tries`); None where nothing says it."""
         mark = self.record or self.removed_row
         if mark:
-            return _count(mark.get("max_tries"))
+            return mark.get("max_tries")
         return max_tries(self.tries, recorded_retries(one_try["start"] for one_try in self.tries))
 
 
 def read_run(run: RunId, folder: Path, read_record: Callable[[], dict[str, Any] | None]) -> Run:
-    """A run by its folder on this machine and the record of its result, if there is one."""
-    names = list_names(folder)
-    tries = tuple(_read_tries(folder, names))
-    # After the list: a result that is published between the two would be listed without its record.
-    record = read_record()
-    if record is None and RESULT in names:
-        # Perhaps gc has taken it since; its tombstone came first.
+    """A run by its folder on this machine and the record of its result, if there is one; raises OSError for a store out of reach.
+
+    What is there and cannot be read costs this run alone: its status is unknown, and its reason says why, unless what can be read
+    says what became of it.
+    """
+    documents = _Documents(folder)
+    try:
         names = list_names(folder)
-
-    def read_if_listed(name: str) -> dict[str, Any]:
-        return (read_json(folder / name) or {}) if name in names else {}
-
-    observed, removed, cancelled, claim = map(read_if_listed, (OBSERVED, REMOVED, CANCELLED, CLAIM))
+        tries = tuple(_read_tries(documents, folder, names))
+        # After the list: a result that is published between the two would be listed without its record.
+        record = read_record()
+        if record is None and RESULT in names:
+            # Perhaps gc has taken it since; its tombstone came first.
+            names = list_names(folder)
+    except Unreadable as error:
+        reason = _unreadable(Path(str(error.filename)).name, error.why)
+        return Run(run, folder, Status.UNKNOWN, reason, evidence=Evidence.UNKNOWN, is_readable=False)
+    observed, removed, cancelled, claim = (
+        documents.read(name) if name in names else {} for name in (OBSERVED, REMOVED, CANCELLED, CLAIM)
+    )
 
     def result(status: str, reason: str, evidence: str = Evidence.RECORDED) -> Run:
         # Whoever can write the store wrote them, and they are printed in many places.
         status, reason = one_line(status), one_line(reason)
-        return Run(run, folder, status, reason, record or {}, tries, evidence, observed, removed, cancelled, claim)
+        is_readable = not documents.problems and (record is not None or RESULT not in names)
+        return Run(run, folder, status, reason, record or {}, tries, evidence, observed, removed, cancelled, claim, is_readable)
+
+    def unknown(name: str) -> Run:
+        return result(Status.UNKNOWN, _unreadable(name, documents.problems[name]), Evidence.UNKNOWN)
 
     if record is not None:
         return result(Status.SUCCEEDED, success_reason(record))
     if "run" in removed:
-        row = removed["run"]
-        status, evidence = str(row.get("status", Status.UNKNOWN)), str(row.get("evidence", Evidence.UNKNOWN))
-        return result(status, str(row.get("reason", "")), evidence)
+        row = removed["run"] or {}
+        status, evidence = str(row.get("status") or Status.UNKNOWN), str(row.get("evidence") or Evidence.UNKNOWN)
+        return result(status, str(row.get("reason") or ""), evidence)
     if RESULT in names:
-        return result(Status.UNKNOWN, f"{RESULT}/{RECORD} is missing or damaged: see cronsemble fsck", Evidence.UNKNOWN)
+        name = f"{RESULT}/{RECORD}"
+        return result(Status.UNKNOWN, _unreadable(name, why_unreadable(folder / name)), Evidence.UNKNOWN)
+    # What says more than the tries, if it could be read.
+    for name in (REMOVED, CANCELLED):
+        if name in documents.problems:
+            return unknown(name)
     if cancelled:
-        return result(Status.INTERRUPTED, str(cancelled.get("reason", "cancelled")), Evidence.OBSERVED)
+        return result(Status.INTERRUPTED, str(cancelled.get("reason") or "cancelled"), Evidence.OBSERVED)
     last = tries[-1] if tries else None
     if last is not None and last["end"] is not None and not _overrides(observed, last["end"]):
-        return result(str(last["end"].get("status", Status.FAILED)), str(last["end"].get("reason", "")))
+        return result(str(last["end"].get("status") or Status.FAILED), str(last["end"].get("reason") or ""))
     if observed.get("status"):
-        return result(str(observed["status"]), str(observed.get("reason", "")), Evidence.OBSERVED)
+        return result(str(observed["status"]), str(observed.get("reason") or ""), Evidence.OBSERVED)
+    if OBSERVED in documents.problems:
+        return unknown(OBSERVED)
     if last is None:
-        alive = is_alive(claim.get("process", {})) if claim else None
+        if CLAIM in documents.problems:
+            return unknown(CLAIM)
+        alive = is_alive(claim.get("process") or {}) if claim else None
         if claim and alive is not False:
             return result(Status.RUNNING, "waits for free CPUs", Evidence.OBSERVED if alive else Evidence.RECORDED)
         return result(Status.DIED, "ended before its first try began", Evidence.INFERRED)
     if last["damaged"]:
-        mark = f"{TRY_PREFIX}{last['name']}/{last['damaged']}"
-        return result(Status.UNKNOWN, f"{mark} is missing or damaged: see cronsemble fsck", Evidence.UNKNOWN)
-    process = last["start"].get("process", {})
+        name = f"{TRY_PREFIX}{last['name']}/{last['damaged']}"
+        return result(Status.UNKNOWN, _unreadable(name, documents.problems.get(name, "")), Evidence.UNKNOWN)
+    process = last["start"].get("process") or {}
     alive = is_alive(process)
     if alive is False:
         return result(Status.DIED, "its process ended without recording why", Evidence.INFERRED)
     if alive:
         return result(Status.RUNNING, "", Evidence.OBSERVED)
-    return result(Status.RUNNING, "on " + str(process.get("host", "another machine")))
+    return result(Status.RUNNING, "on " + str(process.get("host") or "another machine"))
 
 
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) else None
+class _Documents:
+    """The documents in a run's folder; ``problems`` says of each that was asked for and cannot be read why, by its name in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.problems: dict[str, str] = {}
+
+    def load(self, name: str) -> dict[str, Any] | None:
+        """A document; None if it is absent or cannot be read."""
+        try:
+            return load_document(self._folder / name)
+        except Unreadable as error:
+            self.problems[name] = error.why
+            return None
+
+    def read(self, name: str) -> dict[str, Any]:
+        """A document; empty if it is absent or cannot be read."""
+        return self.load(name) or {}
 
 
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) else None  # noqa: UP038 (Python 3.9)
+def _unreadable(name: str, why: str) -> str:
+    """The reason of a run of which a file is there that cannot be read, or is not there that must be (``why`` is empty)."""
+    return (f"unreadable: {name}: {why}" if why else f"{name} is missing") + ": see cronsemble fsck"
 
 
 def data_note(record: dict[str, Any]) -> str:
     """What had changed since a run's data was read, or why it was read again, as its record says it; empty for neither."""
-    data = record.get("data")
-    return str(data.get("note") or "") if isinstance(data, dict) else ""
+    return str((record.get("data") or {}).get("note") or "")
 
 
 def success_reason(record: dict[str, Any]) -> str:
@@ -168,14 +208,14 @@ def success_reason(record: dict[str, Any]) -> str:
     return "; ".join(filter(None, (degraded, data_note(record))))
 
 
-def _read_tries(folder: Path, names: list[str]) -> list[dict[str, Any]]:
+def _read_tries(documents: _Documents, folder: Path, names: list[str]) -> list[dict[str, Any]]:
     tries: list[dict[str, Any]] = []
     for name in names:
         if not name.startswith(TRY_PREFIX):
             continue
-        start, end = read_json(folder / name / START), read_json(folder / name / END)
+        start, end = documents.load(f"{name}/{START}"), documents.load(f"{name}/{END}")
         # A mark that is there but cannot be read shows that something happened, not what.
-        damaged = END if end is None and END in list_names(folder / name) else "" if start is not None else START
+        damaged = END if f"{name}/{END}" in documents.problems else "" if start is not None else START
         tries.append({"name": name[len(TRY_PREFIX) :], "start": start or {}, "end": end, "damaged": damaged})
     return sorted(tries, key=lambda attempt: str(attempt["start"].get("time", "")))
 

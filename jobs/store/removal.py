@@ -15,6 +15,7 @@ from typing import Any
 from jobs.contract import CLAIM_PREFIX, REMOVED, SCHEMA, TRY_PREFIX, RunId
 from jobs.store.files import MISSING_ERRNOS, exists, rename_own, to_json
 from jobs.store.local_store import LocalStore
+from jobs.store.regular_files import Unreadable, as_unreadable
 
 
 def leftovers(store: LocalStore, before: float) -> Iterator[Path]:
@@ -37,8 +38,8 @@ def record_removal(
 ) -> None:
     """Write the tombstone of a run's files that are removed, and, if all are, what became of it (``row`` of the history)."""
     path = store.run_folder(run) / REMOVED
-    earlier = store.files.read_json(path) or {}
-    tombstone = {"schema": SCHEMA, "time": time, "by": by, "files": [*earlier.get("files", []), *files]}
+    earlier = store.files.read_document(path) or {}
+    tombstone = {"schema": SCHEMA, "time": time, "by": by, "files": [*(earlier.get("files") or []), *files]}
     row = row or earlier.get("run")
     store.files.replace(path, to_json({**tombstone, **({"run": row} if row else {})}))
 
@@ -99,7 +100,8 @@ def _last_change(path: Path) -> float:
             for name in [folder, *(os.path.join(folder, file) for file in files)]:
                 newest = max(newest, os.lstat(name).st_mtime)
     except OSError as error:
-        if error.errno not in MISSING_ERRNOS:
+        if error.errno not in MISSING_ERRNOS and not isinstance(as_unreadable(error, path), Unreadable):
             raise
+        # Gone, or nobody knows: it is left alone.
         return float("inf")
     return newest

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from jobs.contract import END, RECORD, RESULT, SELECTION, START, TRY_PREFIX
 from jobs.store.files import MISSING_ERRNOS, list_names
+from jobs.store.regular_files import Unreadable, as_unreadable, is_folder
 
 FRESH = 60
 """What changed within so many seconds of now may change again without its times differing: file systems count them coarsely."""
@@ -26,12 +27,17 @@ def stat_state(status: os.stat_result) -> str:
 
 
 def file_state(path: str | Path, now: float | None = None) -> str:
-    """The state of a file; empty if it has gone. With ``now`` (seconds since 1970) that of a fresh file differs at each look."""
+    """The state of a file; empty if it has gone, "!" if it cannot be known.
+
+    With ``now`` (seconds since 1970) that of a fresh file differs at each look.
+    """
     try:
         status = os.lstat(path)
     except OSError as error:
         if error.errno in MISSING_ERRNOS:
             return ""
+        if isinstance(as_unreadable(error, Path(path)), Unreadable):
+            return "!"
         raise
     return stat_state(status) + fresh_mark(status.st_mtime_ns, now)
 
@@ -44,23 +50,30 @@ def fresh_mark(mtime: int, now: float | None) -> str:
 def small_files(folder: Path) -> tuple[list[str], list[str]]:
     """The folders of a run's tries and result, and the names within it of the small files that say what became of it.
 
-    The files of a try or a result are named whether or not they are there.
+    The files of a try or a result are named whether or not they are there; a folder that cannot be listed has none.
     """
     # Listed, and not only looked up: else a client of NFS may answer with what it saw up to a minute ago.
-    names = list_names(folder)
+    names = _listable_names(folder)
     folders = [name for name in names if name == RESULT or name.startswith(TRY_PREFIX)]
     files = [name for name in names if name.endswith(".json")]
     for name in folders:
         if name != RESULT:
-            list_names(folder / name)
+            _listable_names(folder / name)
         files += [f"{name}/{file}" for file in ([RECORD] if name == RESULT else [START, END, SELECTION])]
     return folders, files
+
+
+def _listable_names(folder: Path) -> list[str]:
+    try:
+        return list_names(folder)
+    except Unreadable:
+        return []
 
 
 def run_state(folder: Path, now: float | None = None) -> str:
     """The state of all small files of a run; empty if the run has gone."""
     folders, files = small_files(folder)
-    if not folders and not files and not folder.is_dir():
+    if not folders and not files and not is_folder(folder):
         return ""
     prefix = str(folder)
     return " ".join([*folders, *(f"{name}:{file_state(f'{prefix}/{name}', now)}" for name in files)]) or "-"

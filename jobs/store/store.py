@@ -7,6 +7,7 @@ is in ``jobs.store.local_store`` and ``jobs.store.removal``. Standard library al
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
@@ -31,11 +32,14 @@ from jobs.contract import (
 )
 from jobs.store.access import StoreFiles
 from jobs.store.checksums import read_checked
-from jobs.store.files import parse_object, to_json
+from jobs.store.document_files import parse_document
+from jobs.store.files import to_json
 from jobs.store.ledger import Ledger
 from jobs.store.names import name_part
 from jobs.store.reading import Run, read_run
+from jobs.store.regular_files import Unreadable
 
+_NO_MINUTES = (0, 0)
 _MONTH = re.compile(r"[0-9]{4,}-[0-9]{2}$")
 
 
@@ -94,28 +98,59 @@ class Store:
     # -- which runs there are
 
     def experiments(self) -> list[str]:
-        """The experiments that have runs, by name."""
+        """The experiments that have runs, by name; raises Unreadable, OSError."""
         return self.files.list_names(self.root / "runs")
 
     def tasks(self, experiment: str) -> list[str]:
-        """The tasks that have runs, by name."""
+        """The tasks that have runs, by name; raises Unreadable, OSError."""
         return self.files.list_names(self.root / "runs" / experiment)
 
     def months(self, experiment: str, task: str) -> list[str]:
-        """The months (``2026-11``) that a task has runs of, oldest first."""
-        return [name for name in self.files.list_names(self.task_folder(experiment, task)) if _MONTH.match(name)]
+        """The months (``2026-11``) that a task has runs of, oldest first; raises Unreadable, OSError."""
+        names = self.files.list_names(self.task_folder(experiment, task))
+        return [name for name in names if _MONTH.match(name) and _minutes_of(name) != _NO_MINUTES]
 
     def month_ids(self, experiment: str, task: str, month: str) -> list[RunId]:
-        """The ids of a task's runs of a month, oldest first; names that are not such runs are passed over."""
+        """The ids of a task's runs of a month, oldest first; names that are not such runs are passed over.
+
+        Raises Unreadable, OSError.
+        """
         low, high = _minutes_of(month)
         names = self.files.list_names(self.task_folder(experiment, task) / month)
         ids = (parse_run_id(name, experiment, task) for name in names)
         return sorted(run for run in ids if run is not None and low <= run.minute < high)
 
-    def run_ids(self, experiment: str, task: str) -> Iterator[RunId]:
-        """Every run's id, newest slot first; names that are not runs are passed over."""
-        for month in reversed(self.months(experiment, task)):
-            yield from reversed(self.month_ids(experiment, task, month))
+    def run_ids(self, experiment: str, task: str, skip_unreadable: bool = False) -> Iterator[RunId]:
+        """Every run's id, newest slot first; names that are not runs are passed over.
+
+        Raises OSError, and Unreadable for a folder that cannot be listed, unless ``skip_unreadable``.
+        """
+        try:
+            months = self.months(experiment, task)
+        except Unreadable:
+            if not skip_unreadable:
+                raise
+            return
+        for month in reversed(months):
+            try:
+                yield from reversed(self.month_ids(experiment, task, month))
+            except Unreadable:
+                if not skip_unreadable:
+                    raise
+
+    def unreadable_folders(self, experiment: str) -> Iterator[Unreadable]:
+        """Why each folder of an experiment's tasks and months cannot be listed that cannot; raises OSError."""
+        for task in self.tasks(experiment):
+            try:
+                months = self.months(experiment, task)
+            except Unreadable as error:
+                yield error
+                continue
+            for month in months:
+                try:
+                    self.month_ids(experiment, task, month)
+                except Unreadable as error:
+                    yield error
 
     def month_state(self, experiment: str, task: str, month: str) -> tuple[int, int] | None:
         """When a month's folder was last changed, in ns since 1970, and a number that differs where it was put back; or None."""
@@ -130,9 +165,9 @@ class Store:
 
     # -- what they left
 
-    def runs(self, experiment: str, task: str) -> Iterator[Run]:
-        """Every run, newest slot first."""
-        for run in self.run_ids(experiment, task):
+    def runs(self, experiment: str, task: str, skip_unreadable: bool = False) -> Iterator[Run]:
+        """Every run, newest slot first; raises as :meth:`run_ids`."""
+        for run in self.run_ids(experiment, task, skip_unreadable):
             yield self.read(run)
 
     def read(self, run: RunId) -> Run:
@@ -141,7 +176,7 @@ class Store:
 
     def result(self, run: RunId) -> dict[str, Any] | None:
         """The record of a published success, or None."""
-        return self.files.read_json(self._run_folder(run) / RESULT / RECORD)
+        return self.files.read_document(self._run_folder(run) / RESULT / RECORD)
 
     def result_file(self, run: RunId, name: str) -> Path:
         """Where this machine finds a file of a run's result; it may not be there."""
@@ -164,9 +199,9 @@ class Store:
         self.download(run, f"*/{DATA}")
         folder = self.run_folder(run)
         tries = [name for name in self.files.list_names(folder) if name.startswith(TRY_PREFIX)]
-        started = {name: str((self.files.read_json(folder / name / START) or {}).get("time", "")) for name in tries}
+        started = {name: str((self.files.read_document(folder / name / START) or {}).get("time", "")) for name in tries}
         for name in [RESULT, *sorted(tries, key=lambda name: started[name], reverse=True)]:
-            data = self.files.read_json(folder / name / DATA)
+            data = self.files.read_document(folder / name / DATA)
             if data is not None:
                 return data
         return None
@@ -184,27 +219,28 @@ class Store:
 
     def model_selection(self, run: Run) -> list[dict[str, Any]]:
         """What an ensemble run took of each member, or why not; of its last try that came so far."""
-        if "members" in run.record:
+        if run.record.get("members") is not None:
             return list(run.record["members"])
         for attempt in reversed(run.tries):
-            selection = self.files.read_json(run.folder / (TRY_PREFIX + attempt["name"]) / SELECTION)
+            selection = self.files.read_document(run.folder / (TRY_PREFIX + attempt["name"]) / SELECTION)
             if selection is not None:
-                return list(selection.get("members", []))
+                return list(selection.get("members") or [])
         return []
 
     def model_chosen_at(self, run: Run, member: str) -> str | None:
         """When an ensemble run chose a member's model (ISO 8601), if it came so far."""
         folders = [RESULT] if run.record else [TRY_PREFIX + attempt["name"] for attempt in reversed(run.tries)]
         for name in folders:
-            start = self.files.read_json(run.folder / name / "probabilities" / member / START)
+            start = self.files.read_document(run.folder / name / "probabilities" / member / START)
             if start is not None:
                 return str(start.get("time"))
-        return run.record.get("started")
+        started = run.record.get("started")
+        return None if started is None else str(started)
 
     def is_removed(self, run: RunId, name: str) -> bool:
         """Whether gc took this file out of the run's folder."""
-        tombstone = self.files.read_json(self.run_folder(run) / REMOVED)
-        return tombstone is not None and any(file.get("path") == name for file in tombstone.get("files", []))
+        tombstone = self.files.read_document(self.run_folder(run) / REMOVED)
+        return tombstone is not None and any(file.get("path") == name for file in tombstone.get("files") or [])
 
     def is_archive_removed(self, run: RunId, path: Path) -> bool:
         """Whether gc took a run's CSV out of the archive."""
@@ -236,8 +272,11 @@ class Store:
     def task_configuration(self, record: dict[str, Any]) -> dict[str, Any]:
         """The resolved configuration that a run was made with, from its snapshot; empty if that is missing or damaged."""
         digest = str((record.get("snapshot") or {}).get("task") or "")
+        if not digest:
+            return {}
+        path = self.snapshot_path("task", digest)
         try:
-            return (digest and parse_object(read_checked(self.snapshot_path("task", digest), digest))) or {}
+            return parse_document(path, read_checked(path, digest))
         except OSError:
             return {}
 
@@ -259,7 +298,7 @@ class Store:
 
     def claim_of(self, run: RunId) -> dict[str, Any] | None:
         """Who claimed a run, if that was written down."""
-        return self.files.read_json(self.run_folder(run) / CLAIM)
+        return self.files.read_document(self.run_folder(run) / CLAIM)
 
     def cancel(self, run: RunId, mark: dict[str, Any]) -> None:
         """Write down that a run was ended by hand: ``reason``, ``by`` and ``time``. Of several the first counts."""
@@ -267,7 +306,7 @@ class Store:
 
     def cancelled(self, run: RunId) -> dict[str, Any] | None:
         """Who ended a run by hand, or None."""
-        return self.files.read_json(self.run_folder(run) / CANCELLED)
+        return self.files.read_document(self.run_folder(run) / CANCELLED)
 
     def record_observation(self, run: RunId, observed: dict[str, Any]) -> bool:
         """Keep what a command saw of a run's Job or pods when they had ended: ``time``, ``by``, ``what``, ``reason``, ``tries``.
@@ -276,7 +315,7 @@ class Store:
         """
         path = self.run_folder(run) / OBSERVED
         # Most often it is there: a command that looks often need not write each time.
-        if path.exists():
+        if os.path.lexists(path):
             return False
         return self.files.publish(path, to_json({"schema": SCHEMA, **observed}))
 
@@ -289,7 +328,7 @@ def _minutes_of(month: str) -> tuple[int, int]:
     """The first minute of a month since 1970, and the first of the next."""
     year, number = int(month[:-3]), int(month[-2:])
     if not (1970 <= year < 9999 and 1 <= number <= 12):
-        return 0, 0
+        return _NO_MINUTES
     ends = (
         datetime(year, number, 1, tzinfo=timezone.utc),
         datetime(year + number // 12, number % 12 + 1, 1, tzinfo=timezone.utc),

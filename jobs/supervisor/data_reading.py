@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 
 from jobs import contract as c
 from jobs.contract import RunKind
-from jobs.store.files import list_names, read_json, sha256_of
+from jobs.store.document_files import read_document
+from jobs.store.files import list_names, sha256_of
 from jobs.supervisor.run_context import RunContext, notice
 
 AGAIN = "`cronsemble run --fresh-data` reads it again"
@@ -101,7 +102,7 @@ def _latest_reading(context: RunContext, date: str, key: str) -> dict[str, Any] 
     folder = context.store.pin_path(context.run.experiment, date, key).parent
     names = [name for name in list_names(folder) if name.startswith(date + "-") and name != f"{date}-{key}.json"]
     # A reading for one command or run has a key of two parts.
-    pins = [read_json(folder / name) for name in names if "-" not in name[len(date) + 1 :]]
+    pins = [read_document(folder / name) for name in names if "-" not in name[len(date) + 1 :]]
     return max(filter(None, pins), key=lambda pin: str(pin.get("time")), default=None)
 
 

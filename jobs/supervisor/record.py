@@ -8,7 +8,8 @@ from typing import Any
 
 from jobs import contract as c
 from jobs.contract import ExitCode, Status
-from jobs.store.files import read_json, to_json, write_file
+from jobs.store.document_files import read_document
+from jobs.store.files import to_json, write_file
 from jobs.store.process_identity import process_identity
 from jobs.store.tries import max_tries
 from jobs.supervisor.run_context import RunContext, StepError, now, require
@@ -19,7 +20,7 @@ def commit(context: RunContext, began: str, result: dict[str, Any]) -> None:
 
     ``began``: when the last step began (ISO 8601); ``result``: what only this kind of task records.
     """
-    start = read_json(context.folder / c.START) or {}
+    start = read_document(context.folder / c.START) or {}
     task, tries = context.task, context.store.read(context.run).tries
     record = {
         "schema": c.SCHEMA,
@@ -77,7 +78,7 @@ def repeated_kind(context: RunContext) -> str | None:
 
 def _image(context: RunContext) -> dict[str, Any] | None:
     reference = context.env.get(c.ENV_IMAGE)
-    return {"reference": reference, "identity": read_json(Path("/etc/cronsemble-image.json"))} if reference else None
+    return {"reference": reference, "identity": read_document(Path("/etc/cronsemble-image.json"))} if reference else None
 
 
 def _processor() -> str:

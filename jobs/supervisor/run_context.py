@@ -16,7 +16,8 @@ from typing import Any
 from jobs import contract as c
 from jobs.contract import ExitCode, Status
 from jobs.store import LocalStore, snapshot_digests
-from jobs.store.files import read_json, to_json
+from jobs.store.document_files import read_document
+from jobs.store.files import to_json
 from jobs.store.jobs_by_hand import claim_run, claimed_run
 from jobs.store.ownership import share
 from jobs.supervisor.child_process import ChildProcess
@@ -121,7 +122,7 @@ def _run_by_hand(env: Mapping[str, str], store: LocalStore, experiment: str, tas
 
 def require(context: RunContext, name: str) -> dict[str, Any]:
     """The JSON object in a file of this try that an earlier step wrote; raises StepError if it is missing."""
-    value = read_json(context.folder / name)
+    value = read_document(context.folder / name)
     if value is None:
         raise StepError(f"{context.folder / name} is missing: the step before this one has to run first")
     return value

@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from jobs import contract as c
 from jobs.contract import ExitCode, Status
-from jobs.store.files import exists, make_folder, publish_bytes, read_json, to_json, write_file
+from jobs.store.document_files import read_document
+from jobs.store.files import exists, make_folder, publish_bytes, to_json, write_file
 from jobs.store.latest_model import ModelChoice, choose_models, given_choice
 from jobs.supervisor import data_reading
 from jobs.supervisor.framework_process import NO_GPU, UserCode, framework_env, run_child, warm_theano
@@ -38,7 +39,7 @@ def _prepare(context: RunContext, _: str | None) -> None:
         key += "-" + (context.invocation or str(context.run))
     date = _local_date(context)
     pin = store.pin_path(context.run.experiment, date, key)
-    pinned, note = read_json(pin), ""
+    pinned, note = read_document(pin), ""
     damage = "" if pinned is None else store.data_problem(pinned)
     if pinned is None or damage:
         with (
@@ -65,7 +66,7 @@ def _prepare(context: RunContext, _: str | None) -> None:
                 store.files.replace(pin, to_json({**pinned, "sha256": data["sha256"]}))
         if damage:
             notice(context, f"{damage}: it was read again, and is the same data", shared=True)
-        pinned = read_json(pin)
+        pinned = read_document(pin)
         if pinned is None:
             raise StepError(f"{pin} cannot be read back")
         if is_own_reading:
@@ -137,7 +138,7 @@ def _predict(context: RunContext, member: str | None) -> None:
         outcome["run"] = str(choice.run)
         publish_bytes(out / c.START, to_json({"time": now()}))
         result = context.store.run_folder(choice.run) / c.RESULT
-        record = read_json(result / c.RECORD)
+        record = read_document(result / c.RECORD)
         if record is None:
             raise StepError(f"{choice.run} has no result")
         outcome["accuracy"] = record.get("accuracy")
@@ -198,7 +199,7 @@ def _combine(context: RunContext, _: str | None) -> None:
     began = now()
     members = []
     for spec in task["members"]:
-        outcome = read_json(context.folder / "probabilities" / spec["member"] / c.END)
+        outcome = read_document(context.folder / "probabilities" / spec["member"] / c.END)
         members.append(outcome or {"member": spec["member"], "left_out": "its predict step did not end"})
     predicted = [member for member in members if "left_out" not in member]
     write_file(context.folder / c.SELECTION, to_json({"members": members}))
@@ -241,11 +242,11 @@ def started_before(context: RunContext, member: str) -> bool:
 
     A try that runs beside this one, and began to predict after this one had started, does not count.
     """
-    started = str((read_json(context.folder / c.START) or {}).get("time", ""))
+    started = str((read_document(context.folder / c.START) or {}).get("time", ""))
     for folder in context.store.run_folder(context.run).glob(c.TRY_PREFIX + "*"):
         prediction = folder / "probabilities" / member
         is_open = folder != context.folder and exists(prediction / c.START) and not exists(prediction / c.END)
-        if is_open and str((read_json(prediction / c.START) or {}).get("time", "")) < started:
+        if is_open and str((read_document(prediction / c.START) or {}).get("time", "")) < started:
             return True
     return False
 

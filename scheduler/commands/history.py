@@ -93,14 +93,22 @@ def print_history(reader: HistoryReader, query: HistoryQuery, output: OutputForm
     history = reader.history
     if output.calendar:
         _print_calendar(reader, query, output)
+        _print_unreadable(reader)
         return
     rows = reader.rows(replace(query, limit=limit))
+    _print_unreadable(reader)
     if output.as_json or output.as_csv:
         _print_values(Row, rows, output.as_json)
     elif rows:
         _print_table(rows, history.timezone)
     else:
         print(_nothing(history, query))
+
+
+def _print_unreadable(reader: HistoryReader) -> None:
+    """Say which folders could not be listed: runs that no schedule expects have no rows then."""
+    for why in reader.unreadable.values():
+        print(one_line(f"unreadable: {why}: what ran there is unknown: see cronsemble fsck"), file=sys.stderr)
 
 
 def _nothing(history: ExperimentHistory, query: HistoryQuery) -> str:

@@ -12,7 +12,7 @@ import typer
 from jobs import contract as c
 from jobs import strict_json
 from jobs.store import Run
-from jobs.store.files import read_json
+from jobs.store.document_files import read_document
 from jobs.store.tries import describe_try
 from jobs.text import one_line
 from scheduler.commands.options import (
@@ -46,7 +46,7 @@ def print_run(workspace: Workspace, name: str, as_json: bool) -> None:
     rows = reader.rows(HistoryQuery(run_id.minute, run_id.minute, (run_id.task,)))
     row = msgspec.to_builtins(next(row for row in rows if row.run == str(run_id)))
     job = slot_report.observed_job(reader.history, run_id)
-    verdict = read_json(run.folder / c.VERDICT)
+    verdict = read_document(run.folder / c.VERDICT)
     if as_json:
         optional = {"observed": run.observed, "removed": run.removed, "verdict": verdict}
         values = {**row, "record": run.record, "tries": run.tries, "seen": job.to_json() if job else None}

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from math import inf
 from typing import Any
 
-from jobs.contract import NoteEvent
+from jobs.contract import NoteEvent, parse_time
 
 
 @dataclass(frozen=True)
@@ -31,14 +30,12 @@ def parse_notes(notes: Iterable[Mapping[str, Any]]) -> Notes:
     slots: dict[tuple[str, int], Mapping[str, Any]] = {}
     events: list[tuple[float, str, float | None]] = []
     for note in notes:
-        try:
-            if "task" in note:
-                slots[note["task"], int(note["minute"])] = note
-            elif note.get("event") in (NoteEvent.STARTED, NoteEvent.STOPPED):
-                since = _seconds(note["since"]) if note.get("since") else None
-                events.append((_seconds(note["time"]), note["event"], since))
-        except (KeyError, TypeError, ValueError, OverflowError):
-            continue
+        task, minute, event, time = note.get("task"), note.get("minute"), note.get("event"), parse_time(note.get("time"))
+        if task is not None:
+            if isinstance(task, str) and isinstance(minute, int):
+                slots[task, minute] = note
+        elif event in (NoteEvent.STARTED, NoteEvent.STOPPED) and time is not None:
+            events.append((time, str(event), parse_time(note.get("since"))))
     return Notes(slots, _downtimes(events))
 
 
@@ -57,7 +54,3 @@ def _downtimes(events: list[tuple[float, str, float | None]]) -> list[tuple[floa
     if stopped is not None:
         downtimes.append((stopped, inf))
     return downtimes
-
-
-def _seconds(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp()

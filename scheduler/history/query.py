@@ -67,6 +67,8 @@ class ExperimentHistory:
     months: Mapping[str, Sequence[str]] = field(default_factory=dict)
     observation: ClusterObservation = field(default_factory=lambda: ClusterObservation("", 0.0))
     known_until: float = inf
+    unreadable: Mapping[Page, str] = field(default_factory=dict)
+    """The pages whose folders cannot be listed, and why; a month of "" stands for all of a task's. Filled as pages are read."""
 
     @cached_property
     def clock(self) -> LocalClock:
@@ -105,7 +107,10 @@ class ExperimentHistory:
         """What the rows of one task are computed from, its runs apart."""
         periods = self.schedule_periods.get(task, ())
         warnings = [warning for warning in self.observation.warnings if warning.task == task]
-        return TaskContext(self.experiment, task, periods, self.notes, self.clock, self.now, warnings, self.known_until)
+        unreadable = {month: why for (of_task, month), why in self.unreadable.items() if of_task == task}
+        return TaskContext(
+            self.experiment, task, periods, self.notes, self.clock, self.now, warnings, self.known_until, unreadable
+        )
 
 
 def rows(history: ExperimentHistory, query: HistoryQuery, facts: Facts) -> list[Row]:

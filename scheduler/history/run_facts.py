@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from jobs.contract import Evidence
+from jobs.contract import Evidence, parse_time
 from jobs.store import Run
 
 
@@ -49,8 +48,8 @@ def run_fact(run: Run) -> RunFact:
         run.reason,
         run.evidence,
         run.kind,
-        _seconds(record.get("started") or start.get("time") or run.observed.get("started") or row.get("started")),
-        _seconds(
+        parse_time(record.get("started") or start.get("time") or run.observed.get("started") or row.get("started")),
+        parse_time(
             record.get("finished")
             or (end_times[-1] if end_times else None)
             or run.cancelled.get("time")
@@ -62,11 +61,3 @@ def run_fact(run: Run) -> RunFact:
         try_number=run.try_number,
         max_tries=run.max_tries,
     )
-
-
-def _seconds(text: Any) -> float | None:
-    """An ISO 8601 time in seconds since 1970; None for anything else."""
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except (TypeError, ValueError):
-        return None

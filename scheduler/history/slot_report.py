@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from typing import Any
 
 from cronjobs.revisions.expected import expected
 from cronjobs.revisions.periods import RevisionPeriod, at
 from cronjobs.revisions.revisions import differences
-from jobs.contract import ENSEMBLE_TASK, RunId, Status
+from jobs.contract import ENSEMBLE_TASK, RunId, Status, parse_time
 from jobs.store import Run
 from jobs.store.tries import describe_try
 from scheduler.history.observed_runs import ObservedJob
@@ -125,7 +124,7 @@ def observed_job(history: ExperimentHistory, run: RunId) -> ObservedJob | None:
 
 def tries(run: Run, job: ObservedJob | None) -> list[dict[str, Any]]:
     """Each try of a run as it recorded it itself, else as it was observed: now (``job``), or by an earlier command."""
-    observed: dict[str, Mapping[str, Any]] = {pod["try"]: pod for pod in run.observed.get("tries", [])}
+    observed: dict[str, Mapping[str, Any]] = {pod["try"]: pod for pod in run.observed.get("tries") or []}
     observed |= {pod.uid: pod.to_json() for pod in (job.pods if job else ())}
     reports = [_try(recorded, observed.pop(recorded["name"], {})) for recorded in run.tries]
     if run.record:
@@ -152,7 +151,7 @@ def _try(recorded: Mapping[str, Any], observed: Mapping[str, Any]) -> dict[str, 
         "step": end.get("step"),
         "status": end.get("status"),
         "reason": end.get("reason"),
-        "said": end.get("tail", [])[-TAIL_LINES:],
+        "said": (end.get("tail") or [])[-TAIL_LINES:],
     }
 
 
@@ -204,9 +203,9 @@ def _attempt_lines(attempt: Mapping[str, Any]) -> Iterator[str]:
         )
         yield f"    observed: {what} (by {observed.get('by')} at {observed.get('time')})"
     if "verdict" in attempt:
-        differences = "; ".join(attempt["verdict"].get("differs", []))
+        differences = "; ".join(attempt["verdict"].get("differs") or [])
         yield f"    verdict: {attempt['verdict'].get('verdict')}" + (f" ({differences})" if differences else "")
-    for removal in attempt.get("removed", {}).get("files", []):
+    for removal in attempt.get("removed", {}).get("files") or []:
         yield f"    removed by gc: {removal.get('path')}"
     for one_try in attempt["tries"]:
         yield f"    try {try_line(one_try)}"
@@ -233,11 +232,8 @@ def try_line(one_try: Mapping[str, Any]) -> str:
 
 
 def _duration(one_try: Mapping[str, Any]) -> str:
-    try:
-        seconds = (datetime.fromisoformat(one_try["ended"]) - datetime.fromisoformat(one_try["started"])).total_seconds()
-    except (TypeError, ValueError):
-        return ""
-    return f", {format_duration(seconds)}"
+    ended, started = parse_time(one_try["ended"]), parse_time(one_try["started"])
+    return "" if ended is None or started is None else f", {format_duration(ended - started)}"
 
 
 def revision_report(history: ExperimentHistory, period: RevisionPeriod) -> dict[str, Any]:

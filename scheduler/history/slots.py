@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from math import inf
 
@@ -113,6 +113,14 @@ class TaskContext:
     warnings: Sequence[CronJobWarning] = ()
     known_until: float = inf
     """Until when the runs are known, in seconds since 1970: a store that cannot be read now may have later ones."""
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    """The months whose runs cannot be listed, and why; one of "" stands for all."""
+
+    def why_unknown(self, minute: int) -> str:
+        """Why it is unknown whether a slot has runs; empty if it is not."""
+        if not self.unreadable:
+            return ""
+        return self.unreadable.get("", "") or self.unreadable.get(_date(minute // 1440)[:-3], "")
 
 
 @dataclass(frozen=True)
@@ -331,6 +339,8 @@ def _status_without_run(
         return Status.SUSPENDED, f"suspended since {clock.local(int(period.start // 60))}{by}", Evidence.RECORDED
     if instant > context.now:
         return Status.NOT_YET_DUE, "", Evidence.RECORDED
+    if why := context.why_unknown(minute):
+        return Status.UNKNOWN, f"unreadable: {why}: see cronsemble fsck", Evidence.UNKNOWN
     last_start = inf if schedule.starting_deadline is None else float(instant + schedule.starting_deadline)
     following_instant = inf if following_slot is None else following_slot * 60
     if not refusal and min(last_start, following_instant, context.now) > context.known_until:

@@ -61,7 +61,7 @@ def _record_observations(reader: HistoryReader) -> None:
 
 def _last_timezone(workspace: Workspace) -> str:
     for task in workspace.store.tasks(workspace.name):
-        for run in workspace.store.run_ids(workspace.name, task):
+        for run in workspace.store.run_ids(workspace.name, task, skip_unreadable=True):
             timezone = workspace.store.task_configuration(workspace.store.result(run) or {}).get("timezone")
             if timezone:
                 return str(timezone)

@@ -106,7 +106,7 @@ class ServedExperiment:
         }
         if owner is not None and not take_over:
             is_this_engine = owner.get("engine") == claim["engine"]
-            if not is_this_engine or is_alive(owner.get("process", {})) is True and owner.get("process") != self._identity:
+            if not is_this_engine or is_alive(owner.get("process") or {}) is True and owner.get("process") != self._identity:
                 raise self._owned_by(owner)
         other = self.store.ledger.take_ownership(self.name, claim, take_over=take_over or owner is not None)
         if other is not None:

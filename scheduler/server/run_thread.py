@@ -6,7 +6,6 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
 from math import inf
 from pathlib import Path
 from typing import Any, Protocol
@@ -164,14 +163,13 @@ def run_origin(store: Store, run: Run) -> RunOrigin:
     start_marks = [attempt["start"] for attempt in run.tries]
     mark = store.claim_of(run.id) or next(iter(start_marks), {})
     kind = str(run.record.get("kind") or mark.get("kind") or RunKind.SCHEDULED)
-    try:
-        begun = datetime.fromisoformat(str(mark.get("time"))).timestamp()
-    except ValueError:
-        begun = -inf
-    return RunOrigin(kind, begun, dict((start_marks[-1] if start_marks else mark).get("process") or {}))
+    begun = c.parse_time(mark.get("time"))
+    return RunOrigin(
+        kind, -inf if begun is None else begun, dict((start_marks[-1] if start_marks else mark).get("process") or {})
+    )
 
 
 def _snapshot(store: Store, run: Run) -> dict[str, Any]:
     start_marks = [attempt["start"] for attempt in reversed(run.tries)]
-    snapshots = [mark["snapshot"] for mark in (*start_marks, store.claim_of(run.id) or {}) if "snapshot" in mark]
+    snapshots = [mark["snapshot"] for mark in (*start_marks, store.claim_of(run.id) or {}) if mark.get("snapshot")]
     return dict(next(iter(snapshots), {}))

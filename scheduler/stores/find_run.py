@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
@@ -32,9 +33,9 @@ def find_run(store: Store, experiment: str, name: str) -> Run:
     else:
         for task in tasks:
             run = c.parse_run_id(name, experiment, task)
-            if run is not None and store.run_folder(run).is_dir():
+            if run is not None and os.path.lexists(store.run_folder(run)):
                 return store.read(run)
-        matches = [run for task in tasks for run in store.run_ids(experiment, task) if name in str(run)]
+        matches = [run for task in tasks for run in store.run_ids(experiment, task, skip_unreadable=True) if name in str(run)]
         # A Job that somebody made by hand has a name of its own.
         matches = matches or [run for task in tasks for run in claims(store, experiment, task, name)]
     match = only_match(name, matches, [str(run) for run in matches])
@@ -53,13 +54,13 @@ def runs_at(store: Store, experiment: str, task: str, what: str) -> Iterator[Run
     in_utc = parse_slots(what, "UTC", now, "")
     low, high = in_utc[0].first - _FARTHEST_ZONE, in_utc[-1].last + _FARTHEST_ZONE
     # Only these need their configuration read.
-    near = (run for run in store.run_ids(experiment, task) if low <= run.minute <= high)
+    near = (run for run in store.run_ids(experiment, task, skip_unreadable=True) if low <= run.minute <= high)
     return (run for run in near if is_meant(run, what, timezone_of(store, store.read(run)), now))
 
 
 def check_time(store: Store, experiment: str, text: str) -> None:
     """Raise CronsembleError for a time that clocks never show in the zone of the newest run; for a run's name nothing."""
-    newest = [next(store.run_ids(experiment, task), None) for task in store.tasks(experiment)]
+    newest = [next(store.run_ids(experiment, task, skip_unreadable=True), None) for task in store.tasks(experiment)]
     run = max((run for run in newest if run is not None), default=None)
     if is_time(text) and run is not None:
         parse_slots(text, timezone_of(store, store.read(run)), time.time(), "")

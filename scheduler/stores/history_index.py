@@ -14,10 +14,12 @@ from pathlib import Path
 
 import msgspec
 
-from jobs.contract import VERDICT, RunId, Status
+from jobs.contract import LAST_MINUTE, VERDICT, RunId, Status
 from jobs.store import Run, Store
-from jobs.store.files import make_folder, read_json, replace_file
+from jobs.store.document_files import read_document
+from jobs.store.files import make_folder, replace_file
 from jobs.store.reading import success_reason
+from jobs.store.regular_files import read_regular
 from scheduler.cache import cache_folder
 from scheduler.history.run_facts import RunFact, run_fact
 
@@ -25,6 +27,8 @@ VERSION = 3
 """Of the pages' format: other versions are built anew."""
 FRESH = 86400
 """A folder that changed within so many seconds before it was listed is listed again: clocks and caches may differ."""
+PAGE_SIZE = 1 << 26
+"""Bytes of the largest page: a month has at most 44,640 slots."""
 UNSETTLED = 0
 """The ``seal`` of a run that is read at every look. Else what it was read from: it is read again when that differs.
 
@@ -106,7 +110,7 @@ class HistoryIndex:
         fact.seal = record_state
         if record.get("repeats"):
             # The verdict comes after the result.
-            verdict = read_json(self._store.run_folder(run) / VERDICT) or {}
+            verdict = read_document(self._store.run_folder(run) / VERDICT) or {}
             fact.reason, fact.seal = "; ".join(filter(None, (str(verdict.get("verdict", "")), fact.reason))), -state
         return fact
 
@@ -116,10 +120,11 @@ class HistoryIndex:
         pages = []
         for folder in self._folders:
             try:
-                page = self._decoder.decode((folder / self._name(task, month)).read_bytes())
+                page = self._decoder.decode(read_regular(folder / self._name(task, month), PAGE_SIZE))
             except (OSError, msgspec.DecodeError):
                 continue
-            if page.version == VERSION:
+            runs = (RunId(fact.minute, fact.attempt, self._experiment, task) for fact in page.facts)
+            if page.version == VERSION and all(0 <= run.minute <= LAST_MINUTE and run.month == month for run in runs):
                 pages.append(page)
         return max(pages, key=lambda page: page.listed, default=Page())
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from math import inf
 
 from jobs.store import Store
+from jobs.store.regular_files import Unreadable
 from scheduler.history.notes import parse_notes
 from scheduler.history.observed_runs import ClusterObservation, ObservedJob, is_unrecorded, may_be_unrecorded
 from scheduler.history.query import (
@@ -21,6 +22,7 @@ from scheduler.history.query import (
     refused_slots,
     searched_months,
 )
+from scheduler.history.run_facts import RunFact
 from scheduler.history.slots import Row
 from scheduler.stores.history_index import HistoryIndex
 
@@ -42,17 +44,27 @@ class HistoryReader:
         known_until: float = inf,
     ) -> None:
         self.store = store
+        self.unreadable: dict[Page, str] = {}
+        """The pages whose folders cannot be listed, of those asked for so far; a month of "" stands for all of a task's."""
         self.history = ExperimentHistory(
             experiment,
             timezone,
             now,
             store.ledger.revisions(experiment),
             parse_notes(store.ledger.notes(experiment)),
-            {task: store.months(experiment, task) for task in store.tasks(experiment)},
+            {task: self._months(experiment, task) for task in store.tasks(experiment)},
             observation or ClusterObservation("", now),
             known_until,
+            self.unreadable,
         )
         self._index = HistoryIndex(store, experiment)
+
+    def _months(self, experiment: str, task: str) -> list[str]:
+        try:
+            return self.store.months(experiment, task)
+        except Unreadable as error:
+            self.unreadable[task, ""] = f"{task}/: {error.why}"
+            return []
 
     def rows(self, query: HistoryQuery) -> list[Row]:
         """The rows that are asked for, newest slot first; without an end, up to now and each task's next slot."""
@@ -78,4 +90,11 @@ class HistoryReader:
         return refused_slots(self.history, self._facts(refusal_pages(self.history)))
 
     def _facts(self, pages: Iterable[Page]) -> Facts:
-        return {page: self._index.facts(*page) for page in pages}
+        return {page: self._page(page) for page in pages}
+
+    def _page(self, page: Page) -> Sequence[RunFact]:
+        try:
+            return self._index.facts(*page)
+        except Unreadable as error:
+            self.unreadable[page] = f"{page[0]}/{page[1]}/: {error.why}"
+            return ()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from jobs.contract import ENSEMBLE_TASK, PROBABILITIES, SELECTION, START, VERDICT, RunId, member_task
 from jobs.store import Run, Store
-from jobs.store.files import read_json
+from jobs.store.document_files import read_document
 from jobs.store.latest_model import rejection_reason
 from scheduler.history.slot_report import MemberModel, RejectedModel, RunDetails
 
@@ -19,7 +19,7 @@ def read_run_details(store: Store, run_id: RunId) -> RunDetails:
     store.download(run_id, f"*/{SELECTION}", f"*/{PROBABILITIES}/*/{START}")
     run = store.read(run_id)
     models = tuple(_member_models(store, run)) if run_id.task == ENSEMBLE_TASK else ()
-    return RunDetails(run, read_json(run.folder / VERDICT), models)
+    return RunDetails(run, read_document(run.folder / VERDICT), models)
 
 
 def _member_models(store: Store, run: Run) -> Iterator[MemberModel]:
@@ -32,7 +32,7 @@ def _member_models(store: Store, run: Run) -> Iterator[MemberModel]:
         not_taken: list[RejectedModel] = []
         older = 0
         is_past_taken = False
-        for candidate in store.run_ids(run.id.experiment, member_task(member)):
+        for candidate in store.run_ids(run.id.experiment, member_task(member), skip_unreadable=True):
             if candidate.minute > run.id.minute:
                 continue
             if str(candidate) == taken:

@@ -21,9 +21,9 @@ def task_of(store: Store, run: Run) -> dict[str, Any]:
 
 def timezone_of(store: Store, run: Run) -> str:
     """The experiment's zone, as the run's own configuration had it; UTC if that is gone or this machine knows no such zone."""
-    timezone = str(task_of(store, run).get("timezone", "UTC"))
+    timezone = str(task_of(store, run).get("timezone") or "UTC")
     try:
         ZoneInfo(timezone)
-    except (ZoneInfoNotFoundError, ValueError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):
         return "UTC"
     return timezone

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cronjobs.experiment import Experiment
 from cronjobs.tasks import tasks_of
-from jobs.contract import RunKind
+from jobs.contract import RunKind, parse_time
 
 if TYPE_CHECKING:
     from jobs.store import LocalStore
@@ -35,13 +35,11 @@ def longest_durations(store: LocalStore | None, experiment: Experiment) -> dict[
     if store is None:
         return durations
     for name, _ in tasks_of(experiment):
-        records = (store.result(run) for run in islice(store.run_ids(experiment.name, name), 4 * _RECENT))
+        records = (store.result(run) for run in islice(store.run_ids(experiment.name, name, skip_unreadable=True), 4 * _RECENT))
         for record in islice(filter(None, records), _RECENT):
-            try:
-                duration = datetime.fromisoformat(record["finished"]) - datetime.fromisoformat(record["started"])
-            except (KeyError, ValueError, TypeError):
-                continue
-            durations[name] = max(durations.get(name, 0.0), duration.total_seconds())
+            finished, started = parse_time(record.get("finished")), parse_time(record.get("started"))
+            if finished is not None and started is not None:
+                durations[name] = max(durations.get(name, 0.0), finished - started)
     return durations
 
 
@@ -53,7 +51,7 @@ def last_scheduled_slots(store: LocalStore | None, experiment: Experiment) -> di
     for name, task in tasks_of(experiment):
         if not (task.schedule or "").startswith("@every"):
             continue
-        for run in store.run_ids(experiment.name, name):
+        for run in store.run_ids(experiment.name, name, skip_unreadable=True):
             if (store.result(run) or {}).get("kind") == RunKind.SCHEDULED:
                 slots[name] = run.slot
                 break

@@ -321,10 +321,10 @@ def test_a_rename_whose_reply_was_lost_is_done(tmp_path: Path, monkeypatch: pyte
     assert not store.claim_attempt(run, {"kind": "manual"})
     assert store.claim("e", "train-a", MINUTE).attempt == 2
     store.begin_try(run, "b", {})
-    store.ledger.record_heartbeat("e", "here", "one")
-    store.ledger.record_heartbeat("e", "here", "two")
+    store.ledger.record_heartbeat("e", "here", "2026-11-23T06:00:00Z")
+    store.ledger.record_heartbeat("e", "here", "2026-11-23T06:01:00Z")
     assert succeed(store, run, "a")
-    assert store.ledger.last_heartbeat("e", "here") == "two"
+    assert store.ledger.last_heartbeat("e", "here") == "2026-11-23T06:01:00Z"
     assert sorted(os.listdir(store.run_folder(run))) == [c.CLAIM, c.RESULT, "try-b"]
     assert len(os.listdir(store.run_folder(run).parent)) == 2
 

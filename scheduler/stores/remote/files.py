@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jobs.contract import parse_run_id
-from jobs.store.files import parse_object
+from jobs.store.document_files import parse_document
 from jobs.store.local_files import LocalFiles
+from jobs.store.regular_files import Unreadable
 from jobs.store.states import number_of, run_state
 from scheduler.kube.errors import KubeError
 from scheduler.kube.exec import StreamBroken
@@ -111,13 +112,17 @@ class RemoteFiles:
         packed = (self.mirror.tasks, self.mirror.months, self.mirror.pack)[len(parts) - 2](*parts[1:])
         return sorted({*self._local.list_names(folder), *packed})
 
-    def read_json(self, path: Path) -> dict[str, Any] | None:
+    def read_document(self, path: Path) -> dict[str, Any] | None:
         """From the mirror: a run's file out of its pack, unless the run has a folder."""
         parts = self._parts(path)
         packed = self._packed(parts)
         if packed is None or self._run_folder(parts).exists():
-            return self._local.read_json(path)
-        return parse_object(packed.files.get("/".join(parts[_RUN_DEPTH:])))
+            return self._local.read_document(path)
+        data = packed.files.get("/".join(parts[_RUN_DEPTH:]))
+        try:
+            return None if data is None else parse_document(path, data)
+        except Unreadable:
+            return None
 
     def read_lines(self, path: Path) -> list[dict[str, Any]]:
         """From the mirror."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from cronjobs.experiment import StoreVolume
-from jobs.contract import RunId
+from jobs.contract import RunId, parse_time
 from jobs.remote.changes import LEDGER, LENGTH, SNAPSHOTS, digest_of
 from jobs.store.files import list_names, read_json, replace_file, to_json
 from jobs.store.safe_paths import resolve_inside, split_path, walk_files
@@ -50,8 +50,8 @@ class Mirror:
 
     def updated(self, experiment: str) -> datetime | None:
         """When it was last brought up to date for an experiment, by this machine's clock."""
-        content = read_json(self._folder(experiment) / "seen.json")
-        return datetime.fromisoformat(content["time"]) if content else None
+        time = parse_time((read_json(self._folder(experiment) / "seen.json") or {}).get("time"))
+        return None if time is None else datetime.fromtimestamp(time, UTC)
 
     def update(self, client: StoreClient, experiment: str, progress: ReportProgress | None = None) -> None:
         """Bring it up to date: what has changed or is new is received, what is gone is removed. Can be broken off at any time.
@@ -90,7 +90,8 @@ class Mirror:
 
     def revisions(self, experiment: str) -> list[dict[str, Any]]:
         """The cluster's own revisions, as they were kept last."""
-        return list((read_json(self._folder(experiment) / "revisions.json") or {}).get("revisions", []))
+        revisions = (read_json(self._folder(experiment) / "revisions.json") or {}).get("revisions")
+        return [each for each in revisions if isinstance(each, dict)] if isinstance(revisions, list) else []
 
     # -- its packs
 
