@@ -10,12 +10,12 @@ import re
 import unicodedata
 
 # After ESC, or a C1 character: control sequences (colours, moves), strings (titles, links, the clipboard), and shorter ones.
-_CONTROL = r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
-_STRING = r"(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f]).*?"
-_SHORT = r"\x1b(?![\[\]PX^_])[ -/]*[0-~]"
-_WHOLE_SEQUENCE = re.compile(rf"{_CONTROL}|{_STRING}(?:\x1b\\|\x9c|\x07)|{_SHORT}", re.DOTALL)
-_SEQUENCES = re.compile(rf"{_CONTROL}|{_STRING}(?:\x1b\\|\x9c|\x07|\Z)|{_SHORT}", re.DOTALL)
-_STARTS = "\x1b\x9b\x9d\x90\x98\x9e\x9f"
+_CONTROL = r"(?:\x1b\[|\x9b)[0-?]*[ -/]*"
+_STRING = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\n\x07\x1b\x90\x98\x9b-\x9f]*"
+_SHORT = r"\x1b(?![\[\]PX^_])[ -/]*"
+# A string without its end, and whatever else begins no whole sequence, loses its control characters alone: it hides nothing.
+_SEQUENCES = re.compile(rf"{_CONTROL}[@-~]|{_STRING}(?:\x1b\\|\x9c|\x07)|{_SHORT}[0-~]")
+_UNFINISHED = re.compile(rf"(?:{_CONTROL}|{_STRING}\x1b?|{_SHORT})\Z")
 _OUR_COLOUR = re.compile("(\x1b\\[(?:0|2|31|32|33|36)m)")
 """What ``scheduler.console.colours`` writes."""
 _COLOUR = re.compile("(\x1b\\[[0-9;:]*m)")
@@ -26,10 +26,17 @@ _LONGEST = 4096
 def one_line(text: str, limit: int | None = None) -> str:
     """A text on one line of printable characters, without control sequences; cut to ``limit`` characters if there is one."""
     if not (text.isascii() and text.isprintable()):
-        text = " ".join("".join(map(_shown, _SEQUENCES.sub("", text))).split())
+        text = " ".join(single_line(text).split())
     if limit is not None and len(text) > limit:
         text = text[: limit - 1].rstrip() + "…"
     return text
+
+
+def single_line(text: str) -> str:
+    """A text as a line with its spaces: without control sequences, and with a space for each line break and control character."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(map(_shown, _SEQUENCES.sub("", text)))
 
 
 def printable_lines(text: str) -> str:
@@ -48,9 +55,8 @@ def terminal_output(text: str) -> str:
 
 def whole_sequences(text: str) -> int:
     """How much of a text can be shown before the next piece comes: less than all where a control sequence may go on."""
-    start = max(map(text.rfind, _STARTS))
-    is_whole = start < 0 or _WHOLE_SEQUENCE.match(text, start) is not None or len(text) - start > _LONGEST
-    return len(text) if is_whole else start
+    unfinished = _UNFINISHED.search(text, max(0, len(text) - _LONGEST))
+    return len(text) if unfinished is None else unfinished.start()
 
 
 def _printable(text: str, kept: str = "\n\t") -> str:

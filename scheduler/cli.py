@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from jobs.text import single_line
 from scheduler.console.streams import printable_streams
 from scheduler.exit_status import ExitStatus
 from scheduler.signals import stop_on_signals
@@ -198,5 +199,5 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, ConfigErrors | CronsembleError):
         return str(error)
     if isinstance(error, OSError):
-        return f"cronsemble: {error.filename or ''}: {error.strerror or error}"
-    return f"cronsemble: {type(error).__name__}: {error} (a bug in cronsemble: --debug shows the traceback)"
+        return single_line(f"cronsemble: {error.filename or ''}: {error.strerror or error}")
+    return single_line(f"cronsemble: {type(error).__name__}: {error} (a bug in cronsemble: --debug shows the traceback)")

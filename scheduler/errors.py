@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from jobs.text import single_line
+
 
 class CronsembleError(Exception):
-    """Something that the user can correct; the text says where, what is wrong and what to type."""
+    """Something that the user can correct; each line says where, what is wrong and what to type.
+
+    What files, servers and users say stands in it, and makes no further line.
+    """
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(map(single_line, lines)))
 
 
 class RuntimeUnavailable(CronsembleError):

@@ -151,3 +151,12 @@ def test_the_display_of_a_run_reads_no_markup(tmp_path: Path) -> None:
     with PlainDisplay(plain) as display:
         display.say(EVIL)
     assert plain.getvalue().count("\n") == 1 and plain.getvalue().strip().isprintable()
+
+
+def test_a_folder_by_any_name_makes_no_line_of_the_output(tmp_path: Path) -> None:
+    folder = tmp_path / EVIL.replace("/", "").replace("\0", "")
+    folder.mkdir()
+    (folder / "config.yaml").write_text("experiment: e\nbackends: {jax: {schedule: '0 1 * * *'}}\n")
+    for arguments in (["check", "-f", str(folder / "config.yaml")], ["check", "-f", str(folder / "absent.yaml")]):
+        printed = run_on_terminal(arguments, tmp_path)
+        assert printed.count("\n") == 1 and printed.strip().isprintable()

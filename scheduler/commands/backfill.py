@@ -28,6 +28,7 @@ from scheduler.commands.options import (
     WaitOrDetach,
 )
 from scheduler.console.json_output import print_json
+from scheduler.console.messages import print_line
 from scheduler.console.run_display import run_display
 from scheduler.engines.base import Engine
 from scheduler.engines.manual_run import store_context
@@ -87,7 +88,7 @@ def _print_rows(rows: list[dict[str, str]], experiment: str, as_json: bool) -> N
         if not as_json and row["status"] == Status.SUCCEEDED and row["task"] == ENSEMBLE_TASK:
             print(f"{row['slot']}: archived")
         elif row["status"] not in (Status.SUCCEEDED, Status.RUNNING):
-            print(f"{row['run']}: {row['status']}{': ' if row['reason'] else ''}{row['reason']}", file=sys.stderr)
+            print_line(f"{row['run']}: {row['status']}{': ' if row['reason'] else ''}{row['reason']}", sys.stderr)
 
 
 def parse_past_slots(text: str, timezone: str, now: float) -> tuple[Period, ...]:
@@ -106,7 +107,7 @@ def _print_gaps(missing: list[Gap], as_json: bool) -> None:
         print_json({"slots": slots})
         return
     for gap in missing:
-        print(f"{gap.slot} {gap.run.task}: {gap.why}; would be {gap.run}")
+        print_line(f"{gap.slot} {gap.run.task}: {gap.why}; would be {gap.run}")
     print(f"slots to run: {len(missing)}" if missing else "nothing to run: every slot has succeeded or is running")
 
 

@@ -14,7 +14,7 @@ from jobs.temporary import TemporaryFolder
 from scheduler.commands.options import DEFAULT_FILES, Files, Jobs, parse_limit
 from scheduler.config import dataset_sizes, load_all
 from scheduler.config.load import problem_at
-from scheduler.console.messages import print_warnings
+from scheduler.console.messages import print_line, print_warnings
 from scheduler.exit_status import ExitStatus
 from scheduler.history import upcoming
 from scheduler.stores.run_times import longest_durations, store_if_present
@@ -51,13 +51,13 @@ def try_functions(experiment: Experiment, cpus: int | None, seconds: int) -> Exi
     for problem in report.problems:
         print(problem_at(experiment.path, problem.key, problem.message))
     if not report.problems and not report.models:
-        print(f"{place}: functions: not tried")
+        print_line(f"{place}: functions: not tried")
     elif not report.problems:
         shapes = report.data.get("shapes", {})
         items = "×".join(map(str, shapes.get("x_train", ())[1:])) if shapes else ""
         data = f"data of {items} with {len(report.data.get('class_names', ()))} classes, " if items else ""
         models = f"{report.models} model{'' if report.models == 1 else 's'}"
-        print(f"{place}: functions: {data}{models}: no errors in {format_duration(time.monotonic() - began)}")
+        print_line(f"{place}: functions: {data}{models}: no errors in {format_duration(time.monotonic() - began)}")
     return ExitStatus.ERROR if report.problems else ExitStatus.DONE
 
 
@@ -74,7 +74,7 @@ def check(
     for experiment in experiments:
         ensemble = "an ensemble" if experiment.ensemble else "no ensemble"
         members = f"{len(experiment.members)} member{'' if len(experiment.members) == 1 else 's'}"
-        print(f"{experiment.path}: {experiment.name}: {members}, {ensemble}: no errors")
+        print_line(f"{experiment.path}: {experiment.name}: {members}, {ensemble}: no errors")
         print_schedule_warnings(experiment)
         print_warnings(f"{experiment.path}: ", dataset_sizes.warnings(experiment))
         if experiment.code or experiment.function_files():

@@ -10,7 +10,6 @@ import typer
 
 from jobs.store import Store
 from jobs.store.check import Finding
-from jobs.text import one_line
 from scheduler.commands.options import (
     DEFAULT_FILE,
     AsJson,
@@ -22,6 +21,7 @@ from scheduler.commands.options import (
     StoreFolder,
 )
 from scheduler.console.json_output import print_json
+from scheduler.console.messages import print_line
 from scheduler.exit_status import ExitStatus
 from scheduler.kube.target import ClusterTarget
 from scheduler.stores.check import check_store
@@ -44,10 +44,10 @@ def print_findings(store: Store, findings: Sequence[Finding], as_json: bool) -> 
             prefix = "repaired: " if finding.repaired else ""
             hint = f" (--repair: {finding.repair})" if finding.repair and not finding.repaired else ""
             path = store.files.display_path(finding.path)
-            print(one_line(f"{prefix}{path}: {finding.what}: {finding.meaning}{hint}"))
+            print_line(f"{prefix}{path}: {finding.what}: {finding.meaning}{hint}")
         root = store.files.display_path(store.root)
         problems = "1 problem" if unrepaired == 1 else f"{unrepaired} problems"
-        print(f"{root}: {problems}" if unrepaired else f"{root}: nothing is wrong")
+        print_line(f"{root}: {problems}" if unrepaired else f"{root}: nothing is wrong")
     return ExitStatus.ERROR if unrepaired else ExitStatus.DONE
 
 

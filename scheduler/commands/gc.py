@@ -11,7 +11,6 @@ import typer
 
 from jobs.store import Store
 from jobs.store.gc import DEFAULT_KINDS, DESCRIPTIONS, RemovalKind, RemovalPlan, RetentionRule
-from jobs.text import one_line
 from scheduler.commands.options import (
     DEFAULT_FILE,
     AsJson,
@@ -25,6 +24,7 @@ from scheduler.commands.options import (
     Yes,
 )
 from scheduler.console.json_output import print_json
+from scheduler.console.messages import print_line
 from scheduler.console.prompts import confirm
 from scheduler.errors import CronsembleError
 from scheduler.exit_status import ExitStatus
@@ -55,7 +55,7 @@ def remove_old(
     try:
         for removed in execute_removal(store, workspace.name, rule, plan.items):
             if removed.problem:
-                print(one_line(f"{store.files.display_path(removed.item.path)}: {removed.problem}"), file=sys.stderr)
+                print_line(f"{store.files.display_path(removed.item.path)}: {removed.problem}", sys.stderr)
                 failed |= not removed.is_kept
             else:
                 number, size = number + 1, size + removed.item.size
@@ -94,16 +94,16 @@ def _as_object(plan: RemovalPlan, store: Store) -> dict[str, object]:
 
 def _print_plan(plan: RemovalPlan, workspace: Workspace) -> None:
     if not plan.items:
-        print(f"nothing to remove of {workspace.name} in {workspace.store.files.display_path(workspace.store.root)}")
+        print_line(f"nothing to remove of {workspace.name} in {workspace.store.files.display_path(workspace.store.root)}")
     for kind, number, size in plan.counts():
         print(f"{kind}: {number}, {format_bytes(size)}: {DESCRIPTIONS[kind]}")
         items = [item for item in plan.items if item.kind == kind]
         for item in items[:MAX_LISTED]:
-            print(one_line(f"  {workspace.store.files.display_path(item.path)}: {item.reason}"))
+            print_line(f"  {workspace.store.files.display_path(item.path)}: {item.reason}")
         if len(items) > MAX_LISTED:
             print(f"  … and {len(items) - MAX_LISTED} more: --json lists all")
     for consequence in plan.consequences:
-        print(f"note: {consequence}")
+        print_line(f"note: {consequence}")
 
 
 def gc(

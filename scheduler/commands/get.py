@@ -24,6 +24,7 @@ from scheduler.commands.options import (
     Offline,
     StoreFolder,
 )
+from scheduler.console.messages import print_line
 from scheduler.errors import CronsembleError
 from scheduler.kube.target import ClusterTarget
 from scheduler.rerun import selection
@@ -54,7 +55,7 @@ def get_predictions(workspace: Workspace, what: str, folder: Path, members: bool
         except FileNotFoundError as error:
             path = store.files.display_path(source)
             raise CronsembleError(f"{path}: it is not in the store: see `cronsemble fsck`") from error
-        print(f"{target}{'' if is_new else ' (already there)'}")
+        print_line(f"{target}{'' if is_new else ' (already there)'}")
 
 
 def _choose_runs(store: Store, experiment: str, what: str) -> list[Run]:

@@ -14,7 +14,6 @@ from jobs import strict_json
 from jobs.contract import Status, parse_run_id
 from jobs.csv_text import csv_text
 from jobs.store.tries import describe_try
-from jobs.text import one_line
 from scheduler.commands.options import (
     DEFAULT_FILE,
     AsJson,
@@ -30,6 +29,7 @@ from scheduler.commands.options import (
 from scheduler.console import tables
 from scheduler.console.colours import STATUS_COLOURS, paint
 from scheduler.console.json_output import as_ascii, print_json
+from scheduler.console.messages import print_line
 from scheduler.errors import CronsembleError
 from scheduler.history import calendar as calendar_view
 from scheduler.history import slot_report
@@ -108,7 +108,7 @@ def print_history(reader: HistoryReader, query: HistoryQuery, output: OutputForm
 def _print_unreadable(reader: HistoryReader) -> None:
     """Say which folders could not be listed: runs that no schedule expects have no rows then."""
     for why in reader.unreadable.values():
-        print(one_line(f"unreadable: {why}: what ran there is unknown: see cronsemble fsck"), file=sys.stderr)
+        print_line(f"unreadable: {why}: what ran there is unknown: see cronsemble fsck", sys.stderr)
 
 
 def _nothing(history: ExperimentHistory, query: HistoryQuery) -> str:
@@ -198,7 +198,7 @@ def print_slot(reader: HistoryReader, slot: str, tasks: Sequence[str], as_json: 
         if n:
             print()
         for line in slot_report.lines(report):
-            print(one_line(line))
+            print_line(line)
 
 
 def _details(reader: HistoryReader, rows: Sequence[Row]) -> dict[str, slot_report.RunDetails]:
@@ -218,9 +218,9 @@ def print_revisions(reader: HistoryReader, as_json: bool) -> None:
         print(f"no revisions of {history.experiment}: `cronsemble run`, `serve` and `sync` record them")
     for report in reports:
         what = f"{report['what']} by {report['by']} on {report['engine']}, revision {report['revision']}"
-        print(one_line(f"{report['local']}  {what}"))
+        print_line(f"{report['local']}  {what}")
         for line in report["changes"] or ["nothing changed"]:
-            print(f"  {one_line(line)}")
+            print_line(f"  {line}")
 
 
 def print_cluster_revisions(experiment: Experiment, target: ClusterTarget, as_json: bool) -> None:
@@ -243,7 +243,8 @@ def print_cluster_revisions(experiment: Experiment, target: ClusterTarget, as_js
     elif not recorded:
         print(f"no revisions of {experiment.name} in namespace {namespace} yet; next: cronsemble sync")
     else:
-        sys.stdout.writelines(f"{line}\n" for line in revision_lines(recorded))
+        for line in revision_lines(recorded):
+            print_line(line)
 
 
 def revision_lines(recorded: list[dict[str, Any]]) -> list[str]:

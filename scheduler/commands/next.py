@@ -22,7 +22,7 @@ from scheduler.commands.options import (
 )
 from scheduler.config import load_all
 from scheduler.console.json_output import print_json
-from scheduler.console.messages import print_warnings
+from scheduler.console.messages import print_line, print_warnings
 from scheduler.dialects.reading import Dialect
 from scheduler.errors import CronsembleError
 from scheduler.exit_status import ExitStatus
@@ -70,7 +70,7 @@ def print_dialect(
         print_json(report.values(advice, times))
         return advice.same
     for note in reading.notes:
-        print(f"note: {note}")
+        print_line(f"note: {note}")
     _print_table([upcoming.Fire("", "", reading.schedule, reading.timezone, time) for time in times], now)
     print(*report.lines(advice), sep="\n")
     return advice.same
@@ -109,7 +109,7 @@ def print_tasks(
         return
     _print_table(fires, now, with_task=True, with_experiment=len(experiments) > 1)
     for name, line in not_firing:
-        print(f"{name}: {line}")
+        print_line(f"{name}: {line}")
     for name, line in warnings:
         print_warnings(f"{name}: ", [line])
 

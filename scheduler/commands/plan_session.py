@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from scheduler.config import load_all, namespace
+from scheduler.console.messages import print_line
 from scheduler.console.progress import Progress
 from scheduler.console.prompts import confirm
 from scheduler.errors import CronsembleError
@@ -148,7 +149,7 @@ def _finish_admission(api: KubeClient, plan: SyncPlan, outcome: Outcome) -> None
 
     # Of changed objects the plan has said it, from a dry run.
     for line in admission.notes(changes for action, changes in outcome.admission if action.verb == Verb.CREATE):
-        print(f"note: {line}")
+        print_line(f"note: {line}")
     for name in plan.namespaces:
         changes = [(action.experiment, changed) for action, changed in outcome.admission if action.namespace == name]
         record.record_admission(api, name, changes, plan.experiments)
@@ -177,8 +178,8 @@ def _count(outcome: Outcome) -> str:
 
 def print_plan(plan: SyncPlan, flags: SyncFlags | None = None) -> None:
     """Print a plan on stdout, without the refusals that the flags lift."""
-    sys.stdout.write("".join(f"{line}\n" for line in describe.lines(plan, flags.allowed if flags else frozenset())))
-    sys.stdout.flush()
+    for line in describe.lines(plan, flags.allowed if flags else frozenset()):
+        print_line(line)
 
 
 def raise_refusals(plan: SyncPlan, flags: SyncFlags) -> None:
@@ -187,7 +188,7 @@ def raise_refusals(plan: SyncPlan, flags: SyncFlags) -> None:
     if refusals:
         texts = [refusal.text + (f": {refusal.flag} allows it" if refusal.flag else "") for refusal in refusals]
         more = [f"and {len(texts) - _MOST_ERRORS} more"] if len(texts) > _MOST_ERRORS else []
-        raise CronsembleError("\n".join([*texts[:_MOST_ERRORS], *more]))
+        raise CronsembleError(*texts[:_MOST_ERRORS], *more)
 
 
 def confirm_removals(plan: SyncPlan, flags: SyncFlags, purpose: Purpose) -> None:

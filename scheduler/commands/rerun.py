@@ -30,6 +30,7 @@ from scheduler.commands.options import (
     WaitOrDetach,
 )
 from scheduler.console.json_output import print_json
+from scheduler.console.messages import print_line
 from scheduler.console.run_display import run_display
 from scheduler.errors import CronsembleError
 from scheduler.exit_status import ExitStatus
@@ -72,7 +73,7 @@ def rerun_runs(
             problems = plan.problems()
             for repeat in plan.repeats:
                 for note in repeat.notes:
-                    print(f"{repeat.original.id}: {note}", file=sys.stderr)
+                    print_line(f"{repeat.original.id}: {note}", sys.stderr)
         else:
             assert experiment is not None
             current_problems = {run.id: execute.current_problem(experiment, run, reuse) for run in originals}
@@ -82,9 +83,9 @@ def rerun_runs(
             return _print_plan(originals, plan, problems, as_json)
         lines = [f"{run.id}: left out: {problem}" for run in originals for problem in problems.get(run.id, ())]
         if not left:
-            raise CronsembleError("\n".join([*lines, "nothing was started: `cronsemble rerun --dry-run` shows the whole plan"]))
+            raise CronsembleError(*lines, "nothing was started: `cronsemble rerun --dry-run` shows the whole plan")
         for line in lines:
-            print(line, file=sys.stderr)
+            print_line(line, sys.stderr)
         with TemporaryFolder("rerun") as empty:
             if plan is not None:
                 work = execute.exact_work(engine, plan.possible([run.id for run in left]), empty)
@@ -113,7 +114,7 @@ def print_verdict(workspace: Workspace, name: str, tolerance: float, as_json: bo
     outcome = compare.compare_repeat(workspace.store, run, tolerance)
     for repeat in (*outcome.members.values(), outcome):
         if repeat.run is not None and repeat.run.id != repeat.original:
-            compare.store_verdict(workspace.store, repeat, tolerance, lambda text: print(text, file=sys.stderr))
+            compare.store_verdict(workspace.store, repeat, tolerance, lambda text: print_line(text, sys.stderr))
     rows = [outcome.as_json()]
     _print_outcomes(rows, workspace.name, as_json)
     return _status_of(rows)
@@ -134,8 +135,8 @@ def _print_outcomes(rows: list[dict[str, Any]], experiment: str, as_json: bool) 
         return
     for row in rows:
         for name, member in row.get("members", {}).items():
-            print(f"{name}: {_runs_text(member)}{describe(member)}")
-        print(f"{_runs_text(row)}{describe(row)}")
+            print_line(f"{name}: {_runs_text(member)}{describe(member)}")
+        print_line(f"{_runs_text(row)}{describe(row)}")
 
 
 def _runs_text(row: dict[str, Any]) -> str:
@@ -176,12 +177,12 @@ def _print_plan(
         print_json({"runs": rows, "missing": missing})
         return status
     for row in rows:
-        print(f"{row['repeats']} {'left out' if row['left_out'] else 'again'}, in {row['in'] or 'an unknown runtime'}")
+        print_line(f"{row['repeats']} {'left out' if row['left_out'] else 'again'}, in {row['in'] or 'an unknown runtime'}")
         for problem in row["missing"]:
-            print(f"  missing: {problem}")
+            print_line(f"  missing: {problem}")
         for name, model in row.get("members", {}).items():
             source = "its archived model" if plan is not None and plan.reuse else "the model trained again"
-            print(f"  {name}: {model if ' ' in model else f'{source} of {model}'}")
+            print_line(f"  {name}: {model if ' ' in model else f'{source} of {model}'}")
     left_out = f"; {len(rows) - len(possible)} left out" if len(possible) < len(rows) else ""
     print(f"runs: {len(possible)}{left_out}; missing: {missing or 'nothing'}")
     return status

@@ -26,6 +26,7 @@ from scheduler.commands.options import (
     StoreFolder,
     WaitOrDetach,
 )
+from scheduler.console.messages import print_line
 from scheduler.console.run_display import run_display
 from scheduler.errors import CronsembleError, RuntimeUnavailable
 from scheduler.exit_status import ExitStatus
@@ -85,11 +86,11 @@ def _print_outcome(store: Store, runs: list[Run]) -> None:
     for run in runs:
         if run.status == Status.SUCCEEDED:
             if run.record.get("degraded"):
-                print(f"{run.id}: degraded: {run.record['degraded']}", file=sys.stderr)
+                print_line(f"{run.id}: degraded: {run.record['degraded']}", sys.stderr)
             if run.id.task == c.ENSEMBLE_TASK:
-                print(f"archived: {store.files.display_path(store.archive_path(run.id, run.record))}")
+                print_line(f"archived: {store.files.display_path(store.archive_path(run.id, run.record))}")
         elif run.status != Status.RUNNING:
-            print(f"{run.id}: {run.status}: {run.reason}; see: cronsemble logs {run.id}", file=sys.stderr)
+            print_line(f"{run.id}: {run.status}: {run.reason}; see: cronsemble logs {run.id}", sys.stderr)
     print("next: cronsemble history")
 
 

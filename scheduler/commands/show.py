@@ -28,6 +28,7 @@ from scheduler.commands.options import (
 )
 from scheduler.console import tables
 from scheduler.console.json_output import print_json
+from scheduler.console.messages import print_line
 from scheduler.history import slot_report
 from scheduler.history.query import HistoryQuery
 from scheduler.kube.target import ClusterTarget
@@ -79,7 +80,7 @@ def print_run(workspace: Workspace, name: str, as_json: bool) -> None:
 
 
 def _print_field(name: str, value: object) -> None:
-    print(f"{name:<16}{one_line(str(value))}")
+    print_line(f"{name:<16}{one_line(str(value))}")
 
 
 def _print_verdict(verdict: Mapping[str, Any]) -> None:

@@ -21,6 +21,7 @@ from scheduler.commands.options import (
 from scheduler.commands.plan_session import hold_leases
 from scheduler.config import load
 from scheduler.config.namespace import in_namespace
+from scheduler.console.messages import print_line
 from scheduler.exit_status import ExitStatus
 from scheduler.kube import permissions
 from scheduler.kube.client import KubeClient
@@ -52,10 +53,10 @@ def set_suspended(file: Path, tasks: list[str], value: bool, target: ClusterTarg
             cronjobs = suspension.select_cronjobs(api, experiment, tasks, value)
             for cronjob in [] if value else cronjobs:
                 if fires := released_slot(cronjob, {**cronjob["spec"], "suspend": False}, api.now()):
-                    print(f"{cronjob['metadata']['name']}: {release_text(fires)}", flush=True)
+                    print_line(f"{cronjob['metadata']['name']}: {release_text(fires)}")
             suspension.set_suspended(api, experiment, cronjobs, value, force)
     for cronjob in cronjobs:
-        print(f"{state}: {cronjob['metadata']['name']}")
+        print_line(f"{state}: {cronjob['metadata']['name']}")
     return ExitStatus.DONE
 
 

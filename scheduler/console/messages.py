@@ -1,12 +1,20 @@
-"""Warnings on stderr, beside a command's output."""
+"""Lines of text on stdout and stderr: each is one line, whatever a name, a reason or a server's word in it holds."""
 
 from __future__ import annotations
 
 import sys
+from typing import TextIO
+
+from jobs.text import single_line
+
+
+def print_line(text: object, file: TextIO | None = None) -> None:
+    """Print a text as one line, on stdout unless ``file`` says otherwise."""
+    print(single_line(str(text)), file=file or sys.stdout, flush=True)
 
 
 def print_warnings(place: str, warnings: list[str]) -> None:
     """A line on stderr for each warning, after what was printed before; ``place`` is put in front as it is."""
     sys.stdout.flush()
     for warning in warnings:
-        print(f"{place}warning: {warning}", file=sys.stderr)
+        print_line(f"{place}warning: {warning}", sys.stderr)

@@ -6,7 +6,8 @@ import sys
 import time
 from typing import Any, Self
 
-from jobs.text import one_line
+from jobs.text import one_line, single_line
+from scheduler.console.messages import print_line
 from scheduler.console.streams import drawing_console
 from scheduler.times import format_bytes
 
@@ -51,9 +52,9 @@ class Progress:
     def print_above(self, text: str) -> None:
         """Print a line on stderr, above what is shown."""
         if self._bar is None:
-            print(text, file=sys.stderr, flush=True)
+            print_line(text, sys.stderr)
         else:
-            self._bar.console.print(text, soft_wrap=True)
+            self._bar.console.print(single_line(text), soft_wrap=True)
 
     def clear(self) -> None:
         """Take it off the terminal until the next call."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 from pathlib import Path
@@ -10,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
 
 from jobs.contract import PROGRESS, RESULT, Status
 from jobs.store import Run
+from jobs.store.regular_files import open_regular
 from jobs.store.tries import describe_try, is_permanent
 from jobs.text import one_line
 from scheduler.console.colours import STATUS_COLOURS
+from scheduler.console.progress_events import parse_event
 from scheduler.console.streams import drawing_console
 from scheduler.console.tables import number
 from scheduler.times import format_duration
@@ -225,13 +226,15 @@ class LogTail:
     def read(self) -> list[dict[str, Any]]:
         """The new whole lines; none where the file cannot be read."""
         try:
-            with open(self.path, "rb") as file:
+            with open(open_regular(self.path), "rb") as file:
                 file.seek(self._offset)
-                whole = file.read(_MOST).rpartition(b"\n")[0]
+                data = file.read(_MOST)
         except OSError:
             return []
-        self._offset += len(whole) + 1 if whole else 0
-        return [json.loads(line) for line in whole.splitlines() if line]
+        # What is longer without an end is no line of ours.
+        whole = data if len(data) == _MOST and b"\n" not in data else data[: data.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        return [event for event in map(parse_event, whole.split(b"\n")) if event is not None]
 
 
 def describe_event(event: dict[str, Any]) -> str:
@@ -246,7 +249,7 @@ def describe_end(run: Run) -> str:
     """How a run has ended, for people, and at which try if there were several."""
     number, most = run.try_number or 1, run.max_tries
     if run.status == Status.SUCCEEDED:
-        accuracy = run.record.get("accuracy")
+        accuracy = run.accuracy
         tries = f" at try {describe_try(number, most)}" if number > 1 else ""
         return f"succeeded{tries}" + ("" if accuracy is None else f", accuracy {accuracy:.4f}")
     tries = f" after {number} tries" if number > 1 else ""

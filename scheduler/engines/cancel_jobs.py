@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from cronjobs.experiment import Experiment
 from cronjobs.objects import labels
 from jobs.contract import RunKind
+from scheduler.console.messages import print_line
 from scheduler.engines.cancel import cancellation
 from scheduler.engines.jobs import delete_job
 from scheduler.errors import CronsembleError
@@ -41,7 +42,7 @@ def cancel_cluster_runs(workspace: Workspace, targets: Sequence[str]) -> ExitSta
         chosen = [job for target in targets for job in _named_jobs(workspace, jobs, target, api.now().timestamp())]
         chosen = list({job["metadata"]["name"]: job for job in chosen}.values())
         for line in _released_slots(api, experiment, chosen):
-            print(line, flush=True)
+            print_line(line)
         runs = runs_of_jobs(jobs, workspace.store)
         for job in chosen:
             name = str(job["metadata"]["name"])
@@ -53,14 +54,14 @@ def cancel_cluster_runs(workspace: Workspace, targets: Sequence[str]) -> ExitSta
             try:
                 workspace.store.cancel(run, cancellation(str(kind)))
             except OSError as error:
-                print(f"{name}: that it was cancelled could not be recorded in the store: {error.strerror}", file=sys.stderr)
+                print_line(f"{name}: that it was cancelled could not be recorded in the store: {error.strerror}", sys.stderr)
                 code = ExitStatus.ERROR
         for job in chosen:
             name = str(job["metadata"]["name"])
             if _is_gone(api, namespace, experiment.name, job):
-                print(f"{name}: cancelled")
+                print_line(f"{name}: cancelled")
             else:
-                print(f"{name}: its pods got SIGTERM, but are still there after {PATIENCE:.0f} s", file=sys.stderr)
+                print_line(f"{name}: its pods got SIGTERM, but are still there after {PATIENCE:.0f} s", sys.stderr)
                 code = ExitStatus.ERROR
     return code
 

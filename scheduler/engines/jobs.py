@@ -26,7 +26,7 @@ def create_job(api: KubeClient, experiment: Experiment, request: JobRequest) -> 
     try:
         body = job(experiment, request)
     except ObjectsError as error:
-        raise CronsembleError("\n".join(f"{experiment.path}: {problem}" for problem in error.problems)) from error
+        raise CronsembleError(*(f"{experiment.path}: {problem}" for problem in error.problems)) from error
     namespace, name = body["metadata"]["namespace"], body["metadata"]["name"]
     try:
         api.create(kinds.JOB, namespace, body)

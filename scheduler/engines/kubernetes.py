@@ -113,7 +113,7 @@ class KubernetesEngine:
         """The images; raises CronsembleError if the configuration does not name one of them."""
         images: dict[str, Runtime | RuntimeUnavailable] = {name: self._image(name) for name in sorted(names)}
         if missing := [str(image) for image in images.values() if isinstance(image, RuntimeUnavailable)]:
-            raise CronsembleError("\n".join(f"{experiment.path}: {problem}" for problem in missing))
+            raise CronsembleError(*(f"{experiment.path}: {problem}" for problem in missing))
         return images
 
     def problems(self, run: Run) -> tuple[list[str], list[str]]:

@@ -113,7 +113,11 @@ def _pool_manager(config: Mapping[str, str], issuer: str, where: str) -> Any:
             authority = Path(path).read_bytes()
         except OSError as error:
             raise KubeError(f"{where}: idp-certificate-authority {path}: {error.strerror}") from error
-    return manager_for(issuer, tls.make_context(authority, False, None, where), proxy.choose(urlsplit(issuer), None, os.environ))
+    try:
+        address = urlsplit(issuer)
+    except ValueError as error:
+        raise KubeError(f"{where}: idp-issuer-url {issuer} is not an address") from error
+    return manager_for(issuer, tls.make_context(authority, False, None, where), proxy.choose(address, None, os.environ))
 
 
 def _ask(

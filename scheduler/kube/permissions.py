@@ -77,4 +77,4 @@ def explain_denials(
             ]
         except KubeError:
             denied = []
-        raise KubeError("\n".join(dict.fromkeys([*denied, str(error)]))) from error
+        raise KubeError(*dict.fromkeys([*denied, *str(error).splitlines()])) from error

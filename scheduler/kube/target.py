@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jobs.text import single_line
+
 if TYPE_CHECKING:
     from scheduler.kube.kubeconfig import Access
 
@@ -30,7 +32,7 @@ class ClusterTarget:
 
         access = find_access(self.kubeconfig, self.context)
         for warning in access.warnings:
-            print(f"warning: {warning}", file=sys.stderr, flush=True)
+            print(single_line(f"warning: {warning}"), file=sys.stderr, flush=True)
         return access
 
 

@@ -11,7 +11,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, LocationParseError
+from urllib3.util import parse_url
 
 from scheduler.kube import proxy, tls
 from scheduler.kube.credentials import Login
@@ -27,15 +28,17 @@ class Transport:
         """``timeout``: seconds without a word after which a connection counts as broken."""
         self.access, self._timeout = access, timeout
         self.login = Login(access)
-        url = urlsplit(access.server)
         try:
+            url = urlsplit(access.server)
             port = url.port
-        except ValueError:
-            port = -1
-        if url.scheme not in ("https", "http") or not url.hostname or port == -1:
+            parse_url(access.server)  # it refuses more names of hosts
+            host = url.hostname if url.scheme in ("https", "http") else None
+        except (ValueError, LocationParseError):
+            host = None
+        if host is None:
             raise KubeError(f"context {access.context}: server {access.server} is not an address, e.g. https://host:6443")
         self._secure = url.scheme == "https"
-        self.host, self.port, self.prefix = url.hostname, port or (443 if self._secure else 80), url.path.rstrip("/")
+        self.host, self.port, self.prefix = host, port or (443 if self._secure else 80), url.path.rstrip("/")
         self._origin = f"{url.scheme}://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
         self._userinfo = (unquote(url.username), unquote(url.password or "")) if url.username else None
         self._proxy = proxy.choose(url, access.cluster.get("proxy-url"), os.environ)

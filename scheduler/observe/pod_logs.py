@@ -10,6 +10,7 @@ from dataclasses import replace
 from cronjobs.objects import labels
 from jobs.contract import Status
 from scheduler.console.log_output import LogOutput
+from scheduler.console.messages import print_line
 from scheduler.exit_status import ExitStatus
 from scheduler.history.observed_runs import JobState
 from scheduler.kube import kinds, objects, permissions
@@ -42,7 +43,7 @@ def follow(workspace: Workspace, name: str | None, tail: int | None = None) -> E
             return stored_logs.print_logs(workspace, name, follow=True, tail=tail)
         job_name = str(job["metadata"]["name"])
         if name is None:
-            print(f"{job_name}:", file=sys.stderr)
+            print_line(f"{job_name}:", sys.stderr)
         snapshot = _print_until_end(api, namespace, job_name, tail)
     workspace.store.files.update(experiment.name)
     # A Job that was made by hand claims its run when it starts.
@@ -97,7 +98,7 @@ def _print_until_end(api: KubeClient, namespace: str, name: str, tail: int | Non
         status = snapshot.status
         if status is not None and status.state == JobState.WAITING and status.reason != shown_reason:
             shown_reason = status.reason
-            print(f"{name}: {shown_reason}", file=sys.stderr)
+            print_line(f"{name}: {shown_reason}", sys.stderr)
         if not is_new:
             time.sleep(POLL_SECONDS)
 
@@ -126,7 +127,7 @@ def _print_divider(snapshot: JobSnapshot, number: int) -> None:
     if job is not None and number < len(job.pods):
         previous = job.pods[number - 1]
         ended = f"{previous.state}: {previous.reason}" if previous.reason else str(previous.state)
-        sys.stdout.buffer.write(stored_logs.dividing_line(number + 1, job.max_tries, ended).encode())
+        print_line(stored_logs.dividing_line(number + 1, job.max_tries, ended))
 
 
 def _print_container(api: KubeClient, namespace: str, pod: Object, container: str, last_lines: int | None) -> None:
@@ -134,6 +135,7 @@ def _print_container(api: KubeClient, namespace: str, pod: Object, container: st
     for line in read_log(api, namespace, str(pod["metadata"]["name"]), container, last_lines):
         out.write(line + b"\n")
         out.flush()
+    out.end_line()
 
 
 def read_log(api: KubeClient, namespace: str, pod: str, container: str, last_lines: int | None = None) -> Iterator[bytes]:

@@ -66,6 +66,7 @@ def print_logs(workspace: Workspace, name: str | None, follow: bool, tail: int |
         if not follow or run.status != Status.RUNNING or store.files.is_offline:
             break
         time.sleep(POLL_SECONDS)
+    out.end_line()
     if store.files.is_offline and not any(printed.values()):
         print(f"{run.id}: its log was not read before, and --offline reads nothing anew", file=sys.stderr)
     return print_end(run, follow)
@@ -104,13 +105,15 @@ def _divider(run: Run, number: int) -> str:
 
 def dividing_line(number: int, most: int | None, previous: str) -> str:
     """The line between the logs of two tries; ``previous`` is how the one before has ended."""
-    return f"--- try {describe_try(number, most)}; the one before {one_line(previous)} ---\n"
+    return one_line(f"--- try {describe_try(number, most)}; the one before {previous} ---")
 
 
 def _print_from(folder: Path, position: int, divider: str, out: LogOutput) -> int:
     """Print the log in a try's folder from a position on, block by block, after a divider; where it ends now."""
     for after, data in read_log(folder, position):
-        out.write(divider.encode() + data)
+        if divider:
+            out.write_line(divider)
+        out.write(data)
         divider, position = "", after
     out.flush()
     return position

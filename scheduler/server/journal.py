@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import threading
 import time
 from pathlib import Path
 from typing import Any, TextIO
 
+from jobs import strict_json
 from jobs.store import Run
 from jobs.text import one_line
 from scheduler.console.run_display import RunObserver, describe_end
@@ -28,7 +28,7 @@ class Journal:
         text = one_line(text)
         if self._as_json:
             facts = {key: one_line(value) if isinstance(value, str) else value for key, value in facts.items()}
-            line = json.dumps({"time": now, "event": event, **facts, "text": text}, ensure_ascii=False)
+            line = strict_json.dumps({"time": now, "event": event, **facts, "text": text})
         else:
             subject = " ".join(str(facts[key]) for key in ("experiment", "task") if facts.get(key))
             line = f"{now} {one_line(subject) + ': ' if subject else ''}{text}"

@@ -13,6 +13,7 @@ from jobs.store import LocalStore
 from jobs.store.files import sha256_of
 from jobs.store.safe_paths import UnsafePath, split_path
 from jobs.store.uploads import Uploads
+from scheduler.console.messages import print_line
 from scheduler.console.progress import Progress
 from scheduler.errors import CronsembleError
 from scheduler.times import format_bytes
@@ -81,7 +82,7 @@ def upload_file(target: UploadTarget, upload: Upload, replace: bool) -> None:
     size, digest = upload.path.stat().st_size, sha256_of(upload.path)
     present = target.inspect(upload.name, digest, size)
     if present["state"] == "same":
-        print(f"data/{upload.name}: already there, {format_bytes(size)}, sha256 {digest[:12]}")
+        print_line(f"data/{upload.name}: already there, {format_bytes(size)}, sha256 {digest[:12]}")
         return
     if present["state"] == "other" and not replace:
         raise CronsembleError(
@@ -91,7 +92,7 @@ def upload_file(target: UploadTarget, upload: Upload, replace: bool) -> None:
     if start and sha256_of(upload.path, start) != present["hash"]:
         start = 0
     if start:
-        print(f"data/{upload.name}: resuming at {format_bytes(start)} of {format_bytes(size)}", file=sys.stderr, flush=True)
+        print_line(f"data/{upload.name}: resuming at {format_bytes(start)} of {format_bytes(size)}", sys.stderr)
     began = time.monotonic()
     with Progress(f"data/{upload.name}", size, in_bytes=True) as progress:
         progress.update(start)
@@ -106,7 +107,7 @@ def upload_file(target: UploadTarget, upload: Upload, replace: bool) -> None:
             f"data/{upload.name}: another file has been put there meanwhile: --replace puts this one in its place"
         )
     rate = (size - start) / max(time.monotonic() - began, 1e-3)
-    print(f"data/{upload.name}: {format_bytes(size)}, sha256 {digest[:12]}, {format_bytes(rate)}/s")
+    print_line(f"data/{upload.name}: {format_bytes(size)}, sha256 {digest[:12]}, {format_bytes(rate)}/s")
 
 
 def _pieces(path: Path, start: int) -> Iterator[bytes]:

@@ -66,7 +66,7 @@ def _build_all(experiments: Iterable[Experiment], build: Callable[[Experiment], 
         except volumes.ObjectsError as error:
             problems += [f"{experiment.path}: {problem}" for problem in error.problems]
     if problems:
-        raise CronsembleError("\n".join(problems))
+        raise CronsembleError(*problems)
     return results
 
 

@@ -65,4 +65,4 @@ def set_suspended(api: KubeClient, experiment: Experiment, cronjobs: list[Object
         revisions = revisions_name(experiment.name)
         append_revision(api, namespace, revisions, experiment.name, {"tasks": tasks, "partial": True}, VERSION, command)
     if failures := [error for error in errors if error is not None]:
-        raise KubeError("\n".join(dict.fromkeys(map(str, failures))))
+        raise KubeError(*dict.fromkeys(map(str, failures)))

@@ -310,3 +310,20 @@ def test_a_proxy_that_refuses_is_named_without_its_login(tmp_path: Path) -> None
     assert f"proxy http://127.0.0.1:{port}: Tunnel connection failed: 407" in str(caught.value) and "secret" not in str(
         caught.value
     )
+
+
+@pytest.mark.parametrize(
+    "server",
+    ["https://[2J", "https://[zz]/", "https://a b", "https://a:99999", "https://a:b", "ftp://x", "https://", "http://[::1"],
+)
+def test_a_server_that_is_no_address_is_one_line(server: str) -> None:
+    with pytest.raises(KubeError, match="is not an address, e.g. https://host:6443"):
+        KubeClient(Access(server, "a"))
+
+
+def test_what_a_server_says_makes_no_further_line_and_no_command() -> None:
+    message = "no\x1b[2J\r\nfsck: nothing is wrong\u2028\x9b31m\u202e"
+    body = json.dumps({"kind": "Status", "message": message, "reason": message, "code": 422}).encode()
+    with answering(422, {"Content-Type": "application/json"}, body) as api, pytest.raises(ApiError) as error:
+        list(api.stream("/x", what="pods/x"))
+    assert str(error.value).isprintable() and "nothing is wrong" in str(error.value)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cronjobs.experiment import Experiment, StoreVolume
 from cronjobs.objects.config_maps import revisions_name
+from scheduler.console.messages import print_line
 from scheduler.console.progress import Progress
 from scheduler.kube import kinds, permissions, revision_configmap
 from scheduler.kube.client import KubeClient
@@ -127,4 +128,4 @@ def _print_age(files: RemoteFiles, experiment: str, reason: str) -> None:
         prefix = f"{reason}; and" if reason else "--offline:"
         raise KubeError(f"{prefix} nothing of {experiment} was ever read from {files.name} on this machine")
     time = updated.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
-    print(f"{reason + ': ' if reason else ''}this is {files.name} as of {time}", file=sys.stderr, flush=True)
+    print_line(f"{reason + ': ' if reason else ''}this is {files.name} as of {time}", sys.stderr)
