@@ -99,6 +99,7 @@ READING = [
 
 
 @pytest.mark.parametrize("arguments", READING, ids=" ".join)
+@pytest.mark.holds("volume-text", "printed-lines")
 def test_no_command_prints_control_characters_of_a_store(folder: Path, arguments: list[str]) -> None:
     printed = run_on_terminal(arguments, folder)
     assert "Traceback" not in printed
@@ -113,6 +114,7 @@ def test_no_command_prints_control_characters_of_a_store(folder: Path, arguments
 
 
 @pytest.mark.parametrize("arguments", [["history", "--json"], ["show", "e-train-jax-29918940", "--json"]], ids=" ".join)
+@pytest.mark.holds("printed-json")
 def test_json_has_every_character_escaped(folder: Path, arguments: list[str]) -> None:
     done = subprocess.run([*CLI, *arguments], cwd=folder, capture_output=True, text=True, check=True)
     assert done.stdout.isascii() and json.loads(done.stdout)
@@ -128,6 +130,7 @@ def test_json_has_every_character_escaped(folder: Path, arguments: list[str]) ->
         f"experiment: e\ndata: {{dataset: {json.dumps(EVIL)}}}\nbackends: {{jax: }}\n",
     ],
 )
+@pytest.mark.holds("printed-lines")
 def test_an_error_of_a_configuration_is_one_line_each(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.yaml").write_text(text)
     printed = run_on_terminal(["check"], tmp_path)
@@ -135,6 +138,7 @@ def test_an_error_of_a_configuration_is_one_line_each(tmp_path: Path, text: str)
     assert all(character.isprintable() or character == "\n" for character in printed)
 
 
+@pytest.mark.holds("volume-text", "printed-markup")
 def test_the_display_of_a_run_reads_no_markup(tmp_path: Path) -> None:
     from io import StringIO
 
@@ -153,6 +157,7 @@ def test_the_display_of_a_run_reads_no_markup(tmp_path: Path) -> None:
     assert plain.getvalue().count("\n") == 1 and plain.getvalue().strip().isprintable()
 
 
+@pytest.mark.holds("printed-lines")
 def test_a_folder_by_any_name_makes_no_line_of_the_output(tmp_path: Path) -> None:
     folder = tmp_path / EVIL.replace("/", "").replace("\0", "")
     folder.mkdir()

@@ -34,6 +34,7 @@ OUTSIDE = st.one_of(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(OUTSIDE)
+@pytest.mark.holds("author-paths")
 def test_no_path_of_a_configuration_leads_out_of_its_folder(tmp_path: Path, name: str) -> None:
     """Neither by .. nor from the root nor by a link: a path that is taken names something below the folder, on a cluster too."""
     folder = tmp_path / "folder"
@@ -63,6 +64,7 @@ NAMES = st.one_of(st.text(max_size=12), st.from_regex(r"[-a-z0-9./\\]{1,12}", fu
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(NAMES, NAMES)
+@pytest.mark.holds("author-names")
 def test_names_that_are_taken_are_plain_ones(tmp_path: Path, experiment: str, member: str) -> None:
     """They become folders of the store and objects of the cluster."""
     file = tmp_path / "any.yaml"
@@ -75,6 +77,7 @@ def test_names_that_are_taken_are_plain_ones(tmp_path: Path, experiment: str, me
         assert re.fullmatch("[a-z0-9]([-a-z0-9]*[a-z0-9])?", name) and "\n" not in name
 
 
+@pytest.mark.holds("author-paths")
 def test_a_link_among_the_code_is_not_followed_out_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "secret.py").write_text("TOKEN = 1\n")
     folder = tmp_path / "folder"
@@ -86,6 +89,7 @@ def test_a_link_among_the_code_is_not_followed_out_of_the_folder(tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", ["../x.npz", "/etc/x.npz", "link/x.npz", "2026-11-20.npz"])
+@pytest.mark.holds("author-paths")
 def test_no_name_leads_out_of_the_folder_of_data(tmp_path: Path, name: str) -> None:
     """Asked again where the data is read: a link may come later than the check of the configuration."""
     folder = tmp_path / "data"
@@ -99,6 +103,7 @@ def test_no_name_leads_out_of_the_folder_of_data(tmp_path: Path, name: str) -> N
 
 
 @given(st.one_of(st.text(), st.from_regex(r"[-./\\a-z0-9\n]*e-train-a-[0-9]+[-./r0-9\n]*")))
+@pytest.mark.holds("volume-names")
 def test_only_the_exact_name_is_a_runs(text: str) -> None:
     run = parse_run_id(text, "e", "train-a")
     assert (
@@ -109,6 +114,7 @@ def test_only_the_exact_name_is_a_runs(text: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["..", "../../x", "/etc/passwd", "e-train-a-1/../..", "runs/e/train-a", "*", ""])
+@pytest.mark.holds("volume-names")
 def test_no_name_of_a_run_leads_out_of_the_store(tmp_path: Path, name: str) -> None:
     builder = Builder(tmp_path / "store")
     builder.run("train-a", "2026-11-20T01:00")
@@ -127,6 +133,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 TASK: dict[str, Any] = {"snapshot": {"program": "", "code": ""}, "quorum": 1, "method": "accuracy", "threads": 1}
 
 
+@pytest.mark.holds("volume-models")
 def test_a_model_that_is_not_the_recorded_one_is_not_loaded(tmp_path: Path, program: Path) -> None:
     """The member is left out with the reason. This interpreter has no Keras: one that was recorded gets as far as its import."""
     store = LocalStore(tmp_path)
@@ -156,6 +163,7 @@ def test_a_model_that_is_not_the_recorded_one_is_not_loaded(tmp_path: Path, prog
     assert "No module named 'keras'" in said["whole"]
 
 
+@pytest.mark.holds("volume-code")
 def test_code_that_is_not_the_recorded_one_is_not_run(tmp_path: Path, program: Path) -> None:
     store = LocalStore(tmp_path)
     digest = store.put_snapshot("code", b"one")
@@ -168,6 +176,7 @@ def test_code_that_is_not_the_recorded_one_is_not_run(tmp_path: Path, program: P
     assert "is damaged: the file's sha256 differs from its name" in said
 
 
+@pytest.mark.holds("volume-data")
 def test_data_that_is_not_what_was_pinned_is_read_again_and_replaced_if_it_is_the_same(tmp_path: Path, program: Path) -> None:
     store = LocalStore(tmp_path / "store")
     images = np.arange(600 * 16, dtype="float32").reshape(600, 4, 4)
@@ -204,6 +213,7 @@ def test_data_that_is_not_what_was_pinned_is_read_again_and_replaced_if_it_is_th
     assert code == ExitCode.WRONG_INPUT and f"and what is read now is other data: remove {pin}" in said
 
 
+@pytest.mark.holds("volume-data")
 def test_a_step_uses_no_data_that_was_changed_since_the_step_before_it(tmp_path: Path, program: Path) -> None:
     store = LocalStore(tmp_path / "store")
     run = store.claim("e", "train-a", 29_924_640)

@@ -163,6 +163,7 @@ def test_a_thousand_schedules_of_another_dialect_are_answered_at_once(tmp_path: 
     assert all("says what to type" in line for line in found[20:])
 
 
+@pytest.mark.holds("author-bounds")
 def test_the_number_of_problems_is_bounded(tmp_path: Path) -> None:
     members = "\n".join(f"  m{n}: {{backend: jax, timezone: Europe/Berlim{n}}}" for n in range(9000))
     lines = problems(tmp_path, f"experiment: e\nbackends:\n{members}\n")
@@ -182,6 +183,7 @@ def test_the_number_of_problems_is_bounded(tmp_path: Path) -> None:
         ("runtimes.keras3.python", "runtimes: {{keras3: {{python: {}}}}}"),
     ],
 )
+@pytest.mark.holds("author-bounds")
 def test_names_that_no_file_can_have(tmp_path: Path, key: str, text: str) -> None:
     (line,) = problems(tmp_path, GOOD + text.format("x" * 300) + "\n")
     assert f" {key}: " in line and line.endswith("cannot be a file or folder: File name too long") and len(line) < 200
@@ -194,6 +196,7 @@ def test_what_holds_for_all_members_is_reported_once(tmp_path: Path) -> None:
     assert len(lines) == 1 + 2 * 200
 
 
+@pytest.mark.holds("author-bounds")
 def test_a_huge_file_is_one_line(tmp_path: Path) -> None:
     assert problems(tmp_path, b"a: 1\n" * 2_000_000) == [": 10.0 MB: a configuration has at most 1 MB"]
 
@@ -258,6 +261,7 @@ def test_no_values_raise_anything_else(tmp_path: Path, changes: list[tuple[tuple
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.one_of(st.binary(max_size=60), st.text(max_size=60).map(lambda text: (GOOD + text).encode())))
+@pytest.mark.holds("author-bounds")
 def test_no_bytes_raise_anything_else(tmp_path: Path, data: bytes) -> None:
     file = tmp_path / "any.yaml"
     file.write_bytes(data)

@@ -24,6 +24,7 @@ ODD: list[Any] = ["[link=http://x]y[/", "\x1b[2J", None, [], {}, True, -1, 0, 1e
 
 @given(st.binary() | st.text().map(str.encode) | st.dictionaries(st.sampled_from([*EPOCH, "text"]), st.sampled_from(ODD)).map(
     lambda value: json.dumps({**EPOCH, **value}).encode()))  # fmt: skip
+@pytest.mark.holds("code-progress")
 def test_any_line_is_an_event_that_can_be_shown_or_none(line: bytes) -> None:
     event = parse_event(line)
     plain, live = StringIO(), StringIO()
@@ -46,6 +47,7 @@ def test_lines_of_ours_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["pipe", "link", "folder"])
+@pytest.mark.holds("code-progress")
 def test_a_progress_file_that_is_none_holds_nothing_up(tmp_path: Path, kind: str) -> None:
     path = tmp_path / PROGRESS
     (tmp_path / "elsewhere").write_text(json.dumps(EPOCH) + "\n")
@@ -59,6 +61,7 @@ def test_a_progress_file_that_is_none_holds_nothing_up(tmp_path: Path, kind: str
     assert LogTail(path).read() == []
 
 
+@pytest.mark.holds("printed-markup")
 def test_a_live_display_reads_neither_markup_nor_emoji(tmp_path: Path) -> None:
     out = StringIO()
     run = Builder(tmp_path).run("train-a", "2026-11-20T01:00", "failed", reason=":boom: [red]x[/blink]")

@@ -32,12 +32,14 @@ TEXTS = st.lists(st.sampled_from([*SEQUENCES, "a", "é", "\n", "\r", "\u202e", "
 
 
 @given(st.text() | TEXTS)
+@pytest.mark.holds("printed-lines")
 def test_no_text_commands_a_terminal(text: str) -> None:
     for shown in (one_line(text), single_line(text), printable_lines(text).replace("\x1b[31m", "").replace("\n", "")):
         assert all(character.isprintable() or character == "\t" for character in shown)
 
 
 @pytest.mark.parametrize("start", ["\x1b]0;", "\x9d", "\x90", "\x1b[", "\x1b", "\x1b]0;x\x1b", "\x9b3"])
+@pytest.mark.holds("printed-lines")
 def test_a_sequence_without_an_end_hides_nothing(start: str) -> None:
     for clean in (one_line, single_line, printable_lines, terminal_output):
         assert "the reason" in clean(f"failed {start}é the reason") and "below" in clean(f"failed {start}\nbelow\x07")
@@ -55,6 +57,7 @@ def test_long_output_without_ends_takes_no_long_time() -> None:
         assert len(terminal_output(text[: whole_sequences(text)])) <= len(text)
 
 
+@pytest.mark.holds("printed-lines")
 def test_what_others_say_makes_no_line_of_an_error() -> None:
     assert str(CronsembleError("e: the server says: x\nfsck: nothing is wrong\x1b[2J", "second")) == (
         "e: the server says: x fsck: nothing is wrong\nsecond"
@@ -100,6 +103,7 @@ def _on_terminal(pieces: list[bytes]) -> str:
         ([], ""),
     ],
 )
+@pytest.mark.holds("printed-logs")
 def test_the_last_line_of_a_log_is_whole_and_what_follows_begins_a_line(pieces: list[bytes], shown: str) -> None:
     assert _on_terminal(pieces) == f"{shown}failed: why not\n"
     if pieces:

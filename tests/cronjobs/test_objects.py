@@ -95,6 +95,7 @@ def test_data_that_lies_in_the_store_is_noted(tmp_path: Path) -> None:
     assert note.endswith("data.dataset: far.npz is read from data/ in the store: `cronsemble put` copies it there")
 
 
+@pytest.mark.holds("author-secrets")
 def test_secrets_reach_their_members_containers_and_only_their_names_the_configuration(tmp_path: Path) -> None:
     text = (
         "backends:\n  jax: {schedule: '@daily', env: {TOKEN: {secret: one, key: a}, MODE: fast}}\n  torch: {schedule: '@daily'}\n"

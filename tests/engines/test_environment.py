@@ -67,6 +67,7 @@ def reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: Runtime | 
     return value
 
 
+@pytest.mark.holds("author-shell")
 def test_nothing_of_the_shell_decides_how_a_step_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saw = reached(tmp_path, monkeypatch)
     ours = {
@@ -90,6 +91,7 @@ def test_what_the_configuration_says_does(tmp_path: Path, monkeypatch: pytest.Mo
     assert "env.ABSENT: there is no variable ABSENT where cronsemble was started" in saw["log"]
 
 
+@pytest.mark.holds("author-shell", "author-secrets")
 def test_a_container_gets_its_secrets_and_nothing_else_of_the_shell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keras3_image: str
 ) -> None:
@@ -137,6 +139,7 @@ def test_variables_that_somebody_meant_for_a_framework_are_named() -> None:
     assert "TF_4 and 2 more reach no step" in ignored_variables({f"TF_{n}": "1" for n in range(7)}, [])
 
 
+@pytest.mark.holds("author-secrets")
 def test_values_of_secrets_are_never_recorded() -> None:
     environment = {"A": "1", "DB": "x", "HF_TOKEN": "x", "HOME": "/", "KERAS_HOME": "/t", "TORCH_API_KEY": "x", "XLA_FLAGS": "f"}
     assert recorded(environment, ["A", "HF_TOKEN"], ["DB", "ABSENT"]) == {
@@ -145,12 +148,14 @@ def test_values_of_secrets_are_never_recorded() -> None:
     }
 
 
+@pytest.mark.holds("author-secrets")
 def test_a_step_gets_the_secrets_of_its_member_alone() -> None:
     task = {"secrets": ["E"], "members": [{"member": "a", "secrets": ["A"]}, {"member": "b"}]}
     steps = (("prepare",), ("predict", "--member", "a"), ("predict", "--member", "b"), ("combine",))
     assert [step_secrets(task, step) for step in steps] == [["E"], ["A"], [], ["E"]]
 
 
+@pytest.mark.holds("author-secrets")
 def test_the_value_of_a_containers_secret_is_on_no_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor in the container's variables, which its engine shows to all who may ask it."""
     monkeypatch.setenv("DB", "a secret")

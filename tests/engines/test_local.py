@@ -99,6 +99,7 @@ def test_a_failed_try_is_reported_before_the_next_one(tmp_path: Path) -> None:
     assert [one_try["start"]["retries"] for one_try in run.tries] == [1, 1]
 
 
+@pytest.mark.holds("code-program")
 def test_a_program_that_was_planted_in_the_store_is_not_run_and_is_replaced(tmp_path: Path) -> None:
     """Neither where the machine has its own copy, nor where it has none."""
     python = tmp_path / "python"

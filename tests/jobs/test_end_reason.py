@@ -122,6 +122,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("body", ENDS)
+@pytest.mark.holds("code-success")
 def test_each_end_of_a_program_has_its_sentence(tmp_path: Path, program: Path, body: str) -> None:
     store = LocalStore(tmp_path)
     run = store.claim("e", "train-m", 29_924_640)
@@ -179,6 +180,7 @@ def test_a_signal_is_told_with_what_the_kernel_knows(number: int, kills: int, ma
         ("\x1b]0;never ended", ""),
     ],
 )
+@pytest.mark.holds("code-reason")
 def test_what_is_shown_is_one_line_without_commands_for_a_terminal(text: str, shown: str) -> None:
     assert one_line(text) == shown
     assert one_line(one_line(text)) == shown

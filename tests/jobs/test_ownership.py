@@ -98,6 +98,7 @@ def test_root_gives_back_what_its_earlier_runs_kept(store: LocalStore) -> None:
     assert wrong_paths(store.root) == []
 
 
+@pytest.mark.holds("volume-links")
 def test_a_link_that_another_user_left_is_not_followed(store: LocalStore, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("root's")

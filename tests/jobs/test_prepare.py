@@ -251,6 +251,7 @@ def test_the_programs_of_both_pythons_end_with_the_contracts_exit_code(capsys: p
     assert capsys.readouterr().err == "wrong\n"
 
 
+@pytest.mark.holds("volume-arrays")
 def test_pickles_are_never_loaded(tmp_path: Path) -> None:
     np.savez(tmp_path / "p.npz", x_train=np.array([Trap()], dtype=object))
     with pytest.raises(WrongInput, match="has pickled objects, which are never loaded"):

@@ -82,6 +82,7 @@ def test_claims_are_exclusive(tmp_path: Path) -> None:
     assert sorted(run.attempt for run in claimed) == list(range(1, 9))
 
 
+@pytest.mark.holds("volume-archive")
 def test_the_first_try_is_the_result(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     run = store.claim("e", "train-a", MINUTE)
@@ -117,6 +118,7 @@ def test_a_dead_process_is_seen(tmp_path: Path) -> None:
     assert store.read(run).status == "died"
 
 
+@pytest.mark.holds("volume-archive")
 def test_the_archive_is_never_overwritten(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     first, second = (store.claim("e", "ensemble", MINUTE) for _ in range(2))

@@ -278,6 +278,7 @@ def test_mounted_revisions_are_merged_into_the_store(tmp_path: Path, program: Pa
     assert [revision["revision"] for revision in store.ledger.revisions("e")] == [1, 2, 3]
 
 
+@pytest.mark.holds("cluster-snapshots")
 def test_a_mounted_snapshot_is_kept_in_the_store_and_checked(tmp_path: Path, program: Path) -> None:
     store = LocalStore(tmp_path / "store")
     write_data(tmp_path / "d.npz", 0)
@@ -340,6 +341,7 @@ def sleeper(store: LocalStore) -> dict[str, Any]:
     return {**prepare_task(dataset="s.py:data"), "snapshot": {"program": "", "code": code}}
 
 
+@pytest.mark.holds("code-time")
 def test_a_step_out_of_time_says_so(tmp_path: Path, program: Path) -> None:
     store = LocalStore(tmp_path)
     run = store.claim("e", "train-m", MINUTE)
@@ -399,6 +401,7 @@ def commands_with(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("helper", HELPERS.values(), ids=HELPERS)
+@pytest.mark.holds("code-processes")
 def test_a_helper_process_ends_with_its_step(tmp_path: Path, program: Path, helper: str) -> None:
     store, seconds = LocalStore(tmp_path), f"3000.{os.getpid()}"
     run = store.claim("e", "train-m", MINUTE)

@@ -44,6 +44,7 @@ def _hold(kept: Path) -> tuple[subprocess.Popen[str], Path]:
     return process, Path(process.stdout.readline().strip())
 
 
+@pytest.mark.holds("code-temporary")
 def test_what_a_killed_process_left_is_removed_and_what_a_living_one_uses_is_not(tmp_path: Path, temporary: Path) -> None:
     kept = tmp_path / "kept"
     kept.mkdir()
@@ -64,6 +65,7 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_uses_is_not
     assert not list(temporary.iterdir()) and (kept / "x").exists()
 
 
+@pytest.mark.holds("code-temporary")
 def test_only_folders_of_our_own_are_leftovers(tmp_path: Path, temporary: Path) -> None:
     """Neither a link by such a name, nor a file, nor a folder of another name, also not one that another user's name is in."""
     (tmp_path / "kept").mkdir()
@@ -79,6 +81,7 @@ def test_only_folders_of_our_own_are_leftovers(tmp_path: Path, temporary: Path) 
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs the user root")
+@pytest.mark.holds("code-temporary")
 def test_a_folder_that_belongs_to_another_user_stays(temporary: Path) -> None:
     folder = temporary / f"cronsemble-{os.geteuid()}-code-aaaaaaaa"
     folder.mkdir()

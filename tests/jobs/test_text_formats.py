@@ -32,6 +32,7 @@ def _refuse(constant: str) -> None:
 
 
 @given(st.dictionaries(st.text(max_size=4), VALUES, max_size=4))
+@pytest.mark.holds("printed-json")
 def test_every_json_is_strict(value: dict[str, Any]) -> None:
     """A number that is none is null, in whatever is written and by whichever Python; all else comes back."""
     for data in (strict_json.dumps(value).encode(), to_json(value), inputs.to_json(value)):
@@ -51,6 +52,7 @@ def test_a_name_with_other_bytes_than_utf_8_can_be_written_and_read(tmp_path: Pa
     assert to_json({"by": "a\udcffb"}) == b'{\n "by": "a?b"\n}\n' and (tmp_path / "notes").read_bytes() == b'{"by": "a?b"}\n'
 
 
+@pytest.mark.holds("volume-links")
 def test_a_line_is_not_added_to_what_a_link_names(tmp_path: Path) -> None:
     (tmp_path / "profile").write_text("export A=1\n")
     (tmp_path / "notes").symlink_to(tmp_path / "profile")
@@ -60,6 +62,7 @@ def test_a_line_is_not_added_to_what_a_link_names(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.lists(st.text() | st.sampled_from(["\r", "a\rb", "\r\n", '"', ","]), min_size=2, max_size=4), min_size=1))
+@pytest.mark.holds("printed-csv")
 def test_every_row_of_csv_reads_back(rows: list[list[str]]) -> None:
     text = csv_text(rows)
     assert text.endswith("\n") and list(csv.reader(io.StringIO(text, newline=""))) == rows
@@ -70,6 +73,7 @@ ANY_NAME = st.text() | st.sampled_from(ODD_NAMES)
 
 
 @given(ANY_NAME, ANY_NAME)
+@pytest.mark.holds("volume-names")
 def test_no_two_texts_have_one_name_and_none_leads_elsewhere(left: str, right: str) -> None:
     for text in (left, right):
         name = f"alive-{name_part(text)}.json"
@@ -82,6 +86,7 @@ def test_a_plain_name_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("host", ["a/b", "../../../escape", "/etc/x", "..", "", "\0", "h" * 300, "höst", "\udcff", "a\nb", "%2F"])
+@pytest.mark.holds("volume-names")
 def test_any_host_writes_inside_the_store_alone(tmp_path: Path, host: str) -> None:
     root = tmp_path / "a" / "store"
     ledger = LocalStore(root).ledger

@@ -1314,6 +1314,7 @@ def ask_us(world: World, case: Case, folder: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("name", [*GOOD, *BAD])
+@pytest.mark.holds("cluster-login")
 def test_the_same_is_seen_of_us_as_of_kubectl(world: World, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     case = (GOOD.get(name) or BAD[name])(world)
     for folder in ("kubectl", "ours"):

@@ -70,6 +70,7 @@ def answering(status: int, headers: dict[str, str], body: bytes) -> Iterator[Kub
         (200, {}, b"", "answered with what is not Kubernetes' JSON"),
     ],
 )
+@pytest.mark.holds("cluster-text", "cluster-login")
 def test_who_is_no_kubernetes_is_told_in_one_line(status: int, headers: dict[str, str], body: bytes, said: str) -> None:
     with answering(status, headers, body) as api:
         with pytest.raises(KubeError) as caught:
@@ -125,6 +126,7 @@ def b64(text: bytes) -> str:
     return base64.b64encode(text).decode()
 
 
+@pytest.mark.holds("kubeconfig-writes")
 def test_an_openid_login_that_is_refused_is_renewed_once_and_kept(tmp_path: Path, authority: trustme.CA) -> None:
     records, asked = Records(), []
 
@@ -192,6 +194,7 @@ assert not [link for link in os.listdir("/proc/self/fd") if "client-key" in os.p
 
 
 @pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="files in memory are Linux's")
+@pytest.mark.holds("kubeconfig-keys")
 def test_a_key_is_never_written_to_a_file(tmp_path: Path, authority: trustme.CA) -> None:
     alice, records = authority.issue_cert("alice", common_name="alice"), Records()
     (tmp_path / "scratch").mkdir()
@@ -205,6 +208,7 @@ def test_a_key_is_never_written_to_a_file(tmp_path: Path, authority: trustme.CA)
     assert '"certificate": "alice"' in records.lines[0]
 
 
+@pytest.mark.holds("kubeconfig-keys")
 def test_where_files_in_memory_are_not_to_be_had_a_key_lies_in_a_folder_of_ours_and_no_longer(
     tmp_path: Path, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,6 +225,7 @@ def test_where_files_in_memory_are_not_to_be_had_a_key_lies_in_a_folder_of_ours_
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.holds("kubeconfig-unread")
 def test_what_is_not_read_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = written(tmp_path, "https://x", {"tokn": "t", "token": "t", "exec": None}, **{"insecure-skip-tls-verfy": True})
     path.write_text(path.read_text() + "colour: red\n---\nb: c\n")
@@ -234,6 +239,7 @@ def test_what_is_not_read_is_named(tmp_path: Path, capsys: pytest.CaptureFixture
     ]
 
 
+@pytest.mark.holds("kubeconfig-unread")
 def test_a_user_that_is_not_there_is_no_anonymous_one(tmp_path: Path) -> None:
     """kubectl asks without a login, and is refused by any server that is worth it."""
     path = written(tmp_path, "https://x", {"token": "t"})
@@ -321,6 +327,7 @@ def test_a_server_that_is_no_address_is_one_line(server: str) -> None:
         KubeClient(Access(server, "a"))
 
 
+@pytest.mark.holds("cluster-text")
 def test_what_a_server_says_makes_no_further_line_and_no_command() -> None:
     message = "no\x1b[2J\r\nfsck: nothing is wrong\u2028\x9b31m\u202e"
     body = json.dumps({"kind": "Status", "message": message, "reason": message, "code": 422}).encode()

@@ -283,6 +283,7 @@ def test_hashes_are_taken_where_the_bytes_are(far: Far, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["../out", "/etc/passwd", "a/../../out", "link/out", "link", "", "a//b", "."])
+@pytest.mark.holds("network-reader")
 def test_no_name_leads_out_of_the_store(far: Far, tmp_path: Path, path: str) -> None:
     (tmp_path / "out").write_text("secret")
     for folder in (far.root, far.root / "runs", far.root / "data"):

@@ -29,6 +29,7 @@ def healthz(server: WSGIServer) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\n", b"GET /metrics HTTP/1.1\r\nX: y"])
+@pytest.mark.holds("network-clients")
 def test_clients_that_send_no_whole_request_keep_nobody_waiting(endpoint: WSGIServer, sent: bytes) -> None:
     with ExitStack() as stack:
         address = ("127.0.0.1", endpoint.server_port)
@@ -56,6 +57,7 @@ def test_a_silent_client_is_disconnected(endpoint: WSGIServer, monkeypatch: pyte
         assert client.recv(1) == b""
 
 
+@pytest.mark.holds("network-clients")
 def test_a_client_that_sends_a_little_for_ever_is_disconnected(endpoint: WSGIServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_endpoint, "LONGEST_REQUEST", 0.2)
     with socket.create_connection(("127.0.0.1", endpoint.server_port), timeout=20) as client:
@@ -73,6 +75,7 @@ def test_a_client_that_goes_away_writes_nothing(endpoint: WSGIServer, capfd: pyt
 
 
 @pytest.mark.parametrize("text", ["0.0.0.0:9000", "[::]:1", "127.0.0.1:x", "127.0.0.1:70000", "example.org:80", ""])
+@pytest.mark.holds("network-closed")
 def test_an_address_that_others_reach_or_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(CronsembleError, match="--listen"):
         http_endpoint.parse_address(text)

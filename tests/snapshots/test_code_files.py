@@ -43,6 +43,7 @@ def files(path: Path) -> CodeFiles:
     return code_files.code_files(load(path))
 
 
+@pytest.mark.holds("author-snapshot")
 def test_the_functions_folder_is_taken_but_for_what_is_no_code(tmp_path: Path) -> None:
     taken = {"f.py", "t.csv", "tables/a.parquet", "package/__init__.py", "package/part.py", "params.yaml", "own.npz"}
     write(tmp_path, *taken)

@@ -93,6 +93,7 @@ def test_what_the_server_fills_in_and_equal_quantities_are_no_drift() -> None:
         ("readOnly: false", "readOnly: true", ["containers[train].volumeMounts[/store].readOnly: (none) → true"]),
     ],
 )
+@pytest.mark.holds("cluster-all")
 def test_a_changed_field(old: str, new: str, said: list[str]) -> None:
     assert old in DESIRED
     assert lines(DESIRED.replace(old, new)) == said
