@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cronjobs.experiment import Ensemble, Experiment, Member, Task
+from jobs import contract as c
 from jobs.contract import ENSEMBLE_TASK, LOG_LIMIT, member_task, seed_of
 
 
@@ -33,6 +35,23 @@ def resolve_tasks(context: ExperimentContext) -> dict[str, tuple[Task, dict[str,
     if context.experiment.ensemble is not None:
         tasks[ENSEMBLE_TASK] = (context.experiment.ensemble, ensemble_task(context, context.experiment.ensemble))
     return tasks
+
+
+def step_variables(env: Mapping[str, str], argv: Sequence[str]) -> dict[str, str]:
+    """Of the variables of a run those that one of its steps needs: of all selected models the one that it predicts with.
+
+    An ensemble has a step for each member: with all models for each, a pod would be too large for the API server.
+    """
+    selection = env.get(c.ENV_SELECTION)
+    if selection is None:
+        return dict(env)
+    others = {name: value for name, value in env.items() if name != c.ENV_SELECTION}
+    if argv[0] != "predict":
+        return others
+    import json  # late: a configuration is read without it
+
+    own = {member: model for member, model in json.loads(selection).items() if member == argv[-1]}
+    return {**others, c.ENV_SELECTION: json.dumps(own)}
 
 
 def total_retries(task: Task, members: int) -> int:

@@ -18,7 +18,8 @@ SCHEMA = 1
 ENV_RUN = "CRONSEMBLE_RUN"  # the run's id, which is the Job's name
 ENV_TRY = "CRONSEMBLE_TRY"  # the try's id, which is the pod's UID
 ENV_STORE = "CRONSEMBLE_STORE"  # the store's folder as this process sees it
-ENV_TASK = "CRONSEMBLE_TASK"  # the task's resolved configuration, as JSON
+ENV_TASK = "CRONSEMBLE_TASK"  # the task's resolved configuration, as JSON, unless it is too long for a variable
+ENV_TASK_FILE = "CRONSEMBLE_TASK_FILE"  # the file that holds it, within the store unless absolute
 ENV_KIND = "CRONSEMBLE_KIND"  # scheduled | manual | rerun | backfill
 ENV_INVOCATION = "CRONSEMBLE_INVOCATION"  # ties the runs of one `run` command together
 ENV_REPEATS = "CRONSEMBLE_REPEATS"  # the run of the same task that this one repeats: its data is used
@@ -47,11 +48,18 @@ REVISIONS = "/cronsemble/revisions"
 TERMINATION_LOG, TERMINATION_LOG_SIZE = "/dev/termination-log", 4096
 """The file from which the kubelet takes a container's termination message, and how many bytes of it."""
 
+END_PREFIX, LARGEST_END = "cronsemble-end: ", 200_000
+"""What a supervisor prints before its end mark, a line of JSON, if the store does not take it; and the bytes of such a line."""
+
 REPORT_DONE = b'{"event": "done"}\n'
 """What a step's program writes to ENV_REPORT when its work is done: an exit status of 0 alone does not say so."""
 
+LARGEST_VARIABLE = 120_000
+"""Bytes of a variable of ours: Linux takes at most 128 KiB in one, its name and its end among them."""
+
 PROGRAM_FILE = "program.pyz"
 CODE_FILE = "code.zip"
+TASK_FILE = "task.json"
 """Names in the folder of a mounted snapshot."""
 
 CLAIM = "claim.json"  # beside the tries: who is to make the run, before its first try begins

@@ -274,8 +274,10 @@ _CHECKS: Mapping[DocumentKind, Check] = {
             **dict.fromkeys(("run", "try", "kind", "invocation"), _text),
             "time": _time,
             "process": _process,
+            "until": _time,
             "snapshot": _snapshot,
             "retries": _count,
+            "claim": _count,
             "runtime": _map_of(_text),
         }
     ),
@@ -286,6 +288,7 @@ _CHECKS: Mapping[DocumentKind, Check] = {
             "time": _time,
             "code": _count,
             "exit_code": _count,
+            "final": _flag,
             "tail": _texts,
         }
     ),

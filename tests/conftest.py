@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -60,3 +62,16 @@ def cron_reference() -> Path:
         return build()
     except binaries.NoBinaries as error:
         missing(f"the judge of fire times cannot be built: {error}")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True, check=False
+    ).returncode:
+        missing("a small file system cannot be mounted here: run as root")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)

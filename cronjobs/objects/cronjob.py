@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import msgspec
-
-from cronjobs.experiment import Ensemble, Experiment, Task
+from cronjobs.experiment import Ensemble, Experiment, Member, Task
 from cronjobs.objects import labels
-from cronjobs.objects.config_maps import LARGEST, code_map, program_map
+from cronjobs.objects.config_maps import code_map, program_map
 from cronjobs.objects.job_spec import job_spec
 from cronjobs.objects.pods import ensemble_pod, image_of, train_pod
+from cronjobs.objects.size import TooLarge, check_size
 from cronjobs.objects.volumes import ObjectsError, store_volume
 from cronjobs.tasks import ExperimentContext, tasks_of, total_retries
 from jobs import contract as c
@@ -36,9 +36,25 @@ def cron_jobs(context: ExperimentContext) -> Iterator[dict[str, Any]]:
     for member in experiment.members.values():
         if member.schedule is not None:
             yield _cron_job(experiment, c.member_task(member.name), member, train_pod(context, member))
-    ensemble = experiment.ensemble
-    if ensemble is not None and ensemble.schedule is not None:
-        yield _cron_job(experiment, c.ENSEMBLE_TASK, ensemble, ensemble_pod(context, ensemble))
+    if experiment.ensemble is not None and experiment.ensemble.schedule is not None:
+        yield _cron_job(experiment, c.ENSEMBLE_TASK, experiment.ensemble, _ensemble(context))
+
+
+def _ensemble(context: ExperimentContext) -> dict[str, Any]:
+    assert context.experiment.ensemble is not None
+    return ensemble_pod(context, context.experiment.ensemble)
+
+
+def size_problems(experiment: Experiment) -> Iterator[tuple[str, str]]:
+    """The tasks that no cluster can run because of their size, each with what is wrong, whatever images they have."""
+    images = {name: "image" for name in _runtimes(experiment)} | dict(experiment.cluster.images)
+    context = ExperimentContext(replace(experiment, cluster=replace(experiment.cluster, images=images)), "0" * 64, "0" * 64)
+    for name, task in tasks_of(context.experiment):
+        try:
+            pod = train_pod(context, task) if isinstance(task, Member) else _ensemble(context)
+            _cron_job(context.experiment, name, task, pod)
+        except TooLarge as error:
+            yield name, str(error)
 
 
 def notes(experiment: Experiment) -> list[str]:
@@ -94,8 +110,5 @@ def _cron_job(experiment: Experiment, name: str, task: Task, pod: dict[str, Any]
             "jobTemplate": {"metadata": {"labels": {**own, **queue}}, "spec": job_spec(task, retries, pod)},
         },
     }
-    # Only the ensemble has a container for each member; the configuration file bounds the others.
-    size = len(msgspec.json.encode(cronjob)) if isinstance(task, Ensemble) else 0
-    if size > LARGEST:
-        raise ObjectsError(f"{name}: its CronJob has {size:,} bytes, at most {LARGEST:,} fit: split the experiment")
+    check_size(cronjob, name)
     return cronjob

@@ -11,6 +11,8 @@ from cronjobs.experiment import Experiment, Member, Task
 from cronjobs.objects import labels, pods
 from cronjobs.objects.config_maps import program_name
 from cronjobs.objects.job_spec import job_spec
+from cronjobs.objects.size import check_size
+from cronjobs.tasks import step_variables
 from jobs import contract as c
 from jobs.contract import ExitCode
 
@@ -73,7 +75,7 @@ def job(experiment: Experiment, request: JobRequest) -> dict[str, Any]:
     steps = []
     for argv, image in request.steps.steps:
         own, threads = _of_step(experiment, task, request.task, argv)
-        steps.append(pods.container(experiment, own, argv, image, threads, env))
+        steps.append(pods.container(experiment, own, argv, image, threads, step_variables(env, argv)))
     wait = request.waits
     if wait is not None:
         steps.insert(0, _await(experiment, task, wait, request.steps.retries))
@@ -97,12 +99,14 @@ def job(experiment: Experiment, request: JobRequest) -> dict[str, Any]:
     name = str(request.task["task"])
     queue = {labels.QUEUE: task.queue} if task.queue else {}
     own_labels = {**task.labels, **labels.of_task(experiment.name, labels.component(name), name), **kind_labels, **queue}
-    return {
+    made = {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {"name": str(request.run), "namespace": experiment.cluster.namespace, "labels": own_labels},
         "spec": spec,
     }
+    check_size(made, name)
+    return made
 
 
 def spec_of(experiment: Experiment, task: Mapping[str, Any]) -> Task:

@@ -10,6 +10,7 @@ from cronjobs.experiment import Ensemble, Experiment, Member, SecretKey, Task
 from cronjobs.objects import labels, quantities
 from cronjobs.objects.config_maps import code_name, program_name, revisions_name
 from cronjobs.objects.confinement import confined_pod, container_security
+from cronjobs.objects.size import check_annotations, check_variables
 from cronjobs.objects.volumes import ObjectsError, store_volume
 from cronjobs.tasks import ExperimentContext, ensemble_task, total_retries, train_task
 from jobs import contract as c
@@ -17,8 +18,7 @@ from jobs import contract as c
 STORE = "/store"
 FOLDER = "/store/data"
 SNAPSHOT = "/cronsemble/program"
-LARGEST_TASK = 120_000
-"""Bytes of a task's configuration: Linux takes at most 128 KiB in one environment variable."""
+_CONFIGURATION = f"metadata.annotations['{labels.CONFIGURATION}']"
 PULL = {"always": "Always", "if_not_present": "IfNotPresent", "never": "Never"}
 
 
@@ -80,16 +80,21 @@ def template(experiment: Experiment, task: Task, configuration: Mapping[str, Any
     spec.update({key: value for key, value in optional.items() if value})
     own = labels.of_task(experiment.name, labels.component(str(configuration["task"])), str(configuration["task"]))
     text = json.dumps(configuration, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    size = len(text.encode())
-    if size > LARGEST_TASK:
-        raise ObjectsError(
-            f"the configuration of {configuration['task']} has {size:,} bytes, at most {LARGEST_TASK:,} reach a process: "
-            "shorten hyperparameters or env, or split the experiment"
-        )
-    return {
-        "metadata": {"labels": {**task.labels, **own}, "annotations": {**task.annotations, labels.CONFIGURATION: text}},
-        "spec": spec,
-    }
+    annotations = {**task.annotations, labels.CONFIGURATION: text}
+    check_annotations(annotations, str(configuration["task"]))
+    if len(text.encode()) > c.LARGEST_VARIABLE:
+        _read_from_file(spec)
+    return {"metadata": {"labels": {**task.labels, **own}, "annotations": annotations}, "spec": spec}
+
+
+def _read_from_file(spec: dict[str, Any]) -> None:
+    """Have a pod's containers read the task's configuration from a file, where it is too long for a variable."""
+    source = {"downwardAPI": {"items": [{"path": c.TASK_FILE, "fieldRef": {"fieldPath": _CONFIGURATION}}]}}
+    snapshot = next(volume["projected"] for volume in spec["volumes"] if volume["name"] == "snapshot")
+    snapshot["sources"] = [*snapshot["sources"], source]
+    file = {"name": c.ENV_TASK_FILE, "value": f"{SNAPSHOT}/{c.TASK_FILE}"}
+    for step in [*spec["initContainers"], *spec["containers"]]:
+        step["env"] = [file if variable["name"] == c.ENV_TASK else variable for variable in step["env"]]
 
 
 def _volumes(experiment: Experiment, task: Task, snapshot: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -113,6 +118,7 @@ def container(
     if gpus:
         amounts[cluster.gpu_resource] = str(gpus)
     policy = cluster.pull_policy
+    check_variables(env or {}, " ".join(step))
     return {
         "name": container_name(step),
         "image": image,
@@ -149,7 +155,7 @@ def _environment(image: str, task: Task, threads: int, more: Mapping[str, str]) 
         c.ENV_RUN: field("metadata.labels['batch.kubernetes.io/job-name']"),
         c.ENV_TRY: field("metadata.uid"),
         # By the annotation: once a pod however many containers, and no $(NAME) in it is expanded.
-        c.ENV_TASK: field(f"metadata.annotations['{labels.CONFIGURATION}']"),
+        c.ENV_TASK: field(_CONFIGURATION),
         c.ENV_KIND: {"value": "scheduled"},
         c.ENV_STORE: {"value": STORE},
         c.ENV_FOLDER: {"value": FOLDER},

@@ -6,6 +6,7 @@ The kind of a document follows from its name and from the folder that it lies in
 from __future__ import annotations
 
 import errno
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ from jobs.store.files import load_json, parse_json
 from jobs.store.regular_files import DamagedContent, Unreadable
 
 _NAMES = {kind.value: kind for kind in DocumentKind if kind.value.endswith(".json")}
+_NUMBERED = {re.compile(r"claim-[0-9]+\.json"): DocumentKind.CLAIM, re.compile(r"owner-[0-9]+\.json"): DocumentKind.OWNER}
 _FOLDERS = {"revisions": DocumentKind.REVISION, "task": DocumentKind.TASK, "experiments": DocumentKind.OWNER}
 
 
 def document_kind(path: Path) -> DocumentKind | None:
     """The kind of the document in a file of a store; None for a file of another kind."""
-    kind = _NAMES.get(path.name) or _FOLDERS.get(path.parent.name)
+    numbered = (kind for pattern, kind in _NUMBERED.items() if pattern.fullmatch(path.name))
+    kind = _NAMES.get(path.name) or _FOLDERS.get(path.parent.name) or next(numbered, None)
     if kind is None and path.name.startswith("alive-"):
         return DocumentKind.HEARTBEAT
     return DocumentKind.DATA if kind is None and path.parent.parent.name == "datasets" else kind

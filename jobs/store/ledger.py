@@ -6,6 +6,7 @@ Standard library alone, Python 3.9.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from jobs.documents import DocumentKind, document_problem
 from jobs.store.access import StoreFiles
 from jobs.store.files import to_json
 from jobs.store.names import name_part
+
+_OWNER = re.compile(r"owner-([1-9][0-9]{0,8})\.json")
 
 
 class Ledger:
@@ -29,30 +32,46 @@ class Ledger:
 
     # -- who runs it
 
-    def owner_file(self, experiment: str) -> Path:
-        """The file that says who runs the experiment."""
-        return self.folder(experiment).with_name(f"{experiment}.json")
+    def owner_file(self, experiment: str, number: int | None = None) -> Path:
+        """The file that says who runs the experiment: that of its n-th owner, or of the last one."""
+        if number is None:
+            number = self.owner_number(experiment)
+        folder = self.folder(experiment)
+        return folder / f"owner-{number}.json" if number > 1 else folder.with_name(f"{experiment}.json")
 
-    def owner(self, experiment: str) -> dict[str, Any] | None:
-        """Who runs the experiment (``engine``, and more), or None if nobody has claimed it."""
-        return self._files.read_document(self.owner_file(experiment))
+    def owner_number(self, experiment: str) -> int:
+        """How many owners the experiment has had so far; 1 also where it has none."""
+        return max([1, *self._later_owners(experiment)])
 
-    def take_ownership(self, experiment: str, claim: dict[str, Any], take_over: bool = False) -> dict[str, Any] | None:
-        """Say that ``claim["engine"]`` runs the experiment; the other owner, if there is one and it is not taken over.
+    def _later_owners(self, experiment: str) -> list[int]:
+        matches = map(_OWNER.fullmatch, self._files.list_names(self.folder(experiment)))
+        return [int(match[1]) for match in matches if match is not None]
 
-        An owner's file that cannot be read is another's.
+    def owner(self, experiment: str, number: int | None = None) -> dict[str, Any] | None:
+        """Who runs the experiment (``engine``, and more): its n-th owner, or the last one; None if nobody has claimed it."""
+        return self._files.read_document(self.owner_file(experiment, number))
+
+    def take_ownership(self, experiment: str, claim: dict[str, Any], replaces: int = 0) -> dict[str, Any] | None:
+        """Say that ``claim["engine"]`` runs the experiment; the other owner, if there is one that is not replaced.
+
+        ``replaces`` is the number of the owner that is taken over: nothing is written if there has been another since, for the
+        next number is an exclusive link. An owner's file that cannot be read is another's.
         """
-        path = self.owner_file(experiment)
-        data = to_json({"schema": SCHEMA, **claim})
-        if self._files.publish(path, data):
+        path = self.owner_file(experiment, replaces + 1)
+        is_ours = self._files.publish(path, to_json({"schema": SCHEMA, **claim}))
+        # A number that was free because it had been cleared away is not the last.
+        last = self.owner_number(experiment)
+        if is_ours and last == replaces + 1:
             return None
-        owner = self._files.read_document(path)
-        if not take_over:
-            if owner is not None and owner.get("engine") == claim["engine"]:
-                return None
-            return owner or {"engine": f"unknown ({path} cannot be read)"}
-        self._files.replace(path, data)
-        return None
+        owner = self.owner(experiment, last)
+        if owner is not None and all(owner.get(key) == claim.get(key) for key in ("engine", "process")):
+            return None
+        return owner or {"engine": f"unknown ({self.owner_file(experiment, last)} cannot be read)"}
+
+    def past_owner_files(self, experiment: str) -> list[Path]:
+        """The files of the owners before the last one, but for the first and the one that the last has replaced."""
+        numbers = sorted(self._later_owners(experiment))[:-2]
+        return [self.owner_file(experiment, number) for number in numbers]
 
     def record_heartbeat(self, experiment: str, host: str, time: str) -> None:
         """Write that the machine ``host``, which serves the experiment, is alive at ``time`` (ISO 8601)."""

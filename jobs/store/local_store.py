@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import uuid
 from pathlib import Path
 from typing import Any
@@ -66,9 +67,13 @@ class LocalStore(Store):
         if exists(folder):
             return
         hidden = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
-        make_folder(hidden, self.root)
-        write_file(hidden / START, to_json(mark))
-        rename_own(hidden, folder)
+        try:
+            make_folder(hidden, self.root)
+            write_file(hidden / START, to_json(mark))
+            rename_own(hidden, folder)
+        except OSError:
+            shutil.rmtree(hidden, ignore_errors=True)
+            raise
 
     def publish(self, run: RunId, name: str) -> bool:
         """Commit a try's folder as the run's result; False if another try was first.

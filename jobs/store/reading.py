@@ -29,7 +29,8 @@ from jobs.store.document_files import load_document, why_unreadable
 from jobs.store.files import list_names
 from jobs.store.process_identity import is_alive
 from jobs.store.regular_files import Unreadable
-from jobs.store.tries import max_tries, recorded_retries
+from jobs.store.tries import has_tries_left, max_tries, recorded_retries
+from jobs.store.try_claims import last_number, unused_claim
 from jobs.text import one_line
 
 SETTLED = 14 * 86400
@@ -61,6 +62,10 @@ class Run:
     """Who is to make it, until its first try begins."""
     is_readable: bool = True
     """Whether all that is there of it could be read: else it may need more than what is known of it."""
+    next_claim: dict[str, Any] = field(default_factory=dict)
+    """Who has claimed its next try, which has not begun; empty where nobody has."""
+    last_claim: int = 1
+    """The number of its last claim (``jobs.store.try_claims``)."""
 
     @property
     def removed_row(self) -> dict[str, Any]:
@@ -97,7 +102,20 @@ class Run:
         mark = self.record or self.removed_row
         if mark:
             return mark.get("max_tries")
-        return max_tries(self.tries, recorded_retries(one_try["start"] for one_try in self.tries))
+        return max_tries(self.tries, self.retries)
+
+    @property
+    def retries(self) -> int | None:
+        """How many tries may follow one that failed, by its tries' marks; None where none of them says it."""
+        return recorded_retries(one_try["start"] for one_try in self.tries)
+
+    def has_tries_left(self, default_retries: int = 0) -> bool:
+        """Whether its last try has ended, but not the run: its engine makes another try, as long as its deadline lasts.
+
+        ``default_retries`` are those of a run whose tries do not say them.
+        """
+        is_open = self.status in (Status.FAILED, Status.INTERRUPTED, Status.DIED) and not self.cancelled
+        return is_open and has_tries_left(self.tries, default_retries if self.retries is None else self.retries)
 
 
 def read_run(run: RunId, folder: Path, read_record: Callable[[], dict[str, Any] | None]) -> Run:
@@ -118,15 +136,17 @@ def read_run(run: RunId, folder: Path, read_record: Callable[[], dict[str, Any] 
     except Unreadable as error:
         reason = _unreadable(Path(str(error.filename)).name, error.why)
         return Run(run, folder, Status.UNKNOWN, reason, evidence=Evidence.UNKNOWN, is_readable=False)
-    observed, removed, cancelled, claim = (
-        documents.read(name) if name in names else {} for name in (OBSERVED, REMOVED, CANCELLED, CLAIM)
+    next_name = unused_claim(names, tries)
+    observed, removed, cancelled, claim, next_claim = (
+        documents.read(name) if name in names else {} for name in (OBSERVED, REMOVED, CANCELLED, CLAIM, next_name)
     )
 
     def result(status: str, reason: str, evidence: str = Evidence.RECORDED) -> Run:
         # Whoever can write the store wrote them, and they are printed in many places.
         status, reason = one_line(status), one_line(reason)
         is_readable = not documents.problems and (record is not None or RESULT not in names)
-        return Run(run, folder, status, reason, record or {}, tries, evidence, observed, removed, cancelled, claim, is_readable)
+        beside = (observed, removed, cancelled, claim, is_readable, next_claim, last_number(names))
+        return Run(run, folder, status, reason, record or {}, tries, evidence, *beside)
 
     def unknown(name: str) -> Run:
         return result(Status.UNKNOWN, _unreadable(name, documents.problems[name]), Evidence.UNKNOWN)
@@ -147,6 +167,13 @@ def read_run(run: RunId, folder: Path, read_record: Callable[[], dict[str, Any] 
     if cancelled:
         return result(Status.INTERRUPTED, str(cancelled.get("reason") or "cancelled"), Evidence.OBSERVED)
     last = tries[-1] if tries else None
+    # A pod's claim says that a Job is a run: what was seen of that Job says more.
+    is_seen = bool(observed.get("status")) and last is None
+    alive = is_alive(next_claim.get("process") or {}) if next_claim else False
+    if next_name in documents.problems and not is_seen:
+        return unknown(next_name)
+    if next_claim and alive is not False and not is_seen:
+        return result(Status.RUNNING, "waits for free CPUs", Evidence.OBSERVED if alive else Evidence.RECORDED)
     if last is not None and last["end"] is not None and not _overrides(observed, last["end"]):
         return result(str(last["end"].get("status") or Status.FAILED), str(last["end"].get("reason") or ""))
     if observed.get("status"):
@@ -154,11 +181,6 @@ def read_run(run: RunId, folder: Path, read_record: Callable[[], dict[str, Any] 
     if OBSERVED in documents.problems:
         return unknown(OBSERVED)
     if last is None:
-        if CLAIM in documents.problems:
-            return unknown(CLAIM)
-        alive = is_alive(claim.get("process") or {}) if claim else None
-        if claim and alive is not False:
-            return result(Status.RUNNING, "waits for free CPUs", Evidence.OBSERVED if alive else Evidence.RECORDED)
         return result(Status.DIED, "ended before its first try began", Evidence.INFERRED)
     if last["damaged"]:
         name = f"{TRY_PREFIX}{last['name']}/{last['damaged']}"

@@ -38,6 +38,7 @@ from jobs.store.ledger import Ledger
 from jobs.store.names import name_part
 from jobs.store.reading import Run, read_run
 from jobs.store.regular_files import Unreadable
+from jobs.store.try_claims import claim_name
 
 _NO_MINUTES = (0, 0)
 _MONTH = re.compile(r"[0-9]{4,}-[0-9]{2}$")
@@ -295,6 +296,10 @@ class Store:
         """Take exactly this attempt, unless somebody has it; ``mark`` says who, until its first try begins."""
         name = f".{CLAIM}" if mark is None else CLAIM
         return self.files.claim_folder(self._run_folder(run), name, to_json({"schema": SCHEMA, **(mark or {})}))
+
+    def claim_try(self, run: RunId, number: int, mark: dict[str, Any]) -> bool:
+        """Claim a run's next try by the n-th claim (``jobs.store.try_claims``), unless somebody has it; ``mark`` says who."""
+        return self.files.publish(self.run_folder(run) / claim_name(number), to_json({"schema": SCHEMA, **mark}))
 
     def claim_of(self, run: RunId) -> dict[str, Any] | None:
         """Who claimed a run, if that was written down."""

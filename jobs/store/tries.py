@@ -26,6 +26,15 @@ def is_permanent(one_try: Try) -> bool:
     return end.get("code") == ExitCode.WRONG_INPUT or end.get("status") == Status.NO_QUORUM
 
 
+def has_tries_left(tries: Sequence[Try], retries: int) -> bool:
+    """Whether a run whose tries have all ended without a result gets another one; ``retries`` are those of the run.
+
+    A try that was ended for good, as one that a later run replaces, says so: ``final``.
+    """
+    is_final = any(is_permanent(one_try) or (one_try["end"] or {}).get("final") for one_try in tries)
+    return not is_final and failed_tries(tries) <= retries
+
+
 def recorded_retries(marks: Iterable[Mapping[str, Any]]) -> int | None:
     """The retries of a run, by its record and its tries' start marks; None where none of them says it, as in earlier versions."""
     return next((mark["retries"] for mark in marks if isinstance(mark.get("retries"), int)), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import threading
@@ -10,6 +11,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,10 @@ from jobs import contract as c
 from jobs.contract import ExitCode, Status
 from jobs.store import LocalStore, snapshot_digests
 from jobs.store.document_files import read_document
-from jobs.store.files import to_json
+from jobs.store.files import read_fresh, to_json
 from jobs.store.jobs_by_hand import claim_run, claimed_run
 from jobs.store.ownership import share
+from jobs.store.regular_files import read_regular
 from jobs.supervisor.child_process import ChildProcess
 from jobs.supervisor.log_writer import LogWriter
 from jobs.text import one_line
@@ -79,22 +82,24 @@ class RunContext:
 def read_context(env: Mapping[str, str]) -> RunContext:
     """The context that environment variables describe; raises StepError with the name of a wrong one."""
     for name in (c.ENV_RUN, c.ENV_STORE, c.ENV_TASK):
-        if not env.get(name):
+        if not env.get(name) and not (name == c.ENV_TASK and env.get(c.ENV_TASK_FILE)):
             raise StepError(f"{name} is not set: see `supervise --help`", ExitCode.WRONG_INPUT)
     minute = int(time.time()) // 60
+    # Absolute, as all that a program is given: its working directory is that of the user's functions.
+    store = LocalStore(Path(env[c.ENV_STORE]).absolute())
+    source = c.ENV_TASK if env.get(c.ENV_TASK) else c.ENV_TASK_FILE
+    text = env[c.ENV_TASK] if source == c.ENV_TASK else _read_task(store.root / env[c.ENV_TASK_FILE])
     try:
-        task = json.loads(env[c.ENV_TASK])
+        task = json.loads(text)
         name, experiment = env[c.ENV_RUN], task["experiment"]
-        for text in (experiment, task["task"], *(member["member"] for member in task.get("members", ()))):
-            if not _NAME.fullmatch(text):
-                raise ValueError(f"{text!r} is no name")
+        for part in (experiment, task["task"], *(member["member"] for member in task.get("members", ()))):
+            if not _NAME.fullmatch(part):
+                raise ValueError(f"{part!r} is no name")
         spelled = c.parse_run_id(name, experiment, task["task"])
         # Only on a cluster has a Job its name from others; a machine's own engine may have another clock.
         run = c.run_of_job_name(name, experiment, task["task"], minute) if env.get(c.ENV_REVISIONS) else spelled
     except (ValueError, KeyError, TypeError) as error:
-        raise StepError(f"{c.ENV_TASK} is not the configuration of a task: {error!r}", ExitCode.WRONG_INPUT) from error
-    # Absolute, as all that a program is given: its working directory is that of the user's functions.
-    store = LocalStore(Path(env[c.ENV_STORE]).absolute())
+        raise StepError(f"{source} is not the configuration of a task: {error!r}", ExitCode.WRONG_INPUT) from error
     if run is None:
         run = _run_by_hand(env, store, task["experiment"], task["task"], minute)
         env = {**env, c.ENV_RUN: str(run), c.ENV_KIND: c.RunKind.MANUAL}
@@ -102,6 +107,19 @@ def read_context(env: Mapping[str, str]) -> RunContext:
     if "seed" in task and task["seed"] is None:
         task["seed"] = c.seed_of(run.experiment, run.task, run.minute)
     return RunContext(store, run, env.get(c.ENV_TRY) or uuid.uuid4().hex[:12], task, task_bytes, snapshot, env)
+
+
+def _read_task(path: Path) -> str:
+    """A task's configuration from a file; raises StepError for one that cannot be read, or is not what its name says."""
+    try:
+        # A volume's files are links.
+        data = read_fresh(path, partial(read_regular, follows_links=True))
+    except OSError as error:
+        raise StepError(f"{path}: {error.strerror}") from error
+    # In the store it is named by its hash.
+    if path.name != c.TASK_FILE and hashlib.sha256(data).hexdigest() != path.stem:
+        raise StepError(f"{path}: this task is damaged: the file's sha256 differs from its name", ExitCode.WRONG_INPUT)
+    return data.decode(errors="replace")
 
 
 def _run_by_hand(env: Mapping[str, str], store: LocalStore, experiment: str, task: str, minute: int) -> c.RunId:

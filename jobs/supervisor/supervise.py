@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="supervise",
         description="Run one step of a run under supervision. The run is described by the environment: "
-        f"{c.ENV_RUN} (<experiment>-<task>-<unix minutes>[-rN]), {c.ENV_STORE}, {c.ENV_TASK} (JSON), and "
+        f"{c.ENV_RUN} (<experiment>-<task>-<unix minutes>[-rN]), {c.ENV_STORE}, {c.ENV_TASK} (JSON) or {c.ENV_TASK_FILE}, and "
         f"optionally {c.ENV_TRY}, {c.ENV_KIND}, {c.ENV_FOLDER}, {c.ENV_SNAPSHOT}, {c.ENV_PYTHON}, "
         f"{c.ENV_TIMEOUT}; await: {c.ENV_AWAIT}.",
     )
@@ -143,6 +143,9 @@ def _end(context: RunContext, step: str, error: StepError) -> None:
     except OSError as problem:
         if f": {problem.strerror}" not in str(error):  # else it is in the message above
             print(f"cronsemble: the reason could not be written to the store: {problem.strerror}", file=sys.stderr, flush=True)
+        if context.env.get(c.ENV_OWNER):
+            # The engine writes it as soon as it can.
+            print(c.END_PREFIX + json.dumps(mark), file=sys.stderr, flush=True)
 
 
 def _tail(context: RunContext) -> list[str]:

@@ -10,9 +10,10 @@ from typing import Annotated
 import typer
 
 from cronjobs.experiment import Experiment
+from jobs.contract import ENSEMBLE_TASK, member_task
 from jobs.temporary import TemporaryFolder
 from scheduler.commands.options import DEFAULT_FILES, Files, Jobs, parse_limit
-from scheduler.config import dataset_sizes, load_all
+from scheduler.config import ConfigErrors, dataset_sizes, load_all
 from scheduler.config.load import problem_at
 from scheduler.console.messages import print_line, print_warnings
 from scheduler.exit_status import ExitStatus
@@ -25,6 +26,21 @@ def print_schedule_warnings(experiment: Experiment) -> None:
     """Print what a reader of the schedules may not expect in the year to come."""
     durations = longest_durations(store_if_present(experiment), experiment)
     print_warnings(f"{experiment.path}: ", upcoming.warnings(experiment, datetime.now(UTC), durations))
+
+
+def check_sizes(experiments: list[Experiment]) -> None:
+    """Raise ConfigErrors for tasks that the cluster whose volume is their store cannot run."""
+    problems = []
+    for experiment in experiments:
+        if not isinstance(experiment.store, str):
+            # Late: a store that is a folder needs no objects.
+            from cronjobs.objects.cronjob import size_problems
+
+            for task, message in size_problems(experiment):
+                key = ("ensemble",) if task == ENSEMBLE_TASK else ("backends", task.removeprefix(member_task("")))
+                problems.append(problem_at(experiment.path, key, message))
+    if problems:
+        raise ConfigErrors(problems)
 
 
 def try_functions(experiment: Experiment, cpus: int | None, seconds: int) -> ExitStatus:
@@ -71,6 +87,7 @@ def check(
 ) -> None:
     """Check configurations: every error in one pass. Example: cronsemble check -f config.yaml"""
     seconds, experiments = parse_limit(timeout, "--timeout"), load_all(file)
+    check_sizes(experiments)
     for experiment in experiments:
         ensemble = "an ensemble" if experiment.ensemble else "no ensemble"
         members = f"{len(experiment.members)} member{'' if len(experiment.members) == 1 else 's'}"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import typer
 
 from jobs.contract import Status
+from jobs.text import one_line
 from scheduler.commands.options import DEFAULT_FILE
 from scheduler.console.run_display import RunDisplay
 from scheduler.engines.base import Engine
@@ -115,7 +116,10 @@ def open_engine(
             raise CronsembleError(problem)
         engine = LocalEngine(store, display, CpuBudget(options.cpus or cpu_count()))
         signals.stop(engine)
-        yield engine
+        try:
+            yield engine
+        finally:
+            print_unwritten_ends(engine)
         return
     from scheduler.engines.kubernetes import KubernetesEngine
     from scheduler.kube import permissions
@@ -135,6 +139,14 @@ def open_engine(
         finally:
             cluster_engine.close()
             print_unfinished_runs(cluster_engine, workspace.location)
+
+
+def print_unwritten_ends(engine: LocalEngine) -> None:
+    """Write the ends of tries that the store could not take when they ended; print those that it cannot take now."""
+    problem = engine.ends.write()
+    for end in engine.ends.unwritten() if problem else ():
+        text = f"{end.run}: {end.end['status']}: {end.end['reason']}: this could not be written to the store: {problem}"
+        print(one_line(text), file=sys.stderr)
 
 
 def print_unfinished_runs(engine: KubernetesEngine, location: StoreLocation) -> None:

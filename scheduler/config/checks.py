@@ -34,6 +34,8 @@ LONGEST = 48
 MOST_HINTS = 20
 """Names of zones for which the nearest known one is searched, which takes some 10 ms each."""
 LARGEST_SEED = 2**32 - 1
+LARGEST_VARIABLE, LARGEST_ENVIRONMENT = 128 * 1024, 500_000
+"""Bytes of a variable and its name (Linux's MAX_ARG_STRLEN), and of all that one ``env`` says; Linux has 2 MiB for everything."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
@@ -159,11 +161,20 @@ def _schedules(document: Document, value: dict[str, Any]) -> None:
 
 def _environment(document: Document, value: dict[str, Any]) -> None:
     for path, variables in _everywhere(document, value, "env"):
-        for name in variables if isinstance(variables, dict) else ():
+        total = 0
+        for name, text in variables.items() if isinstance(variables, dict) else ():
+            # As the kernel counts it: name=value and a byte that ends it.
+            size = len(f"{name}={text}\0".encode(errors="replace")) if isinstance(text, str) else 0
+            total += size
+            if size > LARGEST_VARIABLE:
+                message = f"{size:,} bytes with its name, at most {LARGEST_VARIABLE:,} reach a process: put it into a file"
+                document.problem((*path, name), message, at_key=True)
             if not _VARIABLE.fullmatch(name):
                 document.problem((*path, name), "not a variable's name: use letters, digits and _", at_key=True)
             elif name.startswith(("CRONSEMBLE_", "KERAS_BACKEND")) or name in THREAD_VARIABLES:
                 document.problem((*path, name), "cronsemble sets this one itself: remove it", at_key=True)
+        if total > LARGEST_ENVIRONMENT:
+            document.problem(path, f"{total:,} bytes: at most {LARGEST_ENVIRONMENT:,} reach a process: put them into files")
 
 
 def _everywhere(document: Document, value: dict[str, Any], key: str) -> list[tuple[tuple[Any, ...], Any]]:

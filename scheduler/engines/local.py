@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
+import traceback
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from typing import IO, Any, ClassVar
 
 from cronjobs.experiment import Experiment, RuntimeSettings
 from cronjobs.revisions.revisions import MANUAL
-from cronjobs.tasks import ExperimentContext, tasks_of
+from cronjobs.tasks import ExperimentContext, step_variables, tasks_of
 from jobs import contract as c
 from jobs.contract import ExitCode, Status
 from jobs.store import LocalStore, Run, snapshot_digests
@@ -37,7 +38,8 @@ from scheduler.console.run_display import RunObserver, describe_retry, step_titl
 from scheduler.engines import local_revisions
 from scheduler.engines.leftovers import end_containers_of_try, end_leftovers, end_try
 from scheduler.engines.processes import end_processes_of_try
-from scheduler.engines.run_spec import RunSpec, step_secrets
+from scheduler.engines.run_spec import RunSpec, Step, step_secrets
+from scheduler.engines.try_ends import TryEnd, TryEnds, describe_os_error, parse_end
 from scheduler.errors import RuntimeUnavailable
 from scheduler.runtimes import recorded
 from scheduler.runtimes.containers import ContainerEngine, EngineError, NoContainerEngine, container_name, find_engine
@@ -82,6 +84,21 @@ class CpuBudget:
 
 
 @dataclass
+class _Attempt:
+    """A run in the making: the number of its last claim, whether a try has it yet, and the name and step of the try under way.
+
+    ``is_lost``: another process has claimed the next try.
+    """
+
+    run: c.RunId | None
+    number: int
+    is_unused: bool = True
+    try_name: str = ""
+    step: str = ""
+    is_lost: bool = False
+
+
+@dataclass
 class LocalEngine:
     """Makes runs in one store; several threads may make runs at once.
 
@@ -105,6 +122,7 @@ class LocalEngine:
     _leftovers_lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
+        self.ends = TryEnds(self.store)
         remove_leftovers()
 
     @property
@@ -158,83 +176,151 @@ class LocalEngine:
         mark = {"kind": kind, "time": _current_time(), "process": process_identity()}
         return self.store.claim_attempt(run, mark)
 
-    def run(self, spec: RunSpec, claimed: c.RunId | None = None) -> Run | None:
+    def run(self, spec: RunSpec, claimed: c.RunId | None = None, number: int = 1, delay: float = 0.0) -> Run | None:
         """Make the run, in the slot's next free attempt unless one was claimed; None if stopped before it was started.
 
-        A claimed run may have had tries: those that failed count as such, those that were interrupted do not.
+        A claimed run may have had tries: those that failed count as such, those that were interrupted do not. ``number`` is
+        the claim (:mod:`jobs.store.try_claims`) by which the caller has its next try, which begins in ``delay`` seconds.
+        Whatever goes wrong once it is claimed is how the run ends; before, this raises OSError.
         """
-        run, task = claimed, str(spec.task["task"])
-        problem = ""
-        failed = 0 if run is None else failed_tries(self.store.read(run).tries)
-        deadline = time.monotonic() + spec.deadline
-        while True:
-            self.observer.stage(spec.label, "waiting")
-            with self.budget.take(spec.threads, partial(self._is_stopped, run)):
-                if self._is_stopped(run):
-                    break
-                if run is not None and self.store.cancelled(run) is not None:
-                    break
-                if run is None:
-                    run = self.store.claim(spec.task["experiment"], task, spec.minute)
-                    deadline = time.monotonic() + spec.deadline
-                problem = ""
-                try:
-                    code = self._make_try(spec, run, deadline)
-                except OSError as error:  # a full disk, or a store that went away
-                    code, problem = ExitCode.FAILED, f"{error.filename or self.store.root}: {error.strerror}"
-                    if error.errno in REFUSED_ERRNOS:
-                        code = ExitCode.WRONG_INPUT
-            failed += 1
-            was_last = failed > spec.retries or time.monotonic() >= deadline
-            if (
-                code in (ExitCode.DONE, ExitCode.WRONG_INPUT)
-                or was_last
-                or self._is_stopped(run)
-                or self.store.cancelled(run) is not None
-            ):
-                break
-            seconds = min(self.back_off(failed), max(0.0, deadline - time.monotonic()))
-            failed_run = self.store.read(run)
-            self.observer.retry(spec.label, failed_run, describe_retry(failed_run, problem or failed_run.reason, seconds))
-            self._wait_for_retry(run, seconds)
+        attempt = _Attempt(claimed, number)
+        try:
+            self._make_tries(spec, attempt, delay)
+        except Exception as error:  # the store cannot be read, or a bug: its end is recorded, and others go on
+            if attempt.run is None:
+                raise
+            self._record_failure(spec, attempt, error)
+        run = attempt.run
         if run is None:
             return None
-        is_stopped = self._is_stopped(run)
+        if attempt.is_lost:
+            self.observer.say(f"{run}: another process makes its next try")
+        else:
+            self._record_stop(spec, attempt)
         with self._lock:
-            last_try = self._current_tries.pop(run, None)
-            reason = self._stop_reasons.pop(run, "interrupted")
-        if last_try is None and is_stopped:
-            # It was never started: that is recorded as a try that ended before its first step.
-            name = uuid.uuid4().hex[:12]
-            self._begin_try(spec, run, name)
-            self._publish_end(self.store.try_folder(run, name), {"status": Status.INTERRUPTED, "reason": reason})
-        result = self.store.read(run)
-        if problem and result.status in (Status.RUNNING, Status.DIED):
-            result = replace(result, status=Status.FAILED, reason=problem)
-        self.observer.done(spec.label, result)
+            self._current_tries.pop(run, None)
+            self._stop_reasons.pop(run, None)
+        result = self.read_end(run)
+        if not attempt.is_lost:
+            self.observer.done(spec.label, result)
         if result.status == Status.FAILED and (hint := absent_variable_hint(result.reason, os.environ)):
             self.observer.say(f"{spec.label}: {hint}")
         return result
 
+    def read_end(self, run: c.RunId) -> Run:
+        """What became of a run that this engine has made, also where the store does not have it yet, or cannot be read."""
+        unwritten = self.ends.unwritten(run)
+        try:
+            result = self.store.read(run)
+        except OSError as error:
+            result = Run(run, self.store.run_folder(run), Status.UNKNOWN, describe_os_error(error, self.store.root))
+        if unwritten and result.status != Status.SUCCEEDED:
+            end = unwritten[-1].end
+            result = replace(result, status=end["status"], reason=end["reason"])
+        return result
+
+    def _make_tries(self, spec: RunSpec, attempt: _Attempt, delay: float) -> None:
+        deadline = time.monotonic() + spec.deadline
+        failed = 0 if attempt.run is None else failed_tries(self.store.read(attempt.run).tries)
+        if attempt.run is not None and delay:
+            self._wait_for_retry(attempt.run, delay)
+        while True:
+            self.observer.stage(spec.label, "waiting")
+            with self.budget.take(spec.threads, partial(self._is_stopped, attempt.run)):
+                if self._is_stopped(attempt.run):
+                    return
+                if attempt.run is not None and self.store.cancelled(attempt.run) is not None:
+                    return
+                if attempt.run is None:
+                    attempt.run = self.store.claim(spec.task["experiment"], str(spec.task["task"]), spec.minute)
+                    deadline = time.monotonic() + spec.deadline
+                run = attempt.run
+                try:
+                    code = self._make_try(spec, attempt, deadline)
+                except Exception as error:  # a full disk, a store that went away, no more processes; or a bug
+                    code = self._record_failure(spec, attempt, error)
+            if attempt.is_lost:
+                return
+            failed += 1
+            was_last = failed > spec.retries or time.monotonic() >= deadline
+            if code in (ExitCode.DONE, ExitCode.WRONG_INPUT) or was_last or self._is_stopped(run):
+                return
+            if self.store.cancelled(run) is not None:
+                return
+            seconds = min(self.back_off(failed), max(0.0, deadline - time.monotonic()))
+            failed_run = self.read_end(run)
+            self.observer.retry(spec.label, failed_run, describe_retry(failed_run, failed_run.reason, seconds))
+            self._wait_for_retry(run, seconds)
+
+    def record_failure(self, run: c.RunId, kind: str, retries: int, error: Exception) -> None:
+        """Record that a claimed run failed before any step of it could be described."""
+        attempt = _Attempt(run, self.read_end(run).last_claim)
+        mark = {"schema": c.SCHEMA, "run": str(run), "retries": retries, "kind": kind, "runtime": None}
+        self._record_try_end(attempt, mark, self.describe_failure(error))
+
+    def describe_failure(self, error: Exception) -> dict[str, Any]:
+        """How a try ends by what was raised here."""
+        if isinstance(error, OSError):
+            # Another try would be the same user's, or have the same command line.
+            is_permanent = error.errno in (*REFUSED_ERRNOS, errno.E2BIG)
+            code = ExitCode.WRONG_INPUT if is_permanent else ExitCode.FAILED
+            return {"reason": describe_os_error(error, self.store.root), "code": code}
+        lines = [one_line(line) for line in "".join(traceback.format_exception(error)).splitlines()]
+        reason = f"{type(error).__name__}: {one_line(str(error))} (a bug in cronsemble)"
+        return {"reason": reason, "code": ExitCode.FAILED, "tail": lines[-40:]}
+
+    def _record_failure(self, spec: RunSpec, attempt: _Attempt, error: Exception) -> int:
+        """Record that a try failed by what was raised, unless its end is recorded; the exit code that it stands for."""
+        end = self.describe_failure(error)
+        if attempt.run is not None and self._is_stopped(attempt.run):
+            end |= self._stop_end(attempt.run)
+        self._record_try_end(attempt, self._start_mark(spec, attempt), end)
+        return int(end["code"])
+
+    def _record_stop(self, spec: RunSpec, attempt: _Attempt) -> None:
+        """Record as a try of its own that a run was stopped before its first try, or for good before its next one."""
+        run = attempt.run
+        assert run is not None
+        with self._lock:
+            has_begun = run in self._current_tries
+        if not self._is_stopped(run) or (has_begun and run not in self._stop_reasons):
+            return
+        if not has_begun or self.read_end(run).has_tries_left():
+            end = {"status": Status.INTERRUPTED, **self._stop_end(run)}
+            self._record_try_end(_Attempt(run, attempt.number), self._start_mark(spec, attempt), end)
+
+    def _record_try_end(self, attempt: _Attempt, start: Mapping[str, Any], end: Mapping[str, Any]) -> None:
+        """Record how a try ended, which may not have begun; what the store cannot take now is written later."""
+        assert attempt.run is not None
+        name = attempt.try_name or uuid.uuid4().hex[:12]
+        now = _current_time()
+        start = {"claim": attempt.number, "time": now, "process": process_identity(), **start, "try": name}
+        end = {"schema": c.SCHEMA, "time": now, "status": Status.FAILED, **end}
+        problem = self.ends.record(TryEnd(attempt.run, name, start, end))
+        if problem:
+            self.observer.say(f"{attempt.run}: its end cannot be written yet: {problem}")
+
     def stop_run(self, run: c.RunId, reason: str) -> None:
-        """Stop a run and have its try record why, unless it succeeds first."""
+        """Stop a run for good and have its try record why, unless it succeeds first."""
         with self._lock:
             self._stop_reasons[run] = reason
             folder = self._current_tries.get(run)
         if folder is not None and folder.exists():
-            try:
-                self._publish_end(folder, {"status": Status.INTERRUPTED, "reason": reason})
-            except OSError as error:
-                self.observer.say(f"{run}: why it is stopped could not be recorded: {error.strerror}")
+            with suppress(OSError):  # its thread records it too
+                self._publish_end(folder, {"status": Status.INTERRUPTED, **self._stop_end(run)})
         self.interrupt(run)
+
+    def _stop_end(self, run: c.RunId) -> dict[str, Any]:
+        """How a run ends that was stopped: by `stop_run` for good, else with its engine."""
+        reason = self._stop_reasons.get(run)
+        end = {"status": Status.INTERRUPTED, "reason": reason or "interrupted"}
+        return end if reason is None else {**end, "final": True}
 
     def interrupt(self, run: c.RunId | None = None) -> None:
         """Stop every child of a run, or all children and the engine; containers too, within 5 s."""
         with self._lock:
             if run is None:
                 self._stop.set()
-            else:
-                self._stop_reasons.setdefault(run, "interrupted")
             processes = [process for process, its_run in self._processes.items() if run in (None, its_run)]
         self.budget.wake()
         with self._retry_wait:
@@ -256,14 +342,27 @@ class LocalEngine:
         with self._retry_wait:
             self._retry_wait.wait_for(lambda: self._is_stopped(run), seconds)
 
-    def _make_try(self, spec: RunSpec, run: c.RunId, deadline: float) -> int:
-        """Take a run through its steps once, until ``deadline`` by the monotonic clock; the exit code."""
-        store = self.store
-        name = uuid.uuid4().hex[:12]
+    def _make_try(self, spec: RunSpec, attempt: _Attempt, deadline: float) -> int:
+        """Claim a run's next try, and take it through its steps until ``deadline`` by the monotonic clock; the exit code."""
+        store, run = self.store, attempt.run
+        assert run is not None
+        # What the store could not take before has its place before this try.
+        self.ends.write()
+        attempt.try_name = attempt.step = ""
+        if not attempt.is_unused:
+            mark = {"kind": spec.kind, "time": _current_time(), "process": process_identity()}
+            attempt.is_lost = not store.claim_try(run, attempt.number + 1, mark)
+            if attempt.is_lost:
+                return ExitCode.INTERRUPTED
+            attempt.number += 1
+        name, attempt.is_unused = uuid.uuid4().hex[:12], False
+        attempt.try_name = name
         folder = store.try_folder(run, name)
         if engine := _container_engine(spec):
             self._end_leftovers(engine)
-        self._begin_try(spec, run, name)
+        store.begin_try(run, name, self._start_mark(spec, attempt, deadline))
+        # Steps read it where it is too long for a variable.
+        store.put_snapshot("task", to_json(dict(spec.task)))
         with self._lock:
             self._current_tries[run] = folder
             user_code = self._code.get(str(spec.task["snapshot"]["code"]))
@@ -275,34 +374,32 @@ class LocalEngine:
             if earlier["start"].get("containers") and (problem := end_try(earlier["start"], earlier["name"])):
                 # None begins beside another.
                 reason = f"the container of its try {earlier['name']} could not be ended: {problem}"
-                self._publish_end(folder, {"step": spec.steps[0].argv[0], "status": Status.FAILED, "reason": reason})
-                return ExitCode.FAILED
+                return self._fail_try(spec, attempt, reason, ExitCode.FAILED)
         for step in spec.steps:
+            attempt.step = step.argv[0]
             self.observer.stage(spec.label, step_title(" ".join(step.argv[::2]), number, most), folder)
             runtime = step.runtime
             if isinstance(runtime, RuntimeUnavailable):
                 if step.argv[0] == "predict":
                     continue
-                self._publish_end(folder, {"step": step.argv[0], "status": Status.FAILED, "reason": str(runtime)})
-                return ExitCode.WRONG_INPUT
-            env = self._env(spec, run, name, max(1.0, deadline - time.monotonic()))
+                return self._fail_try(spec, attempt, str(runtime), ExitCode.WRONG_INPUT)
+            env = self._env(spec, step, attempt, max(1.0, deadline - time.monotonic()))
             try:
                 program = program_copy(store, str(spec.task["snapshot"]["program"]))
             except (Unreadable, FileNotFoundError) as error:
                 reason = f"its program {error.filename} cannot be run: {error.strerror}"
-                self._publish_end(folder, {"step": step.argv[0], "status": Status.FAILED, "reason": reason})
-                return ExitCode.WRONG_INPUT
+                return self._fail_try(spec, attempt, reason, ExitCode.WRONG_INPUT)
             secrets = step_secrets(spec.task, step.argv)
             container = container_name(name, step.argv[-1])
             command = runtime.command(program, store.root, spec.folder, list(step.argv), env, secrets, container)
             if step.argv[0] == "prepare":
                 # One at a time: the first pins the data, the others read it.
                 with self._prepare_lock:
-                    code, last_line, problem = self._run_step(runtime, command, run, name, deadline)
+                    code, errors, problem = self._run_step(runtime, command, run, name, deadline)
             else:
-                code, last_line, problem = self._run_step(runtime, command, run, name, deadline)
+                code, errors, problem = self._run_step(runtime, command, run, name, deadline)
             if code != ExitCode.DONE:
-                self._record_unsupervised_end(run, folder, step.argv[0], code, last_line)
+                self._record_unsupervised_end(spec, attempt, folder, code, errors)
                 if problem:
                     self._record_left_running(run, folder, problem)
                 return code
@@ -310,21 +407,21 @@ class LocalEngine:
 
     def _run_step(
         self, runtime: Runtime, command: StepCommand, run: c.RunId, try_name: str, deadline: float
-    ) -> tuple[int, str, str]:
+    ) -> tuple[int, list[str], str]:
         """Start a supervised step and wait for it, in a container at most until ``deadline`` and what its end takes.
 
-        Its exit status, the last line of its stderr, and why what it has left running could not be ended, if it could not.
+        Its exit status, the last lines of its stderr, and why what it has left running could not be ended, if it could not.
         """
         if self._is_stopped(run):
-            return ExitCode.INTERRUPTED, "", ""
-        # In memory: secrets are written to no disk.
-        with tempfile.TemporaryFile() as errors, os.fdopen(os.memfd_create("stdin"), "w+b") as stdin:
+            return ExitCode.INTERRUPTED, [], ""
+        # In memory: secrets are written to no disk, and that of temporary files may be full.
+        with open(os.memfd_create("stderr"), "w+b") as errors, open(os.memfd_create("stdin"), "w+b") as stdin:
             stdin.write(command.stdin)
             stdin.seek(0)
             patience = None if runtime.engine is None else max(0.0, deadline - time.monotonic()) + OVERDUE
             try:
                 code = self._run_process(command, run, stdin, errors, patience)
-                errors.seek(max(0, errors.seek(0, os.SEEK_END) - 10_000))
+                errors.seek(max(0, errors.seek(0, os.SEEK_END) - c.LARGEST_END))
                 lines = errors.read().decode(errors="replace").split("\n")
             except subprocess.TimeoutExpired:
                 code, lines = -signal.SIGKILL, ["its container did not end at its deadline"]
@@ -335,7 +432,7 @@ class LocalEngine:
         elif code < 0:
             # It could not end its own processes any more.
             end_processes_of_try(try_name)
-        return code, next((line for line in reversed(lines) if line.strip()), ""), problem
+        return code, lines, problem
 
     def _run_process(
         self, command: StepCommand, run: c.RunId, stdin: IO[bytes], errors: IO[bytes], patience: float | None
@@ -348,16 +445,20 @@ class LocalEngine:
         with self._lock:
             if self._is_stopped(run):
                 return ExitCode.INTERRUPTED
-            process = subprocess.Popen(
-                command.argv,
-                env=command.env,
-                stdin=stdin,
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-                # A terminal's Ctrl-C reaches the whole foreground group: ours to pass on, once.
-                start_new_session=True,
-                preexec_fn=lambda: end_with_parent(signal.SIGTERM, parent),
-            )
+            try:
+                process = subprocess.Popen(
+                    command.argv,
+                    env=command.env,
+                    stdin=stdin,
+                    stdout=subprocess.DEVNULL,
+                    stderr=errors,
+                    # A terminal's Ctrl-C reaches the whole foreground group: ours to pass on, once.
+                    start_new_session=True,
+                    preexec_fn=lambda: end_with_parent(signal.SIGTERM, parent),
+                )
+            except OSError as error:
+                # It may name the interpreter, and a reader would look for the fault there.
+                raise OSError(error.errno, error.strerror, "the step's process cannot be started") from error
             self._processes[process] = run
         try:
             return process.wait(patience)
@@ -369,29 +470,41 @@ class LocalEngine:
             with self._lock:
                 del self._processes[process]
 
-    def _env(self, spec: RunSpec, run: c.RunId, name: str, seconds_left: float) -> dict[str, str]:
+    def _env(self, spec: RunSpec, step: Step, attempt: _Attempt, seconds_left: float) -> dict[str, str]:
+        task = json.dumps(spec.task)
+        task_file = self.store.snapshot_path("task", snapshot_digests(spec.task)["task"]).relative_to(self.store.root)
         return {
-            c.ENV_RUN: str(run),
-            c.ENV_TRY: name,
-            c.ENV_TASK: json.dumps(spec.task),
+            c.ENV_RUN: str(attempt.run),
+            c.ENV_TRY: attempt.try_name,
+            **({c.ENV_TASK: task} if len(task) <= c.LARGEST_VARIABLE else {c.ENV_TASK_FILE: str(task_file)}),
             c.ENV_KIND: spec.kind,
             c.ENV_INVOCATION: spec.invocation,
             c.ENV_OWNER: json.dumps(process_identity()),
             c.ENV_TIMEOUT: f"{seconds_left:.0f}",
             c.ENV_RETRIES: str(spec.retries),
-            **spec.env,
+            **step_variables(spec.env, step.argv),
         }
 
-    def _begin_try(self, spec: RunSpec, run: c.RunId, name: str) -> None:
-        mark = {"schema": c.SCHEMA, "run": str(run), "try": name, "retries": spec.retries, "time": _current_time()}
-        mark["kind"] = spec.kind
+    def _start_mark(self, spec: RunSpec, attempt: _Attempt, deadline: float | None = None) -> dict[str, Any]:
+        """The mark of a try's start; ``deadline``, by the monotonic clock, is that of all tries."""
         last = spec.steps[-1].runtime
-        runtime = {"image": last.image, "python": last.python} if isinstance(last, Runtime) else None
-        if engine := _container_engine(spec):
+        until = None if deadline is None else format_time(time.time() + deadline - time.monotonic())
+        engine = _container_engine(spec)
+        return {
+            "schema": c.SCHEMA,
+            "run": str(attempt.run),
+            "try": attempt.try_name,
+            "claim": attempt.number,
+            "retries": spec.retries,
+            "time": _current_time(),
+            **({} if until is None else {"until": until}),
+            "kind": spec.kind,
             # Whoever ends what is left of this try needs to know whom to ask.
-            mark["containers"] = engine.name
-        mark |= {"snapshot": snapshot_digests(spec.task), "runtime": runtime, "process": process_identity()}
-        self.store.begin_try(run, name, mark)
+            **({} if engine is None else {"containers": engine.name}),
+            "snapshot": snapshot_digests(spec.task),
+            "runtime": {"image": last.image, "python": last.python} if isinstance(last, Runtime) else None,
+            "process": process_identity(),
+        }
 
     def end_leftovers(self, runtimes: Iterable[RuntimeSettings]) -> None:
         """End the containers of this store's tries whose makers are dead, where steps run in images."""
@@ -411,26 +524,36 @@ class LocalEngine:
         for problem in problems:
             self.observer.say(problem)
 
-    def _record_unsupervised_end(self, run: c.RunId, folder: Path, step: str, code: int, last_line: str) -> None:
-        """Record what the supervisor could not, if it was killed or never started."""
+    def _fail_try(self, spec: RunSpec, attempt: _Attempt, reason: str, code: int) -> int:
+        """Record that a try failed before its step was started; returns ``code``."""
+        end = {"step": attempt.step or spec.steps[0].argv[0], "reason": reason, "code": code}
+        self._record_try_end(attempt, self._start_mark(spec, attempt), end)
+        return code
+
+    def _record_unsupervised_end(self, spec: RunSpec, attempt: _Attempt, folder: Path, code: int, errors: Sequence[str]) -> None:
+        """Record what the supervisor could not: it was killed or never started, or the store did not take its mark."""
+        run = attempt.run
+        assert run is not None
         if self.store.result(run) is not None or (folder / c.END).exists():
             return
         with suppress(OSError):
             share_tree(folder)
-        cause = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-        reason = f"{step} could not be supervised ({cause})" + (f": {one_line(last_line)}" if last_line else "")
-        end = {"step": step, "status": Status.FAILED, "reason": reason}
+        end = parse_end(errors)
+        if not end:
+            cause = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+            last_line = next((line for line in reversed(errors) if line.strip()), "")
+            reason = f"{attempt.step} could not be supervised ({cause})" + (f": {one_line(last_line)}" if last_line else "")
+            end = {"step": attempt.step, "reason": reason}
         if self._is_stopped(run):
-            end |= {"status": Status.INTERRUPTED, "reason": "interrupted"}
-        self._publish_end(folder, end)
+            end |= self._stop_end(run)
+        self._record_try_end(attempt, self._start_mark(spec, attempt), end)
 
     def _record_left_running(self, run: c.RunId, folder: Path, problem: str) -> None:
         """Add to a try's end that a container of it could not be ended."""
-        if self.store.result(run) is not None:
-            return
-        end = read_json(folder / c.END) or {"schema": c.SCHEMA, "status": Status.FAILED, "reason": "", "time": _current_time()}
-        reason = "; ".join(filter(None, [str(end.get("reason", "")), f"its container could not be ended: {problem}"]))
-        replace_file(folder / c.END, to_json({**end, "reason": reason}))
+        end = read_json(folder / c.END)
+        if self.store.result(run) is None and end is not None:
+            reason = "; ".join(filter(None, [str(end.get("reason", "")), f"its container could not be ended: {problem}"]))
+            replace_file(folder / c.END, to_json({**end, "reason": reason}))
 
     def _publish_end(self, folder: Path, end: dict[str, Any]) -> None:
         publish_bytes(folder / c.END, to_json({"schema": c.SCHEMA, "time": _current_time(), **end}))

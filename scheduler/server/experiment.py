@@ -16,7 +16,7 @@ from cronjobs.revisions.expected import expected
 from cronjobs.tasks import resolve_tasks
 from jobs import contract as c
 from jobs.contract import NoteEvent, RunKind, Status, slot_text
-from jobs.store import LocalStore
+from jobs.store import LocalStore, Run, removal
 from jobs.store.process_identity import is_alive, process_identity
 from scheduler.config import ConfigErrors, load
 from scheduler.engines import local_revisions
@@ -29,7 +29,8 @@ from scheduler.identity import current_user
 from scheduler.server.file_watch import FileWatcher
 from scheduler.server.journal import Journal
 from scheduler.server.metrics import Metrics
-from scheduler.server.run_thread import RunEnded, RunThread, run_origin
+from scheduler.server.open_runs import RunState, run_origin
+from scheduler.server.run_thread import RunEnded, RunThread
 from scheduler.server.task_state import TaskState
 from scheduler.stores.location import local_store
 from scheduler.times import format_duration, format_time
@@ -40,8 +41,6 @@ REMEMBERED = 2 * 86400
 """Seconds for which started slots are remembered beyond the starting deadline: a clock may be set back."""
 _EVENTS = {EDIT: NoteEvent.DROPPED}
 """By why a slot will never run the event of its note; MISSED for every other reason."""
-_FINAL = (Status.SUCCEEDED, Status.FAILED, Status.NO_QUORUM, Status.UNKNOWN)
-"""Statuses of runs that are not resumed."""
 
 
 def back_off(failed: int) -> float:
@@ -97,7 +96,8 @@ class ServedExperiment:
         """Say that this process runs the experiment; raises CronsembleError if another does, or it cannot write the store."""
         if problem := self.store.access_problem(self.name):
             raise CronsembleError(f"{self.path}: store: {problem}")
-        owner = self.store.ledger.owner(self.name)
+        number = self.store.ledger.owner_number(self.name)
+        owner = self.store.ledger.owner(self.name, number)
         claim = {
             "engine": local_revisions.engine(),
             "by": current_user(),
@@ -108,10 +108,13 @@ class ServedExperiment:
             is_this_engine = owner.get("engine") == claim["engine"]
             if not is_this_engine or is_alive(owner.get("process") or {}) is True and owner.get("process") != self._identity:
                 raise self._owned_by(owner)
-        other = self.store.ledger.take_ownership(self.name, claim, take_over=take_over or owner is not None)
+        # The owner that was looked at: of two that replace it in the same instant one does.
+        other = self.store.ledger.take_ownership(self.name, claim, number if owner is not None or take_over else 0)
         if other is not None:
             raise self._owned_by(other)
         self.owned = True
+        for path in self.store.ledger.past_owner_files(self.name):
+            removal.remove(self.store, path)
         self._since = self.store.ledger.last_heartbeat(self.name, self._host) or ""
 
     def _owned_by(self, owner: dict[str, Any]) -> CronsembleError:
@@ -170,26 +173,36 @@ class ServedExperiment:
             if run_id.minute * 60 < oldest:
                 break
             run = self.store.read(run_id)
-            origin = run_origin(self.store, run)
+            origin = run_origin(run)
             if origin.kind == RunKind.MANUAL:
                 continue
+            is_replaced = state.settings.concurrency == "replace" and bool(state.started)
             state.started.add(run_id.minute)
-            if run.status == Status.DIED and origin.process.get("host") == self._host:
-                # Its supervisor was killed too, or it would have recorded an end; what that had started may go on.
-                for attempt in run.tries:
-                    if attempt["end"] is None and (problem := end_try(attempt["start"], attempt["name"])):
-                        self.journal.write(
-                            "trouble", f"{run_id}: its try {attempt['name']} could not be ended: {problem}", task=name
-                        )
-            if origin.kind != RunKind.SCHEDULED or run.cancelled or run.status in _FINAL:
-                continue
-            is_in_time = origin.time + state.settings.deadline > now
-            if run.status == Status.RUNNING:
-                # Another process's, which goes on to its end: it counts for `concurrency`.
-                state.active[run_id.minute] = run_id
-            elif origin.process.get("host") == self._host and is_in_time and state.has_tries_left(run):
-                self.journal.write("resumed", f"{run_id} {run.status}: it is resumed", task=name, run=str(run_id))
-                self._start(name, state, run_id.minute, (), run_id)
+            if is_replaced:
+                self._end_left_behind(run)
+            else:
+                self._go_on(name, state, run, now)
+
+    def _end_left_behind(self, run: Run) -> None:
+        """End what still runs of a run whose process on this machine was killed."""
+        if run.status == Status.DIED and run_origin(run).process.get("host") == self._host:
+            # Its supervisor was killed too, or it would have recorded an end; what that had started may go on.
+            for attempt in run.tries:
+                if attempt["end"] is None and (problem := end_try(attempt["start"], attempt["name"])):
+                    text = f"{run.id}: its try {attempt['name']} could not be ended: {problem}"
+                    self.journal.write("trouble", text, task=run.id.task, run=str(run.id))
+
+    def _go_on(self, name: str, state: TaskState, run: Run, now: float) -> None:
+        """Resume a run that no thread here makes, if it is unfinished; what another process makes counts for `concurrency`."""
+        self._end_left_behind(run)
+        minute, run_state = run.id.minute, state.run_state(run, self._identity, now)
+        if run_state == RunState.ELSEWHERE:
+            state.active[minute] = run.id
+        elif run_state == RunState.UNFINISHED and self.owned and not self.engine.stopped:
+            self.journal.write("resumed", f"{run.id} {run.status}: it is resumed", task=name, run=str(run.id))
+            self._start(name, state, minute, (), now, run)
+        else:
+            state.active.pop(minute, None)
 
     def _restore_waiting(self, name: str, state: TaskState, decided: set[tuple[Any, Any]]) -> None:
         """The slot that was due and had not started when this machine's last `serve` gave its last sign of life."""
@@ -229,10 +242,11 @@ class ServedExperiment:
             self.metrics.configuration.labels(self.name).set(0)
 
     def beat(self, now: float) -> None:
-        """A sign of life, and the notes that could not be written before."""
+        """A sign of life, and the notes and the ends of tries that could not be written before."""
         try:
             self.store.ledger.record_heartbeat(self.name, self._host, format_time(now, milliseconds=True))
             self._write_notes()
+            self._write_ends()
         except OSError as error:
             self.journal.write("trouble", f"{error.filename or self.store.root}: {error.strerror}")
 
@@ -241,6 +255,13 @@ class ServedExperiment:
         while self._notes:
             self.store.ledger.add_note(self.name, self._host, self._notes[0])
             del self._notes[0]
+
+    def _write_ends(self) -> None:
+        """Write how tries ended that could not be written then; what still cannot stays for the next time."""
+        runs = {end.run for end in self.engine.ends.unwritten()}
+        if runs and not self.engine.ends.write():
+            for run in sorted(runs):
+                self.journal.write("recorded", f"{run}: its end is written now", task=run.task, run=str(run))
 
     def clock_moved(self, before: float, now: float) -> None:
         """The clock was set, or the machine slept: decide anew for every task."""
@@ -264,22 +285,21 @@ class ServedExperiment:
         for name, state in self.tasks.items():
             if state.wake <= now and state.schedule_periods:
                 self._decide(name, state, now)
-        if self._notes:
+        if self._notes or self.engine.ends.unwritten():
             self.beat(now)
         return min((state.wake for state in self.tasks.values() if state.schedule_periods), default=inf)
 
     def _decide(self, name: str, state: TaskState, now: float) -> None:
         foreign = {at: run for at, run in state.active.items() if run is not None and (name, at) not in self._threads}
-        for minute, run in foreign.items():
-            if self.store.read(run).status != Status.RUNNING:
-                del state.active[minute]
+        for run in foreign.values():
+            self._go_on(name, state, self.store.read(run), now)
         decision = decide(TaskHistory(state.schedule_periods, state.started, state.active, state.waiting, state.settled), now)
         for minute, why in decision.lost:
             reason = state.blocked if minute == state.waiting and state.blocked else ""
             self._record_lost_slot(name, minute, why, reason, now)
         self._wait(name, state, decision)
         state.settled, state.wake = decision.settled, decision.wake
-        if any(minute in state.active for minute in foreign):
+        if any(minute in state.active and (name, minute) not in self._threads for minute in foreign):
             # When another process's run ends is not reported.
             state.wake = min(state.wake, now + RETRY_AFTER)
         oldest = now - state.settings.starting_deadline - REMEMBERED
@@ -287,7 +307,7 @@ class ServedExperiment:
         if decision.start is not None:
             self._announce_late(name, state, decision.start, now)
             threads = (self._threads.get((name, minute)) for minute in decision.replaced)
-            self._start(name, state, decision.start, tuple(thread for thread in threads if thread is not None))
+            self._start(name, state, decision.start, tuple(thread for thread in threads if thread is not None), now)
         self.metrics.next_fire.labels(self.name, name).set(0 if decision.coming is None else decision.coming * 60)
 
     def _announce_late(self, name: str, state: TaskState, minute: int, now: float) -> None:
@@ -328,27 +348,47 @@ class ServedExperiment:
         return state.active.get(minute) if thread is None else thread.run_id
 
     def _start(
-        self, name: str, state: TaskState, minute: int, replaced: tuple[RunThread, ...], resumed: c.RunId | None = None
+        self,
+        name: str,
+        state: TaskState,
+        minute: int,
+        replaced: tuple[RunThread, ...],
+        now: float,
+        resumed: Run | None = None,
     ) -> None:
         state.started.add(minute)
-        state.active[minute] = resumed
+        state.active[minute] = None if resumed is None else resumed.id
         thread = RunThread(self, name, state.settings, state.resolved, minute, replaced, resumed)
         self._threads[name, minute] = thread
         self.metrics.active.labels(self.name).set(len(self._threads))
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:  # no more threads
+            if resumed is None:
+                self.ended(RunEnded(name, minute, None, str(error)), now)
+            else:
+                # As another process's: it is looked at again.
+                del self._threads[name, minute]
+                self.journal.write("trouble", f"{resumed.id}: {error}", task=name, run=str(resumed.id))
 
     def ended(self, ended: RunEnded, now: float) -> None:
         """A run's thread has ended, as it reported."""
         self._threads.pop((ended.task, ended.minute), None)
         self.metrics.active.labels(self.name).set(len(self._threads))
         state = self.tasks.get(ended.task)
-        if ended.run is not None:
+        if ended.run is not None and ended.run.status != Status.RUNNING:
             self.metrics.runs.labels(self.name, ended.task, ended.run.status).inc()
             if ended.run.status == Status.SUCCEEDED:
                 self.metrics.succeeded.labels(self.name, ended.task).set(now)
         if state is None:
             return
         state.active.pop(ended.minute, None)
+        if ended.run is not None and ended.run.status in (Status.RUNNING, Status.FAILED):
+            # Another process makes its next try; or its try could not even be described, and there are more.
+            try:
+                self._go_on(ended.task, state, self.store.read(ended.run.id), now)
+            except OSError:  # it is looked at again
+                state.active[ended.minute] = ended.run.id
         if ended.trouble:
             # It was not begun: it is due again, until its deadline.
             state.started.discard(ended.minute)
@@ -366,6 +406,10 @@ class ServedExperiment:
         if self.owned:
             self._note({"event": NoteEvent.STOPPED}, now)
             self.beat(now)
+        self._write_ends()
+        for end in self.engine.ends.unwritten():
+            text = f"{end.run} {end.end['status']}: {end.end['reason']}: this could not be written to the store"
+            self.journal.write("trouble", text, task=end.run.task, run=str(end.run))
         self.journal.write("stopped", "stopped" + (": the next start resumes its runs" if self._threads else ""))
 
 

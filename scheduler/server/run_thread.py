@@ -6,7 +6,6 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from math import inf
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,11 +15,13 @@ from jobs.contract import RunKind, slot_text
 from jobs.store import LocalStore, Run, Store, snapshot_digests
 from jobs.store.files import to_json
 from jobs.store.process_identity import process_identity
+from jobs.store.tries import failed_tries
 from scheduler.engines.local import LocalEngine
 from scheduler.engines.run_spec import runtimes_needed, task_spec
 from scheduler.runtimes.runtime import find_runtimes
 from scheduler.server.journal import ExperimentJournal
 from scheduler.server.metrics import Metrics
+from scheduler.server.open_runs import run_origin, seconds_until_try
 from scheduler.times import format_time
 
 
@@ -55,8 +56,8 @@ class RunHost(Protocol):
 class RunThread(threading.Thread):
     """Claims one slot's run and takes it to its end.
 
-    ``replaced`` are the threads of the task's earlier runs that this one ends; ``resumed`` is a run that goes on, which is
-    not claimed again. ``run_id`` is the run, once there is one.
+    ``replaced`` are the threads of the task's earlier runs that this one ends; ``resumed`` is a run that goes on, as it was
+    when that was decided: only its next try is claimed. ``run_id`` is the run, once there is one.
     """
 
     def __init__(
@@ -67,11 +68,12 @@ class RunThread(threading.Thread):
         resolved: dict[str, Any],
         minute: int,
         replaced: tuple[RunThread, ...],
-        resumed: c.RunId | None,
+        resumed: Run | None,
     ) -> None:
         super().__init__(name=f"{task} {minute}", daemon=True)
         self.host, self.task, self.settings, self.resolved = host, task, settings, resolved
-        self.minute, self.replaced, self.run_id = minute, replaced, resumed
+        self.minute, self.replaced, self.resumed = minute, replaced, resumed
+        self.run_id = None if resumed is None else resumed.id
         self._stop_reason = ""
 
     def stop_run(self, reason: str) -> None:
@@ -86,20 +88,23 @@ class RunThread(threading.Thread):
         result, trouble = None, ""
         try:
             result = self._make_run()
-        except OSError as error:
-            trouble = f"{error.filename or host.store.root}: {error.strerror}"
-        except Exception as error:  # a bug must be reported
-            trouble = f"{type(error).__name__}: {error}"
-        if trouble and self.run_id is not None:
-            host.journal.write("trouble", f"{self.run_id}: {trouble}", task=self.task, run=str(self.run_id))
+        except Exception as error:  # no disk, no memory, or a bug: that is how its try ends
+            trouble = str(host.engine.describe_failure(error)["reason"])
+            if self.run_id is not None:
+                host.journal.write("trouble", f"{self.run_id}: {trouble}", task=self.task, run=str(self.run_id))
+                host.engine.record_failure(self.run_id, RunKind.SCHEDULED, self.settings.retries, error)
+                result = host.engine.read_end(self.run_id)
+                host.journal.done(self.task, result)
         host.report(RunEnded(self.task, self.minute, result, trouble if self.run_id is None else ""))
 
     def _make_run(self) -> Run | None:
         """The run, ended; None if the slot has its run already. Raises OSError if the store cannot be written."""
-        host, is_resumed = self.host, self.run_id is not None
+        host = self.host
         for thread in self.replaced:
             thread.stop_run(f"replaced by the run of {slot_text(self.minute)} (concurrency: replace)")
-        resolved = self._resolved_when_begun() if is_resumed else self.resolved
+        if self.resumed is not None:
+            return self._resume(self.resumed)
+        resolved = self.resolved
         if self.run_id is None:
             self.run_id = self._claim(resolved)
             with suppress(OSError):  # the prepare step keeps it too
@@ -110,21 +115,23 @@ class RunThread(threading.Thread):
             host.engine.stop_run(self.run_id, self._stop_reason)
         runtimes = find_runtimes(host.experiment, runtimes_needed(resolved), host.journal.say)
         spec = task_spec(resolved, self.settings, host.folder, runtimes, self.minute, RunKind.SCHEDULED)
-        if is_resumed:
-            spec = replace(spec, deadline=self._seconds_left())
         return host.engine.run(spec, self.run_id)
 
-    def _resolved_when_begun(self) -> dict[str, Any]:
-        """The task of a run that goes on, as it was begun."""
-        store = self.host.store
-        assert self.run_id is not None
-        return store.task_configuration({"snapshot": _snapshot(store, store.read(self.run_id))}) or self.resolved
-
-    def _seconds_left(self) -> int:
-        """The seconds that are left of the deadline of a run that goes on."""
-        assert self.run_id is not None
-        origin = run_origin(self.host.store, self.host.store.read(self.run_id))
-        return max(1, int(origin.time + self.settings.deadline - time.time()))
+    def _resume(self, run: Run) -> Run | None:
+        """The run that goes on, ended; None if another process has claimed its next try."""
+        host, number = self.host, run.last_claim + 1
+        mark = {"kind": RunKind.SCHEDULED, "time": format_time(time.time(), milliseconds=True), "process": process_identity()}
+        if not host.store.claim_try(run.id, number, mark):
+            host.journal.write("had", f"{run.id}: another process makes its next try", task=self.task, run=str(run.id))
+            return host.store.read(run.id)
+        # As it was begun.
+        resolved = host.store.task_configuration({"snapshot": _snapshot(host.store, run)}) or self.resolved
+        runtimes = find_runtimes(host.experiment, runtimes_needed(resolved), host.journal.say)
+        spec = task_spec(resolved, self.settings, host.folder, runtimes, self.minute, RunKind.SCHEDULED)
+        left = max(1, int(run_origin(run).time + self.settings.deadline - time.time()))
+        spec = replace(spec, deadline=left, retries=spec.retries if run.retries is None else run.retries)
+        delay = seconds_until_try(run, host.engine.back_off(max(1, failed_tries(run.tries))), time.time())
+        return host.engine.run(spec, run.id, number, delay)
 
     def _claim(self, resolved: dict[str, Any]) -> c.RunId | None:
         """The slot's first attempt, or the next after manual ones; None if the slot has its run already."""
@@ -143,30 +150,14 @@ class RunThread(threading.Thread):
                 host.metrics.claim_lag.labels(host.name).observe(delay)
                 host.journal.write("begun", f"{run} started, {delay:.1f} s after its minute", task=self.task, run=str(run))
                 return run
-            if run_origin(host.store, host.store.read(run)).kind != RunKind.MANUAL:
+            existing = host.store.read(run)
+            if existing.next_claim.get("process") == mark["process"] and existing.last_claim == 1:
+                # An earlier attempt to claim it succeeded, and then raised: no other thread of this process has this slot.
+                return run
+            if run_origin(existing).kind != RunKind.MANUAL:
                 host.journal.write("had", f"{run} exists already and is not run twice", task=self.task, run=str(run))
                 return None
             attempt += 1
-
-
-@dataclass(frozen=True)
-class RunOrigin:
-    """A run's kind, when it was begun in seconds since 1970 (-inf: unknown), and the process that makes it."""
-
-    kind: str
-    time: float
-    process: dict[str, Any]
-
-
-def run_origin(store: Store, run: Run) -> RunOrigin:
-    """Where a run comes from: by its claim, else by its first try; the process is that of the newest try."""
-    start_marks = [attempt["start"] for attempt in run.tries]
-    mark = store.claim_of(run.id) or next(iter(start_marks), {})
-    kind = str(run.record.get("kind") or mark.get("kind") or RunKind.SCHEDULED)
-    begun = c.parse_time(mark.get("time"))
-    return RunOrigin(
-        kind, -inf if begun is None else begun, dict((start_marks[-1] if start_marks else mark).get("process") or {})
-    )
 
 
 def _snapshot(store: Store, run: Run) -> dict[str, Any]:

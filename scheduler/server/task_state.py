@@ -11,7 +11,7 @@ from cronjobs.revisions.periods import SchedulePeriod
 from cronjobs.tasks import total_retries
 from jobs import contract as c
 from jobs.store import Run
-from jobs.store.tries import failed_tries
+from scheduler.server.open_runs import RunState, run_state
 
 
 @dataclass
@@ -34,6 +34,7 @@ class TaskState:
     settled: int = 0
     wake: float = -inf
 
-    def has_tries_left(self, run: Run) -> bool:
-        """Whether another try of a run would be made."""
-        return failed_tries(run.tries) <= total_retries(self.settings, len(self.resolved.get("members", [])))
+    def run_state(self, run: Run, own_process: dict[str, Any], now: float) -> RunState:
+        """Whether a run of the task that no thread of this process makes needs anything of it."""
+        retries = total_retries(self.settings, len(self.resolved.get("members", [])))
+        return run_state(run, self.settings, retries, own_process, now)

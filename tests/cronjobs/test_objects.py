@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,7 +14,7 @@ import pytest
 import yaml
 
 from cronjobs.experiment import Experiment
-from cronjobs.objects import config_maps, cronjob, labels, pods
+from cronjobs.objects import config_maps, cronjob, labels
 from cronjobs.objects import config_maps as objects_config_maps
 from cronjobs.objects.volumes import ObjectsError, pod_security
 from cronjobs.tasks import ExperimentContext
@@ -195,11 +196,26 @@ def test_too_much_code_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_too_large_a_configuration_says_what_to_do(tmp_path: Path) -> None:
-    text = "backends: {jax: {schedule: '@daily', env: {LONG: " + "x" * pods.LARGEST_TASK + "}}}\n"
-    with pytest.raises(
-        ObjectsError, match="the configuration of train-jax has 120,[0-9]+ bytes, at most 120,000 reach a process"
-    ):
+    text = "backends: {jax: {schedule: '@daily', env: {A: " + "x" * 131_000 + ", B: " + "x" * 131_000 + "}}}\n"
+    expected = "the configuration of train-jax has, with its annotations, 26[0-9],[0-9]+ bytes, at most 262,144 fit a pod"
+    with pytest.raises(ObjectsError, match=expected):
         cron_jobs(experiment(tmp_path, STORE + IMAGES + text))
+    (tmp_path / "config.yaml").write_text("experiment: e\n" + STORE + text)
+    (problem,) = cronjob.size_problems(load(tmp_path / "config.yaml"))
+    assert problem[0] == "train-jax" and re.match(expected, problem[1])
+
+
+def test_a_task_too_long_for_a_variable_is_a_file_of_its_pod(tmp_path: Path) -> None:
+    text = "backends: {jax: {schedule: '@daily', env: {LONG: " + "x" * 125_000 + "}}}\n"
+    (made,) = cron_jobs(experiment(tmp_path, STORE + IMAGES + text)).values()
+    pod = made["spec"]["jobTemplate"]["spec"]["template"]
+    assert len(pod["metadata"]["annotations"][labels.CONFIGURATION]) > 125_000
+    (snapshot,) = [volume for volume in pod["spec"]["volumes"] if volume["name"] == "snapshot"]
+    field = {"fieldPath": f"metadata.annotations['{labels.CONFIGURATION}']"}
+    assert snapshot["projected"]["sources"][-1] == {"downwardAPI": {"items": [{"path": "task.json", "fieldRef": field}]}}
+    for container in [*pod["spec"]["initContainers"], *pod["spec"]["containers"]]:
+        env = {variable["name"]: variable.get("value") for variable in container["env"]}
+        assert "CRONSEMBLE_TASK" not in env and env["CRONSEMBLE_TASK_FILE"] == "/cronsemble/program/task.json"
 
 
 def test_too_many_members_for_one_ensemble(tmp_path: Path) -> None:

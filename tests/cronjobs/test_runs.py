@@ -85,9 +85,7 @@ def test_it_is_the_cronjobs_own_but_for_its_kind(experiment: Experiment, task: s
 
 
 def test_a_repeat_has_the_originals_threads_images_and_snapshot(experiment: Experiment) -> None:
-    wanted = train(
-        experiment, "jax", kind="rerun", invocation="i", env={c.ENV_REPEATS: "old", c.ENV_SELECTION: '{"a": "$(HOME) $"}'}
-    )
+    wanted = train(experiment, "jax", kind="rerun", invocation="i", env={c.ENV_REPEATS: "old", c.ENV_OTHER: '{"a": "$(HOME) $"}'})
     task = {**wanted.task, "threads": 7, "snapshot": {"program": "d" * 64, "code": ""}}
     made = job(experiment, replace(wanted, task=task, steps=JobSteps(((("train",), "other:1"),), 3, 60)))
     container = containers(made)["train"]
@@ -96,7 +94,7 @@ def test_a_repeat_has_the_originals_threads_images_and_snapshot(experiment: Expe
     assert env["OMP_NUM_THREADS"] == "7"
     assert (env[c.ENV_KIND], env[c.ENV_INVOCATION], env[c.ENV_REPEATS]) == ("rerun", "i", "old")
     # Kubernetes makes $(HOME) of it, and not what HOME is.
-    assert env[c.ENV_SELECTION] == '{"a": "$$(HOME) $$"}'
+    assert env[c.ENV_OTHER] == '{"a": "$$(HOME) $$"}'
     assert config_maps.mounted(made["spec"]["template"]["spec"]) == {"cronsemble-program-" + "d" * 12, "e-revisions"}
     assert (made["spec"]["backoffLimit"], made["spec"]["activeDeadlineSeconds"]) == (3, 60)
     assert json.loads(made["spec"]["template"]["metadata"]["annotations"][labels.CONFIGURATION]) == task

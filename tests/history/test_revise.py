@@ -61,8 +61,8 @@ def test_an_owner_gives_way_only_when_it_is_taken_over(tmp_path: Path) -> None:
     assert store.ledger.take_ownership("e", {"engine": "host:a"}) is None
     refused = store.ledger.take_ownership("e", {"engine": "cluster:c/n"})
     assert refused is not None and refused["engine"] == "host:a"
-    assert store.ledger.take_ownership("e", {"engine": "cluster:c/n"}, take_over=True) is None
+    assert store.ledger.take_ownership("e", {"engine": "cluster:c/n"}, 1) is None
     assert (store.ledger.owner("e") or {})["engine"] == "cluster:c/n"
-    (tmp_path / "experiments" / "e.json").write_text("{")
+    store.ledger.owner_file("e").write_text("{")
     assert store.ledger.take_ownership("e", {"engine": "host:a"}) is not None
-    assert store.ledger.take_ownership("e", {"engine": "host:a"}, take_over=True) is None
+    assert store.ledger.take_ownership("e", {"engine": "host:a"}, 2) is None

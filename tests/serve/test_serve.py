@@ -12,28 +12,21 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from contextlib import suppress
+from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from jobs.store import LocalStore
-from needs import missing
-from scheduler.config import load
 from scheduler.engines import local_revisions
-from scheduler.engines.manual_run import store_context
 from scheduler.errors import CronsembleError
-from scheduler.history.query import HistoryQuery
 from scheduler.server.journal import Journal
-from scheduler.server.loop import ScheduleServer, ServerClock
-from scheduler.server.metrics import Metrics
-from scheduler.stores.history_reader import HistoryReader
+from scheduler.server.loop import ServerClock
+from served import CLI, make_server, rows, served_since, serving, write
 from stores import at
 
-CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
 DATA = """
 import os
 import numpy as np
@@ -44,21 +37,6 @@ def load(hyperparameters):
     random = np.random.default_rng(1)
     return {{"x_train": random.random((600, 4), dtype="float32"), "y_train": np.arange(600) % 3}}
 """
-CONFIG = """
-experiment: e
-runtimes: {{keras3: {{python: {keras3}}}}}
-data: {{dataset: "{dataset}"}}
-model: mlp
-hyperparameters: {{epochs: 1}}
-defaults: {{retries: 0, deadline: 1h}}
-backends: {{{backends}}}
-"""
-
-
-def write(folder: Path, keras3: Path, backends: str, dataset: str = "absent-{date}.npz") -> Path:
-    path = folder / "config.yaml"
-    path.write_text(CONFIG.format(keras3=keras3, backends=backends, dataset=dataset))
-    return path
 
 
 def blocking(folder: Path, keras3: Path, backends: str) -> Path:
@@ -66,50 +44,6 @@ def blocking(folder: Path, keras3: Path, backends: str) -> Path:
     os.mkfifo(folder / "mark")
     (folder / "d.py").write_text(DATA.format(mark=str(folder / "mark")))
     return write(folder, keras3, backends, "d.py:load")
-
-
-def served_since(path: Path, minutes: int) -> None:
-    """As if the configuration had been served for so long: its latest time has passed, and is due."""
-    experiment = load(path)
-    engine = _server(path, Journal(False, StringIO())).experiments[0].engine
-    context = store_context(engine, experiment)
-    assert local_revisions.record_revision(engine.store, context, "serve", datetime.now(UTC) - timedelta(minutes=minutes))
-
-
-def _server(path: Path, journal: Journal, clock: ServerClock | None = None) -> ScheduleServer:
-    return ScheduleServer([load(path)], 2, journal, Metrics(), clock or ServerClock())
-
-
-@contextmanager
-def serving(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], Callable[[str], dict[str, Any]]]]:
-    """A `serve` process, and a reader of its journal up to the next event of a name."""
-    command = [*CLI, "serve", "--log-format", "json", *arguments]
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-
-    def until(event: str) -> dict[str, Any]:
-        assert process.stdout is not None
-        texts = []
-        for line in process.stdout:
-            event_line: dict[str, Any] = json.loads(line)
-            texts.append(event_line["text"])
-            if event_line["event"] == event:
-                return event_line
-        raise AssertionError((texts, process.stderr.read() if process.stderr else ""))
-
-    try:
-        yield process, until
-    finally:
-        process.kill()
-        process.wait()
-        for stream in (process.stdout, process.stderr):
-            if stream:
-                stream.close()
-
-
-def rows(folder: Path, now: float | None = None) -> list[Any]:
-    history = HistoryReader(LocalStore(folder / "store"), "e", "UTC", now or time.time())
-    return [row for row in history.rows(HistoryQuery()) if row.status not in ("not yet due",)]
 
 
 def test_stopped_and_killed_it_goes_on_with_the_same_run(tmp_path: Path, keras3: Path) -> None:
@@ -181,7 +115,7 @@ def test_what_a_cluster_runs_is_refused_unless_taken_over(tmp_path: Path, keras3
         {"engine": "cluster:https://there/ns", "by": "you@there", "time": "2026-11-20"},
     )
     assert store.ledger.take_ownership("e", owner) is None
-    server = _server(path, Journal(False, StringIO()))
+    server = make_server(path, Journal(False, StringIO()))
     with pytest.raises(CronsembleError, match="e is run by you@there .cluster:https://there/ns, since 2026-11-20"):
         server.begin(False)
     assert (store.ledger.owner("e") or {})["engine"] == owner["engine"]
@@ -208,7 +142,7 @@ class SteppedServer:
     def __init__(self, path: Path, clock: ManualClock | None = None) -> None:
         self.out = StringIO()
         self.clock = clock or ManualClock(time.time() // 60 * 60 + 1)
-        self.server = _server(path, Journal(True, self.out), self.clock)
+        self.server = make_server(path, Journal(True, self.out), self.clock)
         self.server.begin(False)
         self.server.look()
 
@@ -352,18 +286,6 @@ def test_forbid_waits_and_replace_ends_the_run_before(
     assert shown["train-b", first].status == "interrupted" and "concurrency: replace" in shown["train-b", first].reason
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True, check=False
-    ).returncode:
-        missing("a small file system cannot be mounted here: run as root")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 def test_a_full_disk_delays_a_start_and_is_said(
     small_disk: Path, keras3: Path, start_server: Callable[..., SteppedServer]
 ) -> None:
@@ -418,7 +340,7 @@ def test_killed_again_and_again_every_slot_runs_once_or_has_its_reason(tmp_path:
         process.wait()
     # What passed since the last kill is told by the next start.
     now = base + (time.time() - base) * pace
-    last = _server(path, Journal(True, StringIO()), ManualClock(now))
+    last = make_server(path, Journal(True, StringIO()), ManualClock(now))
     last.begin(False)
     last.look()
     last.experiments[0].stop(now)

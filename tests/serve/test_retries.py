@@ -1,0 +1,181 @@
+"""Retries outlive `serve`: a try that failed with retries left is not the end, whoever starts next."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cronjobs.experiment import Member
+from jobs import contract as c
+from jobs.contract import RunId, Status
+from jobs.store import LocalStore, Run
+from jobs.store.files import publish_bytes, to_json
+from jobs.store.process_identity import process_identity
+from scheduler.config import load
+from scheduler.server.open_runs import RunState, run_state, seconds_until_try
+from served import CLI, rows, served_since, serving, write
+from stores import ELSEWHERE, iso
+
+FAILS = """
+import os
+import numpy as np
+def load(hyperparameters):
+    if os.path.exists({mark!r}):
+        raise RuntimeError("not yet")
+    random = np.random.default_rng(1)
+    return {{"x_train": random.random((600, 4), dtype="float32"), "y_train": np.arange(600) % 3}}
+"""
+
+
+def failing(folder: Path, keras3: Path, retries: int) -> Path:
+    """A run that is due and fails until `mark` is removed."""
+    (folder / "mark").touch()
+    (folder / "d.py").write_text(FAILS.format(mark=str(folder / "mark")))
+    minute = (datetime.now(UTC).minute - 2) % 60
+    backend = f'jax: {{schedule: "{minute} * * * *", starting_deadline: 59m, retries: {retries}}}'
+    path = write(folder, keras3, backend, "d.py:load")
+    served_since(path, 30)
+    return path
+
+
+def test_a_stop_and_a_kill_between_tries_lose_none(tmp_path: Path, keras3: Path) -> None:
+    failing(tmp_path, keras3, 2)
+    with serving(tmp_path) as (process, until):
+        run = until("retry")["run"]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    with serving(tmp_path) as (process, until):
+        assert until("resumed")["run"] == run
+        # The back-off goes on where it was.
+        assert "try 2 of 3 failed" in until("retry")["text"]
+        process.kill()
+        process.wait()
+    (tmp_path / "mark").unlink()
+    with serving(tmp_path) as (process, until):
+        assert until("resumed")["run"] == run
+        ended = until("ended")
+        assert (ended["status"], ended["try_number"], ended["max_tries"]) == ("succeeded", 3, 3)
+    assert [(row.run, row.status) for row in rows(tmp_path)] == [(run, "succeeded")]
+
+
+def test_after_the_last_try_there_is_none(tmp_path: Path, keras3: Path) -> None:
+    failing(tmp_path, keras3, 0)
+    for event in ("ended", "started"):
+        with serving(tmp_path) as (process, until):
+            until(event)
+            process.send_signal(signal.SIGTERM)
+            assert process.stdout is not None and "resumed" not in process.stdout.read()
+    (row,) = rows(tmp_path)
+    assert row.status == "failed" and len(LocalStore(tmp_path / "store").read(RunId(row.minute, 1, "e", "train-jax")).tries) == 1
+
+
+def test_of_many_that_start_after_a_crash_one_goes_on(tmp_path: Path, keras3: Path) -> None:
+    failing(tmp_path, keras3, 5)
+    with serving(tmp_path) as (process, until):
+        until("retry")
+        process.kill()
+        process.wait()
+    command = [*CLI, "serve", "--log-format", "json"]
+    pipe = subprocess.PIPE
+    started = [subprocess.Popen(command, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True) for _ in range(4)]
+    try:
+        refused = []
+        while len(refused) < 3:
+            refused += [process for process in started if process not in refused and process.poll() is not None]
+        assert {process.returncode for process in refused} == {1}
+        (owner,) = [process for process in started if process not in refused]
+        for process in refused:
+            out, errors = process.communicate()
+            assert "started" not in out and f"process {owner.pid}," in errors
+        assert owner.stdout is not None
+        assert "resumed" in {json.loads(line)["event"] for _, line in zip(range(2), owner.stdout, strict=False)}
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
+
+
+# -- which runs go on
+
+
+SETTINGS: dict[str, Any] = {"retries": 1, "deadline": 3600}
+RUN = RunId(29_924_640, 1, "e", "train-jax")
+BEGAN = RUN.minute * 60.0
+LOCAL = {"runtime": {"python": "p"}, "kind": "scheduled", "retries": 1}
+DEAD = {**process_identity(), "start": 1}
+FAILED, INTERRUPTED = {"status": "failed", "reason": "r"}, {"status": "interrupted", "reason": "r"}
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Member:
+    path = write(tmp_path_factory.mktemp("settings"), Path(sys.executable), 'jax: {schedule: "* * * * *"}')
+    return replace(load(path).members["jax"], **SETTINGS)
+
+
+def store_run(root: Path, process: dict[str, Any], end: dict[str, Any] | None, **start: Any) -> Run:
+    """A run with one try of that process."""
+    store = LocalStore(root)
+    store.claim_attempt(RUN, {"kind": "scheduled", "time": iso(BEGAN), "process": process})
+    store.begin_try(RUN, "a", {**LOCAL, "time": iso(BEGAN), "process": process, **start})
+    if end is not None:
+        publish_bytes(store.try_folder(RUN, "a") / c.END, to_json({"time": iso(BEGAN + 5), **end}))
+    return store.read(RUN)
+
+
+@pytest.mark.parametrize(
+    ("process", "end", "expected"),
+    [
+        (DEAD, FAILED, RunState.UNFINISHED),
+        (DEAD, INTERRUPTED, RunState.UNFINISHED),
+        (DEAD, None, RunState.UNFINISHED),
+        # Of another machine, which may make the next try as well: whoever claims it first does.
+        (ELSEWHERE, FAILED, RunState.UNFINISHED),
+        (ELSEWHERE, INTERRUPTED, RunState.UNFINISHED),
+        (ELSEWHERE, None, RunState.ELSEWHERE),
+        # A process of this machine that waits for its next try, or makes one.
+        (process_identity(), FAILED, RunState.ELSEWHERE),
+        (process_identity(), None, RunState.ELSEWHERE),
+        (DEAD, {**FAILED, "code": 3}, RunState.ENDED),
+        (DEAD, {**INTERRUPTED, "final": True}, RunState.ENDED),
+    ],
+)
+def test_which_runs_go_on(
+    tmp_path: Path, settings: Member, process: dict[str, Any], end: dict[str, Any] | None, expected: RunState
+) -> None:
+    run = store_run(tmp_path, process, end)
+    assert run_state(run, settings, 1, DEAD, BEGAN + 60) == expected
+    late = RunState.ENDED if run.status != Status.RUNNING or process == ELSEWHERE else expected
+    assert run_state(run, settings, 1, DEAD, BEGAN + 3600 + 300) == late
+
+
+def test_a_claimed_try_of_another_machine_is_its_own(tmp_path: Path, settings: Member) -> None:
+    store_run(tmp_path, ELSEWHERE, FAILED)
+    store = LocalStore(tmp_path)
+    assert store.claim_try(RUN, 2, {"process": ELSEWHERE})
+    assert run_state(store.read(RUN), settings, 1, DEAD, BEGAN + 60) == RunState.ELSEWHERE
+
+
+def test_the_tries_of_a_job_are_its_clusters(tmp_path: Path, settings: Member) -> None:
+    store = LocalStore(tmp_path)
+    store.begin_try(RUN, "pod", {"kind": "scheduled", "time": iso(BEGAN), "retries": 1, "process": ELSEWHERE})
+    publish_bytes(store.try_folder(RUN, "pod") / c.END, to_json({**FAILED, "time": iso(BEGAN)}))
+    assert run_state(store.read(RUN), settings, 1, DEAD, BEGAN + 60) == RunState.ENDED
+
+
+@given(back_off=st.floats(0, 600), passed=st.floats(-1e6, 1e6))
+def test_a_back_off_goes_on_where_it_was(back_off: float, passed: float) -> None:
+    """Never longer than it is, whatever the clocks say, and over once it has passed."""
+    tries = ({"name": "a", "start": {}, "end": {**FAILED, "time": iso(BEGAN)}, "damaged": ""},)
+    seconds = seconds_until_try(Run(RUN, Path(), Status.FAILED, tries=tries), back_off, BEGAN + passed)
+    assert 0 <= seconds <= back_off
+    assert seconds == pytest.approx(min(back_off, max(0.0, back_off - passed)), abs=0.01)
