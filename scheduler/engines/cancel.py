@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobs import contract as c
-from jobs.contract import Status
+from jobs.contract import RunKind, Status
 from jobs.store import Run, Store
 from jobs.store.process_identity import is_alive
 from scheduler.engines import processes
@@ -55,7 +55,7 @@ def _named_runs(store: Store, experiment: str, targets: Sequence[str]) -> list[R
             runs |= {run.id: run for run in running}
         elif is_time(target):
             of_then = [store.read(run) for task in known_tasks for run in find_run.runs_at(store, experiment, task, target)]
-            running = [run for run in of_then if run.status == Status.RUNNING]
+            running = [run for run in of_then if _goes_on(run)]
             if not running:
                 raise CronsembleError(f"{target}: no run of then is running")
             runs |= {run.id: run for run in running}
@@ -66,12 +66,27 @@ def _named_runs(store: Store, experiment: str, targets: Sequence[str]) -> list[R
 
 
 def running_runs(store: Store, experiment: str, task: str) -> list[Run]:
-    """The runs of a task that are running, as far as the store can tell."""
-    return [run for run in store.runs(experiment, task) if run.status == Status.RUNNING]
+    """The runs of a task that are running or wait for their next try, as far as the store can tell."""
+    return [run for run in store.runs(experiment, task) if _goes_on(run)]
+
+
+def _goes_on(run: Run) -> bool:
+    return run.status == Status.RUNNING or _waits_for_try(run)
+
+
+def _waits_for_try(run: Run) -> bool:
+    """Whether a run whose last try has ended gets another: by the process that makes it, or, of a schedule, by any `serve`."""
+    until = c.parse_time(run.tries[-1]["start"].get("until")) if run.tries else None
+    has_engine = run.kind == RunKind.SCHEDULED or is_alive(dict(owner_of(run))) is True
+    return until is not None and time.time() < until and run.has_tries_left() and has_engine
 
 
 def _cancel(store: Store, run: Run) -> str:
     """End a run; what keeps it from being ended, or empty."""
+    if _waits_for_try(run):
+        # Whoever would begin the next try looks for this first.
+        store.cancel(run.id, cancellation())
+        return ""
     if run.status != Status.RUNNING:
         return f"it has ended already: {run.status}" + (f": {run.reason}" if run.reason else "")
     owner = owner_of(run)
@@ -91,6 +106,6 @@ def _cancel(store: Store, run: Run) -> str:
 
 
 def owner_of(run: Run) -> Mapping[str, Any]:
-    """The process that makes a run: by its newest try, else by its claim."""
-    mark = run.tries[-1]["start"] if run.tries else run.claim
+    """The process that makes a run: by the claim of its next try, else by its newest try or its claim."""
+    mark = run.next_claim or (run.tries[-1]["start"] if run.tries else run.claim)
     return dict(mark.get("process") or {})

@@ -45,9 +45,9 @@ def test_one_of_many_gets_the_next_try(tmp_path: Path) -> None:
     for number in range(2, 20):
         seen = store.read(RUN)
         assert (seen.status, seen.last_claim) == (Status.DIED, number - 1)
-        (winner,) = race(lambda me, number=number: store.claim_try(RUN, number, {"process": {"boot": me}}))  # type: ignore[misc]
+        (winner,) = race(lambda me, number=number: store.claim_try(RUN, number, {"process": {"pid": me}}))  # type: ignore[misc]
         claim = store.read(RUN).next_claim
-        assert claim["process"] == {"boot": winner}
+        assert claim["process"] == {"pid": winner}
         # Whoever made that claim has died too.
         (store.run_folder(RUN) / f"claim-{number}.json").write_bytes(to_json({"process": {**process_identity(), "start": 1}}))
 

@@ -179,3 +179,19 @@ def test_a_back_off_goes_on_where_it_was(back_off: float, passed: float) -> None
     seconds = seconds_until_try(Run(RUN, Path(), Status.FAILED, tries=tries), back_off, BEGAN + passed)
     assert 0 <= seconds <= back_off
     assert seconds == pytest.approx(min(back_off, max(0.0, back_off - passed)), abs=0.01)
+
+
+def test_a_run_that_waits_for_its_next_try_can_be_cancelled(tmp_path: Path, keras3: Path) -> None:
+    failing(tmp_path, keras3, 5)
+    with serving(tmp_path) as (process, until):
+        run = until("retry")["run"]
+        process.kill()
+        process.wait()
+    done = subprocess.run([*CLI, "cancel", "train-jax"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"{run}: cancelled\n"), done.stderr
+    with serving(tmp_path) as (process, until):
+        until("started")
+        process.send_signal(signal.SIGTERM)
+        assert "resumed" not in process.communicate(timeout=30)[0]
+    (row,) = rows(tmp_path)
+    assert (row.run, row.status) == (run, "interrupted") and row.reason.startswith("cancelled by ")
