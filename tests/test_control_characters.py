@@ -44,6 +44,7 @@ def folder(tmp_path: Path) -> Path:
     builder.run("train-jax", "2026-11-23T01:00", EVIL, reason=EVIL)
     cancelled = builder.run("train-jax", "2026-11-23T02:00", "failed", reason="x")
     builder.store.cancel(cancelled, {"schema": 1, "reason": EVIL, "by": EVIL, "time": "2026-11-23T02:00:00Z", "kind": EVIL})
+    builder.run("train-jax", "2026-11-25T01:00", kind=EVIL, degraded=EVIL, data={"note": EVIL}, environment={EVIL: EVIL})
     observed = builder.run("train-jax", "2026-11-24T01:00", "interrupted", reason="x")
     builder.store.record_observation(observed, {"status": "failed", "what": EVIL, "reason": EVIL, "by": EVIL, "time": EVIL})
     members = [{"member": EVIL_NAME, "left_out": EVIL}, {"member": "jax", "run": EVIL, "accuracy": 0.5}]
@@ -84,6 +85,8 @@ READING = [
     ["history", "--calendar"],
     ["history", "--revisions"],
     ["history", "e-train-jax-29918940"],
+    ["history", "e-train-jax-29926140"],
+    ["show", "e-train-jax-29926140"],
     ["show", "e-train-jax-29918940"],
     ["show", "e-train-jax-29921820"],
     ["show", "e-train-jax-29923320"],

@@ -14,6 +14,7 @@ from jobs import strict_json
 from jobs.contract import Status, parse_run_id
 from jobs.csv_text import csv_text
 from jobs.store.tries import describe_try
+from jobs.text import single_line
 from scheduler.commands.options import (
     DEFAULT_FILE,
     AsJson,
@@ -138,7 +139,8 @@ def _print_values(kind: type[msgspec.Struct], values: Sequence[msgspec.Struct], 
         lines = as_ascii(_json_lines(values)).rstrip("\n").replace("\n", ",\n ")
         out.write(f"[{lines}]\n".encode())
     else:
-        out.write(csv_text([kind.__struct_fields__, *map(msgspec.structs.astuple, values)]).encode(errors="replace"))
+        rows = ([single_line(cell) if isinstance(cell, str) else cell for cell in msgspec.structs.astuple(row)] for row in values)
+        out.write(csv_text([kind.__struct_fields__, *rows]).encode())
     out.flush()
 
 

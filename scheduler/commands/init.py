@@ -9,6 +9,7 @@ import typer
 from scheduler.commands.options import DEFAULT_FILE
 from scheduler.config.schema import SCHEMA_FILE, schema_text
 from scheduler.config.starter import starter
+from scheduler.console.messages import print_line
 from scheduler.errors import CronsembleError
 
 
@@ -24,8 +25,8 @@ def write_starter(file: Path) -> None:
         with open(schema_file, "x", encoding="utf-8") as out:
             out.write(schema_text())
     except FileExistsError:
-        print(f"{schema_file} exists already and was not changed; `cronsemble schema` prints the current one")
-    print(f"wrote {file}; next: cronsemble check -f {file}")
+        print_line(f"{schema_file} exists already and was not changed; `cronsemble schema` prints the current one")
+    print_line(f"wrote {file}; next: cronsemble check -f {file}")
 
 
 def init(file: Annotated[Path, typer.Argument(help="The file to write.")] = DEFAULT_FILE) -> None:

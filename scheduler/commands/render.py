@@ -15,6 +15,7 @@ import yaml
 
 from scheduler.commands.options import DEFAULT_FILES, Files
 from scheduler.config import load_all
+from scheduler.console.messages import print_line
 from scheduler.kube.objects import Object
 
 
@@ -35,9 +36,20 @@ _WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "i
 
 
 def to_yaml(objects: Iterable[Object]) -> str:
-    """The objects as one stream of YAML documents, which YAML 1.1 and 1.2 read alike."""
+    """The objects as one stream of YAML documents, which YAML 1.1 and 1.2 read alike, in printable characters.
+
+    Others stand in quoted strings alone, and are escaped there: a terminal would hide them, and what it shows be another text.
+    """
     options: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "width": 1 << 20, "explicit_start": True}
-    return str(yaml.dump_all(map(_quoted, objects), None, _Dumper, **options))
+    text = str(yaml.dump_all(map(_quoted, objects), None, _Dumper, **options))
+    if text.isascii():
+        return text
+    return "".join(character if character.isprintable() or character == "\n" else _escaped(character) for character in text)
+
+
+def _escaped(character: str) -> str:
+    number = ord(character)
+    return f"\\x{number:02X}" if number < 0x100 else f"\\u{number:04X}" if number < 0x10000 else f"\\U{number:08X}"
 
 
 def _quoted(value: Any) -> Any:
@@ -78,7 +90,7 @@ def print_objects(files: list[Path], volume: bool) -> None:
     sys.stdout.write(to_yaml(objects))
     sys.stdout.flush()
     for note in notes:
-        print(note, file=sys.stderr)
+        print_line(note, sys.stderr)
 
 
 def render(

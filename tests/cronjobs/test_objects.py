@@ -12,12 +12,15 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cronjobs.experiment import Experiment
 from cronjobs.objects import config_maps, cronjob, labels
 from cronjobs.objects import config_maps as objects_config_maps
 from cronjobs.objects.volumes import ObjectsError, pod_security
 from cronjobs.tasks import ExperimentContext
+from jobs.text import printable_lines
 from scheduler.commands.render import to_yaml
 from scheduler.config import load, load_all
 from scheduler.errors import CronsembleError
@@ -276,3 +279,13 @@ def test_text_stays_text_for_every_reader(text: str) -> None:
     written = to_yaml([{text: [text]}])
     assert yaml.safe_load(written) == {text: [text]}
     assert written.count('"') == 4
+
+
+INVISIBLE = ["a\u202eb", "\u2028", "\u00ad\ufeff\u200b", "\U000e0001", "\x85\x9b"]
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(INVISIBLE))
+def test_what_is_printed_of_any_text_is_printable_and_the_same_text(text: str) -> None:
+    """A terminal shows nothing of some characters, and the filter of all prints takes them out: they are escaped."""
+    written = to_yaml([{"a": [text]}])
+    assert yaml.safe_load(written) == {"a": [text]} and written == printable_lines(written)
