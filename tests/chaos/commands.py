@@ -83,7 +83,7 @@ class Commands:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self._environment = environment
+        self.environment = environment
 
     def run(
         self,
@@ -113,7 +113,7 @@ class Commands:
         """The same, as a process that starts from nothing."""
         try:
             done = subprocess.run(
-                [*CLI, *arguments], cwd=folder, env=self._environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=MAX_SECONDS
+                [*CLI, *arguments], cwd=folder, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=MAX_SECONDS
             )
         except subprocess.TimeoutExpired:
             return Ended(arguments, 0, "", "", late=True)

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 INTERPRETER = """#!{python}
-import os, sys, time
+import fcntl, os, sys, time
 # As the supervisor starts an interpreter: -s -W ignore PROGRAM STEP ARGUMENTS.
 program, step, arguments = sys.argv[4], sys.argv[5], sys.argv[6:]
 if step not in ("train", "predict"):
@@ -24,12 +24,23 @@ from jobs.portable.train import _append_progress, _write_epochs
 options = dict(zip(arguments[::2], arguments[1::2]))
 
 
+def claim_run(folder):
+    # Says so if another process trains the same run: the kernel gives the lock up with the process that holds it.
+    handle = os.open(os.path.join({folder!r}, "locks", os.path.basename(folder)), os.O_CREAT | os.O_RDWR)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        with open(os.path.join({folder!r}, "doubled"), "a") as file:
+            print(folder, file=file)
+
+
 def probabilities(items, labels, classes):
     counts = numpy.bincount(labels, minlength=classes) + 1.0
     return numpy.tile((counts / counts.sum()).astype("float32"), (items, 1))
 
 
 def train(_):
+    claim_run(os.path.dirname(os.path.abspath(options["--out"])))
     task, data = read_json(options["--task"]), numpy.load(options["--data"], allow_pickle=False)
     rows = []
     for epoch in range(task["hyperparameters"]["epochs"]):
@@ -82,7 +93,8 @@ def write_experiment(folder: Path, minutes: str = "0", pause: float = 0.1) -> Pa
     from chaos.arrays import whole_arrays, zipped
 
     python = folder / "python"
-    python.write_text(INTERPRETER.format(python=sys.executable, pause=pause))
+    python.write_text(INTERPRETER.format(python=sys.executable, pause=pause, folder=str(folder)))
+    (folder / "locks").mkdir()
     python.chmod(0o755)
     (folder / "d.npz").write_bytes(zipped(whole_arrays().items()))
     path = folder / "config.yaml"
