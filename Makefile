@@ -9,7 +9,7 @@ CACHE ?= $(or $(CRONSEMBLE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cronsem
 UV := import sys; from scheduler.runtimes.uv import main; main(sys.argv[1:])
 MAKE_VENV := import sys; from scheduler.runtimes.venvs import make_venv; print(make_venv(lambda text: print(text, file=sys.stderr), sys.argv[1]))
 
-.PHONY: demo dist test test-node test-nfs test-torch cluster node bench bench-node check format images keras3 hyperkube golden clean
+.PHONY: demo dist test chaos test-node test-nfs test-torch cluster node bench bench-node check format images keras3 hyperkube golden clean
 
 demo: $(READY)
 	.ci/packages images
@@ -23,6 +23,10 @@ test: $(READY) keras3 hyperkube
 	.ci/packages images node
 	-$(BIN)/cronsemble images build
 	CRONSEMBLE_TEST_KERAS3=$$(cat $(VENV)/keras3) $(BIN)/pytest --ignore tests/node --ignore tests/nfs
+
+# Hostile configurations, stores, kills, output and arrays for an hour. SEED=… MINUTES=… repeat one; CASE=FILE tries one case again.
+chaos: $(READY)
+	PYTHONPATH=.:tests $(BIN)/python -m chaos $(if $(CASE),--case $(CASE),--minutes $(or $(MINUTES),60) $(if $(SEED),--seed "$(SEED)"))
 
 # Needs root, containerd, runc and the CNI plugins; see docs/development.md.
 test-node: $(READY) hyperkube

@@ -32,6 +32,7 @@ def serve() -> None:
 def _import_all() -> None:
     import importlib
 
+    import jobs.keras3.combine
     import jobs.keras3.prepare  # noqa: F401
     import scheduler
 
@@ -104,6 +105,10 @@ def _call(program: str, arguments: list[str]) -> int:
         from jobs.keras3.prepare import main as prepare
 
         return prepare(arguments)
+    if program == "combine":
+        from jobs.keras3.combine import main as combine
+
+        return combine(arguments)
     from scheduler.cli import main
 
     sys.argv = ["cronsemble", *arguments]

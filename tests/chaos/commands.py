@@ -46,7 +46,8 @@ class Ended:
             return f"hang: {self.name}: not done in {MAX_SECONDS:g} s"
         if self.status < 0:
             return f"crash: {self.name}: ended by signal {-self.status}: {self.err[-500:]}"
-        for text in (self.err, self.out):
+        # A log is the user's own program's.
+        for text in (self.err, self.out if self.arguments[:1] != ("logs",) else ""):
             for mark in ("Traceback (most recent call last)", "(a bug in cronsemble", "Exception ignored in", "ResourceWarning"):
                 if mark in text:
                     return f"traceback {_exception(text)}: {self.name}: {text[max(0, text.index(mark) - 300) :][-1500:]}"

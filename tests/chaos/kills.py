@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -35,6 +35,8 @@ BESIDE = (
 )  # fmt: skip
 LONGEST = 180.0
 """Seconds in which everything has ended, on a busy machine."""
+SETTLED = 40.0
+"""Seconds in which `serve` has begun another try of what was killed."""
 ENDS = ("succeeded", "failed", "no quorum", "interrupted", "died", "missed", "skipped")
 
 
@@ -157,9 +159,10 @@ class KilledExperiment:
             return self._recover_run()
         if not self.running:
             self.start()
-        ended = self._wait(lambda: not self._unended())
-        if not ended:
+        if not self._wait(lambda: not self._unended()):
             return f"no end: {self._unended()}: {self._printed()}"
+        # Of what was interrupted or has died the next start makes another try, unless that was the last.
+        self._wait(lambda: not self._unended("interrupted", "died"), SETTLED)
         for process in self.running:
             process.send_signal(signal.SIGTERM)
         if not self._wait(lambda: not self.processes()):
@@ -210,14 +213,14 @@ class KilledExperiment:
         ended = self.commands.run(self.folder, "history", "--limit", "0", "--json")
         return list(history_rows(ended.out).values()) if ended.status == 0 else []
 
-    def _unended(self) -> list[dict[str, Any]]:
-        """The slots that have no end yet: of three tasks each has one."""
+    def _unended(self, *more: str) -> list[dict[str, Any]]:
+        """The slots that have no end yet, or one of these statuses: of three tasks each has one."""
         ended = self.commands.run(self.folder, "history", "--limit", "0", "--json", "--since", "2h")
         rows: Any = strict_json(ended.out) if ended.status == 0 else [{"status": "due", "err": ended.err}]
-        return [row for row in rows if row["status"] in ("running", "due", "unknown") or is_tried_again(row)] or ([] if rows else [{}])
+        return [row for row in rows if row["status"] in ("running", "due", "unknown", *more) or is_tried_again(row)] or ([] if rows else [{}])
 
-    def _wait(self, is_over: Any) -> bool:
-        end = time.monotonic() + LONGEST
+    def _wait(self, is_over: Callable[[], bool], seconds: float = LONGEST) -> bool:
+        end = time.monotonic() + seconds
         while time.monotonic() < end:
             if is_over():
                 return True
