@@ -1,1 +1,1 @@
-"""Chaos: configurations, stores, processes, output and arrays that mean harm, made at random from a seed, and what holds beside them."""
+"""Hostile configurations, stores, kills, output and arrays, made at random from a seed, and what holds beside them."""

@@ -22,13 +22,34 @@ MEMORY, LARGE = 1000, 500_000_000
 WRONG_INPUT = 3
 """The exit status for a fault in the data: ``jobs.contract.ExitCode.WRONG_INPUT``."""
 NAMES = ("x_train", "y_train", "x_test", "y_test", "ids", "class_names", "x", "y", "x_predict")
-DTYPES = ("?", "i1", "u1", "<i2", ">i4", "<i8", "<u8", "<f2", ">f4", "<f8", "<f16", "<c8", "<U3", "S3", "V4", "M8[D]", "m8[s]", "O")
+DTYPES = (
+    "?",
+    "i1",
+    "u1",
+    "<i2",
+    ">i4",
+    "<i8",
+    "<u8",
+    "<f2",
+    ">f4",
+    "<f8",
+    "<f16",
+    "<c8",
+    "<U3",
+    "S3",
+    "V4",
+    "M8[D]",
+    "m8[s]",
+    "O",
+)
 DESCRIPTIONS = (
-    "'<f4'", "'|O'", "'<f9'", "'>U99999999'", "''", "None", "7", "[('a', '<f4')]", "[('a', '<f4', (2, 2)), ('b', '|O')]", "'<M8[Y]'", "'|V0'", "'<U0'",
+    "'<f4'", "'|O'", "'<f9'", "'>U99999999'", "''", "None", "7", "[('a', '<f4')]", "[('a', '<f4', (2, 2)), ('b', '|O')]",
+    "'<M8[Y]'", "'|V0'", "'<U0'",
     "'f'", "__import__('os').system('true')", "'" + "a" * 9999 + "'", "[" * 200 + "]" * 200, "'<f4', 'x': 1",
 )  # fmt: skip
 SHAPES = (
-    "()", "(0,)", "(0, 4)", "(40,)", "(-1, 4)", "(40, -4)", "(10**18,)", "(2**62, 4)", "(2**64,)", "(1,) * 40", "(40, 0)", "(True, 4)", "(4.0, 4)", "'x'", "None",
+    "()", "(0,)", "(0, 4)", "(40,)", "(-1, 4)", "(40, -4)", "(10**18,)", "(2**62, 4)", "(2**64,)", "(1,) * 40", "(40, 0)",
+    "(True, 4)", "(4.0, 4)", "'x'", "None",
     "(9999999999, 9999999999)", "(40, 4, 1, 1, 1)", "(1000000000,)", "[40, 4]", "(40" + "0" * 5000 + ",)",
 )  # fmt: skip
 ODD_BYTES = ("", "50", "504b0304", "504b0506" + "00" * 18, "1f8b08", "93", "80049558", "ff" * 64, "00" * 4096)
@@ -36,7 +57,8 @@ ODD_BYTES = ("", "50", "504b0304", "504b0506" + "00" * 18, "1f8b08", "93", "8004
 
 def odd_array(name: str, dtype: str, size: str, random: Random) -> Any:
     """An array of a type and size that a dataset hardly has, filled with what that type allows."""
-    shape: Any = {"usual": (40, 4) if name.startswith("x") else (40,), "none": (0,), "scalar": (), "image": (40, 3, 3), "colour": (40, 3, 3, 2),
+    shape: Any = {"usual": (40, 4) if name.startswith("x") else (40,), "none": (0,), "scalar": (), "image": (40, 3, 3),
+    "colour": (40, 3, 3, 2),
                   "one": (1, 4), "deep": (2,) * 12, "empty items": (40, 0), "long": (5000,)}[size]  # fmt: skip
     count = int(np.prod(shape))
     if dtype in ("O", "<U3", "S3", "V4"):
@@ -90,17 +112,41 @@ class Arrays(Kind):
         name = random.choice(NAMES[:6] * 3 + NAMES)
         match random.randrange(9):
             case 0 | 1:
-                size = random.choice(("usual", "usual", "none", "scalar", "image", "colour", "one", "deep", "empty items", "long"))
+                size = random.choice(
+                    ("usual", "usual", "none", "scalar", "image", "colour", "one", "deep", "empty items", "long")
+                )
                 return ["array", name, random.choice(DTYPES), size, random.randrange(1000)]
             case 2 | 3:
                 order = random.choice(("False", "True", "1", "None"))
-                return ["header", name, random.choice(DESCRIPTIONS), random.choice(SHAPES), order, random.choice((0, 16, 640, 4096))]
+                return [
+                    "header",
+                    name,
+                    random.choice(DESCRIPTIONS),
+                    random.choice(SHAPES),
+                    order,
+                    random.choice((0, 16, 640, 4096)),
+                ]
             case 4:
                 return ["entry", name, random.choice(ODD_BYTES)]
             case 5:
-                return ["file", random.choice(("truncated", "flipped", "flipped", "inserted")), random.random(), random.randrange(256)]
+                return [
+                    "file",
+                    random.choice(("truncated", "flipped", "flipped", "inserted")),
+                    random.random(),
+                    random.randrange(256),
+                ]
             case 6:
-                strange = ("../x_train.npy", "/x_train.npy", "x_train", "x_train.npy.npy", "\x1b[2J.npy", "x" * 300 + ".npy", "é.npy", ".npy", "a/b.npy")
+                strange = (
+                    "../x_train.npy",
+                    "/x_train.npy",
+                    "x_train",
+                    "x_train.npy.npy",
+                    "\x1b[2J.npy",
+                    "x" * 300 + ".npy",
+                    "é.npy",
+                    ".npy",
+                    "a/b.npy",
+                )
                 return ["name", random.choice(strange), random.choice(("copy", "empty"))]
             case 7:
                 return ["zip", random.choice(("deflated", "bzip2", "lzma", "twice", "encrypted", "comment", "large", "method"))]
@@ -160,7 +206,9 @@ def build(parts: Sequence[Part]) -> bytes:
             case ["name", strange, what]:
                 entries[strange] = entries["x_train.npy"] if what == "copy" else b""
             case ["zip", what]:
-                compression = {"deflated": zipfile.ZIP_DEFLATED, "bzip2": zipfile.ZIP_BZIP2, "lzma": zipfile.ZIP_LZMA}.get(what, compression)
+                compression = {"deflated": zipfile.ZIP_DEFLATED, "bzip2": zipfile.ZIP_BZIP2, "lzma": zipfile.ZIP_LZMA}.get(
+                    what, compression
+                )
                 flags.add(what)
     if "large" in flags:
         # Half a megabyte becomes half a gigabyte.
@@ -171,10 +219,15 @@ def build(parts: Sequence[Part]) -> bytes:
         match part:
             case ["file", what, where, byte]:
                 at = int(where * len(data))
-                data = {"truncated": data[:at], "flipped": data[:at] + bytes([byte]) + data[at + 1 :], "inserted": data[:at] + bytes([byte]) * 9 + data[at:]}[what]
+                data = {
+                    "truncated": data[:at],
+                    "flipped": data[:at] + bytes([byte]) + data[at + 1 :],
+                    "inserted": data[:at] + bytes([byte]) * 9 + data[at:],
+                }[what]
             case ["whole", what]:
                 x = whole_arrays()["x_train.npy"]
-                data = {"npy": x, "pickle": b"\x80\x04cos\nsystem\n.", "text": b"x_train,y_train\n1,2\n", "empty": b"", "hdf5": b"\x89HDF\r\n\x1a\n" + b"\0" * 99,
+                data = {"npy": x, "pickle": b"\x80\x04cos\nsystem\n.", "text": b"x_train,y_train\n1,2\n", "empty": b"",
+                "hdf5": b"\x89HDF\r\n\x1a\n" + b"\0" * 99,
                         "zip without end": data[: -len(data) // 9], "nothing": b"PK\x05\x06" + b"\0" * 18}[what]  # fmt: skip
     return data
 

@@ -92,7 +92,8 @@ def _become(request: dict[str, Any]) -> int:
         os.setuid(request["user"])
     for number, name in ((0, "stdin"), (1, "stdout"), (2, "stderr")):
         mode, errors = ("r", "strict") if number == 0 else ("w", "backslashreplace" if number == 2 else "strict")
-        setattr(sys, name, open(number, mode, encoding="utf-8", errors=errors, closefd=False))
+        stream = open(number, mode, encoding="utf-8", errors=errors, closefd=False)  # noqa: SIM115 (it stays open)
+        setattr(sys, name, stream)
     try:
         return _call(request["program"], request["arguments"])
     finally:

@@ -102,7 +102,13 @@ class Commands:
         for file in files:
             file.write_bytes(b"")
         streams = [terminal] * 3 if terminal else [os.devnull, *map(str, files)]
-        request = {"folder": str(folder), "arguments": arguments, "program": program, "streams": streams, "user": user}
+        request: dict[str, object] = {
+            "folder": str(folder),
+            "arguments": arguments,
+            "program": program,
+            "streams": streams,
+            "user": user,
+        }
         request |= {"memory": memory, "seconds": MAX_SECONDS, "env": dict(env or {})}
         self._server.stdin.write(json.dumps(request) + "\n")
         self._server.stdin.flush()
@@ -114,11 +120,21 @@ class Commands:
         """The same, as a process that starts from nothing."""
         try:
             done = subprocess.run(
-                [*CLI, *arguments], cwd=folder, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=MAX_SECONDS
+                [*CLI, *arguments],
+                cwd=folder,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=MAX_SECONDS,
             )
         except subprocess.TimeoutExpired:
             return Ended(arguments, 0, "", "", late=True)
-        return Ended(arguments, done.returncode, done.stdout.decode(errors="backslashreplace"), done.stderr.decode(errors="backslashreplace"))
+        return Ended(
+            arguments,
+            done.returncode,
+            done.stdout.decode(errors="backslashreplace"),
+            done.stderr.decode(errors="backslashreplace"),
+        )
 
     def close(self) -> None:
         """End the server."""

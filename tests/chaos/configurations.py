@@ -61,19 +61,27 @@ class Raw(str):
 yaml.SafeDumper.add_representer(Raw, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", f"@@{text}@@"))
 
 STRANGE_TEXTS = (
-    "", " ", "\0", "\x1b[2J", "\x1b]0;title\x07", "a\nb", "a\rb", "\u2028", "\u202egnp.exe", "\ufeff", "\ud800", "é", "Ａ", "ß", "🚀", "e\u0301",
-    "a" * 64, "a" * 254, "a" * 5000, "x" * 200_000, "-", "--help", "../x", "/etc/passwd", "a/../../b", "~", "$(id)", "`id`", "{date}", "{{}}",
-    "%s%n", "[bold]x[/bold]", "[/]", "*", "&a", "!!python/object:os.system", "null", "no", "1:30", "0o17", "1e999", "__proto__", "file.npz",
-    "x.py:f", "x.py:", ":f", "a.npz/b", "* * * * *", "*/7 * * * *", "60 * * * *", "@every 1s", "@every -1h", "@reboot", "0 0 30 2 *", "0 0 * * 7",
-    "TZ=UTC 0 1 * * *", "Europe/Nowhere", "UTC", "../../etc/localtime", "America/New_York", "10Gi", "-1Gi", "1e9", "0.1m", "9" * 40 + "Gi",
+    "", " ", "\0", "\x1b[2J", "\x1b]0;title\x07", "a\nb", "a\rb", "\u2028", "\u202egnp.exe", "\ufeff", "\ud800", "é", "Ａ", "ß",
+    "🚀", "e\u0301",
+    "a" * 64, "a" * 254, "a" * 5000, "x" * 200_000, "-", "--help", "../x", "/etc/passwd", "a/../../b", "~", "$(id)", "`id`",
+    "{date}", "{{}}",
+    "%s%n", "[bold]x[/bold]", "[/]", "*", "&a", "!!python/object:os.system", "null", "no", "1:30", "0o17", "1e999", "__proto__",
+    "file.npz",
+    "x.py:f", "x.py:", ":f", "a.npz/b", "* * * * *", "*/7 * * * *", "60 * * * *", "@every 1s", "@every -1h", "@reboot",
+    "0 0 30 2 *", "0 0 * * 7",
+    "TZ=UTC 0 1 * * *", "Europe/Nowhere", "UTC", "../../etc/localtime", "America/New_York", "10Gi", "-1Gi", "1e9", "0.1m",
+    "9" * 40 + "Gi",
     "36h", "-1h", "1h" * 500, "99999999999d", "0s", "localhost/cronsemble-keras3", "x" * 300 + ":1", "UPPER/case", "a@sha256:0",
 )  # fmt: skip
 STRANGE_NUMBERS = (
-    0, -0.0, -1, 1, 2, 7, 0.5, 1e-320, 1e308, 2**31, 2**63, 2**64, -(2**63) - 1, 10**40, 10**300, float("inf"), float("-inf"), float("nan")
+    0, -0.0, -1, 1, 2, 7, 0.5, 1e-320, 1e308, 2**31, 2**63, 2**64, -(2**63) - 1, 10**40, 10**300, float("inf"), float("-inf"),
+    float("nan")
 )  # fmt: skip
 STRANGE_RAW = (
-    ".nan", ".inf", "0x" + "f" * 40, "1_000", "0o7777777777777777777777777", "1" * 5000, "2026-11-27", "2026-13-45", "12:30:45", "!!binary aGk=",
-    "!!set {a, b}", "!!omap [a: 1]", "!!timestamp 9999-12-31", "!!int x", "!!python/name:os.system", "!x y", "*none", "&a [*a]", "? a", "<<: 1",
+    ".nan", ".inf", "0x" + "f" * 40, "1_000", "0o7777777777777777777777777", "1" * 5000, "2026-11-27", "2026-13-45", "12:30:45",
+    "!!binary aGk=",
+    "!!set {a, b}", "!!omap [a: 1]", "!!timestamp 9999-12-31", "!!int x", "!!python/name:os.system", "!x y", "*none", "&a [*a]",
+    "? a", "<<: 1",
     "~", "=", "%", "@", "`", "'", '"', "{", "[", "}", "]", "|\n", ">-\n", "- -", "? ? ?",
 )  # fmt: skip
 
@@ -129,18 +137,24 @@ def mutate_tree(tree: dict[Any, Any], random: Random) -> None:
         target = random.choice([node[name] for node, name in places(tree) if isinstance(node[name], dict)] or [tree])
         other = yaml.safe_load(random.choice(base_texts()))
         sample = [node[name] for node, name in places(other)]
-        target[random.choice(known_keys())] = copy.deepcopy(random.choice(sample)) if random.random() < 0.6 else strange_value(random)
+        target[random.choice(known_keys())] = (
+            copy.deepcopy(random.choice(sample)) if random.random() < 0.6 else strange_value(random)
+        )
     elif choice == 7 and isinstance(holder, dict):
         # Many of one thing: members, hyperparameters, variables.
         value, count = holder[key], random.choice((2, 20, 200, 2000, 9000))
         holder.update({f"{str(key)[:20]}-{n}": copy.copy(value) for n in range(count)})
     else:
-        holder[key] = random.choice(([holder[key]], {"a": holder[key]}, [holder[key]] * 3, str(holder[key]), {str(holder[key])[:60]: None}))
+        holder[key] = random.choice(
+            ([holder[key]], {"a": holder[key]}, [holder[key]] * 3, str(holder[key]), {str(holder[key])[:60]: None})
+        )
 
 
 PIECES = (
-    "\t", "\0", "\x07", "\x1b[31m", "\x85", "\u2028", "\ufeff", "\r", "\r\n", ":", ": ", "- ", "#", "'", '"', "&a ", "*a", "!", "|", ">", "%YAML 9.9\n",
-    "---\n", "...\n", "{", "}", "[", "]", ",", "<<: *a\n", "? ", "\\", "\udcff", "\udc80", "\U0010ffff", "\ud800", " " * 9000, "\n" * 9000,
+    "\t", "\0", "\x07", "\x1b[31m", "\x85", "\u2028", "\ufeff", "\r", "\r\n", ":", ": ", "- ", "#", "'", '"', "&a ", "*a", "!",
+    "|", ">", "%YAML 9.9\n",
+    "---\n", "...\n", "{", "}", "[", "]", ",", "<<: *a\n", "? ", "\\", "\udcff", "\udc80", "\U0010ffff", "\ud800", " " * 9000,
+    "\n" * 9000,
 )  # fmt: skip
 
 
@@ -163,7 +177,9 @@ def mutate_text(text: str, random: Random) -> str:
         lines.insert(random.randrange(len(lines) + 1), line)
         return "".join(lines)
     if choice == 7:
-        return random.choice((text.replace("\n", "\r\n"), text.replace("  ", "\t"), text + text, "---\n" + text + "---\n" + text, "\ufeff" + text))
+        return random.choice(
+            (text.replace("\n", "\r\n"), text.replace("  ", "\t"), text + text, "---\n" + text + "---\n" + text, "\ufeff" + text)
+        )
     laughs = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9))
     return text + "a0: &a0 [x, x]\n" + laughs
 
@@ -181,7 +197,9 @@ class Configurations(Kind):
             for _ in range(random.choice((1, 1, 1, 2, 3, 6))):
                 mutate_tree(tree, random)
             style = random.choice((None, True, False))
-            text = yaml.dump(tree, None, yaml.SafeDumper, sort_keys=False, allow_unicode=random.random() < 0.7, default_flow_style=style)
+            text = yaml.dump(
+                tree, None, yaml.SafeDumper, sort_keys=False, allow_unicode=random.random() < 0.7, default_flow_style=style
+            )
             text = re.sub(r"""(?s)(['"]?)@@(.*?)@@\1""", lambda match: match[2], text)
         for _ in range(random.choice((0, 0, 0, 1, 1, 2, 5)) if "@@" not in text else 0):
             text = mutate_text(text, random)
@@ -195,7 +213,10 @@ class Configurations(Kind):
         return {"config.yaml": "".join(parts).encode(errors="surrogatepass" if "\ud800" in "".join(parts) else "surrogateescape")}
 
     def problem(self, parts: Sequence[Part], folder: Path) -> str:
-        for file in [ROOT / "examples" / "functions" / "rings.py", ROOT / "tests" / "cronjobs" / "configurations" / "functions.py"]:
+        for file in [
+            ROOT / "examples" / "functions" / "rings.py",
+            ROOT / "tests" / "cronjobs" / "configurations" / "functions.py",
+        ]:
             (folder / file.name).write_bytes(file.read_bytes())
         for name, data in self.files(parts).items():
             (folder / name).write_bytes(data)
@@ -208,7 +229,9 @@ class Configurations(Kind):
                 found = f"differs: check as a process of its own: {whole.err[-500:]}"
         if found or ended.status != 0:
             return found
-        return _problem_of_render(self.commands.run(folder, "render")) or _problem_of_next(self.commands.run(folder, "next", "--json"))
+        return _problem_of_render(self.commands.run(folder, "render")) or _problem_of_next(
+            self.commands.run(folder, "next", "--json")
+        )
 
 
 def _problem_of_check(ended: Ended) -> str:
@@ -233,7 +256,11 @@ def _problem_of_render(ended: Ended) -> str:
     if ended.status == 1:
         # What only a cluster needs is said there: a volume as the store, images of the runtimes.
         lines = ended.err.splitlines()
-        return "" if lines and all(line.startswith("config.yaml: ") for line in lines) else f"refused: {ended.name}: {ended.err[-500:]}"
+        return (
+            ""
+            if lines and all(line.startswith("config.yaml: ") for line in lines)
+            else f"refused: {ended.name}: {ended.err[-500:]}"
+        )
     try:
         objects = list(yaml.load_all(ended.out, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
     except yaml.YAMLError as error:

@@ -22,13 +22,27 @@ from jobs import contract as c
 from stores import Builder
 
 OF_FILES = (
-    "flip", "flip", "truncate", "truncate", "empty", "remove", "directory", "pipe", "socket", "device", "link outside", "dangling link", "loop",
+    "flip", "flip", "truncate", "truncate", "empty", "remove", "directory", "pipe", "socket", "device", "link outside",
+    "dangling link", "loop",
     "another's bytes", "mode 000", "deep", "wrong type", "wrong type", "wrong type", "list", "not UTF-8", "huge", "large", "copy",
 )  # fmt: skip
-OF_FOLDERS = ("remove", "file", "pipe", "link outside", "dangling link", "mode 000", "empty", "foreign folder", "foreign file", "copy")
+OF_FOLDERS = (
+    "remove",
+    "file",
+    "pipe",
+    "link outside",
+    "dangling link",
+    "mode 000",
+    "empty",
+    "foreign folder",
+    "foreign file",
+    "copy",
+)
 WRONG_VALUES: tuple[Any, ...] = (
-    None, True, 7, -1, 1.5, 10**30, float("nan"), float("inf"), 1e308, "", "x", "../../outside", "/etc/passwd", "é" * 300, "\x1b[2J", "a\nb", [], {}, [[]],
-    ["x"], {"a": 1}, {"a": {"b": None}}, "2026-13-45T99:99Z", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "2026-11-27T00:00:00", "a" * 64,
+    None, True, 7, -1, 1.5, 10**30, float("nan"), float("inf"), 1e308, "", "x", "../../outside", "/etc/passwd", "é" * 300,
+    "\x1b[2J", "a\nb", [], {}, [[]],
+    ["x"], {"a": 1}, {"a": {"b": None}}, "2026-13-45T99:99Z", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z",
+    "2026-11-27T00:00:00", "a" * 64,
 )  # fmt: skip
 FIRST_DAY, LAST_DAY = "2026-01-01", "2027-12-31"
 
@@ -47,7 +61,9 @@ class Template:
         self._add_older_runs()
         (self.folder / "outside").mkdir()
         (self.folder / "outside" / "file.json").write_text('{"outside": true}\n')
-        self.paths = sorted(path.relative_to(self.folder) for path in (self.folder / "store").rglob("*") if ".index" not in path.parts)
+        self.paths = sorted(
+            path.relative_to(self.folder) for path in (self.folder / "store").rglob("*") if ".index" not in path.parts
+        )
         self.shapes = sorted({shape(path) for path in self.paths})
         self.rows = history_rows(commands.run(self.folder, "history", "--limit", "0", "--json").out)
         assert len(self.rows) >= 8, self.rows
@@ -60,7 +76,9 @@ class Template:
         builder.note("2026-03-02T01:00", "skipped", task="train-a", minute=29_540_220, reason="no room")
         builder.store.ledger.take_ownership("e", {"engine": "host:here"})
         builder.run("train-a", "2026-03-01T01:00", "failed", reason="out of memory", files={c.LOG: b"said\n"})
-        cancelled = builder.run("train-b", "2026-03-01T01:00", "interrupted", reason="x", files={c.PROGRESS: b'{"event": "epoch"}\n'})
+        cancelled = builder.run(
+            "train-b", "2026-03-01T01:00", "interrupted", reason="x", files={c.PROGRESS: b'{"event": "epoch"}\n'}
+        )
         builder.store.cancel(cancelled, {"schema": 1, "reason": "cancelled by me", "by": "me", "time": "2026-03-01T01:01:00Z"})
         observed = builder.run("train-b", "2026-03-02T01:00", "interrupted", reason="x")
         builder.store.record_observation(
@@ -181,11 +199,16 @@ def run_folder(row: dict[str, Any]) -> Path:
 def reading_commands(runs: Sequence[str]) -> list[list[str]]:
     """Every command that only reads, over these runs."""
     commands = [
-        ["history"], ["history", "--csv", "--limit", "0"], ["history", "--calendar"], ["history", "--revisions"], ["history", "--revisions", "--json"],
-        ["history", "--since", FIRST_DAY, "--status", "missed"], ["next"], ["next", "--json"], ["check"], ["fsck", "--quick"], ["logs"], ["logs", "--tail", "3"],
-        ["gc", "--dry-run"], ["gc", "--dry-run", "--older-than", "0s", "--keep", "1", "--json", *_what("models", "data", "snapshots", "runs", "archive")],
-        ["rerun", "2026-01-01..2027-12-31", "--dry-run"], ["rerun", "2026-01-01..2027-12-31", "--dry-run", "--json", "--reuse-models"],
-        ["rerun", "2026-01-01..2027-12-31", "--dry-run", "--task", "train-a"], ["backfill", "2026-03-01..2026-03-09", "--dry-run", "--json"],
+        ["history"], ["history", "--csv", "--limit", "0"], ["history", "--calendar"], ["history", "--revisions"], ["history",
+        "--revisions", "--json"],
+        ["history", "--since", FIRST_DAY, "--status", "missed"], ["next"], ["next", "--json"], ["check"], ["fsck", "--quick"],
+        ["logs"], ["logs", "--tail", "3"],
+        ["gc", "--dry-run"], ["gc", "--dry-run", "--older-than", "0s", "--keep", "1", "--json", *_what("models", "data",
+        "snapshots", "runs", "archive")],
+        ["rerun", "2026-01-01..2027-12-31", "--dry-run"], ["rerun", "2026-01-01..2027-12-31", "--dry-run", "--json",
+        "--reuse-models"],
+        ["rerun", "2026-01-01..2027-12-31", "--dry-run", "--task", "train-a"], ["backfill", "2026-03-01..2026-03-09",
+        "--dry-run", "--json"],
     ]  # fmt: skip
     for run in runs:
         commands += [["show", run], ["show", run, "--json"], ["history", run], ["history", run, "--json"], ["logs", run]]
@@ -199,7 +222,7 @@ def _what(*kinds: str) -> Iterator[str]:
 
 def listing(folder: Path) -> dict[str, tuple[int, ...]]:
     """Every file and folder below a folder but the index, with what would change if somebody wrote it."""
-    found = {}
+    found: dict[str, tuple[int, ...]] = {}
     for place, folders, files in os.walk(folder):
         if ".index" in folders:
             folders.remove(".index")
@@ -276,11 +299,33 @@ def _changed(data: bytes, way: str, random: Random, whole: Path) -> bytes | None
             return random.choice(others).read_bytes()
         case "deep":
             depth = random.choice((900, 1100, 100_000))
-            return random.choice((b"[" * depth + b"]" * depth, b'{"a":' * depth + b"1" + b"}" * depth, data[:-2] + b',"x":' + b"[" * depth + b"]" * depth + b"}\n"))
+            return random.choice(
+                (
+                    b"[" * depth + b"]" * depth,
+                    b'{"a":' * depth + b"1" + b"}" * depth,
+                    data[:-2] + b',"x":' + b"[" * depth + b"]" * depth + b"}\n",
+                )
+            )
         case "wrong type":
             return _wrongly_typed(data, random)
         case "list":
-            return random.choice((b"[]", b"[1]", b"null", b"7", b'"x"', b"{}", b"true", b"NaN", b"1e999", b"1" * 5000, b"{}\n{}", b'{"a":1,"a":2}', b"\xef\xbb\xbf{}"))
+            return random.choice(
+                (
+                    b"[]",
+                    b"[1]",
+                    b"null",
+                    b"7",
+                    b'"x"',
+                    b"{}",
+                    b"true",
+                    b"NaN",
+                    b"1e999",
+                    b"1" * 5000,
+                    b"{}\n{}",
+                    b'{"a":1,"a":2}',
+                    b"\xef\xbb\xbf{}",
+                )
+            )
         case "not UTF-8":
             return data[:at] + random.choice((b"\xff\xfe", b"\x80", b"\xed\xa0\x80", b"\0", b'"\\ud800"')) + data[at:]
         case "large":
@@ -313,10 +358,14 @@ def _damage_folder(path: Path, way: str, random: Random, outside: Path) -> bool:
             path.chmod(0)
             return True
         case "foreign folder":
-            path.joinpath(random.choice(("2026-13", "mine", "0000-00", "try-", "e-train-a-1", "result", "e-ensemble-99999999999", "..x"))).mkdir(exist_ok=True)
+            path.joinpath(
+                random.choice(("2026-13", "mine", "0000-00", "try-", "e-train-a-1", "result", "e-ensemble-99999999999", "..x"))
+            ).mkdir(exist_ok=True)
             return True
         case "foreign file":
-            path.joinpath(random.choice(("2026-11", "mine.txt", "2026-11-27T0600Z.csv", "x.json", "train-c", "claim.json"))).write_bytes(b"{}")
+            path.joinpath(
+                random.choice(("2026-11", "mine.txt", "2026-11-27T0600Z.csv", "x.json", "train-c", "claim.json"))
+            ).write_bytes(b"{}")
             return True
         case "copy":
             shutil.copytree(path, path.with_name(path.name + "-copy"), symlinks=True)

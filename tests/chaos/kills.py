@@ -1,4 +1,4 @@
-"""Kills of the processes of `run` and `serve` at any moment, beside other commands: nothing runs twice, half or without an end."""
+"""Kills of the processes of `run` and `serve` at any moment: nothing runs twice, is half a result, or has no end."""
 
 from __future__ import annotations
 
@@ -30,8 +30,10 @@ from scheduler.server.metrics import Metrics
 SIGNALS = ("SIGKILL", "SIGKILL", "SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
 TARGETS = ("command", "command", "supervisor", "framework", "any")
 BESIDE = (
-    ["history"], ["history", "--json"], ["history", "--calendar"], ["fsck", "--quick"], ["gc", "--dry-run"], ["gc", "--yes", "--older-than", "0s"], ["next"],
-    ["check"], ["logs"], ["get", "--to", "got"], ["rerun", "today", "--dry-run"], ["backfill", "today", "--dry-run"], ["show", "ensemble"],
+    ["history"], ["history", "--json"], ["history", "--calendar"], ["fsck", "--quick"], ["gc", "--dry-run"], ["gc", "--yes",
+    "--older-than", "0s"], ["next"],
+    ["check"], ["logs"], ["get", "--to", "got"], ["rerun", "today", "--dry-run"], ["backfill", "today", "--dry-run"], ["show",
+    "ensemble"],
 )  # fmt: skip
 LONGEST = 180.0
 """Seconds in which everything has ended, on a busy machine."""
@@ -50,7 +52,9 @@ class Kills(Kind):
         parts: list[Part] = [["start", random.choice(("run", "serve"))]]
         for _ in range(random.choice((1, 1, 2, 3))):
             parts.append(["command", random.choice(BESIDE)])
-            parts.append(["kill", round(random.uniform(0.2, 6), 2), random.choice(TARGETS), random.randrange(99), random.choice(SIGNALS)])
+            parts.append(
+                ["kill", round(random.uniform(0.2, 6), 2), random.choice(TARGETS), random.randrange(99), random.choice(SIGNALS)]
+            )
             parts.append(["again", random.choice((1, 1, 2))])
         return parts
 
@@ -217,7 +221,9 @@ class KilledExperiment:
         """The slots that have no end yet, or one of these statuses: of three tasks each has one."""
         ended = self.commands.run(self.folder, "history", "--limit", "0", "--json", "--since", "2h")
         rows: Any = strict_json(ended.out) if ended.status == 0 else [{"status": "due", "err": ended.err}]
-        return [row for row in rows if row["status"] in ("running", "due", "unknown", *more) or is_tried_again(row)] or ([] if rows else [{}])
+        return [row for row in rows if row["status"] in ("running", "due", "unknown", *more) or is_tried_again(row)] or (
+            [] if rows else [{}]
+        )
 
     def _wait(self, is_over: Callable[[], bool], seconds: float = LONGEST) -> bool:
         end = time.monotonic() + seconds
@@ -228,7 +234,9 @@ class KilledExperiment:
         return False
 
     def _printed(self) -> str:
-        return "".join((self.folder / f"output-{number}").read_text(errors="replace")[-700:] for number in range(len(self.output)))
+        return "".join(
+            (self.folder / f"output-{number}").read_text(errors="replace")[-700:] for number in range(len(self.output))
+        )
 
     def end(self) -> None:
         """End all that is still there."""

@@ -1,4 +1,4 @@
-"""Hostile output: what runs, records, classes and a cluster's answers say never commands a terminal, and breaks no JSON and no CSV."""
+"""Hostile output: what runs, records, classes and clusters say commands no terminal, and breaks no JSON and no CSV."""
 
 from __future__ import annotations
 
@@ -24,9 +24,12 @@ from jobs import contract as c
 from stores import Builder
 
 PIECES = (
-    "\x1b[2J", "\x1b[31m", "\x1b]0;title\x07", "\x1b]52;c;aGk=\x07", "\x1bP+q\x1b\\", "\x9b2J", "\x9d0;x\x9c", "\x1b[6n", "\x1b[?1049h", "\x1bc", "\x07", "\x08", "\r",
-    "\n", "\r\n", "\x0b", "\x0c", "\x85", "\u2028", "\u2029", "\t", "\0", "\x7f", "\u202e", "\u2066", "\u200f", "\u200b", "\ufeff", "\ud800", "\udcff", "\U000e0001",
-    "[bold red]", "[/]", "[/bold]", "[link=http://x]", "\\[", "{x}", "%s", "%(x)d", "$(id)", "`id`", "<b>", "&lt;", "=1+1", "@SUM(1)", '"', "'", ",", ";", '""', "\\",
+    "\x1b[2J", "\x1b[31m", "\x1b]0;title\x07", "\x1b]52;c;aGk=\x07", "\x1bP+q\x1b\\", "\x9b2J", "\x9d0;x\x9c", "\x1b[6n",
+    "\x1b[?1049h", "\x1bc", "\x07", "\x08", "\r",
+    "\n", "\r\n", "\x0b", "\x0c", "\x85", "\u2028", "\u2029", "\t", "\0", "\x7f", "\u202e", "\u2066", "\u200f", "\u200b",
+    "\ufeff", "\ud800", "\udcff", "\U000e0001",
+    "[bold red]", "[/]", "[/bold]", "[link=http://x]", "\\[", "{x}", "%s", "%(x)d", "$(id)", "`id`", "<b>", "&lt;", "=1+1",
+    "@SUM(1)", '"', "'", ",", ";", '""', "\\",
     "e\u0301\u0301\u0301", "🚀", "Ａ", "名", "a", "evil", " ", "x" * 3000, "\x1b[" + "9" * 500, "\x1b]0;" + "x" * 900, "\x1b",
 )  # fmt: skip
 SPINNER = re.compile(r"\x1b\[(?:2K|1A|\?25[lh])|\r")
@@ -35,7 +38,8 @@ OUR_COLOURS = re.compile(r"\x1b\[(?:0|2|31|32|33|36)m")
 OF_LOGS = re.compile(r"\x1b\[[0-9;:]*[mK]|[\r\x08\t]")
 """What passes of the user's own output on a terminal."""
 PLACES = (
-    "reason", "host", "processor", "snapshot", "image", "status", "revision", "cancelled", "observed", "note", "member", "left out", "verdict", "log", "degraded", "epochs",
+    "reason", "host", "processor", "snapshot", "image", "status", "revision", "cancelled", "observed", "note", "member",
+    "left out", "verdict", "log", "degraded", "epochs",
     "classes", "ids", "cluster", "folder", "key", "experiment file",
 )  # fmt: skip
 
@@ -47,7 +51,10 @@ class Outputs(Kind):
     counted_in_tests = 60
 
     def case(self, random: Random) -> list[Part]:
-        return [[random.choice(PLACES), [random.choice(PIECES) for _ in range(random.randrange(1, 9))]] for _ in range(random.choice((1, 2, 4)))]
+        return [
+            [random.choice(PLACES), [random.choice(PIECES) for _ in range(random.randrange(1, 9))]]
+            for _ in range(random.choice((1, 2, 4)))
+        ]
 
     def finer(self, parts: list[Part]) -> list[Part] | None:
         """Each piece of a text by itself: those of a place are joined again."""
@@ -71,8 +78,10 @@ class Outputs(Kind):
         for run in runs:
             assert any(folder.glob(f"store/runs/e/*/*/{run}")), run
         commands = [
-            ["history"], ["history", "--calendar"], ["history", "--revisions"], ["fsck"], ["gc", "--dry-run"], ["logs"], ["next"], ["check"], ["get", "--to", "got"],
-            ["rerun", "2026-11-01..2026-11-30", "--dry-run"], ["backfill", "2026-11-01..2026-11-24", "--dry-run"], ["cancel", "train-a"],
+            ["history"], ["history", "--calendar"], ["history", "--revisions"], ["fsck"], ["gc", "--dry-run"], ["logs"],
+            ["next"], ["check"], ["get", "--to", "got"],
+            ["rerun", "2026-11-01..2026-11-30", "--dry-run"], ["backfill", "2026-11-01..2026-11-24", "--dry-run"], ["cancel",
+            "train-a"],
             *([command, run] for run in runs for command in ("show", "history", "logs")),
         ]  # fmt: skip
         for arguments in random.sample(commands, 5):
@@ -106,8 +115,12 @@ class Outputs(Kind):
             return ""
         np.save(folder / "p.npy", np.array([[0.25, 0.75], [1.0, 0.0]], dtype="float32"))
         np.savez(folder / "data.npz", ids=np.array(ids))
-        members = [{"member": name, "class_names": names, "accuracy": 0.5, "probabilities": str(folder / "p.npy")} for name in "ab"]
-        (folder / "plan.json").write_text(json.dumps({"method": "accuracy", "members": members, "data": str(folder / "data.npz")}))
+        members = [
+            {"member": name, "class_names": names, "accuracy": 0.5, "probabilities": str(folder / "p.npy")} for name in "ab"
+        ]
+        (folder / "plan.json").write_text(
+            json.dumps({"method": "accuracy", "members": members, "data": str(folder / "data.npz")})
+        )
         ended = self.commands.run(folder, "--plan", "plan.json", "--out", "out", program="combine")
         if ended.problem(statuses=(0, 3)) or ended.status == 3:
             return ended.problem(statuses=(0, 3))
@@ -142,7 +155,8 @@ class Outputs(Kind):
         return ""
 
 
-ASKING = ("status", "status --json", "plan", "sync --yes", "next --cluster", "history", "history --revisions --cluster", "suspend", "delete --yes", "cancel train-jax --cluster", "logs --cluster", "show e-train-jax-1")  # fmt: skip
+ASKING = ("status", "status --json", "plan", "sync --yes", "next --cluster", "history", "history --revisions --cluster",
+"suspend", "delete --yes", "cancel train-jax --cluster", "logs --cluster", "show e-train-jax-1")  # fmt: skip
 
 
 def write_store(folder: Path, texts: dict[str, str]) -> None:
@@ -157,14 +171,17 @@ def write_store(folder: Path, texts: dict[str, str]) -> None:
         return clean.get(place, place)
 
     builder = Builder(folder / "store")
-    builder.revise("2026-11-01T00:00", {"train-a": {"schedule": "0 1 * * *"}, "ensemble": {"schedule": "0 6 * * *"}}, what=text("revision"))
+    builder.revise(
+        "2026-11-01T00:00", {"train-a": {"schedule": "0 1 * * *"}, "ensemble": {"schedule": "0 6 * * *"}}, what=text("revision")
+    )
     process = {"host": text("host"), "boot": text("host"), "pid": 1, "start": 1}
     log = texts.get("log", "log\n").encode(errors="surrogatepass")
     builder.run("train-a", "2026-11-20T01:00", "failed", reason=text("reason"), process=process, files={c.LOG: log})
     builder.run("train-a", "2026-11-21T01:00", "running", process=process)
     epochs = f"epoch,val_loss,val_accuracy\n1,{clean.get('epochs', '0.5')},0.9\n".encode()
     builder.run(
-        "train-a", "2026-11-22T01:00", files={c.EPOCHS: epochs, c.LOG: log}, host=text("host"), processor=text("processor"), degraded=clean.get("degraded"),
+        "train-a", "2026-11-22T01:00", files={c.EPOCHS: epochs, c.LOG: log}, host=text("host"), processor=text("processor"),
+        degraded=clean.get("degraded"),
         snapshot={"task": text("snapshot")}, image={"reference": text("image"), "identity": {text("key"): text("key")}},
     )  # fmt: skip
     builder.run("train-a", "2026-11-23T01:00", text("status"), reason=text("reason"))
@@ -176,7 +193,9 @@ def write_store(folder: Path, texts: dict[str, str]) -> None:
     members = [{"member": text("member"), "left_out": text("left out")}, {"member": "a", "run": text("member"), "accuracy": 0.5}]
     ensemble = builder.run("ensemble", "2026-11-22T06:00", members=members, ensemble={"accuracy": 0.5})
     said = text("verdict")
-    builder.store.record_verdict(ensemble, {"repeats": said, "status": said, "members": {said: {"repeats": said, "status": said}}})
+    builder.store.record_verdict(
+        ensemble, {"repeats": said, "status": said, "members": {said: {"repeats": said, "status": said}}}
+    )
     builder.note("2026-11-23T03:00", "missed", task="train-a", minute=29_923_380, reason=text("note"))
     name = clean.get("folder", "").replace("/", "").replace("\0", "")[:60].strip(".")
     if name:
@@ -230,13 +249,24 @@ def _csv_problem(text: str, count: int) -> str:
 def hostile_cluster(kubeconfig: Path, text: str, number: int) -> Iterator[None]:
     """A stand-in for an API server that means harm, which no real one does on demand; and the kubeconfig that names it."""
     quoted = json.dumps(text)
-    named = f'{{"metadata": {{"name": {quoted}, "namespace": {quoted}, "labels": {{{quoted}: {quoted}}}, "resourceVersion": {quoted}}}, "status": {quoted}}}'
-    status = f'{{"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": {quoted}, "reason": {quoted}, "code": 403}}'
+    metadata = f'{{"name": {quoted}, "namespace": {quoted}, "labels": {{{quoted}: {quoted}}}, "resourceVersion": {quoted}}}'
+    named = f'{{"metadata": {metadata}, "status": {quoted}}}'
+    status = f'{{"kind": "Status", "status": "Failure", "message": {quoted}, "reason": {quoted}, "code": 403}}'
+    # No status of 500: those are asked again for a minute.
     answers = [
-        (403, status), (200, f'{{"kind": "List", "items": [{named}]}}'), (200, f'{{"items": {quoted}}}'), (200, text), (200, quoted), (404, text),
-        (200, "[" * 50_000), (200, f'{{"items": [{quoted}, null, 7, []], "metadata": 7}}'), (401, f"<html>{text}</html>"), (200, '{"items": null, "metadata": null}'),
-        (200, f'{{"items": [], "metadata": {{"continue": {quoted}}}, "major": {quoted}, "minor": {quoted}}}') if number % 4 == 0 else (409, status),
-    ]  # fmt: skip
+        (403, status),
+        (200, f'{{"kind": "List", "items": [{named}]}}'),
+        (200, f'{{"items": {quoted}}}'),
+        (200, text),
+        (200, quoted),
+        (404, text),
+        (200, "[" * 50_000),
+        (200, f'{{"items": [{quoted}, null, 7, []], "metadata": 7}}'),
+        (401, f"<html>{text}</html>"),
+        (200, '{"items": null, "metadata": null}'),
+        (200, f'{{"items": [], "metadata": {{"resourceVersion": {quoted}}}, "major": {quoted}, "minor": {quoted}}}'),
+        (409, status),
+    ]
     code, body = answers[number % len(answers)]
 
     class Handler(BaseHTTPRequestHandler):
@@ -275,4 +305,3 @@ def hostile_cluster(kubeconfig: Path, text: str, number: int) -> Iterator[None]:
         server.shutdown()
         thread.join()
         server.server_close()
-

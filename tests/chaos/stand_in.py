@@ -1,7 +1,7 @@
 """A stand-in for a framework, and an experiment that uses it: real runs, whose training is a count of labels, in a second each.
 
-Everything else is real: the commands, the engine, the supervisor, the store, `prepare` and `combine`. Keras itself takes ten seconds
-of processor time to start, train and save, which would leave time for hardly any kill.
+Everything else is real: the commands, the engine, the supervisor, the store, `prepare` and `combine`. Keras itself takes ten
+seconds of processor time to start, train and save, which would leave time for hardly any kill.
 """
 
 from __future__ import annotations
@@ -51,15 +51,19 @@ def train(_):
     out, names = options["--out"], class_names(data)
     with open(os.path.join(out, "weights.h5"), "wb") as file:
         numpy.save(file, probabilities(1, data["y_train"].astype("int64"), len(names)))
-    numpy.save(os.path.join(out, "validation.npy"), probabilities(len(data["y_val"]), data["y_train"].astype("int64"), len(names)))
+    of_validation = probabilities(len(data["y_val"]), data["y_train"].astype("int64"), len(names))
+    numpy.save(os.path.join(out, "validation.npy"), of_validation)
     _write_epochs(os.path.join(out, "epochs.csv"), rows)
     write_json(os.path.join(out, "model.json"), {{
-        "format": "weights", "file": "weights.h5", "sha256": sha256(os.path.join(out, "weights.h5")), "model": task["model"],
-        "hyperparameters": task["hyperparameters"], "backend": task["backend"], "versions": {{}}, "scale": 1.0, "class_names": names,
+        "format": "weights", "file": "weights.h5", "sha256": sha256(os.path.join(out, "weights.h5")),
+        "model": task["model"],
+        "hyperparameters": task["hyperparameters"], "backend": task["backend"], "versions": {{}}, "scale": 1.0,
+        "class_names": names,
         "input_shape": list(data["x_train"].shape[1:]), "classes": len(names), "data_format": task["data_format"],
         "threads": task["threads"], "seed": task["seed"],
     }})
-    write_json(os.path.join(out, "metrics.json"), {{"accuracy": 0.5, "loss": 1.0, "epochs": len(rows), "best_epoch": 1, "train_seconds": 1.0}})
+    metrics = {{"accuracy": 0.5, "loss": 1.0, "epochs": len(rows), "best_epoch": 1, "train_seconds": 1.0}}
+    write_json(os.path.join(out, "metrics.json"), metrics)
 
 
 def predict(_):
@@ -69,7 +73,8 @@ def predict(_):
     time.sleep({pause})
     out = options["--out"]
     numpy.save(out, numpy.repeat(numpy.load(path), len(data["x_predict"]), axis=0))
-    write_json(os.path.splitext(out)[0] + ".json", {{"sha256": sha256(out), "class_names": class_names(data), "items": len(data["x_predict"])}})
+    summary = {{"sha256": sha256(out), "class_names": class_names(data), "items": len(data["x_predict"])}}
+    write_json(os.path.splitext(out)[0] + ".json", summary)
 
 
 sys.exit(run_reported(lambda arguments: exit_status(train if step == "train" else predict, arguments), arguments))
@@ -89,7 +94,7 @@ ensemble: {{schedule: "{minutes} * * * *", quorum: 1}}
 
 
 def write_experiment(folder: Path, minutes: str = "0", pause: float = 0.1) -> Path:
-    """Write an experiment of two members and an ensemble into a folder; returns its configuration. ``pause``: seconds an epoch."""
+    """Write an experiment of two members and an ensemble; returns its configuration. ``pause``: seconds an epoch."""
     from chaos.arrays import whole_arrays, zipped
 
     python = folder / "python"

@@ -1,4 +1,4 @@
-"""Some cases of every kind of chaos, the same at each run; `make chaos` tries others for an hour. And a store of a year under damage."""
+"""Some cases of every kind of chaos, the same at each run (`make chaos` tries others); a store of a year under damage."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ def test_a_store_of_a_year_stays_readable_while_it_is_damaged(commands: Commands
     files = sorted(path for path in (folder / "store" / "runs").rglob("*") if path.is_file() and not path.name.startswith("."))
     damaged: dict[Path, str] = {}
     for path in random.sample(files, 60):
-        way = random.choice(("truncate", "empty", "remove", "directory", "pipe", "dangling link", "deep", "list", "mode 000", "huge"))
+        way = random.choice(
+            ("truncate", "empty", "remove", "directory", "pipe", "dangling link", "deep", "list", "mode 000", "huge")
+        )
         if damage(path, way, random, folder):
             damaged[path] = way
         arguments = random.choice(reading_commands(list(rows)[:20]))
