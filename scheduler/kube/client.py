@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import socket
 import ssl
+import string
 import sys
 import threading
 import time
@@ -40,6 +41,42 @@ _clock_warning = threading.Lock()
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+
+
+class _Metadata(msgspec.Struct):
+    """What all metadata may have."""
+
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+
+
+class _StoredMetadata(_Metadata, kw_only=True):
+    """What the metadata of an object that the server keeps has."""
+
+    name: str
+    uid: str
+
+
+class _Shape(msgspec.Struct, kw_only=True):
+    """What every object of Kubernetes has, as far as commands rely on it."""
+
+    metadata: _Metadata
+    spec: dict[str, Any] | None = None
+    status: dict[str, Any] | None = None
+    data: dict[str, str] | None = None
+
+
+class _StoredShape(_Shape, kw_only=True):
+    """Also of one that the server keeps."""
+
+    metadata: _StoredMetadata
+
+
+class _ListShape(msgspec.Struct):
+    """A page of a list."""
+
+    items: list[_StoredShape] | None
+    metadata: dict[str, Any]
 
 
 class KubeClient:
@@ -145,6 +182,8 @@ class KubeClient:
                         "GET", kind.path(namespace), ask, accept=accept, verb="list", what=kind.resource, where=where
                     )
                     page = self._decode(answer, decode)
+                    if decoder is None:
+                        self._check_shape(page, _ListShape)
                     items += (page["items"] if isinstance(page, dict) else page.items) or []
                     more = page["metadata"].get("continue", "") if isinstance(page, dict) else page.metadata.next
                     if not more or first_page:
@@ -157,7 +196,10 @@ class KubeClient:
     def version(self) -> tuple[int, int]:
         """Major and minor version of the server."""
         version = self._decode(self.request("GET", "/version", what="version"))
-        return int(version["major"]), int("".join(digit for digit in version["minor"] if digit.isdigit()))
+        try:
+            return int(version["major"]), int("".join(digit for digit in version["minor"] if digit in string.digits))
+        except (KeyError, TypeError, ValueError) as error:
+            raise KubeError(f"{self.access.server}: answered with what is no version of Kubernetes: {version!r:.200}") from error
 
     def request(
         self,
@@ -260,12 +302,23 @@ class KubeClient:
         what = f"{kind.resource}/{name}" if name else kind.resource
         where = f" in namespace {namespace}" if namespace else ""
         answer = self.request(method, kind.path(namespace, name), query, body, content, accept, what=what, where=where)
-        return dict(self._decode(answer))
+        value = self._decode(answer)
+        if method != "DELETE":
+            # A review is answered, not kept: it has no name.
+            self._check_shape(value, _Shape if kind in (ACCESS_REVIEW, SUBJECT_REVIEW) else _StoredShape)
+        return dict(value)
+
+    def _check_shape(self, value: Any, shape: type[msgspec.Struct]) -> None:
+        """Raise KubeError unless an answer has what every object has, of the type that it must have."""
+        try:
+            msgspec.convert(value, shape)
+        except msgspec.ValidationError as error:
+            raise KubeError(f"{self.access.server}: answered with what is no object of Kubernetes ({error})") from error
 
     def _decode(self, answer: bytes, decode: Callable[[bytes], Any] = msgspec.json.decode) -> Any:
         try:
             return decode(answer)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             beginning = answer[:80].decode(errors="replace")
             raise KubeError(
                 f"{self.access.server}: answered with what is not Kubernetes' JSON ({error}): {beginning!r}"

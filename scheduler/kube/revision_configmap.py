@@ -11,9 +11,11 @@ import msgspec
 
 from cronjobs.objects.config_maps import revisions_name
 from cronjobs.revisions.revisions import Revision, Tasks, delta, digest, fold, snapshot, states, tasks
+from jobs.documents import DocumentKind, document_problem
+from jobs.store.files import parse_object
 from scheduler.kube import kinds
 from scheduler.kube.client import KubeClient
-from scheduler.kube.errors import NotFound
+from scheduler.kube.errors import KubeError, NotFound
 
 __all__ = [
     "delta", "digest", "fold", "is_newer", "read", "read_revisions", "snapshot", "states", "tasks",
@@ -31,8 +33,19 @@ AFTER_FOLDING = 600_000
 
 
 def read(data: Mapping[str, str]) -> list[Revision]:
-    """The revisions of a ConfigMap's data, oldest first; keys that are not ours are left alone."""
-    return [msgspec.json.decode(data[key]) for key in sorted(data) if key.endswith(".json") and key[:-5].isdigit()]
+    """The revisions of a ConfigMap's data, oldest first; keys that are not ours are left alone.
+
+    Raises KubeError for one that is no revision: what is written after it would say something else.
+    """
+    revisions = []
+    for key in sorted(data):
+        if key.endswith(".json") and key[:-5].isdigit():
+            revision = parse_object(data[key].encode())
+            problem = "it is no JSON object" if revision is None else document_problem(DocumentKind.REVISION, revision)
+            if revision is None or problem:
+                raise KubeError(f"the revisions of the cluster: {key}: {problem}: remove the key from its ConfigMap")
+            revisions.append(revision)
+    return revisions
 
 
 def read_revisions(api: KubeClient, namespace: str, experiment: str) -> list[Revision]:

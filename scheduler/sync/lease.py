@@ -74,7 +74,7 @@ class Lease:
             self._write(self._lease)
         except (Conflict, NotFound) as error:
             current = self._read()
-            holder = current["spec"].get("holderIdentity") if current else "nobody"
+            holder = (current.get("spec") or {}).get("holderIdentity") if current else "nobody"
             if current and holder == self._holder:
                 self._lease = current
                 return
@@ -122,7 +122,7 @@ class Lease:
     def _accept_if_ours(self, conflict: Conflict) -> None:
         """After a conflict: the Lease is ours if it was written and only the answer was lost; raises LeaseHeld if not."""
         current = self._read()
-        if current is None or current["spec"].get("holderIdentity") != self._holder:
+        if current is None or (current.get("spec") or {}).get("holderIdentity") != self._holder:
             raise LeaseHeld(f"namespace {self.namespace}: another sync has just started: try again") from conflict
         self._lease = current
 
@@ -133,7 +133,7 @@ class Lease:
             return None
 
     def _seconds_left(self, lease: dict[str, Any]) -> float:
-        spec = lease["spec"]
+        spec = lease.get("spec") or {}
         if not spec.get("renewTime"):
             return 0
         end = datetime.fromisoformat(spec["renewTime"]) + timedelta(seconds=spec.get("leaseDurationSeconds", SECONDS))

@@ -37,6 +37,8 @@ BESIDE = (
 )  # fmt: skip
 LONGEST = 180.0
 """Seconds in which everything has ended, on a busy machine."""
+STOPPING = 45.0
+"""Seconds in which a command that got a signal has ended."""
 SETTLED = 40.0
 """Seconds in which `serve` has begun another try of what was killed."""
 ENDS = ("succeeded", "failed", "no quorum", "interrupted", "died", "missed", "skipped")
@@ -100,7 +102,9 @@ class KilledExperiment:
                 return ended.problem(statuses=(0, 1, 2))
             case ["kill", delay, target, number, name]:
                 time.sleep(delay)
-                self.kill(target, number, name)
+                stopped = self.kill(target, number, name)
+                if stopped is not None and not self._wait(lambda: stopped.poll() is not None, STOPPING):
+                    return f"no stop: {self.command} by {name}: {self._printed()}"
             case ["again", count] if self.command == "serve":
                 for _ in range(count if not self.running else 0):
                     self.start()
@@ -129,10 +133,10 @@ class KilledExperiment:
             )
         )
 
-    def kill(self, target: str, number: int, name: str) -> None:
-        """Signal the command, or a process that it has started, if there is one."""
+    def kill(self, target: str, number: int, name: str) -> subprocess.Popen[bytes] | None:
+        """Signal the command, or a process that it has started, if there is one; the command that will end by it."""
         if not self.running:
-            return
+            return None
         command = self.running[-1]
         children = [pid for pid in self.processes() if pid != command.pid]
         lines = {pid: command_line(pid) for pid in children}
@@ -147,6 +151,8 @@ class KilledExperiment:
             self.hit_children += pid != command.pid
             with suppress(ProcessLookupError):
                 os.kill(pid, getattr(signal, name))
+            return command if pid == command.pid else None
+        return None
 
     def processes(self) -> list[int]:
         """The processes that belong to this experiment: their environment or command line names its folder."""

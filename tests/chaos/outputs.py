@@ -10,7 +10,7 @@ import pty
 import re
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from random import Random
@@ -276,7 +276,8 @@ def hostile_cluster(kubeconfig: Path, text: str, number: int) -> Iterator[None]:
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
-            self.wfile.write(data)
+            with suppress(OSError):  # the client has read enough
+                self.wfile.write(data)
 
         do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = answer
 

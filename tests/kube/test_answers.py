@@ -31,7 +31,7 @@ from kube.servers import (
     serving,
     socks_handler,
 )
-from scheduler.kube import tls
+from scheduler.kube import kinds, tls
 from scheduler.kube.client import KubeClient
 from scheduler.kube.errors import ApiError, KubeError, NotKubernetes, Unreachable
 from scheduler.kube.exec import ExecStream
@@ -83,6 +83,20 @@ def test_who_is_no_kubernetes_is_told_in_one_line(status: int, headers: dict[str
 def test_a_stream_that_is_a_web_page_is_told_too(status: int, headers: dict[str, str]) -> None:
     with answering(status, headers, PAGE) as api, pytest.raises(NotKubernetes):
         next(api.stream("/logs"))
+
+
+@pytest.mark.parametrize(
+    "body", [b"7", b"[" * 50_000, b"null", b"[]", b'{"metadata": 7}', b'{"metadata": {"name": 7, "uid": "u"}}', b'{"metadata": {"name": "n"}}',
+             b'{"metadata": {"name": "n", "uid": "u", "labels": 7}}', b'{"metadata": {"name": "n", "uid": "u"}, "data": {"a": 7}}'],
+)  # fmt: skip
+def test_what_is_no_object_is_told_in_one_line(body: bytes) -> None:
+    with answering(200, {}, body) as api:
+        with pytest.raises(KubeError, match="answered with what is no(t)? "):
+            api.get(kinds.CONFIGMAP, "n", "n")
+        with pytest.raises(KubeError, match="answered with what is no(t)? "):
+            list(api.list(kinds.POD, "n"))
+        with pytest.raises(KubeError, match="answered with what is no(t)? "):
+            api.version()
 
 
 def test_a_log_may_hold_html() -> None:
