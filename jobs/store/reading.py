@@ -225,9 +225,9 @@ def data_note(record: dict[str, Any]) -> str:
 
 
 def success_reason(record: dict[str, Any]) -> str:
-    """What its record says of a published result: that it is less than was asked for, and a note on its data."""
+    """What its record says of a published result, on one line: that it is less than was asked for, and a note on its data."""
     degraded = f"degraded: {record['degraded']}" if record.get("degraded") else ""
-    return "; ".join(filter(None, (degraded, data_note(record))))
+    return one_line("; ".join(filter(None, (degraded, data_note(record)))))
 
 
 def _read_tries(documents: _Documents, folder: Path, names: list[str]) -> list[dict[str, Any]]:

@@ -20,10 +20,11 @@ from jobs.store.document_files import read_document
 from jobs.store.files import make_folder, replace_file
 from jobs.store.reading import success_reason
 from jobs.store.regular_files import read_regular
+from jobs.text import one_line
 from scheduler.cache import cache_folder
 from scheduler.history.run_facts import RunFact, run_fact
 
-VERSION = 3
+VERSION = 4
 """Of the pages' format: other versions are built anew."""
 FRESH = 86400
 """A folder that changed within so many seconds before it was listed is listed again: clocks and caches may differ."""
@@ -111,7 +112,8 @@ class HistoryIndex:
         if record.get("repeats"):
             # The verdict comes after the result.
             verdict = read_document(self._store.run_folder(run) / VERDICT) or {}
-            fact.reason, fact.seal = "; ".join(filter(None, (str(verdict.get("verdict", "")), fact.reason))), -state
+            fact.reason = "; ".join(filter(None, (one_line(str(verdict.get("verdict", ""))), fact.reason)))
+            fact.seal = -state
         return fact
 
     # -- the pages' files

@@ -188,7 +188,7 @@ class Configurations(Kind):
     """Files that `check` reads; the parts of a case are pieces of its text."""
 
     name = "configurations"
-    counted_in_tests = 300
+    counted_in_tests = 200
 
     def case(self, random: Random) -> list[Part]:
         text = random.choice(base_texts())

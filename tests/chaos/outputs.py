@@ -48,7 +48,7 @@ class Outputs(Kind):
     """Texts in a store, a dataset or a cluster's answers; a part of a case is where, and what."""
 
     name = "outputs"
-    counted_in_tests = 60
+    counted_in_tests = 40
 
     def case(self, random: Random) -> list[Part]:
         return [

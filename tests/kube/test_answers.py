@@ -86,8 +86,10 @@ def test_a_stream_that_is_a_web_page_is_told_too(status: int, headers: dict[str,
 
 
 @pytest.mark.parametrize(
-    "body", [b"7", b"[" * 50_000, b"null", b"[]", b'{"metadata": 7}', b'{"metadata": {"name": 7, "uid": "u"}}', b'{"metadata": {"name": "n"}}',
-             b'{"metadata": {"name": "n", "uid": "u", "labels": 7}}', b'{"metadata": {"name": "n", "uid": "u"}, "data": {"a": 7}}'],
+    "body", [b"7", b"[" * 50_000, b"null", b"[]", b'{"metadata": 7}', b'{"metadata": {"name": 7, "uid": "u"}}',
+    b'{"metadata": {"name": "n"}}',
+             b'{"metadata": {"name": "n", "uid": "u", "labels": 7}}',
+             b'{"metadata": {"name": "n", "uid": "u"}, "data": {"a": 7}}'],
 )  # fmt: skip
 def test_what_is_no_object_is_told_in_one_line(body: bytes) -> None:
     with answering(200, {}, body) as api:
