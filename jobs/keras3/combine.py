@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 
 from jobs import strict_json
 from jobs.csv_text import csv_text
+from jobs.keras3 import array_files
 from jobs.portable.inputs import WrongInput, exit_status, listed, say
 
 ROWS = 65_536
@@ -65,7 +66,7 @@ def _combine(argv: Sequence[str]) -> None:
         if member["class_names"] != names:
             their, own = listed(member["class_names"]), listed(names)
             raise WrongInput(f"{member['member']}'s classes {their} differ from {members[0]['member']}'s, {own}")
-    arrays = [np.load(member["probabilities"], mmap_mode="r", allow_pickle=False) for member in members]
+    arrays = [_probabilities(member) for member in members]
     for member, array in zip(members, arrays, strict=True):
         if array.shape != arrays[0].shape or array.ndim != 2 or array.shape[1] != len(names):
             raise WrongInput(f"{member['member']}'s probabilities have the shape {array.shape}, not {arrays[0].shape}")
@@ -87,13 +88,24 @@ def _combine(argv: Sequence[str]) -> None:
     say(f"combined {len(members)} members, {summary['items']} items")
 
 
+def _probabilities(member: Mapping[str, Any]) -> Any:
+    """A member's probabilities, mapped into memory; raises WrongInput for a file that has none."""
+    try:
+        return array_files.read_npy(Path(member["probabilities"]))
+    except (array_files.BadArrays, OSError) as error:
+        raise WrongInput(f"{member['member']}'s probabilities {member['probabilities']} cannot be read: {error}") from error
+
+
 def _data(path: str | None, items: int) -> tuple[Any, Any]:
     """The ids of the predicted items, and their class numbers if these are known."""
     if path is None:
         return None, None
-    with np.load(path, allow_pickle=False) as data:
-        ids = data["ids"]
-        labels = data["y_predict"].astype("int64") if "y_predict" in data.files else None
+    try:
+        arrays = array_files.read_npz(Path(path))
+        ids, labels = arrays["ids"], arrays.get("y_predict")
+    except (array_files.BadArrays, KeyError, OSError) as error:
+        raise WrongInput(f"{path} is no prepared data: {error}") from error
+    labels = None if labels is None else labels.astype("int64")
     if len(ids) != items:
         raise WrongInput(f"there are {items} rows of probabilities for {len(ids)} items")
     return ids, labels

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from jobs import strict_json
+from jobs.keras3 import array_files
 from jobs.keras3.labels import Classes, class_names, classes_of, item_ids, read_labels
 from jobs.keras3.split_sizes import validation_warnings
 from jobs.keras3.splits import few_items, held_out, train_and_test
@@ -137,14 +138,14 @@ def _keras_set(name: str) -> Arrays:
 def read_npz(path: Path, key: str) -> Arrays:
     """The arrays of an .npz; raises WrongInput for one that is missing, damaged or has pickled objects (none is unpickled)."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+        return array_files.read_npz(path)
     except FileNotFoundError as error:
         raise WrongInput(f"{key}: {path} does not exist") from error
-    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        if "allow_pickle" in str(error) or "pickle" in str(error):
-            raise WrongInput(f"{key}: {path} has pickled objects, which are never loaded: save plain arrays") from error
-        raise WrongInput(f"{key}: {path} is not an .npz of arrays: {error}") from error
+    except array_files.PickledArrays as error:
+        raise WrongInput(f"{key}: {path} has pickled objects, which are never loaded: save plain arrays") from error
+    except (array_files.BadArrays, OSError) as error:
+        problem = error.strerror if isinstance(error, OSError) else error
+        raise WrongInput(f"{key}: {path} is not an .npz of arrays: {problem}") from error
 
 
 def _array(name: str, value: Any) -> Any:

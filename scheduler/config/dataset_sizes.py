@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 from cronjobs.experiment import Experiment
@@ -33,19 +32,11 @@ def _sizes_of_file(path: Path) -> tuple[int, int] | None:
     """The training and test items of an .npz, by the headers of its arrays; None where they cannot be read."""
     if path.suffix != ".npz" or not path.is_file():
         return None
-    from numpy.lib import format as npy  # late: it takes longer than all the rest of `check`
+    from jobs.keras3 import array_files  # late: numpy takes longer than all the rest of `check`
 
     try:
-        with zipfile.ZipFile(path) as archive:
-            sizes = []
-            for name in ("x_train.npy", "x_test.npy"):
-                if name not in archive.namelist():
-                    sizes.append(0)
-                    continue
-                with archive.open(name) as file:
-                    version = npy.read_magic(file)
-                    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-                    sizes.append(int(read(file)[0][0]))
-    except (OSError, ValueError, IndexError, EOFError, zipfile.BadZipFile):
+        headers = array_files.read_headers(path)
+        train, test = (headers[name].shape[0] if name in headers else 0 for name in ("x_train", "x_test"))
+    except (OSError, array_files.BadArrays, IndexError):
         return None
-    return (sizes[0], sizes[1]) if sizes[0] else None
+    return (train, test) if train else None

@@ -9,6 +9,7 @@ from typing import Any
 from jobs import contract as c
 from jobs.contract import RunId
 from jobs.store import Store
+from jobs.store.regular_files import open_regular
 
 
 def validation(store: Store, run: RunId) -> Any | None:
@@ -38,11 +39,11 @@ def member(store: Store, run: RunId, name: str) -> Any | None:
 
 
 def _array(path: Path) -> Any | None:
-    import numpy as np
+    from jobs.keras3 import array_files
 
     try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError):
+        return array_files.read_npy(path)
+    except (OSError, array_files.BadArrays):
         return None
 
 
@@ -51,7 +52,7 @@ def _table(path: Path) -> tuple[list[str], Any] | None:
     import numpy as np
 
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with open(open_regular(path), newline="", encoding="utf-8") as file:
             rows = csv.reader(file)
             next(rows)
             names, values = [], []
@@ -59,5 +60,5 @@ def _table(path: Path) -> tuple[list[str], Any] | None:
                 names.append(row[0])
                 values.append(row[3:])
             return names, np.array(values, dtype="float64").astype("float32")
-    except (OSError, ValueError, IndexError, StopIteration):
+    except (OSError, ValueError, IndexError, StopIteration, csv.Error):
         return None
