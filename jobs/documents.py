@@ -92,8 +92,7 @@ def _path(value: Any) -> str:
 def _number(value: Any) -> str:
     if value is None:
         return ""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)  # noqa: UP038 (Python 3.9)
-    return "" if is_number and abs(value) < _LARGEST else " is not a number"
+    return "" if isinstance(value, float) or not _count(value) else " is not a number"
 
 
 def _count(value: Any) -> str:

@@ -102,6 +102,9 @@ def read_labels(values: Any, name: str) -> Labels:
         return Labels(name, "bool", y.astype("int64"))
     if y.dtype.kind == "f":
         _refuse_missing(np.isnan(y), name, "label")
+        if y.dtype.itemsize < 8:
+            # Half precision has no number as large as the limit.
+            y = y.astype("float64")
         fractions = np.flatnonzero((y != np.round(y)) | (np.abs(y) >= 2.0**53))
         if len(fractions):
             n = int(fractions[0])

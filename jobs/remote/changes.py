@@ -18,7 +18,8 @@ from typing import Any
 
 from jobs.contract import RunId, parse_run_id
 from jobs.store import LocalStore
-from jobs.store.files import MISSING_ERRNOS
+from jobs.store.files import MISSING_ERRNOS, unreadable_copy
+from jobs.store.regular_files import Unreadable, as_unreadable
 from jobs.store.safe_paths import read_inside, walk_files
 from jobs.store.states import file_state, fresh_mark, run_state, small_files, stat_state, states_of
 
@@ -41,10 +42,15 @@ def digest_of(states: Mapping[str, str]) -> str:
 # -- states
 
 
-def list_units(store: LocalStore, experiment: str) -> list[str]:
-    """Every unit that an experiment has now."""
-    months = [f"{task}/{month}" for task in store.tasks(experiment) for month in store.months(experiment, task)]
-    return [LEDGER, SNAPSHOTS, *months]
+def list_units(store: LocalStore, experiment: str, unreadable: dict[str, str]) -> list[str]:
+    """Every unit that an experiment has now; a task whose months cannot be listed is added to ``unreadable`` (``<task>/``)."""
+    units = [LEDGER, SNAPSHOTS]
+    for task in store.tasks(experiment):
+        try:
+            units += [f"{task}/{month}" for month in store.months(experiment, task)]
+        except Unreadable as error:
+            unreadable[f"{task}/"] = error.why
+    return units
 
 
 def unit_states(store: LocalStore, experiment: str, unit: str, now: float) -> States:
@@ -63,7 +69,7 @@ def unit_states(store: LocalStore, experiment: str, unit: str, now: float) -> St
             names = [entry.name for entry in entries if entry.name in ids and entry.is_dir(follow_symlinks=False)]
     except OSError as error:
         if error.errno not in MISSING_ERRNOS:
-            raise
+            raise as_unreadable(error, folder) from error
         return {}
     run_states = states_of([folder / name for name in names], lambda run: run_state(run, now))
     return {name: state_digest(state) for name, state in zip(names, run_states) if state}  # noqa: B905 (Python 3.9 has none)
@@ -83,16 +89,21 @@ def _file_states(store: LocalStore, folder: str, now: float) -> States:
 
 
 def find_changes(store: LocalStore, experiment: str, copy: Mapping[str, str]) -> dict[str, Any]:
-    """What a copy lacks that holds of each unit the ``digest`` of its states: ``tasks``, ``units`` and ``now``.
+    """What a copy lacks that holds of each unit the ``digest`` of its states: ``tasks``, ``units``, ``unreadable`` and ``now``.
 
-    ``units`` has of each its states, or None where the copy is current.
+    ``units`` has of each its states, or None where the copy is current; ``unreadable`` says of each that cannot be listed why.
     """
     now = time.time()
     changed: dict[str, States | None] = {}
-    for unit in list_units(store, experiment):
-        states = unit_states(store, experiment, unit, now)
+    unreadable: dict[str, str] = {}
+    for unit in list_units(store, experiment, unreadable):
+        try:
+            states = unit_states(store, experiment, unit, now)
+        except Unreadable as error:
+            unreadable[unit] = error.why
+            continue
         changed[unit] = None if copy.get(unit) == digest_of(states) else states
-    return {"tasks": store.tasks(experiment), "units": changed, "now": now}
+    return {"tasks": store.tasks(experiment), "units": changed, "unreadable": unreadable, "now": now}
 
 
 def stream_changes(store: LocalStore, experiment: str, requested: Mapping[str, Collection[str]]) -> Iterator[bytes]:
@@ -133,7 +144,7 @@ def _file_entry(store: LocalStore, experiment: str, unit: str, name: str, now: f
         return
     # Before the bytes: what changes while they are read is sent again.
     state = file_state(store.root / name, now)
-    data = read_inside(store.root, name, LARGEST)
+    data = _read(store, name)
     if state and data is not None:
         yield _entry({"unit": unit, "name": name, "state": state, "size": len(data)}, data)
 
@@ -144,7 +155,7 @@ def _run_entry(store: LocalStore, run: RunId, unit: str, now: float) -> Iterator
     state = run_state(folder, now)
     folders, paths = small_files(folder)
     prefix = folder.relative_to(store.root).as_posix()
-    contents = {path: read_inside(store.root, f"{prefix}/{path}", LARGEST) for path in paths}
+    contents = {path: _read(store, f"{prefix}/{path}") for path in paths}
     files = {path: data for path, data in contents.items() if data is not None}
     if not state:
         return
@@ -156,6 +167,14 @@ def _run_entry(store: LocalStore, run: RunId, unit: str, now: float) -> Iterator
         "files": [[path, len(data)] for path, data in files.items()],
     }
     yield _entry(head, b"".join(files.values()))
+
+
+def _read(store: LocalStore, name: str) -> bytes | None:
+    """The bytes of a file, or why they cannot be read, in their place; None if it has gone."""
+    try:
+        return read_inside(store.root, name, LARGEST)
+    except Unreadable as error:
+        return unreadable_copy(error.why)
 
 
 def _entry(head: dict[str, Any], data: bytes = b"") -> bytes:

@@ -142,7 +142,7 @@ class StoreServer:
 
     def list_files(self, head: dict[str, Any], body: bytes) -> Answer:
         """Every file under a folder: path, size and change time in ns, as JSON."""
-        files = walk_files(self._store.root, head["folder"])
+        files = walk_files(self._store.root, head["folder"], skip_unreadable=True)
         return (yield from _json_answer([(name, status.st_size, status.st_ctime_ns) for name, status in files]))
 
     def download(self, head: dict[str, Any], body: bytes) -> Answer:

@@ -36,6 +36,7 @@ MAX_DEPTH = 100
 """Levels of lists and objects in a JSON file: what has more is nobody's configuration."""
 MAX_DIGITS = 1000
 """Of an integer in a JSON file."""
+_UNREADABLE_MARK = b"\0unreadable: "
 MAX_LINES_SIZE = 1 << 26
 """Bytes of a file of lines."""
 _T = TypeVar("_T")
@@ -150,6 +151,8 @@ def load_json(path: Path, follows_links: bool = False) -> dict[str, Any] | None:
 
 def parse_json(data: bytes) -> dict[str, Any]:
     """The JSON object that bytes spell in UTF-8; raises ValueError, which says in a few words why there is none."""
+    if data.startswith(_UNREADABLE_MARK):
+        raise ValueError(data[len(_UNREADABLE_MARK) : 200].decode(errors="replace"))
     if not data.strip():
         raise ValueError("empty")
     try:
@@ -173,6 +176,11 @@ def parse_json(data: bytes) -> dict[str, Any]:
         except UnicodeEncodeError:
             raise ValueError("half a character in it") from None
     return value
+
+
+def unreadable_copy(why: str) -> bytes:
+    """What stands in a copy of a store in the place of a file that could not be read: whoever reads it is told ``why``."""
+    return _UNREADABLE_MARK + why.encode()
 
 
 def _finite(text: str) -> float | None:

@@ -23,7 +23,7 @@ from jobs.store.latest_model import is_candidate
 from jobs.store.local_store import LocalStore
 from jobs.store.needed_models import has_ended_since, needed_models
 from jobs.store.reading import Run
-from jobs.store.regular_files import is_folder, is_regular
+from jobs.store.regular_files import Unreadable, is_folder, is_regular
 
 
 class RemovalKind(str, Enum):  # noqa: UP042 (Python 3.9 has no StrEnum)
@@ -118,9 +118,11 @@ def plan_removal(store: LocalStore, experiment: str, rule: RetentionRule, now: f
     needed: set[RunId] | None = None
     try:
         needed = _needed_models(store, experiment, now)
-    except UnknownNeed as error:
+    except (UnknownNeed, Unreadable) as error:
         if {RemovalKind.MODELS, RemovalKind.RUNS} & set(rule.kinds):
-            plan.consequences.append(f"no models and no whole runs are removed, for it is unknown which are needed: {error}")
+            plan.consequences.append(
+                f"no models and no whole runs are removed, for it is unknown which are needed: {_why(error)}"
+            )
     for task in store.tasks(experiment):
         # What no scheduled ensemble takes is counted apart: it must not be kept in the place of what one may take.
         succeeded = Counter[bool]()
@@ -232,8 +234,8 @@ def _plan_shared_files(store: LocalStore, rule: RetentionRule, plan: RemovalPlan
     """Data and snapshots that no kept run names, and that are old enough not to belong to a run that is just starting."""
     try:
         data, snapshots = _needed(store, set(plan.rows))
-    except UnknownNeed as error:
-        plan.consequences.append(f"no data and no snapshots are removed, for it is unknown which are needed: {error}")
+    except (UnknownNeed, Unreadable) as error:
+        plan.consequences.append(f"no data and no snapshots are removed, for it is unknown which are needed: {_why(error)}")
         return
     candidates: list[tuple[RemovalKind, Path]] = []
     if RemovalKind.DATA in rule.kinds:
@@ -275,7 +277,7 @@ def _needed(store: LocalStore, removed: Collection[RunId]) -> tuple[set[str], se
 
 
 def _needed_models(store: LocalStore, experiment: str, now: float) -> set[RunId]:
-    """The trainings whose models an ensemble may still take; raises UnknownNeed where one cannot be read."""
+    """The trainings whose models an ensemble may still take; raises UnknownNeed or Unreadable where one cannot be read."""
     _require_readable_folders(store, experiment)
     if c.ENSEMBLE_TASK in store.tasks(experiment):
         for run in store.runs(experiment, c.ENSEMBLE_TASK):
@@ -283,10 +285,14 @@ def _needed_models(store: LocalStore, experiment: str, now: float) -> set[RunId]
     return set(needed_models(store, experiment, now))
 
 
+def _why(error: UnknownNeed | Unreadable) -> str:
+    return f"{error.filename}: {error.why}" if isinstance(error, Unreadable) else str(error)
+
+
 def _require_readable_folders(store: LocalStore, experiment: str) -> None:
-    """Raise UnknownNeed for a folder of an experiment's runs that cannot be listed, or a revision that cannot be read."""
+    """Raise Unreadable for a folder of an experiment's runs that cannot be listed, UnknownNeed for a revision."""
     for error in store.unreadable_folders(experiment):
-        raise UnknownNeed(f"{error.filename}: {error.why}")
+        raise error
     for path in store.ledger.unreadable_revisions(experiment):
         raise UnknownNeed(f"{path} cannot be read")
 

@@ -10,6 +10,7 @@ import errno
 import os
 import shutil
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from jobs.store.files import (
 from jobs.store.local_files import LocalFiles
 from jobs.store.ownership import access_problem
 from jobs.store.reading import Run
+from jobs.store.regular_files import Unreadable
 from jobs.store.store import Store
 
 
@@ -48,7 +50,7 @@ class LocalStore(Store):
         """
         runs = self.root / "runs" / experiment
         tasks = self.tasks(experiment)
-        months = [runs / task / month for task in tasks for month in ["", *self.months(experiment, task)[-1:]]]
+        months = [runs / task / month for task in tasks for month in ["", *self._latest_month(experiment, task)]]
         ledger = self.ledger.folder(experiment)
         folders = [*months, runs, *(self.root / "snapshots" / kind for kind in ("program", "code", "task"))]
         folders += [self.root / "datasets" / experiment, self.archive_folder(experiment), ledger / "revisions", ledger / "notes"]
@@ -58,6 +60,13 @@ class LocalStore(Store):
             if problem := access_problem(path, self.root):
                 return problem
         return ""
+
+    def _latest_month(self, experiment: str, task: str) -> list[str]:
+        try:
+            return self.months(experiment, task)[-1:]
+        except Unreadable:
+            # The task's folder itself is what this user has no access to.
+            return []
 
     # -- tries and results
 
@@ -126,8 +135,13 @@ class LocalStore(Store):
 
     def repair_archives(self, experiment: str) -> list[Path]:
         """Archive what a process that died between commit and link did not; the paths of the CSVs."""
-        repaired = (self.repair_archive(run) for run in self.runs(experiment, ENSEMBLE_TASK))
-        return [path for path in repaired if path is not None]
+        repaired = []
+        for run in self.runs(experiment, ENSEMBLE_TASK, skip_unreadable=True):
+            # What a damaged run lacks is for fsck to say.
+            with suppress(Unreadable, FileNotFoundError):
+                path = self.repair_archive(run)
+                repaired += [path] if path is not None else []
+        return repaired
 
     def repair_archive(self, run: Run) -> Path | None:
         """The same for one run; None if nothing was missing."""

@@ -6,7 +6,6 @@ in the stream; of these files the oldest are removed, so that a log never grows 
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,11 +14,14 @@ from pathlib import Path
 
 from jobs.contract import LOG
 from jobs.store.files import read_fresh_or_none
+from jobs.store.regular_files import list_folder, open_regular
 
 LOG_PATTERN = "log*.txt"
 """What the names of a log's files fit."""
 BLOCK = 1 << 16
 """Bytes that are read at a time."""
+LONGEST_TAIL = 1 << 25
+"""Bytes at the end of a log that are searched for its last lines."""
 _LATER_FILE = re.compile(r"log-([0-9]{15})\.txt")
 
 
@@ -45,10 +47,10 @@ def later_file(folder: Path, start: int) -> Path:
 def log_files(folder: Path) -> list[LogFile]:
     """The files of the log in a try's folder, in order; none if it has no log."""
     files = []
-    for name in read_fresh_or_none(folder, lambda path: os.listdir(path)) or []:
+    for name in read_fresh_or_none(folder, list_folder) or []:
         match = _LATER_FILE.fullmatch(name)
         if name == LOG or match:
-            size = read_fresh_or_none(folder / name, lambda path: path.stat().st_size)
+            size = read_fresh_or_none(folder / name, _size)
             if size is not None:
                 files.append(LogFile(int(match[1]) if match else 0, folder / name, size))
     return sorted(files, key=lambda file: file.start)
@@ -57,7 +59,7 @@ def log_files(folder: Path) -> list[LogFile]:
 def read_log(folder: Path, position: int = 0) -> Iterator[tuple[int, bytes]]:
     """What a log holds from a position on, block by block, each with the position after it.
 
-    Where bytes are missing, because the log has reached its limit, a line says how many.
+    Where bytes are missing, because the log has reached its limit, a line says how many. Raises Unreadable, OSError.
     """
     for file in log_files(folder):
         if file.end <= position:
@@ -66,7 +68,7 @@ def read_log(folder: Path, position: int = 0) -> Iterator[tuple[int, bytes]]:
             yield file.start, omission(file.start - position)
             position = file.start
         try:
-            with open(file.path, "rb") as opened:
+            with open(open_regular(file.path), "rb") as opened:
                 opened.seek(position - file.start)
                 while data := opened.read(min(BLOCK, file.end - position)):
                     position += len(data)
@@ -81,7 +83,10 @@ def omission(size: int) -> bytes:
 
 
 def position_of_last_lines(folder: Path, lines: int) -> int:
-    """Where the last lines of a log begin; only the blocks that hold them are read, from the end."""
+    """Where the last lines of a log begin; only the blocks that hold them are read, from the end.
+
+    Of lines without end no more than ``LONGEST_TAIL`` bytes are searched. Raises Unreadable, OSError.
+    """
     files = log_files(folder)
     if not files or lines <= 0:
         return files[-1].end if files else 0
@@ -93,6 +98,8 @@ def position_of_last_lines(folder: Path, lines: int) -> int:
             data = read_fresh_or_none(file.path, partial(_read_at, start=start - file.start, size=end - start))
             if data is None:
                 return end
+            if files[-1].end - start > LONGEST_TAIL:
+                return start
             # The newline at the very end begins no line.
             before = len(data) - (end == files[-1].end and data.endswith(b"\n"))
             while (before := data.rfind(b"\n", 0, before)) >= 0:
@@ -114,7 +121,11 @@ def _end(folder: Path) -> int:
     return max((file.end for file in log_files(folder)), default=0)
 
 
+def _size(path: Path) -> int:
+    return path.lstat().st_size
+
+
 def _read_at(path: Path, start: int, size: int) -> bytes:
-    with open(path, "rb") as file:
+    with open(open_regular(path), "rb") as file:
         file.seek(start)
         return file.read(size)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.store.files import MISSING_ERRNOS
+from jobs.store.regular_files import Unreadable, as_unreadable, unreadable
 
 
 class UnsafePath(ValueError):
@@ -63,30 +64,43 @@ def open_inside(root: Path, name: Any, flags: int = os.O_RDONLY, mode: int = 0o6
 
 
 def read_inside(root: Path, name: str, max_size: int) -> bytes | None:
-    """The bytes of a file, or None where it is none of ours to read: gone, larger than ``max_size``, a link, no file."""
+    """The bytes of a file, or None if it is absent or gone.
+
+    Raises Unreadable for what cannot be read: a link, no file, more than ``max_size`` bytes; and OSError.
+    """
     try:
         handle = open_inside(root, name)
-    except UnsafePath:
-        return None
+    except UnsafePath as error:
+        raise unreadable(root / name, "a link or no regular file") from error
     except OSError as error:
-        if error.errno in (*MISSING_ERRNOS, errno.EISDIR):
+        if error.errno in MISSING_ERRNOS:
             return None
-        raise
+        raise as_unreadable(error, root / name) from error
     with open(handle, "rb") as file:
-        data = file.read(max_size + 1)
-    return None if len(data) > max_size else data
+        try:
+            data = file.read(max_size + 1)
+        except OSError as error:
+            raise as_unreadable(error, root / name) from error
+    if len(data) > max_size:
+        raise unreadable(root / name, f"larger than {max_size >> 20} MiB", errno.EFBIG)
+    return data
 
 
-def walk_files(root: Path, folder: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Every regular file under a folder but hidden ones and links: its path relative to root, and its status."""
+def walk_files(root: Path, folder: str, skip_unreadable: bool = False) -> Iterator[tuple[str, os.stat_result]]:
+    """Every regular file under a folder but hidden ones and links: its path relative to root, and its status.
+
+    Raises OSError, and Unreadable for a folder that cannot be listed, unless ``skip_unreadable``.
+    """
     folders = [resolve_inside(root, folder)]
     while folders:
+        path = folders.pop()
         try:
-            entries = sorted(os.scandir(folders.pop()), key=lambda entry: entry.name)
+            entries = sorted(os.scandir(path), key=lambda entry: entry.name)
         except OSError as error:
-            if error.errno in MISSING_ERRNOS:
+            problem = as_unreadable(error, path)
+            if error.errno in MISSING_ERRNOS or (skip_unreadable and isinstance(problem, Unreadable)):
                 continue
-            raise
+            raise problem from error
         for entry in entries:
             if entry.name.startswith("."):
                 continue

@@ -14,6 +14,7 @@ from jobs import contract as c
 from jobs.contract import Status
 from jobs.store import Run, Store
 from jobs.store.files import publish_bytes
+from jobs.store.regular_files import Unreadable, read_regular
 from scheduler.commands.options import (
     DEFAULT_FILE,
     Context,
@@ -32,6 +33,8 @@ from scheduler.stores.location import locate
 from scheduler.stores.workspace import Workspace, open_workspace
 
 LATEST = "latest"
+LARGEST_CSV = 1 << 30
+"""Bytes of the largest CSV that is copied."""
 
 
 def get_predictions(workspace: Workspace, what: str, folder: Path, members: bool) -> None:
@@ -48,20 +51,23 @@ def get_predictions(workspace: Workspace, what: str, folder: Path, members: bool
     for source, target in copies:
         try:
             # Never a link: what a user does with the copy must not reach the store.
-            data = source.read_bytes()
+            data = read_regular(source, LARGEST_CSV)
             is_new = publish_bytes(target, data, is_shared=False)
-            if not is_new and target.read_bytes() != data:
+            if not is_new and read_regular(target, LARGEST_CSV, follows_links=True) != data:
                 raise CronsembleError(f"{target}: another file is there: move it, or name another folder with --to")
         except FileNotFoundError as error:
             path = store.files.display_path(source)
             raise CronsembleError(f"{path}: it is not in the store: see `cronsemble fsck`") from error
+        except Unreadable as error:
+            path = store.files.display_path(source) if error.filename == str(source) else error.filename
+            raise CronsembleError(f"{path}: unreadable: {error.why}") from error
         print_line(f"{target}{'' if is_new else ' (already there)'}")
 
 
 def _choose_runs(store: Store, experiment: str, what: str) -> list[Run]:
     """The successful ensemble runs of a date, a slot or a run's name, or the one of the newest slot."""
     if what == LATEST:
-        runs = (store.read(run) for run in store.run_ids(experiment, c.ENSEMBLE_TASK))
+        runs = (store.read(run) for run in store.run_ids(experiment, c.ENSEMBLE_TASK, skip_unreadable=True))
         own = (run for run in runs if run.status == Status.SUCCEEDED and not run.record.get("other_configuration"))
         candidates = list(itertools.islice(own, 1))
     elif c.ENSEMBLE_TASK in store.tasks(experiment):

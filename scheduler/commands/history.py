@@ -107,9 +107,9 @@ def print_history(reader: HistoryReader, query: HistoryQuery, output: OutputForm
 
 
 def _print_unreadable(reader: HistoryReader) -> None:
-    """Say which folders could not be listed: runs that no schedule expects have no rows then."""
+    """Say which folders could not be listed: what ran there is unknown, and what no schedule expects has no rows."""
     for why in reader.unreadable.values():
-        print_line(f"unreadable: {why}: what ran there is unknown: see cronsemble fsck", sys.stderr)
+        print_line(f"unreadable: {why}: see cronsemble fsck", sys.stderr)
 
 
 def _nothing(history: ExperimentHistory, query: HistoryQuery) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -13,6 +14,8 @@ from jobs import contract as c
 from jobs import strict_json
 from jobs.store import Run
 from jobs.store.document_files import read_document
+from jobs.store.files import read_fresh_or_none
+from jobs.store.regular_files import Unreadable, read_regular
 from jobs.store.tries import describe_try
 from jobs.text import one_line
 from scheduler.commands.options import (
@@ -92,13 +95,17 @@ def _print_verdict(verdict: Mapping[str, Any]) -> None:
 
 def _print_epochs(run: Run) -> None:
     try:
-        with open(run.folder / c.RESULT / c.EPOCHS, newline="", encoding="utf-8") as file:
-            epochs = list(csv.DictReader(file))
+        path = run.folder / c.RESULT / c.EPOCHS
+        data = read_fresh_or_none(path, read_regular)
+        if data is None:
+            return
+        epochs = list(csv.DictReader(io.StringIO(data.decode(), newline="")))
         columns = {name: [float(epoch[name]) for epoch in epochs] for name in ("val_loss", "val_accuracy")}
-    except FileNotFoundError:
+    except Unreadable as error:
+        _print_field("unreadable", f"{path}: {error.why}: see cronsemble fsck")
         return
-    except (ValueError, KeyError, TypeError) as error:
-        _print_field("damaged", f"{run.folder / c.RESULT / c.EPOCHS}: {error}: see cronsemble fsck")
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        _print_field("damaged", f"{path}: {error}: see cronsemble fsck")
         return
     for name, values in columns.items():
         if values:

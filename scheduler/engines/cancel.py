@@ -67,7 +67,7 @@ def _named_runs(store: Store, experiment: str, targets: Sequence[str]) -> list[R
 
 def running_runs(store: Store, experiment: str, task: str) -> list[Run]:
     """The runs of a task that are running or wait for their next try, as far as the store can tell."""
-    return [run for run in store.runs(experiment, task) if _goes_on(run)]
+    return [run for run in store.runs(experiment, task, skip_unreadable=True) if _goes_on(run)]
 
 
 def _goes_on(run: Run) -> bool:

@@ -26,7 +26,7 @@ def find_run_or_newest(store: Store, experiment: str, name: str | None) -> Run:
     """The run of that name, or the newest: one that runs, else that of the newest slot; raises UnknownRun."""
     if name is not None:
         return find_run.find_run(store, experiment, name)
-    newest = [next(store.run_ids(experiment, task), None) for task in store.tasks(experiment)]
+    newest = [next(store.run_ids(experiment, task, skip_unreadable=True), None) for task in store.tasks(experiment)]
     runs = [store.read(run) for run in newest if run is not None]
     if not runs:
         raise UnknownRun(f"no runs of {experiment} yet; next: cronsemble run")

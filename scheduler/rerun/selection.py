@@ -28,7 +28,7 @@ def originals(store: Store, experiment: str, what: str, task: str | None) -> lis
         runs = _originals_of_tasks(store, experiment, [name for name in known_tasks if name != c.ENSEMBLE_TASK], what)
     if not runs:
         check_time(store, experiment, what)
-        dates = sorted({run.slot.date() for name in known_tasks for run in store.run_ids(experiment, name)})
+        dates = sorted({run.slot.date() for name in known_tasks for run in store.run_ids(experiment, name, skip_unreadable=True)})
         hint = f"; there are runs from {dates[0]} to {dates[-1]}: `cronsemble history` lists them" if dates else ""
         raise CronsembleError(f"{what}: no run of {f'{experiment} {task}' if task else experiment} then{hint}")
     return sorted(runs, key=lambda run: run.id)

@@ -139,6 +139,9 @@ class ServedExperiment:
         self._note({"event": NoteEvent.STARTED, **({"since": self._since} if self._since else {})}, now)
         names = {name for state in self.tasks.values() for name in runtimes_needed(state.resolved)}
         self.engine.end_leftovers(self.experiment.runtimes[name] for name in names)
+        for error in self.store.unreadable_folders(self.name):
+            # No run can be claimed there, either.
+            self.journal.write("trouble", f"{error.filename}: {error.why}: what ran there is unknown")
         decided = {(note.get("task"), note.get("minute")) for note in self.store.ledger.notes(self.name)}
         for name, state in self.tasks.items():
             state.settled = int(now // 60)
@@ -169,7 +172,7 @@ class ServedExperiment:
     def _recover(self, name: str, state: TaskState, now: float) -> None:
         """Learn which slots have started; resume the runs that this machine's last `serve` left unfinished."""
         oldest = now - state.settings.starting_deadline - state.settings.deadline - REMEMBERED
-        for run_id in self.store.run_ids(self.name, name):
+        for run_id in self.store.run_ids(self.name, name, skip_unreadable=True):
             if run_id.minute * 60 < oldest:
                 break
             run = self.store.read(run_id)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import inf
+from typing import Any
 
 from jobs.store import Store
 from jobs.store.regular_files import Unreadable
@@ -45,19 +46,30 @@ class HistoryReader:
     ) -> None:
         self.store = store
         self.unreadable: dict[Page, str] = {}
-        """The pages whose folders cannot be listed, of those asked for so far; a month of "" stands for all of a task's."""
+        """Why the folders of pages cannot be listed, of those asked for so far; a month of "" stands for all of a task's.
+
+        A task of "" stands for the ledger, whose folder is in the place of the month then.
+        """
         self.history = ExperimentHistory(
             experiment,
             timezone,
             now,
-            store.ledger.revisions(experiment),
-            parse_notes(store.ledger.notes(experiment)),
+            self._readable("revisions", lambda: store.ledger.revisions(experiment)),
+            parse_notes(self._readable("notes", lambda: list(store.ledger.notes(experiment)))),
             {task: self._months(experiment, task) for task in store.tasks(experiment)},
             observation or ClusterObservation("", now),
             known_until,
             self.unreadable,
         )
         self._index = HistoryIndex(store, experiment)
+
+    def _readable(self, folder: str, read: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+        """What is in a folder of the ledger; nothing of one that cannot be listed."""
+        try:
+            return read()
+        except Unreadable as error:
+            self.unreadable["", folder] = f"{folder}/: {error.why}"
+            return []
 
     def _months(self, experiment: str, task: str) -> list[str]:
         try:

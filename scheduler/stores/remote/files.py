@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jobs.contract import parse_run_id
+from jobs.remote.changes import LEDGER
 from jobs.store.document_files import parse_document
 from jobs.store.local_files import LocalFiles
-from jobs.store.regular_files import Unreadable
+from jobs.store.regular_files import Unreadable, unreadable
 from jobs.store.states import number_of, run_state
 from scheduler.kube.errors import KubeError
 from scheduler.kube.exec import StreamBroken
@@ -107,10 +108,20 @@ class RemoteFiles:
     def list_names(self, folder: Path) -> list[str]:
         """What the mirror has, in folders and in packs."""
         parts = self._parts(folder)
+        self._require_readable(folder, parts)
         if parts[0] != "runs" or not 1 < len(parts) <= _MONTH_DEPTH:
             return self._local.list_names(self.local_folder(folder))
         packed = (self.mirror.tasks, self.mirror.months, self.mirror.pack)[len(parts) - 2](*parts[1:])
-        return sorted({*self._local.list_names(folder), *packed})
+        prefix = "/".join([*parts[2:], ""])
+        unlisted = [unit[len(prefix) :] for unit in self.mirror.unreadable(parts[1]) if "/" in unit and unit.startswith(prefix)]
+        return sorted({*self._local.list_names(folder), *packed, *(unit.partition("/")[0] for unit in unlisted)} - {""})
+
+    def _require_readable(self, folder: Path, parts: Sequence[str]) -> None:
+        """Raise Unreadable for a folder that the far side could not list."""
+        unit = LEDGER if parts[0] == "experiments" else f"{parts[2]}/{''.join(parts[3:4])}" if len(parts) > 2 else ""
+        why = self.mirror.unreadable(parts[1]).get(unit) if unit and len(parts) > 1 else None
+        if why is not None:
+            raise unreadable(folder, why)
 
     def read_document(self, path: Path) -> dict[str, Any] | None:
         """From the mirror: a run's file out of its pack, unless the run has a folder."""
@@ -130,6 +141,7 @@ class RemoteFiles:
 
     def month_state(self, folder: Path) -> tuple[int, int] | None:
         """Of a month its newest change in the mirror."""
+        self._require_readable(folder, self._parts(folder))
         states = [self._local.month_state(folder)]
         with suppress(FileNotFoundError):
             status = self.mirror.pack_file(*self._parts(folder)[1:]).stat()

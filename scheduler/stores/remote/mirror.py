@@ -47,6 +47,7 @@ class Mirror:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._packs: dict[tuple[str, str], dict[str, PackEntry]] = {}
+        self._unreadable: dict[str, dict[str, str]] = {}
 
     def updated(self, experiment: str) -> datetime | None:
         """When it was last brought up to date for an experiment, by this machine's clock."""
@@ -81,6 +82,9 @@ class Mirror:
                     unchanged[unit] = current
                     requested[unit] = [name for name in states if name not in current]
             self._receive(client, experiment, requested, unchanged, progress)
+            self._unreadable.pop(experiment, None)
+            unreadable = to_json({"units": changes.get("unreadable") or {}})
+            replace_file(self._folder(experiment) / "unreadable.json", unreadable, durable=False)
             updated = to_json({"time": started.isoformat(timespec="seconds")})
             replace_file(self._folder(experiment) / "seen.json", updated, durable=False)
 
@@ -92,6 +96,13 @@ class Mirror:
         """The cluster's own revisions, as they were kept last."""
         revisions = (read_json(self._folder(experiment) / "revisions.json") or {}).get("revisions")
         return [each for each in revisions if isinstance(each, dict)] if isinstance(revisions, list) else []
+
+    def unreadable(self, experiment: str) -> Mapping[str, str]:
+        """By unit why it could not be listed in the store; ``<task>/`` where none of a task's could."""
+        if experiment not in self._unreadable:
+            units = (read_json(self._folder(experiment) / "unreadable.json") or {}).get("units")
+            self._unreadable[experiment] = {str(unit): str(why) for unit, why in units.items()} if isinstance(units, dict) else {}
+        return self._unreadable[experiment]
 
     # -- its packs
 
