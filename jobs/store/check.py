@@ -5,6 +5,7 @@ Standard library alone, Python 3.9.
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from jobs.store.document_files import read_document
 from jobs.store.files import parse_object, sha256_of
 from jobs.store.local_store import LocalStore
 from jobs.store.reading import Run
+from jobs.store.try_claims import is_claim
 
 
 class DamageKind(str, Enum):  # noqa: UP042 (Python 3.9 has no StrEnum)
@@ -90,9 +92,13 @@ def _check_root(store: LocalStore) -> Iterator[Finding]:
 
 
 def _check_ledger(store: LocalStore, experiment: str, now: float) -> Iterator[Finding]:
-    owner = store.ledger.owner_file(experiment)
-    if owner.exists() and read_document(owner) is None:
-        meaning = "it does not say who runs the experiment: `serve` or `sync` with --take-over writes it again"
+    last_owner = store.ledger.owner_file(experiment)
+    for owner in store.ledger.owner_files(experiment):
+        if not owner.exists() or read_document(owner) is not None:
+            continue
+        meaning = "it does not say who runs the experiment: `serve --take-over` becomes the next owner"
+        if owner != last_owner:
+            meaning = "it said who ran the experiment before: nothing reads it any more"
         yield Finding(owner, DamageKind.TRUNCATED, meaning)
     latest: dict[str, int] = {}
     for path in store.ledger.revision_files(experiment):
@@ -162,10 +168,10 @@ def _check_run(store: LocalStore, run: Run, now: float, quick: bool) -> Iterator
     if "run" in run.removed:
         return
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.name in _RUN_FILES or path.name.startswith(c.TRY_PREFIX):
+        if path.name.startswith(".") or path.name in _RUN_FILES or path.name.startswith(c.TRY_PREFIX) or is_claim(path.name):
             continue
         yield Finding(path, DamageKind.FOREIGN, "nothing of ours has this name in a run; it is left alone")
-    for name in (c.OBSERVED, c.CANCELLED, c.REMOVED, c.CLAIM):
+    for name in (c.OBSERVED, c.CANCELLED, c.REMOVED, c.CLAIM, *filter(is_claim, sorted(os.listdir(folder)))):
         if (folder / name).exists() and read_document(folder / name) is None:
             yield Finding(folder / name, DamageKind.TRUNCATED, "what it said of the run is lost")
     for attempt in run.tries:

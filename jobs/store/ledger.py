@@ -68,6 +68,10 @@ class Ledger:
             return None
         return owner or {"engine": f"unknown ({self.owner_file(experiment, last)} cannot be read)"}
 
+    def owner_files(self, experiment: str) -> list[Path]:
+        """The files of all owners, the first and the last among them."""
+        return [self.owner_file(experiment, number) for number in [1, *sorted(self._later_owners(experiment))]]
+
     def past_owner_files(self, experiment: str) -> list[Path]:
         """The files of the owners before the last one, but for the first and the one that the last has replaced."""
         numbers = sorted(self._later_owners(experiment))[:-2]

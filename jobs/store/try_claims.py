@@ -21,6 +21,11 @@ def claim_name(number: int) -> str:
     return CLAIM if number == 1 else f"claim-{number}.json"
 
 
+def is_claim(name: str) -> bool:
+    """Whether a name in a run's folder is that of a further try's claim."""
+    return _NUMBERED.fullmatch(name) is not None
+
+
 def last_number(names: Iterable[str]) -> int:
     """The number of the last claim among the names in a run's folder; 1 where there is none, for the folder itself is a claim."""
     matches = map(_NUMBERED.fullmatch, names)

@@ -199,6 +199,9 @@ class ServedExperiment:
         """Resume a run that no thread here makes, if it is unfinished; what another process makes counts for `concurrency`."""
         self._end_left_behind(run)
         minute, run_state = run.id.minute, state.run_state(run, self._identity, now)
+        if self.engine.ends.unwritten(run.id):
+            # How many tries it has left is seen once these are written.
+            run_state = RunState.ELSEWHERE
         if run_state == RunState.ELSEWHERE:
             state.active[minute] = run.id
         elif run_state == RunState.UNFINISHED and self.owned and not self.engine.stopped:
@@ -379,13 +382,17 @@ class ServedExperiment:
         self._threads.pop((ended.task, ended.minute), None)
         self.metrics.active.labels(self.name).set(len(self._threads))
         state = self.tasks.get(ended.task)
-        if ended.run is not None and ended.run.status != Status.RUNNING:
+        if ended.run is not None and ended.run.status != Status.RUNNING and not ended.is_open:
             self.metrics.runs.labels(self.name, ended.task, ended.run.status).inc()
             if ended.run.status == Status.SUCCEEDED:
                 self.metrics.succeeded.labels(self.name, ended.task).set(now)
         if state is None:
             return
         state.active.pop(ended.minute, None)
+        if ended.is_open:
+            state.active[ended.minute] = None if ended.run is None else ended.run.id
+            state.wake = now + RETRY_AFTER
+            return
         if ended.run is not None and ended.run.status in (Status.RUNNING, Status.FAILED):
             # Another process makes its next try; or its try could not even be described, and there are more.
             try:

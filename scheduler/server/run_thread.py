@@ -27,12 +27,16 @@ from scheduler.times import format_time
 
 @dataclass(frozen=True)
 class RunEnded:
-    """What a run's thread reports to the loop. Without a run, the slot has one already, or ``trouble`` kept it from starting."""
+    """What a run's thread reports to the loop. Without a run, the slot has one already, or ``trouble`` kept it from starting.
+
+    ``is_open``: the run could not go on yet, for its next try could not be claimed.
+    """
 
     task: str
     minute: int
     run: Run | None
     trouble: str = ""
+    is_open: bool = False
 
 
 class RunHost(Protocol):
@@ -75,6 +79,7 @@ class RunThread(threading.Thread):
         self.minute, self.replaced, self.resumed = minute, replaced, resumed
         self.run_id = None if resumed is None else resumed.id
         self._stop_reason = ""
+        self._has_claim = False
 
     def stop_run(self, reason: str) -> None:
         """End its run, now or as soon as it has one."""
@@ -85,17 +90,20 @@ class RunThread(threading.Thread):
     def run(self) -> None:
         """Until the run has ended; what went wrong is reported and ends no other run."""
         host = self.host
-        result, trouble = None, ""
+        result, trouble, is_open = None, "", False
         try:
             result = self._make_run()
         except Exception as error:  # no disk, no memory, or a bug: that is how its try ends
             trouble = str(host.engine.describe_failure(error)["reason"])
             if self.run_id is not None:
                 host.journal.write("trouble", f"{self.run_id}: {trouble}", task=self.task, run=str(self.run_id))
+            if self.resumed is not None and not self._has_claim:
+                result, is_open = self.resumed, True
+            elif self.run_id is not None:
                 host.engine.record_failure(self.run_id, RunKind.SCHEDULED, self.settings.retries, error)
                 result = host.engine.read_end(self.run_id)
                 host.journal.done(self.task, result)
-        host.report(RunEnded(self.task, self.minute, result, trouble if self.run_id is None else ""))
+        host.report(RunEnded(self.task, self.minute, result, trouble if self.run_id is None else "", is_open))
 
     def _make_run(self) -> Run | None:
         """The run, ended; None if the slot has its run already. Raises OSError if the store cannot be written."""
@@ -124,6 +132,7 @@ class RunThread(threading.Thread):
         if not host.store.claim_try(run.id, number, mark):
             host.journal.write("had", f"{run.id}: another process makes its next try", task=self.task, run=str(run.id))
             return host.store.read(run.id)
+        self._has_claim = True
         # As it was begun.
         resolved = host.store.task_configuration({"snapshot": _snapshot(host.store, run)}) or self.resolved
         runtimes = find_runtimes(host.experiment, runtimes_needed(resolved), host.journal.say)

@@ -6,8 +6,11 @@ import json
 import signal
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +25,11 @@ from jobs.store import LocalStore, Run
 from jobs.store.files import publish_bytes, to_json
 from jobs.store.process_identity import process_identity
 from scheduler.config import load
+from scheduler.server.journal import Journal
+from scheduler.server.loop import ServerClock
 from scheduler.server.open_runs import RunState, run_state, seconds_until_try
-from served import CLI, rows, served_since, serving, write
+from scheduler.server.run_thread import RunThread
+from served import CLI, make_server, rows, served_since, serving, write
 from stores import ELSEWHERE, iso
 
 FAILS = """
@@ -195,3 +201,79 @@ def test_a_run_that_waits_for_its_next_try_can_be_cancelled(tmp_path: Path, kera
         assert "resumed" not in process.communicate(timeout=30)[0]
     (row,) = rows(tmp_path)
     assert (row.run, row.status) == (run, "interrupted") and row.reason.startswith("cancelled by ")
+
+
+FILLS = """
+def load(hyperparameters):
+    try:
+        with open({filler!r}, "wb", buffering=0) as file:
+            while file.write(b"0" * 4096):
+                pass
+    except OSError:
+        pass
+    raise RuntimeError("the disk is full now")
+"""
+
+
+def test_a_full_disk_costs_no_end_and_begins_nothing_anew(small_disk: Path, keras3: Path) -> None:
+    """A run fills the disk: how it ends is known at once, and written when there is room; meanwhile nothing is begun."""
+    filler = small_disk / "filler"
+    (small_disk / "d.py").write_text(FILLS.format(filler=str(filler)))
+    backend = 'jax: {schedule: "* * * * *", starting_deadline: 30s, retries: 1}'
+    path = write(small_disk, keras3, backend, "d.py:load")
+    now, out = [time.time() // 60 * 60 + 1], StringIO()
+    server = make_server(path, Journal(True, out), ServerClock(lambda: now[0], lambda: now[0]))
+    server.begin(False)
+    (served,) = server.experiments
+    served.engine.back_off = lambda _: 0.0
+
+    def look(seconds: float) -> list[str]:
+        """The events of the journal after some time, once each run has ended that began then."""
+        now[0] += seconds
+        server.look()
+        for thread in list(served._threads.values()):
+            thread.join()
+        server.look()
+        return [json.loads(line)["event"] for line in out.getvalue().splitlines()]
+
+    try:
+        events = look(60)
+        assert (events.count("begun"), events.count("retry"), events.count("ended")) == (1, 1, 1)
+        assert served.engine.ends.unwritten()
+        for _ in range(5):
+            events = look(10)
+        assert (events.count("begun"), events.count("resumed"), events.count("ended")) == (1, 0, 1)
+        filler.unlink()
+        assert look(5).count("recorded") == 1 and not served.engine.ends.unwritten()
+        (run,) = LocalStore(small_disk / "store").runs("e", "train-jax")
+        assert (run.status, len(run.tries)) == (Status.FAILED, 2) and "No space left" in run.reason
+        assert all(one_try["end"] for one_try in run.tries)
+        assert look(15).count("resumed") == 0 and run.id.minute not in served.tasks["train-jax"].active
+    finally:
+        served.stop(now[0])
+
+
+def test_no_more_threads_delay_a_start(tmp_path: Path, keras3: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread of a run cannot be started: its slot is due again, and is no run that seems to go on."""
+    path = write(tmp_path, keras3, 'jax: {schedule: "* * * * *", starting_deadline: 10m}')
+    now, out = [time.time() // 60 * 60 + 1], StringIO()
+    server = make_server(path, Journal(True, out), ServerClock(lambda: now[0], lambda: now[0]))
+    server.begin(False)
+    (served,) = server.experiments
+    with monkeypatch.context() as patch:
+        patch.setattr(RunThread, "start", no_thread)
+        now[0] += 60
+        server.look()
+    assert not served.is_busy and "can't start new thread" in out.getvalue()
+    now[0] += 20
+    server.look()
+    for thread in list(served._threads.values()):
+        thread.join()
+    server.look()
+    assert [row.status for row in rows(tmp_path, now[0]) if row.run] == ["failed"]
+    served.stop(now[0])
+
+
+def no_thread(thread: threading.Thread) -> None:
+    """As Python says it where the system has no more; a process cannot be brought to that without the others of this machine."""
+    raise RuntimeError("can't start new thread")
