@@ -234,6 +234,15 @@ def test_a_link_in_the_place_of_a_file_is_neither_read_nor_added_to(tmp_path: Pa
     assert (tmp_path / "elsewhere").read_text() == '{"reason": "x"}\n'
 
 
+@pytest.mark.holds("volume-folders")
+def test_what_is_made_in_a_folder_that_is_a_link_has_the_names_of_a_store(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "runs").symlink_to(tmp_path / "elsewhere")
+    Builder(tmp_path / "store").run("train-a", "2026-11-20T01:00")
+    assert {path.name for path in (tmp_path / "elsewhere").rglob("*") if path.is_file()} == {c.START, c.RECORD}
+
+
 @pytest.mark.holds("volume-removal")
 def test_nothing_outside_the_store_is_removed(tmp_path: Path) -> None:
     store = LocalStore(tmp_path / "store")

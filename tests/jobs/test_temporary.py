@@ -12,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from jobs import contract as c
+from jobs.store import LocalStore
+from jobs.supervisor.framework_process import warm_theano
+from jobs.supervisor.run_context import RunContext
 from jobs.temporary import TemporaryFolder, remove_leftovers
 
 _HOLDER = """
@@ -88,3 +92,24 @@ def test_a_folder_that_belongs_to_another_user_stays(temporary: Path) -> None:
     os.chown(folder, 12345, -1)
     remove_leftovers()
     assert folder.exists()
+
+
+@pytest.mark.holds("code-temporary")
+def test_compiled_modules_that_others_left_in_the_temporary_folder_are_not_used(
+    tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Theano loads what its compile folder holds: that is the image's, in a folder of the step's own."""
+    (tmp_path / "warm").mkdir()
+    (tmp_path / "warm" / "module.so").write_text("ours")
+    for planted in ("cronsemble-theano", f"cronsemble-{os.geteuid()}-theano"):
+        (temporary / planted / "compiledir").mkdir(parents=True)
+    monkeypatch.delenv("THEANO_FLAGS", raising=False)
+    env = {c.ENV_THEANO_WARM: str(tmp_path / "warm")}
+    run = c.RunId(29_924_640, 1, "e", "train-a")
+    warm_theano(RunContext(LocalStore(tmp_path), run, "a", {"backend": "theano"}, b"", {}, env))
+    folder = Path(os.environ.pop("THEANO_FLAGS").partition("base_compiledir=")[2])
+    assert (folder / "module.so").read_text() == "ours" and folder.parent.parent == temporary
+    assert (
+        folder.parent.name.startswith(f"cronsemble-{os.geteuid()}-theano-")
+        and stat.S_IMODE(folder.parent.stat().st_mode) == 0o700
+    )
