@@ -88,9 +88,9 @@ def _print_field(name: str, value: object) -> None:
 
 def _print_verdict(verdict: Mapping[str, Any]) -> None:
     """The result of the comparison with the run that this one repeats, for the run and for each member."""
-    _print_field("repeats", f"{verdict['repeats']}: {describe(verdict)}")
+    _print_field("repeats", f"{verdict.get('repeats')}: {describe(verdict)}")
     for name, member in verdict.get("members", {}).items():
-        _print_field("repeats", f"{name}: {member['repeats']}: {describe(member)}")
+        _print_field("repeats", f"{name}: {member.get('repeats')}: {describe(member)}")
 
 
 def _print_epochs(run: Run) -> None:

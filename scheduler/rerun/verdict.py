@@ -187,13 +187,13 @@ def _text(value: Any) -> str:
 
 def describe(verdict: Mapping[str, Any]) -> str:
     """A verdict's JSON values as a line."""
-    text = str(verdict["verdict"])
+    text = str(verdict.get("verdict") or "unknown")
     if verdict.get("reason"):
         text += f": {verdict['reason']}"
     elif text in (EQUAL, CHANGED) and verdict.get("labels_flipped") is not None:
         number = verdict.get("largest_difference")
         largest = "some probabilities are no numbers" if number is None else f"largest difference {number:.3g}"
-        text += f": {verdict['labels_flipped']} of {verdict['items']} labels flipped, {largest}"
+        text += f": {verdict['labels_flipped']} of {verdict.get('items')} labels flipped, {largest}"
     if verdict.get("differs") and text != IDENTICAL:
         text += f"; differs: {'; '.join(verdict['differs'])}"
     return text
