@@ -12,12 +12,7 @@ MAKE_VENV := import sys; from scheduler.runtimes.venvs import make_venv; print(m
 .PHONY: demo dist test chaos test-node test-nfs test-torch cluster node bench bench-node check format images keras3 hyperkube golden clean
 
 demo: $(READY)
-	.ci/packages images
-	-$(BIN)/cronsemble images build legacy
-	$(BIN)/cronsemble run --skip-unavailable
-	@echo; for csv in $$(ls -t store/predictions/digits/*.csv | head -1); do echo "$$csv:"; head -5 "$$csv"; done
-	@echo; $(BIN)/cronsemble history
-	@echo; echo "again: $(BIN)/cronsemble history; one run: $(BIN)/cronsemble show RUN; when it would fire: $(BIN)/cronsemble next"
+	@sh examples/demo.sh
 
 test: $(READY) keras3 hyperkube
 	.ci/packages images node
