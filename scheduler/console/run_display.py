@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 _INTERVAL = 0.25
 """Seconds between two looks at the progress files."""
 
+_LONGEST_SILENCE = 9.0
+"""Seconds after which a line says what runs still do, where nothing draws."""
 _MOST = 1 << 20
 """Bytes of a progress file that are read at a look."""
 
@@ -101,8 +105,12 @@ class RunDisplay(RunObserver):
     def _follow(self) -> None:
         while not self._stop.wait(_INTERVAL):
             with self._lock:
-                for task in list(self._tails):
-                    self._drain(task)
+                self._look()
+
+    def _look(self) -> None:
+        """Show what is new in the progress files."""
+        for task in list(self._tails):
+            self._drain(task)
 
     def _drain(self, task: str) -> None:
         while events := self._tails[task].read() if task in self._tails else []:
@@ -111,26 +119,45 @@ class RunDisplay(RunObserver):
 
 
 class PlainDisplay(RunDisplay):
-    """A line for every stage, epoch and end, for pipes and logs."""
+    """A line for every stage, epoch and end, for pipes and logs; and one where nothing else was printed for a while."""
 
     def __init__(self, out: TextIO) -> None:
         super().__init__()
         self._out = out
+        self._stages: dict[str, tuple[str, float]] = {}  # by task the stage and since when, by the monotonic clock
+        self._printed = time.monotonic()
 
     def say(self, text: str) -> None:
         """Print a line."""
         with self._lock:
             print(one_line(text), file=self._out, flush=True)
+            self._printed = time.monotonic()
 
     def stage(self, task: str, stage: str, folder: Path | None = None) -> None:
         """Print that a task has come to a stage."""
         super().stage(task, stage, folder)
+        with self._lock:
+            self._stages[task] = stage, time.monotonic()
         self.say(f"{task}: {stage}")
+
+    def event(self, task: str, event: dict[str, Any]) -> None:
+        """Print an epoch or a notice; its stage is now the epochs that follow."""
+        super().event(task, event)
+        if event["event"] == "epoch":
+            self._stages[task] = f"epoch {event['epoch']}/{event['epochs']} is done", time.monotonic()
 
     def done(self, task: str, run: Run) -> None:
         """Print how a task's run has ended."""
         super().done(task, run)
+        with self._lock:
+            self._stages.pop(task, None)
         self.say(f"{task}: {describe_end(run)}")
+
+    def _look(self) -> None:
+        super()._look()
+        now = time.monotonic()
+        if self._stages and now - self._printed >= _LONGEST_SILENCE:
+            self.say(describe_stages(self._stages, now))
 
 
 class LiveDisplay(RunDisplay):
@@ -235,6 +262,11 @@ class LogTail:
         whole = data if len(data) == _MOST and b"\n" not in data else data[: data.rfind(b"\n") + 1]
         self._offset += len(whole)
         return [event for event in map(parse_event, whole.split(b"\n")) if event is not None]
+
+
+def describe_stages(stages: Mapping[str, tuple[str, float]], now: float) -> str:
+    """What each task does and for how long; ``stages``: by task its stage and since when, on the clock of ``now``."""
+    return "; ".join(f"{task}: {stage}, {format_duration(now - since)}" for task, (stage, since) in stages.items())
 
 
 def describe_event(event: dict[str, Any]) -> str:

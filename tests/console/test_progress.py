@@ -16,7 +16,7 @@ from rich.console import Console
 
 from jobs.contract import PROGRESS, RunId, Status
 from jobs.store import Run
-from scheduler.console import progress
+from scheduler.console import progress, run_display
 from scheduler.console.progress import Progress
 from scheduler.console.prompts import confirm
 from scheduler.console.run_display import LiveDisplay, PlainDisplay, RunDisplay
@@ -145,3 +145,16 @@ def test_a_notice_of_what_tasks_share_is_shown_once() -> None:
         display.event(task, {"event": "notice", "text": "d.npz has changed", "shared": True})
         display.event(task, {"event": "notice", "text": "degraded"})
     assert out.getvalue() == "train-a: d.npz has changed\ntrain-a: degraded\ntrain-b: degraded\n"
+
+
+def test_a_run_in_a_pipe_is_never_silent_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_display, "_INTERVAL", 0.001)
+    monkeypatch.setattr(run_display, "_LONGEST_SILENCE", 0.01)
+    out = io.StringIO()
+    with run_display.PlainDisplay(out) as display:
+        display.stage("train-a", "prepare")
+        display.event("train-b", {"event": "epoch", "epoch": 2, "epochs": 8, "val_loss": 1, "val_accuracy": 1, "seconds": 1})
+        while "epoch 2/8 is done, 0s" not in out.getvalue():
+            pass
+    assert "train-a: prepare, 0s; train-b: epoch 2/8 is done, 0s\n" in out.getvalue()
+    assert run_display.describe_stages({"t": ("train", 3.0)}, 75.0) == "t: train, 1m 12s"
