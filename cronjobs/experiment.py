@@ -46,9 +46,13 @@ class StoreVolume:
 
 @dataclass(frozen=True, kw_only=True)
 class RuntimeSettings:
-    """What a runtime is: a virtual environment that the tool makes, an interpreter by path, or a container image."""
+    """What a runtime is: a virtual environment that the tool makes, an interpreter by path, or a container image.
+
+    ``packages``: what the environment has beside the frameworks: requirements, or a file of them in the configuration's folder.
+    """
 
     venv: bool = False
+    packages: tuple[str, ...] | str = ()
     python: str | None = None
     image: str | None = None
 
@@ -162,6 +166,10 @@ class Experiment:
     ensemble: Ensemble | None
     runtimes: dict[str, RuntimeSettings]
     cluster: ClusterSettings
+
+    def lock_file(self) -> Path | None:
+        """What the packages of a virtual environment of ours are pinned in; None where none are asked for."""
+        return self.folder / f"{self.path.stem}.lock" if self.runtimes["keras3"].packages else None
 
     def function_files(self) -> set[Path]:
         """The files of the data and model functions, in the configuration's folder; none where all are built in."""

@@ -62,6 +62,12 @@ def notes(experiment: Experiment) -> list[str]:
     lines = [f"{task}: no schedule, so no CronJob" for task, spec in tasks_of(experiment) if spec.schedule is None]
     for runtime in _runtimes(experiment):
         image = image_of(experiment, runtime)
+        packages = experiment.runtimes[runtime].packages
+        if packages and image.rpartition("/")[2].partition(":")[0] == "cronsemble-keras3":
+            asked = packages if isinstance(packages, str) else ", ".join(packages)
+            lines.append(
+                f"{image} does not hold the packages of runtimes.keras3.venv ({asked}): build an image that does from it"
+            )
         if image.startswith("localhost/"):
             lines.append(f"{image} is in no registry: nodes that do not hold it cannot run it; see cluster.images.{runtime}")
     for key in ("dataset", "predict"):

@@ -99,6 +99,12 @@ def check(
             from scheduler.snapshots.user_code import code_warnings
 
             print_warnings(f"{experiment.path}: ", code_warnings(experiment))
+        if (lock := experiment.lock_file()) is not None:
+            from scheduler.runtimes.lock import lock_problem
+
+            if problem := lock_problem(experiment):
+                warning = f"{lock.name} {problem}: the next run on this machine resolves runtimes.keras3.venv and writes it"
+                print_warnings(f"{experiment.path}: ", [warning])
     statuses = []
     for experiment in experiments if functions else []:
         statuses.append(try_functions(experiment, jobs, seconds))

@@ -16,7 +16,7 @@ from scheduler.config.convert import INVALID, convert, fields_of, shown
 from scheduler.config.document import Document
 from scheduler.config.errors import nearest
 from scheduler.config.functions import DATA, MODEL, FunctionChecker, impossible, keys_read, misplaced
-from scheduler.config.keys import BACKENDS, BackendKeys, FileKeys, RuntimeKeys, Section, StoreKeys, TaskKeys
+from scheduler.config.keys import BACKENDS, BackendKeys, FileKeys, Keras3Keys, RuntimeKeys, Section, StoreKeys, TaskKeys
 
 OURS: dict[str, Any] = {
     "epochs": 50,
@@ -37,6 +37,7 @@ LARGEST_SEED = 2**32 - 1
 LARGEST_VARIABLE, LARGEST_ENVIRONMENT = 128 * 1024, 500_000
 """Bytes of a variable and its name (Linux's MAX_ARG_STRLEN), and of all that one ``env`` says; Linux has 2 MiB for everything."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_REQUIREMENT = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?(\[[A-Za-z0-9._, -]+\])? ?[^\n\r]*")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
 
@@ -57,7 +58,7 @@ def validate(document: Document, folder: Path) -> FileKeys | None:
         keys.backends = {name: member or BackendKeys() for name, member in keys.backends.items()}
         _members(document, keys, folder)
     _files(document, keys, folder)
-    _runtimes(document, keys)
+    _runtimes(document, keys, folder)
     return keys
 
 
@@ -269,14 +270,34 @@ def _is_size(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
-def _runtimes(document: Document, keys: FileKeys) -> None:
+def _runtimes(document: Document, keys: FileKeys, folder: Path) -> None:
     for name in ("keras3", "legacy"):
         runtime = getattr(keys.runtimes, name, INVALID)
-        if isinstance(runtime, RuntimeKeys) and INVALID not in (runtime.python, runtime.image):
-            given = [key for key in ("python", "image") if getattr(runtime, key)]
-            if len(given) != 1:
-                what = "both are" if given else "neither is"
-                document.problem(("runtimes", name), f"{what} given: type {{python: PATH}} or {{image: REF}}")
+        if not isinstance(runtime, RuntimeKeys):
+            continue
+        kinds = ("python", "image", "venv") if isinstance(runtime, Keras3Keys) else ("python", "image")
+        values = {kind: getattr(runtime, kind) for kind in kinds}
+        given = [kind for kind, value in values.items() if value]
+        if INVALID not in values.values() and len(given) != 1:
+            what = f"{' and '.join(given)} are given, and one is meant" if given else "nothing is given"
+            packages = ", {venv: [PACKAGE]}" if "venv" in kinds else ""
+            document.problem(("runtimes", name), f"{what}: type {{python: PATH}}{packages} or {{image: REF}}")
+        if values.get("venv") and is_valid(values["venv"]):
+            _packages(document, values["venv"], folder)
+
+
+def _packages(document: Document, packages: list[str] | str, folder: Path) -> None:
+    """Requirements are resolved by the next run; here, that each is one, and that a file of them is there."""
+    path = ("runtimes", "keras3", "venv")
+    if isinstance(packages, str):
+        problem = misplaced(packages, folder)
+        if problem or not (folder / packages).is_file():
+            hint = f"{packages} is no file in the configuration's folder: name a requirements file, or type a list, e.g. [pandas]"
+            document.problem(path, problem or hint)
+        return
+    for n, package in enumerate(packages):
+        if not _REQUIREMENT.fullmatch(package):
+            document.problem((*path, n), f'{shown(package)} is given: type a requirement, e.g. pandas or "xgboost==3.1"')
 
 
 def _accepted_by_model(functions: FunctionChecker, model: str, where: tuple[Any, ...], runtime: str) -> list[str] | None:

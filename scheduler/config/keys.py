@@ -187,10 +187,21 @@ class RuntimeKeys(Section):
     image: Annotated[str | None, Meta(description="a container image")] = None
 
 
+class Keras3Keys(RuntimeKeys):
+    """What the keras3 runtime is: it may also be the tool's virtual environment with packages of one's own."""
+
+    venv: Annotated[
+        list[str] | str | None,
+        Meta(description="packages that the virtual environment has beside the frameworks: a list, or a requirements file"),
+    ] = None
+
+
 class RuntimesKeys(Section):
     """Where the backends run."""
 
-    keras3: Annotated[Literal["venv"] | RuntimeKeys, Meta(description="tensorflow, jax, torch: venv, python or image")] = "venv"
+    keras3: Annotated[
+        Literal["venv"] | Keras3Keys, Meta(description="tensorflow, jax, torch: venv, packages for it, python or image")
+    ] = "venv"
     legacy: Annotated[RuntimeKeys, Meta(description="theano, cntk: an image or an interpreter")] = field(
         default_factory=lambda: RuntimeKeys(image="localhost/cronsemble-legacy")
     )

@@ -23,7 +23,7 @@ from cronjobs.experiment import (
 )
 from cronjobs.objects import quantities
 from scheduler.config.checks import OURS, hyperparameters_of
-from scheduler.config.keys import BACKENDS, ClusterKeys, FileKeys, RuntimeKeys, RuntimesKeys, StoreKeys, TaskKeys
+from scheduler.config.keys import BACKENDS, ClusterKeys, FileKeys, Keras3Keys, RuntimeKeys, RuntimesKeys, StoreKeys, TaskKeys
 
 
 def resolve(keys: FileKeys, path: Path) -> Experiment:
@@ -88,11 +88,14 @@ def _store(store: str | StoreKeys) -> str | StoreVolume:
 def _runtimes(runtimes: RuntimesKeys) -> dict[str, RuntimeSettings]:
     declared: dict[str, str | RuntimeKeys] = {"keras3": runtimes.keras3, "legacy": runtimes.legacy}
     return {
-        name: RuntimeSettings(python=keys.python, image=keys.image)
-        if isinstance(keys, RuntimeKeys)
-        else RuntimeSettings(venv=True)
-        for name, keys in declared.items()
+        name: _runtime(keys) if isinstance(keys, RuntimeKeys) else RuntimeSettings(venv=True) for name, keys in declared.items()
     }
+
+
+def _runtime(keys: RuntimeKeys) -> RuntimeSettings:
+    if isinstance(keys, Keras3Keys) and keys.venv is not None:
+        return RuntimeSettings(venv=True, packages=keys.venv if isinstance(keys.venv, str) else tuple(keys.venv))
+    return RuntimeSettings(python=keys.python, image=keys.image)
 
 
 def _cluster(cluster: ClusterKeys) -> ClusterSettings:

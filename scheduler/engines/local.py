@@ -165,7 +165,7 @@ class LocalEngine:
 
     def runtime_of(self, run: Run, task: Mapping[str, Any]) -> Runtime | RuntimeUnavailable:
         """The interpreter or image that a run was made in."""
-        return recorded.recorded_runtime(run, task, self.observer.say)
+        return recorded.recorded_runtime(self.store, run, task, self.observer.say)
 
     def fallback_runtime(self, run: Run, task: Mapping[str, Any]) -> Runtime | RuntimeUnavailable:
         """This interpreter."""

@@ -15,6 +15,7 @@ from jobs.store import Run
 from scheduler.engines.base import Engine
 from scheduler.engines.run_spec import RunSpec, runtimes_of, spec_of_task
 from scheduler.errors import CronsembleError
+from scheduler.runtimes.lock import ensure_lock
 from scheduler.snapshots.program import build_program
 from scheduler.snapshots.user_code import build_user_code
 
@@ -56,7 +57,12 @@ def run_all(engine: Engine, specs: list[RunSpec]) -> list[Run | None]:
 
 
 def store_context(engine: Engine, experiment: Experiment, published: bool = False) -> ExperimentContext:
-    """The experiment with its program and code, which the engine stores for the runs to come."""
+    """The experiment with its program and code, which the engine stores for the runs to come.
+
+    Raises CronsembleError, also where packages that its code needs cannot be resolved.
+    """
+    if not engine.outlives:
+        ensure_lock(experiment, engine.observer.say)
     code = build_user_code(experiment, engine.observer.say)
     program = engine.store_snapshot("program", build_program())
     return ExperimentContext(experiment, program, engine.store_snapshot("code", code) if code else "", published)

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jobs.store import Run
+from jobs.store import Run, Store
 from scheduler.cache import cache_folder
 from scheduler.errors import RuntimeUnavailable
 from scheduler.long_process import Say
 from scheduler.runtimes import containers
+from scheduler.runtimes.lock import lock_of_code
 from scheduler.runtimes.runtime import Runtime
-from scheduler.runtimes.venvs import make_venv, requirement_set
+from scheduler.runtimes.venvs import make_venv, make_venv_of, requirement_set
 
 
 def recorded_environment(run: Run) -> dict[str, str]:
@@ -63,18 +64,34 @@ def _is_managed(python: str) -> bool:
     return Path(python).is_relative_to(cache_folder() / "venvs")
 
 
-def recorded_runtime(run: Run, task: Mapping[str, Any], say: Say) -> Runtime | RuntimeUnavailable:
-    """The runtime that a run of ``task`` recorded, to start steps with, or why it is not available."""
+def recorded_runtime(store: Store, run: Run, task: Mapping[str, Any], say: Say) -> Runtime | RuntimeUnavailable:
+    """The runtime that a run of ``task`` recorded, to start steps with, or why it is not available.
+
+    A virtual environment that is gone is made again: from the lock file in the run's snapshot, if it had packages of its own.
+    """
     recorded = recorded_environment(run)
     try:
         if "image" in recorded:
             return Runtime("image", image=recorded["image"], engine=containers.find_engine())
         python = recorded["python"]
         if not os.access(python, os.X_OK) and _is_managed(python):
-            current = str(make_venv(say, requirement_set([str(task.get("backend", ""))])))
+            lock = _recorded_lock(store, run)
+            made = make_venv(say, requirement_set([str(task.get("backend", ""))])) if lock is None else make_venv_of(lock, say)
+            current = str(made)
             if current != python:
                 say(f"{current} has other pinned versions than {python} had: results may differ")
             python = current
         return Runtime("python", python=python)
     except (KeyError, containers.NoContainerEngine, RuntimeUnavailable) as error:
         return RuntimeUnavailable(f"the runtime of {run.id} is not available: {error}")
+
+
+def _recorded_lock(store: Store, run: Run) -> str | None:
+    """The lock file in the snapshot that a run was made from; None without one. Raises RuntimeUnavailable."""
+    digest = str((run.record.get("snapshot") or {}).get("code") or "")
+    if not digest:
+        return None
+    try:
+        return lock_of_code(store.read_snapshot("code", digest))
+    except OSError as error:
+        raise RuntimeUnavailable(f"the snapshot of its code cannot be read: {error}") from error

@@ -26,7 +26,8 @@ from scheduler.errors import RuntimeUnavailable
 from scheduler.long_process import Say
 from scheduler.runtimes import containers
 from scheduler.runtimes.environment import client_environment, step_environment
-from scheduler.runtimes.venvs import make_venv, requirement_set
+from scheduler.runtimes.lock import ensure_lock
+from scheduler.runtimes.venvs import make_venv, make_venv_of, requirement_set
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,10 @@ def find_runtime(experiment: Experiment, name: str, say: Say) -> Runtime:
     """The runtime of that name, created if necessary; raises RuntimeUnavailable."""
     settings = experiment.runtimes[name]
     if settings.venv:
+        lock = experiment.lock_file()
+        if lock is not None:
+            ensure_lock(experiment, say)
+            return Runtime(name, python=str(make_venv_of(lock.read_text(encoding="utf-8"), say)))
         needed = requirement_set(member.backend for member in experiment.members.values())
         return Runtime(name, python=str(make_venv(say, needed)))
     if settings.python is not None:

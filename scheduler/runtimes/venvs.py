@@ -43,6 +43,16 @@ def make_venv(say: Say, requirements: str = BASE) -> Path:
     return build_venv(folder, text, interpreter, say, f", {SIZES[requirements]} to download once")
 
 
+def make_venv_of(lock: str, say: Say) -> Path:
+    """The interpreter of the virtual environment of a lock file, created once per content and Python version.
+
+    Raises RuntimeUnavailable.
+    """
+    interpreter, version = find_python()
+    key = hashlib.sha256(f"{lock}{version[0]}.{version[1]}".encode()).hexdigest()[:16]
+    return build_venv(cache_folder() / "venvs" / f"own-{key}", lock.encode(), interpreter, say, "")
+
+
 def find_python() -> tuple[str, tuple[int, int]]:
     """An interpreter for which every pin has a wheel, with its version: this one, else the newest on PATH.
 

@@ -42,10 +42,21 @@ class CodeFiles:
 def code_files(experiment: Experiment) -> CodeFiles:
     """The files that the snapshots of an experiment take; raises CronsembleError for one that leads outside its folder.
 
+    The lock file of the runtime's own packages is one of them.
+
     Of a folder neither hidden files and caches are taken, nor virtual environments, stores, configurations, Kubernetes objects,
     keys, and the data files that ``data:`` names. A functions' folder that has more than MOST_BYTES or MOST_FILES gives its
     ``.py`` files alone.
     """
+    files = _function_code(experiment)
+    lock = experiment.lock_file()
+    if lock is None or not lock.is_file():
+        return files
+    return CodeFiles(sorted({*files.paths, lock}), files.left_out)
+
+
+def _function_code(experiment: Experiment) -> CodeFiles:
+    """The same without the lock file."""
     if experiment.code:
         listed = [experiment.folder / item for item in experiment.code]
         paths = {path for item in listed for path in (_walk(experiment, item) if item.is_dir() else [item])}
