@@ -66,7 +66,10 @@ def test_defaults_hold_for_all_tasks(tmp_path: Path) -> None:
             "experiment: e\nbackends: {jax: {retries: two}}\n",
             ":2:27 backends.jax.retries: 'two' is given: it must be a whole number of at least 0 and at most 20",
         ),
-        (GOOD + "runtimes: {keras3: {}}\n", ":4:20 runtimes.keras3: neither is given: type {python: PATH} or {image: REF}"),
+        (
+            GOOD + "runtimes: {keras3: {}}\n",
+            ":4:20 runtimes.keras3: nothing is given: type {python: PATH}, {venv: [PACKAGE]} or {image: REF}",
+        ),
         (
             "experiment: e\nbackends: {jax: {hyperparameters: {filters: 3}}}\n",
             ":2:45 backends.jax.hyperparameters.filters: 3 is given: it must be a list of whole numbers of at least 1, "
