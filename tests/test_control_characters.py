@@ -161,6 +161,20 @@ def test_the_display_of_a_run_reads_no_markup(tmp_path: Path) -> None:
 
 
 @pytest.mark.holds("printed-lines")
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_text_that_the_locale_cannot_write_is_escaped(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "config.yaml").write_text("experiment: e\nstore: ./store\nbackends: {jax: {}}\n")
+    Builder(tmp_path / "store").run(
+        "train-jax", "2026-11-20T01:00", "failed", reason="Gr\u00f6\u00dfe \u65e5\u672c", files={c.LOG: b""}
+    )
+    for arguments in (["history"], ["show", "e-train-jax"], ["logs", "e-train-jax"]):
+        done = subprocess.run(
+            [*CLI, *arguments], cwd=tmp_path, capture_output=True, env={**os.environ, "PYTHONIOENCODING": encoding}
+        )
+        assert done.returncode == 0 and "Gr\u00f6\u00dfe \u65e5\u672c".encode(encoding, "backslashreplace") in done.stdout
+
+
+@pytest.mark.holds("printed-lines")
 def test_a_folder_by_any_name_makes_no_line_of_the_output(tmp_path: Path) -> None:
     folder = tmp_path / EVIL.replace("/", "").replace("\0", "")
     folder.mkdir()

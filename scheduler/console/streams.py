@@ -7,6 +7,7 @@ file, a server or a user that a command prints as it is can still not command th
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,8 +64,11 @@ def drawing_console(stream: TextIO) -> Console:
 
 @contextmanager
 def printable_streams() -> Iterator[None]:
-    """Filter stdout and stderr."""
+    """Filter stdout and stderr; characters that the locale's encoding has not are written as escapes."""
     streams = sys.stdout, sys.stderr
+    for stream in streams:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.stdout, sys.stderr = (cast("TextIO", PrintableStream(stream)) for stream in streams)
     try:
         yield
