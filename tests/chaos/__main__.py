@@ -50,10 +50,8 @@ def try_all(seed: str, seconds: float, names: list[str], commands: Commands) -> 
     end = time.monotonic() + seconds
     while time.monotonic() < end and any(len(tally.failures) < kinds.FAILURES for tally in tallies.values()):
         for name in names:
-            until, known = min(end, time.monotonic() + min(SLICE, seconds / len(names))), len(tallies[name].failures)
+            until = min(end, time.monotonic() + min(SLICE, seconds / len(names)))
             kinds.try_cases(chosen[name], seed, tallies[name], lambda until=until: time.monotonic() > until)  # type: ignore[misc]
-            for failure in tallies[name].failures[known:]:
-                print(f"{name}: {failure.problem}\n  {failure.folder}", flush=True)
     print(*tallies.values(), sep="\n")
     return 1 if any(tally.failures for tally in tallies.values()) else 0
 

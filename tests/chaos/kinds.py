@@ -89,6 +89,7 @@ def try_cases(kind: Kind, seed: str, tally: Tally, until: Callable[[], bool]) ->
         if problem:
             reduced, problem = reduce_case(kind, parts, problem)
             tally.failures.append(Failure(problem, write_failure(kind, seed, number, reduced, problem)))
+            print(f"{kind.name}: {problem}\n  {tally.failures[-1].folder}", flush=True)
     tally.seconds += time.monotonic() - began
 
 
