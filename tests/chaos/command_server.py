@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 import traceback
+from contextlib import suppress
 from typing import Any
 
 MAX_WRITTEN = 1 << 28
@@ -30,12 +31,17 @@ def serve() -> None:
 
 
 def _import_all() -> None:
+    import encodings
     import importlib
 
     import jobs.keras3.combine
     import jobs.keras3.prepare  # noqa: F401
     import scheduler
 
+    # Of the standard library too: the user as whom a command runs need not be able to read it.
+    for module in pkgutil.iter_modules(encodings.__path__, "encodings."):
+        with suppress(ImportError):  # of other systems
+            importlib.import_module(module.name)
     for module in pkgutil.walk_packages(scheduler.__path__, "scheduler."):
         importlib.import_module(module.name)
 

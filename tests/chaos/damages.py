@@ -186,9 +186,18 @@ class Damages(Kind):
             unseen = any(other is not path and path.is_relative_to(other) and path != other for other, _ in damaged)
             if unseen or may_go_unseen(path.relative_to(whole), way):
                 continue
+            # Of runs that are gone others show it: the archive, and the ensembles that took them.
+            place = path.relative_to(whole).parts
+            gone_runs = way in ("remove", "empty") and place[1] == "runs" and c.RESULT not in place
+            if gone_runs and (findings or not self._has_results(path, whole)):
+                continue
             if not any(finding.is_relative_to(path) or path.is_relative_to(finding) for finding in findings):
                 return f"unnamed: fsck does not name {way} of {shape(path.relative_to(whole))}"
         return ""
+
+    def _has_results(self, path: Path, whole: Path) -> bool:
+        """Whether there were results below a folder of runs."""
+        return any((self.template.folder / path.relative_to(whole)).rglob(c.RECORD))
 
 
 def run_folder(row: dict[str, Any]) -> Path:
@@ -385,6 +394,18 @@ def _damage_folder(path: Path, way: str, random: Random, outside: Path) -> bool:
     return True
 
 
+MARKS = re.compile(r"claim\.json|observed\.json|cancelled\.json|verdict\.json|removed\.json|end\.json|alive-.*|.*\.jsonl")
+"""What need not be there: that it has gone cannot show."""
+
+
 def may_go_unseen(path: Path, way: str) -> bool:
     """Whether docs/commands.md says of this damage that `fsck` cannot know it. ``path`` begins with the store's folder."""
-    return False
+    place, name = path.parts[1], path.name
+    gone = way in ("remove", "empty") or (way == "truncate" and name.endswith(".jsonl"))
+    if name.startswith("."):
+        return gone or way == "copy"
+    if place == "runs" and "result" not in path.parts and name in (c.LOG, c.PROGRESS):
+        return True  # of a try without a result
+    if gone and place == "experiments":
+        return True  # an owner, revisions and notes
+    return gone and (MARKS.fullmatch(name) is not None or name.startswith(c.TRY_PREFIX))
