@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import sys
+import unicodedata
 
 from jobs.portable.end_report import send
 
@@ -22,10 +23,19 @@ def exit_status(program, argv):
     try:
         program(argv)
     except WrongInput as error:
-        send({"event": "wrong input", "message": error.args[0]})
-        say(error.args[0], sys.stderr)
+        text = one_line(error.args[0])
+        send({"event": "wrong input", "message": text})
+        say(text, sys.stderr)
         return WRONG_INPUT
     return 0
+
+
+def one_line(text):
+    """A message on one line of printable characters: it may name what is in a file of somebody else's."""
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "replace")
+    text = " ".join(text.splitlines())
+    return "".join(character for character in text if unicodedata.category(character) not in ("Cc", "Cf", "Cs"))
 
 
 def say(text, out=None):
