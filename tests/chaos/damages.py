@@ -181,7 +181,11 @@ class Damages(Kind):
         ended = self.commands.run(whole, "fsck", "--json", user=user)
         if ended.problem():
             return ended.problem()
-        findings = [Path(finding["path"]) for finding in json.loads(ended.out)]
+        try:
+            values: Any = strict_json(ended.out)
+        except ValueError as error:
+            return f"not JSON: {ended.name}: {error}: {ended.err}"
+        findings = [Path(finding["path"]) for finding in values]
         for path, way in damaged:
             unseen = any(other is not path and path.is_relative_to(other) and path != other for other, _ in damaged)
             if unseen or may_go_unseen(path.relative_to(whole), way):

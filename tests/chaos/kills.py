@@ -48,7 +48,7 @@ class Kills(Kind):
     """Runs that are killed; the parts of a case are what is started, the kills one after the other, and commands beside them."""
 
     name = "kills"
-    counted_in_tests = 6
+    counted_in_tests = 5
 
     def case(self, random: Random) -> list[Part]:
         parts: list[Part] = [["start", random.choice(("run", "serve"))]]
