@@ -42,13 +42,60 @@ def load(backend, threads, seed, data_format):
 
 
 def seed_all(keras, seed):
-    """Seed Python, NumPy and, where Keras can, the framework."""
+    """Seed Python, NumPy and, where Keras can, the framework; TensorFlow, if another is the backend, when it is imported."""
     import numpy
 
     random.seed(seed)
     numpy.random.seed(seed)
     if hasattr(keras.utils, "set_random_seed"):
-        keras.utils.set_random_seed(seed)
+        with _without_import_of_tensorflow(keras, seed):
+            keras.utils.set_random_seed(seed)
+
+
+@contextlib.contextmanager
+def _without_import_of_tensorflow(keras, seed):
+    """Within it, Keras takes TensorFlow for absent, unless it is the backend or imported already: its import takes seconds.
+
+    Whoever imports it afterwards, as for tf.data, finds it seeded.
+    """
+    lazy_module = getattr(sys.modules.get("keras.src.utils.module_utils"), "tensorflow", None)
+    if (
+        keras.backend.backend() == "tensorflow"
+        or "tensorflow" in sys.modules
+        or getattr(lazy_module, "_available", 0) is not None
+    ):
+        yield
+        return
+    lazy_module._available = False
+    try:
+        yield
+    finally:
+        lazy_module._available = None
+    sys.meta_path[:] = [_SeedTensorFlow(seed)] + [finder for finder in sys.meta_path if not isinstance(finder, _SeedTensorFlow)]
+
+
+class _SeedTensorFlow(object):
+    """Seeds TensorFlow when it is imported; a finder of Python 3."""
+
+    def __init__(self, seed):
+        self.seed = seed
+
+    def find_spec(self, name, path=None, target=None):
+        if name != "tensorflow":
+            return None
+        from importlib.util import find_spec
+
+        sys.meta_path.remove(self)
+        spec = find_spec(name)
+        if spec is not None:
+            execute = spec.loader.exec_module
+
+            def execute_and_seed(module):
+                execute(module)
+                module.random.set_seed(self.seed)
+
+            spec.loader.exec_module = execute_and_seed
+        return spec
 
 
 def forget_models(keras):
