@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -20,6 +21,9 @@ from jobs.supervisor.end_reason import exit_notice, machine_memory_kills, memory
 from jobs.supervisor.environment import child_environment
 from jobs.supervisor.run_context import RunContext, StepError, notice
 from jobs.temporary import TemporaryFolder, folder_of_process
+
+_PASSING = (errno.EAGAIN, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.ETXTBSY)
+"""Errors of a start that the machine's state is to blame for, and no other machine or time need have."""
 
 
 def run_child(
@@ -53,7 +57,7 @@ def run_child(
             child = ChildProcess(command, environment, log)
         except OSError as error:
             reason = f"the interpreter {interpreter} cannot be started: {error.strerror}"
-            raise StepError(reason, ExitCode.WRONG_INPUT) from error
+            raise StepError(reason, ExitCode.FAILED if error.errno in _PASSING else ExitCode.WRONG_INPUT) from error
         context.child = child
         if context.stopped.is_set():  # by a signal that came before there was a child to stop
             child.stop()

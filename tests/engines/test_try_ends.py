@@ -82,6 +82,14 @@ def test_what_keeps_a_step_from_starting_is_the_end_of_its_try(
     assert not stored.has_tries_left() and [one_try["start"]["claim"] for one_try in stored.tries] == [1, 2, 3][:tries]
 
 
+def test_an_interpreter_that_cannot_be_started_now_is_tried_again(tmp_path: Path) -> None:
+    """Linux starts no file that is open for writing."""
+    runtime = script(tmp_path, "exit 7")
+    with open(runtime.python, "a"):
+        run = make_run(make_engine(tmp_path / "store"), runtime, retries=1)
+    assert run.reason.endswith("cannot be started: Text file busy") and len(run.tries) == 2
+
+
 def test_an_end_that_the_store_does_not_take_is_written_later_with_its_reason(tmp_path: Path) -> None:
     """The step puts a file in the place of its try's folder, so that neither its supervisor nor the engine can write there."""
     out = StringIO()
