@@ -170,8 +170,8 @@ def containers_of_try(engine: ContainerEngine, try_name: str) -> list[Container]
     prefix = container_name(try_name, "")
     lines = _answer(engine, "ps", "--all", "--filter", f"name={prefix}", "--format", "{{.Names}} {{.State}}")
     found = (line.partition(" ") for line in lines)
-    # One that was only created has not ended: it may begin yet.
-    return [Container(name, state.lower() in _ENDED_STATES) for name, _, state in found if name.startswith(prefix)]
+    # One that was only created has not ended: it may begin yet. podman says `Exited (0) 3 seconds ago` where docker says `exited`.
+    return [Container(name, state.lower().startswith(_ENDED_STATES)) for name, _, state in found if name.startswith(prefix)]
 
 
 def labelled_containers(engine: ContainerEngine) -> list[dict[str, str]]:

@@ -143,6 +143,24 @@ def test_what_could_not_be_ended_is_said_in_bounded_time_and_nothing_begins_besi
     assert f"whether a container of an earlier process still runs is not known: {reason}" in run.output.getvalue()
 
 
+def test_the_states_of_both_engines_are_read(tmp_path: Path) -> None:
+    client = tmp_path / "engine"
+    states = {
+        "a": "Exited (137) 3 seconds ago",
+        "b": "exited",
+        "c": "Up 3 seconds ago",
+        "d": "running",
+        "e": "Created",
+        "f": "paused",
+    }
+    lines = [f"cronsemble-t-{name} {state}" for name, state in states.items()]
+    client.write_text("#!/bin/sh\ncat << END\n" + "\n".join([*lines, "x-cronsemble-t-g running", "END"]) + "\n")
+    client.chmod(0o755)
+    found = containers.containers_of_try(ContainerEngine("engine", (str(client),)), "t")
+    assert [each.name[-1] for each in found] == list(states)
+    assert [each.name[-1] for each in found if each.has_ended] == ["a", "b"]
+
+
 @pytest.fixture
 def containers_by_label(engine: ContainerEngine, tmp_path: Path) -> Iterator[dict[str, str]]:
     """Three containers, by what their labels say; their tries."""
