@@ -14,6 +14,7 @@ import uuid
 from pathlib import Path
 
 from scheduler.runtimes import containers
+from scheduler.runtimes.mounts import Mount
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = {"theano": "legacy", "cntk": "legacy", "tensorflow": "keras3", "jax": "keras3"}
@@ -48,7 +49,7 @@ def measure(engine: containers.ContainerEngine, backend: str) -> dict[str, float
         env |= {"THEANO_FLAGS": "base_compiledir=/tmp/theano", "WARM": WARM}
         start = f'python3 -c "$WARM" && {start}'
     image, name = f"localhost/cronsemble-{IMAGES[backend]}", f"cronsemble-bench-{uuid.uuid4().hex[:8]}"
-    mounts = [(str(ROOT), "/code", True)]
+    mounts = [Mount(ROOT, "/code")]
     command = containers.run_command(engine, image, name, ["sh", "-c", start], env, mounts, "12345:12345")
     began = time.time()
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -17,6 +17,7 @@ from typing import Any
 
 from jobs.contract import seed_of
 from scheduler.runtimes import containers
+from scheduler.runtimes.mounts import Mount
 from scheduler.runtimes.venvs import make_venv
 
 EPOCHS = 8
@@ -51,7 +52,7 @@ def bare(folder: Path, python: Path, backend: str, threads: int) -> tuple[float,
     env = {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", **{name: str(threads) for name in names}}
     tail = [backend, str(threads), str(EPOCHS), seed, FORMATS[backend]]
     if backend in ("theano", "cntk"):
-        mounts = [(str(dataset.parent), "/data", True), (str(BARE.parent), "/bare", True)]
+        mounts = [Mount(dataset.parent, "/data"), Mount(BARE.parent, "/bare")]
         start = '[ $KERAS_BACKEND = cntk ] || cp -r /opt/legacy/theano /tmp/theano; exec python2.7 -W ignore /bare/bare.py "$@"'
         argv = ["sh", "-c", start, "bare", f"/data/{dataset.name}", *tail]
         user = f"{os.getuid()}:{os.getgid()}"

@@ -34,6 +34,7 @@ ENV_PYTHON = "CRONSEMBLE_PYTHON"  # the interpreter of the framework
 ENV_IMAGE = "CRONSEMBLE_IMAGE"  # the image's reference, empty outside a container
 ENV_OWNER = "CRONSEMBLE_OWNER"  # JSON identity of the local engine's process
 ENV_SECRETS = "CRONSEMBLE_SECRETS"  # "stdin": the first line there is a JSON object, the variables from secrets
+ENV_READ_ONLY_STORE = "CRONSEMBLE_READ_ONLY_STORE"  # "1": of the store only the run's folder can be written
 ENV_RETRIES = "CRONSEMBLE_RETRIES"  # how many tries may follow one that failed
 ENV_TIMEOUT = "CRONSEMBLE_TIMEOUT"  # seconds that this step may take
 ENV_REPORT = "CRONSEMBLE_REPORT"  # the file descriptor to which a step's program writes how its work ended, a JSON line each

@@ -96,6 +96,8 @@ def _report_left_behind(context: RunContext, end: ChildEnd) -> None:
 def _share_output(context: RunContext) -> None:
     """Give what the child made to the owner of the store: other steps may run as that user, in a container."""
     share_tree(context.folder)
+    if context.is_store_read_only:  # in a container, which runs as the store's owner
+        return
     owner = unshared_owner(context.folder, context.store.root)
     if owner is not None:
         notice(

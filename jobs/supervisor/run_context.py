@@ -74,6 +74,11 @@ class RunContext:
         """Whether this run repeats another with today's configuration and data."""
         return self.env.get(c.ENV_OTHER) == "1"
 
+    @property
+    def is_store_read_only(self) -> bool:
+        """Whether only this run's folder can be written: what else a step publishes is left there, for the engine."""
+        return self.env.get(c.ENV_READ_ONLY_STORE) == "1"
+
     def open_log(self) -> LogWriter:
         """The log of this try, to be closed by whoever writes to it."""
         return LogWriter(self.folder, int(self.task.get("log_limit", c.LOG_LIMIT)))

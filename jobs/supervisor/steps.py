@@ -8,13 +8,14 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfoNotFoundError
 
 from jobs import contract as c
 from jobs.contract import ExitCode, Status
 from jobs.store.document_files import read_document
 from jobs.store.files import exists, make_folder, publish_bytes, to_json, write_file
 from jobs.store.latest_model import ModelChoice, choose_models, given_choice
+from jobs.store.prepared_data import is_own_reading, keep_prepared, leave_prepared, local_date, pin_of
 from jobs.supervisor import data_reading
 from jobs.supervisor.framework_process import NO_GPU, UserCode, framework_env, run_child, warm_theano
 from jobs.supervisor.record import commit
@@ -33,12 +34,8 @@ def _prepare(context: RunContext, _: str | None) -> None:
     if repeated is not None:
         write_file(context.folder / c.DATA, to_json(repeated))
         return
-    key = str(task["data"]["key"])
-    is_own_reading = task["data"].get("refresh") == "each_run" or context.other_configuration or context.fresh_data
-    if is_own_reading:
-        key += "-" + (context.invocation or str(context.run))
     date = _local_date(context)
-    pin = store.pin_path(context.run.experiment, date, key)
+    pin = pin_of(store, task, context.run, context.env)
     pinned, note = read_document(pin), ""
     damage = "" if pinned is None else store.data_problem(pinned)
     if pinned is None or damage:
@@ -59,20 +56,19 @@ def _prepare(context: RunContext, _: str | None) -> None:
             if pinned is not None and pinned["fingerprint"] != data["fingerprint"]:
                 reason = f"{damage}, and what is read now is other data: remove {pin}, and the next tasks of {date} use that"
                 raise StepError(reason, ExitCode.WRONG_INPUT)
-            data["sha256"] = store.put_dataset(data["fingerprint"], out / "data.npz")
-            if pinned is None:
-                store.files.publish(pin, to_json({**data, "time": now(), **data_reading.origin(context)}))
-            elif pinned.get("sha256") != data["sha256"]:
-                store.files.replace(pin, to_json({**pinned, "sha256": data["sha256"]}))
+            described = pinned or {**data, "time": now(), **data_reading.origin(context)}
+            if context.is_store_read_only:
+                pinned = leave_prepared(context.folder, described, out / "data.npz")
+            else:
+                pinned = keep_prepared(store, pin, described, out / "data.npz")
         if damage:
             notice(context, f"{damage}: it was read again, and is the same data", shared=True)
-        pinned = read_document(pin)
         if pinned is None:
             raise StepError(f"{pin} cannot be read back")
-        if is_own_reading:
+        if is_own_reading(task, context.env):
             data_reading.report_own_reading(context)
         else:
-            note = data_reading.report_read_again(context, date, key)
+            note = data_reading.report_read_again(context, date, pin.stem.removeprefix(f"{date}-"))
     else:
         note = data_reading.report_used_again(context, pinned)
     for warning in pinned.get("warnings", ()):
@@ -215,6 +211,8 @@ def _combine(context: RunContext, _: str | None) -> None:
         run_child(context, "combine", ["--plan", str(plan), "--out", str(context.folder)], {})
     ensemble = require(context, c.ENSEMBLE)
     commit(context, began, {"ensemble": ensemble, "members": members, "accuracy": ensemble.get("accuracy")})
+    if context.is_store_read_only:
+        return  # the engine archives it
     path = context.store.publish_archive(context.run)
     if path is None:
         print("cronsemble: another file has this run's name in the archive; the CSV is in the run's result", flush=True)
@@ -255,7 +253,7 @@ def _local_date(context: RunContext) -> str:
     """The slot's date in the experiment's zone, YYYY-MM-DD. Only prepare calls it: its runtime has time zone data."""
     zone = str(context.task["timezone"])
     try:
-        return context.run.slot.astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d")
+        return local_date(context.task, context.run)
     except ZoneInfoNotFoundError as error:
         raise StepError(
             f"timezone {zone}: this runtime has no time zone data for it: install tzdata in the runtime", ExitCode.WRONG_INPUT

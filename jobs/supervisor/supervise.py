@@ -75,7 +75,8 @@ def supervise(context: RunContext, step: str, member: str | None) -> int:
     try:
         if context.store.result(context.run) is not None:
             print("cronsemble: this run already has its result", flush=True)
-            if step == "combine" and (path := context.store.repair_archive(context.store.read(context.run))) is not None:
+            is_archived_here = step == "combine" and not context.is_store_read_only
+            if is_archived_here and (path := context.store.repair_archive(context.store.read(context.run))) is not None:
                 print(f"cronsemble: archived {path}", flush=True)
             return ExitCode.DONE
         if context.store.cancelled(context.run) is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.store.process_identity import is_alive
-from scheduler.engines.processes import end_processes_of_try
+from scheduler.engines.processes import end_processes_of_try, has_own_processes
 from scheduler.runtimes import containers
 from scheduler.runtimes.containers import ContainerEngine, EngineError
 
@@ -24,20 +24,23 @@ def end_containers_of_try(engine: ContainerEngine, name: str) -> str:
     A container outlives its engine's client, and the monitor beside it, if those are killed.
     """
     give_up_at = time.monotonic() + END_TIME
-    # Once a process was there and is gone, that is known without the engine.
-    has_ended = False
+    # Once one of its processes was there and is gone, that is known without the engine.
+    was_seen = False
     while True:
-        remaining, had_some = end_processes_of_try(name, grace=0.0)
-        has_ended = (has_ended or had_some) and not remaining
+        was_seen = was_seen or has_own_processes(name)
         try:
+            # By the engine first: of a container that ended behind its back it waits for news.
             for container in containers.containers_of_try(engine, name):
                 containers.remove_container(engine, container.name)
             problem = ", ".join(each.name for each in containers.containers_of_try(engine, name) if not each.has_ended)
             problem = problem and f"{problem} is still running"
         except EngineError as error:
-            problem = "" if has_ended else str(error)
+            problem = str(error)
+        remaining = end_processes_of_try(name, grace=0.0)
         if remaining:
             problem = f"process {remaining[0].pid} is still running"
+        elif was_seen:
+            problem = ""
         if not problem or time.monotonic() >= give_up_at:
             return problem
         time.sleep(_POLL_INTERVAL)
@@ -64,7 +67,7 @@ def end_try(start: Mapping[str, Any], name: str) -> str:
     engine = containers.engine_of_name(str(start.get("containers") or ""))
     if engine is not None:
         return end_containers_of_try(engine, name)
-    remaining, _ = end_processes_of_try(name)
+    remaining = end_processes_of_try(name)
     return f"process {remaining[0].pid} is still running" if remaining else ""
 
 

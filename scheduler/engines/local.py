@@ -13,7 +13,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -35,7 +35,7 @@ from jobs.supervisor.process_tree import end_with_parent
 from jobs.temporary import remove_leftovers
 from jobs.text import one_line
 from scheduler.console.run_display import RunObserver, describe_retry, step_title
-from scheduler.engines import local_revisions
+from scheduler.engines import container_output, local_revisions
 from scheduler.engines.leftovers import end_containers_of_try, end_leftovers, end_try
 from scheduler.engines.processes import end_processes_of_try
 from scheduler.engines.run_spec import RunSpec, Step, step_secrets
@@ -371,7 +371,11 @@ class LocalEngine:
         tries = store.read(run).tries
         number, most = len(tries), max_tries(tries, spec.retries)
         for earlier in tries[:-1]:
-            if earlier["start"].get("containers") and (problem := end_try(earlier["start"], earlier["name"])):
+            if not earlier["start"].get("containers"):
+                continue
+            problem = end_try(earlier["start"], earlier["name"])
+            container_output.remove_all_but_files(store.run_folder(run))
+            if problem:
                 # None begins beside another.
                 reason = f"the container of its try {earlier['name']} could not be ended: {problem}"
                 return self._fail_try(spec, attempt, reason, ExitCode.FAILED)
@@ -391,13 +395,19 @@ class LocalEngine:
                 return self._fail_try(spec, attempt, reason, ExitCode.WRONG_INPUT)
             secrets = step_secrets(spec.task, step.argv)
             container = container_name(name, step.argv[-1])
-            command = runtime.command(program, store.root, spec.folder, list(step.argv), env, secrets, container)
-            if step.argv[0] == "prepare":
-                # One at a time: the first pins the data, the others read it.
-                with self._prepare_lock:
-                    code, errors, problem = self._run_step(runtime, command, run, name, deadline)
-            else:
+            if runtime.engine is not None:
+                container_output.make_mounted_folders(store)
+            run_folder, argv, wrong = store.run_folder(run), list(step.argv), ""
+            command = runtime.command(program, store.root, run_folder, spec.folder, argv, env, secrets, container)
+            # One prepares at a time: the first pins the data, the others read it.
+            with self._prepare_lock if attempt.step == "prepare" else nullcontext():
                 code, errors, problem = self._run_step(runtime, command, run, name, deadline)
+                if runtime.engine is not None:
+                    container_output.remove_all_but_files(run_folder)
+                    if code == ExitCode.DONE:
+                        wrong = container_output.publish_output(store, spec.task, run, folder, env, attempt.step)
+            if wrong:
+                return self._fail_try(spec, attempt, wrong, ExitCode.FAILED)
             if code != ExitCode.DONE:
                 self._record_unsupervised_end(spec, attempt, folder, code, errors)
                 if problem:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,26 +43,23 @@ def stop_processes(run: RunId, owner: Mapping[str, Any]) -> bool:
     return True
 
 
-def end_processes_of_try(name: str, grace: float = _KILL_TIME) -> tuple[list[Process], bool]:
+def end_processes_of_try(name: str, grace: float = _KILL_TIME) -> list[Process]:
     """End what is left of a try whose supervisor was killed: whatever still has the try's name in its environment.
 
-    ``grace``: seconds until what does not end is killed. Those that have not ended, and whether there were any.
+    ``grace``: seconds until what does not end is killed. Returns those that have not ended.
     """
-    found = 0
-
-    def remaining() -> list[Process]:
-        nonlocal found
-        processes = [process for process in all_processes() if _has_variable(process, ENV_TRY, name)]
-        found += len(processes)
-        return processes
-
-    return end_all(remaining, grace), found > 0
+    return end_all(lambda: [process for process in all_processes() if _has_variable(process, ENV_TRY, name)], grace)
 
 
-def _has_variable(process: Process, name: str, value: str) -> bool:
+def has_own_processes(name: str) -> bool:
+    """Whether this machine shows a process of a try itself, in a container or not; a container's client is none."""
+    return any(_has_variable(process, ENV_TRY, name, ("environ",)) for process in all_processes())
+
+
+def _has_variable(process: Process, name: str, value: str, files: Sequence[str] = ("environ", "cmdline")) -> bool:
     """Whether it was started with that variable; a container's client has those that it passes on among its arguments."""
     data = b"\0"
-    for file in ("environ", "cmdline"):
+    for file in files:
         try:
             data += Path(f"/proc/{process.pid}/{file}").read_bytes() + b"\0"
         except OSError:

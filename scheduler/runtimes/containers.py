@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from jobs.text import one_line
+from scheduler.runtimes.mounts import Mount
 
 ANSWER_TIME = 15.0
 """Seconds within which an engine answers: one whose storage or daemon hangs never does."""
@@ -90,7 +91,7 @@ def run_command(
     name: str,
     argv: Sequence[str],
     env: Mapping[str, str],
-    mounts: Sequence[tuple[str, str, bool]],
+    mounts: Sequence[Mount],
     user: str,
     labels: Mapping[str, str] | None = None,
     named_variables: Iterable[str] = (),
@@ -98,7 +99,7 @@ def run_command(
 ) -> list[str]:
     """The command line that runs ``argv`` in an image: read-only root, no network, no capability.
 
-    ``mounts`` are (folder on this machine, folder inside, read only). ``named_variables``: taken from the client's own
+    ``named_variables``: taken from the client's own
     environment. ``reads_stdin``: the container's first process gets what the engine's client gets. Signals reach that process.
     """
     command = [
@@ -147,9 +148,16 @@ def run_command(
         command += ["--env", f"{key}={value}"]
     for key in named_variables:
         command += ["--env", key]
-    for folder, inside, read_only in mounts:
-        command += ["--volume", f"{folder}:{inside}:{'ro' if read_only else 'rw'}"]
+    for mount in mounts:
+        # A line of CSV, for a path may hold any character; unlike with `--volume`, nothing is made that is not there.
+        options = ["type=bind", f"source={mount.source}", f"target={mount.target}", *([] if mount.is_writable else ["readonly"])]
+        command += ["--mount", _csv_line(options)]
     return [*command, image, *argv]
+
+
+def _csv_line(values: Iterable[str]) -> str:
+    quoted = (value.replace('"', '""') for value in values)
+    return ",".join(f'"{value}"' if set(value) & set('",\n\r') else value for value in quoted)
 
 
 def container_name(try_name: str, step: str) -> str:
@@ -170,7 +178,7 @@ def containers_of_try(engine: ContainerEngine, try_name: str) -> list[Container]
     prefix = container_name(try_name, "")
     lines = _answer(engine, "ps", "--all", "--filter", f"name={prefix}", "--format", "{{.Names}} {{.State}}")
     found = (line.partition(" ") for line in lines)
-    # One that was only created has not ended: it may begin yet. podman says `Exited (0) 3 seconds ago` where docker says `exited`.
+    # One that was only created has not ended: it may begin. podman says `Exited (0) 3 seconds ago` where docker says `exited`.
     return [Container(name, state.lower().startswith(_ENDED_STATES)) for name, _, state in found if name.startswith(prefix)]
 
 

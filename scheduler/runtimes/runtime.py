@@ -17,6 +17,7 @@ from jobs.contract import (
     ENV_IMAGE,
     ENV_OWNER,
     ENV_PYTHON,
+    ENV_READ_ONLY_STORE,
     ENV_SECRETS,
     ENV_STORE,
     ENV_TRY,
@@ -24,9 +25,10 @@ from jobs.contract import (
 )
 from scheduler.errors import RuntimeUnavailable
 from scheduler.long_process import Say
-from scheduler.runtimes import containers
+from scheduler.runtimes import containers, mounts
 from scheduler.runtimes.environment import client_environment, step_environment
 from scheduler.runtimes.lock import ensure_lock
+from scheduler.runtimes.mounts import Mount
 from scheduler.runtimes.venvs import make_venv, make_venv_of, requirement_set
 
 
@@ -49,19 +51,27 @@ class Runtime:
     engine: containers.ContainerEngine | None = None
 
     def command(
-        self, program: Path, store: Path, folder: Path, step: list[str], env: Mapping[str, str], secrets: Iterable[str], name: str
+        self,
+        program: Path,
+        store: Path,
+        run_folder: Path,
+        folder: Path,
+        step: list[str],
+        env: Mapping[str, str],
+        secrets: Iterable[str],
+        name: str,
     ) -> StepCommand:
         """How a supervised step is started; ``name`` is the container's.
 
         ``program``: the job program, which alone lies in its folder; ``env``: the variables of the contract; ``secrets``: the
-        names of those that the step takes from this process's own.
+        names of those that the step takes from this process's own. Raises OSError.
         """
         if self.engine is None:
             own = {**env, ENV_STORE: str(store), ENV_FOLDER: str(folder), ENV_PYTHON: self.python}
             # Isolated: nothing that the shell or the user's home says about Python.
             argv = [sys.executable, "-I", str(program), "supervise", *step]
             return StepCommand(argv, {**step_environment(os.environ, secrets), **own})
-        inside = {**env, ENV_STORE: "/store", ENV_FOLDER: "/folder", ENV_IMAGE: self.image}
+        inside = {**env, ENV_STORE: mounts.STORE, ENV_FOLDER: mounts.FOLDER, ENV_IMAGE: self.image}
         values = {name: os.environ[name] for name in secrets if name in os.environ}
         named: list[str] = []
         if values and not _has_module(program, "jobs/supervisor/secret_variables.py"):
@@ -69,8 +79,7 @@ class Runtime:
             values, named = {}, list(values)
         if values:
             inside[ENV_SECRETS] = SECRETS_FROM_STDIN
-        argv = ["python3", f"/program/{program.name}", "supervise", *step]
-        mounts = [(str(store), "/store", False), (str(folder), "/folder", True), (str(program.parent), "/program", True)]
+        argv = ["python3", f"{mounts.PROGRAM}/{program.name}", "supervise", *step]
         user = f"{os.getuid()}:{os.getgid()}"
         if os.getuid() == 0:
             # Root without capabilities cannot write another user's files, so the step runs as the store's owner, as in a pod.
@@ -81,7 +90,15 @@ class Runtime:
             containers.LABEL_TRY: env[ENV_TRY],
             containers.LABEL_OWNER: env[ENV_OWNER],
         }
-        argv = containers.run_command(self.engine, self.image, name, argv, inside, mounts, user, labels, named, bool(values))
+        # Only to prepare data is a file of the user's read that is in no snapshot.
+        data_folder = folder if step[0] == "prepare" else None
+        if _has_module(program, "jobs/store/prepared_data.py"):
+            inside[ENV_READ_ONLY_STORE] = "1"
+            parts = mounts.step_mounts(store, run_folder, data_folder)
+        else:
+            parts = mounts.mounts_of_earlier_version(store, run_folder, data_folder, step[0])
+        parts = mounts.with_nested([*parts, Mount(program.parent, mounts.PROGRAM)], Path("/proc/self/mountinfo").read_text())
+        argv = containers.run_command(self.engine, self.image, name, argv, inside, parts, user, labels, named, bool(values))
         stdin = json.dumps(values).encode() + b"\n" if values else b""
         return StepCommand(argv, client_environment(os.environ), stdin)
 

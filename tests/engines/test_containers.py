@@ -32,22 +32,39 @@ ENDLESS = b"""
 import os, signal, sys
 folder = os.environ["CRONSEMBLE_STORE"] + "/runs/e/train-a/2026-11/" + os.environ["CRONSEMBLE_RUN"]
 is_second = len([name for name in os.listdir(folder) if name.startswith("try-")]) > 1
+if is_second:
+    sys.exit(3)
 with open(folder + "/began", "w") as pipe:
     pipe.write(os.environ["CRONSEMBLE_TRY"])
-while not is_second:
+while True:
     signal.pause()
-sys.exit(3)
 """
-"""A supervisor that says which try it is of; that of the first never ends by itself."""
+"""A supervisor that says which try it is of, and that of the first never ends by itself."""
+
+
+class ContainersAtEachTry(PlainDisplay):
+    """Which containers of the tries before there are when a step of another begins."""
+
+    def __init__(self, output: StringIO, engine: ContainerEngine) -> None:
+        super().__init__(output)
+        self.engine, self.tries, self.beside = engine, [""], list[str]()
+
+    def stage(self, label: str, stage: str, folder: Path | None = None) -> None:
+        if folder is not None and folder.name not in self.tries:
+            earlier = [name.removeprefix("try-") for name in self.tries[1:]]
+            self.beside += [each.name for name in earlier for each in containers.containers_of_try(self.engine, name)]
+            self.tries.append(folder.name)
+        super().stage(label, stage, folder)
 
 
 class RunningRun:
-    """A run that a thread makes; ``began`` waits for the next try's container, and says which try it is."""
+    """A run that a thread makes; ``began`` waits for the first try's container, and says which try it is."""
 
     def __init__(self, folder: Path, engine: ContainerEngine, deadline: int = 600) -> None:
         store = LocalStore(folder / "store")
         self.output = StringIO()
-        self.engine = LocalEngine(store, PlainDisplay(self.output), CpuBudget(1))
+        self.display = ContainersAtEachTry(self.output, engine)
+        self.engine = LocalEngine(store, self.display, CpuBudget(1))
         snapshot = {"program": self.engine.store_snapshot("program", ENDLESS), "code": ""}
         task = {"schema": 1, "experiment": "e", "task": "train-a", "threads": 1, "env": {}, "snapshot": snapshot}
         step = Step(("prepare",), Runtime("keras3", image=LEGACY, engine=engine))
@@ -80,18 +97,19 @@ def engine(legacy: str) -> ContainerEngine:
     return containers.find_engine()
 
 
-@pytest.mark.parametrize("killed", ["client", "monitor"])
+@pytest.mark.parametrize("killed", ["client", "monitor too"])
 def test_a_container_is_gone_before_the_next_try(tmp_path: Path, engine: ContainerEngine, killed: str) -> None:
-    if engine.name != "podman" and killed == "monitor":
+    if engine.name != "podman" and killed == "monitor too":
         pytest.skip("docker's containers are watched by its daemon")
     run = RunningRun(tmp_path, engine)
     first = run.began()
     name = containers.container_name(first, "prepare")
-    os.kill(process_with("conmon", f"-n {name}") if killed == "monitor" else process_with("run", "--name", name), signal.SIGKILL)
-    assert run.began() != first
-    assert containers.containers_of_try(engine, first) == []
+    if killed == "monitor too":
+        os.kill(process_with("conmon", f"-n {name}"), signal.SIGKILL)
+    os.kill(process_with("run", "--name", name), signal.SIGKILL)
     ended = run.end()
     assert ended.status == Status.FAILED and len(ended.tries) == 2
+    assert len(run.display.tries) == 3 and run.display.beside == []
     assert ended.tries[0]["end"]["reason"].startswith("prepare could not be supervised (")
 
 
@@ -188,7 +206,7 @@ def containers_by_label(engine: ContainerEngine, tmp_path: Path) -> Iterator[dic
         clients.append(name)
     yield tries
     for name in clients:
-        subprocess.run([*engine.prefix, "rm", "--force", name], capture_output=True, check=False)
+        containers.remove_container(engine, name)
 
 
 def test_what_a_dead_process_has_left_in_this_store_is_ended(

@@ -166,10 +166,10 @@ def test_the_value_of_a_containers_secret_is_on_no_command_line(tmp_path: Path, 
     now.write_bytes(build_program())
     before.write_bytes(deterministic_zip([("__main__.py", b"")]))
     contract = {c.ENV_TRY: "t", c.ENV_OWNER: "{}"}
-    command = runtime.command(now, tmp_path, tmp_path, ["train"], contract, ["DB", "ABSENT"], "n")
+    command = runtime.command(now, tmp_path, tmp_path / "runs/e/t", tmp_path, ["train"], contract, ["DB", "ABSENT"], "n")
     assert not any("DB" in each or "a secret" in each for each in command.argv)
     assert json.loads(command.stdin) == {"DB": "a secret"} and "--interactive" in command.argv
     assert not any(name.startswith("CRONSEMBLE_") for name in command.env)
     # A repeated run's program of an earlier version reads no stdin.
-    command = runtime.command(before, tmp_path, tmp_path, ["train"], contract, ["DB", "ABSENT"], "n")
+    command = runtime.command(before, tmp_path, tmp_path / "runs/e/t", tmp_path, ["train"], contract, ["DB", "ABSENT"], "n")
     assert command.argv[command.argv.index("DB") - 1] == "--env" and "a secret" not in command.argv and command.stdin == b""

@@ -15,6 +15,7 @@ import pytest
 
 from scheduler.images import build
 from scheduler.runtimes import containers
+from scheduler.runtimes.mounts import Mount
 from scheduler.snapshots.program import build_program
 from tests.conftest import KERAS3, LEGACY
 
@@ -27,7 +28,7 @@ SMALL = "{epochs: 2, patience: 9, filters: [8], dense: 16, seed: 7}"
 def inside(
     image: str,
     argv: Sequence[str],
-    mounts: Sequence[tuple[str, str, bool]] = (),
+    mounts: Sequence[Mount] = (),
     env: dict[str, str] | None = None,
     user: str = STRANGER,
 ) -> subprocess.CompletedProcess[str]:
@@ -92,7 +93,7 @@ def test_theano_compiles_nothing_for_the_built_in_models(tmp_path: Path, legacy:
     flags = "base_compiledir=/tmp/theano"
     env = {"KERAS_BACKEND": "theano", "PYTHONPATH": "/code", "OMP_NUM_THREADS": "1", "THEANO_FLAGS": flags}
     program = "cp -r $CRONSEMBLE_THEANO_WARM /tmp/theano && exec python2.7 -W ignore /code/tests/images/theano_modules.py /data"
-    mounts = [(str(ROOT), "/code", True), (str(tmp_path), "/data", False)]
+    mounts = [Mount(ROOT, "/code"), Mount(tmp_path, "/data", True)]
     done = inside(legacy, ["sh", "-c", program], mounts, env)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
@@ -109,7 +110,7 @@ def test_each_pythons_share_of_the_program(tmp_path: Path, legacy: str) -> None:
     """Debian 11's Python 3.9 runs the supervisor, 2.7 compiles what the frameworks run."""
     (tmp_path / "jobs.pyz").write_bytes(build_program())
     tmp_path.chmod(0o755)
-    mounts = [(str(tmp_path), "/program", True), (str(ROOT / "jobs"), "/jobs", True)]
+    mounts = [Mount(tmp_path, "/program"), Mount(ROOT / "jobs", "/jobs")]
     done = inside(legacy, ["sh", "-c", "python3 --version && python3 /program/jobs.pyz supervise --help"], mounts)
     assert done.stdout.startswith("Python 3.9") and "usage: supervise" in done.stdout, done.stderr
     compiled = "import sys\nfor path in sys.argv[1:]: compile(open(path).read(), path, 'exec')\nprint(len(sys.argv) - 1)"
