@@ -116,6 +116,7 @@ def tree(store: Path) -> dict[str, str]:
     return states
 
 
+@pytest.mark.holds("code-container")
 def test_a_members_code_changes_nothing_but_its_run(tmp_path: Path, keras3: Path, legacy: str) -> None:
     """Trainings and predictions in a container, the ensemble's other steps on this machine, in the same folder."""
     (tmp_path / "m.py").write_text(MODEL)
@@ -191,6 +192,7 @@ def test_a_data_functions_data_is_pinned_by_the_engine(tmp_path: Path, keras3_im
     assert (read_document(folder / c.DATA) or {})["sha256"] == pinned["sha256"]
 
 
+@pytest.mark.holds("code-data")
 @pytest.mark.parametrize("lie", ["name", "content", "link", "no data"])
 def test_data_is_kept_only_under_its_own_name(tmp_path: Path, lie: str) -> None:
     store, run = LocalStore(tmp_path / "store"), c.RunId(29_924_640, 1, "e", "train-a")
@@ -210,6 +212,7 @@ def test_data_is_kept_only_under_its_own_name(tmp_path: Path, lie: str) -> None:
     assert not [path for path in (tmp_path / "store").rglob("*") if path.is_file()]
 
 
+@pytest.mark.holds("code-links")
 def test_links_pipes_and_what_hides_them_are_removed(tmp_path: Path) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "a" / "b" / "link").symlink_to("/")

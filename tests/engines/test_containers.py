@@ -97,6 +97,7 @@ def engine(legacy: str) -> ContainerEngine:
     return containers.find_engine()
 
 
+@pytest.mark.holds("code-gone")
 @pytest.mark.parametrize("killed", ["client", "monitor too"])
 def test_a_container_is_gone_before_the_next_try(tmp_path: Path, engine: ContainerEngine, killed: str) -> None:
     if engine.name != "podman" and killed == "monitor too":
@@ -134,6 +135,7 @@ esac
 """Stands for a client of an engine that is on no machine of ours: one that hangs, or whose daemon has gone."""
 
 
+@pytest.mark.holds("code-gone")
 @pytest.mark.parametrize(
     ("otherwise", "reason"),
     [

@@ -91,6 +91,7 @@ def test_what_the_configuration_says_does(tmp_path: Path, monkeypatch: pytest.Mo
     assert "env.ABSENT: there is no variable ABSENT where cronsemble was started" in saw["log"]
 
 
+@pytest.mark.holds("author-inspect")
 @pytest.mark.holds("author-shell", "author-secrets")
 def test_a_container_gets_its_secrets_and_nothing_else_of_the_shell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keras3_image: str
@@ -155,6 +156,7 @@ def test_a_step_gets_the_secrets_of_its_member_alone() -> None:
     assert [step_secrets(task, step) for step in steps] == [["E"], ["A"], [], ["E"]]
 
 
+@pytest.mark.holds("author-inspect")
 @pytest.mark.holds("author-secrets")
 def test_the_value_of_a_containers_secret_is_on_no_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor in the container's variables, which its engine shows to all who may ask it."""
