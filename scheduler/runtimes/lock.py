@@ -14,6 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from cronjobs.experiment import Experiment
+from jobs.temporary import TemporaryFolder
 from scheduler.errors import RuntimeUnavailable
 from scheduler.long_process import Say, Stage
 from scheduler.runtimes import uv
@@ -110,8 +111,8 @@ def _request(experiment: Experiment) -> list[str]:
 
 
 def _resolve(experiment: Experiment, path: Path, stage: Stage) -> str:
-    with tempfile.TemporaryDirectory(prefix="cronsemble-lock-") as scratch:
-        base, asked, out = (Path(scratch) / name for name in ("base.txt", "asked.txt", "out.txt"))
+    with TemporaryFolder("lock") as scratch:
+        base, asked, out = (scratch / name for name in ("base.txt", "asked.txt", "out.txt"))
         base.write_text(_without_hashes(_base_pins(experiment).decode()))
         asked.write_text("".join(f"{line}\n" for line in requested_packages(experiment)), encoding="utf-8")
         if path.exists():

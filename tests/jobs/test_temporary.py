@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -113,3 +114,11 @@ def test_compiled_modules_that_others_left_in_the_temporary_folder_are_not_used(
         folder.parent.name.startswith(f"cronsemble-{os.geteuid()}-theano-")
         and stat.S_IMODE(folder.parent.stat().st_mode) == 0o700
     )
+
+
+def test_every_folder_in_the_temporary_one_is_such_a_folder() -> None:
+    """Others would stay after a kill: what needs a folder there takes it from jobs.temporary."""
+    root = Path(__file__).resolve().parents[2]
+    calls = re.compile(r"tempfile\.(mkdtemp|TemporaryDirectory|NamedTemporaryFile|mkstemp|gettempdir)\((?![^)]*\bdir=)")
+    sources = [path for top in ("scheduler", "cronjobs", "jobs") for path in (root / top).rglob("*.py")]
+    assert [path.name for path in sources if calls.search(path.read_text())] == ["temporary.py"]
