@@ -352,6 +352,8 @@ def publish_file(path: Path, source: Path) -> bool:
 
     A link where the file systems allow it, else a copy.
     """
+    # Of a pipe nothing would ever come; raises Unreadable.
+    os.close(open_regular(source))
     with _temporary(path) as part:
         share(source, path.parent)
         fsync(source)

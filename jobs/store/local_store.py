@@ -49,7 +49,7 @@ class LocalStore(Store):
         The user root first gives what its earlier runs kept for themselves to the store's owner. Raises OSError.
         """
         runs = self.root / "runs" / experiment
-        tasks = self.tasks(experiment)
+        tasks = [task for task in self.tasks(experiment) if (runs / task).is_dir()]
         months = [runs / task / month for task in tasks for month in ["", *self._latest_month(experiment, task)]]
         ledger = self.ledger.folder(experiment)
         folders = [*months, runs, *(self.root / "snapshots" / kind for kind in ("program", "code", "task"))]
@@ -63,7 +63,9 @@ class LocalStore(Store):
 
     def _latest_month(self, experiment: str, task: str) -> list[str]:
         try:
-            return self.months(experiment, task)[-1:]
+            folder = self.task_folder(experiment, task)
+            # A file by that name costs the runs of its month, and no other.
+            return [month for month in self.months(experiment, task) if (folder / month).is_dir()][-1:]
         except Unreadable:
             # The task's folder itself is what this user has no access to.
             return []
