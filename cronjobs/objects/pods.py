@@ -89,7 +89,9 @@ def template(experiment: Experiment, task: Task, configuration: Mapping[str, Any
 
 def _read_from_file(spec: dict[str, Any]) -> None:
     """Have a pod's containers read the task's configuration from a file, where it is too long for a variable."""
-    source = {"downwardAPI": {"items": [{"path": c.TASK_FILE, "fieldRef": {"fieldPath": _CONFIGURATION}}]}}
+    # With the version that the server would fill in: sources are compared whole.
+    field = {"apiVersion": "v1", "fieldPath": _CONFIGURATION}
+    source = {"downwardAPI": {"items": [{"path": c.TASK_FILE, "fieldRef": field}]}}
     snapshot = next(volume["projected"] for volume in spec["volumes"] if volume["name"] == "snapshot")
     snapshot["sources"] = [*snapshot["sources"], source]
     file = {"name": c.ENV_TASK_FILE, "value": f"{SNAPSHOT}/{c.TASK_FILE}"}

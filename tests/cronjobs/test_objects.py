@@ -214,7 +214,7 @@ def test_a_task_too_long_for_a_variable_is_a_file_of_its_pod(tmp_path: Path) -> 
     pod = made["spec"]["jobTemplate"]["spec"]["template"]
     assert len(pod["metadata"]["annotations"][labels.CONFIGURATION]) > 125_000
     (snapshot,) = [volume for volume in pod["spec"]["volumes"] if volume["name"] == "snapshot"]
-    field = {"fieldPath": f"metadata.annotations['{labels.CONFIGURATION}']"}
+    field = {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{labels.CONFIGURATION}']"}
     assert snapshot["projected"]["sources"][-1] == {"downwardAPI": {"items": [{"path": "task.json", "fieldRef": field}]}}
     for container in [*pod["spec"]["initContainers"], *pod["spec"]["containers"]]:
         env = {variable["name"]: variable.get("value") for variable in container["env"]}

@@ -8,7 +8,19 @@ import pytest
 
 from nfs.machine import Report
 
-RACES = ("publishing", "claiming", "claiming_one_attempt", "pinning", "archiving", "owning", "revising", "observing", "replacing")
+RACES = (
+    "publishing",
+    "claiming",
+    "claiming_one_attempt",
+    "claiming_the_next_try",
+    "taking_over",
+    "pinning",
+    "archiving",
+    "owning",
+    "revising",
+    "observing",
+    "replacing",
+)
 CHECKS = [*(f"races.{name}" for name in RACES), "sight.at_once", "sight.listing"]
 
 

@@ -43,6 +43,13 @@ def test_a_first_sync_makes_everything_and_a_second_has_nothing_to_do(cluster: C
     assert {verb for verb, _ in asked} == {"list"}
 
 
+def test_a_task_too_long_for_a_variable_is_taken_and_is_no_drift(cluster: Cluster, experiment: Experiment) -> None:
+    """The API server admits the file of its pods, and fills in nothing that another sync would change."""
+    experiment.write({"a": {**NIGHTLY, "env": {"LONG": "x" * 125_000}}, "b": NIGHTLY}, ensemble={"schedule": "0 6 * * *"})
+    experiment.good("sync")
+    assert experiment.good("plan") == "nothing to do: 4 objects are as the configuration says\n"
+
+
 def test_nothing_to_do_costs_a_page_for_500_objects_and_at_most_three_requests(cluster: Cluster, experiment: Experiment) -> None:
     experiment.write(510)
     experiment.good("sync")

@@ -116,6 +116,53 @@ def claiming_one_attempt() -> dict[str, Any]:
     return {"rounds": ROUNDS}
 
 
+def claiming_the_next_try() -> dict[str, Any]:
+    """As two machines do that go on with the same run of a third."""
+
+    def prepare(store: LocalStore) -> None:
+        for number in range(ROUNDS):
+            assert store.claim_attempt(run_of(number), {"process": {"host": "dead"}})
+
+    def racer(store: LocalStore, me: int, barrier: Barrier) -> list[bool]:
+        won = []
+        for number in range(ROUNDS):
+            following = store.read(run_of(number)).last_claim + 1
+            barrier.wait()
+            won.append(store.claim_try(run_of(number), following, {"process": {"host": f"racer {me}"}}))
+            barrier.wait()
+            assert store.read(run_of(number)).last_claim == 2
+        return won
+
+    for version in VERSIONS:
+        store, answers = race("next", version, racer, prepare)
+        for number in range(ROUNDS):
+            (winner,) = [me for me in range(RACERS) if answers[me][number]]
+            assert store.read(run_of(number)).next_claim["process"]["host"] == f"racer {winner}", f"vers={version}: {answers}"
+    return {"rounds": ROUNDS}
+
+
+def taking_over() -> dict[str, Any]:
+    """As two machines do that find the owner of an experiment dead, again and again."""
+
+    def racer(store: LocalStore, me: int, barrier: Barrier) -> list[bool]:
+        took = []
+        for number in range(ROUNDS):
+            replaced = store.ledger.owner_number("taken") if number else 0
+            assert replaced == number
+            barrier.wait()
+            claim = {"engine": "host:one", "process": {"pid": me}}
+            took.append(store.ledger.take_ownership("taken", claim, replaced) is None)
+            barrier.wait()
+        return took
+
+    for version in VERSIONS:
+        store, answers = race("taken", version, racer)
+        for number in range(ROUNDS):
+            (winner,) = [me for me in range(RACERS) if answers[me][number]]
+            assert (store.ledger.owner("taken", number + 1) or {})["process"] == {"pid": winner}, f"vers={version}: {answers}"
+    return {"rounds": ROUNDS}
+
+
 def pinning() -> dict[str, Any]:
     """The first prepare of a date fixes its data; the others find what it fixed, though they have looked before in vain."""
 
