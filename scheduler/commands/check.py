@@ -38,7 +38,7 @@ def check_sizes(experiments: list[Experiment]) -> None:
 
             for task, message in size_problems(experiment):
                 key = ("ensemble",) if task == ENSEMBLE_TASK else ("backends", task.removeprefix(member_task("")))
-                problems.append(problem_at(experiment.path, key, message))
+                problems.append(problem_at(experiment.path, key, message.removeprefix(f"{task}: ")))
     if problems:
         raise ConfigErrors(problems)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,23 @@ def test_what_holds_for_all_members_is_reported_once(tmp_path: Path) -> None:
     assert len(lines) == 1 + 2 * 200
 
 
+def test_what_no_process_takes_is_refused(tmp_path: Path) -> None:
+    """Linux passes 128 KiB of a variable, with its name and the byte that ends it."""
+    for length in (131_072 - len("A=") - 1, 131_072):
+        text = "experiment: e\nbackends: {jax: {env: {A: " + "x" * length + "}}}\n"
+        if length < 131_072:
+            (tmp_path / "config.yaml").write_text(text)
+            assert load(tmp_path / "config.yaml").members["jax"].env == {"A": "x" * length}
+            environment = {"A": "x" * length}
+            subprocess.run(["true"], env=environment, check=True)
+        else:
+            message = "131,075 bytes with its name, at most 131,072 reach a process: put it into a file"
+            assert problems(tmp_path, text) == [f":2:24 backends.jax.env.A: {message}"]
+    several = ", ".join(f"A{n}: {'x' * 100_000}" for n in range(6))
+    (one,) = problems(tmp_path, "experiment: e\nbackends: {jax: {env: {" + several + "}}}\n")
+    assert one.endswith("backends.jax.env: 600,024 bytes: at most 500,000 reach a process: put them into files")
+
+
 @pytest.mark.holds("author-bounds")
 def test_a_huge_file_is_one_line(tmp_path: Path) -> None:
     assert problems(tmp_path, b"a: 1\n" * 2_000_000) == [": 10.0 MB: a configuration has at most 1 MB"]
@@ -251,7 +269,9 @@ def test_no_values_raise_anything_else(tmp_path: Path, changes: list[tuple[tuple
     for path, odd in changes:
         holder = value
         for key in path[:-1]:
-            holder = holder[key] if isinstance(holder, dict | list) and (key in holder or isinstance(holder, list)) else {}
+            # An earlier change may have put something else there.
+            inner = dict(enumerate(holder)) if isinstance(holder, list) else holder
+            holder = inner.get(key, {}) if isinstance(inner, dict) else {}
         if isinstance(holder, dict):
             holder[path[-1]] = odd
     file = tmp_path / "any.yaml"

@@ -229,6 +229,17 @@ def test_too_many_members_for_one_ensemble(tmp_path: Path) -> None:
         cron_jobs(replace(found, members=members))
 
 
+def test_check_names_what_no_cluster_takes(tmp_path: Path) -> None:
+    members = "".join(f"  m{n}: {{backend: jax}}\n" for n in range(900))
+    (tmp_path / "config.yaml").write_text(f"experiment: e\n{STORE}ensemble: {{schedule: '@daily'}}\nbackends:\n{members}")
+    done = subprocess.run([*CLI, "check"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    (line,) = (done.stdout + done.stderr).splitlines()
+    assert re.fullmatch(
+        r"config.yaml:3:\d+ ensemble: its CronJob has [0-9,]+ bytes, at most 1,048,576 fit: split the experiment", line
+    )
+
+
 def test_experiments_share_what_is_equal(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("experiment: a\n" + STORE + IMAGES + JAX)
     (tmp_path / "b.yml").write_text("experiment: b\n" + STORE + IMAGES + JAX)
