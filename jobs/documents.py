@@ -139,7 +139,12 @@ def _object(checks: Mapping[str, Check], *required: str) -> Check:
         for key in required:
             if value.get(key) is None:
                 return f".{key} is missing"
-        return next((f".{key}{problem}" for key, check in checks.items() if (problem := check(value.get(key)))), "")
+        for key, item in value.items():
+            # Most values are right, and there are many.
+            check = checks.get(key)
+            if check is not None and item is not None and (problem := check(item)):
+                return f".{key}{problem}"
+        return ""
 
     return check_object
 

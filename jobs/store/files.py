@@ -160,8 +160,7 @@ def parse_json(data: bytes) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise ValueError("not UTF-8") from None
     try:
-        # NaN and Infinity, which JSON has not: some of an experiment's numbers may be none, and count as absent.
-        value = json.loads(text, parse_constant=lambda _: None, parse_float=_finite, parse_int=_integer)
+        value = _DECODER.decode(text)
     except json.JSONDecodeError:
         raise ValueError("not JSON") from None
     except RecursionError:
@@ -192,6 +191,10 @@ def _integer(text: str) -> int:
     if len(text) > MAX_DIGITS:
         raise ValueError(f"a number of {len(text)} digits")
     return int(text)
+
+
+_DECODER = json.JSONDecoder(parse_constant=lambda _: None, parse_float=_finite, parse_int=_integer)
+"""NaN and Infinity, which JSON has not, are none: some of an experiment's numbers may be none, and count as absent."""
 
 
 def _is_deeper(value: Any, levels: int) -> bool:
