@@ -152,7 +152,7 @@ def load_json(path: Path, follows_links: bool = False) -> dict[str, Any] | None:
 def parse_json(data: bytes) -> dict[str, Any]:
     """The JSON object that bytes spell in UTF-8; raises ValueError, which says in a few words why there is none."""
     if data.startswith(_UNREADABLE_MARK):
-        raise ValueError(data[len(_UNREADABLE_MARK) : 200].decode(errors="replace"))
+        raise ValueError(data[len(_UNREADABLE_MARK) :][:50].decode(errors="replace") or "not read")
     if not data.strip():
         raise ValueError("empty")
     try:

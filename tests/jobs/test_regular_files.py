@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jobs.store import regular_files
@@ -144,6 +144,7 @@ def test_a_hash_is_taken_of_regular_files_alone(tmp_path: Path) -> None:
         sha256_of(tmp_path / "model.h5")
 
 
+@example(b"\0unreadable: ")
 @given(st.binary(max_size=200))
 def test_any_bytes_are_an_object_or_not(data: bytes) -> None:
     try:
