@@ -125,15 +125,6 @@ def read_json(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def json_problem(path: Path) -> str:
-    """Why the object in a file cannot be had, in a few words; empty if it can, or the file is absent. Raises OSError."""
-    try:
-        load_json(path)
-    except Unreadable as error:
-        return error.why
-    return ""
-
-
 def load_json(path: Path, follows_links: bool = False) -> dict[str, Any] | None:
     """The object in a file, or None if the file is absent or gone.
 

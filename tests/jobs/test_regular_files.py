@@ -14,7 +14,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jobs.store import regular_files
-from jobs.store.files import json_problem, list_names, load_json, parse_json, read_json, read_lines, sha256_of
+from jobs.store.document_files import why_unreadable
+from jobs.store.files import list_names, load_json, parse_json, read_json, read_lines, sha256_of
 from jobs.store.regular_files import DamagedContent, Unreadable, read_regular
 
 
@@ -72,7 +73,7 @@ def test_an_odd_file_is_unreadable_and_says_why(name: str, tmp_path: Path) -> No
     with pytest.raises(Unreadable) as caught:
         load_json(path)
     assert (caught.value.why, caught.value.filename) == (why, str(path))
-    assert (read_json(path), json_problem(path)) == (None, why)
+    assert (read_json(path), why_unreadable(path)) == (None, why)
     assert read_lines(path) == []
 
 
@@ -87,7 +88,7 @@ def test_what_may_not_be_read_is_unreadable(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
     path.write_text("{}")
     path.chmod(0)
-    assert json_problem(path) == "permission denied"
+    assert why_unreadable(path) == "permission denied"
     tmp_path.chmod(0)
     try:
         with pytest.raises(Unreadable):
@@ -99,7 +100,7 @@ def test_what_may_not_be_read_is_unreadable(tmp_path: Path) -> None:
 def test_what_is_absent_is_no_damage(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path / "none.json", tmp_path / "file" / "record.json"):
-        assert (load_json(path), json_problem(path), list_names(path)) == (None, "", [])
+        assert (load_json(path), why_unreadable(path), list_names(path)) == (None, "", [])
     assert list_names(tmp_path / "file") == []
 
 
@@ -126,7 +127,7 @@ def test_one_bad_block_is_of_one_file_and_a_server_that_is_gone_of_all(monkeypat
 
     (tmp_path / "record.json").write_text("{}")
     monkeypatch.setattr(os, "open", fail)
-    assert json_problem(tmp_path / "record.json") == "input/output error"
+    assert why_unreadable(tmp_path / "record.json") == "input/output error"
     monkeypatch.setattr(os, "statvfs", fail)
     with pytest.raises(OSError, match="Input/output") as caught:
         read_json(tmp_path / "record.json")
