@@ -154,7 +154,7 @@ def test_a_whole_store_has_nothing_wrong(store: LocalStore) -> None:
 
 
 @pytest.mark.parametrize("name", DAMAGE)
-@pytest.mark.holds("volume-rows")
+@pytest.mark.holds("volume-rows", "volume-fsck")
 def test_damage_is_found_and_every_command_goes_on(name: str, store: LocalStore, capfd: pytest.CaptureFixture[str]) -> None:
     act, path, what = DAMAGE[name]
     act(store)
