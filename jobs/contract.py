@@ -67,6 +67,7 @@ CLAIM = "claim.json"  # beside the tries: who is to make the run, before its fir
 START = "start.json"
 END = "end.json"
 RECORD = "record.json"
+RECORD_TRACE = ".record.json"  # beside the result: a second name of its record, which stays if the result goes
 RESULT = "result"
 OBSERVED = "observed.json"
 CANCELLED = "cancelled.json"  # who ended the run by `cancel`: no further try begins

@@ -10,8 +10,9 @@ from typing import Any
 from jobs import contract as c
 from jobs.contract import RunId
 from jobs.store import LocalStore
-from jobs.store.files import publish_bytes, to_json, write_file
+from jobs.store.files import publish_bytes, to_document, to_json, write_file
 from jobs.store.process_identity import process_identity
+from jobs.store.result_files import list_result_files
 
 ELSEWHERE = {"host": "elsewhere", "boot": "b", "pid": 1, "start": 1}
 
@@ -66,9 +67,13 @@ class Builder:
         kind: str = "scheduled",
         process: Mapping[str, Any] = ELSEWHERE,
         files: Mapping[str, bytes] = {},
+        lists_files: bool = False,
         **record: Any,
     ) -> RunId:
-        """A run with one try, which started ``late`` seconds after its minute; ``files`` lie in its folder."""
+        """A run with one try, which started ``late`` seconds after its minute; ``files`` lie in its folder.
+
+        ``lists_files``: its record is as this version writes it, and not as an earlier one.
+        """
         when = minute(slot) if isinstance(slot, str) else slot
         run = RunId(when, attempt, self.experiment, task)
         started, finished = iso(when * 60 + late), iso(when * 60 + late + lasts)
@@ -81,10 +86,14 @@ class Builder:
             write_file(folder / name, data)
         if status == "succeeded":
             fields = {"started": started, "finished": finished, "kind": kind, "accuracy": 0.9, "try": "a", "run": str(run)}
-            write_file(folder / c.RECORD, to_json({"schema": 1, "experiment": self.experiment, "task": task, **fields, **record}))
+            whole = {"schema": 1, "experiment": self.experiment, "task": task, **fields, **record}
+            if lists_files:
+                whole["files"] = list_result_files(folder)
+            write_file(folder / c.RECORD, to_document(whole) if lists_files else to_json(whole))
             assert self.store.publish(run, "a")
         elif status != "running":
-            publish_bytes(folder / c.END, to_json({"schema": 1, "time": finished, "status": status, "reason": reason}))
+            end = {"schema": 1, "run_id": str(run), "try": "a", "time": finished, "status": status, "reason": reason}
+            publish_bytes(folder / c.END, to_document(end))
         return run
 
 

@@ -240,7 +240,7 @@ def test_what_is_made_in_a_folder_that_is_a_link_has_the_names_of_a_store(tmp_pa
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "runs").symlink_to(tmp_path / "elsewhere")
     Builder(tmp_path / "store").run("train-a", "2026-11-20T01:00")
-    assert {path.name for path in (tmp_path / "elsewhere").rglob("*") if path.is_file()} == {c.START, c.RECORD}
+    assert {path.name for path in (tmp_path / "elsewhere").rglob("*") if path.is_file()} == {c.START, c.RECORD, c.RECORD_TRACE}
 
 
 @pytest.mark.holds("volume-removal")

@@ -16,7 +16,8 @@ LARGEST = 1 << 30
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def _damaged(path: Path) -> DamagedContent:
+def damaged(path: Path) -> DamagedContent:
+    """The error for a file whose bytes are not those that its name or a record gives the hash of."""
     return DamagedContent(errno.EIO, "it is damaged: its sha256 is not the recorded one", str(path))
 
 
@@ -29,7 +30,7 @@ def read_checked(path: Path, sha256: str) -> bytes:
     """A file's bytes, whose hash this is; raises OSError, DamagedContent for other bytes."""
     data = read_fresh(path, lambda path: read_regular(path, LARGEST))
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise _damaged(path)
+        raise damaged(path)
     return data
 
 
@@ -47,7 +48,7 @@ def copy_checked(path: Path, sha256: str, target: Path) -> None:
     read_fresh(path, copy)
     if digest.hexdigest() != sha256:
         target.unlink()
-        raise _damaged(path)
+        raise damaged(path)
 
 
 def _copy_blocks(source: IO[bytes], target: IO[bytes], digest: hashlib._Hash) -> None:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from jobs import strict_json
+from jobs.store.document_checksum import KEY, PLACEHOLDER, checksum_problem, fill
 from jobs.store.ownership import share
 from jobs.store.regular_files import DamagedContent, Unreadable, as_unreadable, list_folder, open_regular, read_regular
 
@@ -158,6 +159,9 @@ def parse_json(data: bytes) -> dict[str, Any]:
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels") from None
     if not isinstance(value, dict):
         raise ValueError("no JSON object")
+    if problem := checksum_problem(data):
+        raise ValueError(problem)
+    value.pop(KEY, None)
     if text.count("{") + text.count("[") > MAX_DEPTH and _is_deeper(value, MAX_DEPTH):
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
     if "\\u" in text:
@@ -282,6 +286,11 @@ def _encode(line: str) -> bytes:
     return f"{line}\n".encode(errors="replace")
 
 
+def to_document(value: dict[str, Any]) -> bytes:
+    """How a JSON document of a store is written that is not named by its hash: with a checksum of its own inside."""
+    return fill(to_json({**value, KEY: PLACEHOLDER.decode()}))
+
+
 def make_folder(folder: Path, root: Path) -> None:
     """Make a folder inside ``root``, a store, that others write in too: with owner, group and openness of the one above it.
 
@@ -341,15 +350,15 @@ def _temporary(path: Path, is_shared: bool = True) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def publish_file(path: Path, source: Path) -> bool:
+def publish_file(path: Path, source: Path, read_only: bool = False) -> bool:
     """Make ``source``'s bytes visible as ``path`` unless that name is taken; whether it was free.
 
-    A link where the file systems allow it, else a copy.
+    A link where the file systems allow it, else a copy. ``read_only``: nobody is to write either any more.
     """
     # Of a pipe nothing would ever come; raises Unreadable.
     os.close(open_regular(source))
     with _temporary(path) as part:
-        share(source, path.parent)
+        share(source, path.parent, read_only)
         fsync(source)
         try:
             return _link(source, path)
@@ -357,7 +366,7 @@ def publish_file(path: Path, source: Path) -> bool:
             if error.errno not in (errno.EPERM, errno.EXDEV, errno.ENOTSUP, errno.EMLINK):
                 raise
         shutil.copyfile(source, part)
-        share(part)
+        share(part, read_only=read_only)
         fsync(part)
         return _link(part, path)
 
@@ -414,7 +423,9 @@ def append_line(path: Path, value: dict[str, Any]) -> None:
 
     Raises OSError, also for a link: whoever made that chose what is written to.
     """
-    line = _encode(strict_json.dumps(value, sort_keys=True, ensure_ascii=False))
+    whole = {**value, KEY: PLACEHOLDER.decode()}
+    line = _encode(strict_json.dumps(whole, sort_keys=True, ensure_ascii=False))
+    line = fill(line.rstrip(b"\n")) + b"\n"
     handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     try:
         share(path)

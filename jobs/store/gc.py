@@ -177,7 +177,11 @@ def _model_files(run: Run) -> Iterator[RemovalItem]:
 
 
 def _plan_whole_run(run: Run, plan: RemovalPlan) -> None:
-    paths = [path for path in sorted(run.folder.iterdir()) if path.name != c.REMOVED] if is_folder(run.folder) else []
+    paths = (
+        [path for path in sorted(run.folder.iterdir()) if path.name not in (c.REMOVED, c.RECORD_TRACE)]
+        if is_folder(run.folder)
+        else []
+    )
     if not paths:
         return
     starts = (attempt["start"].get("time") for attempt in run.tries)
@@ -374,6 +378,8 @@ def execute_removal(
             problem = KEPT if os.path.lexists(item.path) else ""
         else:
             try:
+                if item.kind == RemovalKind.RUNS and item.path.name == c.RESULT:
+                    removal.remove(store, item.path.with_name(c.RECORD_TRACE))  # of its record
                 removal.remove(store, item.path)
             except OSError as error:
                 problem = error.strerror or str(error)

@@ -14,7 +14,7 @@ from typing import Any
 from jobs.contract import SCHEMA, parse_time, revision_time
 from jobs.documents import DocumentKind, document_problem
 from jobs.store.access import StoreFiles
-from jobs.store.files import to_json
+from jobs.store.files import to_document, to_json
 from jobs.store.names import name_part
 
 _OWNER = re.compile(r"owner-([1-9][0-9]{0,8})\.json")
@@ -58,7 +58,7 @@ class Ledger:
         next number is an exclusive link. An owner's file that cannot be read is another's.
         """
         path = self.owner_file(experiment, replaces + 1)
-        is_ours = self._files.publish(path, to_json({"schema": SCHEMA, **claim}))
+        is_ours = self._files.publish(path, to_document({"schema": SCHEMA, "experiment": experiment, **claim}))
         # A number that was free because it had been cleared away is not the last.
         last = self.owner_number(experiment)
         if is_ours and last == replaces + 1:
@@ -79,7 +79,10 @@ class Ledger:
 
     def record_heartbeat(self, experiment: str, host: str, time: str) -> None:
         """Write that the machine ``host``, which serves the experiment, is alive at ``time`` (ISO 8601)."""
-        self._files.replace(self._heartbeat_file(experiment, host), to_json({"schema": SCHEMA, "time": time}))
+        self._files.replace(
+            self._heartbeat_file(experiment, host),
+            to_document({"schema": SCHEMA, "host": host, "experiment": experiment, "time": time}),
+        )
 
     def last_heartbeat(self, experiment: str, host: str) -> str | None:
         """When that machine was last alive, as it wrote it: a time, ISO 8601; None if it is not known."""
@@ -92,24 +95,32 @@ class Ledger:
     # -- revisions
 
     def add_revision(self, experiment: str, revision: dict[str, Any]) -> bool:
-        """Append a revision; the same one again is the same file, folded or not. False if what has its name is damaged.
+        """Append a revision; the same one again is the same file, folded or not, and replaces one that is damaged.
 
-        Raises KeyError, TypeError or ValueError for what is no revision.
+        False if it was there. Raises KeyError, TypeError or ValueError for what is no revision.
         """
-        path = self._revision_file(experiment, revision)
-        return self._files.publish(path, to_json({"schema": SCHEMA, **revision})) or self._files.read_document(path) is not None
+        path = self.revision_file(experiment, revision)
+        data = to_document({"schema": SCHEMA, **revision})
+        if self._files.publish(path, data):
+            return True
+        if self._files.read_document(path) is not None:
+            return False
+        self._files.replace(path, data)
+        return True
 
     def add_revisions(self, experiment: str, revisions: Iterable[dict[str, Any]]) -> None:
-        """Append those that are not there yet; what is no revision is left out."""
+        """Append those that are not there yet, and replace damaged ones; what is no revision is left out."""
         stored = {path.name for path in self.revision_files(experiment)}
         for revision in revisions:
             try:
-                if self._revision_file(experiment, revision).name not in stored:
+                path = self.revision_file(experiment, revision)
+                if path.name not in stored or self._files.read_document(path) is None:
                     self.add_revision(experiment, revision)
             except (KeyError, TypeError, ValueError):
                 continue
 
-    def _revision_file(self, experiment: str, revision: dict[str, Any]) -> Path:
+    def revision_file(self, experiment: str, revision: dict[str, Any]) -> Path:
+        """The file of a revision, named by its time, engine and number; raises KeyError, TypeError or ValueError."""
         key = to_json([revision.get("engine"), revision["revision"], revision["time"]])
         milliseconds = int(revision_time(revision) * 1000)
         return self.folder(experiment) / "revisions" / f"{milliseconds:013}-{hashlib.sha256(key).hexdigest()[:12]}.json"

@@ -144,7 +144,7 @@ class LocalFiles:
 
     # -- what a store that is elsewhere cannot do
 
-    def publish_file(self, path: Path, source: Path) -> bool:
+    def publish_file(self, path: Path, source: Path, read_only: bool = False) -> bool:
         """Make ``source``'s bytes visible as ``path`` by a link or a copy, unless that name is taken; whether it was free."""
         make_folder(path.parent, self.root)
-        return files.publish_file(path, source)
+        return files.publish_file(path, source, read_only)

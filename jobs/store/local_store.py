@@ -14,7 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from jobs.contract import CSV, ENSEMBLE_TASK, MEMBERS, RECORD, RESULT, START, RunId, Status
+from jobs.contract import CSV, ENSEMBLE_TASK, MEMBERS, RECORD, RECORD_TRACE, RESULT, START, RunId, Status
+from jobs.store.checksums import damaged
 from jobs.store.document_files import read_document
 from jobs.store.files import (
     MISSING_ERRNOS,
@@ -25,13 +26,14 @@ from jobs.store.files import (
     rename_own,
     replace_by_copy,
     sha256_of,
-    to_json,
+    to_document,
     write_file,
 )
 from jobs.store.local_files import LocalFiles
-from jobs.store.ownership import access_problem
+from jobs.store.ownership import access_problem, share
 from jobs.store.reading import Run
-from jobs.store.regular_files import Unreadable
+from jobs.store.regular_files import Unreadable, is_regular
+from jobs.store.result_files import recorded_sha256
 from jobs.store.store import Store
 
 
@@ -80,7 +82,7 @@ class LocalStore(Store):
         hidden = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
         try:
             make_folder(hidden, self.root)
-            write_file(hidden / START, to_json(mark))
+            write_file(hidden / START, to_document(mark))
             rename_own(hidden, folder)
         except OSError:
             shutil.rmtree(hidden, ignore_errors=True)
@@ -95,7 +97,9 @@ class LocalStore(Store):
         target = self.run_folder(run) / RESULT
         for folder, _, names in os.walk(source):
             for file in names:
-                fsync(Path(folder) / file)
+                if is_regular(Path(folder) / file):
+                    share(Path(folder) / file, read_only=True)
+                    fsync(Path(folder) / file)
             fsync(Path(folder))
         try:
             os.rename(source, target)
@@ -107,7 +111,13 @@ class LocalStore(Store):
                 raise
             return bool(record.get("try") == name)
         fsync(target.parent)
+        self._keep_trace(run)
         return True
+
+    def _keep_trace(self, run: RunId) -> None:
+        """Give a result's record a second, hidden name beside it: if the result goes, this says that there was one."""
+        with suppress(OSError):  # the result is published
+            self.files.publish_file(self.run_folder(run) / RECORD_TRACE, self.run_folder(run) / RESULT / RECORD, read_only=True)
 
     def put_dataset(self, fingerprint: str, source: Path) -> str:
         """Keep prepared data by the fingerprint of its arrays; a damaged file of that name is replaced. Returns its SHA-256.
@@ -124,16 +134,20 @@ class LocalStore(Store):
     def publish_archive(self, run: RunId) -> Path | None:
         """Link a published ensemble's CSV into the archive; None if another file, which no run of ours made, has its name.
 
-        Made after the commit, it can be made again at any time.
+        Made after the commit, it can be made again at any time. Raises OSError, also for a CSV that is not the one that the run
+        wrote: it is not archived.
         """
-        result = self.run_folder(run) / RESULT
-        target = self.archive_path(run, self.result(run) or {})
+        result, record = self.run_folder(run) / RESULT, self.result(run) or {}
+        target = self.archive_path(run, record)
         for csv in sorted((result / MEMBERS).glob("*.csv")):
-            self._archive_file(csv, target.with_suffix(".members") / csv.name)
-        return target if self._archive_file(result / CSV, target) else None
+            self._archive_file(record, result, csv, target.with_suffix(".members") / csv.name)
+        return target if self._archive_file(record, result, result / CSV, target) else None
 
-    def _archive_file(self, source: Path, target: Path) -> bool:
-        return self.files.publish_file(target, source) or have_same_bytes(source, target)
+    def _archive_file(self, record: dict[str, Any], result: Path, source: Path, target: Path) -> bool:
+        recorded = recorded_sha256(record, source.relative_to(result).as_posix())
+        if recorded is not None and sha256_of(source) != recorded:
+            raise damaged(source)
+        return self.files.publish_file(target, source, read_only=True) or have_same_bytes(source, target)
 
     def repair_archives(self, experiment: str) -> list[Path]:
         """Archive what a process that died between commit and link did not; the paths of the CSVs."""

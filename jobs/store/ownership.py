@@ -18,12 +18,13 @@ REFUSED_ERRNOS = (errno.EACCES, errno.EPERM)
 """Errors of a file system that refuses something to a user."""
 
 
-def share(path: Path, folder: Path | None = None) -> None:
+def share(path: Path, folder: Path | None = None, read_only: bool = False) -> None:
     """Give what was made in ``folder``, by default its own, that folder's owner, group and openness, as far as that is allowed.
 
-    A user who is not root gives nothing away: only group and mode of its own files are changed. Raises OSError for what is gone.
+    ``read_only``: a file that nobody is to write any more. A user who is not root gives nothing away: only group and mode of its
+    own files are changed. Raises OSError for what is gone.
     """
-    _share(path, None, os.stat(folder or path.parent))
+    _share(path, None, os.stat(folder or path.parent), read_only)
 
 
 def share_tree(folder: Path) -> None:
@@ -42,13 +43,13 @@ def share_tree(folder: Path) -> None:
                     _share(Path(root, name), handle, above)
 
 
-def _share(path: Path, folder: int | None, above: os.stat_result) -> None:
+def _share(path: Path, folder: int | None, above: os.stat_result, read_only: bool = False) -> None:
     """``folder``: a descriptor of the one that the path lies in."""
     name = path if folder is None else path.name
     status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     is_root = os.geteuid() == 0
     owner = above.st_uid if is_root else status.st_uid
-    mode = stat.S_IMODE(above.st_mode) & (0o7777 if stat.S_ISDIR(status.st_mode) else 0o666)
+    mode = stat.S_IMODE(above.st_mode) & (0o7777 if stat.S_ISDIR(status.st_mode) else 0o444 if read_only else 0o666)
     is_done = (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (owner, above.st_gid, mode)
     if is_done or not (is_root or status.st_uid == os.geteuid()):
         return

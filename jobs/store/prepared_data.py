@@ -17,7 +17,7 @@ from jobs.documents import DocumentKind, document_problem
 from jobs.store.checksums import is_sha256
 from jobs.store.datasets import UnreadableArrays, fingerprint_of
 from jobs.store.document_files import read_document
-from jobs.store.files import BLOCK, make_folder, read_json, rename_own, replace_file, sha256_of, to_json, write_file
+from jobs.store.files import BLOCK, make_folder, read_json, rename_own, replace_file, sha256_of, to_document, write_file
 from jobs.store.local_store import LocalStore
 from jobs.store.ownership import share
 from jobs.store.regular_files import open_regular
@@ -44,6 +44,11 @@ def pin_of(store: LocalStore, task: Mapping[str, Any], run: c.RunId, env: Mappin
     return store.pin_path(run.experiment, local_date(task, run), key)
 
 
+def pin_name(pin: Path) -> str:
+    """What a pin says that it is, ``<experiment>/<date>-<key>``, so that it is known for another's in another place."""
+    return f"{pin.parent.name}/{pin.stem}"
+
+
 def keep_prepared(store: LocalStore, pin: Path, data: Mapping[str, Any], source: Path) -> dict[str, Any] | None:
     """Keep prepared data and pin it, unless other data has this pin: it is returned, or None if it cannot be read back.
 
@@ -54,9 +59,9 @@ def keep_prepared(store: LocalStore, pin: Path, data: Mapping[str, Any], source:
         return pinned
     digest = store.put_dataset(str(data["fingerprint"]), source)
     if pinned is None:
-        store.files.publish(pin, to_json({**data, "sha256": digest}))
+        store.files.publish(pin, to_document({**data, "pin": pin_name(pin), "sha256": digest}))
     elif pinned.get("sha256") != digest:
-        store.files.replace(pin, to_json({**pinned, "sha256": digest}))
+        store.files.replace(pin, to_document({**pinned, "sha256": digest}))
     return read_document(pin)
 
 
@@ -64,7 +69,7 @@ def leave_prepared(folder: Path, data: Mapping[str, Any], source: Path) -> dict[
     """Leave prepared data in a try's folder, where ``source`` lies, for :func:`adopt_prepared`; what its pin will say."""
     pinned = {**data, "sha256": sha256_of(source)}
     rename_own(source, folder / PREPARED_DATA)
-    write_file(folder / PREPARED, to_json(pinned))
+    write_file(folder / PREPARED, to_document(pinned))
     return pinned
 
 
@@ -101,7 +106,7 @@ def adopt_prepared(store: LocalStore, pin: Path, run: c.RunId, folder: Path) -> 
     described = read_document(folder / c.DATA) or {}
     if (described.get("fingerprint"), described.get("sha256")) != (pinned.get("fingerprint"), pinned.get("sha256")):
         # Another process was first.
-        replace_file(folder / c.DATA, to_json(pinned))
+        replace_file(folder / c.DATA, to_document(pinned))
     for name in (PREPARED, PREPARED_DATA):
         os.unlink(folder / name)
     return ""

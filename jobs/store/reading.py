@@ -5,6 +5,7 @@ A name that vanished between listing and opening counts as gone.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from jobs.contract import (
     END,
     OBSERVED,
     RECORD,
+    RECORD_TRACE,
     REMOVED,
     RESULT,
     START,
@@ -157,6 +159,9 @@ def read_run(run: RunId, folder: Path, read_record: Callable[[], dict[str, Any] 
         row = removed["run"] or {}
         status, evidence = str(row.get("status") or Status.UNKNOWN), str(row.get("evidence") or Evidence.UNKNOWN)
         return result(status, str(row.get("reason") or ""), evidence)
+    # Looked for in this order: a result that is published meanwhile is not gone.
+    if RESULT not in names and os.path.lexists(folder / RECORD_TRACE) and not os.path.lexists(folder / RESULT):
+        return result(Status.UNKNOWN, _unreadable(RESULT, ""), Evidence.UNKNOWN)
     if RESULT in names:
         name = f"{RESULT}/{RECORD}"
         return result(Status.UNKNOWN, _unreadable(name, why_unreadable(folder / name)), Evidence.UNKNOWN)

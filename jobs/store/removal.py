@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.contract import CLAIM_PREFIX, REMOVED, SCHEMA, TRY_PREFIX, RunId
-from jobs.store.files import MISSING_ERRNOS, exists, rename_own, to_json
+from jobs.store.files import MISSING_ERRNOS, exists, rename_own, to_document
 from jobs.store.local_store import LocalStore
 from jobs.store.regular_files import Unreadable, as_unreadable
 
@@ -39,9 +39,10 @@ def record_removal(
     """Write the tombstone of a run's files that are removed, and, if all are, what became of it (``row`` of the history)."""
     path = store.run_folder(run) / REMOVED
     earlier = store.files.read_document(path) or {}
-    tombstone = {"schema": SCHEMA, "time": time, "by": by, "files": [*(earlier.get("files") or []), *files]}
+    removed = [*(earlier.get("files") or []), *files]
+    tombstone = {"schema": SCHEMA, "run_id": str(run), "time": time, "by": by, "files": removed}
     row = row or earlier.get("run")
-    store.files.replace(path, to_json({**tombstone, **({"run": row} if row else {})}))
+    store.files.replace(path, to_document({**tombstone, **({"run": row} if row else {})}))
 
 
 def remove(store: LocalStore, path: Path) -> bool:

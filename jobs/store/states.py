@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from jobs.contract import END, RECORD, RESULT, SELECTION, START, TRY_PREFIX
+from jobs.contract import END, RECORD, RECORD_TRACE, RESULT, SELECTION, START, TRY_PREFIX
 from jobs.store.files import MISSING_ERRNOS, list_names
 from jobs.store.regular_files import Unreadable, as_unreadable, is_folder
 
@@ -56,6 +56,8 @@ def small_files(folder: Path) -> tuple[list[str], list[str]]:
     names = _listable_names(folder)
     folders = [name for name in names if name == RESULT or name.startswith(TRY_PREFIX)]
     files = [name for name in names if name.endswith(".json")]
+    if RESULT not in names and os.path.lexists(folder / RECORD_TRACE):
+        files.append(RECORD_TRACE)
     for name in folders:
         if name != RESULT:
             _listable_names(folder / name)

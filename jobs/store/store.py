@@ -33,11 +33,12 @@ from jobs.contract import (
 from jobs.store.access import StoreFiles
 from jobs.store.checksums import read_checked
 from jobs.store.document_files import parse_document
-from jobs.store.files import to_json
+from jobs.store.files import to_document, to_json
 from jobs.store.ledger import Ledger
 from jobs.store.names import name_part
 from jobs.store.reading import Run, read_run
 from jobs.store.regular_files import Unreadable
+from jobs.store.result_files import recorded_sha256
 from jobs.store.try_claims import claim_name
 
 _NO_MINUTES = (0, 0)
@@ -177,12 +178,27 @@ class Store:
 
     def result(self, run: RunId) -> dict[str, Any] | None:
         """The record of a published success, or None."""
-        return self.files.read_document(self._run_folder(run) / RESULT / RECORD)
+        record = self.files.read_document(self._run_folder(run) / RESULT / RECORD)
+        # One that is of another run says nothing of this one.
+        return record if record is None or record.get("run") in (None, str(run)) else None
 
     def result_file(self, run: RunId, name: str) -> Path:
         """Where this machine finds a file of a run's result; it may not be there."""
         self.download(run, f"{RESULT}/{name}")
         return self.run_folder(run) / RESULT / name
+
+    def result_problem(self, run: Run, name: str) -> str:
+        """What is wrong with a file of a run's result, by its hash in the record; empty where that has none. Needs the file.
+
+        The hash is taken where the file is.
+        """
+        recorded, path = recorded_sha256(run.record, name), run.folder / RESULT / name
+        try:
+            if recorded is None or self.files.sha256(path) == recorded:
+                return ""
+        except OSError as error:
+            return f"{self.files.display_path(path)} cannot be read: {error.strerror}"
+        return f"{self.files.display_path(path)} is not what the run wrote: its sha256 differs from the record's"
 
     def list_files(self, run: RunId, folder: str) -> list[Path]:
         """Every file in one of the folders of a run, sorted, whether or not it is on this machine."""
@@ -295,11 +311,15 @@ class Store:
     def claim_attempt(self, run: RunId, mark: dict[str, Any] | None = None) -> bool:
         """Take exactly this attempt, unless somebody has it; ``mark`` says who, until its first try begins."""
         name = f".{CLAIM}" if mark is None else CLAIM
-        return self.files.claim_folder(self._run_folder(run), name, to_json({"schema": SCHEMA, **(mark or {})}))
+        return self.files.claim_folder(
+            self._run_folder(run), name, to_document({"schema": SCHEMA, "run_id": str(run), **(mark or {})})
+        )
 
     def claim_try(self, run: RunId, number: int, mark: dict[str, Any]) -> bool:
         """Claim a run's next try by the n-th claim (``jobs.store.try_claims``), unless somebody has it; ``mark`` says who."""
-        return self.files.publish(self.run_folder(run) / claim_name(number), to_json({"schema": SCHEMA, **mark}))
+        return self.files.publish(
+            self.run_folder(run) / claim_name(number), to_document({"schema": SCHEMA, "run_id": str(run), **mark})
+        )
 
     def claim_of(self, run: RunId) -> dict[str, Any] | None:
         """Who claimed a run, if that was written down."""
@@ -307,7 +327,7 @@ class Store:
 
     def cancel(self, run: RunId, mark: dict[str, Any]) -> None:
         """Write down that a run was ended by hand: ``reason``, ``by`` and ``time``. Of several the first counts."""
-        self.files.publish(self.run_folder(run) / CANCELLED, to_json(mark))
+        self.files.publish(self.run_folder(run) / CANCELLED, to_document({"run_id": str(run), **mark}))
 
     def cancelled(self, run: RunId) -> dict[str, Any] | None:
         """Who ended a run by hand, or None."""
@@ -322,11 +342,11 @@ class Store:
         # Most often it is there: a command that looks often need not write each time.
         if os.path.lexists(path):
             return False
-        return self.files.publish(path, to_json({"schema": SCHEMA, **observed}))
+        return self.files.publish(path, to_document({"schema": SCHEMA, "run_id": str(run), **observed}))
 
     def record_verdict(self, run: RunId, verdict: dict[str, Any]) -> None:
         """Store the result of the comparison with the repeated run; the first one stays."""
-        self.files.publish(self.run_folder(run) / VERDICT, to_json(verdict))
+        self.files.publish(self.run_folder(run) / VERDICT, to_document({"run_id": str(run), **verdict}))
 
 
 def _minutes_of(month: str) -> tuple[int, int]:

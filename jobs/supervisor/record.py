@@ -9,8 +9,9 @@ from typing import Any
 from jobs import contract as c
 from jobs.contract import ExitCode, Status
 from jobs.store.document_files import read_document
-from jobs.store.files import to_json, write_file
+from jobs.store.files import to_document, write_file
 from jobs.store.process_identity import process_identity
+from jobs.store.result_files import list_result_files
 from jobs.store.tries import max_tries
 from jobs.supervisor.run_context import RunContext, StepError, now, require
 
@@ -53,8 +54,9 @@ def commit(context: RunContext, began: str, result: dict[str, Any]) -> None:
         "processor": _processor(),
         "host": process_identity()["host"],
         **result,
+        "files": list_result_files(context.folder),
     }
-    write_file(context.folder / c.RECORD, to_json(record))
+    write_file(context.folder / c.RECORD, to_document(record))
     if context.stopped.is_set():
         raise StepError("interrupted", ExitCode.INTERRUPTED, Status.INTERRUPTED)
     if not context.store.publish(context.run, context.name):

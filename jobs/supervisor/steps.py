@@ -13,9 +13,9 @@ from zoneinfo import ZoneInfoNotFoundError
 from jobs import contract as c
 from jobs.contract import ExitCode, Status
 from jobs.store.document_files import read_document
-from jobs.store.files import exists, make_folder, publish_bytes, to_json, write_file
+from jobs.store.files import exists, make_folder, publish_bytes, to_document, to_json, write_file
 from jobs.store.latest_model import ModelChoice, choose_models, given_choice
-from jobs.store.prepared_data import is_own_reading, keep_prepared, leave_prepared, local_date, pin_of
+from jobs.store.prepared_data import is_own_reading, keep_prepared, leave_prepared, local_date, pin_name, pin_of
 from jobs.supervisor import data_reading
 from jobs.supervisor.framework_process import NO_GPU, UserCode, framework_env, run_child, warm_theano
 from jobs.supervisor.record import commit
@@ -32,7 +32,7 @@ def _prepare(context: RunContext, _: str | None) -> None:
     store_revisions(context)
     repeated = _repeated_data(context)
     if repeated is not None:
-        write_file(context.folder / c.DATA, to_json(repeated))
+        write_file(context.folder / c.DATA, to_document(repeated))
         return
     date = _local_date(context)
     pin = pin_of(store, task, context.run, context.env)
@@ -56,7 +56,7 @@ def _prepare(context: RunContext, _: str | None) -> None:
             if pinned is not None and pinned["fingerprint"] != data["fingerprint"]:
                 reason = f"{damage}, and what is read now is other data: remove {pin}, and the next tasks of {date} use that"
                 raise StepError(reason, ExitCode.WRONG_INPUT)
-            described = pinned or {**data, "time": now(), **data_reading.origin(context)}
+            described = pinned or {"pin": pin_name(pin), **data, "time": now(), **data_reading.origin(context)}
             if context.is_store_read_only:
                 pinned = leave_prepared(context.folder, described, out / "data.npz")
             else:
@@ -73,7 +73,7 @@ def _prepare(context: RunContext, _: str | None) -> None:
         note = data_reading.report_used_again(context, pinned)
     for warning in pinned.get("warnings", ()):
         notice(context, warning, shared=True)
-    write_file(context.folder / c.DATA, to_json({**pinned, "note": note} if note else pinned))
+    write_file(context.folder / c.DATA, to_document({**pinned, "note": note} if note else pinned))
 
 
 def _repeated_data(context: RunContext) -> dict[str, Any] | None:
@@ -132,7 +132,7 @@ def _predict(context: RunContext, member: str | None) -> None:
         if choice.run is None:
             raise StepError(choice.reason)
         outcome["run"] = str(choice.run)
-        publish_bytes(out / c.START, to_json({"time": now()}))
+        publish_bytes(out / c.START, to_document({"time": now()}))
         result = context.store.run_folder(choice.run) / c.RESULT
         record = read_document(result / c.RECORD)
         if record is None:
@@ -178,7 +178,7 @@ def _predict(context: RunContext, member: str | None) -> None:
             raise
         outcome["left_out"] = str(error)
         notice(context, f"{member} is left out: {error}")
-    publish_bytes(out / c.END, to_json(outcome))
+    publish_bytes(out / c.END, to_document(outcome))
 
 
 def _choice(context: RunContext, member: str) -> ModelChoice:
@@ -198,7 +198,7 @@ def _combine(context: RunContext, _: str | None) -> None:
         outcome = read_document(context.folder / "probabilities" / spec["member"] / c.END)
         members.append(outcome or {"member": spec["member"], "left_out": "its predict step did not end"})
     predicted = [member for member in members if "left_out" not in member]
-    write_file(context.folder / c.SELECTION, to_json({"members": members}))
+    write_file(context.folder / c.SELECTION, to_document({"members": members}))
     if len(predicted) < task["quorum"] or not predicted:
         reasons = "; ".join(f"{member['member']}: {member['left_out']}" for member in members if "left_out" in member)
         raise StepError(

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from jobs import contract as c
 from jobs.contract import ExitCode, RunKind, Status
-from jobs.store.files import publish_bytes, to_json
+from jobs.store.files import publish_bytes, to_document
 from jobs.store.log_files import last_lines
 from jobs.store.ownership import REFUSED_ERRNOS
 from jobs.store.process_identity import process_identity
@@ -130,6 +130,8 @@ def _end(context: RunContext, step: str, error: StepError) -> None:
     print(f"cronsemble: {prefix}{status}{error}", file=sys.stderr, flush=True)
     mark = {
         "schema": c.SCHEMA,
+        "run_id": str(context.run),
+        "try": context.name,
         "time": now(),
         "step": step,
         "status": error.status,
@@ -140,7 +142,7 @@ def _end(context: RunContext, step: str, error: StepError) -> None:
     }
     _write_termination_message(f"{status}{error}")
     try:
-        publish_bytes(context.folder / c.END, to_json(mark))
+        publish_bytes(context.folder / c.END, to_document(mark))
     except OSError as problem:
         if f": {problem.strerror}" not in str(error):  # else it is in the message above
             print(f"cronsemble: the reason could not be written to the store: {problem.strerror}", file=sys.stderr, flush=True)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from jobs.store import Store
-from jobs.store.check import Finding
+from jobs.store.findings import Finding
 from scheduler.commands.options import (
     DEFAULT_FILE,
     AsJson,

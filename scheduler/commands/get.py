@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import sys
+from dataclasses import dataclass
 
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
 from pathlib import Path
@@ -13,8 +16,10 @@ import typer
 from jobs import contract as c
 from jobs.contract import Status
 from jobs.store import Run, Store
-from jobs.store.files import publish_bytes
+from jobs.store.checksums import LARGEST
+from jobs.store.files import publish_bytes, read_fresh
 from jobs.store.regular_files import Unreadable, read_regular
+from jobs.store.result_files import recorded_files, recorded_sha256
 from scheduler.commands.options import (
     DEFAULT_FILE,
     Context,
@@ -33,35 +38,82 @@ from scheduler.stores.location import locate
 from scheduler.stores.workspace import Workspace, open_workspace
 
 LATEST = "latest"
-LARGEST_CSV = 1 << 30
-"""Bytes of the largest CSV that is copied."""
 
 
 def get_predictions(workspace: Workspace, what: str, folder: Path, members: bool) -> None:
     """Copy the CSV of each ensemble run that ``what`` names; with ``members`` each member's too. Raises CronsembleError."""
     store = workspace.store
-    copies: list[tuple[Path, Path]] = []
+    copies: list[tuple[CsvFile, Path]] = []
     for run in _choose_runs(store, workspace.name, what):
         store.download(run.id, f"{c.RESULT}/{c.CSV}", *([f"{c.RESULT}/{c.MEMBERS}/*.csv"] if members else []))
-        result, target = run.folder / c.RESULT, folder / store.archive_path(run.id, run.record).name
-        copies.append((result / c.CSV, target))
-        if members:
-            csvs = sorted((result / c.MEMBERS).glob("*.csv"))
-            copies += [(csv, target.with_suffix(".members") / csv.name) for csv in csvs]
-    for source, target in copies:
+        archived = store.archive_path(run.id, run.record)
+        target = folder / archived.name
+        copies.append((CsvFile(run, c.CSV, archived), target))
+        for name in _member_csvs(run) if members else ():
+            csv = CsvFile(run, f"{c.MEMBERS}/{name}", archived.with_suffix(".members") / name)
+            copies.append((csv, target.with_suffix(".members") / name))
+    for csv, target in copies:
+        data = _read_csv(store, csv)
         try:
             # Never a link: what a user does with the copy must not reach the store.
-            data = read_regular(source, LARGEST_CSV)
             is_new = publish_bytes(target, data, is_shared=False)
-            if not is_new and read_regular(target, LARGEST_CSV, follows_links=True) != data:
+            if not is_new and read_regular(target, LARGEST, follows_links=True) != data:
                 raise CronsembleError(f"{target}: another file is there: move it, or name another folder with --to")
-        except FileNotFoundError as error:
-            path = store.files.display_path(source)
-            raise CronsembleError(f"{path}: it is not in the store: see `cronsemble fsck`") from error
         except Unreadable as error:
-            path = store.files.display_path(source) if error.filename == str(source) else error.filename
-            raise CronsembleError(f"{path}: unreadable: {error.why}") from error
+            raise CronsembleError(f"{error.filename}: unreadable: {error.why}") from error
         print_line(f"{target}{'' if is_new else ' (already there)'}")
+
+
+@dataclass(frozen=True)
+class CsvFile:
+    """A CSV of an ensemble run: its name in the result, and where the archive has it."""
+
+    run: Run
+    name: str
+    archived: Path
+
+
+def _member_csvs(run: Run) -> list[str]:
+    """The names of a result's CSVs of members: by its record, or, of an earlier version's, those that are there."""
+    prefix = f"{c.MEMBERS}/"
+    listed = [name[len(prefix) :] for name in recorded_files(run.record) if name.startswith(prefix)]
+    there = [path.name for path in (run.folder / c.RESULT / c.MEMBERS).glob("*.csv")]
+    return sorted(name for name in listed or there if name.endswith(".csv") and "/" not in name)
+
+
+def _read_csv(store: Store, csv: CsvFile) -> bytes:
+    """A CSV as its run wrote it, from the result or the archive; what is wrong with one of them is printed.
+
+    Raises CronsembleError where neither has it whole. Which of two is right is known by the hash in the record; of an earlier
+    version's run there is none: its result counts.
+    """
+    recorded = recorded_sha256(csv.run.record, csv.name)
+    paths = (csv.run.folder / c.RESULT / csv.name, csv.archived)
+    whole: list[bytes] = []
+    problems = []
+    for path in paths:
+        try:
+            if path == csv.archived:
+                store.files.download_files(path)
+            data = read_fresh(path, lambda path: read_regular(path, LARGEST))
+        except FileNotFoundError:
+            # gc may have taken the archive's, and a run that died before it was archived has none.
+            problems += [f"{store.files.display_path(path)}: it is not in the store"] if path == paths[0] else []
+            continue
+        except OSError as error:
+            problems.append(f"{store.files.display_path(path)}: unreadable: {error.strerror}")
+            continue
+        if recorded not in (None, hashlib.sha256(data).hexdigest()):
+            problems.append(f"{store.files.display_path(path)}: it is not what {csv.run.id} predicted: its sha256 differs")
+        elif whole and whole[0] != data:
+            problems.append(f"{store.files.display_path(path)}: it is not what the result of {csv.run.id} has")
+        else:
+            whole.append(data)
+    if not whole:
+        raise CronsembleError(f"{'; '.join(problems)}: see `cronsemble fsck`")
+    for problem in problems:
+        print(f"warning: {problem}: see `cronsemble fsck`", file=sys.stderr)
+    return whole[0]
 
 
 def _choose_runs(store: Store, experiment: str, what: str) -> list[Run]:

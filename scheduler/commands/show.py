@@ -12,7 +12,7 @@ import typer
 
 from jobs import contract as c
 from jobs import strict_json
-from jobs.store import Run
+from jobs.store import Run, Store
 from jobs.store.document_files import read_document
 from jobs.store.files import read_fresh_or_none
 from jobs.store.regular_files import Unreadable, read_regular
@@ -76,7 +76,7 @@ def print_run(workspace: Workspace, name: str, as_json: bool) -> None:
     for removal in run.removed.get("files", []):
         _print_field("removed", f"{removal['path']} by gc at {run.removed.get('time')}")
     workspace.store.download(run_id, f"{c.RESULT}/{c.EPOCHS}")
-    _print_epochs(run)
+    _print_epochs(reader.store, run)
     for folder in find_run.folders_with_files(run):
         for path in workspace.store.list_files(run_id, folder):
             _print_field("file", workspace.store.files.display_path(path))
@@ -93,7 +93,10 @@ def _print_verdict(verdict: Mapping[str, Any]) -> None:
         _print_field("repeats", f"{name}: {member.get('repeats')}: {describe(member)}")
 
 
-def _print_epochs(run: Run) -> None:
+def _print_epochs(store: Store, run: Run) -> None:
+    if (run.folder / c.RESULT / c.EPOCHS).exists() and (problem := store.result_problem(run, c.EPOCHS)):
+        _print_field("damaged", f"{problem}: see cronsemble fsck")
+        return
     try:
         path = run.folder / c.RESULT / c.EPOCHS
         data = read_fresh_or_none(path, read_regular)

@@ -26,7 +26,7 @@ from cronjobs.tasks import ExperimentContext, step_variables, tasks_of
 from jobs import contract as c
 from jobs.contract import ExitCode, Status
 from jobs.store import LocalStore, Run, snapshot_digests
-from jobs.store.files import publish_bytes, read_json, replace_file, to_json
+from jobs.store.files import publish_bytes, read_json, replace_file, to_document, to_json
 from jobs.store.ownership import REFUSED_ERRNOS, share_tree
 from jobs.store.process_identity import process_identity
 from jobs.store.regular_files import Unreadable
@@ -563,10 +563,21 @@ class LocalEngine:
         end = read_json(folder / c.END)
         if self.store.result(run) is None and end is not None:
             reason = "; ".join(filter(None, [str(end.get("reason", "")), f"its container could not be ended: {problem}"]))
-            replace_file(folder / c.END, to_json({**end, "reason": reason}))
+            replace_file(folder / c.END, to_document({**end, "reason": reason}))
 
     def _publish_end(self, folder: Path, end: dict[str, Any]) -> None:
-        publish_bytes(folder / c.END, to_json({"schema": c.SCHEMA, "time": _current_time(), **end}))
+        publish_bytes(
+            folder / c.END,
+            to_document(
+                {
+                    "schema": c.SCHEMA,
+                    "run_id": folder.parent.name,
+                    "try": folder.name[len(c.TRY_PREFIX) :],
+                    "time": _current_time(),
+                    **end,
+                }
+            ),
+        )
 
 
 def _container_engine(spec: RunSpec) -> ContainerEngine | None:

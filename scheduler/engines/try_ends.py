@@ -10,7 +10,7 @@ from typing import Any
 from jobs import contract as c
 from jobs.documents import DocumentKind, document_problem
 from jobs.store import LocalStore
-from jobs.store.files import parse_object, publish_bytes, to_json
+from jobs.store.files import parse_object, publish_bytes, to_document
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,9 @@ class TryEnds:
         if self.store.result(end.run) is not None:
             return
         self.store.begin_try(end.run, end.name, end.start)
-        publish_bytes(self.store.try_folder(end.run, end.name) / c.END, to_json(end.end))
+        publish_bytes(
+            self.store.try_folder(end.run, end.name) / c.END, to_document({"run_id": str(end.run), "try": end.name, **end.end})
+        )
 
 
 def parse_end(lines: Sequence[str]) -> dict[str, Any]:

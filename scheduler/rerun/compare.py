@@ -13,6 +13,7 @@ from jobs.contract import Status
 from jobs.store import Run, Store
 from scheduler.long_process import Say
 from scheduler.rerun import probabilities
+from scheduler.rerun.probabilities import DamagedResult
 from scheduler.rerun.verdict import CHANGED, NOTHING, PinnedInputs, Verdict, differences, judge
 from scheduler.stores.run_snapshot import snapshot, task_of
 
@@ -57,8 +58,11 @@ def compare_training(store: Store, original: c.RunId | None, run: Run | None, to
     old = None if original is None else store.read(original)
     verdict = _incomparable(old, run)
     if verdict is None and old is not None and run is not None:
-        pairs = _complete([(probabilities.validation(store, old.id), probabilities.validation(store, run.id))])
-        verdict = judge(pairs, tolerance, differences(_pinned(store, old), _pinned(store, run)))
+        try:
+            pairs = _complete([(probabilities.validation(store, old.id), probabilities.validation(store, run.id))])
+            verdict = judge(pairs, tolerance, differences(_pinned(store, old), _pinned(store, run)))
+        except DamagedResult as error:
+            verdict = Verdict(NOTHING, reason=str(error))
     return RepeatOutcome(original, run, verdict or Verdict(NOTHING))
 
 
@@ -77,10 +81,13 @@ def compare_ensemble(
         old, new = original.id, run.id
         differs = differences(_pinned(store, original), _pinned(store, run))
         differs += _members_that_differ(original, run, members)
-        pairs = _complete([(probabilities.ensemble(store, old), probabilities.ensemble(store, new))])
-        verdict = judge(pairs, tolerance, differs)
-        if probabilities.items(store, old) != probabilities.items(store, new):
-            verdict = replace(verdict, verdict=CHANGED, differs=("the items that are predicted", *differs))
+        try:
+            pairs = _complete([(probabilities.ensemble(store, old), probabilities.ensemble(store, new))])
+            verdict = judge(pairs, tolerance, differs)
+            if probabilities.items(store, old) != probabilities.items(store, new):
+                verdict = replace(verdict, verdict=CHANGED, differs=("the items that are predicted", *differs))
+        except DamagedResult as error:
+            verdict = Verdict(NOTHING, reason=str(error))
     return RepeatOutcome(original.id, run, verdict or Verdict(NOTHING), members)
 
 
@@ -102,9 +109,12 @@ def _compare_member(
     verdict = _incomparable(None if original is None else store.read(original), model)
     if verdict is not None or original is None or model is None:
         return RepeatOutcome(original, model, verdict or Verdict(NOTHING, reason=_NO_SUCH_MEMBER))
-    pairs = [(probabilities.validation(store, original), probabilities.validation(store, model.id))] if training else []
-    if run is not None and run.status == Status.SUCCEEDED:
-        pairs.append((probabilities.member(store, ensemble.id, name), probabilities.member(store, run.id, name)))
+    try:
+        pairs = [(probabilities.validation(store, original), probabilities.validation(store, model.id))] if training else []
+        if run is not None and run.status == Status.SUCCEEDED:
+            pairs.append((probabilities.member(store, ensemble.id, name), probabilities.member(store, run.id, name)))
+    except DamagedResult as error:
+        return RepeatOutcome(original, model, Verdict(NOTHING, reason=str(error)))
     differs = differences(_pinned(store, store.read(original)), _pinned(store, model))
     return RepeatOutcome(original, model, judge(_complete(pairs), tolerance, differs))
 

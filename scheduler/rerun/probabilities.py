@@ -12,30 +12,45 @@ from jobs.store import Store
 from jobs.store.regular_files import open_regular
 
 
+class DamagedResult(Exception):
+    """A file of a result is not what its run wrote; the text says which, in a line."""
+
+
 def validation(store: Store, run: RunId) -> Any | None:
-    """A training's probabilities on the data that its accuracy was computed on, float32 (items, classes); None if not kept."""
-    return _array(store.result_file(run, c.VALIDATION))
+    """A training's probabilities on the data that its accuracy was computed on, float32 (items, classes); None if not kept.
+
+    This and the others raise DamagedResult.
+    """
+    return _array(_result_file(store, run, c.VALIDATION))
 
 
 def ensemble(store: Store, run: RunId) -> Any | None:
     """An ensemble's combined probabilities, float32 (items, classes), from its CSV; None if not there."""
-    table = _table(store.result_file(run, c.CSV))
+    table = _table(_result_file(store, run, c.CSV))
     return None if table is None else table[1]
 
 
 def items(store: Store, run: RunId) -> list[str] | None:
     """The ids of the items that an ensemble predicted, in order."""
-    table = _table(store.result_file(run, c.CSV))
+    table = _table(_result_file(store, run, c.CSV))
     return None if table is None else table[0]
 
 
 def member(store: Store, run: RunId, name: str) -> Any | None:
     """One member's probabilities within an ensemble run, float32 (items, classes)."""
-    array = _array(store.result_file(run, f"{c.PROBABILITIES}/{name}/probabilities.npy"))
+    array = _array(_result_file(store, run, f"{c.PROBABILITIES}/{name}/probabilities.npy"))
     if array is not None:
         return array
-    table = _table(store.result_file(run, f"{c.MEMBERS}/{name}.csv"))
+    table = _table(_result_file(store, run, f"{c.MEMBERS}/{name}.csv"))
     return None if table is None else table[1]
+
+
+def _result_file(store: Store, run: RunId, name: str) -> Path:
+    """A file of a result on this machine; it may not be there. Raises DamagedResult for one that is not what the run wrote."""
+    path = store.result_file(run, name)
+    if path.exists() and (problem := store.result_problem(store.read(run), name)):
+        raise DamagedResult(f"{problem}: see cronsemble fsck")
+    return path
 
 
 def _array(path: Path) -> Any | None:

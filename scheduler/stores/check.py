@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 
 from jobs.store import LocalStore, Store
-from jobs.store.check import Finding, find_damage
+from jobs.store.check import find_damage
 from jobs.store.check import repair as repair_findings
+from jobs.store.findings import Finding
 
 
 def check_store(store: Store, experiment: str, quick: bool, repair: bool) -> list[Finding]:

@@ -18,7 +18,7 @@ from jobs import contract as c
 from jobs.contract import RunId
 from jobs.store import LocalStore
 from jobs.store.check import find_damage, repair
-from jobs.store.files import to_json
+from jobs.store.files import to_document, to_json
 from scheduler.cli import app
 from stores import Builder, at, minute
 
@@ -77,12 +77,20 @@ def damage_in(store: LocalStore) -> list[tuple[str, str]]:
     return [(finding.path.relative_to(store.root).as_posix(), finding.what) for finding in find_damage(store, "e", NOW, False)]
 
 
+def write(path: Path, data: bytes) -> None:
+    """Put a file in the place of one that is read-only."""
+    path.unlink()
+    path.write_bytes(data)
+
+
 def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    write(path, path.read_bytes()[: path.stat().st_size // 2])
 
 
 def edit(path: Path, **changes: Any) -> None:
-    path.write_bytes(to_json({**json.loads(path.read_text()), **changes}))
+    document = {**json.loads(path.read_text()), **changes}
+    write(path, to_document(document) if "checksum" in document else to_json(document))
+    (path.parents[1] / c.RECORD_TRACE).unlink(missing_ok=True)
 
 
 def old(path: Path) -> Path:
@@ -106,18 +114,19 @@ def overwrite_notes(store: LocalStore) -> None:
     path.write_bytes(b'{"half": \n' + path.read_bytes())
 
 
+DATED_LATER = {"revision": 3, "time": LATER}
 RECORD, TRAIN = "result/record.json", "runs/e/train-a/2024-11"
 DAMAGE: dict[str, tuple[Callable[[LocalStore], object], str, str]] = {
     "a record cut off": (lambda s: cut(run(s, TRAINED) / RECORD), RECORD, "truncated"),
-    "a record of bytes": (lambda s: (run(s, TRAINED) / RECORD).write_bytes(b"\xff\x00" * 9), RECORD, "truncated"),
-    "a record that is a list": (lambda s: (run(s, TRAINED) / RECORD).write_text("[1]"), RECORD, "truncated"),
+    "a record of bytes": (lambda s: write(run(s, TRAINED) / RECORD, b"\xff\x00" * 9), RECORD, "truncated"),
+    "a record that is a list": (lambda s: write(run(s, TRAINED) / RECORD, b"[1]"), RECORD, "truncated"),
     "no record": (lambda s: (run(s, TRAINED) / RECORD).unlink(), RECORD, "missing"),
     "another's record": (lambda s: edit(run(s, TRAINED) / RECORD, run="e-train-a-1"), RECORD, "wrong content"),
     "a record from the future": (lambda s: edit(run(s, TRAINED) / RECORD, finished=LATER), RECORD, "wrong time"),
     "a record from long ago": (lambda s: edit(run(s, TRAINED) / RECORD, started=LONG_AGO), RECORD, "wrong time"),
     "a record without times": (lambda s: edit(run(s, TRAINED) / RECORD, started=7), RECORD, "wrong time"),
     "no model": (lambda s: (run(s, TRAINED) / "result/model.h5").unlink(), "result/model.h5", "missing"),
-    "another model": (lambda s: (run(s, TRAINED) / "result/model.h5").write_text("x"), "result/model.h5", "wrong content"),
+    "another model": (lambda s: write(run(s, TRAINED) / "result/model.h5", b"x"), "result/model.h5", "wrong content"),
     "a start cut off": (lambda s: cut(run(s, FAILED) / "try-a/start.json"), "try-a/start.json", "truncated"),
     "an end cut off": (lambda s: cut(run(s, FAILED) / "try-a/end.json"), "try-a/end.json", "truncated"),
     "no start": (lambda s: (run(s, FAILED) / "try-a/start.json").unlink(), "try-a/start.json", "missing"),
@@ -144,9 +153,24 @@ DAMAGE: dict[str, tuple[Callable[[LocalStore], object], str, str]] = {
     "no configuration": (lambda s: shutil.rmtree(s.root / "snapshots/task"), "snapshots/task", "missing"),
     "an owner cut off": (lambda s: cut(s.root / "experiments/e.json"), "experiments/e.json", "truncated"),
     "a revision cut off": (lambda s: cut(s.ledger.revision_files("e")[0]), "revisions", "truncated"),
-    "a revision from the future": (lambda s: edit(s.ledger.revision_files("e")[1], time=LATER), "revisions", "wrong time"),
+    "a revision from the future": (lambda s: s.ledger.add_revision("e", DATED_LATER), "revisions", "wrong time"),
+    "an edited revision": (lambda s: edit(s.ledger.revision_files("e")[1], time=LATER), "revisions", "wrong content"),
+    "a lost revision": (lambda s: s.ledger.revision_files("e")[0].unlink(), "revisions", "missing"),
+    "a task that is none": (lambda s: (s.root / "runs/e/backup").mkdir(), "runs/e/backup", "foreign"),
+    "a lost result": (lambda s: shutil.rmtree(run(s, TRAINED) / c.RESULT), "result", "missing"),
     "a note cut off": (overwrite_notes, "notes", "truncated"),
 }  # fmt: skip
+
+NOT_COMBINED = {
+    "no archived file",
+    "a note cut off",
+    "a file for a task",
+    "no configuration",
+    "another's record",
+    "a lost revision",
+    "a lost result",
+}
+"""What would take away what others damage."""
 
 
 def test_a_whole_store_has_nothing_wrong(store: LocalStore) -> None:
@@ -181,9 +205,30 @@ def test_damage_is_found_and_every_command_goes_on(name: str, store: LocalStore,
         assert "see cronsemble fsck" in capfd.readouterr().out
 
 
+def test_a_run_that_is_gone_is_missed_where_another_was_made_with_it(store: LocalStore) -> None:
+    shutil.rmtree(run(store, TRAINED))
+    path = (run(store, TRAINED) / c.RESULT).relative_to(store.root).as_posix()
+    assert damage_in(store) == [(path, "missing")]
+
+
+def test_a_record_is_put_back_by_its_second_name(store: LocalStore) -> None:
+    record = run(store, TRAINED) / RECORD
+    data = record.read_bytes()
+    for damage in (b"{", data.replace(b"0.9", b"0.8"), (run(store, COMBINED, "ensemble") / RECORD).read_bytes(), None):
+        record.unlink()
+        if damage is not None:
+            record.write_bytes(damage)
+        findings = list(find_damage(store, "e", NOW, False))
+        repair(store, findings)
+        assert [(finding.path, finding.repaired) for finding in findings] == [(record, True)]
+        assert record.read_bytes() == data and damage_in(store) == []
+
+
 def test_only_what_is_safe_is_repaired(store: LocalStore) -> None:
+    for path in store.root.rglob(c.RECORD_TRACE):
+        path.unlink()
     for name in DAMAGE:
-        if name not in ("no archived file", "a note cut off", "a file for a task", "no configuration", "another's record"):
+        if name not in NOT_COMBINED:
             try:
                 DAMAGE[name][0](store)
             except FileNotFoundError:
@@ -216,6 +261,6 @@ def test_the_command_says_where_what_and_what_it_means(store: LocalStore, capfd:
     code, out = fsck("--repair", "--json")
     assert (code, [finding["repaired"] for finding in json.loads(out)]) == (0, [True])
     assert fsck() == (0, f"{store.root}: nothing is wrong\n")
-    (run(store, TRAINED) / "result/model.h5").write_text("other")
+    write(run(store, TRAINED) / "result/model.h5", b"other")
     assert fsck("--quick")[0] == 0
     assert fsck()[0] == 1

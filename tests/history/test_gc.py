@@ -197,6 +197,7 @@ def test_the_command_asks_says_and_keeps_the_history(store: LocalStore) -> None:
     assert cronsemble(folder, "history", "--json", "--limit", "0").stdout == before
     done = cronsemble(folder, "gc", "--what", "runs", "--what", "archive", "--yes")
     assert done.returncode == 0 and "removed 21 of 21" in done.stdout, done.stderr
+    assert not [trace for trace in store.root.rglob(".record.json") if not (trace.parent / "result").exists()]
     # The rows are the same, from the index and without it.
     assert cronsemble(folder, "history", "--json", "--limit", "0").stdout == before
     removal.drop_index(store)

@@ -45,7 +45,9 @@ def wrong_paths(root: Path) -> list[tuple[Path, int, int, str]]:
     found = []
     for path in root.rglob("*"):
         status = path.lstat()
-        if (status.st_uid, status.st_gid, status.st_mode & 0o7777) != (OWNER, GROUP, 0o2770 if path.is_dir() else 0o660):
+        is_published = c.RESULT in path.parts or "predictions" in path.parts or path.name == c.RECORD_TRACE
+        mode = 0o2770 if path.is_dir() else 0o440 if is_published else 0o660
+        if (status.st_uid, status.st_gid, status.st_mode & 0o7777) != (OWNER, GROUP, mode):
             found.append((path, status.st_uid, status.st_gid, oct(status.st_mode)))
     return found
 

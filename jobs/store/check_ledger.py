@@ -1,0 +1,134 @@
+"""Damage in what a store holds of an experiment beside its runs: owner, heartbeats, revisions, notes. Python 3.9.
+
+Standard library alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jobs import contract
+from jobs.store.files import list_names, parse_json
+from jobs.store.findings import LEFT_ALONE, CheckScope, DamageKind, Finding, check_document, report_unreadable
+from jobs.store.names import name_part
+from jobs.store.regular_files import is_folder, read_regular
+
+AHEAD = 3600
+"""Seconds after now that no time can lie, whatever the clocks."""
+LARGEST_NOTES = 1 << 30
+"""Bytes of a file of notes."""
+_FILES = re.compile(r"(alive|owner)-.+\.json|revisions|notes")
+"""Of an experiment's folder."""
+
+
+def check_ledger(scope: CheckScope) -> Iterator[Finding]:
+    """What is wrong with an experiment's own files."""
+    ledger, experiment = scope.store.ledger, scope.experiment
+    folder = ledger.folder(experiment)
+    for name in list_names(folder.parent):
+        if not is_folder(folder.parent / name) and not name.endswith(".json"):
+            yield Finding(folder.parent / name, DamageKind.FOREIGN, LEFT_ALONE)
+    last_owner = ledger.owner_file(experiment)
+    for path in ledger.owner_files(experiment):
+        if path != last_owner:
+            earlier, findings = check_document(path, "it said who ran the experiment before: nothing reads it any more")
+            yield from findings
+            yield from _belongs(path, earlier, "experiment", experiment)
+    meaning = "it does not say who runs the experiment: `serve --take-over` becomes the next owner"
+    owner, findings = check_document(last_owner, meaning)
+    if owner is None and not findings and any(revision.get("what") == "serve" for revision in ledger.revisions(experiment)):
+        meaning = "it is not known who serves the experiment: another machine would not be refused"
+        findings = [Finding(last_owner, DamageKind.MISSING, meaning)]
+    yield from findings
+    yield from _belongs(last_owner, owner, "experiment", experiment)
+    for name in list_names(folder):
+        if not _FILES.fullmatch(name):
+            yield Finding(folder / name, DamageKind.FOREIGN, LEFT_ALONE)
+        elif name.startswith("alive-"):
+            heartbeat, findings = check_document(folder / name, "when that machine was last alive is not known")
+            yield from findings
+            yield from _belongs(folder / name, heartbeat, "experiment", experiment)
+            host = (heartbeat or {}).get("host")
+            if isinstance(host, str) and f"alive-{name_part(host)}.json" != name:
+                yield Finding(
+                    folder / name, DamageKind.WRONG_CONTENT, f"it is of the host {host}: the file was copied or renamed"
+                )
+    for name, suffix in (("revisions", ".json"), ("notes", ".jsonl")):
+        for other in list_names(folder / name):
+            if not other.endswith(suffix):
+                yield Finding(folder / name / other, DamageKind.FOREIGN, LEFT_ALONE)
+    yield from _check_revisions(scope)
+    for path in ledger.note_files(experiment):
+        yield from report_unreadable(path, _check_notes(path))
+
+
+def _belongs(path: Path, document: dict[str, Any] | None, key: str, value: str) -> Iterator[Finding]:
+    """Whether a document says that it is of another place; those of earlier versions do not say of which they are."""
+    if document is not None and document.get(key) not in (None, value):
+        yield Finding(path, DamageKind.WRONG_CONTENT, f"it is of the {key} {document[key]}: the file was copied or renamed")
+
+
+def _check_revisions(scope: CheckScope) -> Iterator[Finding]:
+    ledger, experiment = scope.store.ledger, scope.experiment
+    latest: dict[str, int] = {}
+    numbers: dict[str, set[int]] = {}
+    damaged = 0
+    for path in ledger.revision_files(experiment):
+        hint = "hides it, so that a pod can write it again"
+        revision, findings = check_document(path, "the history takes the revisions before and after it", hint)
+        yield from findings
+        damaged += bool(findings)
+        if revision is None:
+            continue
+        if ledger.revision_file(experiment, revision).name != path.name:
+            meaning = "it is not the revision that its name says: the file was copied, renamed or edited"
+            yield Finding(path, DamageKind.WRONG_CONTENT, meaning)
+            damaged += 1
+            continue
+        number, engine = int(revision["revision"]), str(revision.get("engine", ""))
+        numbers.setdefault(engine, set()).add(number)
+        if contract.revision_time(revision) > scope.now + AHEAD:
+            yield Finding(path, DamageKind.WRONG_TIME, f"it is dated {revision['time']}, which is in the future")
+        # Files lie in the order of their times: a smaller number behind a larger one was written by a clock that jumped.
+        if 1 < number < latest.get(engine, 0):
+            meaning = f"revision {number} of {engine} is dated after revision {latest[engine]}: a clock jumped"
+            yield Finding(path, DamageKind.WRONG_TIME, meaning)
+        latest[engine] = number
+    folder = ledger.folder(experiment) / "revisions"
+    damaged += sum(1 for path in folder.glob(".*.damaged"))
+    for engine, own in sorted(numbers.items()):
+        # A machine counts its own, and removes none; a damaged one may be any of them.
+        absent = sorted(set(range(1, max(own))) - own)
+        if engine.startswith("host:") and len(absent) > damaged:
+            listed = ", ".join(map(str, absent[:5]))
+            meaning = f"revision {listed} of {engine} is gone: the history takes the revisions before and after it"
+            yield Finding(folder, DamageKind.MISSING, meaning)
+
+
+def _check_notes(path: Path) -> Iterator[Finding]:
+    unreadable, elsewhere = [], []
+    month, host = path.stem[:7], path.stem[8:]
+    data = read_regular(path, LARGEST_NOTES)
+    if not data.strip():
+        yield Finding(path, DamageKind.TRUNCATED, "it holds no note: the slots of its notes are shown as missed")
+    for number, line in enumerate(data.split(b"\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            note = parse_json(line)
+        except ValueError:
+            unreadable.append(number)
+            continue
+        kind, _, machine = str(note.get("engine") or "").partition(":")
+        if str(note.get("time"))[:7] != month or (kind == "host" and name_part(machine) != host):
+            elsewhere.append(number)
+    if unreadable:
+        numbers = ", ".join(map(str, unreadable[:5]))
+        meaning = f"{len(unreadable)} notes cannot be read (line {numbers}): their slots are shown as missed"
+        yield Finding(path, DamageKind.TRUNCATED, meaning)
+    if elsewhere:
+        numbers = ", ".join(map(str, elsewhere[:5]))
+        yield Finding(path, DamageKind.WRONG_CONTENT, f"notes of another month or machine (line {numbers}): the file was copied")
