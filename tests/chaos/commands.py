@@ -72,6 +72,7 @@ class Commands:
     def __init__(self) -> None:
         self.scratch = tempfile.TemporaryDirectory(prefix="cronsemble-chaos-")
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests"))), "TERM": "xterm"}
+        Path(self.scratch.name).chmod(0o755)
         home = Path(self.scratch.name) / "home"
         home.mkdir()
         # No configuration of the machine's user, no cluster, and no cache that tells one case of another.

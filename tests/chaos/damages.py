@@ -106,7 +106,7 @@ class Damages(Kind):
     """Stores; a part of a case is one damage: how, of a path of which shape, the number among those, a seed."""
 
     name = "damages"
-    counted_in_tests = 130
+    counted_in_tests = 60
 
     def __init__(self, commands: Commands) -> None:
         super().__init__(commands)
@@ -134,7 +134,7 @@ class Damages(Kind):
             path = whole / template.find(wanted, number)
             with suppress(FileNotFoundError, NotADirectoryError):
                 if damage(path, way, Random(seed), whole):
-                    damaged.append((path, way))
+                    damaged.append((copy_of(path) if way == "copy" else path, way))
         # Root reads everything.
         user = NOBODY if any(way == "mode 000" for _, way in damaged) and os.geteuid() == 0 else None
         before = listing(whole)
@@ -248,6 +248,11 @@ def listing(folder: Path) -> dict[str, tuple[int, ...]]:
     return found
 
 
+def copy_of(path: Path) -> Path:
+    """The name of a copy of a file or folder."""
+    return path.with_name(path.stem + "-copy" + path.suffix)
+
+
 def damage(path: Path, way: str, random: Random, whole: Path) -> bool:
     """Damage a file or folder of a store; whether there was anything to damage. ``whole``: what the store lies in."""
     path.lstat()
@@ -267,7 +272,7 @@ def damage(path: Path, way: str, random: Random, whole: Path) -> bool:
         path.chmod(0)
         return True
     if way == "copy":
-        shutil.copy(path, path.with_name(path.stem + "-copy" + path.suffix))
+        shutil.copy(path, copy_of(path))
         return True
     path.unlink()
     match way:
@@ -381,7 +386,7 @@ def _damage_folder(path: Path, way: str, random: Random, outside: Path) -> bool:
             ).write_bytes(b"{}")
             return True
         case "copy":
-            shutil.copytree(path, path.with_name(path.name + "-copy"), symlinks=True)
+            shutil.copytree(path, copy_of(path), symlinks=True)
             return True
     shutil.rmtree(path)
     match way:
@@ -405,11 +410,15 @@ MARKS = re.compile(r"claim\.json|observed\.json|cancelled\.json|verdict\.json|re
 def may_go_unseen(path: Path, way: str) -> bool:
     """Whether docs/commands.md says of this damage that `fsck` cannot know it. ``path`` begins with the store's folder."""
     place, name = path.parts[1], path.name
+    if way in ("copy", "foreign folder", "foreign file") and len(path.parts) <= (3 if way == "copy" else 2):
+        return True  # it may be another experiment's
+    if way in ("copy", "foreign folder", "foreign file") and any(part.startswith(c.TRY_PREFIX) for part in path.parts):
+        return True  # a step works in it
     gone = way in ("remove", "empty") or (way == "truncate" and name.endswith(".jsonl"))
     if name.startswith("."):
         return gone or way == "copy"
-    if place == "runs" and "result" not in path.parts and name in (c.LOG, c.PROGRESS):
-        return True  # of a try without a result
+    if path.parent.name.startswith(c.TRY_PREFIX) and name not in (c.START, c.END):
+        return True  # logs and the like of a try without a result
     if gone and place == "experiments":
         return True  # an owner, revisions and notes
     return gone and (MARKS.fullmatch(name) is not None or name.startswith(c.TRY_PREFIX))
