@@ -5,6 +5,7 @@ Standard library alone.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,6 +58,8 @@ def check_ledger(scope: CheckScope) -> Iterator[Finding]:
                     folder / name, DamageKind.WRONG_CONTENT, f"it is of the host {host}: the file was copied or renamed"
                 )
     for name, suffix in (("revisions", ".json"), ("notes", ".jsonl")):
+        if os.path.lexists(folder / name) and not is_folder(folder / name):
+            yield Finding(folder / name, DamageKind.UNREADABLE, f"it is no folder: no {name} can be read or written")
         for other in list_names(folder / name):
             if not other.endswith(suffix):
                 yield Finding(folder / name / other, DamageKind.FOREIGN, LEFT_ALONE)

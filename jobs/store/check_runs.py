@@ -148,11 +148,16 @@ def _check_result(scope: CheckScope, run: Run) -> Iterator[Finding]:
     record, findings = check_document(path, lost)
     if record is None and not findings:
         findings = [Finding(path, DamageKind.MISSING, lost)]
-    findings = findings or list(_check_trace(run, path))
+    if not findings:
+        yield from _check_trace(run, path)
+        findings = list(_check_record_bytes(run, path))
     if findings and _is_trace_whole(run):
         findings[0].repair = "puts back the record that the run wrote"
     yield from findings
     if findings or record is None:
+        # The files are checked against what the run wrote, where that is still there.
+        if _is_trace_whole(run):
+            yield from _check_files(scope, run, read_document(run.folder / c.RECORD_TRACE) or {})
         return
     if record.get("run") not in (None, str(run.id)):
         yield Finding(path, DamageKind.WRONG_CONTENT, f"it is the record of {record['run']}: the folder was copied or renamed")
@@ -167,13 +172,17 @@ def _check_result(scope: CheckScope, run: Run) -> Iterator[Finding]:
 
 
 def _check_trace(run: Run, path: Path) -> Iterator[Finding]:
-    """The second name of the record, where it has one: it is the same file, or one of the same bytes."""
+    """The second name of the record, where it has one, is a record of the run."""
     trace = run.folder / c.RECORD_TRACE
-    if is_regular(trace) and not os.path.samefile(trace, path) and sha256_of(trace) != sha256_of(path):
-        if _is_trace_whole(run):
-            yield Finding(path, DamageKind.WRONG_CONTENT, f"not the record that the run wrote, which is in {trace}")
-        else:
-            yield Finding(trace, DamageKind.WRONG_CONTENT, f"not the record of the run, which is in {path}")
+    if os.path.lexists(trace) and not _is_trace_whole(run):
+        yield Finding(trace, DamageKind.WRONG_CONTENT, f"not the record of the run, which is in {path}")
+
+
+def _check_record_bytes(run: Run, path: Path) -> Iterator[Finding]:
+    """The record is what its second name has, where that is a record of the run: the same file, or one of the same bytes."""
+    trace = run.folder / c.RECORD_TRACE
+    if _is_trace_whole(run) and not os.path.samefile(trace, path) and sha256_of(trace) != sha256_of(path):
+        yield Finding(path, DamageKind.WRONG_CONTENT, f"not the record that the run wrote, which is in {trace}")
 
 
 def _is_trace_whole(run: Run) -> bool:
@@ -198,7 +207,10 @@ def _check_files(scope: CheckScope, run: Run, record: dict[str, Any]) -> Iterato
     if not is_complete:
         yield from _check_unlisted(run, record, removed)
         return
-    for parent, _, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder):
+        for path in (Path(parent) / name for name in folders):
+            if not any(name.startswith(f"{path.relative_to(folder).as_posix()}/") for name in listed):
+                yield Finding(path, DamageKind.FOREIGN, "the record lists nothing in it; it is left alone")
         for path in (Path(parent) / name for name in names):
             name = path.relative_to(folder).as_posix()
             # A run that was stopped while it published has an end mark beside its record.

@@ -114,6 +114,18 @@ def overwrite_notes(store: LocalStore) -> None:
     path.write_bytes(b'{"half": \n' + path.read_bytes())
 
 
+def replace_trace(folder: Path) -> None:
+    (folder / c.RECORD_TRACE).unlink()
+    (folder / c.RECORD_TRACE).mkdir()
+
+
+def replace_notes(store: LocalStore) -> None:
+    (path,) = store.ledger.note_files("e")
+    path.unlink()
+    path.parent.rmdir()
+    path.parent.write_bytes(b"")
+
+
 DATED_LATER = {"revision": 3, "time": LATER}
 RECORD, TRAIN = "result/record.json", "runs/e/train-a/2024-11"
 DAMAGE: dict[str, tuple[Callable[[LocalStore], object], str, str]] = {
@@ -125,6 +137,8 @@ DAMAGE: dict[str, tuple[Callable[[LocalStore], object], str, str]] = {
     "a record from the future": (lambda s: edit(run(s, TRAINED) / RECORD, finished=LATER), RECORD, "wrong time"),
     "a record from long ago": (lambda s: edit(run(s, TRAINED) / RECORD, started=LONG_AGO), RECORD, "wrong time"),
     "a record without times": (lambda s: edit(run(s, TRAINED) / RECORD, started=7), RECORD, "wrong time"),
+    "a second name that is a folder": (lambda s: replace_trace(run(s, TRAINED)), c.RECORD_TRACE, "wrong content"),
+    "notes that are a file": (lambda s: replace_notes(s), "experiments/e/notes", "unreadable"),
     "no model": (lambda s: (run(s, TRAINED) / "result/model.h5").unlink(), "result/model.h5", "missing"),
     "another model": (lambda s: write(run(s, TRAINED) / "result/model.h5", b"x"), "result/model.h5", "wrong content"),
     "a start cut off": (lambda s: cut(run(s, FAILED) / "try-a/start.json"), "try-a/start.json", "truncated"),
