@@ -8,7 +8,6 @@ import re
 import shutil
 import socket
 import stat
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -51,9 +50,8 @@ class Template:
     """A store that real runs have written, with what else a store may hold; of it each case gets a copy."""
 
     def __init__(self, commands: Commands) -> None:
-        self.scratch = tempfile.TemporaryDirectory(prefix="cronsemble-chaos-")
-        self.folder = Path(self.scratch.name)
-        self.folder.chmod(0o755)
+        self.folder = Path(commands.scratch.name) / "template"
+        self.folder.mkdir()
         write_experiment(self.folder, pause=0.0)
         for arguments in (["run"], ["rerun", "today"]):
             ended = commands.run_process(self.folder, *arguments)
