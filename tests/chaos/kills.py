@@ -39,6 +39,8 @@ LONGEST = 180.0
 """Seconds in which everything has ended, on a busy machine."""
 STOPPING = 45.0
 """Seconds in which a command that got a signal has ended."""
+KERAS = 0.1
+"""Of so many cases the framework is real, where CRONSEMBLE_TEST_KERAS3 names an interpreter that has it."""
 SETTLED = 40.0
 """Seconds in which `serve` has begun another try of what was killed."""
 ENDS = ("succeeded", "failed", "no quorum", "interrupted", "died", "missed", "skipped")
@@ -58,12 +60,14 @@ class Kills(Kind):
                 ["kill", round(random.uniform(0.2, 6), 2), random.choice(TARGETS), random.randrange(99), random.choice(SIGNALS)]
             )
             parts.append(["again", random.choice((1, 1, 2))])
+        parts[0].append("keras" if random.random() < KERAS else "stand-in")
         return parts
 
     def problem(self, parts: Sequence[Part], folder: Path) -> str:
         if not parts or parts[0][0] != "start":
             return ""
-        experiment = KilledExperiment(self.commands, folder, parts[0][1])
+        python = os.environ.get("CRONSEMBLE_TEST_KERAS3", "") if parts[0][2:] == ["keras"] else ""
+        experiment = KilledExperiment(self.commands, folder, parts[0][1], python)
         try:
             return experiment.go(parts[1:])
         finally:
@@ -77,6 +81,8 @@ class KilledExperiment:
     commands: Commands
     folder: Path
     command: str
+    python: str = ""
+    """An interpreter with Keras; without one the stand-in."""
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
     output: list[IO[bytes]] = field(default_factory=list)
     hit_children: int = 0
@@ -86,6 +92,8 @@ class KilledExperiment:
         """Start it, kill it, start it again, and say what did not hold."""
         minutes = str((datetime.now(UTC).minute - 2) % 60)
         path = write_experiment(self.folder, minutes)
+        if self.python:
+            path.write_text(path.read_text().replace(str(self.folder / "python"), self.python))
         if self.command == "serve":
             served_since(path, minutes=30)
         self.start()
