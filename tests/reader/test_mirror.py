@@ -255,7 +255,7 @@ def test_a_store_is_written_to_there_and_here(far: Far, tmp_path: Path) -> None:
     remote = far.remote(tmp_path / "mirror")
     remote.files.update("e")
     claimed = remote.claim("e", "train-a", minute("2024-11-06T01:00"), {"by": "me"})
-    assert store.claim_of(claimed) == remote.claim_of(claimed) == {"schema": 1, "by": "me"}
+    assert store.claim_of(claimed) == remote.claim_of(claimed) == {"schema": 1, "run_id": str(claimed), "by": "me"}
     assert remote.claim("e", "train-a", minute("2024-11-06T01:00")).attempt == 2
     assert not remote.claim_attempt(claimed)
     digest = remote.put_snapshot("code", b"code")
