@@ -143,7 +143,8 @@ class Damages(Kind):
             found = f"changed by a reader: {changed[:5]}" if changed else ""
         for path, way in damaged:
             if way == "mode 000":
-                path.chmod(0o755)
+                with suppress(OSError):  # another damage has taken it away
+                    path.chmod(0o755)
         return found and f"{found}\n{[(way, path.relative_to(whole).as_posix()) for path, way in damaged]}"
 
     def _read(self, whole: Path, damaged: Sequence[tuple[Path, str]], user: int | None, random: Random) -> str:
