@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from jobs.text import one_line
 
 
+LONGEST = 2000
+"""Characters of a problem's line: a value may be as long as the file."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """One error: line and column count from 1, 0 where there is no place; key is dotted."""
@@ -20,7 +24,7 @@ class Problem:
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
-        return one_line(f"{place} {self.key}: {self.message}" if self.key else f"{place}: {self.message}")
+        return one_line(f"{place} {self.key}: {self.message}" if self.key else f"{place}: {self.message}", LONGEST)
 
 
 class ConfigErrors(Exception):

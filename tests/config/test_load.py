@@ -337,3 +337,9 @@ def test_data_of_a_cluster_lies_in_its_store(tmp_path: Path) -> None:
     assert problems(tmp_path, GOOD + "data: {dataset: far.npz}\n") == [
         f":4:17 data.dataset: far.npz does not exist (looked in {tmp_path})"
     ]
+
+
+def test_a_problem_is_a_line_of_bounded_length(tmp_path: Path) -> None:
+    for key in ("schedule", "timezone", "backend"):
+        text = f"experiment: e\nbackends:\n  jax: {{{key}: {'x' * 200_000}}}\n"
+        assert max(map(len, problems(tmp_path, text))) <= 2000
