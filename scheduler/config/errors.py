@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from jobs.text import one_line
 
-
 LONGEST = 2000
 """Characters of a problem's line: a value may be as long as the file."""
 
