@@ -177,7 +177,7 @@ def test_a_signal_is_told_with_what_the_kernel_knows(number: int, kills: int, ma
         ("one\r\ntwo\x0b\x0cthree\x85four\u2028five\x00", "one two three four five"),
         ("pay \u202e001\u202c and \u2066x\u2069\u200f\u061c", "pay 001 and x"),
         ("é 数据 [bold]x[/bold]", "é 数据 [bold]x[/bold]"),
-        ("\x1b]0;never ended", ""),
+        ("\x1b]0;never ended", "]0;never ended"),
     ],
 )
 @pytest.mark.holds("code-reason")
