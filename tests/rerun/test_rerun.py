@@ -15,6 +15,7 @@ import pytest
 
 from jobs.contract import parse_run_id
 from jobs.store import LocalStore
+from jobs.store.files import to_document
 from jobs.store.latest_model import choose_models
 
 CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
@@ -184,7 +185,9 @@ def test_what_is_missing_is_told_before_anything_starts(copy: Path) -> None:
     (data,) = (store / "datasets").glob("*.npz")
     data.write_bytes(data.read_bytes()[:-1])
     record = store / next(path for path in store.glob(f"runs/small/train-jax/*/{ids['train-jax']}/result/record.json"))
-    record.write_text(json.dumps({**json.loads(record.read_text()), "python": "/gone/bin/python"}))
+    changed = to_document({**json.loads(record.read_text()), "python": "/gone/bin/python"})
+    record.unlink()
+    record.write_bytes(changed)
     before = contents(store)
     plan = answer(copy, "rerun", ids["ensemble"], "--dry-run", code=1)
     missing = {row["task"]: "\n".join(row["missing"]) for row in plan["runs"]}
