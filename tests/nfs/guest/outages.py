@@ -41,7 +41,7 @@ def _writer(root: Path, me: int, done: Any, stop: Any) -> list[str]:
         pin = store.pin_path(EXPERIMENT, f"{number}", "k")
         assert publish_bytes(pin, to_json({"by": me})), f"{pin} seemed taken"
         assert store.record_observation(run, {"by": me, "time": TIME}), f"{run} seemed observed"
-        store.ledger.record_heartbeat(EXPERIMENT, f"writer{me}", str(number))
+        store.ledger.record_heartbeat(EXPERIMENT, f"writer{me}", f"2026-11-23T06:00:{number % 60:02}Z")
         store.ledger.add_note(EXPERIMENT, f"writer{me}", {"time": TIME, "number": number})
         if len(made) >= 3:
             old = run_of(number - 30)

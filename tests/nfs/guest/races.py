@@ -263,10 +263,10 @@ def observing() -> dict[str, Any]:
         for number in range(ROUNDS):
             assert not store.read(run_of(number)).observed
             barrier.wait()
-            first = store.record_observation(run_of(number), {"by": me, "reason": "x" * 3000, "status": "failed"})
+            first = store.record_observation(run_of(number), {"by": str(me), "reason": "x" * 3000, "status": "failed"})
             seen = store.read(run_of(number)).observed
             assert seen.get("reason") == "x" * 3000, f"racer {me} read {seen}"
-            answers.append((first, seen["by"]))
+            answers.append((first, int(seen["by"])))
         return answers
 
     for version in VERSIONS:
@@ -277,23 +277,32 @@ def observing() -> dict[str, Any]:
     return {"rounds": ROUNDS}
 
 
+def time_of(number: int) -> str:
+    """The number as a time: so many seconds after a midnight."""
+    return f"2026-11-23T00:{number // 60:02}:{number % 60:02}Z"
+
+
+def number_of(time: str) -> int:
+    return int(time[14:16]) * 60 + int(time[17:19])
+
+
 def replacing() -> dict[str, Any]:
     """Two machines give signs of life in the place of their last ones, while all read them: the old or the new, never none."""
 
     def prepare(store: LocalStore) -> None:
         for me in range(2):
-            store.ledger.record_heartbeat(EXPERIMENT, f"machine{me}", "0")
+            store.ledger.record_heartbeat(EXPERIMENT, f"machine{me}", time_of(0))
 
     def racer(store: LocalStore, me: int, barrier: Barrier) -> int:
         barrier.wait()
         last = [0, 0]
         for number in range(1, 1 + 6 * ROUNDS):
             if me < 2:
-                store.ledger.record_heartbeat(EXPERIMENT, f"machine{me}", str(number))
+                store.ledger.record_heartbeat(EXPERIMENT, f"machine{me}", time_of(number))
             for machine in range(2):
-                seen = store.ledger.last_heartbeat(EXPERIMENT, f"machine{machine}")
-                assert seen is not None and int(seen) >= last[machine], f"racer {me} read {seen} after {last[machine]}"
-                last[machine] = int(seen)
+                time = store.ledger.last_heartbeat(EXPERIMENT, f"machine{machine}")
+                assert time is not None and number_of(time) >= last[machine], f"racer {me} read {time} after {last[machine]}"
+                last[machine] = number_of(time)
             assert me > 1 or last[me] == number
         return max(last)
 

@@ -70,15 +70,15 @@ STEPS: list[tuple[str, Change, Look, Any]] = [
     ),
     (
         "a sign of life",
-        lambda store: store.ledger.record_heartbeat(EXPERIMENT, "x", "1"),
+        lambda store: store.ledger.record_heartbeat(EXPERIMENT, "x", "2026-11-23T06:01:00Z"),
         lambda store: store.ledger.last_heartbeat(EXPERIMENT, "x"),
-        "1",
+        "2026-11-23T06:01:00Z",
     ),
     (
         "the next sign",
-        lambda store: store.ledger.record_heartbeat(EXPERIMENT, "x", "2"),
+        lambda store: store.ledger.record_heartbeat(EXPERIMENT, "x", "2026-11-23T06:02:00Z"),
         lambda store: store.ledger.last_heartbeat(EXPERIMENT, "x"),
-        "2",
+        "2026-11-23T06:02:00Z",
     ),
     ("a snapshot", lambda store: store.put_snapshot("code", b"x"), lambda store: store.snapshot_problem("code", X_SHA256), ""),
     (
