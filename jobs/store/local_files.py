@@ -134,9 +134,12 @@ class LocalFiles:
                 if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, *MISSING_ERRNOS):
                     raise
                 taken = files.read_fresh_or_none(folder, os.stat)
-                if taken is None:
+                if taken is not None:
+                    return os.path.samestat(own, taken)
+                if error.errno in MISSING_ERRNOS:
                     raise
-                return os.path.samestat(own, taken)
+                # The server has refused the name, which this client cannot see yet. It looks for ours first: it is another's.
+                return False
             files.fsync(folder.parent)
             return True
         finally:

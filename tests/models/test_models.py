@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from images.test_images import inside
+from scheduler.runtimes.mounts import Mount
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = "tests/models/train_models.py"
@@ -62,7 +63,7 @@ def train_in_image(legacy: str, folder: Path, backend: str, *functions: str) -> 
     program = f"cp -r $CRONSEMBLE_THEANO_WARM /tmp/theano && exec python2.7 -W ignore /code/{PROGRAM} /data " + " ".join(
         functions
     )
-    mounts = [(str(ROOT), "/code", True), (str(folder), "/data", False)]
+    mounts = [Mount(ROOT, "/code"), Mount(folder, "/data", True)]
     done = inside(legacy, ["sh", "-c", program], mounts, env)
     assert done.returncode == 0, done.stdout + done.stderr
     return outcomes(done.stdout)
