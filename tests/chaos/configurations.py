@@ -267,7 +267,9 @@ def _problem_of_render(ended: Ended) -> str:
         objects = list(yaml.load_all(ended.out, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
     except yaml.YAMLError as error:
         return f"not YAML: {ended.name}: {error}"
-    whole = objects and all(isinstance(each, dict) and each.get("kind") and each["metadata"]["name"] for each in objects)
+    if not objects:
+        return "" if "no schedule, so no CronJob" in ended.err else f"no objects, and no reason: {ended.name}"
+    whole = all(isinstance(each, dict) and each.get("kind") and each["metadata"]["name"] for each in objects)
     return "" if whole else f"no objects: {ended.name}: {ended.out[:500]}"
 
 

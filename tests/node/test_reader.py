@@ -295,6 +295,7 @@ def test_the_store_is_written_to_from_elsewhere(laptop: Laptop, pods: Cluster, n
         run = store.claim("e", "train-a", 28_850_000, {"by": "laptop"})
         store.record_observation(run, {"what": "OOMKilled"})
     there = LocalStore(node.data / namespace)
-    assert there.claim_of(run) == store.claim_of(run) == {"schema": 1, "by": "laptop"}
-    assert there.read(run).observed == store.read(run).observed == {"schema": 1, "what": "OOMKilled"}
+    assert there.claim_of(run) == store.claim_of(run) == {"schema": 1, "by": "laptop", "run_id": str(run)}
+    observed = {"schema": 1, "what": "OOMKilled", "run_id": str(run)}
+    assert there.read(run).observed == store.read(run).observed == observed
     assert there.run_folder(run).stat().st_uid == USER
