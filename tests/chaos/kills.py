@@ -74,6 +74,12 @@ class Kills(Kind):
             experiment.end()
 
 
+def default_signals() -> None:
+    """In a new process: the signals that a terminal sends have their default effect."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @dataclass
 class KilledExperiment:
     """An experiment in a folder, the command that runs it, and what was killed of it."""
@@ -138,6 +144,8 @@ class KilledExperiment:
                 stdout=self.output[-1],
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                # What starts the tests may ignore Ctrl-C, as a shell does for what it has in the background.
+                preexec_fn=default_signals,
             )
         )
 
