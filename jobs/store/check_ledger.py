@@ -9,16 +9,22 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from jobs import contract
 from jobs.store.files import list_names, parse_json
-from jobs.store.findings import LEFT_ALONE, CheckScope, DamageKind, Finding, check_document, report_unreadable
+from jobs.store.findings import (
+    AHEAD,
+    LEFT_ALONE,
+    CheckScope,
+    DamageKind,
+    Finding,
+    check_belongs,
+    check_document,
+    report_unreadable,
+)
 from jobs.store.names import name_part
 from jobs.store.regular_files import is_folder, read_regular
 
-AHEAD = 3600
-"""Seconds after now that no time can lie, whatever the clocks."""
 LARGEST_NOTES = 1 << 30
 """Bytes of a file of notes."""
 _FILES = re.compile(r"(alive|owner)-.+\.json|revisions|notes")
@@ -37,21 +43,21 @@ def check_ledger(scope: CheckScope) -> Iterator[Finding]:
         if path != last_owner:
             earlier, findings = check_document(path, "it said who ran the experiment before: nothing reads it any more")
             yield from findings
-            yield from _belongs(path, earlier, "experiment", experiment)
+            yield from check_belongs(path, earlier, "experiment", experiment)
     meaning = "it does not say who runs the experiment: `serve --take-over` becomes the next owner"
     owner, findings = check_document(last_owner, meaning)
     if owner is None and not findings and any(revision.get("what") == "serve" for revision in ledger.revisions(experiment)):
         meaning = "it is not known who serves the experiment: another machine would not be refused"
         findings = [Finding(last_owner, DamageKind.MISSING, meaning)]
     yield from findings
-    yield from _belongs(last_owner, owner, "experiment", experiment)
+    yield from check_belongs(last_owner, owner, "experiment", experiment)
     for name in list_names(folder):
         if not _FILES.fullmatch(name):
             yield Finding(folder / name, DamageKind.FOREIGN, LEFT_ALONE)
         elif name.startswith("alive-"):
             heartbeat, findings = check_document(folder / name, "when that machine was last alive is not known")
             yield from findings
-            yield from _belongs(folder / name, heartbeat, "experiment", experiment)
+            yield from check_belongs(folder / name, heartbeat, "experiment", experiment)
             host = (heartbeat or {}).get("host")
             if isinstance(host, str) and f"alive-{name_part(host)}.json" != name:
                 yield Finding(
@@ -66,12 +72,6 @@ def check_ledger(scope: CheckScope) -> Iterator[Finding]:
     yield from _check_revisions(scope)
     for path in ledger.note_files(experiment):
         yield from report_unreadable(path, _check_notes(path))
-
-
-def _belongs(path: Path, document: dict[str, Any] | None, key: str, value: str) -> Iterator[Finding]:
-    """Whether a document says that it is of another place; those of earlier versions do not say of which they are."""
-    if document is not None and document.get(key) not in (None, value):
-        yield Finding(path, DamageKind.WRONG_CONTENT, f"it is of the {key} {document[key]}: the file was copied or renamed")
 
 
 def _check_revisions(scope: CheckScope) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from jobs import contract as c
 from jobs.contract import RunId, parse_run_id
 from jobs.store.document_files import read_document
 from jobs.store.files import list_names, sha256_of
-from jobs.store.findings import CheckScope, DamageKind, Finding, check_document, report_unreadable
+from jobs.store.findings import AHEAD, CheckScope, DamageKind, Finding, check_belongs, check_document, report_unreadable
 from jobs.store.reading import Run
 from jobs.store.regular_files import is_folder, is_regular
 from jobs.store.result_files import recorded_files
@@ -20,8 +20,6 @@ from jobs.store.safe_paths import UnsafePath, split_path
 
 EARLY = 86400
 """Seconds before its slot at which no run can have begun, whatever the clocks."""
-AHEAD = 3600
-"""Seconds after now that no time can lie, whatever the clocks."""
 _RUN_FILES = re.compile(
     "|".join([*map(re.escape, (c.OBSERVED, c.CANCELLED, c.REMOVED, c.VERDICT, c.CLAIM, f".{c.CLAIM}")), r"claim-[0-9]+\.json"])
 )
@@ -88,7 +86,7 @@ def _check_run(scope: CheckScope, run_id: RunId) -> Iterator[Finding]:
             meaning = "what it says of the run is lost"
             document, findings = check_document(path, meaning)
             yield from findings
-            yield from _belongs(path, document, "run_id", str(run_id))
+            yield from check_belongs(path, document, "run_id", str(run_id))
         elif name.startswith(c.TRY_PREFIX) and is_folder(path):
             yield from report_unreadable(path, _check_try(scope, run, path))
         elif not name.startswith(".") and not (name == c.RESULT and is_folder(path)):
@@ -103,12 +101,6 @@ def _check_run(scope: CheckScope, run_id: RunId) -> Iterator[Finding]:
         yield from check_document(run.folder / c.RECORD_TRACE, f"it says what {c.RESULT} was")[1]
 
 
-def _belongs(path: Path, document: dict[str, Any] | None, key: str, value: str) -> Iterator[Finding]:
-    """Whether a document says that it is of another run or try; those of earlier versions do not say of which they are."""
-    if document is not None and document.get(key) not in (None, value):
-        yield Finding(path, DamageKind.WRONG_CONTENT, f"it is of {document[key]}: the file was copied or renamed")
-
-
 def _check_try(scope: CheckScope, run: Run, folder: Path) -> Iterator[Finding]:
     """The documents of a try without a result; its log, progress and arrays are read by nothing that must be right."""
     lost = f"what became of this try is lost: the history shows {run.status}"
@@ -117,8 +109,8 @@ def _check_try(scope: CheckScope, run: Run, folder: Path) -> Iterator[Finding]:
         mark, findings = check_document(path, lost)
         yield from findings
         if mark is not None:
-            yield from _belongs(path, mark, key, str(run.id))
-            yield from _belongs(path, mark, "try", folder.name[len(c.TRY_PREFIX) :])
+            yield from check_belongs(path, mark, key, str(run.id))
+            yield from check_belongs(path, mark, "try", folder.name[len(c.TRY_PREFIX) :])
             yield from _check_time(scope, path, run, mark.get("time"))
         elif name == c.START and not findings:
             yield Finding(path, DamageKind.MISSING, lost)
@@ -256,7 +248,7 @@ def _check_unlisted(run: Run, record: dict[str, Any], removed: set[str]) -> Iter
     if selection is not None and record.get("members") is not None and selection.get("members") != record["members"]:
         yield Finding(folder / c.SELECTION, DamageKind.WRONG_CONTENT, "it is not what the record has as `members`")
     start, findings = check_document(folder / c.START, "when the run began is lost")
-    yield from [*findings, *_belongs(folder / c.START, start, "run", str(run.id))]
+    yield from [*findings, *check_belongs(folder / c.START, start, "run", str(run.id))]
     for path in sorted(folder.glob(f"{c.PROBABILITIES}/*/probabilities.json")):
         summary, findings = check_document(path, "what it says of a prediction is lost")
         yield from findings

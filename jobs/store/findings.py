@@ -32,6 +32,8 @@ class DamageKind(str, Enum):  # noqa: UP042 (Python 3.9 has no StrEnum)
         return str(self.value)
 
 
+AHEAD = 3600
+"""Seconds after now that no time can lie, whatever the clocks."""
 LEFT_ALONE = "nothing of ours has this name; it is left alone"
 
 
@@ -77,6 +79,12 @@ def check_document(path: Path, meaning: str, repair: str = "") -> tuple[dict[str
         return None, [Finding(path, kind, f"{error.why}: {meaning}", repair)]
     except Unreadable as error:
         return None, [Finding(path, DamageKind.UNREADABLE, f"{error.why}: {meaning}", repair)]
+
+
+def check_belongs(path: Path, document: dict[str, Any] | None, key: str, value: str) -> Iterator[Finding]:
+    """Whether a document says by ``key`` that it is of another place; those of earlier versions do not say of which they are."""
+    if document is not None and document.get(key) not in (None, value):
+        yield Finding(path, DamageKind.WRONG_CONTENT, f"it is of {document[key]}: the file was copied or renamed")
 
 
 def report_unreadable(path: Path, findings: Iterable[Finding]) -> Iterator[Finding]:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import re
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
 from cronjobs.experiment import Experiment
+from jobs.store.files import replace_file
 from jobs.temporary import TemporaryFolder
 from scheduler.errors import RuntimeUnavailable
 from scheduler.long_process import Say, Stage
@@ -32,19 +31,13 @@ def ensure_lock(experiment: Experiment, say: Say) -> None:
     An edited list is resolved anew, and what it does not concern keeps its pins; a removed file, all. Raises RuntimeUnavailable.
     """
     path = experiment.lock_file()
-    if path is None:
-        return
-    request = _request(experiment)
-    if lock_problem(experiment) == "":
+    if path is None or not lock_problem(experiment):
         return
     with Stage(f"resolving the packages of runtimes.keras3.venv into {path.name}", say, _USUAL_SECONDS) as stage:
         pins = _resolve(experiment, path, stage)
-    text = f"{_FIRST_LINE}\n# requested: {json.dumps(request, ensure_ascii=False)}\n{pins}"
+    text = f"{_FIRST_LINE}\n# requested: {json.dumps(_request(experiment))}\n{pins}"
     try:
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-", delete=False, encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, path)
+        replace_file(path, text.encode())
     except OSError as error:
         raise RuntimeUnavailable(f"{path}: the lock file cannot be written: {error.strerror}") from error
 
