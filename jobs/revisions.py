@@ -56,16 +56,23 @@ def merge(*lists: Iterable[Revision]) -> list[Revision]:
 
 
 def chains(revisions: Iterable[Revision]) -> list[list[Revision]]:
-    """Each engine's revisions in the order of its numbers, by the engines' names; one that counts anew goes on after its last."""
+    """Each engine's revisions in the order of its numbers, by the engines' names; one that counts anew goes on after its last.
+
+    A cluster's times are whole seconds: of the same second, the ``delete`` that ends a count comes before what counts anew.
+    """
     engines: dict[str, list[Revision]] = {}
     for revision in revisions:
         engines.setdefault(str(revision.get("engine", "")), []).append(revision)
     chains = []
     for _, own in sorted(engines.items()):
         counts: list[dict[int, Revision]] = [{}]
-        for revision in sorted(own, key=lambda revision: (revision_time(revision), revision["revision"])):
+        for revision in sorted(own, key=_chronological):
             if revision["revision"] in counts[-1]:
                 counts.append({})
             counts[-1][revision["revision"]] = revision
         chains.append([count[number] for count in counts for number in sorted(count)])
     return chains
+
+
+def _chronological(revision: Revision) -> tuple[float, bool, int]:
+    return revision_time(revision), revision.get("what") != "delete", revision["revision"]

@@ -68,7 +68,8 @@ def periods(revisions: Iterable[Revision], now: float = inf) -> list[RevisionPer
         for declared, (revision, before, after) in zip(starts, states(chain), strict=True):
             start = max(start, declared)
             unended.append(RevisionPeriod(start, inf, revision, before, after))
-    unended.sort(key=lambda period: (period.start, period.engine, period.revision["revision"]))
+    # Stable: of the same instant, an engine's own stay in the order of its chain.
+    unended.sort(key=lambda period: (period.start, period.engine))
     ends = [*[period.start for period in unended[1:]], inf][: len(unended)]
     return [
         RevisionPeriod(period.start, end, period.revision, period.before, period.tasks)

@@ -29,7 +29,7 @@ from scheduler.kube.client import KubeClient
 from scheduler.kube.revision_configmap import read_revisions
 from scheduler.kube.target import ClusterTarget
 from scheduler.stores.location import StoreLocation, locate
-from scheduler.stores.revisions import record_cluster_revisions
+from scheduler.stores.revisions import record_deletion
 from scheduler.sync.delete import deleted_state
 from scheduler.sync.reconcile import Reconciler
 
@@ -55,11 +55,12 @@ def delete_experiment(name: str | None, file: Path, target: ClusterTarget, purge
         revisions = read_revisions(reconciler.api, namespace, name)
         status = plan_and_execute(reconciler, flags, purpose)
     if status == ExitStatus.DONE:
-        record_end(location, name, revisions, f"cluster:{reconciler.api.access.server}/{namespace}")
+        engine = f"cluster:{reconciler.api.access.server}/{namespace}"
+        record_end(location, name, revisions, engine, reconciler.api.now().timestamp())
     return status
 
 
-def record_end(location: StoreLocation, name: str, revisions: list[dict[str, Any]], engine: str) -> None:
+def record_end(location: StoreLocation, name: str, revisions: list[dict[str, Any]], engine: str, now: float) -> None:
     """Write into the experiment's store that it was deleted; what keeps it from that is printed, and what it means."""
     experiment = location.experiment
     if experiment is None or experiment.name != name:
@@ -69,7 +70,7 @@ def record_end(location: StoreLocation, name: str, revisions: list[dict[str, Any
         return
     else:
         try:
-            record_cluster_revisions(location, revisions, engine)
+            record_deletion(location, revisions, engine, now)
         except (CronsembleError, OSError) as error:
             problem, hint = str(error), "`cronsemble delete` again writes it"
         else:

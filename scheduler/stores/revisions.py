@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,11 +15,11 @@ from scheduler.stores.workspace import open_workspace
 from scheduler.times import format_time
 
 
-def record_cluster_revisions(location: StoreLocation, revisions: Iterable[Revision] = (), deleted_from: str = "") -> None:
+def record_deletion(location: StoreLocation, revisions: Iterable[Revision], engine: str, now: float) -> None:
     """Write the revisions of the cluster's ConfigMap into the store, and those given, which it has no longer.
 
-    With ``deleted_from``, a cluster's engine (``cluster:<server>/<namespace>``), one is added that ends what is still
-    scheduled there. Raises CronsembleError and OSError where the store cannot be reached or written.
+    One is added that ends at ``now``, by the server's clock, what a cluster's engine (``cluster:<server>/<namespace>``) still
+    schedules. Raises CronsembleError and OSError where the store cannot be reached or written.
     """
     with open_workspace(location) as workspace:
         files = workspace.store.files
@@ -28,12 +27,14 @@ def record_cluster_revisions(location: StoreLocation, revisions: Iterable[Revisi
             raise KubeError(f"{files.display_path(workspace.store.root)} cannot be written now")
         ledger, name = workspace.store.ledger, workspace.name
         known = merge(ledger.revisions(name), workspace.cluster_revisions, revisions)
-        end = end_of_schedules(known, deleted_from, time.time()) if deleted_from else None
+        end = end_of_schedules(known, engine, now)
         ledger.add_revisions(name, [*known, *([end] if end else [])])
 
 
 def end_of_schedules(revisions: Iterable[Revision], engine: str, now: float) -> dict[str, Any] | None:
     """The revision that ends at ``now`` (seconds since 1970) what a cluster's engine schedules; None where that is nothing.
+
+    Its time is in whole seconds, as those of a cluster are: with a fraction it would end what is synced in the same second.
 
     The same cluster may have been reached at another address; what a machine or another namespace has taken over goes on.
     """
@@ -47,7 +48,7 @@ def end_of_schedules(revisions: Iterable[Revision], engine: str, now: float) -> 
     number = max((int(revision["revision"]) for revision in revisions if revision.get("engine") == engine), default=0) + 1
     return {
         "revision": number,
-        "time": format_time(max(now, latest.start), milliseconds=True),
+        "time": format_time(max(now, latest.start)),
         "by": current_user(),
         "tool": VERSION,
         "what": "delete",

@@ -107,6 +107,18 @@ def test_a_new_count_goes_on_after_the_old() -> None:
     assert [revision["revision"] for revision in merge(revisions)] == [1, 2, 3, 1, 2]
 
 
+def test_what_is_synced_in_the_second_of_a_deletion_comes_after_it() -> None:
+    """A cluster's times are whole seconds, and its ConfigMap, which counts, is deleted with the experiment."""
+    engine, tasks = "cluster:https://one/n", {"train-a": {"schedule": "0 1 * * *"}}
+    old = [revision(n, 100, engine, "sync", tasks=tasks) for n in (1, 2, 3)]
+    end = end_of_schedules(old, engine, 200.9)
+    assert end is not None and (end["revision"], end["time"]) == (4, "1970-01-01T00:03:20Z")
+    synced = revision(1, 200, engine, "sync", tasks=tasks)
+    assert [period.tasks for period in scheduling_periods([*old, synced, end])][-2:] == [{}, tasks]
+    deleted = revision(2, 200, engine, "delete", gone=["train-a"])
+    assert scheduling_periods([*old, end, synced, deleted])[-1].tasks == {}
+
+
 def test_nonsense_is_left_out() -> None:
     broken: list[dict[str, Any]] = [{}, {"revision": 1}, {"revision": 1, "time": "yesterday"}, revision(1, 1, tasks=[1])]
     assert merge(broken, [revision(2, 5, tasks={})]) == [revision(2, 5, tasks={})]
