@@ -12,7 +12,7 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -58,13 +58,18 @@ class ArrayHeader:
     dtype: Any
 
 
-def read_npz(path: Path) -> dict[str, Any]:
-    """The arrays of an .npz, by name; raises BadArrays, and OSError for what is no regular file or cannot be read."""
+def read_npz(path: Path, names: Collection[str] | None = None) -> dict[str, Any]:
+    """The arrays of an .npz by name, or those of them that are named; others are not read.
+
+    Raises BadArrays, and OSError for what is no regular file or cannot be read.
+    """
     with _opened(path) as (file, archive):
         if archive is None:
             raise BadArrays("it is an .npy of one array: give an .npz with named arrays")
         arrays = {}
         for name, member in _members(archive, os.fstat(file.fileno()).st_size):
+            if names is not None and name not in names:
+                continue
             with archive.open(member) as opened:
                 if not _starts_with_magic(opened):
                     if member.filename.endswith(".npy"):

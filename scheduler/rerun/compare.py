@@ -12,9 +12,9 @@ from jobs import contract as c
 from jobs.contract import Status
 from jobs.store import Run, Store
 from scheduler.long_process import Say
-from scheduler.rerun import probabilities
-from scheduler.rerun.probabilities import DamagedResult
 from scheduler.rerun.verdict import CHANGED, NOTHING, PinnedInputs, Verdict, differences, judge
+from scheduler.results import probabilities
+from scheduler.results.probabilities import DamagedResult
 from scheduler.stores.run_snapshot import snapshot, task_of
 
 Members = Mapping[str, str | c.RunId]

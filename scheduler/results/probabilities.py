@@ -1,4 +1,4 @@
-"""A published run's probabilities as arrays, for comparing it with another run of the same."""
+"""A published run's probabilities, items and labels, as arrays that are what the run wrote."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from jobs import contract as c
 from jobs.contract import RunId
-from jobs.store import Store
+from jobs.store import Run, Store
 from jobs.store.regular_files import open_regular
 
 
@@ -43,6 +43,23 @@ def member(store: Store, run: RunId, name: str) -> Any | None:
         return array
     table = _table(_result_file(store, run, f"{c.MEMBERS}/{name}.csv"))
     return None if table is None else table[1]
+
+
+def labels(store: Store, run: Run) -> Any | None:
+    """The true class numbers of the items that an ensemble predicted, int64 (items,), from the run's prepared data.
+
+    None where they are not known, the data is not on this machine, or it is not what the run predicted.
+    """
+    from jobs.keras3 import array_files
+
+    pinned = run.record.get("data") or {}
+    if not pinned.get("fingerprint") or not store.dataset_path(str(pinned["fingerprint"])).exists() or store.data_problem(pinned):
+        return None
+    try:
+        numbers = array_files.read_npz(store.dataset_path(str(pinned["fingerprint"])), ("y_predict",)).get("y_predict")
+    except (OSError, array_files.BadArrays):
+        return None
+    return None if numbers is None else numbers.astype("int64")
 
 
 def _result_file(store: Store, run: RunId, name: str) -> Path:

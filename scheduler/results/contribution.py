@@ -1,0 +1,60 @@
+"""What each member adds to an ensemble: how it would be without it (leave one out). Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """The ensemble with a member minus the ensemble of the others, which keep their weights in proportion.
+
+    ``accuracy``: above 0 where the member helps. ``loss`` (log loss): below 0 where it helps. Both are None where the
+    labels are not known. ``labels_changed``: how many items have another label because of it.
+    """
+
+    accuracy: float | None
+    loss: float | None
+    labels_changed: int
+
+
+def contributions(members: Mapping[str, Any], weights: Mapping[str, float], labels: Any | None) -> dict[str, Contribution]:
+    """What each member adds.
+
+    Args:
+        members: by name, probabilities of shape (items, classes); two or more.
+        weights: by name; they need not sum to 1.
+        labels: the items' true class numbers (items,), or None.
+    """
+    from jobs.keras3.combine import combine
+
+    def combined(names: list[str]) -> Any:
+        total = sum(weights[name] for name in names)
+        own = [weights[name] for name in names] if total > 0 else [1.0] * len(names)
+        return combine([members[name] for name in names], own)
+
+    whole = combined(list(members))
+    results = {}
+    for left_out in members:
+        others = combined([name for name in members if name != left_out])
+        accuracy = loss = None
+        if labels is not None and len(labels):
+            accuracy = _accuracy(whole, labels) - _accuracy(others, labels)
+            loss = log_loss(whole, labels) - log_loss(others, labels)
+        changed = int((whole.argmax(axis=1) != others.argmax(axis=1)).sum())
+        results[left_out] = Contribution(accuracy, loss, changed)
+    return results
+
+
+def _accuracy(probabilities: Any, labels: Any) -> float:
+    return float((probabilities.argmax(axis=1) == labels).mean())
+
+
+def log_loss(probabilities: Any, labels: Any) -> float:
+    """The mean of -log p of the right class, p clipped to [1e-15, 1]: as the combine program computes it."""
+    import numpy as np
+
+    of_right_class = probabilities[np.arange(len(labels)), labels].astype("float64")
+    return float(-np.log(np.clip(of_right_class, 1e-15, 1.0)).mean())
