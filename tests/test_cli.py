@@ -21,7 +21,7 @@ def cronsemble(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str
         (["bogus"], "No such command 'bogus'"),
         (["run", "--jobs", "x"], "'--jobs'"),
         (["run", "--nonsense"], "--nonsense"),
-        (["show"], "Missing argument"),
+        (["rerun"], "Missing argument"),
     ],
 )
 def test_wrong_usage_is_64(tmp_path: Path, arguments: list[str], said: str) -> None:

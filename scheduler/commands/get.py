@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
@@ -22,6 +22,7 @@ from jobs.store.regular_files import Unreadable, read_regular
 from jobs.store.result_files import recorded_files, recorded_sha256
 from scheduler.commands.options import (
     DEFAULT_FILE,
+    NAMES_OF_RUNS,
     Context,
     ExperimentName,
     File,
@@ -31,13 +32,12 @@ from scheduler.commands.options import (
     StoreFolder,
 )
 from scheduler.console.messages import print_line
-from scheduler.errors import CronsembleError
+from scheduler.errors import CronsembleError, UnknownRun
 from scheduler.kube.target import ClusterTarget
 from scheduler.rerun import selection
+from scheduler.stores import find_run
 from scheduler.stores.location import locate
 from scheduler.stores.workspace import Workspace, open_workspace
-
-LATEST = "latest"
 
 
 def get_predictions(workspace: Workspace, what: str, folder: Path, members: bool) -> None:
@@ -118,14 +118,12 @@ def _read_csv(store: Store, csv: CsvFile) -> bytes:
 
 def _choose_runs(store: Store, experiment: str, what: str) -> list[Run]:
     """The successful ensemble runs of a date, a slot or a run's name, or the one of the newest slot."""
-    if what == LATEST:
-        runs = (store.read(run) for run in store.run_ids(experiment, c.ENSEMBLE_TASK, skip_unreadable=True))
-        own = (run for run in runs if run.status == Status.SUCCEEDED and not run.record.get("other_configuration"))
-        candidates = list(itertools.islice(own, 1))
+    candidates: list[Run] = []
+    if find_run.is_latest(what):
+        with suppress(UnknownRun):
+            candidates = [find_run.latest_run(store, experiment, [c.ENSEMBLE_TASK], succeeded=True)]
     elif c.ENSEMBLE_TASK in store.tasks(experiment):
         candidates = selection.originals(store, experiment, what, c.ENSEMBLE_TASK)
-    else:
-        candidates = []
     succeeded = [run for run in candidates if run.status == Status.SUCCEEDED and run.id.task == c.ENSEMBLE_TASK]
     if not succeeded:
         raise CronsembleError(
@@ -136,8 +134,8 @@ def _choose_runs(store: Store, experiment: str, what: str) -> list[Run]:
 
 def get(
     what: Annotated[
-        str, typer.Argument(help="A date (2026-11-20 or today, in the experiment's zone), a slot, an ensemble run, or latest.")
-    ] = "latest",
+        str, typer.Argument(metavar="[NAME]", help=f"The ensemble's runs to copy: {NAMES_OF_RUNS}.")
+    ] = find_run.LATEST,
     file: File = DEFAULT_FILE,
     to: Annotated[Path, typer.Option(help="The folder to copy into.")] = Path(),
     members: Annotated[bool, typer.Option("--members", help="Each member's probabilities too.")] = False,

@@ -17,6 +17,7 @@ from jobs.store.tries import describe_try
 from jobs.text import single_line
 from scheduler.commands.options import (
     DEFAULT_FILE,
+    NAMES_OF_RUNS,
     AsJson,
     Context,
     ExperimentName,
@@ -187,7 +188,7 @@ def print_slot(reader: HistoryReader, slot: str, tasks: Sequence[str], as_json: 
             (day,) = dates(periods[0].first, periods[0].first, history.timezone)
             raise CronsembleError(f"{slot}: no slot and no run then: `cronsemble history --since {day}` lists them")
     else:
-        run = find_run_or_job(reader, slot)
+        run = find_run_or_job(reader, slot, tasks[0] if len(tasks) == 1 else None)
         rows = reader.rows(HistoryQuery(run.minute, run.minute, (run.task,)))
     by_slot: dict[tuple[int, str], list[Row]] = {}
     for row in rows:
@@ -275,7 +276,7 @@ def revision_lines(recorded: list[dict[str, Any]]) -> list[str]:
 def history(
     slot: Annotated[
         str | None,
-        typer.Argument(help="Report on this slot alone: a time, a date (today, yesterday), a run's id or a part of it."),
+        typer.Argument(metavar="[NAME]", help=f"Report on these slots alone: {NAMES_OF_RUNS}."),
     ] = None,
     file: File = DEFAULT_FILE,
     since: Annotated[str | None, typer.Option(help="From this date or time on, or how long ago (7d).")] = None,

@@ -8,12 +8,14 @@ import typer
 
 from scheduler.commands.options import (
     DEFAULT_FILE,
+    NAMES_OF_RUNS,
     AskCluster,
     Context,
     ExperimentName,
     Kubeconfig,
     Namespace,
     Offline,
+    OfTask,
     StoreFolder,
 )
 
@@ -21,12 +23,13 @@ from scheduler.commands.options import (
 def logs(
     run: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[RUN]", help="A run's id, a part of it, or its slot's date or time; the newest by default."),
+        typer.Argument(metavar="[NAME]", help=f"The run: {NAMES_OF_RUNS}; the newest by default."),
     ] = None,
     follow: Annotated[int, typer.Option("--follow", "-f", count=True, help="Print what is added, until the run ends.")] = 0,
     tail: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Of what there is only the last N lines, of the newest try.")
     ] = None,
+    task: OfTask = None,
     file: Annotated[Path | None, typer.Option("--file", help="The configuration file; -f FILE.yaml too, as elsewhere.")] = None,
     on_cluster: AskCluster = False,
     offline: Offline = False,
@@ -50,9 +53,9 @@ def logs(
         if follows and not offline and (on_cluster or location.is_remote):
             from scheduler.observe.pod_logs import follow as follow_pods
 
-            code = follow_pods(workspace, name, tail)
+            code = follow_pods(workspace, name, tail, task)
         else:
-            code = print_logs(workspace, name, follows, tail)
+            code = print_logs(workspace, name, follows, tail, task)
     raise typer.Exit(code)
 
 
@@ -61,5 +64,5 @@ def _parse_arguments(arguments: list[str], follow: int) -> tuple[list[str], list
     files = [Path(argument) for argument in arguments if follow and argument.endswith((".yaml", ".yml"))]
     names = [argument for argument in arguments if not (follow and argument.endswith((".yaml", ".yml")))]
     if len(names) > 1 or len(files) > 1:
-        raise typer.BadParameter(f"one at a time: {' '.join(names[1:] or map(str, files[1:]))}", param_hint="RUN")
+        raise typer.BadParameter(f"one at a time: {' '.join(names[1:] or map(str, files[1:]))}", param_hint="NAME")
     return names, files, follow > len(files)

@@ -19,6 +19,9 @@ StoreFolder = Annotated[Path | None, typer.Option("--store", help="The store's f
 ExperimentName = Annotated[
     str | None, typer.Option("--experiment", help="The experiment's name, where there is no configuration of it.")
 ]
+NAMES_OF_RUNS = "latest, a date (2026-11-20, today, yesterday), a time or slot, a run's id or a part of it"
+"""The names that every command takes in a run's place (``scheduler.stores.find_run``)."""
+OfTask = Annotated[str | None, typer.Option("--task", help="Of the runs that the name means, this task's.")]
 Tasks = Annotated[list[str] | None, typer.Argument(help="Tasks, e.g. train-jax or ensemble; all by default.")]
 OnlyTasks = Annotated[list[str] | None, typer.Option("--task", help="Only this task (repeat for more).")]
 

@@ -17,6 +17,7 @@ from jobs.temporary import TemporaryFolder
 from scheduler.commands.engine_choice import RunOptions, StopSignals, check_cluster_options, open_engine, print_interrupted
 from scheduler.commands.options import (
     DEFAULT_FILE,
+    NAMES_OF_RUNS,
     AsJson,
     Context,
     DryRun,
@@ -191,9 +192,7 @@ def _print_plan(
 def rerun(
     what: Annotated[
         str,
-        typer.Argument(
-            help="A date or time in the experiment's zone (2026-11-20, yesterday, 2026-11-20T06:00Z), FROM..TO, or a run."
-        ),
+        typer.Argument(metavar="NAME|FROM..TO", help=f"The runs: {NAMES_OF_RUNS}, or a period FROM..TO."),
     ],
     file: File = DEFAULT_FILE,
     task: Annotated[str | None, typer.Option(help="The runs of this task, instead of the ensemble's.")] = None,

@@ -20,6 +20,7 @@ from jobs.store.tries import describe_try
 from jobs.text import one_line
 from scheduler.commands.options import (
     DEFAULT_FILE,
+    NAMES_OF_RUNS,
     AsJson,
     Context,
     ExperimentName,
@@ -27,6 +28,7 @@ from scheduler.commands.options import (
     Kubeconfig,
     Namespace,
     Offline,
+    OfTask,
     StoreFolder,
 )
 from scheduler.console import tables
@@ -42,10 +44,10 @@ from scheduler.stores.location import locate
 from scheduler.stores.workspace import Workspace, open_workspace
 
 
-def print_run(workspace: Workspace, name: str, as_json: bool) -> None:
-    """Print all that is known of one run."""
+def print_run(workspace: Workspace, name: str, as_json: bool, task: str | None = None) -> None:
+    """Print all that is known of the run that a name means, of ``task`` if one is given."""
     reader = open_history(workspace)
-    run_id = find_run_or_job(reader, name)
+    run_id = find_run_or_job(reader, name, task)
     run = reader.store.read(run_id)
     rows = reader.rows(HistoryQuery(run_id.minute, run_id.minute, (run_id.task,)))
     row = msgspec.to_builtins(next(row for row in rows if row.run == str(run_id)))
@@ -116,8 +118,9 @@ def _print_epochs(store: Store, run: Run) -> None:
 
 
 def show(
-    run: Annotated[str, typer.Argument(help="A run's id, a part of it, or its slot's date or time, if only one run has it.")],
+    run: Annotated[str, typer.Argument(metavar="[NAME]", help=f"The run: {NAMES_OF_RUNS}.")] = find_run.LATEST,
     file: File = DEFAULT_FILE,
+    task: OfTask = None,
     as_json: AsJson = False,
     offline: Offline = False,
     context: Context = None,
@@ -126,6 +129,6 @@ def show(
     store: StoreFolder = None,
     experiment: ExperimentName = None,
 ) -> None:
-    """Show one run: record, epochs, members, files. Example: cronsemble show digits-ensemble-29924640"""
+    """Show one run: record, epochs, members, files. Example: cronsemble show yesterday"""
     with open_workspace(locate(file, store, experiment, ClusterTarget(kubeconfig, context, namespace, offline))) as workspace:
-        print_run(workspace, run, as_json)
+        print_run(workspace, run, as_json, task)

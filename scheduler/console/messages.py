@@ -13,6 +13,12 @@ def print_line(text: object, file: TextIO | None = None) -> None:
     print(single_line(str(text)), file=file or sys.stdout, flush=True)
 
 
+def print_note(text: str) -> None:
+    """Print on stderr what a user should know of a result that stdout holds."""
+    sys.stdout.flush()
+    print_line(f"note: {text}", sys.stderr)
+
+
 def print_warnings(place: str, warnings: list[str]) -> None:
     """A line on stderr for each warning, after what was printed before; ``place`` is put in front as it is."""
     sys.stdout.flush()

@@ -7,6 +7,7 @@ import time
 
 from jobs.contract import NoteEvent, RunId
 from jobs.store.process_identity import host_name
+from scheduler.console.messages import print_note
 from scheduler.errors import CronsembleError, UnknownRun
 from scheduler.history.observed_runs import ClusterObservation
 from scheduler.identity import current_user
@@ -68,16 +69,25 @@ def _last_timezone(workspace: Workspace) -> str:
     return "UTC"
 
 
-def find_run_or_job(reader: HistoryReader, name: str) -> RunId:
-    """The run of that id in the store, else of a Job that has left nothing in it; raises UnknownRun."""
+def find_run_or_job(reader: HistoryReader, name: str, task: str | None = None) -> RunId:
+    """The run that a name means (:func:`scheduler.stores.find_run.find_run`), or of a Job that has left nothing in the store.
+
+    Raises UnknownRun.
+    """
+    history = reader.history
+    jobs = list(history.observation.jobs.values())
     try:
-        return find_run.find_run(reader.store, reader.history.experiment, name).id
+        return find_run.find_run(
+            reader.store,
+            history.experiment,
+            name,
+            task,
+            jobs=[job.run for job in jobs],
+            timezone=history.timezone,
+            note=print_note,
+        ).id
     except UnknownRun:
-        history = reader.history
-        jobs = [job.run for job in history.observation.jobs.values()]
-        runs = [run for run in jobs if find_run.is_meant(run, name, history.timezone, history.now)]
-        by_hand = [job.run for job in history.observation.jobs.values() if job.name == name]
-        exact = [run for run in runs if str(run) == name] or by_hand or runs
-        if len(exact) != 1:
+        by_hand = [job.run for job in jobs if job.name == name]
+        if len(by_hand) != 1:
             raise
-        return exact[0]
+        return by_hand[0]

@@ -10,7 +10,7 @@ from dataclasses import replace
 from cronjobs.objects import labels
 from jobs.contract import Status
 from scheduler.console.log_output import LogOutput
-from scheduler.console.messages import print_line
+from scheduler.console.messages import print_line, print_note
 from scheduler.exit_status import ExitStatus
 from scheduler.history.observed_runs import JobState
 from scheduler.kube import kinds, objects, permissions
@@ -22,15 +22,18 @@ from scheduler.observe.job_runs import runs_of_jobs
 from scheduler.observe.job_watcher import POLL_SECONDS, JobSnapshot, list_pods
 from scheduler.observe.remaining_retries import step_statuses
 from scheduler.observe.run_status import JOB_NAME
-from scheduler.stores.find_run import is_meant, only_match
+from scheduler.stores.find_run import find_run, is_latest, is_meant, only_match
 from scheduler.stores.workspace import Workspace
+from scheduler.times import is_time
 
 MAX_INTERRUPTIONS = 10
 """Broken connections in a row after which a log is given up."""
 
 
-def follow(workspace: Workspace, name: str | None, tail: int | None = None) -> ExitStatus:
+def follow(workspace: Workspace, name: str | None, tail: int | None = None, task: str | None = None) -> ExitStatus:
     """Print a run's output until it ends; then 0 if it succeeded, else 1. Without pods, the output that the store holds.
+
+    The run is the one that ``name`` means, of ``task`` if one is given; without a name the newest.
 
     With ``tail``, only so many of the last lines that there are, of the newest container that has started, and all that follow.
     """
@@ -38,11 +41,11 @@ def follow(workspace: Workspace, name: str | None, tail: int | None = None) -> E
     namespace = experiment.cluster.namespace
     with KubeClient(workspace.target.access()) as api, permissions.explain_denials(api, [namespace], needed=permissions.LOGS):
         jobs = objects.jobs(api, namespace, selector=f"{labels.INSTANCE}={experiment.name}")
-        job = _find_job(jobs, workspace, name, api.now().timestamp())
+        job = _find_job(jobs, workspace, name, task, api.now().timestamp())
         if job is None:
-            return stored_logs.print_logs(workspace, name, follow=True, tail=tail)
+            return stored_logs.print_logs(workspace, name, follow=True, tail=tail, task=task)
         job_name = str(job["metadata"]["name"])
-        if name is None:
+        if name is None or is_latest(name):
             print_line(f"{job_name}:", sys.stderr)
         snapshot = _print_until_end(api, namespace, job_name, tail)
     workspace.store.files.update(experiment.name)
@@ -58,16 +61,21 @@ def follow(workspace: Workspace, name: str | None, tail: int | None = None) -> E
     return stored_logs.print_end(result, True)
 
 
-def _find_job(jobs: list[Object], workspace: Workspace, name: str | None, now: float) -> Object | None:
+def _find_job(jobs: list[Object], workspace: Workspace, name: str | None, task: str | None, now: float) -> Object | None:
     """The Job that is named, or the newest, a running one first; None if only the store may know the run."""
     runs = runs_of_jobs(jobs, workspace.store)
     run_jobs = [(job, runs[job["metadata"]["uid"]]) for job in jobs if job["metadata"]["uid"] in runs]
-    if name is None:
+    run_jobs = [(job, run) for job, run in run_jobs if task in (None, run.task)]
+    if name is None or is_latest(name):
         own_jobs = [job for job, _ in run_jobs]
         return max(own_jobs, key=lambda job: (objects.has_ended(job) is None, job["metadata"]["creationTimestamp"]), default=None)
     exact = [job for job, run in run_jobs if name in (str(run), job["metadata"]["name"])]
     timezone = workspace.require_experiment("--cluster").timezone
     matching = exact or [job for job, run in run_jobs if is_meant(run, name, timezone, now)]
+    if is_time(name) and matching:
+        job_runs = [run for _, run in run_jobs]
+        chosen = find_run(workspace.store, workspace.name, name, task, jobs=job_runs, timezone=timezone, note=print_note)
+        return next((job for job, run in run_jobs if run == chosen.id), None)
     return only_match(name, matching, [str(job["metadata"]["name"]) for job in matching])
 
 

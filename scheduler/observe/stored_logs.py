@@ -8,12 +8,12 @@ from pathlib import Path
 
 from jobs import contract as c
 from jobs.contract import Status
-from jobs.store import Run, Store
+from jobs.store import Run
 from jobs.store.log_files import LOG_PATTERN, log_files, position_of_last_lines, read_log
 from jobs.store.tries import describe_try
 from jobs.text import one_line
 from scheduler.console.log_output import LogOutput
-from scheduler.errors import UnknownRun
+from scheduler.console.messages import print_note
 from scheduler.exit_status import ExitStatus
 from scheduler.stores import find_run
 from scheduler.stores.workspace import Workspace
@@ -22,30 +22,18 @@ POLL_SECONDS = 0.3
 """Seconds between two reads of a log that grows."""
 
 
-def find_run_or_newest(store: Store, experiment: str, name: str | None) -> Run:
-    """The run of that name, or the newest: one that runs, else that of the newest slot; raises UnknownRun."""
-    if name is not None:
-        return find_run.find_run(store, experiment, name)
-    newest = [next(store.run_ids(experiment, task, skip_unreadable=True), None) for task in store.tasks(experiment)]
-    runs = [store.read(run) for run in newest if run is not None]
-    if not runs:
-        raise UnknownRun(f"no runs of {experiment} yet; next: cronsemble run")
-    return max(runs, key=lambda run: (run.status == Status.RUNNING, run.id.minute, run.id.attempt, start_time(run)))
+def print_logs(
+    workspace: Workspace, name: str | None, follow: bool, tail: int | None = None, task: str | None = None
+) -> ExitStatus:
+    """Print the log of the run that a name means, or of the newest; then 0, or with ``follow`` if it did not succeed 1.
 
-
-def start_time(run: Run) -> str:
-    """When a run's first try began, as it recorded it, ISO 8601; empty if none has."""
-    return str(run.record.get("started") or next((one_try["start"].get("time", "") for one_try in run.tries), ""))
-
-
-def print_logs(workspace: Workspace, name: str | None, follow: bool, tail: int | None = None) -> ExitStatus:
-    """Print a run's log; with ``follow`` what is added until the run ends: then 0 if it succeeded, else 1.
+    With ``follow``, what is added until the run ends.
 
     With ``tail``, only so many of the last lines of what there is, of the newest try that has any.
     """
     store = workspace.store
-    run = find_run_or_newest(store, workspace.name, name)
-    if name is None:
+    run = find_run.find_run(store, workspace.name, name or find_run.LATEST, task, note=print_note)
+    if name is None or find_run.is_latest(name):
         print(f"{run.id}:", file=sys.stderr)
     printed: dict[str, int] = {}  # by try, bytes
     out = LogOutput()

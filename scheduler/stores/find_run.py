@@ -1,48 +1,185 @@
-"""Finds runs by an id, a part of one, or a date or time, and the folders of their files."""
+"""Finds runs by name. What a user types in a run's place means the same in every command, for it is resolved here.
+
+A name is ``latest``, a date or time (:mod:`scheduler.times`), a run's id, a part of one, or the name of a Job made by hand.
+"""
 
 from __future__ import annotations
 
 import os
+import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import TypeVar
 
 from jobs import contract as c
-from jobs.contract import RunId, Status
+from jobs.contract import RunId, RunKind, Status
 from jobs.store import Run, Store
 from jobs.store.jobs_by_hand import claims
-from scheduler.errors import UnknownRun
+from scheduler.errors import CronsembleError, UnknownRun
 from scheduler.stores.run_snapshot import timezone_of
-from scheduler.times import is_time, parse_slots
+from scheduler.times import is_date, is_time, parse_slots
 
 T = TypeVar("T")
+
+LATEST = "latest"
+"""The name of the newest run."""
 
 _FARTHEST_ZONE = 24 * 60
 """Minutes; no zone's clocks are so far from UTC."""
 
 
-def find_run(store: Store, experiment: str, name: str) -> Run:
-    """The run of that id, or the only one whose id holds ``name``, or whose slot has this date or time.
+def is_latest(name: str) -> bool:
+    """Whether a name means the newest run."""
+    return name.lower() == LATEST
 
-    Or that of a Job of this name, which somebody made by hand.
-    Raises UnknownRun, and CronsembleError for a date or time that there is not.
+
+def find_run(
+    store: Store,
+    experiment: str,
+    name: str,
+    task: str | None = None,
+    *,
+    succeeded: bool = False,
+    jobs: Sequence[RunId] = (),
+    timezone: str = "UTC",
+    note: Callable[[str], None] = lambda text: None,
+) -> Run:
+    """The one run that a name means, of ``task`` if one is given.
+
+    - ``latest``: the newest run, a running one first (:func:`latest_run`).
+    - A date, a time or a slot: its ensemble run; without one, the run of the only task that has any. Of several the newest
+      slot's, rather of a schedule than made by hand, rather an original than its rerun; ``note`` is told what else there is.
+    - A run's id, a part of it of which there is one run, or the name of a Job that somebody made by hand.
+
+    ``succeeded``: of those that a time or ``latest`` means, one that has succeeded, if there is any. ``jobs``: runs of Jobs that
+    the store may not know yet; dates without a zone are in ``timezone`` for them. Raises UnknownRun where no run or several
+    are meant, CronsembleError for a date or time that there is not and for a task without runs.
     """
-    tasks = store.tasks(experiment)
+    tasks = known_tasks(store, experiment, task, jobs)
+    if is_latest(name):
+        return latest_run(store, experiment, tasks, succeeded=succeeded, jobs=jobs)
     if is_time(name):
-        matches = sorted(run for task in tasks for run in runs_at(store, experiment, task, name))
-    else:
-        for task in tasks:
-            run = c.parse_run_id(name, experiment, task)
-            if run is not None and os.path.lexists(store.run_folder(run)):
-                return store.read(run)
-        matches = [run for task in tasks for run in store.run_ids(experiment, task, skip_unreadable=True) if name in str(run)]
-        # A Job that somebody made by hand has a name of its own.
-        matches = matches or [run for task in tasks for run in claims(store, experiment, task, name)]
+        return _run_of_time(store, experiment, name, tasks, succeeded, jobs, timezone, note)
+    for known in tasks:
+        run = c.parse_run_id(name, experiment, known)
+        if run is not None and (run in jobs or os.path.lexists(store.run_folder(run))):
+            return store.read(run)
+    ids = {run for known in tasks for run in store.run_ids(experiment, known, skip_unreadable=True)}
+    matches = closest_ids(name, [*ids, *(run for run in jobs if run.task in tasks)])
+    # A Job that somebody made by hand has a name of its own.
+    matches = matches or [run for known in tasks for run in claims(store, experiment, known, name)]
     match = only_match(name, matches, [str(run) for run in matches])
     if match is None:
-        check_time(store, experiment, name)
         raise UnknownRun(f"{name}: no such run in {store.files.display_path(store.root)}: `cronsemble history` lists them")
     return store.read(match)
+
+
+def latest_run(
+    store: Store, experiment: str, tasks: Sequence[str], *, succeeded: bool = False, jobs: Sequence[RunId] = ()
+) -> Run:
+    """The newest run of these tasks: one that is running, else that of the newest slot; the ensemble's before its members'.
+
+    ``succeeded``: the newest success of the ensemble, or without an ensemble of any task, that was made with its own
+    configuration. Raises UnknownRun.
+    """
+    if not succeeded:
+        newest = [next(store.run_ids(experiment, task, skip_unreadable=True), None) for task in tasks]
+        known = {*(run for run in newest if run is not None), *(run for run in jobs if run.task in tasks)}
+        runs = [store.read(run) for run in known]
+    else:
+        of_ensemble = [task for task in tasks if task == c.ENSEMBLE_TASK]
+        runs = []
+        for task in of_ensemble or tasks:
+            own = (run for run in store.runs(experiment, task, skip_unreadable=True) if _is_own_success(run))
+            runs += islice(own, 1)
+    if not runs:
+        what = "no run that succeeded" if succeeded and tasks else "no runs"
+        raise UnknownRun(f"{what} of {experiment} yet; next: cronsemble run")
+    return max(runs, key=_age_order)
+
+
+def _age_order(run: Run) -> tuple[bool, int, bool, int, str]:
+    return (run.status == Status.RUNNING, run.id.minute, run.id.task == c.ENSEMBLE_TASK, run.id.attempt, start_time(run))
+
+
+def start_time(run: Run) -> str:
+    """When a run's first try began, as it recorded it, ISO 8601; empty if none has."""
+    return str(run.record.get("started") or next((one_try["start"].get("time", "") for one_try in run.tries), ""))
+
+
+def _is_own_success(run: Run) -> bool:
+    return run.status == Status.SUCCEEDED and not run.record.get("other_configuration")
+
+
+def known_tasks(store: Store, experiment: str, task: str | None = None, jobs: Sequence[RunId] = ()) -> list[str]:
+    """The tasks that have runs, or ``task`` alone; raises CronsembleError if that has none."""
+    known = sorted({*store.tasks(experiment), *(run.task for run in jobs)})
+    if task is None:
+        return known
+    if task not in known:
+        raise CronsembleError(f"--task {task}: no runs of it; there are {', '.join(known) or 'none'}")
+    return [task]
+
+
+def _run_of_time(
+    store: Store,
+    experiment: str,
+    name: str,
+    tasks: Sequence[str],
+    succeeded: bool,
+    jobs: Sequence[RunId],
+    timezone: str,
+    note: Callable[[str], None],
+) -> Run:
+    """As :func:`find_run`, of a date or time."""
+    now = time.time()
+    of_then = {run for task in tasks for run in runs_at(store, experiment, task, name)}
+    of_then |= {run for run in jobs if run.task in tasks and is_meant(run, name, timezone, now)}
+    if not of_then:
+        check_time(store, experiment, name)
+        history = f"`cronsemble history {shlex.quote(name)}` says what became of its slots"
+        raise UnknownRun(f"{name}: no run of then in {store.files.display_path(store.root)}: {history}")
+    runs = preferred_runs([store.read(run) for run in sorted(of_then, reverse=True)], succeeded)
+    slots = {(run.id.task, run.id.minute) for run in runs}
+    if len({task for task, _ in slots}) > 1 or (len(slots) > 1 and not is_date(name)):
+        only_match(name, runs, [str(run.id) for run in runs])
+    run = best_attempt([run for run in runs if run.id.minute == runs[0].id.minute])
+    others = [other.id for other in runs if other.id != run.id]
+    if others:
+        kind = "ensemble runs" if run.id.task == c.ENSEMBLE_TASK else f"runs of {run.id.task}"
+        note(f"{name}: {run.id}, the newest of {len(runs)} {kind}; `cronsemble history {shlex.quote(name)}` has the others")
+    return run
+
+
+def preferred_runs(runs: Sequence[Run], succeeded: bool = False) -> list[Run]:
+    """Those of the runs of a time that a user means first, in the same order; never none.
+
+    The ensemble's rather than its members'; originals rather than reruns and runs of other configurations; runs of slots rather
+    than runs made by hand; with ``succeeded``, such that have succeeded.
+    """
+    wishes: list[Callable[[Run], bool]] = [
+        lambda run: run.id.task == c.ENSEMBLE_TASK,
+        lambda run: run.kind != RunKind.RERUN and not run.record.get("other_configuration"),
+        lambda run: not succeeded or run.status == Status.SUCCEEDED,
+        lambda run: run.kind != RunKind.MANUAL,
+    ]
+    kept = list(runs)
+    for is_wished in wishes:
+        kept = [run for run in kept if is_wished(run)] or kept
+    return kept
+
+
+def best_attempt(attempts: Sequence[Run]) -> Run:
+    """Of a slot's attempts the newest that succeeded, else the newest."""
+    return max(attempts, key=lambda run: (run.status == Status.SUCCEEDED, run.id.attempt))
+
+
+def closest_ids(name: str, runs: Sequence[RunId]) -> list[RunId]:
+    """The runs whose ids hold a name: the ones that end with it, if any, so that an attempt ``-r2`` hides no first one."""
+    holding = sorted(run for run in runs if name in str(run))
+    whole = [run for run in holding if str(run) == name or str(run).endswith(f"-{name}")]
+    return whole or [run for run in holding if str(run).endswith(name)] or holding
 
 
 def runs_at(store: Store, experiment: str, task: str, what: str) -> Iterator[RunId]:
@@ -79,7 +216,7 @@ def only_match(name: str, matches: Sequence[T], ids: Sequence[str]) -> T | None:
         return matches[0] if matches else None
     shown = ", ".join(ids[:3]) + (", …" if len(ids) > 3 else "")
     if is_time(name):
-        raise UnknownRun(f"{name}: there are {len(ids)} runs of then ({shown}): type one of their ids")
+        raise UnknownRun(f"{name}: there are {len(ids)} runs of then ({shown}): type one of their ids, or --task")
     raise UnknownRun(f"{name}: {len(ids)} runs have this in their id ({shown}): type more of it")
 
 

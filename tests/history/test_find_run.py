@@ -9,7 +9,8 @@ import pytest
 from jobs.contract import RunId
 from jobs.store.files import to_json
 from scheduler.cli import join_times
-from scheduler.errors import CronsembleError
+from scheduler.errors import CronsembleError, UnknownRun
+from scheduler.rerun.selection import originals
 from scheduler.stores.find_run import find_run, is_meant
 from stores import Builder, at, minute
 
@@ -45,9 +46,9 @@ def test_one_run(builder: Builder, name: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("2026-10-25T02:30", r"there are 2 runs of then \(e-train-a-\d+, e-train-a-\d+\): type one of their ids"),
+        ("2026-10-25T02:30", r"there are 2 runs of then \(e-train-a-\d+, e-train-a-\d+\): type one of their ids, or --task"),
         ("train-a", r"2 runs have this in their id \(e-train-a-\d+, e-train-a-\d+\): type more of it"),
-        ("2026-10-24", "no such run in"),
+        ("2026-10-24", "no run of then in .*: `cronsemble history 2026-10-24` says what became of its slots"),
         ("2026-10-32", "there is no such date or time"),
         ("2026-03-29T02:30", "clocks in Europe/Berlin are set forward over this time"),
     ],
@@ -57,6 +58,64 @@ def test_none_or_several(builder: Builder, name: str, message: str) -> None:
     builder.run("ensemble", "2026-03-29T01:00", snapshot={"program": "", "code": "", "task": task})
     with pytest.raises(CronsembleError, match=message):
         find_run(builder.store, "e", name)
+
+
+def test_names_of_a_day_with_members_an_ensemble_a_rerun_and_a_manual_test(tmp_path: Path) -> None:
+    builder = Builder(tmp_path)
+    builder.run("train-a", "2026-11-23T01:00")
+    builder.run("train-b", "2026-11-23T01:00", "failed", reason="because")
+    night = builder.run("ensemble", "2026-11-23T06:00")
+    builder.run("ensemble", "2026-11-23T06:00", attempt=2, kind="rerun")
+    builder.run("ensemble", "2026-11-23T14:07", kind="manual")
+    failed = builder.run("ensemble", "2026-11-24T06:00", "no quorum", reason="0 of 1")
+    notes: list[str] = []
+
+    def found(name: str, task: str | None = None, succeeded: bool = False) -> RunId:
+        return find_run(builder.store, "e", name, task, succeeded=succeeded, note=notes.append).id
+
+    assert found("2026-11-23") == night == found("2026-11-23 06:00") == found("2026-11-23T0600Z") == found(f"{night.minute}")
+    assert found("2026-11-23", "train-b").task == "train-b" and not notes
+    assert found("latest") == failed == found("2026-11-24")
+    assert found("Latest", succeeded=True) == RunId(minute("2026-11-23T14:07"), 1, "e", "ensemble")
+    assert found("latest", "train-a").task == "train-a"
+    assert found(f"{night.minute}-r2").attempt == 2 and found(f"ensemble-{night.minute}") == night
+    with pytest.raises(UnknownRun, match="there are 2 runs of then"):
+        found("2026-11-23T01:00")
+    with pytest.raises(CronsembleError, match="--task train-c: no runs of it; there are ensemble, train-a, train-b"):
+        found("latest", "train-c")
+    with pytest.raises(UnknownRun, match="no run that succeeded of e yet"):
+        found("latest", "train-b", succeeded=True)
+
+
+def test_of_a_date_with_several_slots_the_newest_is_meant_and_the_others_are_noted(tmp_path: Path) -> None:
+    builder = Builder(tmp_path)
+    builder.run("ensemble", "2026-11-23T06:00")
+    newest = builder.run("ensemble", "2026-11-23T18:00", "no quorum")
+    notes: list[str] = []
+    assert find_run(builder.store, "e", "2026-11-23", note=notes.append).id == newest
+    assert notes == [f"2026-11-23: {newest}, the newest of 2 ensemble runs; `cronsemble history 2026-11-23` has the others"]
+    assert find_run(builder.store, "e", "2026-11-23", succeeded=True).id.minute == minute("2026-11-23T06:00")
+
+
+def test_what_a_rerun_of_the_latest_repeats(tmp_path: Path) -> None:
+    builder = Builder(tmp_path)
+    with pytest.raises(UnknownRun, match="no run of e has ended yet"):
+        originals(builder.store, "e", "latest", None)
+    builder.run("train-a", "2026-11-24T01:00")
+    night = builder.run("ensemble", "2026-11-23T06:00")
+    builder.run("ensemble", "2026-11-23T06:00", attempt=2, kind="rerun")
+    builder.run("ensemble", "2026-11-24T06:00", "running")
+    assert [run.id for run in originals(builder.store, "e", "latest", None)] == [night]
+    assert [run.id.task for run in originals(builder.store, "e", "latest", "train-a")] == ["train-a"]
+
+
+def test_a_run_of_a_job_that_the_store_does_not_know_is_found_too(tmp_path: Path) -> None:
+    builder = Builder(tmp_path)
+    stored = builder.run("train-a", "2026-11-23T01:00")
+    job = RunId(minute("2026-11-23T23:30"), 1, "e", "ensemble")
+    for name in ("latest", "2026-11-24", "2026-11-24 00:30", str(job), "ensemble"):
+        assert find_run(builder.store, "e", name, jobs=[job], timezone="Europe/Berlin").id == job
+    assert find_run(builder.store, "e", "2026-11-23", jobs=[job], timezone="Europe/Berlin").id == stored
 
 
 def test_a_job_that_the_store_does_not_know_is_meant_in_the_experiments_zone() -> None:
