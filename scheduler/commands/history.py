@@ -253,7 +253,8 @@ def print_cluster_revisions(experiment: Experiment, target: ClusterTarget, as_js
 def revision_lines(recorded: list[dict[str, Any]]) -> list[str]:
     """Newest first: when, who and what, then every task's fields old → new."""
     from cronjobs.revisions import revisions
-    from scheduler.sync import configuration_changes, describe
+    from scheduler.config import configuration_changes
+    from scheduler.sync import describe
 
     blocks: list[list[str]] = []
     for revision, before, after in revisions.states(recorded):

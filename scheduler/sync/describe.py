@@ -10,9 +10,9 @@ import msgspec
 
 from cronjobs.objects import labels
 from jobs.contract import member_task
+from scheduler.config.configuration_changes import differences
 from scheduler.console.json_output import as_ascii
 from scheduler.kube.managed_fields import LAST_APPLIED, is_kubectl
-from scheduler.sync.configuration_changes import differences
 from scheduler.sync.container_changes import summarized
 from scheduler.sync.diff import ABSENT, Change
 from scheduler.sync.plan import Action, SyncPlan, Verb

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from scheduler.sync.configuration_changes import differences
+from scheduler.config.configuration_changes import differences
 from scheduler.sync.container_changes import summarized
 from scheduler.sync.describe import field_lines
 from scheduler.sync.diff import Change, compare
