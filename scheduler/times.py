@@ -210,6 +210,12 @@ def format_duration(seconds: float) -> str:
     return ("-" if seconds < 0 and parts else "") + (" ".join(parts[:2]) or "0s")
 
 
+def format_single_unit(seconds: int) -> str:
+    """A duration as a configuration writes it, one number and its unit: 36h, 90s, 2d."""
+    unit, size = next((unit, size) for unit, size in reversed(_UNITS.items()) if unit != "w" and seconds % size == 0)
+    return f"{seconds // size}{unit}"
+
+
 def format_bytes(size: float) -> str:
     """A number of bytes in decimal units, as df -H counts: 512 bytes, 1.5 kB, 12.0 GB."""
     for unit in ("bytes", "kB", "MB", "GB"):

@@ -1,4 +1,4 @@
-"""Revisions: what was synced or served, from when on: made from CronJobs, told apart, and folded.
+"""Revisions: what was synced or served, from when on: made from CronJobs, and folded.
 
 What a revision says, and how one leads to the next, is in ``jobs.revisions``.
 """
@@ -13,7 +13,7 @@ from cronjobs.objects import labels
 from jobs.revisions import Revision, Tasks, chains, merge, states
 
 __all__ = [
-    "MANUAL", "Revision", "Tasks", "chains", "delta", "differences", "digest", "fold", "merge", "snapshot", "states", "tasks",
+    "MANUAL", "Revision", "Tasks", "chains", "delta", "digest", "fold", "merge", "snapshot", "states", "tasks",
     "with_every_task",
 ]  # fmt: skip
 
@@ -100,34 +100,3 @@ def _size(revision: Revision) -> int:
     import msgspec  # late: what looks for damage beside a store reads this module, and has it not
 
     return len(msgspec.json.encode(revision)) + 16
-
-
-def differences(before: Tasks, after: Tasks) -> list[str]:
-    """What changed from one to the other, a line each, for people."""
-    lines = [f"{name}: gone" for name in sorted(set(before) - set(after))]
-    for name, task in after.items():
-        old = before.get(name)
-        if old is None:
-            lines.append(f"{name}: new, {_describe(task)}")
-            continue
-        for key in sorted({*old, *task}):
-            was, now = old.get(key), task.get(key)
-            if was != now and key not in ("program", "code"):
-                lines.append(f"{name}: {key}: {_short(key, was)} → {_short(key, now)}")
-    for key in ("program", "code"):
-        was, now = ({task.get(key, "") for task in tasks.values()} for tasks in (before, after))
-        if before and after and was != now:
-            lines.append(f"{key}: {_short(key, *was)} → {_short(key, *now)}")
-    return lines
-
-
-def _describe(task: Mapping[str, Any]) -> str:
-    suspension = ", suspended" if task.get("suspend") else ""
-    return f"{task.get('schedule') or 'no schedule'} {task.get('timezone', 'UTC')}{suspension}"
-
-
-def _short(key: str, *values: Any) -> str:
-    """A value for people: a hash by its beginning, nothing as a dash."""
-    return ", ".join(
-        str(v)[:12] if key in ("task", "program", "code") and v else "-" if v in (None, "") else str(v) for v in values
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import isinf
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -40,13 +41,15 @@ from scheduler.history.slots import STATUSES, Row
 from scheduler.kube.target import ClusterTarget
 from scheduler.observe.open_history import find_run_or_job, open_history
 from scheduler.stores.history_reader import HistoryReader
-from scheduler.stores.location import locate
+from scheduler.stores.location import local_store, locate
+from scheduler.stores.revision_snapshots import RevisionSnapshots
 from scheduler.stores.run_details import read_run_details
 from scheduler.stores.workspace import open_workspace
 from scheduler.times import dates, format_local, is_time, parse_period, parse_slots
 
 if TYPE_CHECKING:
     from cronjobs.experiment import Experiment
+    from scheduler.history.revision_changes import Snapshots
 
 _NOTHING_FOUND = "no slot and no run matches"
 _COLUMNS = [
@@ -212,8 +215,8 @@ def _details(reader: HistoryReader, rows: Sequence[Row]) -> dict[str, slot_repor
 
 def print_revisions(reader: HistoryReader, as_json: bool) -> None:
     """Print every revision with what it changed, newest first."""
-    history = reader.history
-    reports = [slot_report.revision_report(history, period) for period in reversed(history.revision_periods)]
+    history, snapshots = reader.history, RevisionSnapshots(reader.store)
+    reports = [slot_report.revision_report(history, period, snapshots) for period in reversed(history.revision_periods)]
     if as_json:
         print_json(reports)
         return
@@ -221,9 +224,27 @@ def print_revisions(reader: HistoryReader, as_json: bool) -> None:
         print(f"no revisions of {history.experiment}: `cronsemble run`, `serve` and `sync` record them")
     for report in reports:
         what = f"{report['what']} by {report['by']} on {report['engine']}, revision {report['revision']}"
-        print_line(f"{report['local']}  {what}")
+        print_line(f"{format_local(report['local'], history.timezone)}  {what}")
         for line in report["changes"] or ["nothing changed"]:
             print_line(f"  {line}")
+
+
+def print_revision(reader: HistoryReader, name: str, as_json: bool) -> None:
+    """Print the configuration of the revision that a name means, as a file could declare it."""
+    from scheduler.history import revision_configuration
+    from scheduler.history.find_revision import find_revision
+
+    history, snapshots = reader.history, RevisionSnapshots(reader.store)
+    period = find_revision(history, name)
+    configuration, missing = revision_configuration.revision_configuration(history.experiment, period.tasks, snapshots)
+    until = None if isinf(period.end) else history.clock.local(int(period.end // 60))
+    report = slot_report.revision_report(history, period, snapshots)
+    report |= {"until": until, "configuration": configuration, "missing": missing}
+    if as_json:
+        print_json(report)
+        return
+    for line in revision_configuration.lines(report):
+        print(line)
 
 
 def print_cluster_revisions(experiment: Experiment, target: ClusterTarget, as_json: bool) -> None:
@@ -246,31 +267,30 @@ def print_cluster_revisions(experiment: Experiment, target: ClusterTarget, as_js
     elif not recorded:
         print(f"no revisions of {experiment.name} in namespace {namespace} yet; next: cronsemble sync")
     else:
-        for line in revision_lines(recorded):
+        for line in revision_lines(recorded, _mirrored_snapshots(experiment, target)):
             print_line(line)
 
 
-def revision_lines(recorded: list[dict[str, Any]]) -> list[str]:
-    """Newest first: when, who and what, then every task's fields old → new."""
+def _mirrored_snapshots(experiment: Experiment, target: ClusterTarget) -> Snapshots:
+    """What this machine has of the snapshots in a store that only the cluster mounts: what the last command read."""
+    from jobs.store import LocalStore
+    from scheduler.stores.remote.connect import mirror_folder
+
+    is_folder = isinstance(experiment.store, str)
+    return RevisionSnapshots(local_store(experiment) if is_folder else LocalStore(mirror_folder(experiment, target.access())))
+
+
+def revision_lines(recorded: list[dict[str, Any]], snapshots: Snapshots) -> list[str]:
+    """Newest first: when, who and what, then what each changed, in words as far as there are ``snapshots``."""
     from cronjobs.revisions import revisions
-    from scheduler.config import configuration_changes
-    from scheduler.sync import describe
+    from scheduler.history.revision_changes import revision_changes
 
     blocks: list[list[str]] = []
     for revision, before, after in revisions.states(recorded):
         folded = f" (combines {revision['folded']})" if revision.get("folded") else ""
-        lines = [f"revision {revision['revision']}  {revision['time']}  {revision['what']} by {revision['by']}{folded}"]
-        for name in sorted({*before, *after}):
-            if name not in after:
-                lines.append(f"    {name}: removed")
-                continue
-            changes = configuration_changes.leaf_differences(before.get(name, {}), after[name])
-            lines += [
-                f"    {name}{path}: {describe.format_value(old)} → {describe.format_value(new)}"
-                for path, old, new in changes
-                if old or new
-            ]
-        blocks.append(lines)
+        changes = revision_changes(before, after, snapshots) or ["nothing changed"]
+        header = f"revision {revision['revision']}  {revision['time']}  {revision['what']} by {revision['by']}{folded}"
+        blocks.append([header, *(f"    {line}" for line in changes)])
     return [line for lines in reversed(blocks) for line in lines]
 
 
@@ -286,7 +306,12 @@ def history(
     status: Annotated[list[str] | None, typer.Option(help="Only this status (repeat for more).")] = None,
     calendar: Annotated[bool, typer.Option("--calendar", help="Print a calendar: a cell for each day and task.")] = False,
     revisions: Annotated[
-        bool, typer.Option("--revisions", help="List the revisions: what was run, served and synced, and what each changed.")
+        bool,
+        typer.Option(
+            "--revisions",
+            help="List the revisions: what was run, served and synced, and what each changed; with NAME (its number, latest, "
+            "a date or time) print that revision's configuration.",
+        ),
     ] = False,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
@@ -306,12 +331,14 @@ def history(
 ) -> None:
     """Print what became of every slot, newest first, and why. Example: cronsemble history --since 7d --status missed"""
     location = locate(file, store, experiment, ClusterTarget(kubeconfig, context, namespace, offline))
-    if revisions and (on_cluster or (location.is_remote and not offline)):
+    if revisions and slot is None and (on_cluster or (location.is_remote and not offline)):
         print_cluster_revisions(location.require_experiment(), location.target, as_json)
         return
     with open_workspace(location) as workspace:
         reader = open_history(workspace)
-        if revisions:
+        if revisions and slot is not None:
+            print_revision(reader, slot, as_json)
+        elif revisions:
             print_revisions(reader, as_json)
         elif slot is not None:
             print_slot(reader, slot, task or [], as_json)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from scheduler.times import format_duration
+from scheduler.times import format_single_unit
 
 Difference = tuple[str, Any, Any]
 """A key of the configuration, and its values before and after; None where it is not there."""
@@ -84,7 +84,7 @@ def _by_member(configuration: Any) -> Any:
 
 
 def _duration(value: Any) -> Any:
-    return format_duration(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+    return format_single_unit(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _members(configuration: Any) -> list[str]:

@@ -23,11 +23,6 @@ def engine() -> str:
     return f"host:{host_name()}"
 
 
-def describe_tasks(context: ExperimentContext) -> revisions.Tasks:
-    """What a revision says of each task of a configuration."""
-    return {name: _describe(settings, resolved) for name, (settings, resolved) in resolve_tasks(context).items()}
-
-
 def _describe(settings: Task, resolved: dict[str, Any]) -> dict[str, Any]:
     description = {
         "schedule": settings.schedule,
@@ -53,7 +48,8 @@ def record_revision(store: Store, context: ExperimentContext, what: str, now: da
     )
     last = next(reversed(periods.periods(of_this_kind, now.timestamp())), None)
     snapshot = {"program": context.program, "code": context.code}
-    tasks = {} if what == "delete" else describe_tasks(context)
+    resolved = {} if what == "delete" else resolve_tasks(context)
+    tasks = {task: _describe(settings, configuration) for task, (settings, configuration) in resolved.items()}
     if last is not None and last.engine == this_engine and last.tasks == {task: {**tasks[task], **snapshot} for task in tasks}:
         return None
     numbers = [revision["revision"] for revision in revisions.merge(recorded) if revision.get("engine") == this_engine]
@@ -68,5 +64,8 @@ def record_revision(store: Store, context: ExperimentContext, what: str, now: da
         "tasks": tasks,
         "folded": 1,
     }
+    # Before the first run brings them: what the revision changed can be said in words at once.
+    for _, configuration in resolved.values():
+        store.put_snapshot("task", to_json(configuration))
     store.ledger.add_revision(name, revision)
     return revision

@@ -8,12 +8,12 @@ from typing import Any
 
 from cronjobs.revisions.expected import expected
 from cronjobs.revisions.periods import RevisionPeriod, at
-from cronjobs.revisions.revisions import differences
 from jobs.contract import ENSEMBLE_TASK, RunId, Status, parse_time
 from jobs.store import Run
 from jobs.store.tries import describe_try
 from scheduler.history.observed_runs import ObservedJob
 from scheduler.history.query import ExperimentHistory
+from scheduler.history.revision_changes import Snapshots, revision_changes
 from scheduler.history.slots import Row
 from scheduler.times import format_duration
 
@@ -236,8 +236,8 @@ def _duration(one_try: Mapping[str, Any]) -> str:
     return "" if ended is None or started is None else f", {format_duration(ended - started)}"
 
 
-def revision_report(history: ExperimentHistory, period: RevisionPeriod) -> dict[str, Any]:
-    """A revision and what it changed."""
+def revision_report(history: ExperimentHistory, period: RevisionPeriod, snapshots: Snapshots) -> dict[str, Any]:
+    """A revision and what it changed, in words."""
     revision = period.revision
     return {
         "revision": revision["revision"],
@@ -248,6 +248,6 @@ def revision_report(history: ExperimentHistory, period: RevisionPeriod) -> dict[
         "engine": period.engine,
         "tool": revision.get("tool"),
         "folded": revision.get("folded", 1),
-        "changes": differences(period.before, period.tasks),
+        "changes": revision_changes(period.before, period.tasks, snapshots),
         "tasks": period.tasks,
     }

@@ -13,8 +13,8 @@ from cronjobs.experiment import Experiment
 from cronjobs.objects import cronjob, volumes
 from cronjobs.objects.reader_pod import reader_pod
 from cronjobs.tasks import ExperimentContext
-from scheduler.commands.render import to_yaml
 from scheduler.config import load
+from scheduler.console.yaml_output import to_yaml
 from scheduler.snapshots.user_code import build_user_code
 
 HERE = Path(__file__).parent

@@ -21,8 +21,8 @@ from cronjobs.objects import config_maps as objects_config_maps
 from cronjobs.objects.volumes import ObjectsError, pod_security
 from cronjobs.tasks import ExperimentContext
 from jobs.text import printable_lines
-from scheduler.commands.render import to_yaml
 from scheduler.config import load, load_all
+from scheduler.console.yaml_output import to_yaml
 from scheduler.errors import CronsembleError
 from scheduler.sync.desired import desired, notes
 

@@ -18,10 +18,10 @@ from cronjobs.experiment import Experiment, HistoryLimits
 from cronjobs.objects import cronjob, quantities
 from cronjobs.tasks import ExperimentContext
 from jobs.contract import RunId, member_task, parse_run_id
-from scheduler.commands.render import to_yaml
 from scheduler.config import ConfigErrors, load
 from scheduler.config.checks import LONGEST
 from scheduler.config.document import Loader
+from scheduler.console.yaml_output import to_yaml
 
 CLAIM = load(Path(__file__).parent / "configurations" / "claim.yaml")
 names = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?", fullmatch=True)

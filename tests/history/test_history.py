@@ -230,9 +230,9 @@ def test_the_report_of_a_slot(folder: Path) -> None:
 
 def test_revisions_and_their_differences(folder: Path) -> None:
     text = output(folder, "history", "--revisions")
-    assert "2024-11-20T13:00+01:00  serve by me@here on host:here, revision 3\n  train-a: suspend: - → True\n" in text
-    assert "train-a: schedule: 0 1 * * * → 0 8 * * *" in text
-    assert "train-a: new, 0 1 * * * Europe/Berlin" in text
+    assert "2024-11-20 13:00  serve by me@here on host:here, revision 3\n  train-a: suspended\n" in text
+    assert "train-a: schedule 0 1 * * * → 0 8 * * *" in text
+    assert "train-a: added, 0 1 * * * Europe/Berlin" in text
 
 
 def test_an_experiment_without_runs_says_what_is_next(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cronjobs.revisions.periods import at, periods, schedule_periods, scheduling_periods
-from cronjobs.revisions.revisions import delta, differences, fold, merge, states
+from cronjobs.revisions.revisions import delta, fold, merge, states
+from scheduler.history.revision_changes import NoSnapshots, revision_changes
 from scheduler.stores.revisions import end_of_schedules
 from stores import iso
 
@@ -45,7 +46,7 @@ def test_differences_lead_from_one_to_the_next(tasks_by_revision: list[dict[str,
             name: {**{k: v for k, v in expected.get(name, {}).items() if k == "suspend"}, **declared[name]} for name in declared
         }
         assert plain(after) == expected
-        assert (not differences(before, after)) == (before == after)
+        assert (not revision_changes(before, after, NoSnapshots())) == (before == after)
 
 
 @given(st.lists(TASKS, min_size=2, max_size=8), st.integers(200, 2000))

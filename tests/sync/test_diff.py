@@ -176,7 +176,7 @@ CONFIGURATION: dict[str, Any] = {
         ({"data": {**CONFIGURATION["data"], "key": "2"}}, [("the data is read anew", None, None)]),
         ({"schema": 2, "data_seed": 4}, [("resolved otherwise by this version", None, None)]),
         ({"snapshot": {"program": "q", "code": "d"}, "schema": 2}, [("program", "p", "q"), ("code", "c", "d")]),
-        ({"gpus": 1, "max_age": 129600}, [("resources.gpu", 0, 1), ("max_age", "1h", "1d 12h")]),
+        ({"gpus": 1, "max_age": 129600}, [("resources.gpu", 0, 1), ("max_age", "1h", "36h")]),
         ({"members": [{**each, "timeout": 7200} for each in CONFIGURATION["members"]]}, [("timeout", "1m", "2h")]),
         (
             {"members": [{"member": "b", "threads": 2, "timeout": 60, "env": {}}, {"member": "x"}]},

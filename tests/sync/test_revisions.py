@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from cronjobs.revisions import revisions
 from scheduler.commands.history import revision_lines
+from scheduler.history.revision_changes import NoSnapshots
 from scheduler.kube import revision_configmap
 
 NAMES = st.sampled_from(["train-a", "train-b", "ensemble"])
@@ -54,17 +55,13 @@ def test_what_a_person_reads() -> None:
     first = {"train-a": {"schedule": "0 1 * * *", "task": "1" * 64}, "train-b": {"schedule": "0 1 * * *", "task": "2" * 64}}
     second = {"train-a": {"schedule": "0 2 * * *", "task": "1" * 64}}
     snapshot = {"program": "a" * 64, "code": ""}
-    assert revision_lines(sequence([(first, snapshot), (second, snapshot)])) == [
+    assert revision_lines(sequence([(first, snapshot), (second, snapshot)]), NoSnapshots()) == [
         "revision 2  2026-11-24T22:00:02Z  sync by me",
-        '    train-a.schedule: "0 1 * * *" → "0 2 * * *"',
         "    train-b: removed",
+        "    train-a: schedule 0 1 * * * → 0 2 * * *",
         "revision 1  2026-11-24T22:00:01Z  sync by me",
-        "    train-a.program: (none) → aaaaaaaaaaaa",
-        '    train-a.schedule: (none) → "0 1 * * *"',
-        "    train-a.task: (none) → 111111111111",
-        "    train-b.program: (none) → aaaaaaaaaaaa",
-        '    train-b.schedule: (none) → "0 1 * * *"',
-        "    train-b.task: (none) → 222222222222",
+        "    train-a: added, 0 1 * * * UTC",
+        "    train-b: added, 0 1 * * * UTC",
     ]
 
 
