@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# How many processes share the files of `make test`; each starts an API server of its own when a test asks for one.
+JOBS ?= 2
 CACHE ?= $(or $(CRONSEMBLE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cronsemble)
 
 # uv with pip's settings, as the tool runs it.
@@ -17,7 +19,7 @@ demo: $(READY)
 test: $(READY) keras3 hyperkube
 	.ci/packages images node
 	-$(BIN)/cronsemble images build
-	CRONSEMBLE_TEST_KERAS3=$$(cat $(VENV)/keras3) $(BIN)/pytest --ignore tests/node --ignore tests/nfs
+	CRONSEMBLE_TEST_KERAS3=$$(cat $(VENV)/keras3) $(BIN)/pytest -n $(JOBS) --dist loadfile --durations 10 --ignore tests/node --ignore tests/nfs
 
 # Hostile configurations, stores, kills, output and arrays for an hour. SEED=… MINUTES=… repeat one; CASE=FILE tries one case again.
 chaos: $(READY)
@@ -28,14 +30,14 @@ test-node: $(READY) hyperkube
 	.ci/packages images node
 	-$(BIN)/cronsemble images build --save $(CACHE)/archives
 	CRONSEMBLE_TEST_ARCHIVES=$(or $(CRONSEMBLE_TEST_ARCHIVES),$(CACHE)/archives) \
-	$(if $(CRONSEMBLE_TEST_KUBECONFIG),,PYTHONPATH=tests $(BIN)/python -m cluster.sandbox) $(BIN)/pytest tests/node
+	$(if $(CRONSEMBLE_TEST_KUBECONFIG),,PYTHONPATH=tests $(BIN)/python -m cluster.sandbox) $(BIN)/pytest --durations 10 tests/node
 
 # The store over real NFS, in a virtual machine that is made once into the cache; see docs/development.md.
 test-nfs: $(READY)
 	.ci/packages images nfs
 	-$(BIN)/cronsemble images build
 	-$(PYTHON) tests/nfs/disks.py
-	$(BIN)/pytest tests/nfs
+	$(BIN)/pytest --durations 10 tests/nfs
 
 # The same control plane, and the same node, by hand.
 cluster: $(READY) hyperkube

@@ -54,7 +54,7 @@ def wait_for_end(cluster: Cluster, name: str, namespace: str) -> str:
 
 
 def test_a_restricted_pod_writes_to_a_claim_and_nowhere_else(pods: Cluster, namespace: str, busybox: str, claim: Any) -> None:
-    script = "id -u > /store/user && cat /store/user && grep -E 'CapEff|NoNewPrivs|Seccomp:' /proc/self/status; touch /here"
+    script = "id -u > /store/user && cat /store/user && grep -E 'CapEff|NoNewPrivs|Seccomp:' /proc/self/status; touch /here 2>&1"
     pods.apply(pod("writer", pod_spec(busybox, script, {"persistentVolumeClaim": {"claimName": claim.name}})), namespace)
     assert wait_for_end(pods, "writer", namespace) == "Failed"
     said = pods.kubectl("logs", "writer", "-n", namespace)
