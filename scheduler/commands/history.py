@@ -127,7 +127,7 @@ def _print_calendar(reader: HistoryReader, query: HistoryQuery, output: OutputFo
     days = calendar_view.calendar_days(reader.rows(bounded), bounded, history.timezone)
     if output.as_json or output.as_csv:
         _print_values(calendar_view.Cell, calendar_view.cells(days), output.as_json)
-    elif days.tasks:
+    elif days.names():
         for line in calendar_view.lines(days, tables.width(), paint):
             print(line)
     else:

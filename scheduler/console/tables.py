@@ -1,26 +1,31 @@
-"""Tables and their cells: fitted to a terminal's width, whole where there is none, quick for many rows."""
+"""Tables: fitted to a terminal's width without losing anything unsaid, whole where there is none, quick for many rows."""
 
 from __future__ import annotations
 
 import math
 import shutil
 import sys
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from jobs.text import one_line
 from scheduler.console.colours import paint
+from scheduler.console.messages import print_note
+from scheduler.console.text_width import cells, fold, shorten_distinct
 
 WIDE = 160
 """Columns for what is laid out in blocks, where there is no terminal to fit."""
+LEAST_FOLDED = 24
+"""Columns that a last column is folded into at least, if it needs so many."""
+LEAST_SHORTENED = 10
+"""Columns that a text is shortened to at least."""
 _BARS = "▁▂▃▄▅▆▇█"
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column; one with a ``rank`` may be left out where the terminal is narrow, the highest first.
+    """A column; one with a ``rank`` may be left out where the terminal is narrow, the highest first. The last is folded.
 
     ``coloured``: its cells take the colour of their rows.
     """
@@ -34,29 +39,6 @@ class Column:
 def width() -> int:
     """The columns of the terminal, or WIDE."""
     return shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else WIDE
-
-
-def cells(text: str) -> int:
-    """The columns that a text takes."""
-    if text.isascii():
-        return len(text)
-    return sum(
-        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
-        for character in text
-    )
-
-
-def cut(text: str, room: int) -> str:
-    """The text in at most so many columns."""
-    if cells(text) <= room:
-        return text
-    kept, used = "", 0
-    for character in text:
-        used += cells(character)
-        if used > room - 1:
-            break
-        kept += character
-    return kept + "…" if room > 0 else ""
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -74,10 +56,19 @@ def chart(values: list[float]) -> str:
     return "".join(_BARS[round((value / 2 - low / 2) / span * steps)] if math.isfinite(value) else "×" for value in values)
 
 
-def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], colours: Sequence[str | None] = ()) -> None:
-    """A header and the rows: as wide as the terminal at most, and never cut where there is none."""
-    for line in lines(columns, rows, width() if sys.stdout.isatty() else None, colours):
+def print_table(
+    columns: Sequence[Column], rows: Iterable[Sequence[str]], colours: Sequence[str | None] = (), hint: str = ""
+) -> None:
+    """A header and the rows: as wide as the terminal at most, and never cut, folded or shortened where there is none.
+
+    Columns that a terminal has no room for are named in a note, with ``hint``, which says how else to see them.
+    """
+    table = Table(columns, rows, width() if sys.stdout.isatty() else None)
+    for line in table.lines(colours):
         print(line)
+    if table.left_out:
+        ways = ", ".join(filter(None, (hint, "a wider terminal or a pipe shows all")))
+        print_note(f"no room for {', '.join(table.left_out)}: {ways}")
 
 
 def print_mappings(names: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
@@ -87,31 +78,109 @@ def print_mappings(names: Sequence[str], rows: Iterable[dict[str, Any]]) -> None
     print_table([Column(name) for name in names], texts)
 
 
-def lines(
-    columns: Sequence[Column], rows: Iterable[Sequence[str]], room: int | None, colours: Sequence[str | None] = ()
-) -> Iterator[str]:
-    """A header and the rows as lines of at most ``room`` columns; the last column takes what is left and is cut.
+class Table:
+    """Rows laid out in ``room`` columns, or without a limit.
 
-    ``colours`` has each row's colour, if any.
+    Where they do not fit, headers are folded, columns with a rank left out (``left_out`` has their names), texts shortened in
+    their middle so that no two of a column become the same, and the last column is folded, beside the others or below them. What
+    still does not fit is written as a block of lines a row.
     """
-    texts = [[one_line(cell) for cell in row] for row in rows]
-    widths = [
-        max(len(column.name), *(cells(row[n]) for row in texts)) if texts else len(column.name)
-        for n, column in enumerate(columns)
-    ]
-    shown = list(range(len(columns)))
-    if room is None:
-        room = sum(widths) + 2 * len(widths)
-    ranked = sorted((n for n in shown if columns[n].rank), key=lambda n: -columns[n].rank)
-    while ranked and sum(widths[n] + 2 for n in shown[:-1]) + min(widths[shown[-1]], 24) > room:
-        shown.remove(ranked.pop(0))
-    left = room - sum(widths[n] + 2 for n in shown[:-1])
-    for index, row in enumerate([[column.name for column in columns], *texts]):
+
+    def __init__(self, columns: Sequence[Column], rows: Iterable[Sequence[str]], room: int | None) -> None:
+        self._columns = columns
+        self._rows = [[one_line(cell) for cell in row] for row in rows]
+        self._shown = list(range(len(columns)))
+        self._widths = [max(cells(column.name), self._widest(n)) for n, column in enumerate(columns)]
+        self._room = self._needed() if room is None else room
+        self._is_below = self._is_block = False
+        if self._needed() > self._room:
+            self._fit()
+        self.left_out = [column.name for n, column in enumerate(columns) if n not in self._shown]
+
+    def _widest(self, number: int) -> int:
+        return max((cells(row[number]) for row in self._rows), default=0)
+
+    def _needed(self) -> int:
+        """The columns of the whole table."""
+        return sum(self._widths[n] for n in self._shown) + 2 * (len(self._shown) - 1)
+
+    def _offset(self) -> int:
+        """Where the last column begins."""
+        return sum(self._widths[n] + 2 for n in self._shown[:-1])
+
+    def _fit(self) -> None:
+        for n, column in enumerate(self._columns):
+            self._widths[n] = max(self._widest(n), *(cells(word) for word in column.name.split(" ")))
+        last = self._shown[-1]
+        least = min(self._widths[last], LEAST_FOLDED)
+        ranked = sorted((n for n in self._shown if self._columns[n].rank), key=lambda n: -self._columns[n].rank)
+        left_out: list[int] = []
+        while ranked and self._offset() + least > self._room:
+            left_out.append(ranked.pop(0))
+            self._shown.remove(left_out[-1])
+        rows, widths = [list(row) for row in self._rows], list(self._widths)
+        self._shorten_until(self._room - least)
+        if self._offset() + least <= self._room:
+            return
+        # The last column goes below the others, which then need be shortened less, or not at all.
+        self._rows, self._widths = [list(row) for row in rows], list(widths)
+        self._is_below = True
+        for n in reversed(left_out):
+            if self._offset() + self._widths[n] <= self._room:
+                self._shown = sorted([*self._shown, n])
+        self._shorten_until(self._room + 2)
+        if self._offset() - 2 > self._room:
+            self._rows, self._widths, self._shown = rows, widths, list(range(len(self._columns)))
+            self._is_block = True
+
+    def _shorten_until(self, offset: int) -> None:
+        """Shorten texts, the widest column first, until the last column begins at ``offset``, if that can be."""
+        shortenable = [n for n in self._shown[:-1] if not (self._columns[n].right or self._columns[n].coloured)]
+        for n in sorted(shortenable, key=lambda n: -self._widths[n]):
+            excess = self._offset() - offset
+            if excess > 0:
+                self._shorten(n, max(self._widths[n] - excess, LEAST_SHORTENED))
+
+    def _shorten(self, number: int, room: int) -> None:
+        shortened = shorten_distinct((row[number] for row in self._rows), room)
+        for row in self._rows:
+            row[number] = shortened[row[number]]
+        words = (cells(word) for word in self._columns[number].name.split(" "))
+        self._widths[number] = max(self._widest(number), *words)
+
+    def lines(self, colours: Sequence[str | None] = ()) -> Iterator[str]:
+        """A header and the rows; ``colours`` has each row's colour, if any."""
+        if self._is_block:
+            yield from self._blocks()
+            return
+        headers = [fold(self._columns[n].name, self._widths[n]) for n in self._shown]
+        lowest = max(map(len, headers if not self._is_below else headers[:-1]))
+        if self._is_below:
+            headers[-1] = [""] * (lowest - 1) + headers[-1]
+        for k in range(lowest):
+            yield from self._lines_of([header[k] if k < len(header) else "" for header in headers], None)
+        for n, row in enumerate(self._rows):
+            yield from self._lines_of([row[k] for k in self._shown], colours[n] if colours else None)
+
+    def _lines_of(self, row: list[str], colour: str | None) -> Iterator[str]:
         line = ""
-        colour = colours[index - 1] if index and colours and left > 0 else None
-        for n in shown[:-1]:
-            space = " " * (widths[n] - cells(row[n]))
-            text = paint(row[n], colour) if columns[n].coloured else row[n]
-            line += (space + text if columns[n].right else text + space) + "  "
-        line += cut(row[shown[-1]], left) if left > 0 else ""
-        yield (line if left > 0 else cut(line, room)).rstrip()
+        for n, text in zip(self._shown[:-1], row, strict=False):
+            space = " " * (self._widths[n] - cells(text))
+            shown = paint(text, colour) if self._columns[n].coloured else text
+            line += (space + shown if self._columns[n].right else shown + space) + "  "
+        if self._is_below:
+            yield line.rstrip()
+            yield from ("    " + part for part in fold(row[-1], self._room - 4) if part)
+            return
+        offset = self._offset()
+        first, *others = fold(row[-1], self._room - offset) or [""]
+        yield (line + first).rstrip()
+        yield from (" " * offset + part for part in others)
+
+    def _blocks(self) -> Iterator[str]:
+        """Each row as lines of a column's name and its text."""
+        for row in self._rows:
+            for n in self._shown:
+                if row[n]:
+                    yield from fold(f"{self._columns[n].name}: {row[n]}", self._room)
+            yield ""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
 import msgspec
 
 from jobs.contract import RunKind, Status
-from scheduler.console import tables
 from scheduler.console.colours import STATUS_COLOURS
+from scheduler.console.text_width import shorten_distinct
 from scheduler.history.query import HistoryQuery
 from scheduler.history.slots import Row
 from scheduler.times import dates, parse_period
@@ -37,22 +37,39 @@ _NAME = len("2026-11")
 _WORST = {status: n for n, status in enumerate(_SIGNS)}
 
 
+_MANUAL_SIGN = "o"
+NO_SLOT = "no slot"
+"""What stands in the place of a status where a date has runs by hand alone."""
+
+
 class Cell(msgspec.Struct):
-    """What became of one task's slots of one date: how many slots of each status, the worst first."""
+    """What became of one task's slots of one date: how many slots of each status, the worst first; runs by hand apart.
+
+    ``manual``: how many runs by hand of each status; ``status`` is NO_SLOT where there are only such.
+    """
 
     date: str
     task: str
     status: str
     slots: int
     counts: str
+    manual: str = ""
 
 
 @dataclass(frozen=True)
 class CalendarDays:
-    """The statuses of slots by task and date (``2026-11-20``), and the dates that were asked for, oldest first."""
+    """The statuses of slots by task and date (``2026-11-20``), and the dates that were asked for, oldest first.
+
+    ``manual`` has those of runs by hand: a test must not spoil a day.
+    """
 
     dates: list[date]
     tasks: Mapping[str, Mapping[str, Counter[str]]]
+    manual: Mapping[str, Mapping[str, Counter[str]]] = field(default_factory=dict)
+
+    def names(self) -> list[str]:
+        """The tasks that have slots or runs."""
+        return sorted({*self.tasks, *self.manual})
 
 
 def calendar_query(query: HistoryQuery, timezone: str, now: float) -> HistoryQuery:
@@ -68,18 +85,21 @@ def calendar_query(query: HistoryQuery, timezone: str, now: float) -> HistoryQue
 def calendar_days(rows: Iterable[Row], query: HistoryQuery, timezone: str) -> CalendarDays:
     """The rows of a :func:`calendar_query` by date."""
     assert query.low is not None and query.high is not None
-    return CalendarDays(dates(query.low, query.high, timezone), _by_date(rows))
+    rows = list(rows)
+    of_slots = _by_date(row for row in rows if row.kind != RunKind.MANUAL)
+    manual = _by_date(row for row in rows if row.kind == RunKind.MANUAL)
+    return CalendarDays(dates(query.low, query.high, timezone), of_slots, manual)
 
 
 def _by_date(rows: Iterable[Row]) -> dict[str, dict[str, Counter[str]]]:
-    slots: dict[tuple[str, str, int, bool], str] = {}
+    slots: dict[tuple[str, str, int], str] = {}
     for row in rows:
-        key = (row.task, row.local[:10], row.minute, row.kind == RunKind.MANUAL)
+        key = (row.task, row.local[:10], row.minute)
         # A slot with one attempt that succeeded counts as succeeded; else its newest attempt counts.
         if slots.get(key) != Status.SUCCEEDED:
             slots[key] = row.status if row.status == Status.SUCCEEDED else slots.get(key, row.status)
     by_task: dict[str, dict[str, Counter[str]]] = {}
-    for (task, day, _, _), status in slots.items():
+    for (task, day, _), status in slots.items():
         by_task.setdefault(task, {}).setdefault(day, Counter())[status] += 1
     return by_task
 
@@ -91,29 +111,38 @@ def _worst_first(counts: Mapping[str, int]) -> list[tuple[str, int]]:
 def cells(days: CalendarDays) -> list[Cell]:
     """The calendar's cells, newest date first, as values."""
     calendar_cells = []
-    for task, by_date in days.tasks.items():
-        for day, counts in by_date.items():
-            ordered = _worst_first(counts)
-            text = ", ".join(f"{count} {status}" for status, count in ordered)
-            calendar_cells.append(Cell(day, task, ordered[0][0], sum(counts.values()), text))
+    for task in days.names():
+        by_date, manual = days.tasks.get(task, {}), days.manual.get(task, {})
+        for day in {**by_date, **manual}:
+            counts: Mapping[str, int] = by_date.get(day, {})
+            status = _worst_first(counts)[0][0] if counts else NO_SLOT
+            cell = Cell(day, task, status, sum(counts.values()), _counts_text(counts), _counts_text(manual.get(day, {})))
+            calendar_cells.append(cell)
     return sorted(calendar_cells, key=lambda cell: (cell.date, cell.task), reverse=True)
+
+
+def _counts_text(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {status}" for status, count in _worst_first(counts))
 
 
 def lines(days: CalendarDays, width: int, paint: Callable[[str, str | None], str]) -> Iterable[str]:
     """A block for as many days as ``width`` columns have room for, a line a task; ``paint`` colours a text."""
-    names = sorted(days.tasks)
-    name_width = min(max(map(len, names)), max(width // 2, 8))
+    names = days.names()
+    shortened = shorten_distinct(names, max(width // 2, 8))
+    name_width = max(map(len, shortened.values()))
     margin = " " * name_width
     for block in _blocks(days.dates, max(width - name_width - 2, 7)):
         yield from (f"{margin}  {line}" for line in _months(block))
         yield "  ".join([margin, _spread(block, [f"{day.day // 10 or ' '}" for day in block])])
         yield "  ".join([margin, _spread(block, [f"{day.day % 10}" for day in block])])
         for name in names:
-            signs = [_sign(days.tasks[name].get(day.isoformat(), {}), paint) for day in block]
-            yield "  ".join([tables.cut(name, name_width).ljust(name_width), _spread(block, signs)]).rstrip()
+            signs = [_sign(days, name, day.isoformat(), paint) for day in block]
+            yield "  ".join([shortened[name].ljust(name_width), _spread(block, signs)]).rstrip()
         yield ""
     shown = {status for by_date in days.tasks.values() for counts in by_date.values() for status in counts}
-    yield "  ".join(f"{paint(sign, STATUS_COLOURS[status])} {status}" for status, sign in _SIGNS.items() if status in shown)
+    legend = [f"{paint(sign, STATUS_COLOURS[status])} {status}" for status, sign in _SIGNS.items() if status in shown]
+    has_manual_days = any(day not in days.tasks.get(task, {}) for task, by_date in days.manual.items() for day in by_date)
+    yield "  ".join([*legend, f"{_MANUAL_SIGN} manual runs alone"] if has_manual_days else legend)
 
 
 def _blocks(days: Sequence[date], room: int) -> Iterable[Sequence[date]]:
@@ -159,8 +188,10 @@ def _months(block: Sequence[date]) -> list[str]:
     return lines
 
 
-def _sign(counts: Mapping[str, int], paint: Callable[[str, str | None], str]) -> str:
+def _sign(days: CalendarDays, task: str, day: str, paint: Callable[[str, str | None], str]) -> str:
+    """The worst of a day's slots; of runs by hand only that there are any, where there is no slot."""
+    counts: Mapping[str, int] = days.tasks.get(task, {}).get(day, {})
     if not counts:
-        return " "
+        return _MANUAL_SIGN if day in days.manual.get(task, {}) else " "
     status = _worst_first(counts)[0][0]
     return paint(_SIGNS.get(status, "?"), STATUS_COLOURS.get(status, "red"))

@@ -248,7 +248,9 @@ def test_the_calendar(folder: Path) -> None:
     # Saturday the 16th and Sunday, then a week from Monday on; what is not drawn was not expected.
     assert lines[3] == "train-a   # ##s-ms"
     cells = json.loads(output(folder, "history", "--calendar", "--json", "--since", "2024-11-18", "--until", "2024-11-18"))
-    assert cells == [{"date": "2024-11-18", "task": "train-a", "status": "succeeded", "slots": 2, "counts": "2 succeeded"}]
+    assert cells == [
+        {"date": "2024-11-18", "task": "train-a", "status": "succeeded", "slots": 2, "counts": "2 succeeded", "manual": ""}
+    ]
 
 
 def test_which_models_an_ensemble_took(tmp_path: Path) -> None:
