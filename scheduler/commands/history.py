@@ -12,7 +12,7 @@ import msgspec
 import typer
 
 from jobs import strict_json
-from jobs.contract import Status, parse_run_id
+from jobs.contract import parse_run_id
 from jobs.csv_text import csv_text
 from jobs.store.tries import describe_try
 from jobs.text import single_line
@@ -36,8 +36,9 @@ from scheduler.console.messages import print_line
 from scheduler.errors import CronsembleError
 from scheduler.history import calendar as calendar_view
 from scheduler.history import slot_report
+from scheduler.history.parse_query import parse_query
 from scheduler.history.query import ExperimentHistory, HistoryQuery
-from scheduler.history.slots import STATUSES, Row
+from scheduler.history.slots import Row
 from scheduler.kube.target import ClusterTarget
 from scheduler.observe.open_history import find_run_or_job, open_history
 from scheduler.stores.history_reader import HistoryReader
@@ -45,7 +46,7 @@ from scheduler.stores.location import local_store, locate
 from scheduler.stores.revision_snapshots import RevisionSnapshots
 from scheduler.stores.run_details import read_run_details
 from scheduler.stores.workspace import open_workspace
-from scheduler.times import dates, format_local, is_time, parse_period, parse_slots
+from scheduler.times import dates, format_local, is_time, parse_slots
 
 if TYPE_CHECKING:
     from cronjobs.experiment import Experiment
@@ -71,26 +72,6 @@ class OutputFormat:
     as_json: bool = False
     as_csv: bool = False
     calendar: bool = False
-
-
-def parse_query(
-    history: ExperimentHistory, since: str | None, until: str | None, tasks: Sequence[str], statuses: Sequence[str]
-) -> HistoryQuery:
-    """The rows that the options ask for; raises CronsembleError for one that is wrong."""
-    status_names = [status.replace("-", " ") for status in statuses]
-    for name in status_names:
-        if name not in STATUSES:
-            raise CronsembleError(f"--status {name}: not a status: type one of {', '.join(Status)}")
-    known = history.tasks()
-    for task in tasks:
-        if task not in known:
-            choice = f"it has {', '.join(known)}" if known else "it is empty"
-            raise CronsembleError(f"--task {task}: no such task in the history: {choice}")
-    low = parse_period(since, history.timezone, history.now, "--since")[0] if since else None
-    high = parse_period(until, history.timezone, history.now, "--until")[1] if until else None
-    if low is not None and high is not None and low > high:
-        raise CronsembleError(f"--since {since} --until {until}: the end is before the beginning")
-    return HistoryQuery(low, high, tuple(tasks), tuple(status_names))
 
 
 def print_history(reader: HistoryReader, query: HistoryQuery, output: OutputFormat, limit: int) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from jobs.text import one_line
+from scheduler.errors import CronsembleError
 
 LONGEST = 2000
 """Characters of a problem's line: a value may be as long as the file."""
@@ -26,7 +27,7 @@ class Problem:
         return one_line(f"{place} {self.key}: {self.message}" if self.key else f"{place}: {self.message}", LONGEST)
 
 
-class ConfigErrors(Exception):
+class ConfigErrors(CronsembleError):
     """Every problem, by file and in the order of its lines; ``text`` is what one file holds, empty if it cannot be read."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
@@ -34,7 +35,7 @@ class ConfigErrors(Exception):
         unsorted = list(problems)
         files = {file: n for n, file in enumerate(dict.fromkeys(problem.file for problem in unsorted))}
         self.problems = sorted(unsorted, key=lambda problem: (files[problem.file], problem.line, problem.column, problem.key))
-        super().__init__("\n".join(map(str, self.problems)))
+        super().__init__(*map(str, self.problems))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -6,7 +6,6 @@ import random
 import socket
 import ssl
 import string
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,6 +20,7 @@ import msgspec
 from jobs.supervisor.log_writer import LineCutter
 from scheduler.kube.errors import TIMEOUT, Expired, KubeError, ProxyFailed, api_error, is_admission, refuse_page, unreachable
 from scheduler.kube.kinds import ACCESS_REVIEW, SUBJECT_REVIEW, Kind
+from scheduler.notices import notify
 from scheduler.times import format_duration
 
 if TYPE_CHECKING:
@@ -344,7 +344,7 @@ def _warn_of_clock(ahead: float) -> None:
     if abs(ahead) > CLOCK_TOLERANCE and _clock_warning.acquire(blocking=False):
         difference = format_duration(round(abs(ahead), -1)) + (" ahead of" if ahead > 0 else " behind")
         text = f"warning: this machine's clock is about {difference} the cluster's, by which slots and runs are counted"
-        print(text, file=sys.stderr, flush=True)
+        notify(text)
 
 
 def _cut_lines(parts: Iterable[bytes]) -> Iterator[bytes]:

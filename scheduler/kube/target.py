@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.text import single_line
+from scheduler.notices import notify
 
 if TYPE_CHECKING:
     from scheduler.kube.kubeconfig import Access
@@ -26,13 +25,13 @@ class ClusterTarget:
     offline: bool = False
 
     def access(self) -> Access:
-        """The server's address and the login; what is in the kubeconfig and not read is named on stderr. Raises KubeError."""
+        """The server's address and the login; what is in the kubeconfig and not read is named in notices. Raises KubeError."""
         # Late: with kubernetes comes 0.1 s.
         from scheduler.kube.kubeconfig import find_access
 
         access = find_access(self.kubeconfig, self.context)
         for warning in access.warnings:
-            print(single_line(f"warning: {warning}"), file=sys.stderr, flush=True)
+            notify(f"warning: {warning}")
         return access
 
 

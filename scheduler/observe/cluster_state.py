@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
@@ -17,6 +16,7 @@ from scheduler.kube.client import KubeClient
 from scheduler.kube.errors import READ_TIMEOUT, Forbidden, KubeError, NotFound
 from scheduler.kube.objects import Object
 from scheduler.kube.target import ClusterTarget
+from scheduler.notices import notify
 from scheduler.observe.cronjob_events import cronjob_warnings
 from scheduler.observe.job_runs import runs_of_jobs
 from scheduler.observe.run_status import JOB_NAME, job_status, run_of
@@ -25,7 +25,7 @@ from scheduler.observe.run_status import JOB_NAME, job_status, run_of
 def observe_experiment(
     experiment: Experiment, target: ClusterTarget, is_requested: bool, store: Store | None = None
 ) -> ClusterObservation | None:
-    """What the cluster shows now; None where it cannot be read, and a line on stderr says why.
+    """What the cluster shows now; None where it cannot be read, and a notice says why.
 
     ``store``: where Jobs that were made by hand have claimed their runs.
     ``is_requested`` is False for a user who named no cluster, and may have none: then a missing kubeconfig is not worth a line.
@@ -104,7 +104,7 @@ def observed_jobs(
 
 
 def list_permitted_pods(api: KubeClient, namespace: str, selector: str = "") -> list[Object]:
-    """Our pods; none, and a line on stderr, where the user may not list them."""
+    """Our pods; none, and a notice, where the user may not list them."""
     try:
         return list(api.list(kinds.POD, namespace, f"{labels.SELECTOR},{selector}".rstrip(",")))
     except Forbidden as error:
@@ -113,7 +113,7 @@ def list_permitted_pods(api: KubeClient, namespace: str, selector: str = "") -> 
 
 
 def list_cronjob_events(api: KubeClient, namespace: str) -> list[Object]:
-    """The warnings about CronJobs, ours or not; none, and a line on stderr, where the user may not list them."""
+    """The warnings about CronJobs, ours or not; none, and a notice, where the user may not list them."""
     try:
         return list(api.list(kinds.EVENT, namespace, fields="type=Warning,involvedObject.kind=CronJob"))
     except Forbidden as error:
@@ -156,4 +156,4 @@ def _revisions(api: KubeClient, namespace: str, experiment: str) -> list[Revisio
 
 
 def _warn(error: Exception) -> None:
-    print(error, file=sys.stderr)
+    notify(str(error))

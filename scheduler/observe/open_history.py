@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
 from jobs.contract import NoteEvent, RunId
@@ -11,6 +10,7 @@ from scheduler.console.messages import print_note
 from scheduler.errors import CronsembleError, UnknownRun
 from scheduler.history.observed_runs import ClusterObservation
 from scheduler.identity import current_user
+from scheduler.notices import notify
 from scheduler.stores import find_run
 from scheduler.stores.history_reader import HistoryReader
 from scheduler.stores.workspace import Workspace
@@ -25,7 +25,8 @@ def open_history(workspace: Workspace) -> HistoryReader:
     Where the experiment runs on a cluster that is observed, and what it shows of ended runs is kept in the store.
     """
     if workspace.config_problem:
-        print(f"{workspace.config_problem}\nthe history is read from {workspace.store.root} alone", file=sys.stderr)
+        notify(workspace.config_problem)
+        notify(f"the history is read from {workspace.store.root} alone")
     timezone = workspace.experiment.timezone if workspace.experiment else _last_timezone(workspace)
     observation = _observation(workspace)
     reader = HistoryReader(workspace.store, workspace.name, timezone, observation.time, observation, workspace.store_time)

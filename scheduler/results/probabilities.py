@@ -10,9 +10,10 @@ from jobs import contract as c
 from jobs.contract import RunId
 from jobs.store import Run, Store
 from jobs.store.regular_files import open_regular
+from scheduler.errors import CronsembleError
 
 
-class DamagedResult(Exception):
+class DamagedResult(CronsembleError):
     """A file of a result is not what its run wrote; the text says which, in a line."""
 
 

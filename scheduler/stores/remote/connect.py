@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from cronjobs.experiment import Experiment, StoreVolume
 from cronjobs.objects.config_maps import revisions_name
-from scheduler.console.messages import print_line
 from scheduler.console.progress import Progress
 from scheduler.kube import kinds, permissions, revision_configmap
 from scheduler.kube.client import KubeClient
 from scheduler.kube.errors import READ_TIMEOUT, KubeError, NotFound, Unreachable
 from scheduler.kube.exec import StreamBroken
 from scheduler.kube.target import ClusterTarget
+from scheduler.notices import notify
 from scheduler.stores.remote.client import ConnectionLost, StoreClient
 from scheduler.stores.remote.files import RemoteFiles
 from scheduler.stores.remote.mirror import mirror_path
@@ -41,7 +40,7 @@ def open_remote_files(experiment: Experiment, target: ClusterTarget) -> Iterator
     """The files of an experiment's store, their mirror up to date, and the revisions that the cluster itself holds.
 
     The experiment is in its namespace (``scheduler.config.namespace``). Where no cluster answers, or the store's node, or
-    ``target.offline``, what was read last, with a line on stderr that says when. The reader pod is removed afterwards.
+    ``target.offline``, what was read last, with a notice that says when. The reader pod is removed afterwards.
     Raises KubeError.
     """
     if target.offline:
@@ -128,4 +127,4 @@ def _print_age(files: RemoteFiles, experiment: str, reason: str) -> None:
         prefix = f"{reason}; and" if reason else "--offline:"
         raise KubeError(f"{prefix} nothing of {experiment} was ever read from {files.name} on this machine")
     time = updated.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
-    print_line(f"{reason + ': ' if reason else ''}this is {files.name} as of {time}", sys.stderr)
+    notify(f"{reason + ': ' if reason else ''}this is {files.name} as of {time}")
