@@ -56,7 +56,7 @@ class Measured:
 
 def compile_packages(checkout: Path) -> None:
     """Write byte code, as an installation does and a checkout may lack."""
-    for package in ("scheduler", "cronjobs", "jobs"):
+    for package in ("cronsemble", "scheduler", "cronjobs", "jobs"):
         compileall.compile_dir(checkout / package, quiet=1)
 
 

@@ -231,7 +231,7 @@ def main() -> None:
     before: Path | None = options.before and options.before.resolve()
     for checkout in filter(None, (ROOT, before)):
         # As an installation has it: with byte code.
-        for package in ("scheduler", "cronjobs", "jobs"):
+        for package in ("cronsemble", "scheduler", "cronjobs", "jobs"):
             compileall.compile_dir(checkout / package, quiet=1)
     with tempfile.TemporaryDirectory() as scratch, ControlPlane(Path(scratch) / "plane") as plane:
         bench = Bench(Cluster(plane.kubeconfig, plane.folder, plane), Path(scratch))

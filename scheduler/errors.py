@@ -21,3 +21,11 @@ class RuntimeUnavailable(CronsembleError):
 
 class UnknownRun(CronsembleError):
     """No run in the store has that name."""
+
+
+class StoreError(CronsembleError):
+    """A store cannot be read: a folder without permission, a disk or a server that is gone."""
+
+
+class MissingPackage(CronsembleError):
+    """An optional package is not installed; the text says what to type."""

@@ -52,7 +52,7 @@ def test_every_directory_of_code_has_its_rule() -> None:
     table = set(re.findall(r"^\| `([^`]+)/` \|", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE))
     packages = {
         path.parent.relative_to(ROOT).as_posix()
-        for top in ("scheduler", "cronjobs", "jobs")
+        for top in ("cronsemble", "scheduler", "cronjobs", "jobs")
         for path in (ROOT / top).rglob("__init__.py")
     }
     assert table - {"tests"} == packages

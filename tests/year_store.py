@@ -103,6 +103,7 @@ def _night(
             "data": dict(data),
             "model": {
                 "backend": "jax",
+                "file": "weights.h5",
                 "versions": {"keras": "3.12.0" if day < nights.edited else "3.13.0"},
                 "class_names": CLASSES,
             },

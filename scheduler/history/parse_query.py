@@ -15,10 +15,7 @@ def parse_query(
     history: ExperimentHistory, since: str | None, until: str | None, tasks: Sequence[str], statuses: Sequence[str]
 ) -> HistoryQuery:
     """The rows that the options ask for; raises CronsembleError for one that is wrong."""
-    status_names = [status.replace("-", " ") for status in statuses]
-    for name in status_names:
-        if name not in STATUSES:
-            raise CronsembleError(f"--status {name}: not a status: type one of {', '.join(Status)}")
+    status_names = parse_statuses(statuses)
     known = history.tasks()
     for task in tasks:
         if task not in known:
@@ -28,4 +25,13 @@ def parse_query(
     high = parse_period(until, history.timezone, history.now, "--until")[1] if until else None
     if low is not None and high is not None and low > high:
         raise CronsembleError(f"--since {since} --until {until}: the end is before the beginning")
-    return HistoryQuery(low, high, tuple(tasks), tuple(status_names))
+    return HistoryQuery(low, high, tuple(tasks), status_names)
+
+
+def parse_statuses(statuses: Sequence[str]) -> tuple[str, ...]:
+    """The statuses that are meant, also with a hyphen for a space; raises CronsembleError for one that there is not."""
+    names = tuple(status.replace("-", " ") for status in statuses)
+    for name in names:
+        if name not in STATUSES:
+            raise CronsembleError(f"--status {name}: not a status: type one of {', '.join(Status)}")
+    return names

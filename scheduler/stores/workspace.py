@@ -101,9 +101,8 @@ def _open_folder(location: StoreLocation, may_be_new: bool) -> Workspace:
     store = LocalStore(root.resolve())
     stored = store.experiments()
     if not stored:
-        raise CronsembleError(
-            f"{location.config_problem or location.file}; and {root} is not a store with runs: give --store DIR"
-        )
+        problem = location.config_problem or (str(location.file) if experiment is not None else "")
+        raise CronsembleError(f"{problem + '; and ' if problem else ''}{root} is not a store with runs: give --store DIR")
     chosen = name or (experiment.name if experiment else _value(text, "experiment")) or ""
     if chosen not in stored and name is None and len(stored) == 1:
         chosen = stored[0]

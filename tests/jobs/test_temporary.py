@@ -120,5 +120,5 @@ def test_every_folder_in_the_temporary_one_is_such_a_folder() -> None:
     """Others would stay after a kill: what needs a folder there takes it from jobs.temporary."""
     root = Path(__file__).resolve().parents[2]
     calls = re.compile(r"tempfile\.(mkdtemp|TemporaryDirectory|NamedTemporaryFile|mkstemp|gettempdir)\((?![^)]*\bdir=)")
-    sources = [path for top in ("scheduler", "cronjobs", "jobs") for path in (root / top).rglob("*.py")]
+    sources = [path for top in ("cronsemble", "scheduler", "cronjobs", "jobs") for path in (root / top).rglob("*.py")]
     assert [path.name for path in sources if calls.search(path.read_text())] == ["temporary.py"]
