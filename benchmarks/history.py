@@ -23,6 +23,7 @@ from jobs.store import LocalStore
 from jobs.store.files import to_json
 
 OURS = [sys.executable, "-c", "from scheduler.cli import main; main()", "history"]
+FROM_PYTHON = [sys.executable, "-c", "import cronsemble; cronsemble.open('config.yaml').history()"]
 LOOKS = {
     "history": [],
     "history --since 7d": ["--since", "7d"],
@@ -149,6 +150,11 @@ def main() -> None:
             for name, arguments in LOOKS.items():
                 times = [timed([*OURS, *arguments], folder) for _ in range(7)]
                 results[name] = round(statistics.median(times), 3)
+            times = [timed(FROM_PYTHON, folder) for _ in range(7)]
+            results["cronsemble.open().history()"] = round(statistics.median(times), 3)
+            results["the same / history --limit 0 --json"] = round(
+                results["cronsemble.open().history()"] / results["history --limit 0 --json"], 2
+            )
             shutil.rmtree(folder / "store" / ".index")
             results["cold index, history"] = round(timed(OURS, folder), 2)
             if options.mlflow:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -125,6 +126,13 @@ def test_the_clusters_objects_are_rendered(installed: Path, project: Path) -> No
     other = project / "cluster.yaml"
     other.write_text(text.replace("./store", "{claim: c}") + "cluster: {images: {keras3: registry.example/keras3:1}}\n")
     assert _call(str(installed), "render", "-f", str(other), cwd=project).count("\nkind: CronJob") == 3
+
+
+def test_the_wheel_holds_the_python_interface(installed: Path, tmp_path: Path) -> None:
+    store = shutil.copytree(ROOT / "tests" / "data" / "store-of-0.1.0" / "store", tmp_path / "store")
+    code = "import sys, cronsemble; print(cronsemble.__file__, len(cronsemble.open(store=sys.argv[1]).history()))"
+    file, rows = _call(str(installed.parent / "python"), "-c", code, str(store), cwd=tmp_path).split()
+    assert Path(file).is_relative_to(installed.parent.parent) and int(rows) > 3
 
 
 def test_the_wheel_holds_what_images_are_built_from(wheel: Path) -> None:
