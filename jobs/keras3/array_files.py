@@ -96,6 +96,14 @@ def read_headers(path: Path) -> dict[str, ArrayHeader]:
         return headers
 
 
+def read_checksums(path: Path) -> dict[str, tuple[int, int]]:
+    """Of each of an .npz's arrays the CRC-32 and size of its bytes, by name, as its directory has them; raises as `read_npz`."""
+    with _opened(path) as (file, archive):
+        if archive is None:
+            return {}
+        return {name: (member.CRC, member.file_size) for name, member in _members(archive, os.fstat(file.fileno()).st_size)}
+
+
 def read_npy(path: Path) -> Any:
     """The array of an .npy, mapped into memory; raises BadArrays, and OSError for what is no regular file or cannot be read."""
     with _opened(path) as (file, archive):

@@ -30,15 +30,16 @@ from scheduler.commands.options import (
     StoreFolder,
     WaitOrDetach,
 )
+from scheduler.comparison import repeats
+from scheduler.comparison.verdict import CHANGED, describe
 from scheduler.console.json_output import print_json
 from scheduler.console.messages import print_line
 from scheduler.console.run_display import run_display
 from scheduler.errors import CronsembleError
 from scheduler.exit_status import ExitStatus
 from scheduler.kube.target import ClusterTarget
-from scheduler.rerun import compare, execute, selection
+from scheduler.rerun import execute, selection
 from scheduler.rerun import plan as plans
-from scheduler.rerun.verdict import CHANGED, describe
 from scheduler.stores import find_run
 from scheduler.stores.location import locate
 from scheduler.stores.workspace import Workspace, open_workspace
@@ -106,16 +107,16 @@ def rerun_runs(
 def print_verdict(workspace: Workspace, name: str, tolerance: float, as_json: bool) -> ExitStatus:
     """Compare a repeat that has ended meanwhile with its original; store the verdict beside it, and print it."""
     run = find_run.find_run(workspace.store, workspace.name, name)
-    if compare.repeated_run(run) is None:
+    if repeats.repeated_run(run) is None:
         if run.status == Status.RUNNING:
             reason = "it is still running"
         else:
             reason = "it repeats no run" if run.record else f"its status is {run.status}"
         raise CronsembleError(f"{run.id}: {reason}: there is nothing to compare")
-    outcome = compare.compare_repeat(workspace.store, run, tolerance)
+    outcome = repeats.compare_repeat(workspace.store, run, tolerance)
     for repeat in (*outcome.members.values(), outcome):
         if repeat.run is not None and repeat.run.id != repeat.original:
-            compare.store_verdict(workspace.store, repeat, tolerance, lambda text: print_line(text, sys.stderr))
+            repeats.store_verdict(workspace.store, repeat, tolerance, lambda text: print_line(text, sys.stderr))
     rows = [outcome.as_json()]
     _print_outcomes(rows, workspace.name, as_json)
     return _status_of(rows)

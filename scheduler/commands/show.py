@@ -31,6 +31,7 @@ from scheduler.commands.options import (
     OfTask,
     StoreFolder,
 )
+from scheduler.comparison.verdict import describe
 from scheduler.console import tables
 from scheduler.console.json_output import print_json
 from scheduler.console.messages import print_line
@@ -38,7 +39,6 @@ from scheduler.history import slot_report
 from scheduler.history.query import HistoryQuery
 from scheduler.kube.target import ClusterTarget
 from scheduler.observe.open_history import find_run_or_job, open_history
-from scheduler.rerun.verdict import describe
 from scheduler.stores import find_run
 from scheduler.stores.location import locate
 from scheduler.stores.workspace import Workspace, open_workspace

@@ -13,12 +13,12 @@ from jobs import contract as c
 from jobs.contract import RunKind, Status
 from jobs.store import Run
 from jobs.store.tries import recorded_retries
+from scheduler.comparison import repeats
+from scheduler.comparison.repeats import RepeatOutcome
 from scheduler.engines.base import Engine
 from scheduler.engines.manual_run import run_all, store_context
 from scheduler.engines.run_spec import RunSpec, Step, runtimes_of, spec_of_task
 from scheduler.errors import RuntimeUnavailable
-from scheduler.rerun import compare
-from scheduler.rerun.compare import RepeatOutcome
 from scheduler.rerun.plan import PlannedRepeat, RerunPlan
 from scheduler.runtimes.runtime import Runtime
 from scheduler.stores.run_snapshot import task_of
@@ -161,10 +161,10 @@ def execute(engine: Engine, work: RerunWork, tolerance: float) -> list[RepeatOut
     runs = run_all(engine, [work.trainings[key][1] for key in keys])
     trained = {key: run for key, run in zip(keys, runs, strict=True) if run is not None}
     training_outcomes = {
-        key: compare.compare_training(store, work.trainings[key][0], trained.get(key), tolerance) for key in keys
+        key: repeats.compare_training(store, work.trainings[key][0], trained.get(key), tolerance) for key in keys
     }
     for outcome in training_outcomes.values():
-        compare.store_verdict(store, outcome, tolerance, engine.observer.say)
+        repeats.store_verdict(store, outcome, tolerance, engine.observer.say)
     ensemble_outcomes: list[RepeatOutcome] = []
     members_keys: set[str] = set()
     for ensemble in work.ensembles:
@@ -175,8 +175,8 @@ def execute(engine: Engine, work: RerunWork, tolerance: float) -> list[RepeatOut
         spec = replace(ensemble.spec, env={**ensemble.spec.env, c.ENV_SELECTION: json.dumps(models)}, after=after)
         (run,) = run_all(engine, [spec])
         members_keys |= {key for key in ensemble.members.values() if isinstance(key, str)}
-        outcome = compare.compare_ensemble(store, ensemble.original, ensemble.members, run, training_outcomes, tolerance)
-        compare.store_verdict(store, outcome, tolerance, engine.observer.say)
+        outcome = repeats.compare_ensemble(store, ensemble.original, ensemble.members, run, training_outcomes, tolerance)
+        repeats.store_verdict(store, outcome, tolerance, engine.observer.say)
         ensemble_outcomes.append(outcome)
     return [*(outcome for key, outcome in training_outcomes.items() if key not in members_keys), *ensemble_outcomes]
 

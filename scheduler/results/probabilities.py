@@ -51,13 +51,22 @@ def labels(store: Store, run: Run) -> Any | None:
 
     None where they are not known, the data is not on this machine, or it is not what the run predicted.
     """
+    return _labels(store, run, "y_predict")
+
+
+def validation_labels(store: Store, run: Run) -> Any | None:
+    """The true class numbers of the items that a training was judged by, int64 (items,); None as for `labels`."""
+    return _labels(store, run, "y_val")
+
+
+def _labels(store: Store, run: Run, name: str) -> Any | None:
     from jobs.keras3 import array_files
 
     pinned = run.record.get("data") or {}
     if not pinned.get("fingerprint") or not store.dataset_path(str(pinned["fingerprint"])).exists() or store.data_problem(pinned):
         return None
     try:
-        numbers = array_files.read_npz(store.dataset_path(str(pinned["fingerprint"])), ("y_predict",)).get("y_predict")
+        numbers = array_files.read_npz(store.dataset_path(str(pinned["fingerprint"])), (name,)).get(name)
     except (OSError, array_files.BadArrays):
         return None
     return None if numbers is None else numbers.astype("int64")

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-
 from scheduler.rerun.verdict import CHANGED, EQUAL, IDENTICAL, NOTHING, TOLERANCE, PinnedInputs, describe, differences, judge
 
 TABLE = arrays("float32", (5, 3), elements=st.floats(0, 1, width=32))

@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from jobs import contract as c
 from jobs.contract import Status
 from jobs.store import Run, Store
+from scheduler.comparison.difference import Difference
+from scheduler.comparison.predictions import PredictionChanges
+from scheduler.comparison.run_comparison import RunComparer
+from scheduler.comparison.verdict import CHANGED, NOTHING, Verdict, judge
 from scheduler.long_process import Say
-from scheduler.rerun.verdict import CHANGED, NOTHING, PinnedInputs, Verdict, differences, judge
-from scheduler.results import probabilities
+from scheduler.results.ensemble_result import read_ensemble
 from scheduler.results.probabilities import DamagedResult
-from scheduler.stores.run_snapshot import snapshot, task_of
 
 Members = Mapping[str, str | c.RunId]
 """Of each member of an ensemble its repeated training by a key, a run that was not repeated, or why it has none."""
 
 
 _NO_SUCH_MEMBER = "the repeated ensemble had no such member"
+_STORED_FLIPS = 100
+"""Items with another label that a verdict names."""
 
 
 @dataclass(frozen=True)
 class RepeatOutcome:
-    """A repeated run, what it repeats, and the verdict; an ensemble's members by name."""
+    """A repeated run, what it repeats, and the verdict; an ensemble's members by name.
+
+    ``predictions`` is how its predictions differ, of a member those within the ensemble; ``differences`` is what is pinned and
+    differs.
+    """
 
     original: c.RunId | None
     run: Run | None
     verdict: Verdict
     members: Mapping[str, RepeatOutcome] = field(default_factory=dict)
+    predictions: PredictionChanges | None = None
+    differences: tuple[Difference, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """As JSON values: what `rerun --json` prints and `verdict.json` holds."""
@@ -39,7 +47,23 @@ class RepeatOutcome:
         if self.run is not None:
             runs |= {"run": str(self.run.id), "status": self.run.status}
         members = {name: member.as_json() for name, member in self.members.items()}
-        return {**runs, **self.verdict.as_json(), **({"members": members} if members else {})}
+        changes = {} if self.predictions is None else _changes_as_json(self.predictions)
+        return {**runs, **self.verdict.as_json(), **changes, **({"members": members} if members else {})}
+
+
+def _changes_as_json(changes: PredictionChanges) -> dict[str, Any]:
+    """Metrics on the items of both, and the first items whose label flipped."""
+    flips = [
+        {"item": flip.item, "before": flip.before, "after": flip.after, "label": flip.label}
+        for flip in changes.flips[:_STORED_FLIPS]
+    ]
+    return {
+        "accuracy_before": changes.accuracy.before,
+        "accuracy_after": changes.accuracy.after,
+        "loss_before": changes.loss.before,
+        "loss_after": changes.loss.after,
+        **({"flipped_items": flips} if flips else {}),
+    }
 
 
 def store_verdict(store: Store, outcome: RepeatOutcome, tolerance: float, say: Say) -> None:
@@ -57,66 +81,56 @@ def compare_training(store: Store, original: c.RunId | None, run: Run | None, to
     """The verdict on ``run``, a repeated training; None was stopped before it started."""
     old = None if original is None else store.read(original)
     verdict = _incomparable(old, run)
-    if verdict is None and old is not None and run is not None:
-        try:
-            pairs = _complete([(probabilities.validation(store, old.id), probabilities.validation(store, run.id))])
-            verdict = judge(pairs, tolerance, differences(_pinned(store, old), _pinned(store, run)))
-        except DamagedResult as error:
-            verdict = Verdict(NOTHING, reason=str(error))
-    return RepeatOutcome(original, run, verdict or Verdict(NOTHING))
-
-
-def _complete(pairs: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
-    """The pairs of which both sides were kept."""
-    return [(before, after) for before, after in pairs if before is not None and after is not None]
+    if verdict is not None or old is None or run is None:
+        return RepeatOutcome(original, run, verdict or Verdict(NOTHING))
+    comparer = RunComparer(store, tolerance)
+    training = comparer.training(old, run, is_repeat=True)
+    return RepeatOutcome(original, run, training.verdict, {}, training.predictions, comparer.differences(old, run))
 
 
 def compare_ensemble(
     store: Store, original: Run, models: Members, run: Run | None, trained: Mapping[str, RepeatOutcome], tolerance: float
 ) -> RepeatOutcome:
     """The verdict on ``run``, a repeated ensemble, and on its members; ``trained`` are those on their trainings by key."""
-    members = {name: _compare_member(store, original, run, name, key, trained, tolerance) for name, key in models.items()}
+    comparer = RunComparer(store, tolerance)
+    members = {name: _compare_member(comparer, original, run, name, key, trained) for name, key in models.items()}
     verdict = _incomparable(original, run)
-    if verdict is None and run is not None:
-        old, new = original.id, run.id
-        differs = differences(_pinned(store, original), _pinned(store, run))
-        differs += _members_that_differ(original, run, members)
-        try:
-            pairs = _complete([(probabilities.ensemble(store, old), probabilities.ensemble(store, new))])
-            verdict = judge(pairs, tolerance, differs)
-            if probabilities.items(store, old) != probabilities.items(store, new):
-                verdict = replace(verdict, verdict=CHANGED, differs=("the items that are predicted", *differs))
-        except DamagedResult as error:
-            verdict = Verdict(NOTHING, reason=str(error))
-    return RepeatOutcome(original.id, run, verdict or Verdict(NOTHING), members)
+    if verdict is not None or run is None:
+        return RepeatOutcome(original.id, run, verdict or Verdict(NOTHING), members)
+    predictions, notes = comparer.predictions(original, run)
+    differences = comparer.differences(original, run)
+    if predictions is None:
+        return RepeatOutcome(original.id, run, Verdict(NOTHING, reason="; ".join(notes)), members, None, differences)
+    lines = [*(difference.text for difference in differences), *_members_that_differ(original, run, members)]
+    if not predictions.has_same_items:
+        lines.insert(0, "the items that are predicted")
+    return RepeatOutcome(original.id, run, judge([predictions], tolerance, lines), members, predictions, differences)
 
 
 def _compare_member(
-    store: Store,
-    ensemble: Run,
-    run: Run | None,
-    name: str,
-    key: str | c.RunId,
-    trained: Mapping[str, RepeatOutcome],
-    tolerance: float,
+    comparer: RunComparer, ensemble: Run, run: Run | None, name: str, key: str | c.RunId, trained: Mapping[str, RepeatOutcome]
 ) -> RepeatOutcome:
     """The verdict on what a member predicted, and on its training if it was made again."""
+    store = comparer.store
     training = trained.get(key) if isinstance(key, str) else None
     if isinstance(key, str) and training is None:
         return RepeatOutcome(None, None, Verdict(NOTHING, reason=key))
     original = training.original if training else key if isinstance(key, c.RunId) else None
     model = training.run if training else store.read(key) if isinstance(key, c.RunId) else None
-    verdict = _incomparable(None if original is None else store.read(original), model)
-    if verdict is not None or original is None or model is None:
+    old = None if original is None else store.read(original)
+    verdict = _incomparable(old, model)
+    if verdict is not None or old is None or model is None:
         return RepeatOutcome(original, model, verdict or Verdict(NOTHING, reason=_NO_SUCH_MEMBER))
-    try:
-        pairs = [(probabilities.validation(store, original), probabilities.validation(store, model.id))] if training else []
-        if run is not None and run.status == Status.SUCCEEDED:
-            pairs.append((probabilities.member(store, ensemble.id, name), probabilities.member(store, run.id, name)))
-    except DamagedResult as error:
-        return RepeatOutcome(original, model, Verdict(NOTHING, reason=str(error)))
-    differs = differences(_pinned(store, store.read(original)), _pinned(store, model))
-    return RepeatOutcome(original, model, judge(_complete(pairs), tolerance, differs))
+    predictions = None
+    if run is not None and run.status == Status.SUCCEEDED:
+        try:
+            predictions = comparer.member_predictions(read_ensemble(store, ensemble), read_ensemble(store, run), name, name)
+        except DamagedResult as error:
+            return RepeatOutcome(original, model, Verdict(NOTHING, reason=str(error)))
+    changes = [each for each in (training.predictions if training else None, predictions) if each is not None]
+    differences = comparer.differences(old, model)
+    verdict = judge(changes, comparer.tolerance, [difference.text for difference in differences])
+    return RepeatOutcome(original, model, verdict, {}, predictions or (changes[0] if changes else None), differences)
 
 
 def _incomparable(old: Run | None, new: Run | None) -> Verdict | None:
@@ -136,28 +150,15 @@ def _incomparable(old: Run | None, new: Run | None) -> Verdict | None:
 
 def _members_that_differ(old: Run, new: Run, members: Mapping[str, RepeatOutcome]) -> list[str]:
     """Members that changed, and those that only one of the two ensembles combined."""
-    before, after = ({member["member"]: member.get("left_out") for member in run.record.get("members", [])} for run in (old, new))
+    before, after = (
+        {member["member"]: member.get("left_out") for member in run.record.get("members") or []} for run in (old, new)
+    )
     lines = [f"member {name}" for name, outcome in members.items() if outcome.verdict.verdict == CHANGED]
     for name in sorted({*before, *after}):
         was_combined, is_combined = (name in members and members[name] is None for members in (before, after))
         if was_combined != is_combined:
             lines.append(f"member {name}: {'left out' if was_combined else 'not left out'} now")
     return lines
-
-
-def _pinned(store: Store, run: Run) -> PinnedInputs:
-    return PinnedInputs(run.record, task_of(store, run), _code(store, snapshot(run).get("code", "")))
-
-
-def _code(store: Store, digest: str) -> dict[str, str]:
-    """By file of a snapshot of the user's code its CRC-32; empty where there is none."""
-    if not digest:
-        return {}
-    try:
-        with zipfile.ZipFile(io.BytesIO(store.read_snapshot("code", digest))) as archive:
-            return {file.filename: f"{file.CRC:08x}" for file in archive.infolist()}
-    except (OSError, zipfile.BadZipFile):
-        return {}
 
 
 def compare_repeat(store: Store, run: Run, tolerance: float) -> RepeatOutcome:
