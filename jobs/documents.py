@@ -205,7 +205,9 @@ _members = _list_of(_object(_OUTCOME, "member"))
 _VERDICT: dict[str, Check] = {
     **dict.fromkeys(("verdict", "reason", "repeats", "run", "status"), _text),
     **dict.fromkeys(("largest_difference", "labels_flipped", "items", "tolerance"), _number),
+    **dict.fromkeys(("accuracy_before", "accuracy_after", "loss_before", "loss_after"), _number),
     "differs": _texts,
+    "flipped_items": _list_of(_object(dict.fromkeys(("item", "before", "after", "label"), _text))),
 }
 _TASK: dict[str, Check] = {
     **dict.fromkeys(("experiment", "task", "member", "backend", "runtime", "model", "method", "timezone", "data_format"), _text),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
 from typing import Annotated, Any
@@ -31,7 +31,8 @@ from scheduler.commands.options import (
     WaitOrDetach,
 )
 from scheduler.comparison import repeats
-from scheduler.comparison.verdict import CHANGED, describe
+from scheduler.comparison.repeats import RepeatOutcome
+from scheduler.comparison.verdict import CHANGED, describe, difference_lines, flip_lines
 from scheduler.console.json_output import print_json
 from scheduler.console.messages import print_line
 from scheduler.console.run_display import run_display
@@ -43,6 +44,9 @@ from scheduler.rerun import plan as plans
 from scheduler.stores import find_run
 from scheduler.stores.location import locate
 from scheduler.stores.workspace import Workspace, open_workspace
+
+_FLIPS = 10
+"""Items whose label flipped that are printed of a run."""
 
 
 def rerun_runs(
@@ -95,8 +99,8 @@ def rerun_runs(
                 assert experiment is not None
                 work = execute.current_work(experiment, left, engine, reuse)
             outcomes = execute.execute(engine, work, tolerance)
+    _print_outcomes(outcomes, workspace.name, as_json)
     rows = [outcome.as_json() for outcome in outcomes]
-    _print_outcomes(rows, workspace.name, as_json)
     if engine.stopped:
         return print_interrupted(engine)
     if any(not options.is_success(row["status"]) for row in _with_members(rows) if row["run"]):
@@ -117,9 +121,8 @@ def print_verdict(workspace: Workspace, name: str, tolerance: float, as_json: bo
     for repeat in (*outcome.members.values(), outcome):
         if repeat.run is not None and repeat.run.id != repeat.original:
             repeats.store_verdict(workspace.store, repeat, tolerance, lambda text: print_line(text, sys.stderr))
-    rows = [outcome.as_json()]
-    _print_outcomes(rows, workspace.name, as_json)
-    return _status_of(rows)
+    _print_outcomes([outcome], workspace.name, as_json)
+    return _status_of([outcome.as_json()])
 
 
 def _with_members(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -131,14 +134,20 @@ def _status_of(rows: list[dict[str, Any]]) -> ExitStatus:
     return ExitStatus.DIFFERS if any(row["verdict"] == CHANGED for row in _with_members(rows)) else ExitStatus.DONE
 
 
-def _print_outcomes(rows: list[dict[str, Any]], experiment: str, as_json: bool) -> None:
+def _print_outcomes(outcomes: Sequence[RepeatOutcome], experiment: str, as_json: bool) -> None:
     if as_json:
-        print_json({"experiment": experiment, "runs": rows})
+        print_json({"experiment": experiment, "runs": [outcome.as_json() for outcome in outcomes]})
         return
-    for row in rows:
+    for outcome in outcomes:
+        row = outcome.as_json()
         for name, member in row.get("members", {}).items():
             print_line(f"{name}: {_runs_text(member)}{describe(member)}")
         print_line(f"{_runs_text(row)}{describe(row)}")
+        run = outcome.original or (outcome.run.id if outcome.run else None)
+        for line in difference_lines(row, run.task if run else ""):
+            print_line(f"  differs: {line}")
+        for line in flip_lines(row, _FLIPS):
+            print_line(f"  flipped: {line}")
 
 
 def _runs_text(row: dict[str, Any]) -> str:

@@ -31,7 +31,7 @@ from scheduler.commands.options import (
     OfTask,
     StoreFolder,
 )
-from scheduler.comparison.verdict import describe
+from scheduler.comparison.verdict import describe, difference_lines, flip_lines
 from scheduler.console import tables
 from scheduler.console.json_output import print_json
 from scheduler.console.messages import print_line
@@ -42,6 +42,9 @@ from scheduler.observe.open_history import find_run_or_job, open_history
 from scheduler.stores import find_run
 from scheduler.stores.location import locate
 from scheduler.stores.workspace import Workspace, open_workspace
+
+_FLIPS = 10
+"""Items whose label a repeat flipped that are printed."""
 
 
 def print_run(workspace: Workspace, name: str, as_json: bool, task: str | None = None) -> None:
@@ -74,7 +77,7 @@ def print_run(workspace: Workspace, name: str, as_json: bool, task: str | None =
         degraded = f", degraded: {member['degraded']}" if member.get("degraded") else ""
         _print_field("member", f"{member['member']}: {model}{degraded}")
     if verdict is not None:
-        _print_verdict(verdict)
+        _print_verdict(verdict, run_id.task)
     for removal in run.removed.get("files", []):
         _print_field("removed", f"{removal['path']} by gc at {run.removed.get('time')}")
     workspace.store.download(run_id, f"{c.RESULT}/{c.EPOCHS}")
@@ -88,11 +91,15 @@ def _print_field(name: str, value: object) -> None:
     print_line(f"{name:<16}{one_line(str(value))}")
 
 
-def _print_verdict(verdict: Mapping[str, Any]) -> None:
+def _print_verdict(verdict: Mapping[str, Any], task: str) -> None:
     """The result of the comparison with the run that this one repeats, for the run and for each member."""
     _print_field("repeats", f"{verdict.get('repeats')}: {describe(verdict)}")
-    for name, member in verdict.get("members", {}).items():
+    for name, member in (verdict.get("members") or {}).items():
         _print_field("repeats", f"{name}: {member.get('repeats')}: {describe(member)}")
+    for line in difference_lines(verdict, task):
+        _print_field("differs", line)
+    for line in flip_lines(verdict, _FLIPS):
+        _print_field("flipped", line)
 
 
 def _print_epochs(store: Store, run: Run) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jobs.contract import ENSEMBLE_TASK
-from scheduler.comparison.configuration import configuration_differences, flatten
+from scheduler.comparison.configuration import configuration_differences
 from scheduler.comparison.difference import Difference, DifferenceKind
 
 _DIGEST = 12
@@ -60,10 +60,10 @@ def _configuration(before: PinnedInputs, after: PinnedInputs) -> Iterator[Differ
     if before.task and after.task:
         yield from configuration_differences(before.task, after.task)
         return
-    old, new = (flatten("hyperparameters", pinned.record.get("hyperparameters") or {}) for pinned in (before, after))
-    for key in sorted({*old, *new}):
-        if old.get(key) != new.get(key):
-            yield Difference(DifferenceKind.CONFIGURATION, key, old.get(key), new.get(key), _tasks(after))
+    # The configuration of one is gone: its record has the hyperparameters.
+    hyperparameters = [{"hyperparameters": pinned.record.get("hyperparameters") or {}} for pinned in (before, after)]
+    for difference in configuration_differences(hyperparameters[0], hyperparameters[1]):
+        yield replace(difference, tasks=_tasks(after))
 
 
 def _seed(before: PinnedInputs, after: PinnedInputs) -> Iterator[Difference]:
@@ -79,7 +79,7 @@ def _seed(before: PinnedInputs, after: PinnedInputs) -> Iterator[Difference]:
     )
     if left == right:
         left, right = old, new
-    name = "seed" if all(is_of_slot) or not (before.task and after.task) else "hyperparameters.seed"
+    name = "seed" if all(each.task.get("seed") is None for each in pinned) else "hyperparameters.seed"
     yield Difference(DifferenceKind.SEED, name, left, right, _tasks(after))
 
 
@@ -111,10 +111,11 @@ def _code(before: PinnedInputs, after: PinnedInputs) -> Iterator[Difference]:
     left, right = digest(before.record, "snapshot", "code"), digest(after.record, "snapshot", "code")
     if left == right:
         return
+    is_known = bool(before.code or not left) and bool(after.code or not right)
     names = sorted(name for name in {*before.code, *after.code} if before.code.get(name) != after.code.get(name))
-    for name in names:
+    for name in names if is_known else ():
         yield Difference(DifferenceKind.CODE, name, before.code.get(name), after.code.get(name), _tasks(after))
-    if not names:
+    if not names or not is_known:  # a snapshot is gone, or its files are the same in another order
         yield Difference(DifferenceKind.CODE, "the snapshot", left, right, _tasks(after))
 
 

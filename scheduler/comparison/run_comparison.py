@@ -9,7 +9,7 @@ from typing import Any
 from jobs import contract as c
 from jobs.contract import RunId, Status
 from jobs.store import Run, Store
-from scheduler.comparison.code_difference import CodeDifference, code_difference, read_code
+from scheduler.comparison.code_difference import CodeDifference, code_difference, code_hashes
 from scheduler.comparison.data_difference import DataDifference, data_difference, has_same_arrays
 from scheduler.comparison.difference import Difference, merge
 from scheduler.comparison.pinned_inputs import PinnedInputs, pinned_differences
@@ -182,6 +182,8 @@ class RunComparer:
 
     def differences(self, before: Run, after: Run) -> tuple[Difference, ...]:
         """What is pinned of two runs and differs: configuration, code, data, versions and so on; reads no predictions."""
+        if not snapshot(before) or not snapshot(after):
+            return ()  # one ended before it was known what it is made from
         return merge(pinned_differences(self.pinned(before), self.pinned(after)))
 
     def pinned(self, run: Run) -> PinnedInputs:
@@ -192,8 +194,7 @@ class RunComparer:
         if task not in self._tasks:
             self._tasks[task] = self.store.task_configuration({"snapshot": digests})
         if code not in self._code:
-            files = read_code(self.store, code)
-            self._code[code] = {} if isinstance(files, str) else {name: f"{file.CRC:08x}" for name, file in files.items()}
+            self._code[code] = code_hashes(self.store, code)
         return PinnedInputs(record, self._tasks[task], self._code[code], bool(run.record))
 
     # -- parts
@@ -335,7 +336,7 @@ class RunComparer:
         data: dict[tuple[str, str], tuple[list[str], Mapping[str, Any], Mapping[str, Any]]] = {}
         for before, after in pairs:
             digests = snapshot(before).get("code", ""), snapshot(after).get("code", "")
-            if digests[0] != digests[1]:
+            if digests[0] != digests[1] and snapshot(before) and snapshot(after):
                 code.setdefault(digests, []).append(after.id.task)
             old, new = (run.record.get("data") or {} for run in (before, after))
             fingerprints = str(old.get("fingerprint") or ""), str(new.get("fingerprint") or "")

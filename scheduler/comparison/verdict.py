@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from math import inf, isfinite
 from typing import Any
 
+from jobs.contract import member_task
+from scheduler.comparison.difference import describe_tasks
 from scheduler.comparison.predictions import PredictionChanges
 
 IDENTICAL, EQUAL, CHANGED, NOTHING = "identical", "equal", "changed", "nothing to compare"
@@ -59,7 +61,7 @@ def judge(changes: Sequence[PredictionChanges], tolerance: float, differs: Seque
 
 
 def describe(verdict: Mapping[str, Any]) -> str:
-    """A verdict's JSON values as a line."""
+    """A verdict's JSON values as a line, without what is pinned and differs."""
     text = str(verdict.get("verdict") or "unknown")
     if verdict.get("reason"):
         text += f": {verdict['reason']}"
@@ -67,6 +69,32 @@ def describe(verdict: Mapping[str, Any]) -> str:
         number = verdict.get("largest_difference")
         largest = "some probabilities are no numbers" if number is None else f"largest difference {number:.3g}"
         text += f": {verdict['labels_flipped']} of {verdict.get('items')} labels flipped, {largest}"
-    if verdict.get("differs") and text != IDENTICAL:
-        text += f"; differs: {'; '.join(verdict['differs'])}"
+    before, after = verdict.get("accuracy_before"), verdict.get("accuracy_after")
+    if text != IDENTICAL and before is not None and after is not None:
+        text += f", accuracy {before:.4f} → {after:.4f}"
     return text
+
+
+def difference_lines(verdict: Mapping[str, Any], task: str) -> list[str]:
+    """What is pinned and differs of a run of ``task`` and of its members, each once, with the tasks that it is of."""
+    tasks: dict[str, list[str]] = {}
+    members = verdict.get("members") or {}
+    for name, each in (*((member_task(member), each) for member, each in members.items()), (task, verdict)):
+        # That a member changed is said in its own line.
+        known = () if each is not verdict else tuple(f"member {member}" for member in members)
+        for line in each.get("differs") or () if each.get("verdict") != IDENTICAL else ():
+            if line not in known:
+                tasks.setdefault(str(line), []).append(name)
+    all_tasks = [*map(member_task, members), task]
+    return [f"{describe_tasks(names, all_tasks)}: {line}" for line, names in tasks.items()]
+
+
+def flip_lines(verdict: Mapping[str, Any], most: int) -> list[str]:
+    """The first ``most`` items whose label flipped, a line each; how many more there are is the last one."""
+    flips = verdict.get("flipped_items") or []
+    lines = []
+    for flip in flips[:most]:
+        label = f" (true: {flip['label']})" if flip.get("label") is not None else ""
+        lines.append(f"{flip.get('item')}: {flip.get('before')} → {flip.get('after')}{label}")
+    total = max(len(flips), int(verdict.get("labels_flipped") or 0))
+    return [*lines, f"and {total - most} more"] if flips and total > most else lines

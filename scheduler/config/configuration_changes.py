@@ -12,12 +12,13 @@ Difference = tuple[str, Any, Any]
 """A key of the configuration, and its values before and after; None where it is not there."""
 
 _DERIVED = re.compile(
-    r"^(schema|experiment|task|member|published|data_format|data_seed|data\.key|data\.hyperparameters|members\[[^]]*\]\.(member|secrets))\b"
+    r"^(schema|experiment|task|member|published|data_seed|data\.key|data\.hyperparameters|members\[[^]]*\]\.(member|secrets))\b"
 )
 """What follows from other keys, or from the version of the tool."""
 _KEYS = (
     (re.compile(r"^snapshot\."), ""),
     (re.compile(r"^gpus$"), "resources.gpu"),
+    (re.compile(r"^seed$"), "hyperparameters.seed"),
     (re.compile(r"^secrets$"), "env"),
     (re.compile(r"^members\[[^]]*\]\.timeout$"), "timeout"),
     (re.compile(r"^members\[([a-z][^]]*)\]"), r"backends.\1"),
@@ -47,6 +48,8 @@ def differences(old: Any, new: Any) -> list[Difference]:
             # A member that comes or goes: its own CronJob says how.
             key, before, after = "backends", _members(old), _members(new)
         shown.setdefault(key, (key, before, after))
+    if "backend" in shown or "model" in shown:
+        shown.pop("data_format", None)  # its default follows from them
     is_data = any(path == ".data.key" for path, _, _ in leaves)
     if is_data and not any(key.startswith("data.") for key in shown):
         shown["data"] = ("the data is read anew", None, None)

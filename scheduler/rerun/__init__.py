@@ -1,1 +1,1 @@
-"""Repeats dated runs and makes up for slots without one: selection, plan, execution, comparison."""
+"""Repeats dated runs and makes up for slots without one: selection, plan, execution."""

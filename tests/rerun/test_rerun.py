@@ -139,7 +139,7 @@ def change_line(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "cause"),
-    [(change_seed, "seed: "), (change_datum, "data: "), (change_line, "code: m.py")],
+    [(change_seed, "hyperparameters.seed of the slot "), (change_datum, "data "), (change_line, "code: m.py changed")],
     ids=lambda each: str(each),
 )
 def test_what_changed_is_named(copy: Path, change: Any, cause: str) -> None:
@@ -149,9 +149,11 @@ def test_what_changed_is_named(copy: Path, change: Any, cause: str) -> None:
     assert outcome["verdict"] == "changed" and outcome["largest_difference"] > 1e-6
     (difference,) = outcome["differs"]
     assert difference.startswith(cause)
+    assert 0 <= outcome["accuracy_before"] <= 1 and 0 <= outcome["accuracy_after"] <= 1
+    assert len(outcome.get("flipped_items", [])) == min(outcome["labels_flipped"], 100)
     assert "verdict" in answer(copy, "show", outcome["run"])["verdict"]
     shown = cronsemble(copy, "show", outcome["run"]).stdout
-    assert f"{ids['train-jax']}: changed: " in shown and cause in shown
+    assert f"{ids['train-jax']}: changed: " in shown and f"train-jax: {cause}" in shown and " → " in shown
 
 
 def test_another_configuration_is_marked_and_feeds_no_scheduled_ensemble(copy: Path) -> None:
