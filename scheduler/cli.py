@@ -5,12 +5,13 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from typer.core import TyperGroup
 
 from jobs.text import single_line
+from scheduler import VERSION
 from scheduler.console.streams import printable_streams
 from scheduler.exit_status import ExitStatus
 from scheduler.signals import stop_on_signals
@@ -44,6 +45,14 @@ COMMANDS = {
 """By the command's name its line in the list of commands."""
 
 
+class Candidate(NamedTuple):
+    """What a shell offers at Tab."""
+
+    value: str
+    help: str
+    type: str = "plain"
+
+
 class LazyGroup(TyperGroup):
     """Imports only the command that was typed: all of them would take longer than most commands themselves."""
 
@@ -58,6 +67,12 @@ class LazyGroup(TyperGroup):
             if name not in self.commands:
                 self.commands[name] = load_command(name)
         return self.commands.get(cmd_name)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """The commands that begin so, with their lines, without importing any; for what begins with a dash the options."""
+        if incomplete.startswith("-"):
+            return list(super().shell_complete(ctx, incomplete))
+        return [Candidate(name, line) for name, line in COMMANDS.items() if name.startswith(incomplete)]
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the list of commands without importing any."""
@@ -134,8 +149,17 @@ app = typer.Typer(
 )
 
 
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"cronsemble {VERSION}")
+        raise typer.Exit
+
+
 @app.callback()
 def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version, and do nothing else.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Retrain every Keras backend on schedule, combine their predictions, keep them by date."""
@@ -152,7 +176,7 @@ def main() -> None:
 def _main() -> None:
     stop_on_signals()
     try:
-        code = app(join_times(sys.argv[1:]), standalone_mode=False)
+        code = app(join_times(sys.argv[1:]), prog_name="cronsemble", standalone_mode=False)
     except typer.TyperException as error:
         # Only the subclasses that are not exported know how to show themselves.
         if hasattr(error, "show"):

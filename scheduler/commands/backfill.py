@@ -12,6 +12,7 @@ import typer
 
 from cronjobs.experiment import Experiment
 from jobs.contract import ENSEMBLE_TASK, Status
+from scheduler.commands.completion import complete_dates
 from scheduler.commands.engine_choice import RunOptions, StopSignals, check_cluster_options, open_engine
 from scheduler.commands.options import (
     DEFAULT_FILE,
@@ -115,7 +116,9 @@ def backfill(
     period: Annotated[
         str,
         typer.Argument(
-            metavar="DATE|FROM..TO", help="A date (2026-11-20, yesterday), or two dates or times: 2026-11-01..2026-11-20."
+            metavar="DATE|FROM..TO",
+            help="A date (2026-11-20, yesterday), or two dates or times: 2026-11-01..2026-11-20.",
+            autocompletion=complete_dates,
         ),
     ],
     file: File = DEFAULT_FILE,

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from scheduler.commands.completion import complete_running
 from scheduler.commands.options import DEFAULT_FILE, AskCluster, Context, ExperimentName, File, Kubeconfig, Namespace, StoreFolder
 
 
@@ -12,7 +13,9 @@ def cancel(
     target: Annotated[
         list[str],
         typer.Argument(
-            metavar="RUN|TASK|TIME...", help="Running runs, or tasks, dates or times (today) whose running runs are meant."
+            metavar="RUN|TASK|TIME...",
+            help="Running runs, or tasks, dates or times (today) whose running runs are meant.",
+            autocompletion=complete_running,
         ),
     ],
     file: File = DEFAULT_FILE,

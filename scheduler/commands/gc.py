@@ -11,6 +11,7 @@ import typer
 
 from jobs.store import Store
 from jobs.store.gc import DEFAULT_KINDS, DESCRIPTIONS, RemovalKind, RemovalPlan, RetentionRule
+from scheduler.commands.completion import complete_removals
 from scheduler.commands.options import (
     DEFAULT_FILE,
     AsJson,
@@ -110,7 +111,10 @@ def gc(
     file: File = DEFAULT_FILE,
     what: Annotated[
         list[str] | None,
-        typer.Option(help="What to remove: staging, models, data, snapshots, runs or archive (repeat for more)."),
+        typer.Option(
+            help="What to remove: staging, models, data, snapshots, runs or archive (repeat for more).",
+            autocompletion=complete_removals,
+        ),
     ] = None,
     older_than: Annotated[str, typer.Option(help="Remove only what is older than this, e.g. 90d.")] = "90d",
     keep: Annotated[int, typer.Option(min=1, help="How many of the newest of each task to keep, whatever their age.")] = 5,

@@ -20,6 +20,7 @@ from jobs.store.checksums import LARGEST
 from jobs.store.files import publish_bytes, read_fresh
 from jobs.store.regular_files import Unreadable, read_regular
 from jobs.store.result_files import recorded_files, recorded_sha256
+from scheduler.commands.completion import complete_ensemble_runs
 from scheduler.commands.options import (
     DEFAULT_FILE,
     NAMES_OF_RUNS,
@@ -134,7 +135,10 @@ def _choose_runs(store: Store, experiment: str, what: str) -> list[Run]:
 
 def get(
     what: Annotated[
-        str, typer.Argument(metavar="[NAME]", help=f"The ensemble's runs to copy: {NAMES_OF_RUNS}.")
+        str,
+        typer.Argument(
+            metavar="[NAME]", help=f"The ensemble's runs to copy: {NAMES_OF_RUNS}.", autocompletion=complete_ensemble_runs
+        ),
     ] = find_run.LATEST,
     file: File = DEFAULT_FILE,
     to: Annotated[Path, typer.Option(help="The folder to copy into.")] = Path(),

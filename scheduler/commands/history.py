@@ -16,6 +16,7 @@ from jobs.contract import parse_run_id
 from jobs.csv_text import csv_text
 from jobs.store.tries import describe_try
 from jobs.text import single_line
+from scheduler.commands.completion import complete_dates, complete_runs, complete_statuses
 from scheduler.commands.options import (
     DEFAULT_FILE,
     NAMES_OF_RUNS,
@@ -278,13 +279,19 @@ def revision_lines(recorded: list[dict[str, Any]], snapshots: Snapshots) -> list
 def history(
     slot: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help=f"Report on these slots alone: {NAMES_OF_RUNS}."),
+        typer.Argument(metavar="[NAME]", help=f"Report on these slots alone: {NAMES_OF_RUNS}.", autocompletion=complete_runs),
     ] = None,
     file: File = DEFAULT_FILE,
-    since: Annotated[str | None, typer.Option(help="From this date or time on, or how long ago (7d).")] = None,
-    until: Annotated[str | None, typer.Option(help="Until this date or time, which may be in the future.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="From this date or time on, or how long ago (7d).", autocompletion=complete_dates)
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Until this date or time, which may be in the future.", autocompletion=complete_dates)
+    ] = None,
     task: OnlyTasks = None,
-    status: Annotated[list[str] | None, typer.Option(help="Only this status (repeat for more).")] = None,
+    status: Annotated[
+        list[str] | None, typer.Option(help="Only this status (repeat for more).", autocompletion=complete_statuses)
+    ] = None,
     calendar: Annotated[bool, typer.Option("--calendar", help="Print a calendar: a cell for each day and task.")] = False,
     revisions: Annotated[
         bool,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from scheduler.commands.completion import complete_runs
 from scheduler.commands.options import (
     DEFAULT_FILE,
     NAMES_OF_RUNS,
@@ -23,7 +24,7 @@ from scheduler.commands.options import (
 def logs(
     run: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]", help=f"The run: {NAMES_OF_RUNS}; the newest by default."),
+        typer.Argument(metavar="[NAME]", help=f"The run: {NAMES_OF_RUNS}; the newest by default.", autocompletion=complete_runs),
     ] = None,
     follow: Annotated[int, typer.Option("--follow", "-f", count=True, help="Print what is added, until the run ends.")] = 0,
     tail: Annotated[

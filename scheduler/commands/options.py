@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from scheduler.commands.completion import complete_tasks
 from scheduler.times import parse_duration
 
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
@@ -21,9 +22,15 @@ ExperimentName = Annotated[
 ]
 NAMES_OF_RUNS = "latest, a date (2026-11-20, today, yesterday), a time or slot, a run's id or a part of it"
 """The names that every command takes in a run's place (``scheduler.stores.find_run``)."""
-OfTask = Annotated[str | None, typer.Option("--task", help="Of the runs that the name means, this task's.")]
-Tasks = Annotated[list[str] | None, typer.Argument(help="Tasks, e.g. train-jax or ensemble; all by default.")]
-OnlyTasks = Annotated[list[str] | None, typer.Option("--task", help="Only this task (repeat for more).")]
+OfTask = Annotated[
+    str | None, typer.Option("--task", help="Of the runs that the name means, this task's.", autocompletion=complete_tasks)
+]
+Tasks = Annotated[
+    list[str] | None, typer.Argument(help="Tasks, e.g. train-jax or ensemble; all by default.", autocompletion=complete_tasks)
+]
+OnlyTasks = Annotated[
+    list[str] | None, typer.Option("--task", help="Only this task (repeat for more).", autocompletion=complete_tasks)
+]
 
 # Which cluster.
 Context = Annotated[str | None, typer.Option("--context", help="The kubeconfig's context; its current one by default.")]

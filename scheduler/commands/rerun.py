@@ -14,6 +14,7 @@ import typer
 from jobs.contract import RunId, Status
 from jobs.store import Run
 from jobs.temporary import TemporaryFolder
+from scheduler.commands.completion import complete_runs, complete_tasks
 from scheduler.commands.engine_choice import RunOptions, StopSignals, check_cluster_options, open_engine, print_interrupted
 from scheduler.commands.options import (
     DEFAULT_FILE,
@@ -202,10 +203,14 @@ def _print_plan(
 def rerun(
     what: Annotated[
         str,
-        typer.Argument(metavar="NAME|FROM..TO", help=f"The runs: {NAMES_OF_RUNS}, or a period FROM..TO."),
+        typer.Argument(
+            metavar="NAME|FROM..TO", help=f"The runs: {NAMES_OF_RUNS}, or a period FROM..TO.", autocompletion=complete_runs
+        ),
     ],
     file: File = DEFAULT_FILE,
-    task: Annotated[str | None, typer.Option(help="The runs of this task, instead of the ensemble's.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="The runs of this task, instead of the ensemble's.", autocompletion=complete_tasks)
+    ] = None,
     reuse_models: Annotated[bool, typer.Option("--reuse-models", help="Use the archived models; train nothing.")] = False,
     with_current_config: Annotated[
         bool, typer.Option("--with-current-config", help="Run today's configuration, code and data in the old slots.")

@@ -14,6 +14,7 @@ from cronjobs.experiment import Experiment, Member
 from jobs import contract as c
 from jobs.contract import Status
 from jobs.store import Run, Store
+from scheduler.commands.completion import complete_members
 from scheduler.commands.engine_choice import RunOptions, StopSignals, check_cluster_options, open_engine, print_interrupted
 from scheduler.commands.options import (
     DEFAULT_FILE,
@@ -96,7 +97,9 @@ def _print_outcome(store: Store, runs: list[Run]) -> None:
 
 def run(
     file: File = DEFAULT_FILE,
-    member: Annotated[list[str] | None, typer.Option(help="Train only this member (repeat for more).")] = None,
+    member: Annotated[
+        list[str] | None, typer.Option(help="Train only this member (repeat for more).", autocompletion=complete_members)
+    ] = None,
     ensemble: Annotated[
         bool | None, typer.Option(help="Run the ensemble after them; the default unless --member is given.")
     ] = None,

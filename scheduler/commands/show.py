@@ -18,6 +18,7 @@ from jobs.store.files import read_fresh_or_none
 from jobs.store.regular_files import Unreadable, read_regular
 from jobs.store.tries import describe_try
 from jobs.text import one_line
+from scheduler.commands.completion import complete_runs
 from scheduler.commands.options import (
     DEFAULT_FILE,
     NAMES_OF_RUNS,
@@ -125,7 +126,9 @@ def _print_epochs(store: Store, run: Run) -> None:
 
 
 def show(
-    run: Annotated[str, typer.Argument(metavar="[NAME]", help=f"The run: {NAMES_OF_RUNS}.")] = find_run.LATEST,
+    run: Annotated[
+        str, typer.Argument(metavar="[NAME]", help=f"The run: {NAMES_OF_RUNS}.", autocompletion=complete_runs)
+    ] = find_run.LATEST,
     file: File = DEFAULT_FILE,
     task: OfTask = None,
     as_json: AsJson = False,
