@@ -6,7 +6,6 @@ import time
 
 from jobs.contract import NoteEvent, RunId
 from jobs.store.process_identity import host_name
-from scheduler.console.messages import print_note
 from scheduler.errors import CronsembleError, UnknownRun
 from scheduler.history.observed_runs import ClusterObservation
 from scheduler.identity import current_user
@@ -85,7 +84,6 @@ def find_run_or_job(reader: HistoryReader, name: str, task: str | None = None) -
             task,
             jobs=[job.run for job in jobs],
             timezone=history.timezone,
-            note=print_note,
         ).id
     except UnknownRun:
         by_hand = [job.run for job in jobs if job.name == name]

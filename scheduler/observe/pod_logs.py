@@ -10,7 +10,7 @@ from dataclasses import replace
 from cronjobs.objects import labels
 from jobs.contract import Status
 from scheduler.console.log_output import LogOutput
-from scheduler.console.messages import print_line, print_note
+from scheduler.console.messages import print_line
 from scheduler.exit_status import ExitStatus
 from scheduler.history.observed_runs import JobState
 from scheduler.kube import kinds, objects, permissions
@@ -74,7 +74,7 @@ def _find_job(jobs: list[Object], workspace: Workspace, name: str | None, task: 
     matching = exact or [job for job, run in run_jobs if is_meant(run, name, timezone, now)]
     if is_time(name) and matching:
         job_runs = [run for _, run in run_jobs]
-        chosen = find_run(workspace.store, workspace.name, name, task, jobs=job_runs, timezone=timezone, note=print_note)
+        chosen = find_run(workspace.store, workspace.name, name, task, jobs=job_runs, timezone=timezone)
         return next((job for job, run in run_jobs if run == chosen.id), None)
     return only_match(name, matching, [str(job["metadata"]["name"]) for job in matching])
 

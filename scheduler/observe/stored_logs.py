@@ -13,7 +13,6 @@ from jobs.store.log_files import LOG_PATTERN, log_files, position_of_last_lines,
 from jobs.store.tries import describe_try
 from jobs.text import one_line
 from scheduler.console.log_output import LogOutput
-from scheduler.console.messages import print_note
 from scheduler.exit_status import ExitStatus
 from scheduler.stores import find_run
 from scheduler.stores.workspace import Workspace
@@ -32,7 +31,7 @@ def print_logs(
     With ``tail``, only so many of the last lines of what there is, of the newest try that has any.
     """
     store = workspace.store
-    run = find_run.find_run(store, workspace.name, name or find_run.LATEST, task, note=print_note)
+    run = find_run.find_run(store, workspace.name, name or find_run.LATEST, task)
     if name is None or find_run.is_latest(name):
         print(f"{run.id}:", file=sys.stderr)
     printed: dict[str, int] = {}  # by try, bytes

@@ -17,6 +17,7 @@ from jobs.contract import RunId, RunKind, Status
 from jobs.store import Run, Store
 from jobs.store.jobs_by_hand import claims
 from scheduler.errors import CronsembleError, UnknownRun
+from scheduler.notices import notify
 from scheduler.stores.run_snapshot import timezone_of
 from scheduler.times import is_date, is_time, parse_slots
 
@@ -43,13 +44,12 @@ def find_run(
     succeeded: bool = False,
     jobs: Sequence[RunId] = (),
     timezone: str = "UTC",
-    note: Callable[[str], None] = lambda text: None,
 ) -> Run:
     """The one run that a name means, of ``task`` if one is given.
 
     - ``latest``: the newest run, a running one first (:func:`latest_run`).
     - A date, a time or a slot: its ensemble run; without one, the run of the only task that has any. Of several the newest
-      slot's, rather of a schedule than made by hand, rather an original than its rerun; ``note`` is told what else there is.
+      slot's, rather of a schedule than made by hand, rather an original than its rerun; a notice says what else there is.
     - A run's id, a part of it of which there is one run, or the name of a Job that somebody made by hand.
 
     ``succeeded``: of those that a time or ``latest`` means, one that has succeeded, if there is any. ``jobs``: runs of Jobs that
@@ -60,7 +60,7 @@ def find_run(
     if is_latest(name):
         return latest_run(store, experiment, tasks, succeeded=succeeded, jobs=jobs)
     if is_time(name):
-        return _run_of_time(store, experiment, name, tasks, succeeded, jobs, timezone, note)
+        return _run_of_time(store, experiment, name, tasks, succeeded, jobs, timezone)
     for known in tasks:
         run = c.parse_run_id(name, experiment, known)
         if run is not None and (run in jobs or os.path.lexists(store.run_folder(run))):
@@ -130,7 +130,6 @@ def _run_of_time(
     succeeded: bool,
     jobs: Sequence[RunId],
     timezone: str,
-    note: Callable[[str], None],
 ) -> Run:
     """As :func:`find_run`, of a date or time."""
     now = time.time()
@@ -148,7 +147,9 @@ def _run_of_time(
     others = [other.id for other in runs if other.id != run.id]
     if others:
         kind = "ensemble runs" if run.id.task == c.ENSEMBLE_TASK else f"runs of {run.id.task}"
-        note(f"{name}: {run.id}, the newest of {len(runs)} {kind}; `cronsemble history {shlex.quote(name)}` has the others")
+        notify(
+            f"note: {name}: {run.id}, the newest of {len(runs)} {kind}; `cronsemble history {shlex.quote(name)}` has the others"
+        )
     return run
 
 

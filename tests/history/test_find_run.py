@@ -10,6 +10,7 @@ from jobs.contract import RunId
 from jobs.store.files import to_json
 from scheduler.cli import join_times
 from scheduler.errors import CronsembleError, UnknownRun
+from scheduler.notices import received_by
 from scheduler.rerun.selection import originals
 from scheduler.stores.find_run import find_run, is_meant
 from stores import Builder, at, minute
@@ -71,7 +72,8 @@ def test_names_of_a_day_with_members_an_ensemble_a_rerun_and_a_manual_test(tmp_p
     notes: list[str] = []
 
     def found(name: str, task: str | None = None, succeeded: bool = False) -> RunId:
-        return find_run(builder.store, "e", name, task, succeeded=succeeded, note=notes.append).id
+        with received_by(notes.append):
+            return find_run(builder.store, "e", name, task, succeeded=succeeded).id
 
     assert found("2026-11-23") == night == found("2026-11-23 06:00") == found("2026-11-23T0600Z") == found(f"{night.minute}")
     assert found("2026-11-23", "train-b").task == "train-b" and not notes
@@ -92,8 +94,9 @@ def test_of_a_date_with_several_slots_the_newest_is_meant_and_the_others_are_not
     builder.run("ensemble", "2026-11-23T06:00")
     newest = builder.run("ensemble", "2026-11-23T18:00", "no quorum")
     notes: list[str] = []
-    assert find_run(builder.store, "e", "2026-11-23", note=notes.append).id == newest
-    assert notes == [f"2026-11-23: {newest}, the newest of 2 ensemble runs; `cronsemble history 2026-11-23` has the others"]
+    with received_by(notes.append):
+        assert find_run(builder.store, "e", "2026-11-23").id == newest
+    assert notes == [f"note: 2026-11-23: {newest}, the newest of 2 ensemble runs; `cronsemble history 2026-11-23` has the others"]
     assert find_run(builder.store, "e", "2026-11-23", succeeded=True).id.minute == minute("2026-11-23T06:00")
 
 
