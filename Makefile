@@ -17,7 +17,7 @@ demo: $(READY)
 	@sh examples/demo.sh
 
 test: $(READY) keras3 hyperkube
-	.ci/packages images node
+	.ci/packages images node browser
 	-$(BIN)/cronsemble images build
 	CRONSEMBLE_TEST_KERAS3=$$(cat $(VENV)/keras3) $(BIN)/pytest -n $(JOBS) --dist loadfile --durations 10 --ignore tests/node --ignore tests/nfs
 

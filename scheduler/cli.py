@@ -29,6 +29,7 @@ COMMANDS = {
     "logs": "Print the log of a run, or follow it.",
     "cancel": "End running runs.",
     "history": "Print what became of every slot, newest first, and why.",
+    "report": "Write a page that shows how the experiment is doing, and why.",
     "show": "Show one run: record, epochs, members, files.",
     "get": "Copy archived predictions out of the store.",
     "put": "Copy data into the store's data folder.",
@@ -108,6 +109,8 @@ def load_command(name: str) -> Any:
             from scheduler.commands.cancel import cancel as command
         case "history":
             from scheduler.commands.history import history as command
+        case "report":
+            from scheduler.commands.report import report as command
         case "show":
             from scheduler.commands.show import show as command
         case "get":
