@@ -63,6 +63,7 @@ def backfill_slots(
             _print_gaps(missing, as_json)
             return ExitStatus.DONE
         with run_display(on_stderr=as_json) as display, open_engine(workspace, display, options, signals) as engine:
+            display.expect(len(missing))
             rows = _fill(engine, experiment, missing, parallel)
         _print_rows(rows, experiment.name, as_json)
     if engine.stopped:

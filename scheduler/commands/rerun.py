@@ -99,6 +99,9 @@ def rerun_runs(
             else:
                 assert experiment is not None
                 work = execute.current_work(experiment, left, engine, reuse)
+            number = len(work.trainings) + len(work.ensembles)
+            if len(left) > 1:
+                display.expect(number)
             outcomes = execute.execute(engine, work, tolerance)
     _print_outcomes(outcomes, workspace.name, as_json)
     rows = [outcome.as_json() for outcome in outcomes]

@@ -15,6 +15,7 @@ from jobs.store.regular_files import open_regular
 from jobs.store.tries import describe_try, is_permanent
 from jobs.text import one_line
 from scheduler.console.colours import STATUS_COLOURS
+from scheduler.console.live_rows import Row, lines, total_line
 from scheduler.console.progress_events import parse_event
 from scheduler.console.streams import drawing_console
 from scheduler.console.tables import number
@@ -22,13 +23,14 @@ from scheduler.times import format_duration
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import ProgressColumn
 
 _INTERVAL = 0.25
 """Seconds between two looks at the progress files."""
 
 _LONGEST_SILENCE = 9.0
 """Seconds after which a line says what runs still do, where nothing draws."""
+_MANY = 1000
+"""Lines that what is printed above the tasks may take."""
 _MOST = 1 << 20
 """Bytes of a progress file that are read at a look."""
 
@@ -59,12 +61,27 @@ class RunDisplay(RunObserver):
         self._lock = threading.RLock()
         self._tails: dict[str, LogTail] = {}
         self._notices: set[str] = set()
+        self._total = 0
+        self._numbers: dict[str, int] = {}
+        self._began = time.monotonic()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
         return self
+
+    def expect(self, total: int) -> None:
+        """So many runs will be made, of several slots: each is shown with its number."""
+        with self._lock:
+            self._total = total
+
+    def title(self, task: str) -> str:
+        """A task's name for people; of the runs of several slots with its number (``4 of 12``), by their beginning."""
+        with self._lock:
+            if not self._total:
+                return task
+            return f"{self._numbers.setdefault(task, len(self._numbers) + 1)} of {self._total} {task}"
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
@@ -92,7 +109,7 @@ class RunDisplay(RunObserver):
         """Print that a try has failed and another follows; what its progress file says last is shown first."""
         with self._lock:
             self._drain(task)
-        self.say(f"{task}: {text}")
+        self.say(f"{self.title(task)}: {text}")
 
     def event(self, task: str, event: dict[str, Any]) -> None:
         """A line of a task's progress file: an epoch, or a notice; one of what tasks share is shown once."""
@@ -100,7 +117,7 @@ class RunDisplay(RunObserver):
             if event["text"] in self._notices:
                 return
             self._notices.add(event["text"])
-        self.say(f"{task}: {describe_event(event)}")
+        self.say(f"{self.title(task)}: {describe_event(event)}")
 
     def _follow(self) -> None:
         while not self._stop.wait(_INTERVAL):
@@ -125,6 +142,7 @@ class PlainDisplay(RunDisplay):
         super().__init__()
         self._out = out
         self._stages: dict[str, tuple[str, float]] = {}  # by task the stage and since when, by the monotonic clock
+        self._begun: dict[str, float] = {}  # by task since when, likewise
         self._printed = time.monotonic()
 
     def say(self, text: str) -> None:
@@ -138,7 +156,8 @@ class PlainDisplay(RunDisplay):
         super().stage(task, stage, folder)
         with self._lock:
             self._stages[task] = stage, time.monotonic()
-        self.say(f"{task}: {stage}")
+            self._begun.setdefault(task, time.monotonic())
+        self.say(f"{self.title(task)}: {stage}")
 
     def event(self, task: str, event: dict[str, Any]) -> None:
         """Print an epoch or a notice; its stage is now the epochs that follow."""
@@ -151,92 +170,99 @@ class PlainDisplay(RunDisplay):
         super().done(task, run)
         with self._lock:
             self._stages.pop(task, None)
-        self.say(f"{task}: {describe_end(run)}")
+            seconds = time.monotonic() - self._begun.pop(task, time.monotonic())
+        took = f" ({format_duration(seconds)})" if seconds >= 1 else ""
+        self.say(f"{self.title(task)}: {describe_end(run)}{took}")
 
     def _look(self) -> None:
         super()._look()
         now = time.monotonic()
         if self._stages and now - self._printed >= _LONGEST_SILENCE:
-            self.say(describe_stages(self._stages, now))
+            self.say(describe_stages({self.title(task): stage for task, stage in self._stages.items()}, now))
 
 
 class LiveDisplay(RunDisplay):
-    """A line for each task, kept up to date: epochs as a bar, loss, accuracy, time elapsed and left, stage."""
+    """A line for each task, kept up to date: time elapsed, epochs as a bar, loss, accuracy, time left, stage.
+
+    Of the runs of several slots (`expect`), and where there are more than the terminal has lines, those that have ended are
+    printed above and leave the lines to the others.
+    """
 
     def __init__(self, console: Console | None = None) -> None:
-        from rich import progress
+        from rich.live import Live
 
         super().__init__()
         self._console = console or drawing_console(sys.stdout)
-        self._rows: dict[str, progress.TaskID] = {}
-        self._progress = progress.Progress(
-            progress.TextColumn("{task.description}", markup=False),
-            progress.BarColumn(bar_width=20),
-            progress.TextColumn("{task.fields[epoch]}", markup=False),
-            progress.TimeElapsedColumn(),
-            progress.TextColumn("{task.fields[left]}", markup=False),
-            stage_column(),
-            console=self._console,
-        )
+        self._rows: dict[str, Row] = {}
+        # Drawing takes this lock alone: who prints a line, and waits for what draws, may hold the other.
+        self._rows_lock = threading.Lock()
+        self._ended = 0
+        self._live = Live(get_renderable=self._render, console=self._console, refresh_per_second=4)
 
     def __enter__(self) -> Self:
-        self._progress.start()
+        self._live.start()
         return super().__enter__()
 
     def __exit__(self, *_: object) -> None:
         super().__exit__()
-        self._progress.stop()
+        self._live.stop()
+
+    def _render(self) -> Any:
+        from rich.text import Text
+
+        now, width, height = time.monotonic(), self._console.width, max(self._console.height - 1, 2)
+        total = [] if not self._total else [(total_line(self._ended, self._total, now - self._began), "")]
+        with self._rows_lock:
+            rows = list(self._rows.values())
+        rows_lines = lines(rows, width, height - len(total), now)
+        text = Text("\n", no_wrap=True).join(Text(line, style=colour) for line, colour in [*rows_lines, *total])
+        text.overflow = "ignore"
+        return text
 
     def say(self, text: str) -> None:
         """Print a line above the tasks."""
+        self._print(one_line(text))
+
+    def _print(self, text: str, colour: str = "") -> None:
         from rich.text import Text
 
-        self._console.print(Text(one_line(text)))
+        self._console.print(Text(text, style=colour))
 
     def stage(self, task: str, stage: str, folder: Path | None = None) -> None:
         """Show a task's stage in its line."""
         super().stage(task, stage, folder)
-        self._update(task, stage=one_line(stage))
+        self._row(task).stage = one_line(stage)
 
     def retry(self, task: str, run: Run, text: str) -> None:
         """Print that a try has failed; its task's line begins again."""
         super().retry(task, run, text)
-        self._update(task, total=None, completed=0, epoch="", left="", stage="")
+        self._row(task).restart()
 
     def event(self, task: str, event: dict[str, Any]) -> None:
         """Show an epoch in its task's line; print any other event."""
         if event["event"] != "epoch":
             super().event(task, event)
             return
-        epoch, epochs = event["epoch"], event["epochs"]
-        text = f"epoch {epoch}/{epochs}, loss {number(event.get('val_loss'))}, accuracy {number(event.get('val_accuracy'))}"
-        left = f"{format_duration((epochs - epoch) * event['seconds'])} left"
-        # One more than the epochs: rich stops the clock of what is complete, and the run has not ended yet.
-        self._update(task, total=epochs + 1, completed=epoch, epoch=text, left=left)
+        self._row(task).add_epoch(event, time.monotonic())
 
     def done(self, task: str, run: Run) -> None:
         """Show in its line how a task's run has ended."""
         super().done(task, run)
-        colour = STATUS_COLOURS.get(run.status)
-        self._update(task, total=1, completed=1, left="", stage=one_line(describe_end(run)), colour=colour or "")
+        row = self._row(task)
+        row.ended, row.stage = time.monotonic(), one_line(describe_end(run))
+        row.colour = STATUS_COLOURS.get(run.status) or ""
+        with self._rows_lock:
+            self._ended += 1
+            is_printed = bool(self._total) or len(self._rows) > self._console.height - 2
+            if is_printed:
+                del self._rows[task]
+        for line, colour in lines([row], self._console.width, _MANY, row.ended) if is_printed else ():
+            self._print(line, colour)
 
-    def _update(self, task: str, **values: Any) -> None:
-        with self._lock:
-            if task not in self._rows:
-                self._rows[task] = self._progress.add_task(one_line(task), total=None, epoch="", left="", stage="", colour="")
-            self._progress.update(self._rows[task], **values)
-
-
-def stage_column() -> ProgressColumn:
-    """The column with a task's stage, in the colour of its end: texts of users are never read as rich's markup."""
-    from rich.progress import ProgressColumn
-    from rich.text import Text
-
-    class StageColumn(ProgressColumn):
-        def render(self, task: Any) -> Text:
-            return Text(task.fields["stage"], style=task.fields["colour"])
-
-    return StageColumn()
+    def _row(self, task: str) -> Row:
+        row = Row(one_line(self.title(task)), time.monotonic())
+        with self._rows_lock:
+            return self._rows.setdefault(task, row)
 
 
 class LogTail:
