@@ -37,6 +37,7 @@ class Row:
     epoch_ended: float = 0.0
     seconds: float = 0.0
     metrics: str = ""
+    is_success: bool = False
 
     def restart(self) -> None:
         """Another try begins: nothing of the epochs before counts."""
@@ -59,7 +60,8 @@ class Row:
         parts = [self.stage]
         if self.epochs:
             left = 0.0 if self.ended else (self.epochs - self.epoch) * self.seconds - (now - self.epoch_ended)
-            parts += [f"epoch {self.epoch}/{self.epochs}", self.metrics]
+            # A run that succeeded has its accuracy in its stage.
+            parts += [f"epoch {self.epoch}/{self.epochs}", "" if self.is_success else self.metrics]
             parts += [f"{format_duration(left)} left"] if left >= 1 else []
         return ", ".join(filter(None, parts))
 

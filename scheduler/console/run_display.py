@@ -250,7 +250,7 @@ class LiveDisplay(RunDisplay):
         super().done(task, run)
         row = self._row(task)
         row.ended, row.stage = time.monotonic(), one_line(describe_end(run))
-        row.colour = STATUS_COLOURS.get(run.status) or ""
+        row.colour, row.is_success = STATUS_COLOURS.get(run.status) or "", run.status == Status.SUCCEEDED
         with self._rows_lock:
             self._ended += 1
             is_printed = bool(self._total) or len(self._rows) > self._console.height - 2
