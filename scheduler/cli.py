@@ -31,6 +31,7 @@ COMMANDS = {
     "history": "Print what became of every slot, newest first, and why.",
     "report": "Write a page that shows how the experiment is doing, and why.",
     "show": "Show one run: record, epochs, members, files.",
+    "compare": "Compare two runs: metrics, what was pinned and differs, flipped labels.",
     "get": "Copy archived predictions out of the store.",
     "put": "Copy data into the store's data folder.",
     "gc": "Remove old models and leftovers; archive and records stay.",
@@ -113,6 +114,8 @@ def load_command(name: str) -> Any:
             from scheduler.commands.report import report as command
         case "show":
             from scheduler.commands.show import show as command
+        case "compare":
+            from scheduler.commands.compare import compare as command
         case "get":
             from scheduler.commands.get import get as command
         case "put":

@@ -13,7 +13,8 @@ class ExitStatus(IntEnum):
     ERROR = 1
     """An error, or a run that did not succeed."""
     DIFFERS = 2
-    """`plan --detailed-exitcode`: there are changes; `rerun`: a result came out changed; `next --dialect`: other fire times."""
+    """`plan --detailed-exitcode`: there are changes; `compare --detailed-exitcode`: other predictions; `rerun`: a result came out
+    changed; `next --dialect`: other fire times."""
     USAGE = 64
     """Wrong usage: EX_USAGE of sysexits.h."""
     INTERRUPTED = 130

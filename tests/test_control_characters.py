@@ -97,6 +97,8 @@ READING = [
     ["cancel", "train-jax"],
     ["rerun", "2026-11-22", "--dry-run"],
     ["backfill", "2026-11-19..2026-11-24", "--dry-run"],
+    ["compare", "e-train-jax-29918940", "e-train-jax-29926140"],
+    ["compare", "e-train-jax-29926140", "e-train-jax-29918940"],
     ["next"],
 ]
 

@@ -32,6 +32,7 @@ COMMANDS = [
     ["history", "--revisions"],
     ["show", RUN],
     ["get", "latest"],
+    ["compare", RUN, "latest"],
     ["fsck"],
     ["gc", "--dry-run"],
     ["next"],

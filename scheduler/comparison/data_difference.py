@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.store import Store
 
 MAX_READ = 1 << 28
 """Bytes of an array that are read to count the items that differ; a larger one differs or does not."""
+
+_PARTS = ("x_train", "x_val", "x_predict")
+"""The arrays whose items are counted."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class ArrayDifference:
 class DataDifference:
     """Two prepared data sets by their fingerprints ("" is none), where they are from, and what differs; and of which tasks.
 
+    ``items_before`` and ``items_after`` count the items of x_train, x_val (by which trainings are judged) and x_predict.
+
     ``arrays`` are those that are known to differ; where the files are not here these are the arrays with other shapes, and
     ``note`` says that there may be more.
     """
@@ -38,6 +43,8 @@ class DataDifference:
     after: str
     source_before: str = ""
     source_after: str = ""
+    items_before: Mapping[str, int] = field(default_factory=dict)
+    items_after: Mapping[str, int] = field(default_factory=dict)
     arrays: tuple[ArrayDifference, ...] = ()
     note: str = ""
     tasks: tuple[str, ...] = ()
@@ -48,6 +55,7 @@ def data_difference(store: Store, before: Mapping[str, Any], after: Mapping[str,
     fingerprints = [str(data.get("fingerprint") or "") for data in (before, after)]
     sources = [str(data.get("source") or "") for data in (before, after)]
     shapes = [{name: tuple(shape) for name, shape in (data.get("shapes") or {}).items()} for data in (before, after)]
+    counts = [{name: int(own[name][0]) for name in _PARTS if own.get(name)} for own in shapes]
     checksums = [_checksums(store, data) for data in (before, after)]
     old, new = checksums
     if old is None or new is None:
@@ -58,10 +66,10 @@ def data_difference(store: Store, before: Mapping[str, Any], after: Mapping[str,
         )
         gone = " and ".join(name for name, own in zip(("before", "after"), checksums, strict=True) if own is None)
         note = f"the data {gone} is not on this machine: which arrays differ is known by their shapes alone"
-        return DataDifference(fingerprints[0], fingerprints[1], sources[0], sources[1], arrays, note)
+        return DataDifference(fingerprints[0], fingerprints[1], sources[0], sources[1], counts[0], counts[1], arrays, note)
     names = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
     arrays = tuple(_array_difference(store, fingerprints, shapes, name) for name in names)
-    return DataDifference(fingerprints[0], fingerprints[1], sources[0], sources[1], arrays)
+    return DataDifference(fingerprints[0], fingerprints[1], sources[0], sources[1], counts[0], counts[1], arrays)
 
 
 def has_same_arrays(store: Store, before: Mapping[str, Any], after: Mapping[str, Any], *names: str) -> bool:

@@ -32,6 +32,16 @@ class ComparedRun:
     kind: str
     timezone: str
 
+    @property
+    def task(self) -> str:
+        """The name of the task: ensemble or train-MEMBER."""
+        return self.run.task
+
+    @property
+    def slot(self) -> str:
+        """The slot in UTC: 2026-11-20T06:00Z."""
+        return c.slot_text(self.run.minute)
+
 
 @dataclass(frozen=True)
 class TrainingComparison:
@@ -351,8 +361,16 @@ class RunComparer:
             differences,
             tuple(replace(code_difference(self.store, *digests), tasks=tuple(tasks)) for digests, tasks in code.items()),
             data_differences,
-            (*notes, *_other_contents(data_differences)),
+            (*notes, *self._unknown_inputs(pairs), *_other_contents(data_differences)),
         )
+
+    def _unknown_inputs(self, pairs: Sequence[tuple[Run, Run]]) -> Iterator[str]:
+        """Of which runs it is not known what was pinned."""
+        for run in {run.id: run for pair in pairs for run in pair}.values():
+            if not snapshot(run):
+                yield f"what {run.id} was made from is not recorded: nothing that is pinned is compared with it"
+            elif not self.pinned(run).task:
+                yield f"the configuration of {run.id} is not in the store any more: of it only the hyperparameters are compared"
 
     def _side(self, run: Run) -> ComparedRun:
         reason = run.reason or ""
@@ -367,7 +385,7 @@ def compare_runs(store: Store, before: Run, after: Run, tolerance: float = TOLER
 def _unsuccessful(before: Run, after: Run) -> Iterator[str]:
     for run in (before, after):
         if run.status != Status.SUCCEEDED:
-            yield f"{run.id} {run.status}{f': {run.reason}' if run.reason else ''}: it has no result"
+            yield f"{run.id} has no result: {run.status}"
         elif not run.record:
             yield f"{run.id}: its result is not in the store any more{_removal(run)}"
 

@@ -224,6 +224,8 @@ def reading_commands(runs: Sequence[str]) -> list[list[str]]:
     ]  # fmt: skip
     for run in runs:
         commands += [["show", run], ["show", run, "--json"], ["history", run], ["history", run, "--json"], ["logs", run]]
+    pairs = list(zip(runs, runs[1:], strict=False))
+    commands += [["compare", *pair] for pair in pairs] + [["compare", *pair, "--json"] for pair in pairs[:1]]
     return commands + [["get", "--to", "../got"], ["get", "--members", "--to", "../got"], ["get", "today", "--to", "../got"]]
 
 

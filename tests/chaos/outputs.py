@@ -82,6 +82,7 @@ class Outputs(Kind):
             ["next"], ["check"], ["get", "--to", "got"],
             ["rerun", "2026-11-01..2026-11-30", "--dry-run"], ["backfill", "2026-11-01..2026-11-24", "--dry-run"], ["cancel",
             "train-a"],
+            ["compare", runs[0], runs[1]], ["compare", runs[3], runs[2], "--json"],
             *([command, run] for run in runs for command in ("show", "history", "logs")),
         ]  # fmt: skip
         for arguments in random.sample(commands, 5):

@@ -117,14 +117,16 @@ def test_a_run_without_a_result_says_why(nights: Nights) -> None:
     ensemble = comparison.ensemble
     assert ensemble is not None and ensemble.predictions is None
     assert (ensemble.verdict.verdict, ensemble.after.status) == (NOTHING, "no quorum")
-    assert ensemble.notes[0].startswith("e-ensemble-29418120 no quorum: 0 of the 2 members it needs (")
+    assert ensemble.notes == ("e-ensemble-29418120 has no result: no quorum",)
+    assert ensemble.after.reason.startswith("0 of the 2 members it needs (a: the predict step ended with 1; ")
     assert ensemble.accuracy.before == run(nights, 8).accuracy and ensemble.accuracy.after is None
     # What the failed run was made from is not recorded.
     assert comparison.differences == () and comparison.code == ()
+    assert comparison.notes == (
+        "what e-ensemble-29418120 was made from is not recorded: nothing that is pinned is compared with it",
+    )
     failed = compare(nights, 3, 4, "train-b")
-    assert [training.verdict.reason for training in failed.trainings] == [
-        "e-train-b-29399100 failed: ran out of memory: it has no result"
-    ]
+    assert [training.verdict.reason for training in failed.trainings] == ["e-train-b-29399100 has no result: failed"]
 
 
 def test_one_of_each_kind_is_refused(nights: Nights) -> None:

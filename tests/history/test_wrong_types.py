@@ -153,6 +153,7 @@ def commands(folder: Path) -> list[list[str]]:
         ["rerun", "2026-11-20", "--dry-run"],
         ["backfill", "2026-11-19..2026-11-24", "--dry-run"],
         *(["show", run] for run in runs),
+        *(["compare", *pair] for pair in zip(runs, runs[1:], strict=False)),
         *(["show", run, "--json"] for run in runs[:2]),
         *(["history", run] for run in runs),
     ]
