@@ -300,7 +300,7 @@ class Experiment:
         store, name = self._workspace.store, typed(date)
         # A training that is named by its id is not denied.
         task = ENSEMBLE_TASK if is_time(name) or is_latest(name) else None
-        run = find_run(store, self.name, name, task, succeeded=True)
+        run = find_run(store, self.name, name, task, succeeded=True, timezone=self._workspace.timezone)
         if run.id.task != ENSEMBLE_TASK:
             raise CronsembleError(f"{run.id}: it is no ensemble run, and has no members: type a date or an ensemble run's id")
         return read_ensemble(store, run)

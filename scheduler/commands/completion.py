@@ -116,7 +116,7 @@ def _runs(workspace: "Workspace", incomplete: str, only_task: str | None = None)
     from scheduler.times import format_local
 
     store, experiment = workspace.store, workspace.name
-    timezone = _timezone(workspace)
+    timezone = workspace.timezone
     clock = LocalClock(timezone)
     tasks = [task for task in store.tasks(experiment) if only_task in (None, task)]
     newest_first = heapq.merge(
@@ -139,7 +139,7 @@ def _dates(workspace: "Workspace", incomplete: str) -> Completions:
         return []
     from scheduler.history.slots import LocalClock
 
-    store, experiment, clock = workspace.store, workspace.name, LocalClock(_timezone(workspace))
+    store, experiment, clock = workspace.store, workspace.name, LocalClock(workspace.timezone)
     found: dict[str, None] = {}
     for task in store.tasks(experiment):
         own: dict[str, None] = {}
@@ -151,17 +151,6 @@ def _dates(workspace: "Workspace", incomplete: str) -> Completions:
                 break
         found |= own
     return [(date, "") for date in sorted(found, reverse=True)[:MOST_DATES]]
-
-
-def _timezone(workspace: "Workspace") -> str:
-    from scheduler.stores.run_snapshot import timezone_of
-
-    if workspace.experiment is not None:
-        return workspace.experiment.timezone
-    store, name = workspace.store, workspace.name
-    newest = (run for task in store.tasks(name) for run in _newest(store.run_ids(name, task, skip_unreadable=True), 1))
-    run = next(newest, None)
-    return "UTC" if run is None else timezone_of(store, store.read(run))
 
 
 def _newest(runs: "Iterator[RunId]", number: int) -> "list[RunId]":

@@ -45,7 +45,7 @@ def get_predictions(workspace: Workspace, what: str, folder: Path, members: bool
     """Copy the CSV of each ensemble run that ``what`` names; with ``members`` each member's too. Raises CronsembleError."""
     store = workspace.store
     copies: list[tuple[CsvFile, Path]] = []
-    for run in _choose_runs(store, workspace.name, what):
+    for run in _choose_runs(store, workspace.name, what, workspace.timezone):
         store.download(run.id, f"{c.RESULT}/{c.CSV}", *([f"{c.RESULT}/{c.MEMBERS}/*.csv"] if members else []))
         archived = store.archive_path(run.id, run.record)
         target = folder / archived.name
@@ -117,14 +117,14 @@ def _read_csv(store: Store, csv: CsvFile) -> bytes:
     return whole[0]
 
 
-def _choose_runs(store: Store, experiment: str, what: str) -> list[Run]:
+def _choose_runs(store: Store, experiment: str, what: str, timezone: str) -> list[Run]:
     """The successful ensemble runs of a date, a slot or a run's name, or the one of the newest slot."""
     candidates: list[Run] = []
     if find_run.is_latest(what):
         with suppress(UnknownRun):
             candidates = [find_run.latest_run(store, experiment, [c.ENSEMBLE_TASK], succeeded=True)]
     elif c.ENSEMBLE_TASK in store.tasks(experiment):
-        candidates = selection.originals(store, experiment, what, c.ENSEMBLE_TASK)
+        candidates = selection.originals(store, experiment, what, c.ENSEMBLE_TASK, timezone)
     succeeded = [run for run in candidates if run.status == Status.SUCCEEDED and run.id.task == c.ENSEMBLE_TASK]
     if not succeeded:
         raise CronsembleError(

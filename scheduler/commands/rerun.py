@@ -67,7 +67,7 @@ def rerun_runs(
 
     Returns an error if a run failed, DIFFERS if a result changed. Raises CronsembleError if none can be repeated.
     """
-    originals = selection.originals(workspace.store, workspace.name, what, task)
+    originals = selection.originals(workspace.store, workspace.name, what, task, workspace.timezone)
     if workspace.config_problem and not current:
         print(f"{workspace.config_problem}\nonly the store is used: {workspace.store.root}", file=sys.stderr)
     experiment = workspace.require_experiment("--with-current-config") if current else None
@@ -114,7 +114,7 @@ def rerun_runs(
 
 def print_verdict(workspace: Workspace, name: str, tolerance: float, as_json: bool) -> ExitStatus:
     """Compare a repeat that has ended meanwhile with its original; store the verdict beside it, and print it."""
-    run = find_run.find_run(workspace.store, workspace.name, name)
+    run = find_run.find_run(workspace.store, workspace.name, name, timezone=workspace.timezone)
     if repeats.repeated_run(run) is None:
         if run.status == Status.RUNNING:
             reason = "it is still running"

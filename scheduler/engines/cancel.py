@@ -34,7 +34,7 @@ def cancel_local_runs(workspace: Workspace, targets: Sequence[str]) -> ExitStatu
     Raises CronsembleError for a name of none, and for a task, date or time of which nothing is running.
     """
     store, code = workspace.store, ExitStatus.DONE
-    for run in _named_runs(store, workspace.name, targets):
+    for run in _named_runs(store, workspace.name, targets, workspace.timezone):
         problem = _cancel(store, run)
         if problem:
             print(f"{run.id}: {problem}", file=sys.stderr)
@@ -44,7 +44,7 @@ def cancel_local_runs(workspace: Workspace, targets: Sequence[str]) -> ExitStatu
     return code
 
 
-def _named_runs(store: Store, experiment: str, targets: Sequence[str]) -> list[Run]:
+def _named_runs(store: Store, experiment: str, targets: Sequence[str], timezone: str) -> list[Run]:
     runs: dict[c.RunId, Run] = {}
     known_tasks = store.tasks(experiment)
     for target in targets:
@@ -54,13 +54,15 @@ def _named_runs(store: Store, experiment: str, targets: Sequence[str]) -> list[R
                 raise CronsembleError(f"{target}: no run of it is running")
             runs |= {run.id: run for run in running}
         elif is_time(target):
-            of_then = [store.read(run) for task in known_tasks for run in find_run.runs_at(store, experiment, task, target)]
+            of_then = [
+                store.read(run) for task in known_tasks for run in find_run.runs_at(store, experiment, task, target, timezone)
+            ]
             running = [run for run in of_then if _goes_on(run)]
             if not running:
                 raise CronsembleError(f"{target}: no run of then is running")
             runs |= {run.id: run for run in running}
         else:
-            run = find_run.find_run(store, experiment, target)
+            run = find_run.find_run(store, experiment, target, timezone=timezone)
             runs[run.id] = run
     return list(runs.values())
 

@@ -110,7 +110,7 @@ def _named_jobs(workspace: Workspace, jobs: list[Object], target: str, now: floa
         raise CronsembleError(f"{target}: no run of then is running on the cluster")
     if target in {job["metadata"]["labels"].get(labels.TASK) for job in jobs} or target in workspace.store.tasks(workspace.name):
         raise CronsembleError(f"{target}: no run of it is running on the cluster")
-    run = find_run.find_run(workspace.store, workspace.name, target)
+    run = find_run.find_run(workspace.store, workspace.name, target, timezone=timezone)
     reason = f": {run.reason}" if run.reason else ""
     raise CronsembleError(f"{run.id}: it has no running Job; its status is {run.status}{reason}")
 

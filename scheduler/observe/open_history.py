@@ -26,9 +26,10 @@ def open_history(workspace: Workspace) -> HistoryReader:
     if workspace.config_problem:
         notify(workspace.config_problem)
         notify(f"the history is read from {workspace.store.root} alone")
-    timezone = workspace.experiment.timezone if workspace.experiment else _last_timezone(workspace)
     observation = _observation(workspace)
-    reader = HistoryReader(workspace.store, workspace.name, timezone, observation.time, observation, workspace.store_time)
+    reader = HistoryReader(
+        workspace.store, workspace.name, workspace.timezone, observation.time, observation, workspace.store_time
+    )
     _record_observations(reader)
     return reader
 
@@ -58,15 +59,6 @@ def _record_observations(reader: HistoryReader) -> None:
             reader.store.ledger.add_note(reader.history.experiment, host_name(), note)
     except (OSError, CronsembleError):
         return
-
-
-def _last_timezone(workspace: Workspace) -> str:
-    for task in workspace.store.tasks(workspace.name):
-        for run in workspace.store.run_ids(workspace.name, task, skip_unreadable=True):
-            timezone = workspace.store.task_configuration(workspace.store.result(run) or {}).get("timezone")
-            if timezone:
-                return str(timezone)
-    return "UTC"
 
 
 def find_run_or_job(reader: HistoryReader, name: str, task: str | None = None) -> RunId:

@@ -31,7 +31,7 @@ def print_logs(
     With ``tail``, only so many of the last lines of what there is, of the newest try that has any.
     """
     store = workspace.store
-    run = find_run.find_run(store, workspace.name, name or find_run.LATEST, task)
+    run = find_run.find_run(store, workspace.name, name or find_run.LATEST, task, timezone=workspace.timezone)
     if name is None or find_run.is_latest(name):
         print(f"{run.id}:", file=sys.stderr)
     printed: dict[str, int] = {}  # by try, bytes

@@ -9,38 +9,37 @@ from jobs.contract import RunKind, Status
 from jobs.store import Run, Store
 from scheduler.errors import CronsembleError, UnknownRun
 from scheduler.stores import find_run
-from scheduler.stores.find_run import check_time, runs_at
+from scheduler.stores.find_run import runs_at
 from scheduler.times import is_time
 
 
-def originals(store: Store, experiment: str, what: str, task: str | None) -> list[Run]:
+def originals(store: Store, experiment: str, what: str, task: str | None, timezone: str | None = None) -> list[Run]:
     """The runs that ``what`` names, oldest first: each ensemble run of these slots, or ``task``'s runs; ``latest`` is a slot.
 
-    Where no ensemble ran, the trainings are meant. Dates and times without a zone are the experiment's, in the zone that
-    each run was made with. What was itself repeated or made with another configuration is left out unless named as a run;
-    of a slot where nothing succeeded the newest attempt is meant. Raises CronsembleError if there is none.
+    Where no ensemble ran, the trainings are meant. Dates and times without a zone are in ``timezone``, as of
+    :func:`scheduler.stores.find_run.find_run`. What was itself repeated or made with another configuration is left out unless
+    named as a run; of a slot where nothing succeeded the newest attempt is meant. Raises CronsembleError if there is none.
     """
     if find_run.is_latest(what):
         return _originals_of_newest_slot(store, experiment, find_run.known_tasks(store, experiment, task), task)
     if not is_time(what):
-        return [find_run.find_run(store, experiment, what, task)]
+        return [find_run.find_run(store, experiment, what, task, timezone=timezone)]
     known_tasks = find_run.known_tasks(store, experiment, task)
-    runs = _originals_of_tasks(store, experiment, [task or c.ENSEMBLE_TASK], what)
+    runs = _originals_of_tasks(store, experiment, [task or c.ENSEMBLE_TASK], what, timezone)
     if not runs and task is None:
-        runs = _originals_of_tasks(store, experiment, [name for name in known_tasks if name != c.ENSEMBLE_TASK], what)
+        runs = _originals_of_tasks(store, experiment, [name for name in known_tasks if name != c.ENSEMBLE_TASK], what, timezone)
     if not runs:
-        check_time(store, experiment, what)
         dates = sorted({run.slot.date() for name in known_tasks for run in store.run_ids(experiment, name, skip_unreadable=True)})
         hint = f"; there are runs from {dates[0]} to {dates[-1]}: `cronsemble history` lists them" if dates else ""
         raise CronsembleError(f"{what}: no run of {f'{experiment} {task}' if task else experiment} then{hint}")
     return sorted(runs, key=lambda run: run.id)
 
 
-def _originals_of_tasks(store: Store, experiment: str, tasks: list[str], what: str) -> list[Run]:
+def _originals_of_tasks(store: Store, experiment: str, tasks: list[str], what: str, timezone: str | None) -> list[Run]:
     runs: list[Run] = []
     for task in tasks:
         attempts: dict[int, list[Run]] = {}
-        for run in runs_at(store, experiment, task, what):
+        for run in runs_at(store, experiment, task, what, timezone):
             attempts.setdefault(run.minute, []).append(store.read(run))
         for attempts_of_slot in attempts.values():
             runs += _originals_of_slot(attempts_of_slot)

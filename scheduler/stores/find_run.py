@@ -18,16 +18,15 @@ from jobs.store import Run, Store
 from jobs.store.jobs_by_hand import claims
 from scheduler.errors import CronsembleError, UnknownRun
 from scheduler.notices import notify
-from scheduler.stores.run_snapshot import timezone_of
+from scheduler.stores.run_snapshot import task_of, timezone_of
 from scheduler.times import is_date, is_time, parse_slots
 
 T = TypeVar("T")
 
 LATEST = "latest"
 """The name of the newest run."""
-
-_FARTHEST_ZONE = 24 * 60
-"""Minutes; no zone's clocks are so far from UTC."""
+_SEARCHED = 10
+"""Runs of each task that are looked at for the experiment's zone."""
 
 
 def is_latest(name: str) -> bool:
@@ -43,7 +42,7 @@ def find_run(
     *,
     succeeded: bool = False,
     jobs: Sequence[RunId] = (),
-    timezone: str = "UTC",
+    timezone: str | None = None,
 ) -> Run:
     """The one run that a name means, of ``task`` if one is given.
 
@@ -53,14 +52,16 @@ def find_run(
     - A run's id, a part of it of which there is one run, or the name of a Job that somebody made by hand.
 
     ``succeeded``: of those that a time or ``latest`` means, one that has succeeded, if there is any. ``jobs``: runs of Jobs that
-    the store may not know yet; dates without a zone are in ``timezone`` for them. Raises UnknownRun where no run or several
+    the store may not know yet. Dates and times without a zone are in ``timezone``, the experiment's, as the history prints them;
+    where no configuration says it, it is the newest run's. Raises UnknownRun where no run or several
     are meant, CronsembleError for a date or time that there is not and for a task without runs.
     """
     tasks = known_tasks(store, experiment, task, jobs)
     if is_latest(name):
         return latest_run(store, experiment, tasks, succeeded=succeeded, jobs=jobs)
     if is_time(name):
-        return _run_of_time(store, experiment, name, tasks, succeeded, jobs, timezone)
+        zone = timezone or newest_timezone(store, experiment)
+        return _run_of_time(store, experiment, name, tasks, succeeded, jobs, zone)
     for known in tasks:
         run = c.parse_run_id(name, experiment, known)
         if run is not None and (run in jobs or os.path.lexists(store.run_folder(run))):
@@ -133,10 +134,9 @@ def _run_of_time(
 ) -> Run:
     """As :func:`find_run`, of a date or time."""
     now = time.time()
-    of_then = {run for task in tasks for run in runs_at(store, experiment, task, name)}
+    of_then = {run for task in tasks for run in runs_at(store, experiment, task, name, timezone)}
     of_then |= {run for run in jobs if run.task in tasks and is_meant(run, name, timezone, now)}
     if not of_then:
-        check_time(store, experiment, name)
         history = f"`cronsemble history {shlex.quote(name)}` says what became of its slots"
         raise UnknownRun(f"{name}: no run of then in {store.files.display_path(store.root)}: {history}")
     runs = preferred_runs([store.read(run) for run in sorted(of_then, reverse=True)], succeeded)
@@ -183,25 +183,23 @@ def closest_ids(name: str, runs: Sequence[RunId]) -> list[RunId]:
     return whole or [run for run in holding if str(run).endswith(name)] or holding
 
 
-def runs_at(store: Store, experiment: str, task: str, what: str) -> Iterator[RunId]:
-    """A task's runs whose slots have a date or time, or lie in FROM..TO, newest first; without a zone in that of each run.
+def runs_at(store: Store, experiment: str, task: str, what: str, timezone: str | None = None) -> Iterator[RunId]:
+    """A task's runs whose slots have a date or time, or lie in FROM..TO, newest first; ``timezone`` as of :func:`find_run`.
 
     Raises CronsembleError for a date or time that there is not, also where there are no runs.
     """
-    now = time.time()
-    in_utc = parse_slots(what, "UTC", now, "")
-    low, high = in_utc[0].first - _FARTHEST_ZONE, in_utc[-1].last + _FARTHEST_ZONE
-    # Only these need their configuration read.
-    near = (run for run in store.run_ids(experiment, task, skip_unreadable=True) if low <= run.minute <= high)
-    return (run for run in near if is_meant(run, what, timezone_of(store, store.read(run)), now))
+    periods = parse_slots(what, timezone or newest_timezone(store, experiment), time.time(), "")
+    runs = store.run_ids(experiment, task, skip_unreadable=True)
+    return (run for run in runs if any(period.first <= run.minute <= period.last for period in periods))
 
 
-def check_time(store: Store, experiment: str, text: str) -> None:
-    """Raise CronsembleError for a time that clocks never show in the zone of the newest run; for a run's name nothing."""
-    newest = [next(store.run_ids(experiment, task, skip_unreadable=True), None) for task in store.tasks(experiment)]
-    run = max((run for run in newest if run is not None), default=None)
-    if is_time(text) and run is not None:
-        parse_slots(text, timezone_of(store, store.read(run)), time.time(), "")
+def newest_timezone(store: Store, experiment: str) -> str:
+    """The experiment's zone as its newest run had it whose configuration is in the store; UTC without one."""
+    newest = [islice(store.run_ids(experiment, task, skip_unreadable=True), _SEARCHED) for task in store.tasks(experiment)]
+    for run in sorted((run for runs in newest for run in runs), reverse=True):
+        if task_of(store, read := store.read(run)):
+            return timezone_of(store, read)
+    return "UTC"
 
 
 def is_meant(run: RunId, text: str, timezone: str, now: float) -> bool:

@@ -13,6 +13,7 @@ from cronjobs.revisions.revisions import Revision
 from jobs.store import LocalStore, Store
 from scheduler.errors import CronsembleError
 from scheduler.kube.target import ClusterTarget
+from scheduler.stores.find_run import newest_timezone
 from scheduler.stores.location import ONLY_A_CLUSTER, StoreLocation, local_store
 
 
@@ -33,6 +34,11 @@ class Workspace:
         """What the configuration declares, if that is this experiment."""
         experiment = self.location.experiment
         return experiment if experiment is not None and experiment.name == self.name else None
+
+    @property
+    def timezone(self) -> str:
+        """The zone of dates and times that have none: the configuration's; without one, that of the newest run."""
+        return self.experiment.timezone if self.experiment is not None else newest_timezone(self.store, self.name)
 
     @property
     def config_problem(self) -> str:

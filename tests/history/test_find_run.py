@@ -89,6 +89,14 @@ def test_names_of_a_day_with_members_an_ensemble_a_rerun_and_a_manual_test(tmp_p
         found("latest", "train-b", succeeded=True)
 
 
+def test_after_an_edit_of_the_zone_a_time_is_read_as_the_history_prints_it(builder: Builder) -> None:
+    """Of the runs before the edit too: the history prints all of them by the clocks of one zone."""
+    assert find_run(builder.store, "e", "2026-10-26 00:10").id.task == "ensemble"
+    assert find_run(builder.store, "e", "2026-10-25 16:10", timezone="America/Los_Angeles").id.task == "ensemble"
+    with pytest.raises(UnknownRun, match="no run of then"):
+        find_run(builder.store, "e", "2026-10-26 00:10", timezone="America/Los_Angeles")
+
+
 def test_of_a_date_with_several_slots_the_newest_is_meant_and_the_others_are_noted(tmp_path: Path) -> None:
     builder = Builder(tmp_path)
     builder.run("ensemble", "2026-11-23T06:00")
