@@ -372,7 +372,7 @@ def compare(
     target = ClusterTarget(kubeconfig, context, namespace, offline)
     with open_workspace(locate(file, store, experiment, target)) as workspace:
         comparer = RunComparer(workspace.store, tolerance)
-        comparison = compare_names(comparer, workspace.name, before, after, task)
+        comparison = compare_names(comparer, workspace.name, before, after, task, workspace.timezone)
         if as_json:
             print_json({"experiment": workspace.name, **to_json(comparison)})
         else:
