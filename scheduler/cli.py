@@ -33,6 +33,7 @@ COMMANDS = {
     "show": "Show one run: record, epochs, members, files.",
     "compare": "Compare two runs: metrics, what was pinned and differs, flipped labels.",
     "get": "Copy archived predictions out of the store.",
+    "export": "Export runs to MLflow or TensorBoard, each once.",
     "put": "Copy data into the store's data folder.",
     "gc": "Remove old models and leftovers; archive and records stay.",
     "fsck": "Find and explain damage in the store.",
@@ -118,6 +119,8 @@ def load_command(name: str) -> Any:
             from scheduler.commands.compare import compare as command
         case "get":
             from scheduler.commands.get import get as command
+        case "export":
+            from scheduler.commands.export import export as command
         case "put":
             from scheduler.commands.put import put as command
         case "gc":
