@@ -20,6 +20,7 @@ from scheduler.errors import CronsembleError, MissingPackage, StoreError, Unknow
 
 if TYPE_CHECKING:
     from cronsemble.experiment import CronsembleWarning, Experiment
+    from cronsemble.report_page import ReportPage
     from cronsemble.run import Model, Run
     from cronsemble.tables import Table
     from scheduler.config.errors import ConfigErrors
@@ -35,6 +36,7 @@ __all__ = [
     "KubeError",
     "MissingPackage",
     "Model",
+    "ReportPage",
     "Run",
     "StoreError",
     "Table",
@@ -50,6 +52,7 @@ _LATE = {
     "Experiment": "cronsemble.experiment",
     "KubeError": "scheduler.kube.errors",
     "Model": "cronsemble.run",
+    "ReportPage": "cronsemble.report_page",
     "Run": "cronsemble.run",
     "Table": "cronsemble.tables",
 }

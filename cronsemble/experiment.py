@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cronsemble import html, schemas
 from cronsemble.reading import CronsembleWarning, When, reading, typed
+from cronsemble.report_page import ReportPage
 from cronsemble.run import Model, Run, ended, read_model, read_run
 from cronsemble.tables import Table
 from jobs.contract import ENSEMBLE_TASK, RunKind, Status, member_task
@@ -19,6 +20,7 @@ from scheduler.errors import CronsembleError
 from scheduler.notices import notify
 
 if TYPE_CHECKING:
+    from scheduler.history.query import HistoryQuery
     from scheduler.history.slots import Row
     from scheduler.results.ensemble_result import EnsembleResult
     from scheduler.stores.history_reader import HistoryReader
@@ -254,6 +256,34 @@ class Experiment:
             run = self._run(id, member_task(member) if member is not None else None, succeeded=True)
             return read_model(self._workspace.store, run)
 
+    def report(self, since: When | None = None, until: When | None = None) -> ReportPage:
+        """The report: the state now, the calendar, the trend, what changed, the newest predictions.
+
+        Args:
+            since: from this date or time on, or how long ago (`"90d"`); without it from the beginning.
+            until: until this date or time; without it up to now.
+
+        Returns:
+            A `ReportPage`, the page that `cronsemble report` writes.
+
+        Raises:
+            CronsembleError: a date that there is not.
+            StoreError: the store cannot be read.
+
+        Example:
+            >>> import cronsemble
+            >>> page = cronsemble.open("config.yaml").report("2025-11-20", "2025-11-21")
+            >>> page.html.startswith("<!doctype html>")
+            True
+        """
+        from scheduler.report.page import render_page
+        from scheduler.report.report import read_report
+
+        with reading():
+            reader = self._reader()
+            query = _query(reader, since, until, (), ())
+            return ReportPage(render_page(read_report(reader, query.low, query.high)))
+
     def __repr__(self) -> str:
         """Its name and store."""
         return f"<cronsemble.Experiment {self.name} in {self.store}>"
@@ -283,10 +313,7 @@ class Experiment:
         statuses: Sequence[str],
         limit: int | None,
     ) -> list[Row]:
-        from scheduler.history.parse_query import parse_query
-
-        low, high = (None if when is None else typed(when) for when in (since, until))
-        query = parse_query(reader.history, low, high, tasks, statuses)
+        query = _query(reader, since, until, tasks, statuses)
         rows = reader.rows(replace(query, limit=limit or 0)) if limit != 0 else []
         for why in reader.unreadable.values():
             notify(f"unreadable: {why}: see cronsemble fsck")
@@ -340,6 +367,15 @@ def open_experiment(
             location = locate(Path(DEFAULT_CONFIG if config is None else config), folder, experiment, target)
         workspace = resources.enter_context(open_workspace(location))
     return Experiment(workspace, resources)
+
+
+def _query(
+    reader: HistoryReader, since: When | None, until: When | None, tasks: Sequence[str], statuses: Sequence[str]
+) -> HistoryQuery:
+    from scheduler.history.parse_query import parse_query
+
+    low, high = (None if when is None else typed(when) for when in (since, until))
+    return parse_query(reader.history, low, high, tasks, statuses)
 
 
 def _counting(rows: Sequence[Row]) -> Row:

