@@ -135,7 +135,7 @@ def _print_ensemble(ensemble: EnsembleComparison) -> None:
     columns = [
         tables.Column("member"),
         tables.Column("model of the slot"),
-        tables.Column("its own accuracy", rank=2),
+        tables.Column("own accuracy", rank=2),
         tables.Column("weight", rank=1),
     ]
     tables.print_table(columns, [_model_cells(member, timezones) for member in ensemble.members], hint="--json has them")
@@ -159,14 +159,10 @@ def _metric_cells(accuracy: MetricChange, loss: MetricChange, changes: Predictio
     return [*cells, "" if changes is None else str(len(changes.flips))]
 
 
-def _arrow(metric: MetricChange) -> str:
+def _arrow(metric: MetricChange, digits: int = 4) -> str:
     if metric.before is None and metric.after is None:
         return ""
-    return f"{_number(metric.before)} → {_number(metric.after)}"
-
-
-def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:.4f}"
+    return " → ".join("none" if value is None else f"{value:.{digits}f}" for value in (metric.before, metric.after))
 
 
 def _signed(metric: MetricChange) -> str:
@@ -186,7 +182,7 @@ def _model_cells(member: MemberComparison, timezones: tuple[str, str]) -> list[s
     model = f"{sides[0]}, the same" if old and new and old.model == new.model and old.model is not None else " → ".join(sides)
     accuracy = MetricChange(old.validation_accuracy if old else None, new.validation_accuracy if new else None)
     weight = MetricChange(old.weight if old else None, new.weight if new else None)
-    return [_member_name(member), model, _arrow(accuracy), _arrow(weight)]
+    return [_member_name(member), model, _arrow(accuracy), _arrow(weight, 3)]
 
 
 def _print_trainings(trainings: Sequence[TrainingComparison]) -> None:

@@ -51,7 +51,9 @@ class Difference:
             how = "added" if self.before is None else "removed" if self.after is None else "changed"
             return f"code: {self.name} {how}"
         if self.kind == DifferenceKind.MEMBERS:
-            return f"{self.name}: {_value(self.after)}" if self.before is None else f"{self.name} {self._values}"
+            old, new = (value if isinstance(value, list) else [] for value in (self.before, self.after))
+            gone = [f"{name} is gone" for name in old if name not in new]
+            return f"{self.name}: {', '.join([*gone, *(f'{name} is new' for name in new if name not in old)]) or 'another order'}"
         return f"{self.name} {self._values}"
 
     @property

@@ -112,37 +112,40 @@ def compare_predictions(before: Predictions, after: Predictions) -> PredictionCh
     import numpy as np
 
     left, right = _occurrences(before.items), _occurrences(after.items)
-    places = {key: n for n, key in enumerate(right)}
-    keys = [key for key in left if key in places]
-    old = _Matched(before, [n for n, key in enumerate(left) if key in places])
-    new = _Matched(after, [places[key] for key in keys])
+    if left == right:
+        keys, rows = left, [np.arange(len(left))] * 2
+    else:
+        places = {key: n for n, key in enumerate(right)}
+        keys = [key for key in left if key in places]
+        rows = [np.array([n for n, key in enumerate(left) if key in places], dtype="int64")]
+        rows.append(np.array([places[key] for key in keys], dtype="int64"))
+    names = list(dict.fromkeys((*after.classes, *before.classes)))
+    old, new = _Matched(before, rows[0], names), _Matched(after, rows[1], names)
     notes = _notes(before, after, left, right)
-    both = [n for n in range(len(keys)) if old.labels[n] is not None and new.labels[n] is not None]
-    others = sum(old.labels[n] != new.labels[n] for n in both)
+    both = np.flatnonzero((old.labels >= 0) & (new.labels >= 0))
+    others = int((old.labels[both] != new.labels[both]).sum())
     if others:
         notes.append(f"{_items(others)} another true label than before: each prediction is judged by its own")
+    true = np.where(new.labels >= 0, new.labels, old.labels)
     flips = tuple(
         LabelFlip(
             keys[n][0],
-            old.predicted[n],
-            new.predicted[n],
-            new.labels[n] if new.labels[n] is not None else old.labels[n],
+            names[old.predicted[n]],
+            names[new.predicted[n]],
+            names[true[n]] if true[n] >= 0 else None,
             float(old.probabilities[n].max()),
             float(new.probabilities[n].max()),
             keys[n][1],
         )
-        for n in range(len(keys))
-        if old.predicted[n] != new.predicted[n]
+        for n in np.flatnonzero(old.predicted != new.predicted)
     )
-    names = list(dict.fromkeys((*after.classes, *before.classes)))
     aligned = [_aligned(matched.probabilities, one.classes, names) for matched, one in ((old, before), (new, after))]
     distances = np.abs(aligned[1].astype("float64") - aligned[0].astype("float64"))
     largest = float(distances.max()) if distances.size else None
-    known = set(left)
     return PredictionChanges(
         len(keys),
-        tuple(key[0] for key in left if key not in places),
-        tuple(key[0] for key in right if key not in known),
+        _alone(left, right),
+        _alone(right, left),
         len(both),
         MetricChange(old.accuracy(both), new.accuracy(both)),
         MetricChange(old.loss(both), new.loss(both)),
@@ -156,33 +159,43 @@ def compare_predictions(before: Predictions, after: Predictions) -> PredictionCh
 
 
 class _Matched:
-    """The items of one side that the other has too: probabilities, what was predicted and the true label, by class name."""
+    """The items of one side that the other has too: probabilities, what was predicted and the true label.
 
-    def __init__(self, predictions: Predictions, rows: Sequence[int]) -> None:
+    Classes are numbers of ``names``, those of both sides; a label that is not known is -1.
+    """
+
+    def __init__(self, predictions: Predictions, rows: Any, names: Sequence[str]) -> None:
         import numpy as np
 
-        classes = [str(name) for name in predictions.classes]
-        self.probabilities = np.asarray(predictions.probabilities)[np.array(rows, dtype="int64")]
-        self.predicted = [classes[number] for number in self.probabilities.argmax(axis=1)] if rows else []
-        numbers = [-1] * len(rows) if predictions.labels is None else [int(predictions.labels[row]) for row in rows]
-        self._numbers = numbers
-        self.labels = [classes[number] if 0 <= number < len(classes) else None for number in numbers]
+        positions = {name: n for n, name in enumerate(names)}
+        numbers = np.array([positions[name] for name in predictions.classes], dtype="int64")
+        self.probabilities = np.asarray(predictions.probabilities)[rows]
+        self.predicted = numbers[self.probabilities.argmax(axis=1)] if len(rows) else np.array([], dtype="int64")
+        self._own = np.full(len(rows), -1) if predictions.labels is None else np.asarray(predictions.labels)[rows]
+        is_known = (self._own >= 0) & (self._own < len(numbers))
+        self.labels = np.full(len(rows), -1)
+        self.labels[is_known] = numbers[self._own[is_known]]
 
-    def accuracy(self, items: Sequence[int]) -> float | None:
+    def accuracy(self, items: Any) -> float | None:
         """The share of these items whose label is right; None for no items."""
-        return sum(self.predicted[n] == self.labels[n] for n in items) / len(items) if items else None
+        return float((self.predicted[items] == self.labels[items]).mean()) if len(items) else None
 
-    def loss(self, items: Sequence[int]) -> float | None:
+    def loss(self, items: Any) -> float | None:
         """The log loss on these items; None for no items, and where a probability is no number."""
-        import numpy as np
-
         from scheduler.results.contribution import log_loss
 
-        if not items:
+        if not len(items):
             return None
-        rows = np.array(items)
-        loss = log_loss(self.probabilities[rows], np.array([self._numbers[n] for n in items]))
+        loss = log_loss(self.probabilities[items], self._own[items])
         return loss if isfinite(loss) else None
+
+
+def _alone(keys: Sequence[tuple[str, int]], others: Sequence[tuple[str, int]]) -> tuple[str, ...]:
+    """The ids that only one side has, in order."""
+    if keys == others:
+        return ()
+    known = set(others)
+    return tuple(key[0] for key in keys if key not in known)
 
 
 def _is_identical(before: Predictions, after: Predictions) -> bool:
@@ -200,6 +213,8 @@ def _items(number: int) -> str:
 
 def _occurrences(items: Sequence[str]) -> list[tuple[str, int]]:
     """Each item's id, and the how manieth item of that id it is."""
+    if len(set(items)) == len(items):
+        return [(item, 1) for item in items]
     counts: Counter[str] = Counter()
     keys = []
     for item in items:

@@ -212,7 +212,8 @@ class RunComparer:
     def _ensemble(self, before: Run, after: Run) -> tuple[EnsembleComparison, list[tuple[Run, Run]]]:
         """Two ensemble runs, and the pairs of different trainings whose models they took."""
         old, new = read_ensemble(self.store, before), read_ensemble(self.store, after)
-        predictions, notes = self.predictions(before, after)
+        notes = [*_unsuccessful(before, after)]
+        predictions, notes = (None, notes) if notes else self._ensemble_changes(old, new)
         members, pairs = [], []
         for name, former in self._pair_members(old, new):
             member, pair = self._member(old, new, name, former)
@@ -366,11 +367,14 @@ class RunComparer:
 
     def _unknown_inputs(self, pairs: Sequence[tuple[Run, Run]]) -> Iterator[str]:
         """Of which runs it is not known what was pinned."""
-        for run in {run.id: run for pair in pairs for run in pair}.values():
-            if not snapshot(run):
-                yield f"what {run.id} was made from is not recorded: nothing that is pinned is compared with it"
-            elif not self.pinned(run).task:
-                yield f"the configuration of {run.id} is not in the store any more: of it only the hyperparameters are compared"
+        runs = list({run.id: run for pair in pairs for run in pair}.values())
+        unknown = [run for run in runs if not snapshot(run)]
+        if unknown:
+            yield f"what {_listed(unknown)} was made from is not recorded: nothing that is pinned is compared with it"
+        without = [run for run in runs if snapshot(run) and not self.pinned(run).task]
+        if without:
+            names = f"the configuration of {_listed(without)} is not in the store any more"
+            yield f"{names}: of it only the hyperparameters are compared"
 
     def _side(self, run: Run) -> ComparedRun:
         reason = run.reason or ""
@@ -388,6 +392,11 @@ def _unsuccessful(before: Run, after: Run) -> Iterator[str]:
             yield f"{run.id} has no result: {run.status}"
         elif not run.record:
             yield f"{run.id}: its result is not in the store any more{_removal(run)}"
+
+
+def _listed(runs: Sequence[Run]) -> str:
+    ids = [str(run.id) for run in runs]
+    return ", ".join(ids[:3]) + (f" and {len(ids) - 3} more runs" if len(ids) > 3 else "")
 
 
 def _removal(run: Run) -> str:

@@ -82,14 +82,18 @@ class EnsembleResult:
         return tuple(member for member in self.members if member.is_combined and self._summary)
 
     @cached_property
-    def items(self) -> tuple[str, ...]:
-        """The ids of the predicted items, in order; empty where there is no result."""
-        return tuple(probabilities.items(self._store, self.run.id) or ())
+    def _table(self) -> tuple[list[str], Any] | None:
+        return probabilities.ensemble_table(self._store, self.run.id)
 
     @cached_property
+    def items(self) -> tuple[str, ...]:
+        """The ids of the predicted items, in order; empty where there is no result."""
+        return tuple(self._table[0]) if self._table is not None else ()
+
+    @property
     def probabilities(self) -> Any | None:
         """The combined probabilities, float32 (items, classes); None where there is no result."""
-        return probabilities.ensemble(self._store, self.run.id)
+        return None if self._table is None else self._table[1]
 
     @cached_property
     def labels(self) -> Any | None:

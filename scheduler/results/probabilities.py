@@ -25,16 +25,9 @@ def validation(store: Store, run: RunId) -> Any | None:
     return _array(_result_file(store, run, c.VALIDATION))
 
 
-def ensemble(store: Store, run: RunId) -> Any | None:
-    """An ensemble's combined probabilities, float32 (items, classes), from its CSV; None if not there."""
-    table = _table(_result_file(store, run, c.CSV))
-    return None if table is None else table[1]
-
-
-def items(store: Store, run: RunId) -> list[str] | None:
-    """The ids of the items that an ensemble predicted, in order."""
-    table = _table(_result_file(store, run, c.CSV))
-    return None if table is None else table[0]
+def ensemble_table(store: Store, run: RunId) -> tuple[list[str], Any] | None:
+    """An ensemble's item ids, in order, and combined probabilities, float32 (items, classes), from its CSV; None if not there."""
+    return _table(_result_file(store, run, c.CSV))
 
 
 def member(store: Store, run: RunId, name: str) -> Any | None:
