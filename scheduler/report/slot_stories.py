@@ -18,8 +18,10 @@ from scheduler.report.trend import EnsemblePoint
 from scheduler.results.ensemble_result import EnsembleResult, read_ensemble
 from scheduler.stores.run_details import read_run_details
 
-MOST_NEWER = 20
+MOST_NEWER = 5
 """Slots of a member after the model that an ensemble took, that are named."""
+MOST_EXPLAINED = 3
+"""Newest ensembles for which it is asked why a training that succeeded was not taken: it takes long where there are many."""
 MOST_DETAILS = 150
 """Runs that took several tries or did not succeed, whose tries are read: the newest."""
 LONGEST = 400
@@ -67,6 +69,9 @@ def slot_stories(
     by_task = {task: [row for day in sorted(dates) for row in dates[day]] for task, dates in groups.full.items()}
     details = _ensembles(store, groups, by_task, points)
     details |= _details(history, store, by_task, details)
+    for own in details.values():
+        for model in own.get("models", ()):
+            model[-1] = [[strings.number(text) for text in pair] for pair in model[-1]]
     styles = {strings.number(status): style_class(status) for status in sorted(_statuses(groups))}
     return {
         "experiment": history.experiment,
@@ -125,10 +130,12 @@ def _ensembles(
 ) -> dict[str, dict[str, Any]]:
     """By run what an ensemble took of each member, and why no newer training of it."""
     details = {}
-    for point in points:
+    explained = 0
+    for point in reversed(points):
         if point.row.local[:10] > groups.shown_from:
             models, is_explained = _models(point.result, point.row.minute, by_task)
-            if not is_explained:
+            if not is_explained and explained < MOST_EXPLAINED and not groups.folded:
+                explained += 1
                 _explain(store, point.result.run.id, models)
             details[str(point.result.run.id)] = {"models": models}
     return details
@@ -167,7 +174,13 @@ def _newer(rows: Sequence[Row], minute: int, taken: RunId) -> tuple[list[list[st
     end = bisect_right(rows, minute, key=lambda row: row.minute)
     newer = rows[max(begin, end - MOST_NEWER) : end]
     is_explained = all(row.status != Status.SUCCEEDED for row in newer)
-    return [[row.local[:16].replace("T", " "), one_line(f"{row.status}: {row.reason}", 120)] for row in newer], is_explained
+    return [[row.local[:16].replace("T", " "), _why_not(row)] for row in newer], is_explained
+
+
+def _why_not(row: Row) -> str:
+    if row.status == Status.SUCCEEDED:
+        return "succeeded: cronsemble history with the ensemble's id says why it was not taken"
+    return one_line(f"{row.status}: {row.reason}", 120)
 
 
 def _details(

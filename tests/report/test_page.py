@@ -92,7 +92,9 @@ def test_a_slots_story_has_its_tries_their_output_and_the_models_taken(nights: N
     # The night on which `b` failed: the ensemble took the night before, and says why not that night's.
     minute = int(at(f"{nights.date(4)}T06:00").timestamp() // 60)
     models = {model[0]: model for model in details[f"e-ensemble-{minute}"]["models"]}
-    assert models["b"][6] == [[f"{nights.date(4)} 01:00", "failed: ran out of memory"]]
+    strings = data["strings"]
+    assert isinstance(strings, list)
+    assert [[strings[n] for n in pair] for pair in models["b"][6]] == [[f"{nights.date(4)} 01:00", "failed: ran out of memory"]]
     assert models["a"][6] == []
     # Without quorum: who was left out, and why.
     minute = int(at(f"{nights.date(17)}T06:00").timestamp() // 60)

@@ -39,7 +39,7 @@
       if (accuracy !== null) parts.push(`accuracy here ${accuracy.toFixed(4)}`);
       if (degraded) parts.push(`degraded: ${degraded}`);
       const cell = element("dd", parts.join(", "));
-      for (const [name, why] of newer) cell.append(element("div", `not ${name}: ${why}`, "soft"));
+      for (const [name, why] of newer) cell.append(element("div", `not ${text(name)}: ${text(why)}`, "soft"));
       return [element("dt", member), cell];
     });
     const made = element("dl");
