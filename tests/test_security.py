@@ -273,7 +273,7 @@ def test_metrics_and_health_are_all_that_is_answered() -> None:
     server = http_endpoint.listen("127.0.0.1", 0, metrics.registry, lambda: (True, {}))
     try:
         answers = {}
-        for method, path in [("GET", "/metrics"), ("GET", "/healthz"), ("GET", "/"), ("GET", "/../config.yaml"), ("POST", "/x")]:
+        for method, path in [("GET", "/metrics"), ("GET", "/healthz"), ("GET", "/x"), ("GET", "/../config.yaml"), ("POST", "/")]:
             connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
             connection.request(method, path)
             answer = connection.getresponse()
@@ -285,7 +285,21 @@ def test_metrics_and_health_are_all_that_is_answered() -> None:
     labels = set(re.findall(r'[{,]([a-z_]+)="', answers["GET", "/metrics"][1]))
     assert answers["GET", "/metrics"][0] == 200 and labels <= {"experiment", "task", "status", "event", "le"}
     assert json.loads(answers["GET", "/healthz"][1]) == {"ok": True}
-    assert {answers[key][0] for key in answers if key[1] not in ("/metrics", "/healthz")} == {404}
+    assert [answers[key][0] for key in answers if key[1] not in ("/metrics", "/healthz")] == [404, 404, 405]
+
+
+@pytest.mark.holds("network-report")
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:9000", "192.0.2.1", "", "[2001:db8::1]:1", "localhost.evil.example"]
+)
+def test_a_name_that_was_made_to_mean_this_machine_is_not_answered(host: str) -> None:
+    assert not http_endpoint.is_allowed_host(host, ["build.example"])
+    assert http_endpoint.answer_report("/", host, {}, ["build.example"])[0].startswith("403")
+
+
+@pytest.mark.parametrize("host", ["localhost:9000", "LOCALHOST", "127.0.0.1:80", "127.8.8.8", "[::1]:9000", "Build.example:9000"])
+def test_the_servers_own_names_are_answered(host: str) -> None:
+    assert http_endpoint.is_allowed_host(host, ["build.example"])
 
 
 @pytest.mark.holds("network-reader")

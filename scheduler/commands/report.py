@@ -38,7 +38,7 @@ class ReportFormat(StrEnum):
     svg = "svg"
 
 
-def render_report(reader: HistoryReader, since: str | None, until: str | None) -> bytes:
+def render_report(reader: HistoryReader, since: str | None, until: str | None, live: str = "") -> bytes:
     """The page of the slots between two dates or times. Raises CronsembleError for one that is wrong."""
     from scheduler.report.page import render_page
     from scheduler.report.report import read_report
@@ -48,7 +48,7 @@ def render_report(reader: HistoryReader, since: str | None, until: str | None) -
     high = parse_period(until, history.timezone, history.now, "--until")[1] if until else None
     if low is not None and high is not None and low > high:
         raise CronsembleError(f"--since {since} --until {until}: the end is before the beginning")
-    return render_page(read_report(reader, low, high)).encode()
+    return render_page(read_report(reader, low, high), live).encode()
 
 
 def write_output(data: bytes, out: Path) -> None:
@@ -80,10 +80,11 @@ def report(
     kubeconfig: Kubeconfig = None,
     store: StoreFolder = None,
     experiment: ExperimentName = None,
+    live: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
     """Write a page that shows how the experiment is doing, and why. Example: cronsemble report --since 90d --open"""
     with open_workspace(locate(file, store, experiment, ClusterTarget(kubeconfig, context, namespace, offline))) as workspace:
-        data = render_report(open_history(workspace), since, until)
+        data = render_report(open_history(workspace), since, until, live)
     write_output(data, out)
     if open_ and out != STANDARD_OUTPUT:
         import webbrowser

@@ -20,7 +20,12 @@ def serve(
     file: Files = DEFAULT_FILES,
     jobs: Jobs = None,
     listen: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Serve /metrics and /healthz at this address, e.g. 127.0.0.1:9000.")
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Serve the report, /metrics and /healthz at this address, e.g. 127.0.0.1:9000."),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="With --listen: a name of this machine that others type (repeat for more)."),
     ] = None,
     log_format: Annotated[
         LogFormat, typer.Option(help="How the journal is written: lines for people, or JSON objects.")
@@ -36,4 +41,4 @@ def serve(
     from scheduler.server.loop import serve as run_schedules
 
     journal = Journal(log_format is LogFormat.json)
-    raise typer.Exit(run_schedules(load_all(file), jobs or cpu_count(), journal, listen, take_over))
+    raise typer.Exit(run_schedules(load_all(file), jobs or cpu_count(), journal, listen, take_over, allow_host or []))

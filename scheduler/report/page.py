@@ -61,8 +61,8 @@ def _environment() -> Any:
     return environment
 
 
-def render_page(report: Report, live: bool = False) -> str:
-    """The page as HTML; ``live``: it asks the server that it came from for news, and may ask nobody else."""
+def render_page(report: Report, live: str = "") -> str:
+    """The page as HTML. ``live``: the state that it shows; it asks the server that it came from for another, and nobody else."""
     environment = _environment()
     style = environment.get_template("style.css.j2").render(sprites=report.sprites, style_count=STYLES)
     script = (TEMPLATES / "script.js").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The HTTP endpoint of `serve --listen`: /metrics and /healthz on a loopback address, whatever its clients do."""
+"""The HTTP endpoint of `serve --listen`: reports, /metrics and /healthz, read-only, whatever its clients do."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
+from html import escape
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
+from jobs.text import one_line
 from scheduler.errors import CronsembleError
+from scheduler.server.live_report import LiveReport
 
 Health = Callable[[], tuple[bool, dict[str, Any]]]
 """Whether the server is well, and the facts that /healthz answers with."""
@@ -88,8 +91,11 @@ class _Server(ThreadingMixIn, WSGIServer):
             connection.shutdown(socket.SHUT_RDWR)
 
 
-def parse_address(text: str) -> tuple[str, int]:
-    """Host and port of ``127.0.0.1:9000``, ``[::1]:9000`` or ``:9000``; raises CronsembleError if it is not a loopback one."""
+def parse_address(text: str, allowed_hosts: Collection[str] = ()) -> tuple[str, int]:
+    """Host and port of ``127.0.0.1:9000``, ``[::1]:9000`` or ``:9000``.
+
+    Raises CronsembleError if it is none, and for one that others reach unless it is said by which names (``allowed_hosts``).
+    """
     host, _, port = text.rpartition(":")
     host = host.strip("[]") or "127.0.0.1"
     host = "127.0.0.1" if host == "localhost" else host
@@ -99,9 +105,27 @@ def parse_address(text: str) -> tuple[str, int]:
             raise ValueError(port)
     except ValueError as error:
         raise CronsembleError(f"--listen {text}: type an address and a port, e.g. 127.0.0.1:9000") from error
-    if not loopback:
-        raise CronsembleError(f"--listen {text}: there is no login, so only this machine may connect: type 127.0.0.1:{port}")
+    if not loopback and not allowed_hosts:
+        raise CronsembleError(
+            f"--listen {text}: there is no login, so only this machine may connect: type 127.0.0.1:{port}, "
+            "or name with --allow-host what others type in their browser"
+        )
     return host, int(port)
+
+
+def is_allowed_host(header: str, allowed_hosts: Collection[str]) -> bool:
+    """Whether a request's Host names this server: a loopback name or address, or one of ``allowed_hosts``.
+
+    Any other is a web page's own name that was made to mean this machine (DNS rebinding), to read what is answered.
+    """
+    name = header.strip().lower()
+    host = name[: name.rindex("]") + 1].strip("[]") if name.startswith("[") and "]" in name else name.partition(":")[0]
+    if host in {allowed.lower() for allowed in allowed_hosts} or host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def url(server: WSGIServer) -> str:
@@ -110,17 +134,61 @@ def url(server: WSGIServer) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{server.server_port}"
 
 
-def listen(host: str, port: int, registry: CollectorRegistry, health: Health) -> WSGIServer:
-    """Answer /metrics and /healthz in a thread of its own; raises CronsembleError if the port is taken."""
+_HEADERS = [
+    ("Cache-Control", "no-store"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+]
+_Answer = tuple[str, str, bytes]
+"""Status, content type and body."""
+
+
+def answer_report(path: str, host: str, reports: Mapping[str, LiveReport], allowed_hosts: Collection[str]) -> _Answer:
+    """What is answered at ``/`` and ``/NAME/``: a report, of several experiments a list first; at ``/NAME/state`` its state."""
+    if not is_allowed_host(host, allowed_hosts):
+        return "403 Forbidden", "text/plain", b"this name is not the server's: type localhost, or name it with --allow-host\n"
+    name, _, rest = path.lstrip("/").partition("/")
+    if path == "/" and len(reports) == 1:
+        name, rest = next(iter(reports)), ""
+    elif path == "/":
+        items = "".join(f'<li><a href="{escape(each)}/">{escape(each)}</a>' for each in sorted(reports))
+        return "200 OK", "text/html; charset=utf-8", f"<!doctype html><title>cronsemble</title><ul>{items}</ul>\n".encode()
+    report = reports.get(name)
+    if report is None or rest not in ("", "state") or (path != "/" and "/" not in path[1:]):
+        return "404 Not Found", "text/plain", b"/, /metrics or /healthz\n"
+    if rest == "state":
+        return "200 OK", "text/plain", report.state().encode()
+    page = report.page()
+    if page is None or page.problem:
+        problem = page.problem if page else "it is still being made: ask again"
+        return "503 Service Unavailable", "text/plain; charset=utf-8", f"{one_line(problem)}\n".encode()
+    return "200 OK", "text/html; charset=utf-8", page.html
+
+
+def listen(
+    host: str,
+    port: int,
+    registry: CollectorRegistry,
+    health: Health,
+    reports: Mapping[str, LiveReport] | None = None,
+    allowed_hosts: Collection[str] = (),
+) -> WSGIServer:
+    """Answer reports, /metrics and /healthz in a thread of its own; raises CronsembleError if the port is taken."""
     metrics_app: Callable[..., Iterable[bytes]] = make_wsgi_app(registry)
 
     def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
+        if environ.get("REQUEST_METHOD") not in ("GET", "HEAD"):
+            start("405 Method Not Allowed", [("Content-Type", "text/plain"), ("Allow", "GET, HEAD")])
+            return [b"nothing can be changed here\n"]
         if path == "/metrics":
             return metrics_app(environ, start)
         if path != "/healthz":
-            start("404 Not Found", [("Content-Type", "text/plain")])
-            return [b"/metrics or /healthz\n"]
+            status, kind, body = answer_report(path, environ.get("HTTP_HOST", ""), reports or {}, allowed_hosts)
+            start(status, [("Content-Type", kind), *_HEADERS])
+            return [b"" if environ.get("REQUEST_METHOD") == "HEAD" else body]
         is_healthy, facts = health()
         start("200 OK" if is_healthy else "503 Service Unavailable", [("Content-Type", "application/json")])
         return [json.dumps({"ok": is_healthy, **facts}).encode() + b"\n"]

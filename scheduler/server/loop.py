@@ -166,14 +166,22 @@ class _Look:
     steady: float
 
 
-def serve(experiments: Sequence[Experiment], cpus: int, journal: Journal, listen: str | None, take_over: bool) -> ExitStatus:
+def serve(
+    experiments: Sequence[Experiment],
+    cpus: int,
+    journal: Journal,
+    listen: str | None,
+    take_over: bool,
+    allowed_hosts: Sequence[str] = (),
+) -> ExitStatus:
     """Serve until a signal stops it; an error if every experiment was taken over. Raises CronsembleError."""
     from scheduler.server import http_endpoint
+    from scheduler.server.live_report import live_reports
 
     if not experiments:
         raise CronsembleError("nothing to serve: give -f FILE")
     metrics = Metrics()
-    address = http_endpoint.parse_address(listen) if listen else None
+    address = http_endpoint.parse_address(listen, allowed_hosts) if listen else None
     server = ScheduleServer(experiments, cpus, journal, metrics, ServerClock())
 
     def stop(number: int, _: FrameType | None) -> None:
@@ -182,14 +190,19 @@ def serve(experiments: Sequence[Experiment], cpus: int, journal: Journal, listen
 
     for number in STOP_SIGNALS:
         install(number, stop)
-    http = http_endpoint.listen(*address, metrics.registry, server.health) if address else None
+    reports = live_reports([(served.name, served.path, served.store) for served in server.experiments])
+    http = http_endpoint.listen(*address, metrics.registry, server.health, reports, allowed_hosts) if address else None
     if http is not None:
-        journal.write("listens", f"listens at {http_endpoint.url(http)}: /metrics and /healthz", port=http.server_port)
+        journal.write(
+            "listens", f"listens at {http_endpoint.url(http)}: the report, /metrics and /healthz", port=http.server_port
+        )
     server.begin(take_over)
     try:
         server.run()
     finally:
         if http is not None:
+            for report in reports.values():
+                report.close()
             http.shutdown()
             http.server_close()
     return ExitStatus.DONE if server.is_stopping else ExitStatus.ERROR

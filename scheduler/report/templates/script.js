@@ -225,6 +225,20 @@
   for (const button of all("[data-date]:not(.fine)")) button.addEventListener("click", () => show(button.dataset.date, true));
   if (/^#d\d+$/.test(location.hash)) show(location.hash.slice(2), false);
 
+  // -- news from `serve --listen`
+  const look = async () => {
+    const place = document.querySelector("[data-live]");
+    try {
+      const answer = await fetch(new URL(`/${data.experiment}/state`, location.href), { cache: "no-store" });
+      const state = answer.ok ? await answer.text() : "";
+      place.textContent = answer.ok ? "Live." : `The server answers ${answer.status}.`;
+      if (state && state !== data.live && !dialog.open) location.reload();
+    } catch {
+      place.textContent = "The server does not answer: this is what it showed last.";
+    }
+  };
+  if (data.live) setInterval(look, 5000);
+
   // -- the tables of predictions
   const collator = new Intl.Collator(undefined, { numeric: true });
   for (const article of all("article.date")) {
