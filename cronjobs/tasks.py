@@ -38,7 +38,7 @@ def resolve_tasks(context: ExperimentContext) -> dict[str, tuple[Task, dict[str,
 
 
 def step_variables(env: Mapping[str, str], argv: Sequence[str]) -> dict[str, str]:
-    """Of the variables of a run those that one of its steps needs: of all selected models the one that it predicts with.
+    """Of the variables of a run those that one of its steps needs: of all selected models those that it predicts with.
 
     An ensemble has a step for each member: with all models for each, a pod would be too large for the API server.
     """
@@ -50,7 +50,7 @@ def step_variables(env: Mapping[str, str], argv: Sequence[str]) -> dict[str, str
         return others
     import json  # late: a configuration is read without it
 
-    own = {member: model for member, model in json.loads(selection).items() if member == argv[-1]}
+    own = {member: model for member, model in json.loads(selection).items() if member in argv[2::2]}
     return {**others, c.ENV_SELECTION: json.dumps(own)}
 
 

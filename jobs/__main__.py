@@ -4,7 +4,7 @@ from __future__ import print_function
 
 import sys
 
-STEPS = ("combine", "predict", "prepare", "serve-store", "supervise", "train")
+STEPS = ("combine", "fork-server", "predict", "prepare", "serve-store", "supervise", "train")
 
 
 def main(argv):  # type: ignore[no-untyped-def]
@@ -16,7 +16,7 @@ def main(argv):  # type: ignore[no-untyped-def]
             file=sys.stdout if is_help else sys.stderr,
         )
         return 0 if is_help else 64
-    if argv[0] in ("serve-store", "supervise"):
+    if argv[0] in ("fork-server", "serve-store", "supervise"):
         return _load(argv[0])(argv[1:])  # type: ignore[no-untyped-call]
     from jobs.portable.end_report import run_reported
 
@@ -42,6 +42,10 @@ def _load(step):  # type: ignore[no-untyped-def]
         from jobs.portable.predict import main as predict
 
         return predict
+    if step == "fork-server":
+        from jobs.portable.fork_server import main as fork_server
+
+        return fork_server
     if step == "combine":
         from jobs.keras3.combine import main as combine
 

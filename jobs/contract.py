@@ -17,6 +17,8 @@ SCHEMA = 1
 
 ENV_RUN = "CRONSEMBLE_RUN"  # the run's id, which is the Job's name
 ENV_TRY = "CRONSEMBLE_TRY"  # the try's id, which is the pod's UID
+ENV_STEP = "CRONSEMBLE_STEP"  # which of the steps that a try has side by side; absent where it has one at a time
+ENV_MEMBER_LOGS = "CRONSEMBLE_MEMBER_LOGS"  # "1": each member's predict step has a log of its own, for the engine to append
 ENV_STORE = "CRONSEMBLE_STORE"  # the store's folder as this process sees it
 ENV_TASK = "CRONSEMBLE_TASK"  # the task's resolved configuration, as JSON, unless it is too long for a variable
 ENV_TASK_FILE = "CRONSEMBLE_TASK_FILE"  # the file that holds it, within the store unless absolute

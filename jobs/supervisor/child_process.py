@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -63,42 +63,66 @@ class ChildEnd:
     surviving: list[str] = field(default_factory=list)
 
 
-class ChildProcess:
-    """Starts a program in a session of its own; raises OSError if it cannot be started.
+@dataclass
+class StartedProgram:
+    """A program that has been started as a child of this process: its id, and the ends for reading of its output and report.
 
-    It is killed if this process ends in any way. Its output goes to ``log`` and to stdout.
+    ``wait``: waits for its end; its exit status, negative for a signal, and the most bytes that one of its processes has used.
+    ``server``: the process that has forked it, which stays, if one has.
     """
 
-    def __init__(self, command: Sequence[str], env: Mapping[str, str], log: LogWriter) -> None:
+    pid: int
+    output: int
+    report: int
+    wait: Callable[[], tuple[int, int]]
+    server: int | None = None
+
+
+def start_program(command: Sequence[str], env: Mapping[str, str]) -> StartedProgram:
+    """Start a program in a session of its own, which is killed if this process ends in any way. Raises OSError."""
+    adopt_orphans()
+    parent = os.getpid()
+    report, report_end = os.pipe()
+    try:
+        process = subprocess.Popen(
+            command,
+            env={**env, c.ENV_REPORT: str(report_end)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            bufsize=0,
+            pass_fds=(report_end,),
+            # What a terminal or a shell sends to a process group is for the supervisor to pass on.
+            start_new_session=True,
+            preexec_fn=lambda: end_with_parent(signal.SIGKILL, parent),
+        )
+    except OSError:
+        os.close(report)
+        raise
+    finally:
+        os.close(report_end)
+    assert process.stdout is not None
+    output = os.dup(process.stdout.fileno())
+    process.stdout.close()
+
+    def wait() -> tuple[int, int]:
+        return process.wait(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss << 10
+
+    return StartedProgram(process.pid, output, report, wait)
+
+
+class ChildProcess:
+    """Watches a program that was started; its output goes to ``log`` and to stdout."""
+
+    def __init__(self, program: StartedProgram, log: LogWriter) -> None:
+        self._program = program
         self._log = log
         self._events: queue.SimpleQueue[str | OSError] = queue.SimpleQueue()
         self._report = bytearray()
         self._is_done = False
         self._is_stopping = False
-        adopt_orphans()
-        report, report_end = os.pipe()
         self._finish, self._finish_end = os.pipe()
-        parent = os.getpid()
-        try:
-            self._process = subprocess.Popen(
-                command,
-                env={**env, c.ENV_REPORT: str(report_end)},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                bufsize=0,
-                pass_fds=(report_end,),
-                # What a terminal or a shell sends to a process group is for the supervisor to pass on.
-                start_new_session=True,
-                preexec_fn=lambda: end_with_parent(signal.SIGKILL, parent),
-            )
-        except OSError:
-            for handle in (report, self._finish, self._finish_end):
-                os.close(handle)
-            raise
-        finally:
-            os.close(report_end)
-        self._copier = threading.Thread(target=self._copy, args=(report,), daemon=True)
+        self._copier = threading.Thread(target=self._copy, daemon=True)
         self._copier.start()
         threading.Thread(target=self._await_exit, daemon=True).start()
 
@@ -130,19 +154,23 @@ class ChildProcess:
                 is_overdue = self._is_done and (is_late or now >= exit_at)
                 self._is_stopping = True
                 kill_at = now + GRACE
-                signal_all(descendants(os.getpid()), signal.SIGTERM)
+                signal_all(self._processes(), signal.SIGTERM)
                 stop_at = exit_at = float("inf")
             if now >= kill_at:
-                signal_all(descendants(os.getpid()), signal.SIGKILL)
+                signal_all(self._processes(), signal.SIGKILL)
                 kill_at = now + 0.1
-        code = self._process.wait()
-        end = ChildEnd(code, is_late, is_overdue, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss << 10)
+        code, memory = self._program.wait()
+        end = ChildEnd(code, is_late, is_overdue, memory)
         self._end_left_behind(end, kill_at)
         self._finish_copying()
         end.report, end.is_done = bytes(self._report), self._is_done
         if error is not None:
             raise error
         return end
+
+    def _processes(self) -> list[Process]:
+        """The program and all that it has started."""
+        return [process for process in descendants(os.getpid()) if process.pid != self._program.server]
 
     def _next_event(self, until: float) -> str | OSError | None:
         # A signal may be delivered to another thread: Python's handler runs only once this one goes on.
@@ -158,7 +186,7 @@ class ChildProcess:
                 ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
             except ChildProcessError:
                 break
-            if ended is None or ended.si_pid == self._process.pid:
+            if ended is None or ended.si_pid == self._program.pid:
                 break
             with suppress(ChildProcessError):
                 os.waitpid(ended.si_pid, 0)
@@ -169,7 +197,7 @@ class ChildProcess:
 
         def remaining() -> list[Process]:
             reap_orphans()
-            return descendants(os.getpid())
+            return self._processes()
 
         grace = GRACE
         if self._is_stopping:
@@ -183,10 +211,9 @@ class ChildProcess:
 
     # -- its output
 
-    def _copy(self, report: int) -> None:
+    def _copy(self) -> None:
         """Copy the output until it ends, or until its rest after `_finish_copying`; collect the report."""
-        assert self._process.stdout is not None
-        output = self._process.stdout.fileno()
+        output, report = self._program.output, self._program.report
         sources = {output, report}
         until = float("inf")
         try:
@@ -232,7 +259,6 @@ class ChildProcess:
         if self._copier.is_alive():
             # It waits for whoever reads what is printed here, or for the store: it ends with this process.
             return
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+        os.close(self._program.output)
         os.close(self._finish)
         os.close(self._finish_end)

@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import sys
+import time
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,11 +15,13 @@ from typing import Any
 from jobs import contract as c
 from jobs.contract import ExitCode, Status
 from jobs.store.checksums import copy_checked
+from jobs.store.log_files import BLOCK
 from jobs.store.ownership import share_tree, unshared_owner
 from jobs.store.regular_files import DamagedContent
-from jobs.supervisor.child_process import ChildEnd, ChildProcess
+from jobs.supervisor.child_process import ChildEnd, ChildProcess, start_program
 from jobs.supervisor.end_reason import exit_notice, machine_memory_kills, memory_kills, read_report, step_error
 from jobs.supervisor.environment import child_environment
+from jobs.supervisor.fork_server import ForkServer
 from jobs.supervisor.run_context import RunContext, StepError, notice
 from jobs.temporary import TemporaryFolder, folder_of_process
 
@@ -33,20 +36,22 @@ def run_child(
     env: Mapping[str, str],
     timeout: float | None = None,
     spec: Mapping[str, Any] | None = None,
+    server: ForkServer | None = None,
 ) -> None:
     """Run a program of this zipapp in the framework's interpreter, its output copied to the log.
 
     ``env``: the step's own variables; ``spec``: the member of an ensemble whose ``env`` and ``secrets`` it gets, instead of
-    the task's; ``timeout``: seconds, besides those of the environment. Raises StepError unless the program ends with 0.
+    the task's; ``timeout``: seconds, besides those of the environment; ``server``: of which a prediction may be a fork. Raises
+    StepError unless the program ends with 0.
     """
     limit = context.env.get(c.ENV_TIMEOUT)
     timeout = min(filter(None, (timeout, float(limit) if limit else None)), default=None)
     interpreter = context.env.get(c.ENV_PYTHON) or sys.executable
     if zipfile.is_zipfile(sys.argv[0]):
-        command = [interpreter, "-s", "-W", "ignore", sys.argv[0], program, *arguments]
+        command = [interpreter, "-s", "-W", "ignore", sys.argv[0]]
     else:
         # Started from the sources: `python -m jobs`.
-        command = [interpreter, "-s", "-W", "ignore", "-m", "jobs", program, *arguments]
+        command = [interpreter, "-s", "-W", "ignore", "-m", "jobs"]
         env = {**env, "PYTHONPATH": str(Path(__file__).parents[2])}
     if context.stopped.is_set():
         raise StepError("interrupted", ExitCode.INTERRUPTED, Status.INTERRUPTED)
@@ -54,14 +59,22 @@ def run_child(
     environment = child_environment(context, env, context.task if spec is None else spec)
     with context.open_log() as log:
         try:
-            child = ChildProcess(command, environment, log)
+            began, forked = time.monotonic(), None
+            if server is not None:
+                forked = server.start([*command, "fork-server"], arguments, environment, timeout or float("inf"))
+                for begin in range(0, len(server.output) if forked else 0, BLOCK):  # as if it had imported the backend itself
+                    log.write(server.output[begin : begin + BLOCK])
+            if forked is None:
+                began = time.monotonic()
+            started = forked or start_program([*command, program, *arguments], environment)
+            child = ChildProcess(started, log)
         except OSError as error:
             reason = f"the interpreter {interpreter} cannot be started: {error.strerror}"
             raise StepError(reason, ExitCode.FAILED if error.errno in _PASSING else ExitCode.WRONG_INPUT) from error
         context.child = child
         if context.stopped.is_set():  # by a signal that came before there was a child to stop
             child.stop()
-        end = child.wait(timeout)
+        end = child.wait(None if timeout is None else max(0.0, timeout - (time.monotonic() - began)))
         context.child = None
         last_line = log.last_line
         for line in read_report(end.report)[1].splitlines():
@@ -133,13 +146,18 @@ def framework_env(spec: Mapping[str, Any]) -> dict[str, str]:
 def warm_theano(context: RunContext, backend: str | None = None) -> None:
     """Give Theano a private copy of the image's compiled modules: it needs a writable folder."""
     warm = context.env.get(c.ENV_THEANO_WARM)
-    if not warm or (backend or context.task.get("backend")) != "theano":
+    if not warm or (backend or context.task.get("backend")) != "theano" or _warmed:
         return
     # Never one that is there already: it holds compiled code, and others can write to the temporary folder.
     target = folder_of_process("theano") / "compiledir"
     shutil.copytree(warm, target)
     flags = [os.environ["THEANO_FLAGS"]] if os.environ.get("THEANO_FLAGS") else []
     os.environ["THEANO_FLAGS"] = ",".join([*flags, f"base_compiledir={target}"])
+    _warmed.append(target)
+
+
+_warmed: list[Path] = []
+"""Theano's folder of compiled modules, once this process has one."""
 
 
 class UserCode:

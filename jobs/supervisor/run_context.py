@@ -53,6 +53,7 @@ class RunContext:
     stopped: threading.Event = field(default_factory=threading.Event)
     child: ChildProcess | None = None  # the program that is running
     environment: dict[str, Any] = field(default_factory=dict)  # of the last child process: what is recorded of it
+    member_folder: Path | None = None  # where its log is, while a member predicts whose log is one of its own
 
     @property
     def folder(self) -> Path:
@@ -80,8 +81,8 @@ class RunContext:
         return self.env.get(c.ENV_READ_ONLY_STORE) == "1"
 
     def open_log(self) -> LogWriter:
-        """The log of this try, to be closed by whoever writes to it."""
-        return LogWriter(self.folder, int(self.task.get("log_limit", c.LOG_LIMIT)))
+        """The log of this try, or of the member that predicts, to be closed by whoever writes to it."""
+        return LogWriter(self.member_folder or self.folder, int(self.task.get("log_limit", c.LOG_LIMIT)))
 
 
 def read_context(env: Mapping[str, str]) -> RunContext:

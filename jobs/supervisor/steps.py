@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from jobs.store.files import exists, make_folder, publish_bytes, to_document, to
 from jobs.store.latest_model import ModelChoice, choose_models, given_choice
 from jobs.store.prepared_data import is_own_reading, keep_prepared, leave_prepared, local_date, pin_name, pin_of
 from jobs.supervisor import data_reading
+from jobs.supervisor.fork_server import ForkServer
 from jobs.supervisor.framework_process import NO_GPU, UserCode, framework_env, run_child, warm_theano
 from jobs.supervisor.record import commit
 from jobs.supervisor.run_context import RunContext, StepError, notice, now, require
@@ -25,7 +28,7 @@ from jobs.supervisor.wait_for_runs import record_awaited_runs
 from jobs.temporary import TemporaryFolder
 
 
-def _prepare(context: RunContext, _: str | None) -> None:
+def _prepare(context: RunContext, _: Sequence[str]) -> None:
     """Put the snapshot into the store, and pin the data that the tasks of this experiment and local date use."""
     task, store = context.task, context.store
     store_snapshot(context)
@@ -94,7 +97,7 @@ def _repeated_data(context: RunContext) -> dict[str, Any] | None:
     return pinned
 
 
-def _train(context: RunContext, _: str | None) -> None:
+def _train(context: RunContext, _: Sequence[str]) -> None:
     """Train the task's model and publish the run."""
     task = context.task
     began = now()
@@ -117,13 +120,30 @@ def _train(context: RunContext, _: str | None) -> None:
     commit(context, began, result | ({"degraded": metrics["degraded"]} if metrics.get("degraded") else {}))
 
 
-def _predict(context: RunContext, member: str | None) -> None:
-    """Predict with one member's model. A failure is recorded and the step ends with 0: the next member's step follows."""
-    spec = next((spec for spec in context.task["members"] if spec["member"] == member), None)
-    if spec is None or member is None:
-        raise StepError(f"--member {member}: not a member of this ensemble", ExitCode.WRONG_INPUT)
+def _predict(context: RunContext, members: Sequence[str]) -> None:
+    """Predict with the model of each of these members, one after the other; what they need is imported once, where they let it.
+
+    A failure is recorded and the step goes on, and ends with 0: other members' steps follow.
+    """
+    specs = {spec["member"]: spec for spec in context.task["members"]}
+    for member in members or (None,):
+        if member not in specs:
+            raise StepError(f"--member {member}: not a member of this ensemble", ExitCode.WRONG_INPUT)
+    limit, began = context.env.get(c.ENV_TIMEOUT), time.monotonic()
+    with ForkServer(len(members), context.stopped) as server:
+        for member in members:
+            if limit and member != members[0]:
+                left = max(1.0, float(limit) - (time.monotonic() - began))
+                context.env = {**context.env, c.ENV_TIMEOUT: f"{left:.0f}"}
+            _predict_member(context, specs[member], server)
+
+
+def _predict_member(context: RunContext, spec: Mapping[str, Any], server: ForkServer) -> None:
+    """Predict with one member's model; a failure is recorded."""
+    member = str(spec["member"])
     out = context.folder / "probabilities" / member
     make_folder(out, context.store.root)
+    context.member_folder = out if context.env.get(c.ENV_MEMBER_LOGS) == "1" else None
     outcome: dict[str, Any] = {"member": member}
     try:
         if started_before(context, member):
@@ -170,11 +190,14 @@ def _predict(context: RunContext, member: str | None) -> None:
                     data = context.store.read_snapshot("task", task)
                     (scratch / "task.json").write_bytes(data)
                     arguments += ["--task", str(scratch / "task.json")]
-            run_child(context, "predict", arguments, framework_env(spec), spec.get("timeout"), spec)
+            run_child(context, "predict", arguments, framework_env(spec), spec.get("timeout"), spec, server)
         outcome["environment"] = context.environment
         outcome["probabilities"] = f"probabilities/{member}/probabilities.npy"
     except StepError as error:
         if error.status == Status.INTERRUPTED:
+            if context.env.get(c.ENV_OWNER):
+                # By its engine, and not for what it did: the next try may predict with it, and with those beside it.
+                (out / c.START).unlink(missing_ok=True)
             raise
         outcome["left_out"] = str(error)
         notice(context, f"{member} is left out: {error}")
@@ -189,7 +212,7 @@ def _choice(context: RunContext, member: str) -> ModelChoice:
     return choose_models(context.store, context.run, [member], context.task.get("max_age"), context.invocation)[0]
 
 
-def _combine(context: RunContext, _: str | None) -> None:
+def _combine(context: RunContext, _: Sequence[str]) -> None:
     """Combine the members' predictions, publish the run and archive its CSV; raises StepError without a quorum."""
     task = context.task
     began = now()

@@ -41,7 +41,12 @@ def main(argv: Sequence[str]) -> int:
         f"{c.ENV_TIMEOUT}; await: {c.ENV_AWAIT}.",
     )
     parser.add_argument("step", choices=["await", "prepare", "train", "predict", "combine"])
-    parser.add_argument("--member", help="predict: whose model")
+    parser.add_argument(
+        "--member",
+        action="append",
+        default=[],
+        help="predict: whose model; several members have the same backend and environment",
+    )
     options = parser.parse_args(argv)
     try:
         _take_secrets()
@@ -66,7 +71,7 @@ def _take_secrets() -> None:
         raise StepError("the variables from secrets did not arrive on stdin") from error
 
 
-def supervise(context: RunContext, step: str, member: str | None) -> int:
+def supervise(context: RunContext, step: str, members: Sequence[str] = ()) -> int:
     """Run a step of the run in ``context``; returns its exit status. Every failure is recorded in the store and printed."""
     # Whoever ignores it has its children's exit statuses thrown away, and hands that on.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -86,7 +91,7 @@ def supervise(context: RunContext, step: str, member: str | None) -> int:
             # The try has not begun, so nothing is recorded.
             return ExitCode.INTERRUPTED if context.stopped.is_set() else ExitCode.TRY_LATER
         _mark_start(context)
-        STEPS[step](context, member)
+        STEPS[step](context, members)
     except StepError as error:
         _end(context, step, error)
         return error.code
@@ -154,7 +159,7 @@ def _end(context: RunContext, step: str, error: StepError) -> None:
 def _tail(context: RunContext) -> list[str]:
     """The last lines of the try's log; none where the store cannot be read either."""
     try:
-        return [one_line(line) for line in last_lines(context.folder, TAIL, TAIL_WIDTH)]
+        return [one_line(line) for line in last_lines(context.member_folder or context.folder, TAIL, TAIL_WIDTH)]
     except OSError:
         return []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -45,7 +46,7 @@ def wait_until_ended(context: RunContext) -> bool:
     return False
 
 
-def record_awaited_runs(context: RunContext, _: str | None) -> None:
+def record_awaited_runs(context: RunContext, _: Sequence[str]) -> None:
     """Write what became of the awaited runs to this run's log."""
     awaited = _awaited(context)
     for run in _read(context, awaited["runs"]):

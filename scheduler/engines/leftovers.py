@@ -11,15 +11,15 @@ from typing import Any
 from jobs.store.process_identity import is_alive
 from scheduler.engines.processes import end_processes_of_try, has_own_processes
 from scheduler.runtimes import containers
-from scheduler.runtimes.containers import ContainerEngine, EngineError
+from scheduler.runtimes.containers import Container, ContainerEngine, EngineError
 
 END_TIME = 20.0
 """Seconds in which what is left of a try is ended, else it is said that it cannot be; an answer of the engine may take longer."""
 _POLL_INTERVAL = 0.2
 
 
-def end_containers_of_try(engine: ContainerEngine, name: str) -> str:
-    """End the containers of a try and see that they are gone; empty, or why they could not be ended.
+def end_containers_of_try(engine: ContainerEngine, name: str, step_id: str = "") -> str:
+    """End the containers of a try, or of one of its steps, and see that they are gone; empty, or why they could not be ended.
 
     A container outlives its engine's client, and the monitor beside it, if those are killed.
     """
@@ -27,16 +27,16 @@ def end_containers_of_try(engine: ContainerEngine, name: str) -> str:
     # Once one of its processes was there and is gone, that is known without the engine.
     was_seen = False
     while True:
-        was_seen = was_seen or has_own_processes(name)
+        was_seen = was_seen or has_own_processes(name, step_id)
         try:
             # By the engine first: of a container that ended behind its back it waits for news.
-            for container in containers.containers_of_try(engine, name):
+            for container in _containers(engine, name, step_id):
                 containers.remove_container(engine, container.name)
-            problem = ", ".join(each.name for each in containers.containers_of_try(engine, name) if not each.has_ended)
+            problem = ", ".join(each.name for each in _containers(engine, name, step_id) if not each.has_ended)
             problem = problem and f"{problem} is still running"
         except EngineError as error:
             problem = str(error)
-        remaining = end_processes_of_try(name, grace=0.0)
+        remaining = end_processes_of_try(name, step_id, grace=0.0)
         if remaining:
             problem = f"process {remaining[0].pid} is still running"
         elif was_seen:
@@ -44,6 +44,10 @@ def end_containers_of_try(engine: ContainerEngine, name: str) -> str:
         if not problem or time.monotonic() >= give_up_at:
             return problem
         time.sleep(_POLL_INTERVAL)
+
+
+def _containers(engine: ContainerEngine, name: str, step_id: str) -> list[Container]:
+    return [each for each in containers.containers_of_try(engine, name) if step_id in ("", each.name)]
 
 
 def end_leftovers(engine: ContainerEngine, store: Path) -> list[str]:

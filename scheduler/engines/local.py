@@ -13,6 +13,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -37,6 +38,7 @@ from jobs.text import one_line
 from scheduler.console.run_display import RunObserver, describe_retry, step_title
 from scheduler.engines import container_output, local_revisions
 from scheduler.engines.leftovers import end_containers_of_try, end_leftovers, end_try
+from scheduler.engines.predictions import PredictStep, append_member_logs, log_limit, predict_steps
 from scheduler.engines.processes import end_processes_of_try
 from scheduler.engines.run_spec import RunSpec, Step, step_secrets
 from scheduler.engines.try_ends import TryEnd, TryEnds, describe_os_error, parse_end
@@ -64,23 +66,54 @@ class CpuBudget:
         self._change = threading.Condition()
 
     @contextmanager
-    def take(self, cpus: int, stopped: Callable[[], bool]) -> Iterator[None]:
-        """Wait until so many CPUs are free, or ``stopped``, and have them within the block."""
+    def take(self, cpus: int, stopped: Callable[[], bool], share: CpuShare | None = None) -> Iterator[None]:
+        """Wait until so many CPUs are free, or ``stopped``, and have them within the block.
+
+        ``share``: what a run has of the budget already, for one of its steps at a time: it is used first, whatever its size, so
+        that a run never waits for others with all of its steps.
+        """
         cpus = min(cpus, self._total)
         with self._change:
-            self._change.wait_for(lambda: self._free >= cpus or stopped())
-            self._free -= cpus
+            self._change.wait_for(lambda: (share is not None and share.is_free) or self._free >= cpus or stopped())
+            uses_share = share is not None and share.is_free
+            if share is not None and uses_share:
+                share.is_free = False
+            else:
+                self._free -= cpus
         try:
             yield
         finally:
             with self._change:
-                self._free += cpus
+                if share is not None and uses_share:
+                    share.is_free = True
+                else:
+                    self._free += cpus
                 self._change.notify_all()
 
     def wake(self) -> None:
         """Have those that wait ask again whether they are stopped."""
         with self._change:
             self._change.notify_all()
+
+
+@dataclass
+class CpuShare:
+    """The CPUs that a run has taken, and whether none of its steps uses them."""
+
+    is_free: bool = True
+
+
+@dataclass
+class _StepEnd:
+    """How a step's process ended: its exit status, and the last lines of its stderr.
+
+    ``reason``: why it was not started, or cannot count as done; ``left_running``: why what it has left could not be ended.
+    """
+
+    code: int
+    errors: list[str] = field(default_factory=list)
+    reason: str = ""
+    left_running: str = ""
 
 
 @dataclass
@@ -379,51 +412,124 @@ class LocalEngine:
                 # None begins beside another.
                 reason = f"the container of its try {earlier['name']} could not be ended: {problem}"
                 return self._fail_try(spec, attempt, reason, ExitCode.FAILED)
+        predictions = [step for step in spec.steps if step.argv[0] == "predict"]
         for step in spec.steps:
             attempt.step = step.argv[0]
-            self.observer.stage(spec.label, step_title(" ".join(step.argv[::2]), number, most), folder)
-            runtime = step.runtime
-            if isinstance(runtime, RuntimeUnavailable):
-                if step.argv[0] == "predict":
-                    continue
-                return self._fail_try(spec, attempt, str(runtime), ExitCode.WRONG_INPUT)
-            env = self._env(spec, step, attempt, max(1.0, deadline - time.monotonic()))
-            try:
-                program = program_copy(store, str(spec.task["snapshot"]["program"]))
-            except (Unreadable, FileNotFoundError) as error:
-                reason = f"its program {error.filename} cannot be run: {error.strerror}"
-                return self._fail_try(spec, attempt, reason, ExitCode.WRONG_INPUT)
-            secrets = step_secrets(spec.task, step.argv)
-            container = container_name(name, step.argv[-1])
-            if runtime.engine is not None:
-                container_output.make_mounted_folders(store)
-            run_folder, argv, wrong = store.run_folder(run), list(step.argv), ""
-            command = runtime.command(program, store.root, run_folder, spec.folder, argv, env, secrets, container)
-            # One prepares at a time: the first pins the data, the others read it.
-            with self._prepare_lock if attempt.step == "prepare" else nullcontext():
-                code, errors, problem = self._run_step(runtime, command, run, name, deadline)
-                if runtime.engine is not None:
-                    container_output.remove_all_but_files(run_folder)
-                    if code == ExitCode.DONE:
-                        wrong = container_output.publish_output(store, spec.task, run, folder, env, attempt.step)
-            if wrong:
-                return self._fail_try(spec, attempt, wrong, ExitCode.FAILED)
+            if attempt.step == "predict":
+                if step is not predictions[0]:
+                    continue  # its turn was with the first
+                code = self._predict(spec, attempt, predictions, deadline, (number, most))
+            elif isinstance(step.runtime, RuntimeUnavailable):
+                return self._fail_try(spec, attempt, str(step.runtime), ExitCode.WRONG_INPUT)
+            else:
+                self.observer.stage(spec.label, step_title(" ".join(step.argv), number, most), folder)
+                code = self._finish_step(spec, attempt, folder, self._make_step(spec, attempt, step.argv, step.runtime, deadline))
             if code != ExitCode.DONE:
-                self._record_unsupervised_end(spec, attempt, folder, code, errors)
-                if problem:
-                    self._record_left_running(run, folder, problem)
                 return code
         return ExitCode.DONE
 
+    def _predict(
+        self, spec: RunSpec, attempt: _Attempt, steps: Sequence[Step], deadline: float, number: tuple[int, int | None]
+    ) -> int:
+        """Take a try through its predict steps, side by side within the budget; the exit code of the first that did not end well.
+
+        ``number``: which try it is, and of how many.
+        """
+        assert attempt.run is not None
+        folder, share, failed = self.store.try_folder(attempt.run, attempt.try_name), CpuShare(), threading.Event()
+        logs = threading.Lock()
+        try:
+            program = program_copy(self.store, str(spec.task["snapshot"]["program"]))
+        except (Unreadable, FileNotFoundError) as error:
+            return self._fail_try(spec, attempt, _unreadable_program(error), ExitCode.WRONG_INPUT)
+        for wave in predict_steps(spec.task, steps, program):
+            # Another step's process is not ended with this one's: its member would be left out by the next try.
+            members = [member for step in wave for member in step.members]
+            self.observer.stage(spec.label, step_title(f"predict {', '.join(members)}", *number), folder)
+
+            def make(step: PredictStep, is_alone: bool) -> _StepEnd:
+                def is_over() -> bool:
+                    return failed.is_set() or self._is_stopped(attempt.run)
+
+                with self.budget.take(step.threads, is_over, share):
+                    if is_over():
+                        return _StepEnd(ExitCode.DONE if failed.is_set() else ExitCode.INTERRUPTED)
+                    end = self._make_step(spec, attempt, step.argv, step.runtime, deadline, is_alone)
+                if end.code != ExitCode.DONE or end.reason:
+                    failed.set()
+                    self.budget.wake()
+                if not is_alone and step.runtime.engine is None:
+                    with logs:
+                        append_member_logs(folder, step.members, log_limit(spec.task))
+                return end
+
+            with ThreadPoolExecutor(len(wave)) as pool:
+                ends = list(pool.map(partial(make, is_alone=len(wave) == 1), wave))
+            if len(wave) > 1 and wave[0].runtime.engine is not None:
+                container_output.remove_all_but_files(self.store.run_folder(attempt.run))
+                append_member_logs(folder, members, log_limit(spec.task))
+            for end in ends:
+                code = self._finish_step(spec, attempt, folder, end)
+                if code != ExitCode.DONE:
+                    return code
+        return ExitCode.DONE
+
+    def _make_step(
+        self,
+        spec: RunSpec,
+        attempt: _Attempt,
+        argv: tuple[str, ...],
+        runtime: Runtime,
+        deadline: float,
+        is_alone: bool = True,
+    ) -> _StepEnd:
+        """Start a step of a try, beside others unless it ``is_alone``, and wait for its end, at most until ``deadline``."""
+        store, run, name = self.store, attempt.run, attempt.try_name
+        assert run is not None
+        env = self._env(spec, argv, attempt, max(1.0, deadline - time.monotonic()))
+        container = container_name(name, argv[-1])
+        step_id = "" if is_alone else container
+        if not is_alone:
+            env |= {c.ENV_STEP: step_id, c.ENV_MEMBER_LOGS: "1"}
+        try:
+            program = program_copy(store, str(spec.task["snapshot"]["program"]))
+        except (Unreadable, FileNotFoundError) as error:
+            return _StepEnd(ExitCode.WRONG_INPUT, reason=_unreadable_program(error))
+        secrets = step_secrets(spec.task, argv)
+        if runtime.engine is not None:
+            container_output.make_mounted_folders(store)
+        run_folder = store.run_folder(run)
+        command = runtime.command(program, store.root, run_folder, spec.folder, list(argv), env, secrets, container)
+        # One prepares at a time: the first pins the data, the others read it.
+        with self._prepare_lock if argv[0] == "prepare" else nullcontext():
+            end = self._run_step(runtime, command, run, name, deadline, step_id)
+            if runtime.engine is not None and is_alone:
+                container_output.remove_all_but_files(run_folder)
+                if end.code == ExitCode.DONE:
+                    folder = store.try_folder(run, name)
+                    end.reason = container_output.publish_output(store, spec.task, run, folder, env, argv[0])
+        return end
+
+    def _finish_step(self, spec: RunSpec, attempt: _Attempt, folder: Path, end: _StepEnd) -> int:
+        """Record how a step ended, unless it ended well or has recorded it; the exit code that it stands for."""
+        assert attempt.run is not None
+        if end.reason:
+            return self._fail_try(spec, attempt, end.reason, end.code or ExitCode.FAILED)
+        if end.code != ExitCode.DONE:
+            self._record_unsupervised_end(spec, attempt, folder, end.code, end.errors)
+            if end.left_running:
+                self._record_left_running(attempt.run, folder, end.left_running)
+        return end.code
+
     def _run_step(
-        self, runtime: Runtime, command: StepCommand, run: c.RunId, try_name: str, deadline: float
-    ) -> tuple[int, list[str], str]:
+        self, runtime: Runtime, command: StepCommand, run: c.RunId, try_name: str, deadline: float, step_id: str
+    ) -> _StepEnd:
         """Start a supervised step and wait for it, in a container at most until ``deadline`` and what its end takes.
 
-        Its exit status, the last lines of its stderr, and why what it has left running could not be ended, if it could not.
+        ``step_id``: which of the steps it is that its try has side by side; empty if it has one.
         """
         if self._is_stopped(run):
-            return ExitCode.INTERRUPTED, [], ""
+            return _StepEnd(ExitCode.INTERRUPTED)
         # In memory: secrets are written to no disk, and that of temporary files may be full.
         with open(os.memfd_create("stderr"), "w+b") as errors, open(os.memfd_create("stdin"), "w+b") as stdin:
             stdin.write(command.stdin)
@@ -438,11 +544,11 @@ class LocalEngine:
         problem = ""
         if runtime.engine is not None and code != ExitCode.DONE:
             # Of its engine's client alone is known that it has ended.
-            problem = end_containers_of_try(runtime.engine, try_name)
+            problem = end_containers_of_try(runtime.engine, try_name, step_id)
         elif code < 0:
             # It could not end its own processes any more.
-            end_processes_of_try(try_name)
-        return code, lines, problem
+            end_processes_of_try(try_name, step_id)
+        return _StepEnd(code, lines, left_running=problem)
 
     def _run_process(
         self, command: StepCommand, run: c.RunId, stdin: IO[bytes], errors: IO[bytes], patience: float | None
@@ -480,7 +586,7 @@ class LocalEngine:
             with self._lock:
                 del self._processes[process]
 
-    def _env(self, spec: RunSpec, step: Step, attempt: _Attempt, seconds_left: float) -> dict[str, str]:
+    def _env(self, spec: RunSpec, argv: Sequence[str], attempt: _Attempt, seconds_left: float) -> dict[str, str]:
         task = json.dumps(spec.task)
         task_file = self.store.snapshot_path("task", snapshot_digests(spec.task)["task"]).relative_to(self.store.root)
         return {
@@ -492,7 +598,7 @@ class LocalEngine:
             c.ENV_OWNER: json.dumps(process_identity()),
             c.ENV_TIMEOUT: f"{seconds_left:.0f}",
             c.ENV_RETRIES: str(spec.retries),
-            **step_variables(spec.env, step.argv),
+            **step_variables(spec.env, argv),
         }
 
     def _start_mark(self, spec: RunSpec, attempt: _Attempt, deadline: float | None = None) -> dict[str, Any]:
@@ -584,6 +690,10 @@ def _container_engine(spec: RunSpec) -> ContainerEngine | None:
     """The engine of those steps of a run that run in images; None if none does."""
     runtimes = (step.runtime for step in spec.steps)
     return next((runtime.engine for runtime in runtimes if isinstance(runtime, Runtime) and runtime.engine), None)
+
+
+def _unreadable_program(error: OSError) -> str:
+    return f"its program {error.filename} cannot be run: {error.strerror}"
 
 
 def _current_time() -> str:

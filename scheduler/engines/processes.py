@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs.contract import ENV_RUN, ENV_TRY, RunId
+from jobs.contract import ENV_RUN, ENV_STEP, ENV_TRY, RunId
 from jobs.store.process_identity import is_alive
 from jobs.supervisor.process_tree import Process, all_processes, end_all, signal_all
 
@@ -43,17 +43,20 @@ def stop_processes(run: RunId, owner: Mapping[str, Any]) -> bool:
     return True
 
 
-def end_processes_of_try(name: str, grace: float = _KILL_TIME) -> list[Process]:
+def end_processes_of_try(name: str, step_id: str = "", grace: float = _KILL_TIME) -> list[Process]:
     """End what is left of a try whose supervisor was killed: whatever still has the try's name in its environment.
 
-    ``grace``: seconds until what does not end is killed. Returns those that have not ended.
+    ``step_id``: that of one of its steps, if only that one's processes are to be ended; ``grace``: seconds until what does not
+    end is killed. Returns those that have not ended.
     """
-    return end_all(lambda: [process for process in all_processes() if _has_variable(process, ENV_TRY, name)], grace)
+    variable, value = (ENV_STEP, step_id) if step_id else (ENV_TRY, name)
+    return end_all(lambda: [process for process in all_processes() if _has_variable(process, variable, value)], grace)
 
 
-def has_own_processes(name: str) -> bool:
-    """Whether this machine shows a process of a try itself, in a container or not; a container's client is none."""
-    return any(_has_variable(process, ENV_TRY, name, ("environ",)) for process in all_processes())
+def has_own_processes(name: str, step_id: str = "") -> bool:
+    """Whether this machine shows a process of a try, or of a step of it, in a container or not; a container's client is none."""
+    variable, value = (ENV_STEP, step_id) if step_id else (ENV_TRY, name)
+    return any(_has_variable(process, variable, value, ("environ",)) for process in all_processes())
 
 
 def _has_variable(process: Process, name: str, value: str, files: Sequence[str] = ("environ", "cmdline")) -> bool:

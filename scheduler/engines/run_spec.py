@@ -77,7 +77,7 @@ def task_spec(
 
 
 def step_secrets(task: Mapping[str, Any], argv: tuple[str, ...]) -> list[str]:
-    """The names of the variables from secrets that a step of a resolved configuration gets: of a prediction the member's."""
+    """The names of the variables from secrets that a step of a resolved configuration gets: of a prediction its members'."""
     spec = task
     if argv[0] == "predict":
         spec = next((member for member in task.get("members", ()) if member["member"] == argv[-1]), {})

@@ -74,7 +74,7 @@ class Runtime:
         inside = {**env, ENV_STORE: mounts.STORE, ENV_FOLDER: mounts.FOLDER, ENV_IMAGE: self.image}
         values = {name: os.environ[name] for name in secrets if name in os.environ}
         named: list[str] = []
-        if values and not _has_module(program, "jobs/supervisor/secret_variables.py"):
+        if values and not has_module(program, "jobs/supervisor/secret_variables.py"):
             # A repeated run's program of an earlier version.
             values, named = {}, list(values)
         if values:
@@ -92,7 +92,7 @@ class Runtime:
         }
         # Only to prepare data is a file of the user's read that is in no snapshot.
         data_folder = folder if step[0] == "prepare" else None
-        if _has_module(program, "jobs/store/prepared_data.py"):
+        if has_module(program, "jobs/store/prepared_data.py"):
             inside[ENV_READ_ONLY_STORE] = "1"
             parts = mounts.step_mounts(store, run_folder, data_folder)
         else:
@@ -103,7 +103,7 @@ class Runtime:
         return StepCommand(argv, client_environment(os.environ), stdin)
 
 
-def _has_module(program: Path, module: str) -> bool:
+def has_module(program: Path, module: str) -> bool:
     """Whether a job program has a module, by its path: an earlier version may lack what this one has."""
     try:
         with zipfile.ZipFile(program) as archive:

@@ -97,14 +97,15 @@ def test_a_progress_bar_that_never_ends_its_line_is_kept(tmp_path: Path) -> None
 MEASURE = """
 import json, os, resource, sys
 from pathlib import Path
-from jobs.supervisor.child_process import ChildProcess
+from jobs.supervisor.child_process import ChildProcess, start_program
 from jobs.supervisor.log_writer import LogWriter
 from jobs.store.log_files import last_lines
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 sys.stdout = open(os.devnull, "w")
 program = "import sys\\nfor _ in range(%d): sys.stdout.write(%s)"
 with LogWriter(Path(sys.argv[1]), 2_000_000) as log:
-    end = ChildProcess([sys.executable, "-c", program % (int(sys.argv[2]), sys.argv[3])], dict(os.environ), log).wait(None)
+    command = [sys.executable, "-c", program % (int(sys.argv[2]), sys.argv[3])]
+    end = ChildProcess(start_program(command, dict(os.environ)), log).wait(None)
 tail = last_lines(Path(sys.argv[1]), 40, 1000)
 used = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10
 print(json.dumps([end.code, len(tail), max(map(len, tail)), used]), file=sys.stderr)
