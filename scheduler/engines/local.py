@@ -64,22 +64,28 @@ class CpuBudget:
     def __init__(self, cpus: int) -> None:
         self._total = self._free = cpus
         self._change = threading.Condition()
+        self._waiting: list[list[int]] = []  # how many CPUs each waits for, in a list that is its own, the first first
 
     @contextmanager
     def take(self, cpus: int, stopped: Callable[[], bool], share: CpuShare | None = None) -> Iterator[None]:
-        """Wait until so many CPUs are free, or ``stopped``, and have them within the block.
+        """Wait until so many CPUs are free, or ``stopped``, and have them within the block; who waits longest is first.
 
         ``share``: what a run has of the budget already, for one of its steps at a time: it is used first, whatever its size, so
         that a run never waits for others with all of its steps.
         """
         cpus = min(cpus, self._total)
+        own = [cpus]
         with self._change:
-            self._change.wait_for(lambda: (share is not None and share.is_free) or self._free >= cpus or stopped())
+            self._waiting.append(own)
+            self._change.wait_for(lambda: (share is not None and share.is_free) or self._is_turn_of(own) or stopped())
+            # The list itself: others may wait for as many.
+            self._waiting = [waiting for waiting in self._waiting if waiting is not own]
             uses_share = share is not None and share.is_free
             if share is not None and uses_share:
                 share.is_free = False
             else:
                 self._free -= cpus
+            self._change.notify_all()
         try:
             yield
         finally:
@@ -89,6 +95,15 @@ class CpuBudget:
                 else:
                     self._free += cpus
                 self._change.notify_all()
+
+    def _is_turn_of(self, own: list[int]) -> bool:
+        """Whether its CPUs are free, and no other that waits longer could have them."""
+        return next((waiting is own for waiting in self._waiting if waiting[0] <= self._free), False)
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
 
     def wake(self) -> None:
         """Have those that wait ask again whether they are stopped."""

@@ -13,6 +13,7 @@ from cronjobs.tasks import ExperimentContext
 from jobs.contract import ENSEMBLE_TASK, ENV_FRESH_DATA, RunKind, member_task
 from jobs.store import Run
 from scheduler.engines.base import Engine
+from scheduler.engines.durations import longest_first
 from scheduler.engines.run_spec import RunSpec, runtimes_of, spec_of_task
 from scheduler.errors import CronsembleError
 from scheduler.runtimes.lock import ensure_lock
@@ -51,9 +52,11 @@ def run_members(
 
 
 def run_all(engine: Engine, specs: list[RunSpec]) -> list[Run | None]:
-    """Make these runs side by side, the first in the list first; None for one that was stopped before it was started."""
+    """Make these runs side by side, the longest first; what became of each, None for one that was not started."""
+    order = range(len(specs)) if engine.outlives else longest_first(engine.store, specs)
     with ThreadPoolExecutor(max(1, len(specs))) as pool:
-        return list(pool.map(engine.run, specs))
+        started = {position: pool.submit(engine.run, specs[position]) for position in order}
+        return [started[position].result() for position in range(len(specs))]
 
 
 def store_context(engine: Engine, experiment: Experiment, published: bool = False) -> ExperimentContext:

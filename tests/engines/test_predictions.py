@@ -109,6 +109,24 @@ def test_steps_take_no_more_than_the_budget_and_all_get_their_turn(total: int, t
     assert most[0] <= total
 
 
+def test_cpus_are_given_in_the_order_in_which_they_were_waited_for() -> None:
+    budget, order, threads = CpuBudget(1), [], []
+
+    def wait(number: int) -> None:
+        with budget.take(1, lambda: False):
+            order.append(number)
+
+    with budget.take(1, lambda: False):
+        for number in range(20):
+            threads.append(threading.Thread(target=wait, args=(number,)))
+            threads[-1].start()
+            while budget.waiting <= number:
+                pass
+    for thread in threads:
+        thread.join()
+    assert order == list(range(20))
+
+
 PROGRAM = b"""
 import os, pathlib, signal, sys, time
 if sys.argv[2] == "predict":
