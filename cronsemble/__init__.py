@@ -19,6 +19,7 @@ from scheduler import VERSION as __version__
 from scheduler.errors import CronsembleError, MissingPackage, StoreError, UnknownRun
 
 if TYPE_CHECKING:
+    from cronsemble.comparison import Comparison
     from cronsemble.experiment import CronsembleWarning, Experiment
     from cronsemble.report_page import ReportPage
     from cronsemble.run import Model, Run
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from scheduler.results.probabilities import DamagedResult
 
 __all__ = [
+    "Comparison",
     "ConfigErrors",
     "CronsembleError",
     "CronsembleWarning",
@@ -46,6 +48,7 @@ __all__ = [
 ]
 
 _LATE = {
+    "Comparison": "cronsemble.comparison",
     "ConfigErrors": "scheduler.config.errors",
     "CronsembleWarning": "cronsemble.experiment",
     "DamagedResult": "scheduler.results.probabilities",

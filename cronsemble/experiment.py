@@ -20,6 +20,7 @@ from scheduler.errors import CronsembleError
 from scheduler.notices import notify
 
 if TYPE_CHECKING:
+    from cronsemble.comparison import Comparison
     from scheduler.history.query import HistoryQuery
     from scheduler.history.slots import Row
     from scheduler.results.ensemble_result import EnsembleResult
@@ -58,7 +59,7 @@ class Experiment:
     def timezone(self) -> str:
         """The experiment's zone, an IANA name."""
         with reading():
-            return self._reader().history.timezone
+            return self._workspace.timezone
 
     @property
     def tasks(self) -> list[str]:
@@ -185,7 +186,7 @@ class Experiment:
         """
         with reading():
             result = self._ensemble(date)
-            return _predictions(result, member, self._timezone())
+            return _predictions(result, member, self._workspace.timezone)
 
     def members(self, date: When = "latest") -> Table:
         """What an ensemble run took of each member: model, age, weight, accuracy on the ensemble's items, contribution.
@@ -207,7 +208,7 @@ class Experiment:
             ('e-train-a-29393340', 18000.0)
         """
         with reading():
-            return _members(self._ensemble(date), self._timezone())
+            return _members(self._ensemble(date), self._workspace.timezone)
 
     def run(self, id: When = "latest", *, task: str | None = None) -> Run:
         """One run: what became of it, its record, epochs, files and log.
@@ -256,6 +257,32 @@ class Experiment:
             run = self._run(id, member_task(member) if member is not None else None, succeeded=True)
             return read_model(self._workspace.store, run)
 
+    def compare(self, a: When, b: When, *, task: str | None = None) -> Comparison:
+        """Two dates, slots or runs side by side: metrics on the same items, what was pinned and differs, flipped labels.
+
+        Args:
+            a: the run before: a date, which means its ensemble run, a time, a slot, a run's id or a part of it, or `latest`.
+            b: the run after, by such a name.
+            task: of this task; without it the ensemble's run of a date, or its trainings where there is none.
+
+        Returns:
+            A `Comparison`.
+
+        Raises:
+            UnknownRun: there is no such run, or several are meant.
+            CronsembleError: both names mean one run, or an ensemble run and a training.
+
+        Example:
+            >>> import cronsemble
+            >>> comparison = cronsemble.open("config.yaml").compare("2025-11-20", "2025-11-21")
+            >>> comparison.verdict, comparison.before, comparison.after
+            ('changed', ('e-ensemble-29393640',), ('e-ensemble-29395080',))
+        """
+        from cronsemble.comparison import compare
+
+        with reading():
+            return compare(self._workspace.store, self.name, typed(a), typed(b), task, self._workspace.timezone)
+
     def report(self, since: When | None = None, until: When | None = None) -> ReportPage:
         """The report: the state now, the calendar, the trend, what changed, the newest predictions.
 
@@ -299,10 +326,6 @@ class Experiment:
         from scheduler.observe.open_history import open_history
 
         return open_history(self._workspace)
-
-    def _timezone(self) -> str:
-        experiment = self._workspace.experiment
-        return experiment.timezone if experiment is not None else self._reader().history.timezone
 
     def _rows(
         self,

@@ -100,6 +100,39 @@ EPOCHS = (Column("epoch", Kind.INT32, "counted from 1"),)
 """A row for each epoch; after this, a column of float64 for each metric: `loss`, `accuracy`, `val_loss`, `val_accuracy` …"""
 
 
+METRICS = (
+    Column("task", Kind.CATEGORY, "`ensemble` or `train-<member>`"),
+    Column("accuracy_before", Kind.FLOAT64, "on the items of both where these could be compared"),
+    Column("accuracy_after", Kind.FLOAT64, "the same of the run after"),
+    Column("accuracy_change", Kind.FLOAT64, "after minus before"),
+    Column("loss_before", Kind.FLOAT64, "on the items of both where these could be compared"),
+    Column("loss_after", Kind.FLOAT64, "the same of the run after"),
+    Column("loss_change", Kind.FLOAT64, "after minus before"),
+    Column("flips", Kind.INT32, "items with another label; null where the items could not be compared"),
+)
+"""A row for the ensemble and each of its members, or for each training."""
+
+FLIPS = (
+    Column("task", Kind.CATEGORY, "whose prediction: `ensemble`, or the training's"),
+    Column("item", Kind.TEXT, "the item's id; of a training its position in the validation data"),
+    Column("label", Kind.CATEGORY, "its true class, where it is known"),
+    Column("before", Kind.CATEGORY, "the class that was predicted before"),
+    Column("after", Kind.CATEGORY, "the class that was predicted after"),
+    Column("before_probability", Kind.FLOAT64, "of `before`, then"),
+    Column("after_probability", Kind.FLOAT64, "of `after`, now"),
+    Column("effect", Kind.CATEGORY, "`now right`, `now wrong`, `wrong both times`; empty where the label is not known"),
+)
+"""A row for each item whose label flipped."""
+
+DIFFERENCES = (
+    Column("kind", Kind.CATEGORY, "`configuration`, `code`, `data`, `version`, `image`, `seed` …"),
+    Column("name", Kind.TEXT, "the key of the configuration, the file, the package or the variable"),
+    Column("tasks", Kind.TEXT, "the tasks that differ in it, with commas"),
+    Column("text", Kind.TEXT, "what differs, in words"),
+)
+"""A row for each thing that was pinned and differs."""
+
+
 def prediction_columns(classes: Sequence[str]) -> tuple[Column, ...]:
     """The columns of a table of predictions."""
     return (*PREDICTIONS, *(Column(CLASS_PREFIX + name, Kind.FLOAT32, f"the probability of {name}") for name in classes))

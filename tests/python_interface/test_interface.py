@@ -19,13 +19,16 @@ import year_store
 from stores import Builder
 
 ROOT = Path(__file__).parents[2]
-MODULES = ("cronsemble", "cronsemble.experiment", "cronsemble.report_page", "cronsemble.run", "cronsemble.tables")
+MODULES = ("cronsemble", *(f"cronsemble.{name}" for name in ("comparison", "experiment", "report_page", "run", "tables")))
+CLASSES = (
+    cronsemble.Comparison, cronsemble.Experiment, cronsemble.Model, cronsemble.ReportPage, cronsemble.Run, cronsemble.Table,
+)  # fmt: skip
 
 
 def documented() -> dict[str, FunctionType]:
     """The public functions and methods that are called, by name."""
     functions = {"open": cronsemble.open}
-    for kind in (cronsemble.Experiment, cronsemble.ReportPage, cronsemble.Run, cronsemble.Model, cronsemble.Table):
+    for kind in CLASSES:
         functions |= {
             f"{kind.__name__}.{name}": member
             for name, member in vars(kind).items()

@@ -39,6 +39,16 @@ MEMBERS = {
 }  # fmt: skip
 PREDICTIONS = {"item": TEXT, "label": CATEGORY, "prediction": CATEGORY, "rate": "float32"}
 EPOCHS = {"epoch": "int32", **dict.fromkeys(("loss", "accuracy", "val_loss", "val_accuracy", "seconds"), "float64")}
+METRICS = {
+    "task": CATEGORY, "accuracy_before": "float64", "accuracy_after": "float64", "accuracy_change": "float64",
+    "loss_before": "float64", "loss_after": "float64", "loss_change": "float64", "flips": "int32",
+}  # fmt: skip
+FLIPS = {
+    "task": CATEGORY, "item": TEXT, "label": CATEGORY, "before": CATEGORY, "after": CATEGORY, "before_probability": "float64",
+    "after_probability": "float64", "effect": CATEGORY,
+}  # fmt: skip
+DIFFERENCES = {"kind": CATEGORY, "name": TEXT, "tasks": TEXT, "text": TEXT}
+COMPARED = (schemas.METRICS, schemas.FLIPS, schemas.DIFFERENCES)
 ARROW = {
     "float64": "double", "float32": "float", "int32": "int32", TEXT: "string", UTC_TIME: "timestamp[us, tz=UTC]",
     CATEGORY: "dictionary<values=string, indices=int32, ordered=0>",
@@ -54,6 +64,7 @@ def command(folder: Path, *arguments: str) -> str:
 def test_the_schemas_are_these(experiment: cronsemble.Experiment) -> None:
     predictions = PREDICTIONS | {f"p_{name}": "float32" for name in year_store.CLASSES}
     run = experiment.run("2025-11-20", task="train-a")
+    compared = experiment.compare("2025-11-20", "2025-11-22")
     for table, schema in [
         (experiment.history(), HISTORY),
         (experiment.history(limit=0), HISTORY),
@@ -62,6 +73,9 @@ def test_the_schemas_are_these(experiment: cronsemble.Experiment) -> None:
         (experiment.predictions("2025-11-20"), predictions),
         (experiment.predictions("2025-11-20", member="c"), predictions),
         (run.epochs(), EPOCHS),
+        (compared.metrics(), METRICS),
+        (compared.flips(), FLIPS),
+        (compared.differences(), DIFFERENCES),
     ]:
         assert table.schema == schema
         arrow = pyarrow.table(table)
@@ -72,7 +86,7 @@ def test_the_schemas_are_these(experiment: cronsemble.Experiment) -> None:
 
 def test_the_documentation_has_every_column() -> None:
     text = (Path(__file__).parents[2] / "docs" / "python.md").read_text()
-    for columns in (schemas.HISTORY, schemas.SLOTS, schemas.MEMBERS, schemas.PREDICTIONS, schemas.EPOCHS):
+    for columns in (schemas.HISTORY, schemas.SLOTS, schemas.MEMBERS, schemas.PREDICTIONS, schemas.EPOCHS, *COMPARED):
         for column in columns:
             assert f"| `{column.name}` | {column.kind.value} | {column.meaning} |" in text
 
@@ -101,6 +115,26 @@ def test_predictions_are_those_of_the_archive(folder: Path, experiment: cronsemb
         own = polars.DataFrame(experiment.predictions("2025-11-21", member=name))
         right = own.select((polars.col("label").cast(str) == polars.col("prediction").cast(str)).mean()).item()
         assert right == next(row["accuracy"] for row in members if row["member"] == name)
+
+
+def test_a_comparison_is_that_of_the_command_and_of_the_predictions(folder: Path, experiment: cronsemble.Experiment) -> None:
+    # On both sides of the edit.
+    names = ("2025-11-28", "2025-12-05")
+    compared = experiment.compare(*names)
+    assert compared.values == json.loads(command(folder, "compare", *names, "--json"))
+    before, after = (experiment.predictions(name).rows() for name in names)
+    both = [(a["item"], a["prediction"], b["prediction"]) for a, b in zip(before, after, strict=True)]
+    flips = {(item, old, new) for item, old, new in both if old != new}
+    assert {(row["item"], row["before"], row["after"]) for row in compared.flips().rows()} == flips and flips
+    (ensemble, *members) = compared.metrics().rows()
+    right = [sum(row["label"] == row["prediction"] for row in side) / len(side) for side in (before, after)]
+    assert [ensemble["accuracy_before"], ensemble["accuracy_after"]] == pytest.approx(right)
+    assert ensemble["accuracy_change"] == pytest.approx(right[1] - right[0]) and ensemble["flips"] == len(flips)
+    assert [row["task"] for row in members] == ["train-a", "train-b2", "train-c", "train-d"]
+    assert "hyperparameters.epochs 4 → 8" in compared.differences().column("text")
+    assert "--- models.py\n+++ models.py\n" in compared.code and "+    return 8" in compared.code
+    shown = compared._repr_html_()
+    assert "now right" in shown and "</script>" not in shown
 
 
 def test_pandas_and_polars_take_a_table_as_it_is(experiment: cronsemble.Experiment) -> None:
