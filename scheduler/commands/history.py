@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
 _NOTHING_FOUND = "no slot and no run matches"
 _COLUMNS = [
-    tables.Column("task"),
+    tables.Column("task", is_name=True),
     tables.Column("status", coloured=True),
     tables.Column("accuracy", right=True, rank=1),
     tables.Column("loss", right=True, rank=3),

@@ -156,7 +156,8 @@ def _print_table(fires: list[upcoming.Fire], now: datetime, with_task: bool = Fa
         offset = f"{fire.local:%z}"
         how_long = format_duration(wait) if wait >= 0 else f"{format_duration(-wait)} ago"
         rows.append([how_long, *names, f"{local} {offset[:3]}:{offset[3:5]}", fire.timezone, format_time(fire.time)])
-    print_table([Column(name) for name in columns], rows)
+    ranks = {"zone": 1}
+    print_table([Column(name, rank=ranks.get(name, 0), is_name=name in ("experiment", "task")) for name in columns], rows)
 
 
 def next_(

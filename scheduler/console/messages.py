@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from typing import TextIO
 
 from jobs.text import single_line
+from scheduler.console.text_width import fold
 
 
 def print_line(text: object, file: TextIO | None = None) -> None:
@@ -16,7 +18,9 @@ def print_line(text: object, file: TextIO | None = None) -> None:
 def print_note(text: str) -> None:
     """Print on stderr what a user should know of a result that stdout holds."""
     sys.stdout.flush()
-    print_line(f"note: {text}", sys.stderr)
+    room = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
+    for line in fold(single_line(f"note: {text}"), room) if room else [f"note: {text}"]:
+        print_line(line, sys.stderr)
 
 
 def print_warnings(place: str, warnings: list[str]) -> None:

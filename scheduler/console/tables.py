@@ -18,8 +18,8 @@ WIDE = 160
 """Columns for what is laid out in blocks, where there is no terminal to fit."""
 LEAST_FOLDED = 24
 """Columns that a last column is folded into at least, if it needs so many."""
-LEAST_SHORTENED = 10
-"""Columns that a text is shortened to at least."""
+LEAST_NAME, LEAST_SHORTENED = 18, 10
+"""Columns that a name is shortened to at least, before columns are left out and after."""
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -27,13 +27,14 @@ _BARS = "▁▂▃▄▅▆▇█"
 class Column:
     """A column; one with a ``rank`` may be left out where the terminal is narrow, the highest first. The last is folded.
 
-    ``coloured``: its cells take the colour of their rows.
+    ``coloured``: its cells take the colour of their rows. ``is_name``: its texts are names, which may lose their middle.
     """
 
     name: str
     right: bool = False
     rank: int = 0
     coloured: bool = False
+    is_name: bool = False
 
 
 def width() -> int:
@@ -75,13 +76,13 @@ def print_mappings(names: Sequence[str], rows: Iterable[dict[str, Any]]) -> None
     """Rows by the names of their columns: lists joined, nothing for what is not there."""
     values = ([row[name] for name in names] for row in rows)
     texts = [[", ".join(cell) if isinstance(cell, list) else str(cell or "") for cell in row] for row in values]
-    print_table([Column(name) for name in names], texts)
+    print_table([Column(name, is_name=name in ("experiment", "task")) for name in names], texts)
 
 
 class Table:
     """Rows laid out in ``room`` columns, or without a limit.
 
-    Where they do not fit, headers are folded, columns with a rank left out (``left_out`` has their names), texts shortened in
+    Where they do not fit, headers are folded, columns with a rank left out (``left_out`` has their names), names shortened in
     their middle so that no two of a column become the same, and the last column is folded, beside the others or below them. What
     still does not fit is written as a block of lines a row.
     """
@@ -111,35 +112,27 @@ class Table:
     def _fit(self) -> None:
         for n, column in enumerate(self._columns):
             self._widths[n] = max(self._widest(n), *(cells(word) for word in column.name.split(" ")))
-        last = self._shown[-1]
-        least = min(self._widths[last], LEAST_FOLDED)
-        ranked = sorted((n for n in self._shown if self._columns[n].rank), key=lambda n: -self._columns[n].rank)
-        left_out: list[int] = []
-        while ranked and self._offset() + least > self._room:
-            left_out.append(ranked.pop(0))
-            self._shown.remove(left_out[-1])
-        rows, widths = [list(row) for row in self._rows], list(self._widths)
-        self._shorten_until(self._room - least)
-        if self._offset() + least <= self._room:
-            return
-        # The last column goes below the others, which then need be shortened less, or not at all.
-        self._rows, self._widths = [list(row) for row in rows], list(widths)
-        self._is_below = True
-        for n in reversed(left_out):
-            if self._offset() + self._widths[n] <= self._room:
-                self._shown = sorted([*self._shown, n])
-        self._shorten_until(self._room + 2)
-        if self._offset() - 2 > self._room:
-            self._rows, self._widths, self._shown = rows, widths, list(range(len(self._columns)))
-            self._is_block = True
+        rows, widths, shown = self._rows, self._widths, self._shown
+        least = min(widths[shown[-1]], LEAST_FOLDED)
+        ranked = sorted((n for n in shown if self._columns[n].rank), key=lambda n: -self._columns[n].rank)
+        # As few columns as possible are left out: names are shortened before, and the last column goes below the others after.
+        for is_below, offset, name in ((False, self._room - least, LEAST_NAME), (True, self._room + 2, LEAST_SHORTENED)):
+            self._is_below = is_below
+            for left_out in range(len(ranked) + 1):
+                self._rows, self._widths = [list(row) for row in rows], list(widths)
+                self._shown = [n for n in shown if n not in ranked[:left_out]]
+                self._shorten_until(offset, name)
+                if self._offset() <= offset:
+                    return
+        self._rows, self._widths, self._shown, self._is_block = rows, widths, shown, True
 
-    def _shorten_until(self, offset: int) -> None:
-        """Shorten texts, the widest column first, until the last column begins at ``offset``, if that can be."""
-        shortenable = [n for n in self._shown[:-1] if not (self._columns[n].right or self._columns[n].coloured)]
-        for n in sorted(shortenable, key=lambda n: -self._widths[n]):
+    def _shorten_until(self, offset: int, least: int) -> None:
+        """Shorten names, the widest column first, until the last column begins at ``offset``, if that can be."""
+        names = [n for n in self._shown[:-1] if self._columns[n].is_name]
+        for n in sorted(names, key=lambda n: -self._widths[n]):
             excess = self._offset() - offset
             if excess > 0:
-                self._shorten(n, max(self._widths[n] - excess, LEAST_SHORTENED))
+                self._shorten(n, max(self._widths[n] - excess, least))
 
     def _shorten(self, number: int, room: int) -> None:
         shortened = shorten_distinct((row[number] for row in self._rows), room)

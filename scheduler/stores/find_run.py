@@ -177,8 +177,8 @@ def best_attempt(attempts: Sequence[Run]) -> Run:
 
 
 def closest_ids(name: str, runs: Sequence[RunId]) -> list[RunId]:
-    """The runs whose ids hold a name: the ones that end with it, if any, so that an attempt ``-r2`` hides no first one."""
-    holding = sorted(run for run in runs if name in str(run))
+    """The runs whose ids hold a name, newest first: those that end with it, if any, so that an attempt ``-r2`` hides no first."""
+    holding = sorted((run for run in runs if name in str(run)), reverse=True)
     whole = [run for run in holding if str(run) == name or str(run).endswith(f"-{name}")]
     return whole or [run for run in holding if str(run).endswith(name)] or holding
 
@@ -216,7 +216,9 @@ def only_match(name: str, matches: Sequence[T], ids: Sequence[str]) -> T | None:
     shown = ", ".join(ids[:3]) + (", …" if len(ids) > 3 else "")
     if is_time(name):
         raise UnknownRun(f"{name}: there are {len(ids)} runs of then ({shown}): type one of their ids, or --task")
-    raise UnknownRun(f"{name}: {len(ids)} runs have this in their id ({shown}): type more of it")
+    raise UnknownRun(
+        f"{name or 'no name'}: {len(ids)} runs have this in their id ({shown}): type more of it, or latest with --task"
+    )
 
 
 def folders_with_files(run: Run) -> list[str]:

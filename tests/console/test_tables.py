@@ -11,7 +11,7 @@ from scheduler.console.text_width import cells, fold, shorten_distinct
 
 COLUMNS = [
     Column("slot"),
-    Column("task"),
+    Column("task", is_name=True),
     Column("status", coloured=True),
     Column("accuracy", True, 1),
     Column("loss", True, 2),
@@ -84,9 +84,9 @@ def test_what_gives_way_in_a_narrow_terminal() -> None:
     assert table.left_out == ["accuracy", "loss"] and "43 min late" in list(table.lines())[1]
     # Narrower than that, the reason is below its row.
     assert list(Table(COLUMNS, [ROW], 50).lines()) == [
-        "slot              task              status",
+        "slot              task         status     accuracy",
         "    reason",
-        "2024-11-20 01:00  train-tensorflow  succeeded",
+        "2024-11-20 01:00  train…rflow  succeeded    0.9812",
         "    43 min late; and more to be said than there is",
         "    room",
     ]
