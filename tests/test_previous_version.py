@@ -10,6 +10,7 @@ import base64
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -97,6 +98,16 @@ def test_gc_removes_what_it_removed_but_what_ensembles_take(folder: Path) -> Non
     kept = {items_before[path]["run"] for path in items_before.keys() - items.keys()}
     assert kept >= {"shapes-train-jax-29928792", "shapes-train-theano-29926110"}
     assert all("-train-" in run for run in kept)
+
+
+def test_its_runs_can_be_compared_and_the_verdict_of_its_rerun_is_shown(folder: Path) -> None:
+    compared = printed_now(folder, "compare", "shapes-ensemble-29924940", "shapes-ensemble-29926380", "--json")
+    rows = {row["run"]: row for row in printed("history.json") if row["run"]}
+    for side in ("before", "after"):
+        assert compared["ensemble"]["accuracy"][side] == rows[compared["ensemble"][side]["run"]]["accuracy"]
+    assert {each["name"] for each in compared["differences"]} >= {"seed"}
+    shown = cronsemble(folder, "show", "shapes-ensemble-29924940-r2")
+    assert re.search("^repeats +shapes-ensemble-29924940: ", shown, re.MULTILINE)
 
 
 def test_the_index_of_before_is_no_truth(folder: Path) -> None:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from jobs.contract import RunId, Status
+from jobs.contract import RunId, RunKind, Status
 from scheduler.commands.completion import complete_runs
 from scheduler.commands.options import (
     DEFAULT_FILE,
@@ -82,7 +82,8 @@ def print_comparison(comparison: Comparison, full: bool) -> None:
 
 
 def _side_text(side: ComparedRun) -> str:
-    status = side.status + (f": {side.reason}" if side.reason else "")
+    kind = f", {side.kind}" if side.kind not in ("", RunKind.SCHEDULED) else ""
+    status = side.status + kind + (f": {side.reason}" if side.reason else "")
     return f"{_local(side.run, side.timezone)}  {side.run}  {status}"
 
 

@@ -50,42 +50,53 @@ class DataDifference:
     tasks: tuple[str, ...] = ()
 
 
-def data_difference(store: Store, before: Mapping[str, Any], after: Mapping[str, Any]) -> DataDifference:
-    """How the data of two runs differs, by what their records say of it and, where it is on this machine, by its arrays."""
-    fingerprints = [str(data.get("fingerprint") or "") for data in (before, after)]
-    sources = [str(data.get("source") or "") for data in (before, after)]
-    shapes = [{name: tuple(shape) for name, shape in (data.get("shapes") or {}).items()} for data in (before, after)]
-    counts = [{name: int(own[name][0]) for name in _PARTS if own.get(name)} for own in shapes]
-    checksums = [_checksums(store, data) for data in (before, after)]
-    old, new = checksums
-    if old is None or new is None:
-        arrays = tuple(
-            ArrayDifference(name, shapes[0].get(name), shapes[1].get(name))
-            for name in sorted({*shapes[0], *shapes[1]})
-            if shapes[0].get(name) != shapes[1].get(name)
-        )
-        gone = " and ".join(name for name, own in zip(("before", "after"), checksums, strict=True) if own is None)
-        note = f"the data {gone} is not on this machine: which arrays differ is known by their shapes alone"
+class PreparedData:
+    """Reads the prepared data of a store; each file is checked against its recorded hash once."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._checksums: dict[str, dict[str, tuple[int, int]] | None] = {}
+
+    def difference(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> DataDifference:
+        """How the data of two runs differs, by what their records say of it and, where it is on this machine, by its arrays."""
+        fingerprints = [str(data.get("fingerprint") or "") for data in (before, after)]
+        sources = [str(data.get("source") or "") for data in (before, after)]
+        shapes = [{name: tuple(shape) for name, shape in (data.get("shapes") or {}).items()} for data in (before, after)]
+        counts = [{name: int(own[name][0]) for name in _PARTS if own.get(name)} for own in shapes]
+        checksums = [self._checksums_of(data) for data in (before, after)]
+        old, new = checksums
+        note = ""
+        if old is None or new is None:
+            arrays = tuple(
+                ArrayDifference(name, shapes[0].get(name), shapes[1].get(name))
+                for name in sorted({*shapes[0], *shapes[1]})
+                if shapes[0].get(name) != shapes[1].get(name)
+            )
+            gone = " and ".join(name for name, own in zip(("before", "after"), checksums, strict=True) if own is None)
+            note = f"the data {gone} is not on this machine: which arrays differ is known by their shapes alone"
+        else:
+            names = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+            arrays = tuple(_array_difference(self._store, fingerprints, shapes, name) for name in names)
         return DataDifference(fingerprints[0], fingerprints[1], sources[0], sources[1], counts[0], counts[1], arrays, note)
-    names = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
-    arrays = tuple(_array_difference(store, fingerprints, shapes, name) for name in names)
-    return DataDifference(fingerprints[0], fingerprints[1], sources[0], sources[1], counts[0], counts[1], arrays)
+
+    def has_same_arrays(self, before: Mapping[str, Any], after: Mapping[str, Any], *names: str) -> bool:
+        """Whether two prepared data sets are known to have the same arrays of these names."""
+        if before.get("fingerprint") and before.get("fingerprint") == after.get("fingerprint"):
+            return True
+        old, new = (self._checksums_of(data) for data in (before, after))
+        return old is not None and new is not None and all(name in old and old[name] == new.get(name) for name in names)
+
+    def _checksums_of(self, data: Mapping[str, Any]) -> dict[str, tuple[int, int]] | None:
+        """By array its CRC-32 and size; None where the data is not on this machine, or is not what it was."""
+        fingerprint = str(data.get("fingerprint") or "")
+        if fingerprint not in self._checksums:
+            self._checksums[fingerprint] = _read_checksums(self._store, data) if fingerprint else None
+        return self._checksums[fingerprint]
 
 
-def has_same_arrays(store: Store, before: Mapping[str, Any], after: Mapping[str, Any], *names: str) -> bool:
-    """Whether two prepared data sets are known to have the same arrays of these names."""
-    if before.get("fingerprint") and before.get("fingerprint") == after.get("fingerprint"):
-        return True
-    old, new = (_checksums(store, data) for data in (before, after))
-    return old is not None and new is not None and all(name in old and old[name] == new.get(name) for name in names)
-
-
-def _checksums(store: Store, data: Mapping[str, Any]) -> dict[str, tuple[int, int]] | None:
-    """By array its CRC-32 and size; None where the data is not on this machine, or is not what it was."""
+def _read_checksums(store: Store, data: Mapping[str, Any]) -> dict[str, tuple[int, int]] | None:
     from jobs.keras3 import array_files
 
-    if not data.get("fingerprint"):
-        return None
     path = store.dataset_path(str(data["fingerprint"]))
     if not path.exists() or store.data_problem(dict(data)):
         return None

@@ -10,7 +10,7 @@ from jobs import contract as c
 from jobs.contract import RunId, Status
 from jobs.store import Run, Store
 from scheduler.comparison.code_difference import CodeDifference, code_difference, code_hashes
-from scheduler.comparison.data_difference import DataDifference, data_difference, has_same_arrays
+from scheduler.comparison.data_difference import DataDifference, PreparedData
 from scheduler.comparison.difference import Difference, merge
 from scheduler.comparison.pinned_inputs import PinnedInputs, pinned_differences
 from scheduler.comparison.predictions import MetricChange, PredictionChanges, Predictions, compare_predictions
@@ -140,6 +140,8 @@ class RunComparer:
         self.tolerance = tolerance
         self._tasks: dict[str, Mapping[str, Any]] = {}
         self._code: dict[str, Mapping[str, str]] = {}
+        self._data = PreparedData(store)
+        self._validation_labels: dict[str, Any] = {}
 
     # -- what is compared
 
@@ -315,7 +317,7 @@ class RunComparer:
             sides.append(own)
         old, new = sides
         data = [run.record.get("data") or {} for run in (before, after)]
-        is_same = is_repeat or (len(old.items) == len(new.items) and has_same_arrays(self.store, data[0], data[1], "y_val"))
+        is_same = is_repeat or (len(old.items) == len(new.items) and self._data.has_same_arrays(data[0], data[1], "y_val"))
         if not is_same:
             return None, ["each was judged by its own validation data: their accuracies are of different items"]
         return compare_predictions(old, new), []
@@ -325,7 +327,10 @@ class RunComparer:
         array = probabilities.validation(self.store, run.id)
         if array is None or array.ndim != 2:
             return None
-        labels = probabilities.validation_labels(self.store, run)
+        fingerprint = str((run.record.get("data") or {}).get("fingerprint") or "")
+        if fingerprint not in self._validation_labels:
+            self._validation_labels[fingerprint] = probabilities.validation_labels(self.store, run)
+        labels = self._validation_labels[fingerprint]
         labels = labels if labels is not None and len(labels) == len(array) else None
         return Predictions([str(n) for n in range(len(array))], _class_names(run.record, array.shape[1]), array, labels)
 
@@ -354,7 +359,7 @@ class RunComparer:
             if old and new and fingerprints[0] != fingerprints[1]:
                 data.setdefault(fingerprints, ([], old, new))[0].append(after.id.task)
         data_differences = tuple(
-            replace(data_difference(self.store, old, new), tasks=tuple(tasks)) for tasks, old, new in data.values()
+            replace(self._data.difference(old, new), tasks=tuple(tasks)) for tasks, old, new in data.values()
         )
         return Comparison(
             ensemble,

@@ -70,7 +70,7 @@ def describe(verdict: Mapping[str, Any]) -> str:
         largest = "some probabilities are no numbers" if number is None else f"largest difference {number:.3g}"
         text += f": {verdict['labels_flipped']} of {verdict.get('items')} labels flipped, {largest}"
     before, after = verdict.get("accuracy_before"), verdict.get("accuracy_after")
-    if text != IDENTICAL and before is not None and after is not None:
+    if verdict.get("verdict") in (EQUAL, CHANGED) and before is not None and after is not None:
         text += f", accuracy {before:.4f} → {after:.4f}"
     return text
 

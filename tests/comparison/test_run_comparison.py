@@ -14,7 +14,7 @@ import pytest
 from jobs import contract as c
 from jobs.contract import RunId
 from jobs.store import Run
-from scheduler.comparison.data_difference import ArrayDifference, data_difference
+from scheduler.comparison.data_difference import ArrayDifference, PreparedData
 from scheduler.comparison.difference import describe
 from scheduler.comparison.predictions import MetricChange
 from scheduler.comparison.run_comparison import Comparison, RunComparer, compare_runs
@@ -187,10 +187,10 @@ def test_which_arrays_of_the_data_differ_and_in_how_many_items(nights: Nights) -
     for name, each in (("1" * 64, arrays), ("2" * 64, changed)):
         np.savez(store.dataset_path(name), **each)
         data.append({"fingerprint": name, "source": "d.npz", "shapes": {key: list(value.shape) for key, value in each.items()}})
-    difference = data_difference(store, data[0], data[1])
+    difference = PreparedData(store).difference(data[0], data[1])
     assert difference.arrays == (ArrayDifference("x_train", (5, 2), (5, 2), 1), ArrayDifference("y_train", None, (6,)))
     store.dataset_path("1" * 64).unlink()
-    gone = data_difference(store, data[0], data[1])
+    gone = PreparedData(store).difference(data[0], data[1])
     assert gone.arrays == (ArrayDifference("y_train", None, (6,)),)
     assert gone.note == "the data before is not on this machine: which arrays differ is known by their shapes alone"
 
