@@ -101,16 +101,18 @@ def build(root: Path, runs: int) -> None:
                 to_json({"time": finished, "status": "failed", "reason": "train ended with exit status 1"})
             )
         else:
-            (own / "record.json").write_bytes(_record(task, started, finished))
+            (own / "record.json").write_bytes(_record(task, minute, started, finished))
         # The folder of a month changed last when its last run began.
         months[folder.parent] = max(months.get(folder.parent, 0), minute * 60)
     for folder, changed in months.items():
         os.utime(folder, (changed, changed))
 
 
-def _record(task: str, started: str, finished: str) -> bytes:
+def _record(task: str, minute: int, started: str, finished: str) -> bytes:
+    is_ensemble = task == "ensemble"
     metrics = {"metrics": {"accuracy": 0.97, "loss": 0.11, "epochs": 50}, "accuracy": 0.97}
-    members = {"members": [{"member": name, "run": f"digits-train-{name}-1", "accuracy": 0.9} for name in MEMBERS]}
+    members = [{"member": name, "run": f"digits-train-{name}-{minute}", "accuracy": 0.9} for name in MEMBERS]
+    combined = {name: {"weight": 0.2, "accuracy": 0.9, "accuracy_here": 0.95, "loss": 0.2} for name in MEMBERS}
     return to_json(
         {
             "schema": 1,
@@ -122,7 +124,9 @@ def _record(task: str, started: str, finished: str) -> bytes:
             "hyperparameters": {"epochs": 50, "batch_size": 32, "patience": 1, "optimizer": "rmsprop", "learning_rate": 0.001},
             "data": {"fingerprint": "d" * 64, "files": {}, "class_names": [str(n) for n in range(10)]},
             "versions": {"keras": "3.12.0", "numpy": "2.3.5", "python": "3.12.8", "tensorflow": "2.20.0"},
-            **({"ensemble": {"accuracy": 0.98, "loss": 0.1}, **members} if task == "ensemble" else metrics),
+            **(
+                {"ensemble": {"accuracy": 0.98, "loss": 0.1, "members": combined}, "members": members} if is_ensemble else metrics
+            ),
         }
     )
 

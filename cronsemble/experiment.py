@@ -158,7 +158,7 @@ class Experiment:
                 if row.kind != RunKind.MANUAL:
                     by_slot.setdefault((row.minute, row.task), []).append(row)
             chosen = [(_counting(own), len([row for row in own if row.run is not None])) for own in by_slot.values()]
-            chosen = [(row, attempts) for row, attempts in chosen if not wanted or row.status in wanted][:limit]
+            chosen = [(row, attempts) for row, attempts in chosen if not wanted or row.has_status(wanted)][:limit]
             rows = [row for row, _ in chosen]
             return _table(schemas.SLOTS, rows, reader.history.timezone, attempts=[attempts for _, attempts in chosen])
 

@@ -38,8 +38,14 @@ HISTORY = (
     Column("local", Kind.LOCAL, "the same instant, by the experiment's clock"),
     Column("task", Kind.CATEGORY, "`train-<member>` or `ensemble`"),
     Column("status", Kind.CATEGORY, "see [statuses](history.md#statuses)"),
+    Column("degraded", Kind.TEXT, "what a run that succeeded lacks; empty for any other"),
     Column("accuracy", Kind.FLOAT64, "of the run"),
     Column("loss", Kind.FLOAT64, "of the run"),
+    Column(
+        "items_accuracy", Kind.FLOAT64, "on the ensemble's items: of a training in the first ensemble run that took its model"
+    ),
+    Column("items_loss", Kind.FLOAT64, "the same of the loss"),
+    Column("change", Kind.FLOAT64, "of `items_accuracy` (where there is none, of `accuracy`) since the slot before"),
     Column("duration", Kind.FLOAT64, "seconds"),
     Column("attempt", Kind.INT32, "1 for the first run of the slot"),
     Column("kind", Kind.CATEGORY, "`scheduled`, `manual`, `rerun` or `backfill`"),
@@ -58,8 +64,14 @@ SLOTS = (
     Column("task", Kind.CATEGORY, "`train-<member>` or `ensemble`"),
     Column("status", Kind.CATEGORY, "of the run that counts, or of the slot without one"),
     Column("attempts", Kind.INT32, "how many runs it had"),
+    Column("degraded", Kind.TEXT, "what the run that counts lacks although it succeeded; empty for any other"),
     Column("accuracy", Kind.FLOAT64, "of the run that counts"),
     Column("loss", Kind.FLOAT64, "of the run that counts"),
+    Column(
+        "items_accuracy", Kind.FLOAT64, "on the ensemble's items: of a training in the first ensemble run that took its model"
+    ),
+    Column("items_loss", Kind.FLOAT64, "the same of the loss"),
+    Column("change", Kind.FLOAT64, "of `items_accuracy` (where there is none, of `accuracy`) since the slot before"),
     Column("duration", Kind.FLOAT64, "seconds"),
     Column("run", Kind.TEXT, "the run that counts: the newest that succeeded, else the newest"),
     Column("why", Kind.TEXT, "see [why a run ran](history.md#why-a-run-ran)"),

@@ -31,7 +31,7 @@ PRINTED_IN = "/srv/shapes"
 """The folder in which the earlier version printed."""
 ENV = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
 FOR_PEOPLE = {"reason", "why", "changes"}
-ADDED = {"try_number", "max_tries"}
+ADDED = {"try_number", "max_tries", "degraded", "items_accuracy", "items_loss", "change"}
 """Keys that the earlier version did not print."""
 ADDED_VARIABLE = "CRONSEMBLE_RETRIES"
 """One that its CronJobs did not have."""

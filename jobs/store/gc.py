@@ -195,6 +195,7 @@ def _plan_whole_run(run: Run, plan: RemovalPlan) -> None:
         "finished": run.record.get("finished") or next(ends, None),
         "accuracy": run.accuracy,
         "loss": run.loss,
+        "degraded": run.degraded,
         "try_number": run.try_number,
         "max_tries": run.max_tries,
     }

@@ -93,6 +93,20 @@ class Run:
         return metrics.get("loss", self.removed_row.get("loss"))
 
     @property
+    def degraded(self) -> str:
+        """What it lacks although it succeeded, as its result, or gc's tombstone, says; empty where nothing does.
+
+        An ensemble that took an older model than there might have been is degraded too: the history knows which there might
+        have been (`scheduler/history/degraded.py`).
+        """
+        return degraded_reason(self.record) if self.record else one_line(str(self.removed_row.get("degraded") or ""))
+
+    @property
+    def outcome(self) -> str:
+        """The status for people: ``succeeded, degraded`` where it succeeded with less than was asked for."""
+        return f"{self.status}, degraded" if self.degraded else self.status
+
+    @property
     def try_number(self) -> int | None:
         """The number of its last try; None where nothing says it: nothing of it has begun, or an earlier version recorded it."""
         mark = self.record or self.removed_row
@@ -154,7 +168,7 @@ def read_run(run: RunId, folder: Path, read_record: Callable[[], dict[str, Any] 
         return result(Status.UNKNOWN, _unreadable(name, documents.problems[name]), Evidence.UNKNOWN)
 
     if record is not None:
-        return result(Status.SUCCEEDED, success_reason(record))
+        return result(Status.SUCCEEDED, data_note(record))
     if "run" in removed:
         row = removed["run"] or {}
         status, evidence = str(row.get("status") or Status.UNKNOWN), str(row.get("evidence") or Evidence.UNKNOWN)
@@ -229,10 +243,18 @@ def data_note(record: dict[str, Any]) -> str:
     return str((record.get("data") or {}).get("note") or "")
 
 
-def success_reason(record: dict[str, Any]) -> str:
-    """What its record says of a published result, on one line: that it is less than was asked for, and a note on its data."""
-    degraded = f"degraded: {record['degraded']}" if record.get("degraded") else ""
-    return one_line("; ".join(filter(None, (degraded, data_note(record)))))
+def degraded_reason(record: dict[str, Any]) -> str:
+    """In what a published result is less than was asked for, on one line, as its record says it; empty for a whole one.
+
+    Of a training what went wrong in it; of an ensemble the members that it left out, and those whose training was degraded.
+    """
+    reasons = [str(record.get("degraded") or "")]
+    for member in record.get("members") or ():
+        if member.get("left_out"):
+            reasons.append(f"{member['member']} left out: {member['left_out']}")
+        elif member.get("degraded"):
+            reasons.append(f"the model of {member['member']} is degraded: {member['degraded']}")
+    return one_line("; ".join(filter(None, reasons)))
 
 
 def _read_tries(documents: _Documents, folder: Path, names: list[str]) -> list[dict[str, Any]]:

@@ -31,7 +31,7 @@ from scheduler.commands.options import (
     StoreFolder,
 )
 from scheduler.console import tables
-from scheduler.console.colours import STATUS_COLOURS, paint
+from scheduler.console.colours import outcome_colour, paint
 from scheduler.console.json_output import as_ascii, print_json
 from scheduler.console.messages import print_line
 from scheduler.errors import CronsembleError
@@ -146,19 +146,19 @@ def _print_table(rows: Sequence[Row], timezone: str) -> None:
         columns.insert(-1, _TRIES)
         for row, own in zip(rows, cells, strict=True):
             own.insert(-1, "" if row.try_number is None else describe_try(row.try_number, row.max_tries))
-    tables.print_table(columns, cells, [STATUS_COLOURS.get(row.status) for row in rows])
+    tables.print_table(columns, cells, [outcome_colour(row.status, row.degraded) for row in rows])
 
 
 def _cells(row: Row, timezone: str) -> list[str]:
     return [
         format_local(row.local, timezone),
         row.task,
-        row.status,
+        row.outcome,
         "" if row.accuracy is None else f"{row.accuracy:.4f}",
         "" if row.loss is None else f"{row.loss:.4f}",
         "" if row.duration is None else f"{row.duration:.1f}",
         "" if row.attempt is None else str(row.attempt),
-        "; ".join(filter(None, (row.why, row.reason))),
+        row.explanation,
     ]
 
 

@@ -9,6 +9,7 @@ from jobs.contract import Status
 
 STATUS_COLOURS: dict[str, str] = {
     Status.SUCCEEDED: "green",
+    "degraded": "yellow",
     Status.FAILED: "red",
     Status.DIED: "red",
     Status.NO_QUORUM: "red",
@@ -22,6 +23,11 @@ STATUS_COLOURS: dict[str, str] = {
     Status.NOT_YET_DUE: "dim",
 }
 _CODES = {"green": "32", "red": "31", "yellow": "33", "cyan": "36", "dim": "2"}
+
+
+def outcome_colour(status: str, degraded: str = "") -> str | None:
+    """The colour of a status; ``degraded`` says what a run lacks although it succeeded."""
+    return STATUS_COLOURS.get("degraded" if degraded else status)
 
 
 def is_coloured() -> bool:

@@ -13,7 +13,7 @@ from jobs.contract import RunKind, Status
 from scheduler.console.colours import STATUS_COLOURS
 from scheduler.console.text_width import shorten_distinct
 from scheduler.history.query import HistoryQuery
-from scheduler.history.slots import Row
+from scheduler.history.slots import DEGRADED, Row
 from scheduler.times import dates, parse_period
 
 DAYS = 31
@@ -29,6 +29,7 @@ _SIGNS: dict[str, str] = {
     Status.DUE: "r",
     Status.SKIPPED: "s",
     Status.SUSPENDED: "-",
+    DEGRADED: "~",
     Status.SUCCEEDED: "#",
     Status.NOT_YET_DUE: ".",
 }
@@ -95,9 +96,10 @@ def _by_date(rows: Iterable[Row]) -> dict[str, dict[str, Counter[str]]]:
     slots: dict[tuple[str, str, int], str] = {}
     for row in rows:
         key = (row.task, row.local[:10], row.minute)
-        # A slot with one attempt that succeeded counts as succeeded; else its newest attempt counts.
-        if slots.get(key) != Status.SUCCEEDED:
-            slots[key] = row.status if row.status == Status.SUCCEEDED else slots.get(key, row.status)
+        status = DEGRADED if row.degraded else row.status
+        # A slot with one attempt that succeeded counts as succeeded, best without lack; else its newest attempt counts.
+        if key not in slots or status == Status.SUCCEEDED or (status == DEGRADED and slots[key] != Status.SUCCEEDED):
+            slots[key] = status
     by_task: dict[str, dict[str, Counter[str]]] = {}
     for (task, day, _), status in slots.items():
         by_task.setdefault(task, {}).setdefault(day, Counter())[status] += 1

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from jobs.contract import Status
 from scheduler.errors import CronsembleError
 from scheduler.history.query import ExperimentHistory, HistoryQuery
-from scheduler.history.slots import STATUSES
+from scheduler.history.slots import DEGRADED, STATUSES
 from scheduler.times import parse_period
 
 
@@ -32,6 +32,6 @@ def parse_statuses(statuses: Sequence[str]) -> tuple[str, ...]:
     """The statuses that are meant, also with a hyphen for a space; raises CronsembleError for one that there is not."""
     names = tuple(status.replace("-", " ") for status in statuses)
     for name in names:
-        if name not in STATUSES:
-            raise CronsembleError(f"--status {name}: not a status: type one of {', '.join(Status)}")
+        if name not in STATUSES and name != DEGRADED:
+            raise CronsembleError(f"--status {name}: not a status: type one of {', '.join([*Status, DEGRADED])}")
     return names

@@ -6,12 +6,14 @@ for the runs to fetch, until it has rows enough (``scheduler/stores/history_read
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import islice
 from math import inf
+from operator import attrgetter
 
 from cronjobs.fire_times.fires import seconds
 from cronjobs.fire_times.zones import DAY
@@ -19,15 +21,20 @@ from cronjobs.revisions import periods
 from cronjobs.revisions.expected import expected, following
 from cronjobs.revisions.periods import RevisionPeriod, SchedulePeriod
 from cronjobs.revisions.revisions import Revision
-from jobs.contract import Status
+from jobs.contract import ENSEMBLE_TASK, RunKind, Status, member_task
+from scheduler.history.changes import Figures, add_change, is_comparable, latest_figures
 from scheduler.history.cronjob_warnings import explanation
+from scheduler.history.degraded import DueSlots, OlderModel, describe_end, describe_older_model, older_models, why_not_taken
 from scheduler.history.notes import Notes
 from scheduler.history.observed_runs import ClusterObservation
-from scheduler.history.run_facts import RunFact
+from scheduler.history.run_facts import MemberFact, RunFact, RunKey
 from scheduler.history.slots import LocalClock, Row, TaskContext, TaskWindow, task_rows, task_window
+from scheduler.times import format_local
 
 EARLIER_MONTHS = 3
 """Months that are searched for a run that was still running when a slot of a later month came."""
+
+_RUN_KEY = attrgetter("minute", "attempt")
 
 Page = tuple[str, str]
 """The unit in which runs are fetched: a task and a month of UTC (``2026-11``)."""
@@ -118,7 +125,9 @@ def rows(history: ExperimentHistory, query: HistoryQuery, facts: Facts) -> list[
 
     ``facts`` holds all runs of the experiment; a page that it lacks has none.
     """
-    return limited(_all_rows(history, query, facts), query)
+    chosen = limited(_all_rows(history, query, facts), query)
+    add_first_changes(history, chosen, facts)
+    return chosen
 
 
 def _all_rows(history: ExperimentHistory, query: HistoryQuery, facts: Facts) -> Iterator[Row]:
@@ -129,7 +138,7 @@ def _all_rows(history: ExperimentHistory, query: HistoryQuery, facts: Facts) -> 
 
 def limited(rows: Iterator[Row], query: HistoryQuery) -> list[Row]:
     """The first rows with the statuses that are asked for, as many as are asked for; no more are computed."""
-    chosen = (row for row in rows if not query.statuses or row.status in query.statuses)
+    chosen = (row for row in rows if not query.statuses or row.has_status(query.statuses))
     return list(islice(chosen, query.limit or None))
 
 
@@ -163,8 +172,43 @@ def searched_months(history: ExperimentHistory, query: HistoryQuery) -> list[str
 
 
 def month_pages(history: ExperimentHistory, query: HistoryQuery, month: str) -> list[Page]:
-    """The pages that the rows of a month are computed from."""
-    return [(task, month) for task in _queried_tasks(history, query) if month in history.months.get(task, ())]
+    """The pages that the rows of a month are computed from: the tasks' own, and the ensemble runs that took their models."""
+    tasks = [task for task in _queried_tasks(history, query) if month in history.months.get(task, ())]
+    pages = dict.fromkeys((task, month) for task in tasks)
+    if any(task != ENSEMBLE_TASK for task in tasks):
+        pages.update(dict.fromkeys(_evaluation_pages(history, month)))
+    return list(pages)
+
+
+def _evaluation_pages(history: ExperimentHistory, month: str) -> list[Page]:
+    """The pages of the ensemble runs that may have taken a training of a month: those of it, and of the next that has any."""
+    later = [own for own in history.months.get(ENSEMBLE_TASK, ()) if own >= month]
+    return [(ENSEMBLE_TASK, own) for own in later[: 2 if month in later[:1] else 1]]
+
+
+def _on_items(history: ExperimentHistory, month: str, facts: Facts) -> dict[str, dict[RunKey, MemberFact]]:
+    """By member and training, what the first ensemble run that took its model has of it; one by hand only if no other has."""
+    by_member: defaultdict[str, dict[RunKey, MemberFact]] = defaultdict(dict)
+    by_hand: list[RunFact] = []
+    until = _last_minute(month)
+    for page in _evaluation_pages(history, month):
+        in_order = sorted(facts.get(page, ()), key=_RUN_KEY)
+        _collect_evaluations(by_member, (fact for fact in in_order if fact.kind != RunKind.MANUAL), until)
+        by_hand += (fact for fact in in_order if fact.kind == RunKind.MANUAL)
+    _collect_evaluations(by_member, by_hand, until)
+    return {member_task(name): runs for name, runs in by_member.items()}
+
+
+def _collect_evaluations(by_member: Mapping[str, dict[RunKey, MemberFact]], ensembles: Iterable[RunFact], until: int) -> None:
+    """Add what ensemble runs have of the trainings up to a minute that are not there yet."""
+    for fact in ensembles:
+        for member in fact.members:
+            minute = member.minute
+            if minute is None or minute > until or member.accuracy is None or member.attempt is None:
+                continue
+            trainings, key = by_member[member.member], (minute, member.attempt)
+            if key not in trainings:
+                trainings[key] = member
 
 
 def refused_slots(history: ExperimentHistory, facts: Facts) -> list[tuple[str, int, str]]:
@@ -210,18 +254,24 @@ class MonthWindow:
     history: ExperimentHistory
     tasks: Sequence[TaskWindow]
     earlier_months: Mapping[str, Sequence[str]]
+    older_models: Sequence[OlderModel] = ()
 
     def earlier_pages(self) -> list[Page]:
-        """The pages of earlier months that the rows depend on: of tasks that have a slot without a run."""
+        """The pages that the rows depend on beside the month's own.
+
+        Those of earlier months of tasks that have a slot without a run, and those that say why an older model was taken.
+        """
         stored = self.history.months
-        return [(task, month) for task, month in self._earlier() if month in stored.get(task, ())]
+        pages = [page for older in self.older_models for page in _pages_of_offer(self.history, older)]
+        return [page for page in dict.fromkeys([*self._earlier(), *pages]) if page[1] in stored.get(page[0], ())]
 
     def rows(self, facts: Facts) -> list[Row]:
         """The month's rows, newest slot first; ``facts`` holds the :meth:`earlier_pages`."""
         earlier: dict[str, list[RunFact]] = {}
         for page in self._earlier():
             earlier.setdefault(page[0], []).extend(_merged(self.history, page, facts))
-        rows = [row for window in self.tasks for row in task_rows(window, earlier.get(window.context.task, ()))]
+        reasons = _reasons(self.history, self.older_models, facts)
+        rows = [row for window in self.tasks for row in task_rows(window, earlier.get(window.context.task, ()), reasons)]
         return sorted(rows, key=_order, reverse=True)
 
     def _earlier(self) -> list[Page]:
@@ -241,6 +291,7 @@ def month_window(history: ExperimentHistory, query: HistoryQuery, month: str, fa
     slots_until = int(min(high, last_slot))
     windows: list[TaskWindow] = []
     earlier_months: dict[str, list[str]] = {}
+    on_items = _on_items(history, month, facts)
     for task in _queried_tasks(history, query):
         months = history.months_of(task)
         in_month = _merged(history, (task, month), facts) if month in months else []
@@ -250,14 +301,120 @@ def month_window(history: ExperimentHistory, query: HistoryQuery, month: str, fa
         is_whole = low <= first and high >= last
         queried = in_month if is_whole else [fact for fact in in_month if low <= fact.minute <= high]
         before = [] if is_whole else [fact for fact in in_month if fact.minute < low]
-        windows.append(_window(history.task_context(task), queried, low, slots_until, before))
-        earlier_months[task] = [earlier for earlier in months if earlier < month][-EARLIER_MONTHS:]
-    return MonthWindow(history, windows, earlier_months)
+        window = _window(history.task_context(task), queried, low, slots_until, before)
+        windows.append(replace(window, on_items=on_items.get(task, {})))
+        earlier_months[task] = _months_before(months, month)
+    return MonthWindow(history, windows, earlier_months, _older_models(history, windows, low))
+
+
+def _months_before(months: Sequence[str], month: str) -> list[str]:
+    return [earlier for earlier in months if earlier < month][-EARLIER_MONTHS:]
+
+
+def _older_models(history: ExperimentHistory, windows: Sequence[TaskWindow], low: int) -> list[OlderModel]:
+    """The older models that the ensemble runs among the windows took; ``low``: the first minute of the windows."""
+    by_task = {window.context.task: window for window in windows}
+    ensembles = by_task[ENSEMBLE_TASK].facts if ENSEMBLE_TASK in by_task else ()
+
+    # Where a clock was wrong, an ensemble run's minute may lie after now: no slot of then was due.
+    now = int(history.now // 60)
+    low = min(low, now + 1)
+
+    def due_slots(task: str) -> DueSlots:
+        periods = history.schedule_periods.get(task, ())
+        if task in by_task:
+            slots = [slot for slot in by_task[task].slots if slot[0] <= now]
+        else:
+            slots = expected(periods, low * 60 - 1, min(ensembles[-1].minute, now) * 60)
+        return DueSlots(periods, low, slots)
+
+    return list(older_models(ensembles, due_slots))
+
+
+def _pages_of_offer(history: ExperimentHistory, older: OlderModel) -> list[Page]:
+    """The pages that say what became of the slot that was not taken."""
+    month = _month_of(older.offered)
+    months = history.months_of(older.task)
+    needed = [month] if older.is_by_hand else [month, *_months_before(months, month)]
+    return [(older.task, needed_month) for needed_month in needed]
+
+
+def _reasons(history: ExperimentHistory, older_models: Sequence[OlderModel], facts: Facts) -> dict[RunKey, str]:
+    """By ensemble run, which older models it took and why; ``facts`` holds the pages of all offers."""
+    trainings: dict[Page, dict[int, list[RunFact]]] = {}
+    without_run: dict[Page, dict[int, Row]] = {}
+    by_run: dict[RunKey, dict[str, str]] = {}
+
+    def slot(minute: int) -> str:
+        return format_local(history.clock.local(minute), history.timezone)
+
+    for older in older_models:
+        name, page = older.member.member, (older.task, _month_of(older.offered))
+        reasons = by_run.setdefault((older.ensemble.minute, older.ensemble.attempt), {})
+        if name in reasons:
+            continue
+        if page not in trainings:
+            trainings[page] = {}
+            for fact in _merged(history, page, facts):
+                trainings[page].setdefault(fact.minute, []).append(fact)
+        runs = [fact for fact in trainings[page].get(older.offered, ()) if (fact.kind == RunKind.MANUAL) == older.is_by_hand]
+        if runs:
+            why = why_not_taken(older.ensemble, runs)
+        elif older.is_by_hand:
+            continue
+        else:
+            if page not in without_run:
+                without_run[page] = _rows_without_run(history, page, facts)
+            row = without_run[page].get(older.offered)
+            why = describe_end(row.status, row.reason) if row is not None else describe_end("", "")
+        reasons[name] = describe_older_model(name, slot(older.member.minute or 0), slot(older.offered), why)
+    return {run: "; ".join(reasons.values()) for run, reasons in by_run.items() if reasons}
+
+
+def _rows_without_run(history: ExperimentHistory, page: Page, facts: Facts) -> dict[int, Row]:
+    """By minute, the rows of a task's month for the slots that have no run."""
+    task, month = page
+    rows = month_window(history, HistoryQuery(tasks=(task,)), month, facts).rows(facts)
+    return {row.minute: row for row in rows if row.run is None}
+
+
+def first_change_pages(history: ExperimentHistory, rows: Iterable[Row]) -> list[Page]:
+    """The pages that :func:`add_first_changes` looks at."""
+    pages: dict[Page, None] = {}
+    for row in _without_change(rows):
+        page = _page_before(history, row)
+        if page is not None:
+            pages[page] = None
+            if row.task != ENSEMBLE_TASK:
+                pages.update(dict.fromkeys(_evaluation_pages(history, page[1])))
+    return list(pages)
+
+
+def add_first_changes(history: ExperimentHistory, rows: Iterable[Row], facts: Facts) -> None:
+    """Set the changes of rows whose slot before is of an earlier month: of the latest in which their task has runs."""
+    figures: dict[Page, Figures] = {}
+    for row in _without_change(rows):
+        page = _page_before(history, row)
+        if page is None:
+            continue
+        if page not in figures:
+            on_items = _on_items(history, page[1], facts).get(row.task, {})
+            figures[page] = latest_figures(_merged(history, page, facts), on_items, row.task)
+        add_change(row, figures[page])
+
+
+def _without_change(rows: Iterable[Row]) -> list[Row]:
+    return [row for row in rows if row.change is None and is_comparable(row)]
+
+
+def _page_before(history: ExperimentHistory, row: Row) -> Page | None:
+    months = _months_before(history.months_of(row.task), _month_of(row.minute))
+    return (row.task, months[-1]) if months else None
 
 
 def _window(context: TaskContext, facts: Sequence[RunFact], low: int, slots_until: int, earlier: Sequence[RunFact]) -> TaskWindow:
     """The window of a task's runs from the minute ``low`` on; slots after ``slots_until`` count only where they have a run."""
-    filled = {fact.minute for fact in facts}
+    filled = {fact.minute for fact in facts if fact.kind != RunKind.MANUAL}
     window = task_window(context, facts, low, max([slots_until, *filled]), earlier)
     return replace(window, slots=[slot for slot in window.slots if slot[0] <= slots_until or slot[0] in filled])
 

@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
-from jobs.contract import Evidence, parse_time
+from jobs import strict_json
+from jobs.contract import Evidence, member_task, parse_run_id, parse_time
 from jobs.store import Run
+from jobs.text import one_line
+
+RunKey = tuple[int, int]
+"""Minute and attempt: a run of one task."""
+
+
+class MemberFact(msgspec.Struct, array_like=True, gc=False):
+    """What an ensemble run has of one member; numbers are None where they are not known, or where it was left out.
+
+    ``minute`` and ``attempt`` are those of the training whose model it took. ``accuracy`` and ``loss`` are on the ensemble's
+    items, ``validation_accuracy`` is the training's own. ``left_out`` says why it was not combined, ``degraded`` what is wrong
+    with its training; both are empty otherwise.
+    """
+
+    member: str
+    minute: int | None = None
+    attempt: int | None = None
+    weight: float | None = None
+    accuracy: float | None = None
+    loss: float | None = None
+    validation_accuracy: float | None = None
+    left_out: str = ""
+    degraded: str = ""
 
 
 class RunFact(msgspec.Struct, array_like=True, gc=False):
     """A run as the history needs it; times in seconds since 1970, ``minute`` in minutes since 1970.
 
+    ``accuracy`` and ``loss`` are its own: a training's on its validation data, an ensemble's on its items.
     ``try_number`` is that of its last try, ``max_tries`` how many there may be (:mod:`jobs.store.tries`).
     ``status``, ``evidence`` and ``kind`` are words of :class:`Status`, :class:`Evidence` and :class:`RunKind`, or what a
     store written by another version says. ``seal`` belongs to the index (``scheduler/stores/history_index.py``).
@@ -33,6 +59,12 @@ class RunFact(msgspec.Struct, array_like=True, gc=False):
     max_tries: int | None = None
     job_ended: float | None = None
     """When its Job ended, where that was long after the run, as far as a cluster shows it; infinite while it goes on."""
+    degraded: str = ""
+    """What it lacks although it succeeded, as its record says (``Run.degraded``)."""
+    members: tuple[MemberFact, ...] = ()
+    """Of an ensemble run that has a result, in the order of the configuration."""
+    hyperparameters: str = ""
+    """Of a training that has a result, as JSON."""
 
 
 def run_fact(run: Run) -> RunFact:
@@ -60,4 +92,26 @@ def run_fact(run: Run) -> RunFact:
         run.loss,
         try_number=run.try_number,
         max_tries=run.max_tries,
+        degraded=run.degraded,
+        members=tuple(_members(run)),
+        hyperparameters=strict_json.dumps(record["hyperparameters"]) if record.get("hyperparameters") else "",
     )
+
+
+def _members(run: Run) -> Iterator[MemberFact]:
+    summary: dict[str, Any] = (run.record.get("ensemble") or {}).get("members") or {}
+    for choice in run.record.get("members") or ():
+        name = str(choice["member"])
+        model = parse_run_id(str(choice.get("run")), run.id.experiment, member_task(name))
+        combined = summary.get(name) or {}
+        yield MemberFact(
+            name,
+            None if model is None else model.minute,
+            None if model is None else model.attempt,
+            combined.get("weight"),
+            combined.get("accuracy_here"),
+            combined.get("loss"),
+            choice.get("accuracy"),
+            one_line(str(choice.get("left_out") or "")),
+            one_line(str(choice.get("degraded") or "")),
+        )

@@ -14,7 +14,7 @@ from jobs.store.tries import describe_try
 from scheduler.history.observed_runs import ObservedJob
 from scheduler.history.query import ExperimentHistory
 from scheduler.history.revision_changes import Snapshots, revision_changes
-from scheduler.history.slots import Row
+from scheduler.history.slots import DEGRADED, Row
 from scheduler.times import format_duration
 
 TAIL_LINES = 5
@@ -103,10 +103,13 @@ def _attempt(history: ExperimentHistory, row: Row, details: RunDetails) -> dict[
         "kind": row.kind,
         "why": row.why,
         "status": row.status,
+        "degraded": row.degraded,
         "reason": row.reason,
         "evidence": row.evidence,
         "accuracy": row.accuracy,
         "loss": row.loss,
+        "items_accuracy": row.items_accuracy,
+        "items_loss": row.items_loss,
         "tries": tries(run, observed_job(history, run.id)),
     }
     for key, value in (("observed", run.observed), ("removed", run.removed), ("verdict", details.verdict)):
@@ -192,9 +195,13 @@ def lines(report: Mapping[str, Any]) -> Iterator[str]:
 
 def _attempt_lines(attempt: Mapping[str, Any]) -> Iterator[str]:
     why = attempt["why"] or "on time, by its schedule"
-    accuracy = "" if attempt["accuracy"] is None else f", accuracy {attempt['accuracy']:.4f}"
-    reason = f": {attempt['reason']}" if attempt["reason"] else ""
-    yield f"  attempt {attempt['attempt']}: {attempt['run']}: {attempt['status']}{accuracy}{reason} ({attempt['evidence']})"
+    numbers = "" if attempt["accuracy"] is None else f", accuracy {attempt['accuracy']:.4f}"
+    if attempt["items_accuracy"] not in (None, attempt["accuracy"]):
+        numbers += f", on the ensemble's items {attempt['items_accuracy']:.4f}"
+    status = attempt["status"] + (f", {DEGRADED}" if attempt["degraded"] else "")
+    reasons = "; ".join(filter(None, (attempt["degraded"], attempt["reason"])))
+    reason = f": {reasons}" if reasons else ""
+    yield f"  attempt {attempt['attempt']}: {attempt['run']}: {status}{numbers}{reason} ({attempt['evidence']})"
     yield f"    why it ran: {why}"
     if "observed" in attempt:
         observed = attempt["observed"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import inf
@@ -14,10 +14,11 @@ from cronjobs.fire_times.calendar import date_of
 from cronjobs.fire_times.zones import DAY, zone
 from cronjobs.revisions.expected import expected, fires_at
 from cronjobs.revisions.periods import SchedulePeriod, TaskSchedule
-from jobs.contract import Evidence, NoteEvent, RunKind, Status, run_name
+from jobs.contract import ENSEMBLE_TASK, Evidence, NoteEvent, RunKind, Status, run_name
+from scheduler.history.changes import add_changes, latest_figures
 from scheduler.history.cronjob_warnings import CronJobWarning, explanation
 from scheduler.history.notes import Notes
-from scheduler.history.run_facts import RunFact
+from scheduler.history.run_facts import MemberFact, RunFact, RunKey
 from scheduler.times import format_duration
 
 LATE = 60
@@ -31,11 +32,17 @@ LINGERS = 30
 _REACHES = (2 * DAY, 62 * DAY, 6 * 366 * DAY)
 """Seconds in which a following slot is looked for: most schedules fire daily, and each fires within five years or never."""
 STATUSES = frozenset(status.value for status in Status)
+DEGRADED = "degraded"
+"""What is said beside the status of a run that succeeded with less than was asked for."""
 
 
 class Row(msgspec.Struct, gc=False):
     """A row of the history; what only a run has is None without one.
 
+    ``accuracy`` and ``loss`` are the run's own: of a training on its validation data, of an ensemble on its items.
+    ``items_accuracy`` and ``items_loss`` are on the ensemble's items: of a training in the first ensemble run that took its
+    model. ``change`` is the difference of ``items_accuracy``, or where there is none of ``accuracy``, to the latest slot before
+    that has it, runs by hand apart. ``degraded`` says what a run lacks although it succeeded; it is empty for any other.
     ``try_number`` is that of a run's last try, ``max_tries`` how many there may be.
     ``slot`` is in UTC, ``local`` in the experiment's zone, ``minute`` since 1970 as in a run's name; ``duration`` in seconds.
     """
@@ -56,6 +63,34 @@ class Row(msgspec.Struct, gc=False):
     minute: int
     try_number: int | None = None
     max_tries: int | None = None
+    degraded: str = ""
+    items_accuracy: float | None = None
+    items_loss: float | None = None
+    change: float | None = None
+
+    @property
+    def validation_accuracy(self) -> float | None:
+        """Of a training its own accuracy, on its validation data."""
+        return None if self.task == ENSEMBLE_TASK else self.accuracy
+
+    @property
+    def outcome(self) -> str:
+        """The status for people: one that succeeded with less than was asked for is ``succeeded, degraded``."""
+        return f"{self.status}, {DEGRADED}" if self.degraded else self.status
+
+    @property
+    def explanation(self) -> str:
+        """Why it ran when it did, what it lacks and its reason, for people."""
+        return "; ".join(filter(None, (self.why, self.full_reason)))
+
+    @property
+    def full_reason(self) -> str:
+        """What it lacks and its reason, for people."""
+        return "; ".join(filter(None, (self.degraded, self.reason)))
+
+    def has_status(self, statuses: Collection[str]) -> bool:
+        """Whether its status is one of these; one that succeeded with less than was asked for is ``degraded`` too."""
+        return self.status in statuses or (DEGRADED in statuses and bool(self.degraded))
 
 
 class LocalClock:
@@ -135,6 +170,8 @@ class TaskWindow:
     slots: Sequence[tuple[int, SchedulePeriod]]
     facts: Sequence[RunFact]
     earlier: Sequence[RunFact] = ()
+    on_items: Mapping[RunKey, MemberFact] = field(default_factory=dict)
+    """Of a member's task: what the ensemble run that is looked at for it has of each training."""
 
     @property
     def has_slot_without_run(self) -> bool:
@@ -150,32 +187,35 @@ def task_window(
     return TaskWindow(context, expected(context.periods, low * 60 - 1, high * 60 + 59), facts, earlier)
 
 
-def task_rows(window: TaskWindow, earlier: Iterable[RunFact] = ()) -> list[Row]:
+def task_rows(window: TaskWindow, earlier: Iterable[RunFact] = (), older_models: Mapping[RunKey, str] | None = None) -> list[Row]:
     """The rows of a window, oldest first.
 
     ``earlier`` are runs of months before it, in any order; they matter only where it has a slot without a run.
+    ``older_models`` says of each ensemble run that took an older model than there might have been why.
     """
     context, slots, facts = window.context, window.slots, window.facts
     rows: list[Row] = []
+    older_models = older_models or {}
     running = _LatestRunning()
     running.add([*window.earlier, *earlier])
     position = added = 0
     for n, (minute, period) in enumerate(slots):
         while position < len(facts) and facts[position].minute < minute:
-            rows.append(_unexpected_run(context, facts[position]))
+            rows.append(_unexpected_run(window, facts[position], older_models))
             position += 1
         is_filled, first = False, position
         while position < len(facts) and facts[position].minute == minute:
             fact = facts[position]
             is_filled |= fact.kind != RunKind.MANUAL
-            rows.append(_run_row(context, fact, period, _why(fact, context, True)))
+            rows.append(_run_row(window, fact, period, _why(fact, context, True), older_models))
             position += 1
         if not is_filled:
             following_slot = slots[n + 1][0] if n + 1 < len(slots) else _following_slot(context, minute)
             running.add(facts[added:first])
             added = first
             rows.append(_row_without_run(context, minute, period, following_slot, running))
-    rows += [_unexpected_run(context, fact) for fact in facts[position:]]
+    rows += [_unexpected_run(window, fact, older_models) for fact in facts[position:]]
+    add_changes(rows, latest_figures(window.earlier, window.on_items, context.task))
     return rows
 
 
@@ -231,11 +271,22 @@ def _silence(schedule: TaskSchedule | None) -> float:
     return LONGEST if schedule is None or schedule.deadline is None else schedule.deadline + SILENT
 
 
-def _run_row(context: TaskContext, fact: RunFact, period: SchedulePeriod | None, why: str) -> Row:
+def _run_row(
+    window: TaskWindow, fact: RunFact, period: SchedulePeriod | None, why: str, older_models: Mapping[RunKey, str]
+) -> Row:
+    context = window.context
     status, reason, evidence = _run_status(context, fact, period)
     duration = None if fact.started is None or fact.finished is None else round(fact.finished - fact.started, 1)
-    minute = fact.minute
+    minute, key = fact.minute, (fact.minute, fact.attempt)
     utc, local = context.clock.both(minute)
+    degraded = fact.degraded
+    if context.task == ENSEMBLE_TASK:
+        accuracy, loss = fact.accuracy, fact.loss
+        if older_models and key in older_models:
+            degraded = "; ".join(filter(None, (degraded, older_models[key])))
+    else:
+        evaluated = window.on_items.get(key)
+        accuracy, loss = (None, None) if evaluated is None else (evaluated.accuracy, evaluated.loss)
     return Row(
         utc,
         local,
@@ -253,6 +304,9 @@ def _run_row(context: TaskContext, fact: RunFact, period: SchedulePeriod | None,
         minute,
         fact.try_number,
         fact.max_tries,
+        degraded,
+        accuracy,
+        loss,
     )
 
 
@@ -302,8 +356,9 @@ def _why(fact: RunFact, context: TaskContext, is_expected: bool) -> str:
     return "no revision expected it"
 
 
-def _unexpected_run(context: TaskContext, fact: RunFact) -> Row:
-    return _run_row(context, fact, _period_at(context.periods, fact.minute * 60), _why(fact, context, False))
+def _unexpected_run(window: TaskWindow, fact: RunFact, older_models: Mapping[RunKey, str]) -> Row:
+    context = window.context
+    return _run_row(window, fact, _period_at(context.periods, fact.minute * 60), _why(fact, context, False), older_models)
 
 
 def _period_at(periods: Sequence[SchedulePeriod], instant: float) -> SchedulePeriod | None:

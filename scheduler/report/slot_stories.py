@@ -96,7 +96,7 @@ def _row(row: Row, strings: Strings) -> list[Any]:
         row.local[11:],
         strings.number(status_of(row)),
         strings.number(row.why),
-        strings.number(row.reason),
+        strings.number(row.full_reason),
         strings.number(row.evidence),
         row.minute,
     ]

@@ -45,9 +45,7 @@ _SEVERITY = {status: n for n, status in enumerate(SIGNS)}
 
 def status_of(row: Row) -> str:
     """A row's status; one that succeeded with less than was asked for is DEGRADED."""
-    if row.status == Status.SUCCEEDED and "degraded:" in row.reason:
-        return DEGRADED
-    return row.status
+    return DEGRADED if row.degraded else row.status
 
 
 def severity(status: str) -> int:

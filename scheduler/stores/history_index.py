@@ -18,13 +18,13 @@ from jobs.contract import LAST_MINUTE, VERDICT, RunId, Status
 from jobs.store import Run, Store
 from jobs.store.document_files import read_document
 from jobs.store.files import make_folder, replace_file
-from jobs.store.reading import success_reason
+from jobs.store.reading import data_note
 from jobs.store.regular_files import read_regular
 from jobs.text import one_line
 from scheduler.cache import cache_folder
 from scheduler.history.run_facts import RunFact, run_fact
 
-VERSION = 4
+VERSION = 5
 """Of the pages' format: other versions are built anew."""
 FRESH = 86400
 """A folder that changed within so many seconds before it was listed is listed again: clocks and caches may differ."""
@@ -107,7 +107,7 @@ class HistoryIndex:
             fact = run_fact(self._store.read(run))
             fact.seal = UNSETTLED if fact.status in (Status.RUNNING, Status.UNKNOWN) else -state
             return fact
-        fact = run_fact(Run(run, Path(), Status.SUCCEEDED, success_reason(record), record))
+        fact = run_fact(Run(run, Path(), Status.SUCCEEDED, data_note(record), record))
         fact.seal = record_state
         if record.get("repeats"):
             # The verdict comes after the result.

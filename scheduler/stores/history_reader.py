@@ -15,6 +15,8 @@ from scheduler.history.query import (
     Facts,
     HistoryQuery,
     Page,
+    add_first_changes,
+    first_change_pages,
     limited,
     month_pages,
     month_window,
@@ -80,7 +82,9 @@ class HistoryReader:
 
     def rows(self, query: HistoryQuery) -> list[Row]:
         """The rows that are asked for, newest slot first; without an end, up to now and each task's next slot."""
-        return limited(self._rows(query), query)
+        rows = limited(self._rows(query), query)
+        add_first_changes(self.history, rows, self._facts(first_change_pages(self.history, rows)))
+        return rows
 
     def _rows(self, query: HistoryQuery) -> Iterator[Row]:
         yield from next_slots(self.history, query)

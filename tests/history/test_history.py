@@ -169,8 +169,10 @@ def test_a_row_names_what_has_changed_since_its_data_was_read(tmp_path: Path) ->
     note = "d.npz has changed since the data was read at 18:44 today by e-train-a-1"
     training = Builder(tmp_path / "store").run("train-a", "2024-11-20T01:00", degraded="late", data={"note": note})
     (row,) = json.loads(cronsemble(tmp_path, "history", "--json").stdout)
-    assert (row["run"], row["reason"]) == (str(training), f"degraded: late; {note}")
-    assert f" degraded: late; {note}\n" in cronsemble(tmp_path, "show", str(training)).stdout
+    assert (row["run"], row["degraded"], row["reason"]) == (str(training), "late", note)
+    assert {"degraded        late", f"reason          {note}"} <= set(
+        cronsemble(tmp_path, "show", str(training)).stdout.splitlines()
+    )
 
 
 def test_a_degraded_run_says_so(tmp_path: Path) -> None:
@@ -183,8 +185,12 @@ def test_a_degraded_run_says_so(tmp_path: Path) -> None:
     )
     (tmp_path / "config.yaml").write_text(CONFIG)
     rows = json.loads(cronsemble(tmp_path, "history", "--since", "2024-11-20", "--until", "2024-11-21", "--json").stdout)
-    assert {row["run"]: row["reason"] for row in rows} == {str(training): f"degraded: {text}", str(ensemble): ""}
-    assert f" degraded: {text}\n" in cronsemble(tmp_path, "show", str(training)).stdout
+    assert {row["run"]: row["degraded"] for row in rows} == {
+        str(training): text,
+        str(ensemble): f"the model of a is degraded: {text}",
+    }
+    assert {row["status"] for row in rows} == {"succeeded"}
+    assert f"degraded        {text}\n" in cronsemble(tmp_path, "show", str(training)).stdout
     assert f"accuracy 0.9000, degraded: {text}\n" in cronsemble(tmp_path, "show", str(ensemble)).stdout
 
 

@@ -19,6 +19,8 @@ from scheduler.history.query import (
     Facts,
     HistoryQuery,
     Page,
+    add_first_changes,
+    first_change_pages,
     limited,
     month_pages,
     month_window,
@@ -26,7 +28,7 @@ from scheduler.history.query import (
     rows,
     searched_months,
 )
-from scheduler.history.run_facts import RunFact
+from scheduler.history.run_facts import MemberFact, RunFact
 from scheduler.history.slots import Row
 from stores import iso, minute
 
@@ -73,7 +75,20 @@ def facts(draw: st.DrawFn) -> dict[Page, list[RunFact]]:
         finished = None if status == Status.RUNNING else started + draw(st.integers(1, 5_000_000))
         attempt = 1 + sum(fact.minute == slot for fact in page)
         kind = draw(st.sampled_from([RunKind.SCHEDULED, RunKind.MANUAL, RunKind.BACKFILL]))
-        page.append(RunFact(slot, attempt, status, "", Evidence.RECORDED, kind, started, finished))
+        accuracy = draw(st.sampled_from([None, 0.25, 0.5])) if status == Status.SUCCEEDED else None
+        page.append(RunFact(slot, attempt, status, "", Evidence.RECORDED, kind, started, finished, accuracy))
+    trainings = [(task, fact) for (task, _), page in pages.items() for fact in page if task != "ensemble"]
+    for (task, _), page in pages.items():
+        for fact in page if task == "ensemble" else ():
+            earlier = [(own, run) for own, run in trainings if run.minute <= fact.minute and run.status == Status.SUCCEEDED]
+            if fact.status == Status.SUCCEEDED and earlier:
+                taken = dict(draw(st.lists(st.sampled_from(earlier), max_size=2)))
+                fact.members = tuple(
+                    MemberFact(
+                        own.removeprefix("train-"), run.minute, run.attempt, 0.5, draw(st.sampled_from([None, 0.125, 0.75]))
+                    )
+                    for own, run in taken.items()
+                )
     return pages
 
 
@@ -105,7 +120,7 @@ def read_as_needed(history: ExperimentHistory, query: HistoryQuery, stored: Fact
 
     def fetch(pages: list[Page]) -> Facts:
         fetched.update(pages)
-        return {page: stored[page] for page in pages}
+        return {page: stored.get(page, []) for page in pages}
 
     def all_rows() -> Any:
         yield from next_slots(history, query)
@@ -113,7 +128,9 @@ def read_as_needed(history: ExperimentHistory, query: HistoryQuery, stored: Fact
             window = month_window(history, query, month, fetch(month_pages(history, query, month)))
             yield from window.rows(fetch(window.earlier_pages()))
 
-    return limited(all_rows(), query), fetched
+    chosen = limited(all_rows(), query)
+    add_first_changes(history, chosen, fetch(first_change_pages(history, chosen)))
+    return chosen, fetched
 
 
 @given(histories(), queries())
@@ -121,7 +138,9 @@ def test_the_pages_that_are_asked_for_are_all_that_the_rows_need(known: Known, q
     history, stored = known
     read, fetched = read_as_needed(history, query, stored)
     assert read == rows(history, query, stored)
-    assert {task for task, _ in fetched} <= set(query.tasks or TASKS)
+    # The ensemble runs that took their models, and the trainings that ensemble runs did not take.
+    needed = {"ensemble", *(TASKS if "ensemble" in query.tasks else query.tasks)} if query.tasks else TASKS
+    assert {task for task, _ in fetched} <= set(needed)
 
 
 @given(histories(), st.none() | MINUTES)

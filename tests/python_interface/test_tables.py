@@ -23,14 +23,15 @@ from cronsemble.tables import Table
 from stores import Builder
 
 CATEGORY, TEXT, UTC_TIME = "dictionary<int32, utf8>", "utf8", "timestamp[us, UTC]"
+FIGURES = dict.fromkeys(("accuracy", "loss", "items_accuracy", "items_loss", "change"), "float64")
 HISTORY = {
-    "slot": UTC_TIME, "local": UTC_TIME, "task": CATEGORY, "status": CATEGORY, "accuracy": "float64", "loss": "float64",
+    "slot": UTC_TIME, "local": UTC_TIME, "task": CATEGORY, "status": CATEGORY, "degraded": TEXT, **FIGURES,
     "duration": "float64", "attempt": "int32", "kind": CATEGORY, "run": TEXT, "why": TEXT, "reason": TEXT, "evidence": CATEGORY,
     "try_number": "int32", "max_tries": "int32",
 }  # fmt: skip
 SLOTS = {
-    "slot": UTC_TIME, "local": UTC_TIME, "task": CATEGORY, "status": CATEGORY, "attempts": "int32", "accuracy": "float64",
-    "loss": "float64", "duration": "float64", "run": TEXT, "why": TEXT, "reason": TEXT, "evidence": CATEGORY,
+    "slot": UTC_TIME, "local": UTC_TIME, "task": CATEGORY, "status": CATEGORY, "attempts": "int32", "degraded": TEXT, **FIGURES,
+    "duration": "float64", "run": TEXT, "why": TEXT, "reason": TEXT, "evidence": CATEGORY,
 }  # fmt: skip
 MEMBERS = {
     "member": CATEGORY, "run": TEXT, "slot": UTC_TIME, "age": "float64", "weight": "float64", "accuracy": "float64",
