@@ -135,6 +135,14 @@ def test_the_wheel_holds_the_python_interface(installed: Path, tmp_path: Path) -
     assert Path(file).is_relative_to(installed.parent.parent) and int(rows) > 3
 
 
+def test_the_wheel_declares_its_extras(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        metadata = archive.read(name).decode()
+    assert re.findall(r"^Provides-Extra: (.*)$", metadata, re.MULTILINE) == ["mlflow", "tensorboard"]
+    assert len(re.findall(r"; extra == .mlflow.", metadata)) == 3
+
+
 def test_the_wheel_holds_what_images_are_built_from(wheel: Path) -> None:
     inside = set(zipfile.ZipFile(wheel).namelist())
     context = ROOT / "scheduler" / "images" / "context"

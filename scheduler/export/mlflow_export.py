@@ -178,8 +178,10 @@ def _client(uri: str) -> Any:
         with _errors(uri):
             return MlflowClient(tracking_uri=uri)
     except ModuleNotFoundError as error:
+        # Another database than SQLite needs its own driver.
+        package = "'cronsemble[mlflow]'" if error.name in ("mlflow", "sqlalchemy", "alembic") else error.name
         raise MissingPackage(
-            f"the package {error.name} is not installed: type `pip install 'cronsemble[mlflow]'`, then the same again"
+            f"the package {error.name} is not installed: type `pip install {package}`, then the same again"
         ) from error
 
 
