@@ -49,7 +49,7 @@ def main(dataset, backend, threads, epochs, seed, data_format):
     model.add(Dense(10, activation="softmax"))
     model.compile("adam", loss="categorical_crossentropy", metrics=["accuracy"])
     stop = keras.callbacks.EarlyStopping(monitor="val_loss", patience=epochs)
-    keep = keras.callbacks.ModelCheckpoint("/tmp/bare-best.h5", monitor="val_loss", save_best_only=True)
+    keep = keras.callbacks.ModelCheckpoint("/tmp/bare-best-%s.h5" % backend, monitor="val_loss", save_best_only=True)
     began = time.time()
     model.fit(x, y, batch_size=32, epochs=epochs, validation_data=(x_val, y_val), callbacks=[stop, keep], verbose=0)
     print(time.time() - began)
