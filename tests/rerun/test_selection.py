@@ -1,4 +1,4 @@
-"""Which runs a typed date, time or period means: in the zone of each run's own configuration, where none is typed."""
+"""Which runs a typed date, time or period means: in the experiment's zone, where none is typed."""
 
 from __future__ import annotations
 
@@ -31,17 +31,23 @@ def slots(builder: Builder, what: str) -> list[str]:
         ("2026-11-20T06:00Z", ["2026-11-20T06:00"]),
         ("2026-11-20T0600Z", ["2026-11-20T06:00"]),
         ("2026-11-20T19:00+13:00", ["2026-11-20T06:00"]),
-        # Half past five in Auckland is the evening before in UTC; the run that was made in Berlin has another clock.
-        ("2026-11-20T05:30", ["2026-11-19T16:30"]),
+        # Also of the run that was made when the zone was another: the history prints all by the clocks of one.
+        ("2026-11-19T17:30", ["2026-11-19T16:30"]),
         ("2026-11-20T07:00", ["2026-11-20T06:00"]),
-        ("2026-11-20", ["2026-11-19T16:30", "2026-11-20T06:00"]),
-        ("2026-11-20T05:00..2026-11-20T08:00", ["2026-11-19T16:30", "2026-11-20T06:00"]),
-        ("2026-11-20..2026-11-22", ["2026-11-19T16:30", "2026-11-20T06:00", "2026-11-22T23:59"]),
+        ("2026-11-20", ["2026-11-20T06:00"]),
+        ("2026-11-19T17:00..2026-11-20T08:00", ["2026-11-19T16:30", "2026-11-20T06:00"]),
+        ("2026-11-19..2026-11-23", ["2026-11-19T16:30", "2026-11-20T06:00", "2026-11-22T23:59"]),
     ],
 )
-def test_what_has_no_zone_is_in_the_zone_of_each_run(tmp_path: Path, what: str, expected: list[str]) -> None:
+def test_what_has_no_zone_is_in_that_of_the_newest_run_which_says_one(tmp_path: Path, what: str, expected: list[str]) -> None:
     zones = {"2026-11-19T16:30": "Pacific/Auckland", "2026-11-20T06:00": "Europe/Berlin", "2026-11-22T23:59": ""}
     assert slots(build(tmp_path, zones), what) == expected
+
+
+def test_what_has_no_zone_is_in_that_of_the_configuration(tmp_path: Path) -> None:
+    builder = build(tmp_path, {"2026-11-19T16:30": "Europe/Berlin"})
+    (run,) = originals(builder.store, "e", "2026-11-20T05:30", None, "Pacific/Auckland")
+    assert f"{run.id.slot:%H:%M}" == "16:30"
 
 
 def test_a_time_that_clocks_show_twice_means_both(tmp_path: Path) -> None:

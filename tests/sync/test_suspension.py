@@ -119,7 +119,7 @@ def test_revisions_say_what_changed_and_who(experiment: Experiment) -> None:
     assert second["tasks"] == {"train-a": {"timezone": "Europe/Berlin"}} and second["gone"] == ["train-b"]
     assert second["by"].startswith("admin (")
     output = experiment.good("history", "--revisions")
-    assert 'train-a.timezone: "UTC" → "Europe/Berlin"' in output and "train-b: removed" in output
+    assert "train-a: timezone UTC → Europe/Berlin" in output and "train-b: removed" in output
 
 
 def test_an_older_tool_is_refused(cluster: Cluster, experiment: Experiment) -> None:
