@@ -421,7 +421,8 @@ def _table(columns: Sequence[schemas.Column], rows: Sequence[Row], timezone: str
 
 def _predictions(result: EnsembleResult, member: str | None, timezone: str) -> Table:
     probabilities = result.probabilities
-    if probabilities is None:
+    # Without its record nothing says of which classes the CSV's columns are.
+    if probabilities is None or probabilities.shape[1] != len(result.classes):
         raise CronsembleError(f"{result.run.id}: it has no predictions: {ended(result.run)}")
     if member is not None:
         probabilities = _member_probabilities(result, member)

@@ -147,6 +147,13 @@ def test_files_that_are_not_what_the_run_wrote_are_refused(tmp_path: Path) -> No
     year_store.build(tmp_path / "store", 1)
     experiment = cronsemble.open(store=tmp_path / "store")
     run = experiment.run("2025-11-20", task="train-a")
+    (record,) = (path for path in experiment.run("2025-11-20").files() if path.name == "record.json")
+    record.chmod(0o644)
+    record.write_bytes(record.read_bytes()[:-2])
+    with pytest.raises(
+        cronsemble.CronsembleError, match="it has no predictions: its status is unknown: unreadable: result/record.json"
+    ):
+        experiment.predictions("2025-11-20")
     for path in run.files():
         if path.suffix != ".json":
             path.chmod(0o644)
