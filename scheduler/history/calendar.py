@@ -34,7 +34,7 @@ _SIGNS: dict[str, str] = {
     Status.NOT_YET_DUE: ".",
 }
 """The sign of each status, the worst first: a day shows the worst of its slots."""
-_NAME = len("2026-11")
+_NAME, _SHORT_NAME = len("2026-11"), len("Nov")
 _WORST = {status: n for n, status in enumerate(_SIGNS)}
 
 
@@ -178,15 +178,19 @@ def _spread(block: Sequence[date], signs: Sequence[str]) -> str:
 
 
 def _months(block: Sequence[date]) -> list[str]:
-    """The months' names above their first days; one that has no room beside the name before it is in a line below that."""
+    """The months' names above their first days, ``2026-11``, or ``Nov`` where the next month leaves no room for more.
+
+    One that has no room beside that either is in a line below it.
+    """
+    starts = [(position, day) for day, position in zip(block, _positions(block), strict=True) if day is block[0] or day.day == 1]
     lines: list[str] = []
-    for n, (day, position) in enumerate(zip(block, _positions(block), strict=True)):
-        if n == 0 or day.day == 1:
-            name = day.isoformat()[:_NAME]
-            if lines and len(lines[-1]) < position:
-                lines[-1] = lines[-1].ljust(position) + name
-            else:
-                lines.append(" " * position + name)
+    for n, (position, day) in enumerate(starts):
+        room = starts[n + 1][0] - position if n + 1 < len(starts) else _NAME + 1
+        name = f"{day:%b}" if _SHORT_NAME < room <= _NAME else day.isoformat()[:_NAME]
+        if lines and len(lines[-1]) < position:
+            lines[-1] = lines[-1].ljust(position) + name
+        else:
+            lines.append(" " * position + name)
     return lines
 
 
