@@ -126,7 +126,7 @@ def compare(store: Store, experiment: str, before: str, after: str, task: str | 
     from scheduler.comparison.verdict import CHANGED, EQUAL, IDENTICAL, NOTHING
 
     with reading():
-        compared = compare_names(RunComparer(store), experiment, before, after, task)
+        compared = compare_names(RunComparer(store, timezone=timezone), experiment, before, after, task)
     verdicts = {verdict.verdict for verdict in compared.verdicts}
     pairs = _pairs(compared)
     return Comparison(

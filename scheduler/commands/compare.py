@@ -368,8 +368,8 @@ def compare(
         raise typer.BadParameter(f"{tolerance} is no difference: type a number, e.g. 1e-6", param_hint="--tolerance")
     target = ClusterTarget(kubeconfig, context, namespace, offline)
     with open_workspace(locate(file, store, experiment, target)) as workspace:
-        comparer = RunComparer(workspace.store, tolerance)
-        comparison = compare_names(comparer, workspace.name, before, after, task, workspace.timezone)
+        comparer = RunComparer(workspace.store, tolerance, workspace.timezone)
+        comparison = compare_names(comparer, workspace.name, before, after, task)
         if as_json:
             print_json({"experiment": workspace.name, **to_json(comparison)})
         else:

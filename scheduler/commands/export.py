@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from jobs.contract import RunId
+from scheduler.commands.completion import complete_dates
 from scheduler.commands.options import (
     DEFAULT_FILE,
     Context,
@@ -79,8 +80,10 @@ def export(
         typer.Argument(help="MLflow's tracking URI (else MLFLOW_TRACKING_URI), or the folder of TensorBoard's event files."),
     ] = None,
     file: File = DEFAULT_FILE,
-    since: Annotated[str | None, typer.Option(help="Slots from this date or time on, or how long ago (7d).")] = None,
-    until: Annotated[str | None, typer.Option(help="Slots until this date or time.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Slots from this date or time on, or how long ago (7d).", autocompletion=complete_dates)
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Slots until this date or time.", autocompletion=complete_dates)] = None,
     task: OnlyTasks = None,
     artifacts: Annotated[
         bool, typer.Option("--artifacts", help="To MLflow: each result's files too (models, predictions, logs).")

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from scheduler.commands.completion import complete_dates
 from scheduler.commands.options import (
     DEFAULT_FILE,
     Context,
@@ -72,8 +73,10 @@ def report(
     file: File = DEFAULT_FILE,
     out: Annotated[Path, typer.Option(help="The file to write; - for the standard output.")] = Path("report.html"),
     open_: Annotated[bool, typer.Option("--open", help="Open it in the web browser.")] = False,
-    since: Annotated[str | None, typer.Option(help="From this date or time on, or how long ago (90d).")] = None,
-    until: Annotated[str | None, typer.Option(help="Until this date or time.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="From this date or time on, or how long ago (90d).", autocompletion=complete_dates)
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Until this date or time.", autocompletion=complete_dates)] = None,
     offline: Offline = False,
     context: Context = None,
     namespace: LongNamespace = None,

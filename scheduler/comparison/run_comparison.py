@@ -132,11 +132,13 @@ class Comparison:
 class RunComparer:
     """Compares runs of a store. What is read of it is kept: to compare many runs takes one of these.
 
-    ``tolerance``: the largest difference of a probability that counts as equal.
+    ``tolerance``: the largest difference of a probability that counts as equal. ``timezone``: the experiment's, in which times
+    are; by default that of each run's own configuration.
     """
 
-    def __init__(self, store: Store, tolerance: float = TOLERANCE) -> None:
+    def __init__(self, store: Store, tolerance: float = TOLERANCE, timezone: str | None = None) -> None:
         self.store = store
+        self.timezone = timezone
         self.tolerance = tolerance
         self._tasks: dict[str, Mapping[str, Any]] = {}
         self._code: dict[str, Mapping[str, str]] = {}
@@ -383,7 +385,7 @@ class RunComparer:
 
     def _side(self, run: Run) -> ComparedRun:
         reason = run.reason or ""
-        return ComparedRun(run.id, str(run.status), reason, str(run.kind or ""), timezone_of(self.store, run))
+        return ComparedRun(run.id, str(run.status), reason, str(run.kind or ""), self.timezone or timezone_of(self.store, run))
 
 
 def compare_runs(store: Store, before: Run, after: Run, tolerance: float = TOLERANCE) -> Comparison:

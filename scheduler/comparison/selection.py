@@ -13,15 +13,13 @@ from scheduler.stores import find_run
 from scheduler.times import is_time
 
 
-def compare_names(
-    comparer: RunComparer, experiment: str, before: str, after: str, task: str | None = None, timezone: str | None = None
-) -> Comparison:
-    """Compare the runs that two names mean (``scheduler.stores.find_run``, also for ``timezone``), of ``task`` if one is given.
+def compare_names(comparer: RunComparer, experiment: str, before: str, after: str, task: str | None = None) -> Comparison:
+    """Compare the runs that two names mean (``scheduler.stores.find_run``), of ``task`` if one is given.
 
     Beside a training a date means the training of that date of the same task. A notice says what else a name may mean.
     Raises CronsembleError where a name means no run, or several that no rule chooses from, and for one run twice.
     """
-    store, names = comparer.store, (before, after)
+    store, timezone, names = comparer.store, comparer.timezone, (before, after)
     for name in names:
         if is_time(name) and ".." in name:
             raise CronsembleError(f"{name}: a period has many runs: give a date, a time or a run")
