@@ -45,7 +45,7 @@ def show_status(files: list[Path], target: ClusterTarget, as_json: bool) -> Exit
     if as_json:
         print_json(rows)
     else:
-        print_mappings(COLUMNS, rows)
+        print_mappings(COLUMNS, rows, {"timezone": 4, "schedule": 3, "last": 2, "experiment": 1})
     return ExitStatus.DONE
 
 

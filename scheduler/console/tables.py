@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,11 +72,12 @@ def print_table(
         print_note(f"no room for {', '.join(table.left_out)}: {ways}")
 
 
-def print_mappings(names: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
-    """Rows by the names of their columns: lists joined, nothing for what is not there."""
+def print_mappings(names: Sequence[str], rows: Iterable[dict[str, Any]], ranks: Mapping[str, int]) -> None:
+    """Rows by the names of their columns: lists joined, nothing for what is not there; ``ranks`` as of :class:`Column`."""
     values = ([row[name] for name in names] for row in rows)
     texts = [[", ".join(cell) if isinstance(cell, list) else str(cell or "") for cell in row] for row in values]
-    print_table([Column(name, is_name=name in ("experiment", "task")) for name in names], texts)
+    columns = [Column(name, rank=ranks.get(name, 0), is_name=name in ("experiment", "task")) for name in names]
+    print_table(columns, texts, hint="--json has them")
 
 
 class Table:
