@@ -90,7 +90,7 @@ def _block(row: Row, name: str, widest: int, room: int, now: float) -> list[Line
     elapsed = format_elapsed((row.ended or now) - row.began)
     start = f"{name}{' ' * (widest - cells(name))}  {elapsed:>7}  "
     text, is_ended = row.text(now), row.ended is not None
-    bar = "" if is_ended or cells(start) + _BAR + 2 + max(cells(text), _LEAST_TEXT) > room else _bar(row.done(now)) + "  "
+    bar = "" if is_ended or cells(start) + _BAR + 2 + max(cells(text), _LEAST_TEXT) > room else _bar(row, now) + "  "
     left = room - cells(start) - cells(bar)
     if left >= _LEAST_TEXT or left >= cells(text):
         first, *others = fold(text, left)
@@ -98,8 +98,11 @@ def _block(row: Row, name: str, widest: int, room: int, now: float) -> list[Line
     return [(part, row.colour) for part in [*fold(start.rstrip(), room), *("  " + part for part in fold(text, room - 2))] if part]
 
 
-def _bar(done: float) -> str:
-    filled = round(done * _BAR)
+def _bar(row: Row, now: float) -> str:
+    """A bar of the epochs; nothing where none has ended yet, for nobody knows how far it is."""
+    if not row.epochs:
+        return " " * _BAR
+    filled = round(row.done(now) * _BAR)
     return "━" * filled + "╌" * (_BAR - filled)
 
 
