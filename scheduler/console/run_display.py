@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -329,7 +330,8 @@ def step_title(step: str, number: int, most: int | None) -> str:
 
 
 def run_display(on_stderr: bool = False) -> RunDisplay:
-    """A live display on a terminal, else lines; ``on_stderr`` keeps stdout free for what a program reads."""
+    """A live display on a terminal that can draw, else lines; ``on_stderr`` keeps stdout free for what a program reads."""
     if on_stderr:
         return PlainDisplay(sys.stderr)
-    return LiveDisplay() if sys.stdout.isatty() else PlainDisplay(sys.stdout)
+    can_draw = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    return LiveDisplay() if can_draw else PlainDisplay(sys.stdout)
