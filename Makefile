@@ -11,7 +11,7 @@ CACHE ?= $(or $(CRONSEMBLE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cronsem
 UV := import sys; from scheduler.runtimes.uv import main; main(sys.argv[1:])
 MAKE_VENV := import sys; from scheduler.runtimes.venvs import make_venv; print(make_venv(lambda text: print(text, file=sys.stderr), sys.argv[1]))
 
-.PHONY: demo dist test chaos test-node test-nfs test-torch cluster node bench bench-node check format images keras3 hyperkube golden clean
+.PHONY: demo dist test chaos test-node test-nfs test-torch cluster node bench bench-node check format pictures images keras3 hyperkube golden clean
 
 demo: $(READY)
 	@sh examples/demo.sh
@@ -61,6 +61,11 @@ format: $(READY)
 golden: $(READY)
 	CRONSEMBLE_GOLDEN=write $(BIN)/pytest tests/cronjobs/test_golden.py
 
+# The screenshots of README and docs; they need a Chromium.
+pictures: $(READY)
+	.ci/packages browser
+	$(BIN)/python tests/report/pictures.py
+
 images: $(READY)
 	.ci/packages images
 	$(BIN)/cronsemble images build
@@ -103,6 +108,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/image_start.py
 	$(BIN)/python benchmarks/serve.py
 	$(BIN)/python benchmarks/history.py
+	$(BIN)/python benchmarks/report.py
 
 # Needs what `make test-node` needs.
 bench-node: $(READY) hyperkube

@@ -27,14 +27,14 @@ def last_change(values: Sequence[float], smallest: float) -> ChangePoint | None:
     """The last change of level by at least ``smallest``; None if there is none, or too few values.
 
     Binary segmentation (Scott and Knott, 1974) with the CUSUM statistic sqrt(k (n - k) / n) |mean before - mean after| / s, where
-    s is the noise by the median of the differences of neighbours.
+    s is the noise by the mean difference of neighbours.
     """
     import numpy as np
 
     array = np.asarray(values, dtype="float64")
     if len(array) < FEWEST:
         return None
-    noise = max(float(np.median(np.abs(np.diff(array)))) / (0.6745 * np.sqrt(2)), smallest / 10)
+    noise = max(float(np.abs(np.diff(array)).mean()) * np.sqrt(np.pi) / 2, smallest / 10)
     bounds = sorted(_segments(array, 0, len(array), noise))
     for n in range(len(bounds) - 1, -1, -1):
         start = bounds[n - 1] if n else 0

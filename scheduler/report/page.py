@@ -12,10 +12,11 @@ from typing import Any
 
 import msgspec
 
-from jobs.text import one_line
+from jobs.text import one_line, single_line
 from scheduler.cache import cache_folder
 from scheduler.report import status_looks
 from scheduler.report.calendar import fine_dates
+from scheduler.report.date_pairs import MOST_FLIPS
 from scheduler.report.findings import problem_groups
 from scheduler.report.line_chart import STYLES, place
 from scheduler.report.report import Report
@@ -39,7 +40,8 @@ def _bytecode_cache() -> Any | None:
 
 
 @lru_cache(maxsize=1)
-def _environment() -> Any:
+def template_environment() -> Any:
+    """The templates, with autoescape."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -51,6 +53,7 @@ def _environment() -> Any:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters.update(
+        diff=lambda text: single_line(str(text).expandtabs(4))[:400],
         line=lambda text, limit=400: one_line(str(text), limit),
         number=lambda value, digits=4: "" if value is None else f"{value:.{digits}f}",
         signed=lambda value, digits=4: "" if value is None else f"{value:+.{digits}f}".replace("-", "−"),
@@ -63,7 +66,7 @@ def _environment() -> Any:
 
 def render_page(report: Report, live: str = "") -> str:
     """The page as HTML. ``live``: the state that it shows; it asks the server that it came from for another, and nobody else."""
-    environment = _environment()
+    environment = template_environment()
     style = environment.get_template("style.css.j2").render(sprites=report.sprites, style_count=STYLES)
     script = (TEMPLATES / "script.js").read_text(encoding="utf-8")
     charts = [(chart, place(chart, *WIDE), place(chart, *NARROW)) for chart in report.charts]
@@ -81,6 +84,7 @@ def render_page(report: Report, live: str = "") -> str:
     page: str = environment.get_template("page.html.j2").render(
         report=report,
         charts=charts,
+        most_flips=MOST_FLIPS,
         fine=fine_dates(report.groups, report.tasks),
         problem_groups=problem_groups(report.findings.problems),
         shown_statuses=_shown_statuses(report),

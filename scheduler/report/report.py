@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobs.contract import ENSEMBLE_TASK, Status
+from scheduler.comparison.run_comparison import Comparison, RunComparer
 from scheduler.history.query import HistoryQuery
 from scheduler.history.slots import Row
 from scheduler.report import slot_groups, slot_stories
 from scheduler.report.calendar import CalendarMonth, calendar_months
 from scheduler.report.changes import Change, merged_changes, record_changes, revision_changes
+from scheduler.report.date_pairs import DatePair, chosen_pairs, compare_pairs, date_pair
 from scheduler.report.ensemble_date import EnsembleDate, read_date
 from scheduler.report.findings import Findings, accuracy_of, find, loss_of
 from scheduler.report.line_chart import LineChart, Mark, Series
@@ -50,13 +52,19 @@ class Report:
     charts: Sequence[LineChart]
     dates: Sequence[EnsembleDate]
     other_dates: int
+    pairs: Sequence[DatePair]
     sprites: dict[str, Sprite]
     stories: dict[str, object]
     unreadable: Sequence[str]
 
 
-def read_report(reader: HistoryReader, low: int | None = None, high: int | None = None) -> Report:
-    """The report of the slots between two minutes since 1970, both included; without them of all up to now."""
+def read_report(
+    reader: HistoryReader, low: int | None = None, high: int | None = None, compared: Sequence[Comparison] = ()
+) -> Report:
+    """The report of the slots between two minutes since 1970, both included; without them of all up to now.
+
+    ``compared``: comparisons that are shown before those that the report chooses itself.
+    """
     history, store = reader.history, reader.store
     rows = reader.rows(HistoryQuery(low, high))
     groups = slot_groups.group_rows(rows)
@@ -65,9 +73,11 @@ def read_report(reader: HistoryReader, low: int | None = None, high: int | None 
     tasks = [state.task for state in states]
     trend = read_trend(store, history.experiment, (row for row in rows if row.task == ENSEMBLE_TASK))
     by_task = _succeeded_by_task(rows)
-    changes = merged_changes(_within(revision_changes(history, store), rows), record_changes(store, history, _trainings(by_task)))
+    changes = _changes(reader, rows, by_task)
     findings = find(states, trend, changes)
     dates, sprites = _dates(reader, trend, findings)
+    pairs = [date_pair("chosen", history, comparison) for comparison in compared]
+    pairs += compare_pairs(RunComparer(store), history, chosen_pairs(trend, findings))
     return Report(
         history.experiment,
         history.timezone,
@@ -85,10 +95,27 @@ def read_report(reader: HistoryReader, low: int | None = None, high: int | None 
         line_charts(trend, changes, by_task, tasks),
         dates,
         len(trend.points) + trend.folded - len(dates),
+        pairs,
         sprites,
         slot_stories.slot_stories(history, store, groups, tasks, trend.points),
         list(reader.unreadable.values()),
     )
+
+
+def read_charts(reader: HistoryReader, low: int | None = None, high: int | None = None) -> list[LineChart]:
+    """The charts of :func:`read_report` alone."""
+    history, store = reader.history, reader.store
+    rows = reader.rows(HistoryQuery(low, high))
+    trend = read_trend(store, history.experiment, (row for row in rows if row.task == ENSEMBLE_TASK))
+    by_task = _succeeded_by_task(rows)
+    changes = _changes(reader, rows, by_task)
+    return line_charts(trend, changes, by_task, [*(task for task in by_task if task != ENSEMBLE_TASK), ENSEMBLE_TASK])
+
+
+def _changes(reader: HistoryReader, rows: Sequence[Row], by_task: dict[str, list[Row]]) -> list[Change]:
+    """What changed, by the revisions and by the records of the trainings."""
+    by_revisions = _within(revision_changes(reader.history, reader.store), rows)
+    return merged_changes(by_revisions, record_changes(reader.store, reader.history, _trainings(by_task)))
 
 
 def _scheduled(reader: HistoryReader) -> list[str]:

@@ -92,7 +92,7 @@ def test_every_control_has_a_name_and_every_picture_a_description(watched: Watch
     assert nameless == []
     assert watched.page.evaluate("document.documentElement.lang") == "en"
     levels = watched.page.evaluate("[...document.querySelectorAll('main h2')].map((node) => node.textContent)")
-    assert levels == ["Now", "Calendar", "Trend", "Predictions of one date"]
+    assert levels == ["Now", "Calendar", "Trend", "Predictions of one date", "Two dates side by side"]
 
 
 def test_a_click_on_a_cell_opens_the_slots_story(nights: Nights, watched: Watched) -> None:
@@ -137,6 +137,16 @@ def test_the_finding_leads_to_the_night_before_and_the_newest(nights: Nights, wa
     watched.page.get_by_label("Date", exact=True).select_option(index=0)
     label = watched.page.locator("article.date:visible").get_attribute("aria-label")
     assert label == f"Ensemble of {nights.date(DAYS - 1)} 06:00"
+
+
+def test_the_finding_leads_to_both_nights_side_by_side(nights: Nights, watched: Watched) -> None:
+    watched.page.get_by_role("button", name="both nights side by side").click()
+    bad = DAYS * 9 // 10
+    label = watched.page.locator("article.pair:visible").get_attribute("aria-label")
+    assert label == f"{nights.date(bad - 1)} 06:00 and {nights.date(bad)} 06:00"
+    watched.page.get_by_label("Dates", exact=True).select_option(index=0)
+    label = watched.page.locator("article.pair:visible").get_attribute("aria-label")
+    assert label == f"{nights.date(DAYS - 2)} 06:00 and {nights.date(DAYS - 1)} 06:00"
 
 
 def test_predictions_are_filtered_and_sorted(watched: Watched) -> None:

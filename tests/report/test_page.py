@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import csv
 import hashlib
+import io
 import json
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -65,7 +68,7 @@ def test_the_policy_names_the_script_and_the_style_and_nothing_of_elsewhere(nigh
     assert "unsafe" not in policy and "http" not in policy
     # No attribute needs another policy, and nothing names another place.
     assert not re.search(r"<[^>]+\s(style|on[a-z]+|src|srcset)=", html)
-    assert set(re.findall(r'href="([^"]*)"', html)) == {"#now", "#calendar", "#trend", "#predictions"}
+    assert set(re.findall(r'href="([^"]*)"', html)) == {"#now", "#calendar", "#trend", "#predictions", "#compare"}
 
 
 def test_text_of_users_is_text(tmp_path: Path) -> None:
@@ -125,9 +128,47 @@ def test_the_command_writes_a_file_of_the_dates_that_are_asked_for(nights: Night
     assert done.stdout.startswith("a.html (") and list(tmp_path.glob("*.html")) == [tmp_path / "a.html"]
 
 
+@pytest.mark.parametrize("chart", ["accuracy", "loss", "ages", "durations"])
+def test_a_chart_is_a_picture_of_its_own(nights: Nights, tmp_path: Path, chart: str) -> None:
+    config = write_config(tmp_path, str(nights.builder.store.root))
+    done = run("-f", str(config), "--format", "svg", "--chart", chart, "--out", "-", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    root = ElementTree.fromstring(done.stdout)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg" and "var(" not in done.stdout and "href" not in done.stdout
+    lines = [element for element in root.iter("{http://www.w3.org/2000/svg}path") if "ln" in element.get("class", "").split()]
+    assert len(lines) >= 4
+
+
+def test_a_chart_is_a_png(nights: Nights, tmp_path: Path) -> None:
+    config = write_config(tmp_path, str(nights.builder.store.root))
+    assert run("-f", str(config), "--format", "png", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_two_dates_stand_side_by_side_with_what_changed(nights: Nights, tmp_path: Path) -> None:
+    config = write_config(tmp_path, str(nights.builder.store.root))
+    before, after = nights.date(nights.edited - 1), nights.date(nights.edited)
+    assert run("-f", str(config), "--compare", before, after, cwd=tmp_path).returncode == 0
+    html = (tmp_path / "report.html").read_text()
+    pair = html.split('<article class="pair"')[1]
+    assert f"<b>{before} 06:00</b> → <b>{after} 06:00</b>" in pair
+    assert "hyperparameters.epochs 4 → 8" in pair and "keras 3.12.0 → 3.13.0" in pair
+    assert '<span class="del">-    return 4</span>' in pair and '<span class="add">+    return 8</span>' in pair
+    # The numbers are those of the archived CSVs.
+    archive = nights.builder.store.archive_folder("e")
+    given = []
+    for day in (before, after):
+        rows = list(csv.reader(io.StringIO((archive / f"{day}T0600Z.csv").read_text())))[1:]
+        given.append([row[1] for row in rows])
+    flips = sum(left != right for left, right in zip(*given, strict=True))
+    assert f"{flips} label{'s' if flips != 1 else ''} flipped" in pair
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
+        (("--compare", "2001-01-01", "latest"), "2001-01-01"),
+        (("--format", "svg", "--until", "2001-01-01"), "nothing to draw"),
         (("--out", "no/where.html"), "there is no folder"),
         (("--out", "."), "it is a folder"),
         (("--since", "x"), "--since x"),

@@ -225,6 +225,18 @@
   for (const button of all("[data-date]:not(.fine)")) button.addEventListener("click", () => show(button.dataset.date, true));
   if (/^#d\d+$/.test(location.hash)) show(location.hash.slice(2), false);
 
+  // -- two dates side by side
+  const pairs = document.getElementById("pair");
+  const compare = (key, scroll) => {
+    const chosen = document.getElementById(`p${key}`);
+    if (!chosen) return;
+    for (const article of all("article.pair")) article.hidden = article !== chosen;
+    pairs.value = key;
+    if (scroll) document.getElementById("compare").scrollIntoView();
+  };
+  if (pairs) pairs.addEventListener("change", () => compare(pairs.value, false));
+  for (const button of all("[data-pair]")) button.addEventListener("click", () => compare(button.dataset.pair, true));
+
   // -- news from `serve --listen`
   const look = async () => {
     const place = document.querySelector("[data-live]");
