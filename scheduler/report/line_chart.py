@@ -180,7 +180,8 @@ def _axis(low: float, high: float, from_zero: bool, ticks: int) -> tuple[float, 
     if from_zero:
         low = min(low, 0.0)
     if high - low < 1e-9:
-        low, high = low - 0.5 * (abs(low) or 1), high + 0.5 * (abs(high) or 1)
+        margin = 0.5 * max(abs(high), 0.001)
+        low, high = low - margin, high + margin
         low = max(low, 0.0) if from_zero else low
     raw = (high - low) / max(ticks, 2)
     size = 10 ** floor(log10(raw))
