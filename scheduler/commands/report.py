@@ -85,8 +85,8 @@ def render_report(reader: HistoryReader, options: ReportOptions, form: ReportFor
         return svg.encode() if form is ReportFormat.svg else render_png(svg)
     compared = []
     if options.names is not None:
-        comparer = RunComparer(reader.store)
-        compared = [compare_names(comparer, history.experiment, *options.names, timezone=history.timezone)]
+        comparer = RunComparer(reader.store, timezone=history.timezone)
+        compared = [compare_names(comparer, history.experiment, *options.names)]
     return render_page(read_report(reader, low, high, compared), options.live).encode()
 
 

@@ -77,7 +77,7 @@ def read_report(
     findings = find(states, trend, changes)
     dates, sprites = _dates(reader, trend, findings)
     pairs = [date_pair("chosen", history, comparison) for comparison in compared]
-    pairs += compare_pairs(RunComparer(store), history, chosen_pairs(trend, findings))
+    pairs += compare_pairs(RunComparer(store, timezone=history.timezone), history, chosen_pairs(trend, findings))
     return Report(
         history.experiment,
         history.timezone,
