@@ -124,8 +124,9 @@ def _runs(workspace: "Workspace", incomplete: str, only_task: str | None = None)
     )
     named: Completions = []
     for run in newest_first:
-        # Either is typed: the whole id, or the part of it after the experiment.
-        forms = (str(run), str(run).removeprefix(f"{experiment}-"))
+        # Any of them is typed: the whole id, the part of it after the experiment, or as the history shortens it.
+        after = str(run).removeprefix(f"{experiment}-")
+        forms = (str(run), after, after.removeprefix("train-"))
         form = next((form for form in forms if form.startswith(incomplete)), None)
         if form is not None:
             named.append((form, f"{run.task} of {format_local(clock.local(run.minute), timezone)}"))
