@@ -1,7 +1,11 @@
-"""`history` of many runs, the whole process: cold, warm, growth; beside MLflow's search_runs of as many in its SQLite store.
+"""`history`, `gc`, `fsck --quick` and others on a store of many runs, each a whole process: seconds, processor time, memory.
 
-python benchmarks/history.py [RUNS...]            1,000, 10,000 and 100,000 by default
-python benchmarks/history.py --mlflow PYTHON      an interpreter with mlflow, for the comparison
+python benchmarks/history.py [RUNS...]                  1,000, 10,000 and 100,000 by default
+python benchmarks/history.py --store FOLDER RUNS        a store that `benchmarks/large_store.py FOLDER RUNS` has made
+python benchmarks/history.py --mlflow PYTHON            beside MLflow's search_runs of as many in its SQLite store
+
+What has an index is measured with it, beside without it, when each run is read. What a loaded machine does to the seconds it does
+not do to the processor time.
 """
 
 from __future__ import annotations
@@ -15,25 +19,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
-from jobs.contract import RunId
-from jobs.store import LocalStore
-from jobs.store.files import to_json
+from large_store import build
 
-OURS = [sys.executable, "-c", "from scheduler.cli import main; main()", "history"]
+OURS = [sys.executable, "-c", "from scheduler.cli import main; main()"]
 FROM_PYTHON = [sys.executable, "-c", "import cronsemble; cronsemble.open('config.yaml').history()"]
-LOOKS = {
-    "history": [],
-    "history --since 7d": ["--since", "7d"],
-    "history --calendar": ["--calendar"],
-    "history --status failed": ["--status", "failed"],
-    "history --limit 0 --json": ["--limit", "0", "--json"],
-}
-MEMBERS = ["tensorflow", "jax", "torch", "theano", "cntk"]
-CONFIG = "experiment: digits\nstore: ./store\nbackends: {%s}\nensemble: {quorum: 2}\n"
-
+LOOKS = [
+    "history",
+    "history --since 7d",
+    "history --calendar",
+    "history --status failed",
+    "history --limit 0 --json",
+    "show ensemble-{newest}",
+    "logs ensemble-{newest}",
+    "check",
+    "next",
+]
 MLFLOW = """
 import sys, time, uuid, warnings
 warnings.filterwarnings("ignore")
@@ -75,105 +77,70 @@ print(len(page), time.perf_counter() - began)
 """
 
 
-def build(root: Path, runs: int) -> None:
-    """A store as so many hourly runs of five members and their ensemble leave it, to the last hour; two in a hundred failed."""
-    names = [*(f"train-{name}" for name in MEMBERS), "ensemble"]
-    store = LocalStore(root / "store")
-    (root / "config.yaml").write_text(CONFIG % ", ".join(f"{name}: {{}}" for name in MEMBERS))
-    now = int(time.time() // 3600) * 60
-    plan = {"schedule": "0 * * * *", "timezone": "UTC", "concurrency": "Forbid", "starting_deadline": 3600, "deadline": 3600}
-    began = now - (runs // len(names) + 1) * 60
-    revision = {"revision": 1, "time": _iso(began * 60 + 60), "engine": "host:bench", "what": "serve", "by": "bench", "folded": 1}
-    store.ledger.add_revision("digits", {**revision, "program": "p", "code": "c", "tasks": {name: plan for name in names}})
-    months: dict[Path, int] = {}
-    for n in range(runs):
-        minute, task = now - n // len(names) * 60, names[n % len(names)]
-        folder = store.run_folder(RunId(minute, 1, "digits", task))
-        failed = n % 50 == 7
-        own = folder / ("try-a" if failed else "result")
-        own.mkdir(parents=True)
-        started, finished = _iso(minute * 60 + 3), _iso(minute * 60 + 600)
-        (own / "start.json").write_bytes(
-            to_json({"schema": 1, "time": started, "kind": "scheduled", "process": {"host": "bench"}})
-        )
-        if failed:
-            (own / "end.json").write_bytes(
-                to_json({"time": finished, "status": "failed", "reason": "train ended with exit status 1"})
-            )
-        else:
-            (own / "record.json").write_bytes(_record(task, minute, started, finished))
-        # The folder of a month changed last when its last run began.
-        months[folder.parent] = max(months.get(folder.parent, 0), minute * 60)
-    for folder, changed in months.items():
-        os.utime(folder, (changed, changed))
-
-
-def _record(task: str, minute: int, started: str, finished: str) -> bytes:
-    is_ensemble = task == "ensemble"
-    metrics = {"metrics": {"accuracy": 0.97, "loss": 0.11, "epochs": 50}, "accuracy": 0.97}
-    members = [{"member": name, "run": f"digits-train-{name}-{minute}", "accuracy": 0.9} for name in MEMBERS]
-    combined = {name: {"weight": 0.2, "accuracy": 0.9, "accuracy_here": 0.95, "loss": 0.2} for name in MEMBERS}
-    return to_json(
-        {
-            "schema": 1,
-            "task": task,
-            "kind": "scheduled",
-            "started": started,
-            "finished": finished,
-            "snapshot": {"program": "a" * 64, "code": "b" * 64, "task": "c" * 64},
-            "hyperparameters": {"epochs": 50, "batch_size": 32, "patience": 1, "optimizer": "rmsprop", "learning_rate": 0.001},
-            "data": {"fingerprint": "d" * 64, "files": {}, "class_names": [str(n) for n in range(10)]},
-            "versions": {"keras": "3.12.0", "numpy": "2.3.5", "python": "3.12.8", "tensorflow": "2.20.0"},
-            **(
-                {"ensemble": {"accuracy": 0.98, "loss": 0.1, "members": combined}, "members": members} if is_ensemble else metrics
-            ),
-        }
-    )
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def timed(command: list[str], folder: Path) -> float:
+def measured(command: list[str], folder: Path) -> dict[str, float]:
+    """Seconds, seconds of processor time and MiB of a whole process."""
     began = time.perf_counter()
-    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - began
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)}: {process.returncode}")
+    seconds, cpu = time.perf_counter() - began, usage.ru_utime + usage.ru_stime
+    return {"s": round(seconds, 2), "cpu s": round(cpu, 2), "MiB": round(usage.ru_maxrss / 1024)}
+
+
+def medians(command: list[str], folder: Path, rounds: int) -> dict[str, float]:
+    took = [measured(command, folder) for _ in range(rounds)]
+    return {key: statistics.median(one[key] for one in took) for key in took[0]}
+
+
+def compare(folder: Path, rounds: int) -> dict[str, object]:
+    """What each command takes with its index, beside without: each reads every run then."""
+    results: dict[str, object] = {}
+    for name in ("fsck --quick", "gc --dry-run --what staging --what data --what snapshots", "history --limit 0"):
+        shutil.rmtree(folder / "store" / ".index", ignore_errors=True)
+        cold = measured([*OURS, *name.split()], folder)
+        warm = medians([*OURS, *name.split()], folder, rounds)
+        results[name] = {**warm, "without index": cold, "times as much cpu without": round(cold["cpu s"] / warm["cpu s"], 1)}
+    return results
+
+
+def measure(folder: Path, runs: int, mlflow: str | None, rounds: int) -> None:
+    results: dict[str, object] = {"runs": runs, "load": round(os.getloadavg()[0], 1), **compare(folder, rounds)}
+    print(json.dumps(results), flush=True)
+    newest = max((folder / "store" / "runs" / "digits" / "ensemble").glob("*/*")).name.rpartition("-")[2]
+    looks = {name: medians([*OURS, *name.format(newest=newest).split()], folder, rounds) for name in LOOKS}
+    looks["cronsemble.open().history()"] = medians(FROM_PYTHON, folder, rounds)
+    shutil.rmtree(folder / "store" / ".index")
+    looks["history, without index"] = measured([*OURS, "history"], folder)
+    for name, took in looks.items():
+        print(json.dumps({name: took}), flush=True)
+    if mlflow:
+        command = [mlflow, "-c", MLFLOW, str(folder / "mlflow.db"), str(runs)]
+        output = subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder).stdout.split()
+        assert int(output[0]) == runs
+        everything, newest_50 = float(output[1]), float(output[3])
+        print(f"mlflow search_runs: all {everything:.3f} s, 50 {newest_50:.3f} s; beside history", end=" ")
+        print(f"{everything / looks['history']['s']:.1f} times, --limit 0 --json", end=" ")
+        print(f"{everything / looks['history --limit 0 --json']['s']:.1f} times", flush=True)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="*", type=int, default=[1_000, 10_000, 100_000])
     parser.add_argument("--mlflow", help="an interpreter that has mlflow")
+    parser.add_argument("--store", type=Path, metavar="FOLDER", help="of benchmarks/large_store.py; RUNS is its number then")
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
+    if options.store:
+        measure(options.store, options.runs[0], options.mlflow, options.rounds)
+        return
     for runs in options.runs:
         with tempfile.TemporaryDirectory(prefix="cronsemble-bench-") as scratch:
-            folder = Path(scratch)
-            build(folder, runs)
-            results = {"runs": runs, "cold index, history --limit 0": round(timed([*OURS, "--limit", "0"], folder), 2)}
-            for name, arguments in LOOKS.items():
-                times = [timed([*OURS, *arguments], folder) for _ in range(7)]
-                results[name] = round(statistics.median(times), 3)
-            times = [timed(FROM_PYTHON, folder) for _ in range(7)]
-            results["cronsemble.open().history()"] = round(statistics.median(times), 3)
-            results["the same / history --limit 0 --json"] = round(
-                results["cronsemble.open().history()"] / results["history --limit 0 --json"], 2
-            )
-            shutil.rmtree(folder / "store" / ".index")
-            results["cold index, history"] = round(timed(OURS, folder), 2)
-            if options.mlflow:
-                command = [options.mlflow, "-c", MLFLOW, str(folder / "mlflow.db"), str(runs)]
-                output = subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder).stdout.split()
-                assert int(output[0]) == runs
-                results["mlflow search_runs, all"], results["mlflow search_runs, 50"] = (
-                    round(float(output[1]), 3),
-                    round(float(output[3]), 3),
-                )
-                results["mlflow / history"] = round(results["mlflow search_runs, all"] / results["history"], 1)
-                results["mlflow / history --limit 0 --json"] = round(
-                    results["mlflow search_runs, all"] / results["history --limit 0 --json"], 1
-                )
-            print(json.dumps(results, indent=1), flush=True)
+            build(Path(scratch), runs)
+            # What has just changed is read at every look.
+            time.sleep(70)
+            measure(Path(scratch), runs, options.mlflow, options.rounds)
 
 
 if __name__ == "__main__":

@@ -20,9 +20,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+from large_store import build  # noqa: E402
+
 from cluster.access import Cluster  # noqa: E402
 from cluster.node import running_node  # noqa: E402
-from history import build  # noqa: E402
 from jobs import contract as c  # noqa: E402
 from jobs.store import Store  # noqa: E402
 from scheduler.config import load  # noqa: E402

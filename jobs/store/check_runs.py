@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from jobs.store.findings import AHEAD, CheckScope, DamageKind, Finding, check_be
 from jobs.store.reading import Run
 from jobs.store.regular_files import is_folder, is_regular
 from jobs.store.result_files import recorded_files
+from jobs.store.run_summaries import MonthSummaries, RunSummary, used_runs
 from jobs.store.safe_paths import UnsafePath, split_path
 
 EARLY = 86400
@@ -41,10 +42,9 @@ def check_runs(scope: CheckScope) -> Iterator[Finding]:
             yield Finding(folder, DamageKind.FOREIGN, "no task has this name; it is left alone")
         else:
             yield from report_unreadable(folder, _check_task(scope, task))
-    for run, user in sorted(scope.named_results.items()):
-        if run not in scope.results:
-            meaning = f"{user} was made with it, and it is gone: neither can be repeated as it was"
-            yield Finding(store.run_folder(run) / c.RESULT, DamageKind.MISSING, meaning)
+    for run, user in sorted(scope.lost_results.items()):
+        meaning = f"{user} was made with it, and it is gone: neither can be repeated as it was"
+        yield Finding(store.run_folder(run) / c.RESULT, DamageKind.MISSING, meaning)
 
 
 def _check_task(scope: CheckScope, task: str) -> Iterator[Finding]:
@@ -59,6 +59,7 @@ def _check_task(scope: CheckScope, task: str) -> Iterator[Finding]:
 
 
 def _check_month(scope: CheckScope, task: str, month: Path) -> Iterator[Finding]:
+    summaries = scope.summaries.month(scope.experiment, task, month.name)
     for name in list_names(month):
         path = month / name
         run = parse_run_id(name, scope.experiment, task)
@@ -71,13 +72,34 @@ def _check_month(scope: CheckScope, task: str, month: Path) -> Iterator[Finding]
         elif not is_folder(path):
             yield Finding(path, DamageKind.FOREIGN, "a run is a folder; it takes this run's name")
         else:
-            yield from report_unreadable(path, _check_run(scope, run))
+            yield from report_unreadable(path, _check_unless_known(scope, summaries, run))
+    summaries.save()
+
+
+def _check_unless_known(scope: CheckScope, summaries: MonthSummaries, run: RunId) -> Iterator[Finding]:
+    """Check a run, unless it is to be quick and nothing of it has changed since nothing was wrong with it."""
+    if scope.quick and summaries.is_checked(run):
+        summary = summaries.summary(run)
+        if summary is not None and not any(_check_summary(scope, run, summary)):
+            return
+    summaries.read_again(run)
+    findings = list(_check_run(scope, run))
+    if not findings:
+        summaries.set_checked(run)
+    yield from findings
+
+
+def _check_summary(scope: CheckScope, run: RunId, summary: RunSummary) -> Iterator[Finding]:
+    """What is wrong with what a run names, by its summary; what it names is noted."""
+    if summary.facts.has_record:
+        data = {"fingerprint": summary.facts.data, "sha256": summary.facts.data_sha256, "pin": summary.facts.pin}
+        yield from _check_needed(scope, run, {"data": data if data["fingerprint"] else None, "snapshot": summary.facts.snapshot})
+        _note_lost_results(scope, run, summary.used(run.experiment))
 
 
 def _check_run(scope: CheckScope, run_id: RunId) -> Iterator[Finding]:
     run = scope.store.read(run_id)
     if "run" in run.removed:
-        scope.results.add(run_id)
         return
     names = sorted(os.listdir(run.folder))
     for name in names:
@@ -92,10 +114,8 @@ def _check_run(scope: CheckScope, run_id: RunId) -> Iterator[Finding]:
         elif not name.startswith(".") and not (name == c.RESULT and is_folder(path)):
             yield Finding(path, DamageKind.FOREIGN, "nothing of ours has this name in a run; it is left alone")
     if c.RESULT in names and is_folder(run.folder / c.RESULT):
-        scope.results.add(run_id)
         yield from _check_result(scope, run)
     elif c.RECORD_TRACE in names:
-        scope.results.add(run_id)
         meaning = f"the run published a result, and it is gone: the history shows {run.status}"
         yield Finding(run.folder / c.RESULT, DamageKind.MISSING, meaning)
         yield from check_document(run.folder / c.RECORD_TRACE, f"it says what {c.RESULT} was")[1]
@@ -159,8 +179,8 @@ def _check_result(scope: CheckScope, run: Run) -> Iterator[Finding]:
     if str(record.get("finished")) < str(record.get("started")):
         yield Finding(path, DamageKind.WRONG_TIME, "it finished before it started: its duration is unknown")
     yield from _check_files(scope, run, record)
-    yield from _check_needed(scope, run, record)
-    _note_named_results(scope, run, record)
+    yield from _check_needed(scope, run.id, record)
+    _note_lost_results(scope, run.id, used_runs(run.id, record))
 
 
 def _check_trace(run: Run, path: Path) -> Iterator[Finding]:
@@ -268,7 +288,7 @@ def _expected_files(run: Run, record: dict[str, Any]) -> list[str]:
     return [Path(str(model.get("file"))).name] if isinstance(model, dict) else []
 
 
-def _check_needed(scope: CheckScope, run: Run, record: dict[str, Any]) -> Iterator[Finding]:
+def _check_needed(scope: CheckScope, run: RunId, record: dict[str, Any]) -> Iterator[Finding]:
     """The prepared data and the snapshot that a run names."""
     store, data = scope.store, record.get("data")
     if isinstance(data, dict) and data.get("fingerprint"):
@@ -276,15 +296,15 @@ def _check_needed(scope: CheckScope, run: Run, record: dict[str, Any]) -> Iterat
         if data.get("sha256"):
             scope.data_hashes.setdefault(fingerprint, set()).add(str(data["sha256"]))
         if data.get("pin"):
-            scope.pins.setdefault(str(data["pin"]), run.id)
-        if not store.dataset_path(fingerprint).exists():
-            meaning = f"{run.id} was trained on it: it cannot be repeated"
+            scope.pins.setdefault(str(data["pin"]), run)
+        if not _exists(scope, store.dataset_path(fingerprint)):
+            meaning = f"{run} was trained on it: it cannot be repeated"
             yield Finding(store.dataset_path(fingerprint), DamageKind.MISSING, meaning)
     snapshot = record.get("snapshot")
     for kind, digest in sorted(snapshot.items()) if isinstance(snapshot, dict) else ():
-        if kind in ("program", "code", "task") and digest and not store.snapshot_path(kind, str(digest)).exists():
+        if kind in ("program", "code", "task") and digest and not _exists(scope, store.snapshot_path(kind, str(digest))):
             predicts = ", nor can its model predict" if kind == "code" and _is_built_by_code(record.get("model")) else ""
-            meaning = f"the {kind} of {run.id}: it cannot be repeated{predicts}"
+            meaning = f"the {kind} of {run}: it cannot be repeated{predicts}"
             yield Finding(store.snapshot_path(kind, str(digest)), DamageKind.MISSING, meaning)
 
 
@@ -293,13 +313,17 @@ def _is_built_by_code(model: Any) -> bool:
     return isinstance(model, dict) and bool(model.get("format")) and ":" in str(model.get("model"))
 
 
-def _note_named_results(scope: CheckScope, run: Run, record: dict[str, Any]) -> None:
-    """Keep which runs' results this one was made with."""
-    experiment = run.id.experiment
-    named = [parse_run_id(str(record.get("repeats")), experiment, run.id.task)]
-    for member in record.get("members") or []:
-        if isinstance(member, dict) and not member.get("left_out"):
-            named.append(parse_run_id(str(member.get("run")), experiment, c.member_task(str(member.get("member")))))
-    for other in named:
-        if other is not None:
-            scope.named_results.setdefault(other, run.id)
+def _exists(scope: CheckScope, path: Path) -> bool:
+    """Whether something shared is there: asked once, for thousands of runs name it."""
+    if path not in scope.shared:
+        scope.shared[path] = path.exists()
+    return scope.shared[path]
+
+
+def _note_lost_results(scope: CheckScope, run: RunId, used: Iterable[RunId]) -> None:
+    """Keep which of the results that a run was made with are neither there, nor removed by gc, nor reported as missing."""
+    for other in used:
+        folder = scope.store.run_folder(other)
+        has_result = is_folder(folder / c.RESULT) or os.path.lexists(folder / c.RECORD_TRACE)
+        if not has_result and "run" not in (read_document(folder / c.REMOVED) or {}):
+            scope.lost_results.setdefault(other, run)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jobs import contract as c
-from jobs.contract import Status
+from jobs.contract import RunId, Status
 from jobs.store.checksums import is_sha256
 from jobs.store.datasets import UnreadableArrays, fingerprint_of
 from jobs.store.files import list_names, sha256_of
@@ -16,6 +16,7 @@ from jobs.store.findings import LEFT_ALONE, CheckScope, DamageKind, Finding, che
 from jobs.store.reading import Run
 from jobs.store.regular_files import is_folder, is_regular
 from jobs.store.result_files import recorded_files
+from jobs.store.run_summaries import RunSummary
 
 _SUFFIXES = {"program": ".pyz", "code": ".zip", "task": ".json"}
 
@@ -26,33 +27,66 @@ _SUFFIXES = {"program": ".pyz", "code": ".zip", "task": ".json"}
 def check_archive(scope: CheckScope) -> Iterator[Finding]:
     """What is wrong with an experiment's dated CSVs: they are to be what its runs wrote."""
     store, experiment = scope.store, scope.experiment
-    expected: set[Path] = set()
-    removed: set[Path] = set()
-    for run in store.runs(experiment, c.ENSEMBLE_TASK, skip_unreadable=True):
-        target = store.archive_path(run.id, run.record)
-        if "run" in run.removed:
-            removed |= {target, store.archive_path(run.id, {"other_configuration": True})}
-        if run.status != Status.SUCCEEDED:
-            continue
-        for name in _csv_names(run):
-            source = run.folder / c.RESULT / name
-            archived = target if name == c.CSV else target.with_suffix(".members") / Path(name).name
-            expected.add(archived)
+    expected: dict[str, frozenset[str]] = {}
+    """By the name of a CSV in the archive those of its members' CSVs."""
+    removed: set[str] = set()
+    same: dict[frozenset[str], frozenset[str]] = {}
+    for run_id, summary in scope.summaries.of_task(experiment, c.ENSEMBLE_TASK, skip_unreadable=True):
+        if scope.quick and summary is not None and _is_archived(scope, run_id, summary):
+            names, target = _names_of(summary), _target(scope, run_id, summary)
+        else:
+            run = store.read(run_id)
+            target = store.archive_path(run.id, run.record)
+            if "run" in run.removed:
+                removed |= {target.name, store.archive_path(run.id, {"other_configuration": True}).name}
+            if run.status != Status.SUCCEEDED:
+                continue
+            names = _csv_names(run)
             if not store.is_archive_removed(run.id, target):
-                yield from report_unreadable(archived, _check_archived(scope, run, source, archived, name))
+                for name in names:
+                    source = run.folder / c.RESULT / name
+                    archived = _archived_path(target, name)
+                    yield from report_unreadable(archived, _check_archived(scope, run, source, archived, name))
+        members = frozenset(Path(name).name for name in names if name != c.CSV)
+        expected[target.name] = same.setdefault(members, members)
     folder = store.archive_folder(experiment)
     for name in list_names(folder):
         path = folder / name
-        csv = path.with_suffix(".csv")
+        csv = path.with_suffix(".csv").name
         if csv in removed:
             continue
         is_members = path.suffix == ".members" and is_folder(path)
-        if csv not in expected or not (is_members or path == csv):
+        if csv not in expected or not (is_members or name == csv):
             yield Finding(path, DamageKind.FOREIGN, "no run wrote it, or the run is gone; it is left alone")
         elif is_members:
             for other in list_names(path):
-                if path / other not in expected:
+                if other not in expected[csv]:
                     yield Finding(path / other, DamageKind.FOREIGN, "no run wrote it; it is left alone")
+
+
+def _archived_path(target: Path, name: str) -> Path:
+    """Where a CSV of a result is in the archive."""
+    return target if name == c.CSV else target.with_suffix(".members") / Path(name).name
+
+
+def _target(scope: CheckScope, run: RunId, summary: RunSummary) -> Path:
+    return scope.store.archive_path(run, {"other_configuration": summary.facts.is_named_for_other})
+
+
+def _names_of(summary: RunSummary) -> list[str]:
+    return [name for name, _ in summary.facts.csvs or []]
+
+
+def _is_archived(scope: CheckScope, run: RunId, summary: RunSummary) -> bool:
+    """Whether a run's CSVs are in the archive, each a file of its size, as its summary has them."""
+    if summary.status != Status.SUCCEEDED or summary.facts.csvs is None or c.CSV not in _names_of(summary):
+        return False
+    target = _target(scope, run, summary)
+    for name, size in summary.facts.csvs:
+        path = _archived_path(target, name)
+        if not is_regular(path) or path.stat().st_size != size:
+            return False
+    return True
 
 
 def _csv_names(run: Run) -> list[str]:

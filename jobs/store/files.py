@@ -299,14 +299,18 @@ def make_folder(folder: Path, root: Path) -> None:
     """
     if not root.is_dir():
         _make_root(root)
-    owner = root.stat().st_uid
-    if folder.is_dir() and (os.geteuid() != 0 or folder.stat().st_uid == owner):
+    is_root, owner = os.geteuid() == 0, root.stat().st_uid
+    if folder.is_dir() and (not is_root or folder.stat().st_uid == owner):
         return
-    for path in [path for path in (*reversed(folder.parents), folder) if root in path.parents]:
+    if folder.parent.is_dir() and not (is_root and owner != 0):
+        missing = [folder]
+    else:
+        missing = [path for path in (*reversed(folder.parents), folder) if root in path.parents]
+    for path in missing:
         if not path.exists():
             path.mkdir(exist_ok=True)
             share(path)
-        elif os.geteuid() == 0 and owner != 0 and path.stat().st_uid == 0:
+        elif is_root and owner != 0 and path.stat().st_uid == 0:
             share(path)
 
 

@@ -13,6 +13,7 @@ from jobs.store.document_checksum import DIFFERS
 from jobs.store.document_files import load_document
 from jobs.store.local_store import LocalStore
 from jobs.store.regular_files import DamagedContent, Unreadable
+from jobs.store.run_summaries import RunSummaries
 
 
 class DamageKind(str, Enum):  # noqa: UP042 (Python 3.9 has no StrEnum)
@@ -64,10 +65,13 @@ class CheckScope:
     """Of prepared data, by its fingerprint, the hashes of its file that records and pins have."""
     pins: dict[str, RunId] = field(default_factory=dict)
     """By pin (``<experiment>/<date>-<key>``) a run that used it."""
-    results: set[RunId] = field(default_factory=set)
-    """Runs whose result is there, was removed by gc, or is reported as missing."""
-    named_results: dict[RunId, RunId] = field(default_factory=dict)
-    """By run whose result another run took or repeats, that other run."""
+    shared: dict[Path, bool] = field(default_factory=dict)
+    """Of prepared data and snapshots that runs name, whether they are there."""
+    lost_results: dict[RunId, RunId] = field(default_factory=dict)
+    """By run whose result another run took or repeats and that has gone, that other run."""
+
+    def __post_init__(self) -> None:
+        self.summaries = RunSummaries(self.store)
 
 
 def check_document(path: Path, meaning: str, repair: str = "") -> tuple[dict[str, Any] | None, list[Finding]]:

@@ -24,6 +24,7 @@ from jobs.store.local_store import LocalStore
 from jobs.store.needed_models import has_ended_since, needed_models
 from jobs.store.reading import Run
 from jobs.store.regular_files import Unreadable, is_folder, is_regular
+from jobs.store.run_summaries import KEPT_SUFFIXES, MODEL_SUFFIXES, RunSummaries, RunSummary
 
 
 class RemovalKind(str, Enum):  # noqa: UP042 (Python 3.9 has no StrEnum)
@@ -51,9 +52,6 @@ DESCRIPTIONS = {
 DEFAULT_KINDS = (RemovalKind.STAGING, RemovalKind.MODELS)
 SETTLING = 86400
 """Seconds for which leftovers, and data that nothing names yet, are left alone: a process may still need them."""
-_KEPT_SUFFIXES = (".json", ".jsonl", ".csv", ".txt")
-"""Of the files of tries without a result that stay: marks, logs and tables."""
-_MODEL_SUFFIXES = (".h5", ".keras", ".ckpt", ".npz")
 
 
 class UnknownNeed(Exception):
@@ -112,12 +110,13 @@ def plan_removal(store: LocalStore, experiment: str, rule: RetentionRule, now: f
 
     Data and snapshots are shared: those that any experiment's runs name stay.
     """
-    plan = RemovalPlan()
+    plan, summaries = RemovalPlan(), RunSummaries(store)
+    before = now - min(rule.age, SETTLING)
     if RemovalKind.STAGING in rule.kinds:
-        plan.items += _leftovers(store, now - min(rule.age, SETTLING))
+        plan.items += _leftovers(store, removal.leftovers(store, before, but_runs_of=experiment))
     needed: set[RunId] | None = None
     try:
-        needed = _needed_models(store, experiment, now)
+        needed = _needed_models(store, summaries, experiment, now)
     except (UnknownNeed, Unreadable) as error:
         if {RemovalKind.MODELS, RemovalKind.RUNS} & set(rule.kinds):
             plan.consequences.append(
@@ -126,7 +125,15 @@ def plan_removal(store: LocalStore, experiment: str, rule: RetentionRule, now: f
     for task in store.tasks(experiment):
         # What no scheduled ensemble takes is counted apart: it must not be kept in the place of what one may take.
         succeeded = Counter[bool]()
-        for number, run in enumerate(store.runs(experiment, task, skip_unreadable=True)):
+        for number, (run_id, summary) in enumerate(summaries.of_task(experiment, task, skip_unreadable=True)):
+            if RemovalKind.STAGING in rule.kinds and (summary is None or summary.facts.has_leftovers):
+                plan.items += _leftovers(store, removal.leftovers_in(store.run_folder(run_id), before))
+            if summary is not None:
+                is_usable, has_succeeded = summary.facts.is_usable, summary.status == Status.SUCCEEDED
+                if not _may_remove(store, rule, run_id, summary, now, needed):
+                    succeeded[is_usable] += has_succeeded
+                    continue
+            run = store.read(run_id)
             if not run.is_readable:
                 # Nobody knows what it needs, or whether it is over.
                 continue
@@ -134,7 +141,7 @@ def plan_removal(store: LocalStore, experiment: str, rule: RetentionRule, now: f
             is_usable = is_candidate(run.record, "")
             is_kept = succeeded[is_usable] < rule.keep
             # A repeat of an old slot is new, and the ensemble of its rerun or backfill may be about to take it.
-            is_new = has_ended_since(run, now - min(rule.age, SETTLING))
+            is_new = has_ended_since(run, before)
             is_removable = is_old and not is_new and needed is not None and run.id not in needed
             if RemovalKind.RUNS in rule.kinds and is_removable and number >= rule.keep and run.status != Status.RUNNING:
                 _plan_whole_run(run, plan)
@@ -146,14 +153,31 @@ def plan_removal(store: LocalStore, experiment: str, rule: RetentionRule, now: f
             if RemovalKind.ARCHIVE in rule.kinds and is_old and not is_kept and task == c.ENSEMBLE_TASK:
                 plan.items += _archived_files(store, run)
             succeeded[is_usable] += run.status == Status.SUCCEEDED
-    plan.consequences += _consequences_for_repeats(store, experiment, plan)
+    plan.consequences += _consequences_for_repeats(store, summaries, experiment, plan)
     if RemovalKind.DATA in rule.kinds or RemovalKind.SNAPSHOTS in rule.kinds:
-        _plan_shared_files(store, rule, plan, now)
+        _plan_shared_files(store, summaries, rule, plan, now)
     return plan
 
 
-def _leftovers(store: LocalStore, before: float) -> Iterator[RemovalItem]:
-    for path in removal.leftovers(store, before):
+def _may_remove(
+    store: LocalStore, rule: RetentionRule, run: RunId, summary: RunSummary, now: float, needed: Collection[RunId] | None
+) -> bool:
+    """Whether there may be anything of a run to remove, so that it must be read."""
+    facts, is_old = summary.facts, run.minute * 60 < now - rule.age
+    is_removable = is_old and needed is not None and run not in needed
+    if RemovalKind.STAGING in rule.kinds and facts.has_try_files:
+        return True
+    if RemovalKind.MODELS in rule.kinds and is_removable and facts.has_models:
+        return True
+    if RemovalKind.RUNS in rule.kinds and is_removable and not facts.is_removed:
+        return True
+    if RemovalKind.ARCHIVE in rule.kinds and is_old and run.task == c.ENSEMBLE_TASK:
+        return is_regular(store.archive_path(run, {"other_configuration": facts.is_named_for_other}))
+    return False
+
+
+def _leftovers(store: LocalStore, paths: Iterable[Path]) -> Iterator[RemovalItem]:
+    for path in paths:
         yield _store_item(store, RemovalKind.STAGING, path, "its writer ended before it was done")
 
 
@@ -162,7 +186,7 @@ def _try_files(run: Run, now: float) -> Iterator[RemovalItem]:
     for attempt in run.tries:
         folder = run.folder / (c.TRY_PREFIX + attempt["name"])
         for path in sorted(folder.rglob("*")):
-            if not is_regular(path) or path.suffix in _KEPT_SUFFIXES or path.name.startswith("."):
+            if not is_regular(path) or path.suffix in KEPT_SUFFIXES or path.name.startswith("."):
                 continue
             if path.lstat().st_mtime <= now - SETTLING:
                 yield _run_item(run, RemovalKind.STAGING, path, "of a try that did not become the result")
@@ -172,7 +196,7 @@ def _model_files(run: Run) -> Iterator[RemovalItem]:
     """A training's model and whatever other weights lie beside it."""
     model = (run.record.get("model") or {}).get("file")
     for path in sorted((run.folder / c.RESULT).glob("*")):
-        if is_regular(path) and (path.name == model or path.suffix in _MODEL_SUFFIXES):
+        if is_regular(path) and (path.name == model or path.suffix in MODEL_SUFFIXES):
             yield _run_item(run, RemovalKind.MODELS, path, "older than what is kept")
 
 
@@ -211,7 +235,7 @@ def _archived_files(store: LocalStore, run: Run) -> Iterator[RemovalItem]:
                 yield _store_item(store, RemovalKind.ARCHIVE, path, "older than what is kept", run.id)
 
 
-def _consequences_for_repeats(store: LocalStore, experiment: str, plan: RemovalPlan) -> Iterator[str]:
+def _consequences_for_repeats(store: LocalStore, summaries: RunSummaries, experiment: str, plan: RemovalPlan) -> Iterator[str]:
     """Which ensembles cannot be repeated any more, and which not with the models that they had."""
     if plan.rows:
         dates = sorted(run.slot.date() for run in plan.rows)
@@ -221,12 +245,15 @@ def _consequences_for_repeats(store: LocalStore, experiment: str, plan: RemovalP
     if not removed_runs and not removed_models:
         return
     never, without_models = [], []
-    for run in store.runs(experiment, c.ENSEMBLE_TASK, skip_unreadable=True):
-        trainings = {member.get("run") for member in run.record.get("members") or []}
-        if run.id not in plan.rows and trainings & removed_runs:
-            never.append(run.id)
-        elif run.id not in plan.rows and trainings & removed_models:
-            without_models.append(run.id)
+    for run, summary in summaries.of_task(experiment, c.ENSEMBLE_TASK, skip_unreadable=True):
+        if run in plan.rows:
+            continue
+        members = store.read(run).record.get("members") or [] if summary is None else []
+        trainings = {str(member.get("run")) for member in members} if summary is None else set(summary.members)
+        if trainings & removed_runs:
+            never.append(run)
+        elif trainings & removed_models:
+            without_models.append(run)
     for runs, meaning in (
         (never, "cannot be repeated any more: their members' runs are removed"),
         (without_models, "can be repeated, but not with rerun --reuse-models: their members are trained again"),
@@ -235,10 +262,10 @@ def _consequences_for_repeats(store: LocalStore, experiment: str, plan: RemovalP
             yield f"{len(runs)} ensembles from {runs[-1].slot.date()} to {runs[0].slot.date()} {meaning}"
 
 
-def _plan_shared_files(store: LocalStore, rule: RetentionRule, plan: RemovalPlan, now: float) -> None:
+def _plan_shared_files(store: LocalStore, summaries: RunSummaries, rule: RetentionRule, plan: RemovalPlan, now: float) -> None:
     """Data and snapshots that no kept run names, and that are old enough not to belong to a run that is just starting."""
     try:
-        data, snapshots = _needed(store, set(plan.rows))
+        data, snapshots = _needed(store, summaries, set(plan.rows))
     except (UnknownNeed, Unreadable) as error:
         plan.consequences.append(f"no data and no snapshots are removed, for it is unknown which are needed: {_why(error)}")
         return
@@ -259,15 +286,20 @@ def _plan_shared_files(store: LocalStore, rule: RetentionRule, plan: RemovalPlan
             plan.items.append(_store_item(store, RemovalKind.DATA, path, "it pinned data for a date that is removed"))
 
 
-def _needed(store: LocalStore, removed: Collection[RunId]) -> tuple[set[str], set[str]]:
+def _needed(store: LocalStore, summaries: RunSummaries, removed: Collection[RunId]) -> tuple[set[str], set[str]]:
     """The fingerprints of data and the hashes of snapshots that the runs of any experiment name, but for those removed."""
     data, snapshots = set[str](), set[str]()
     for experiment in store.experiments():
         _require_readable_folders(store, experiment)
         for task in store.tasks(experiment):
-            for run in store.runs(experiment, task):
-                if run.id in removed:
+            for run_id, summary in summaries.of_task(experiment, task):
+                if run_id in removed:
                     continue
+                if summary is not None:
+                    data.add(summary.facts.data)
+                    snapshots.update(summary.facts.digests)
+                    continue
+                run = store.read(run_id)
                 _require_readable(run)
                 if not run.record:
                     _require_readable_data(run)
@@ -281,13 +313,16 @@ def _needed(store: LocalStore, removed: Collection[RunId]) -> tuple[set[str], se
     return data, snapshots
 
 
-def _needed_models(store: LocalStore, experiment: str, now: float) -> set[RunId]:
+def _needed_models(store: LocalStore, summaries: RunSummaries, experiment: str, now: float) -> set[RunId]:
     """The trainings whose models an ensemble may still take; raises UnknownNeed or Unreadable where one cannot be read."""
     _require_readable_folders(store, experiment)
-    if c.ENSEMBLE_TASK in store.tasks(experiment):
-        for run in store.runs(experiment, c.ENSEMBLE_TASK):
-            _require_readable(run)
-    return set(needed_models(store, experiment, now))
+
+    def read(run: RunId) -> Run:
+        result = store.read(run)
+        _require_readable(result)
+        return result
+
+    return set(needed_models(store, summaries, experiment, now, read))
 
 
 def _why(error: UnknownNeed | Unreadable) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from math import inf
 
 from jobs import contract as c
@@ -11,27 +11,36 @@ from jobs.contract import RunId, RunKind, Status
 from jobs.store.latest_model import takeable
 from jobs.store.local_store import LocalStore
 from jobs.store.reading import Run
+from jobs.store.run_summaries import RunSummaries
 
 _TRIES = 86400.0
 """Seconds that the tries of an ensemble run may take whose deadline is not known."""
 
 
-def needed_models(store: LocalStore, experiment: str, now: float) -> Iterator[RunId]:
+def needed_models(
+    store: LocalStore, summaries: RunSummaries, experiment: str, now: float, read: Callable[[RunId], Run]
+) -> Iterator[RunId]:
     """The trainings whose models an ensemble that has not ended may still take, by the rule by which it takes them.
 
     That may be one of a slot to come, or of a past one: that waits, is latent (a resume releases it), is tried again, or runs.
-    ``now`` is in seconds since 1970.
+    ``now`` is in seconds since 1970; ``read`` reads an ensemble's run that has no summary.
     """
-    ensembles = list(store.runs(experiment, c.ENSEMBLE_TASK))
-    since = _earliest_open_slot(store, experiment, ensembles, now) / 60
+    last_scheduled, running = -inf, set[int]()
+    for run_id, summary in summaries.of_task(experiment, c.ENSEMBLE_TASK):
+        run = read(run_id) if summary is None else None
+        kind = run.kind if run is not None else summary.facts.kind if summary is not None else None
+        if run is not None and run.status == Status.RUNNING:
+            running.add(run_id.minute)
+        if last_scheduled == -inf and kind == RunKind.SCHEDULED:
+            last_scheduled = run_id.minute * 60.0
+    since = _earliest_open_slot(store, experiment, last_scheduled, now) / 60
     for task in store.tasks(experiment):
         if task != c.ENSEMBLE_TASK:
             yield from takeable(store, experiment, task[len(c.member_task("")) :], since)
-    running = {run.id.minute for run in ensembles if run.status == Status.RUNNING}
-    for run in ensembles:
+    for run_id in store.run_ids(experiment, c.ENSEMBLE_TASK) if running else ():
         # One that is running may repeat another of its slot with the models that this took.
-        if run.id.minute in running:
-            for member in store.model_selection(run):
+        if run_id.minute in running:
+            for member in store.model_selection(store.read(run_id)):
                 training = c.parse_run_id(str(member.get("run")), experiment, c.member_task(str(member.get("member"))))
                 if training is not None:
                     yield training
@@ -43,12 +52,11 @@ def has_ended_since(run: Run, instant: float) -> bool:
     return any(_seconds(end) > instant for end in ends if end)
 
 
-def _earliest_open_slot(store: LocalStore, experiment: str, ensembles: Iterable[Run], now: float) -> float:
-    """The instant, in seconds since 1970, before which no slot of the ensemble is still to be begun or tried again.
+def _earliest_open_slot(store: LocalStore, experiment: str, last: float, now: float) -> float:
+    """The instant before which no slot of the ensemble is still to be begun or tried again.
 
-    ``ensembles`` are its runs, newest first.
+    ``last`` is its last slot that a schedule began; all are in seconds since 1970.
     """
-    last = next((run.id.minute * 60.0 for run in ensembles if run.kind == RunKind.SCHEDULED), -inf)
     earliest = now
     # Of several engines each may still run its own.
     for chain in revisions.chains(revisions.merge(store.ledger.revisions(experiment))):

@@ -12,25 +12,43 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jobs.contract import CLAIM_PREFIX, REMOVED, SCHEMA, TRY_PREFIX, RunId
+from jobs.contract import CLAIM_PREFIX, REMOVED, SCHEMA, TRY_PREFIX, RunId, parse_run_id
 from jobs.store.files import MISSING_ERRNOS, exists, rename_own, to_document
 from jobs.store.local_store import LocalStore
 from jobs.store.regular_files import Unreadable, as_unreadable
 
 
-def leftovers(store: LocalStore, before: float) -> Iterator[Path]:
+def leftovers(store: LocalStore, before: float, but_runs_of: str = "") -> Iterator[Path]:
     """Files and folders that were being written when their writer ended, unchanged since ``before`` (seconds since 1970).
 
-    Nothing reads them, whatever they hold: they never got their name.
+    Nothing reads them, whatever they hold: they never got their name. ``but_runs_of``: an experiment whose runs' folders are not
+    looked into.
     """
     for part in ("runs", "predictions", "datasets", "snapshots", "experiments", "data"):
-        for folder, folders, files in os.walk(store.root / part):
-            hidden = [name for name in folders if name.startswith((f".{TRY_PREFIX}", ".prepare-", CLAIM_PREFIX))]
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            for name in [*hidden, *(name for name in files if name.startswith(".") and name.endswith(".part"))]:
-                path = Path(folder) / name
-                if _last_change(path) < before:
-                    yield path
+        yield from leftovers_in(store.root / part, before, store.root / part / but_runs_of if but_runs_of else None)
+
+
+def leftovers_in(top: Path, before: float, but_runs_in: Path | None = None) -> Iterator[Path]:
+    """The same of one folder; ``but_runs_in``: the folder of an experiment whose runs are not looked into."""
+    inner = f"{but_runs_in}{os.sep}"
+    for folder, folders, files in os.walk(top):
+        hidden = [name for name in folders if is_leftover(name, True)]
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        if but_runs_in is not None and folder.startswith(inner) and folder[len(inner) :].count(os.sep) == 1:
+            task, month = folder[len(inner) :].split(os.sep)
+            runs = ((name, parse_run_id(name, but_runs_in.name, task)) for name in folders)
+            folders[:] = [name for name, run in runs if run is None or run.month != month]
+        for name in [*hidden, *(name for name in files if is_leftover(name, False))]:
+            path = Path(folder) / name
+            if _last_change(path) < before:
+                yield path
+
+
+def is_leftover(name: str, is_folder: bool) -> bool:
+    """Whether a name is that of something that was being written."""
+    if is_folder:
+        return name.startswith((f".{TRY_PREFIX}", ".prepare-", CLAIM_PREFIX))
+    return name.startswith(".") and name.endswith(".part")
 
 
 def record_removal(

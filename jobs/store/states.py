@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from jobs.contract import END, RECORD, RECORD_TRACE, RESULT, SELECTION, START, TRY_PREFIX
 from jobs.store.files import MISSING_ERRNOS, list_names
@@ -19,6 +20,7 @@ from jobs.store.regular_files import Unreadable, as_unreadable, is_folder
 FRESH = 60
 """What changed within so many seconds of now may change again without its times differing: file systems count them coarsely."""
 _CHUNK, _THREADS = 64, 16
+_T = TypeVar("_T")
 
 
 def stat_state(status: os.stat_result) -> str:
@@ -86,8 +88,8 @@ def record_state(folder: Path) -> str:
     return file_state(f"{folder}/{RESULT}/{RECORD}")
 
 
-def states_of(folders: Sequence[Path], state: Callable[[Path], str]) -> list[str]:
-    """The state of each folder, of many several at a time: on NFS each takes some round trips."""
+def states_of(folders: Sequence[_T], state: Callable[[_T], str]) -> list[str]:
+    """The state of each folder (or whatever says which), of many several at a time: on NFS each takes some round trips."""
     if len(folders) <= _CHUNK:
         return [state(folder) for folder in folders]
     chunks = [folders[start : start + _CHUNK] for start in range(0, len(folders), _CHUNK)]

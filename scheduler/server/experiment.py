@@ -16,7 +16,7 @@ from cronjobs.revisions.expected import expected
 from cronjobs.tasks import resolve_tasks
 from jobs import contract as c
 from jobs.contract import NoteEvent, RunKind, Status, slot_text
-from jobs.store import LocalStore, Run, removal
+from jobs.store import LocalStore, Run, removal, snapshot_digests
 from jobs.store.process_identity import is_alive, process_identity
 from scheduler.config import ConfigErrors, load
 from scheduler.engines import local_revisions
@@ -26,6 +26,7 @@ from scheduler.engines.manual_run import store_context
 from scheduler.engines.run_spec import runtimes_needed
 from scheduler.errors import CronsembleError
 from scheduler.identity import current_user
+from scheduler.server.claim_order import ClaimOrder
 from scheduler.server.file_watch import FileWatcher
 from scheduler.server.journal import Journal
 from scheduler.server.metrics import Metrics
@@ -66,14 +67,15 @@ class ServedExperiment:
         self.store: LocalStore = local_store(experiment)
         self.journal, self.metrics, self._report = journal.of(experiment.name), metrics, report
         self.engine = LocalEngine(self.store, self.journal, budget, back_off)
+        self.claims = ClaimOrder()
         self.tasks: dict[str, TaskState] = {}
         self.owned = False
         self.experiment = experiment
         self._files = FileWatcher()
         self._notes: list[dict[str, Any]] = []
         self._threads: dict[tuple[str, int], RunThread] = {}
-        self._identity = process_identity()
-        self._host = str(self._identity["host"])
+        self.identity = process_identity()
+        self._host = str(self.identity["host"])
         self._since = ""
 
     @property
@@ -102,11 +104,11 @@ class ServedExperiment:
             "engine": local_revisions.engine(),
             "by": current_user(),
             "time": format_time(now, milliseconds=True),
-            "process": self._identity,
+            "process": self.identity,
         }
         if owner is not None and not take_over:
             is_this_engine = owner.get("engine") == claim["engine"]
-            if not is_this_engine or is_alive(owner.get("process") or {}) is True and owner.get("process") != self._identity:
+            if not is_this_engine or is_alive(owner.get("process") or {}) is True and owner.get("process") != self.identity:
                 raise self._owned_by(owner)
         # The owner that was looked at: of two that replace it in the same instant one does.
         other = self.store.ledger.take_ownership(self.name, claim, number if owner is not None or take_over else 0)
@@ -123,7 +125,7 @@ class ServedExperiment:
     def check_owner(self) -> bool:
         """Whether this process still owns the experiment; once it does not, it starts nothing more."""
         owner = self.store.ledger.owner(self.name)
-        if owner is None or owner.get("process") == self._identity:
+        if owner is None or owner.get("process") == self.identity:
             return True
         self.journal.write("taken over", f"{_named(owner)} has taken it over: nothing more is started here")
         self.owned = False
@@ -161,6 +163,7 @@ class ServedExperiment:
         for name, (settings, resolved) in resolve_tasks(context).items():
             state = self.tasks.get(name) or TaskState(settings, resolved, [], settled=int(now // 60))
             state.settings, state.resolved = settings, resolved
+            state.snapshot = snapshot_digests(resolved)
             state.schedule_periods, state.wake = schedule_periods.get(name, []), -inf
             states[name] = state
         for name, state in self.tasks.items():
@@ -198,7 +201,7 @@ class ServedExperiment:
     def _go_on(self, name: str, state: TaskState, run: Run, now: float) -> None:
         """Resume a run that no thread here makes, if it is unfinished; what another process makes counts for `concurrency`."""
         self._end_left_behind(run)
-        minute, run_state = run.id.minute, state.run_state(run, self._identity, now)
+        minute, run_state = run.id.minute, state.run_state(run, self.identity, now)
         if self.engine.ends.unwritten(run.id):
             # How many tries it has left is seen once these are written.
             run_state = RunState.ELSEWHERE
@@ -288,9 +291,10 @@ class ServedExperiment:
 
     def step(self, now: float) -> float:
         """Decide for every task whose time has come; the instant at which the next one's comes."""
-        for name, state in self.tasks.items():
-            if state.wake <= now and state.schedule_periods:
-                self._decide(name, state, now)
+        with self.claims.collect():
+            for name, state in self.tasks.items():
+                if state.wake <= now and state.schedule_periods:
+                    self._decide(name, state, now)
         if self._notes or self.engine.ends.unwritten():
             self.beat(now)
         return min((state.wake for state in self.tasks.values() if state.schedule_periods), default=inf)
@@ -364,12 +368,14 @@ class ServedExperiment:
     ) -> None:
         state.started.add(minute)
         state.active[minute] = None if resumed is None else resumed.id
-        thread = RunThread(self, name, state.settings, state.resolved, minute, replaced, resumed)
+        thread = RunThread(self, name, state.settings, state.resolved, state.snapshot, minute, replaced, resumed)
         self._threads[name, minute] = thread
         self.metrics.active.labels(self.name).set(len(self._threads))
+        self.claims.announce()
         try:
             thread.start()
         except RuntimeError as error:  # no more threads
+            self.claims.withdraw()
             if resumed is None:
                 self.ended(RunEnded(name, minute, None, str(error)), now)
             else:

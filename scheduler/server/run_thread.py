@@ -12,13 +12,13 @@ from typing import Any, Protocol
 from cronjobs.experiment import Experiment, Task
 from jobs import contract as c
 from jobs.contract import RunKind, slot_text
-from jobs.store import LocalStore, Run, Store, snapshot_digests
+from jobs.store import LocalStore, Run, Store
 from jobs.store.files import to_json
-from jobs.store.process_identity import process_identity
 from jobs.store.tries import failed_tries
 from scheduler.engines.local import LocalEngine
 from scheduler.engines.run_spec import runtimes_needed, task_spec
 from scheduler.runtimes.runtime import find_runtimes
+from scheduler.server.claim_order import ClaimOrder
 from scheduler.server.journal import ExperimentJournal
 from scheduler.server.metrics import Metrics
 from scheduler.server.open_runs import run_origin, seconds_until_try
@@ -48,6 +48,9 @@ class RunHost(Protocol):
     engine: LocalEngine
     journal: ExperimentJournal
     metrics: Metrics
+    claims: ClaimOrder
+    identity: dict[str, Any]
+    """This process."""
 
     @property
     def folder(self) -> Path:
@@ -70,13 +73,14 @@ class RunThread(threading.Thread):
         task: str,
         settings: Task,
         resolved: dict[str, Any],
+        snapshot: dict[str, str],
         minute: int,
         replaced: tuple[RunThread, ...],
         resumed: Run | None,
     ) -> None:
         super().__init__(name=f"{task} {minute}", daemon=True)
         self.host, self.task, self.settings, self.resolved = host, task, settings, resolved
-        self.minute, self.replaced, self.resumed = minute, replaced, resumed
+        self.snapshot, self.minute, self.replaced, self.resumed = snapshot, minute, replaced, resumed
         self.run_id = None if resumed is None else resumed.id
         self._stop_reason = ""
         self._has_claim = False
@@ -108,31 +112,36 @@ class RunThread(threading.Thread):
     def _make_run(self) -> Run | None:
         """The run, ended; None if the slot has its run already. Raises OSError if the store cannot be written."""
         host = self.host
-        for thread in self.replaced:
-            thread.stop_run(f"replaced by the run of {slot_text(self.minute)} (concurrency: replace)")
+        with host.claims.claim():
+            for thread in self.replaced:
+                thread.stop_run(f"replaced by the run of {slot_text(self.minute)} (concurrency: replace)")
+            is_claimed = self._claim_try(self.resumed) if self.resumed is not None else self._claim()
+        host.claims.wait_for_others()
         if self.resumed is not None:
-            return self._resume(self.resumed)
-        resolved = self.resolved
-        if self.run_id is None:
-            self.run_id = self._claim(resolved)
-            with suppress(OSError):  # the prepare step keeps it too
-                host.store.put_snapshot("task", to_json(resolved))
-        if self.run_id is None:
+            return self._resume(self.resumed) if is_claimed else host.store.read(self.resumed.id)
+        if not is_claimed or self.run_id is None:
             return None
+        resolved = self.resolved
+        with suppress(OSError):  # the prepare step keeps it too
+            host.store.put_snapshot("task", to_json(resolved))
         if self._stop_reason:
             host.engine.stop_run(self.run_id, self._stop_reason)
         runtimes = find_runtimes(host.experiment, runtimes_needed(resolved), host.journal.say)
         spec = task_spec(resolved, self.settings, host.folder, runtimes, self.minute, RunKind.SCHEDULED)
         return host.engine.run(spec, self.run_id)
 
-    def _resume(self, run: Run) -> Run | None:
-        """The run that goes on, ended; None if another process has claimed its next try."""
-        host, number = self.host, run.last_claim + 1
-        mark = {"kind": RunKind.SCHEDULED, "time": format_time(time.time(), milliseconds=True), "process": process_identity()}
-        if not host.store.claim_try(run.id, number, mark):
+    def _claim_try(self, run: Run) -> bool:
+        """Claim the next try of a run that goes on; False if another process has claimed it."""
+        host = self.host
+        mark = {"kind": RunKind.SCHEDULED, "time": format_time(time.time(), milliseconds=True), "process": host.identity}
+        self._has_claim = host.store.claim_try(run.id, run.last_claim + 1, mark)
+        if not self._has_claim:
             host.journal.write("had", f"{run.id}: another process makes its next try", task=self.task, run=str(run.id))
-            return host.store.read(run.id)
-        self._has_claim = True
+        return self._has_claim
+
+    def _resume(self, run: Run) -> Run | None:
+        """The run that goes on, whose next try is claimed, ended."""
+        host, number = self.host, run.last_claim + 1
         # As it was begun.
         resolved = host.store.task_configuration({"snapshot": _snapshot(host.store, run)}) or self.resolved
         runtimes = find_runtimes(host.experiment, runtimes_needed(resolved), host.journal.say)
@@ -142,14 +151,14 @@ class RunThread(threading.Thread):
         delay = seconds_until_try(run, host.engine.back_off(max(1, failed_tries(run.tries))), time.time())
         return host.engine.run(spec, run.id, number, delay)
 
-    def _claim(self, resolved: dict[str, Any]) -> c.RunId | None:
-        """The slot's first attempt, or the next after manual ones; None if the slot has its run already."""
+    def _claim(self) -> bool:
+        """Claim the slot's first attempt, or the next after manual ones; False if the slot has its run already."""
         host = self.host
         mark = {
             "kind": RunKind.SCHEDULED,
             "time": format_time(time.time(), milliseconds=True),
-            "process": process_identity(),
-            "snapshot": snapshot_digests(resolved),
+            "process": host.identity,
+            "snapshot": self.snapshot,
         }
         attempt = 1
         while True:
@@ -158,14 +167,16 @@ class RunThread(threading.Thread):
                 delay = time.time() - self.minute * 60
                 host.metrics.claim_lag.labels(host.name).observe(delay)
                 host.journal.write("begun", f"{run} started, {delay:.1f} s after its minute", task=self.task, run=str(run))
-                return run
+                self.run_id = run
+                return True
             existing = host.store.read(run)
             if existing.next_claim.get("process") == mark["process"] and existing.last_claim == 1:
                 # An earlier attempt to claim it succeeded, and then raised: no other thread of this process has this slot.
-                return run
+                self.run_id = run
+                return True
             if run_origin(existing).kind != RunKind.MANUAL:
                 host.journal.write("had", f"{run} exists already and is not run twice", task=self.task, run=str(run))
-                return None
+                return False
             attempt += 1
 
 

@@ -18,15 +18,17 @@ from scheduler.server.open_runs import RunState, run_state
 class TaskState:
     """What is known of one task; slots are minutes since 1970 in UTC.
 
-    ``settings`` is the task as it is configured, ``resolved`` what its runs need to know, ``schedule_periods`` when which
-    schedule held. ``started`` are the slots that have a run of the schedule, ``active`` those whose run has not ended, with
-    the run once it is claimed; ``waiting`` is the slot that is due and could not start, for the reason ``blocked``. Every
-    slot up to ``settled`` is decided; at ``wake``, in seconds since 1970, it is decided again.
+    ``settings`` is the task as it is configured, ``resolved`` what its runs need to know, ``snapshot`` the hashes of what they
+    need to happen again, ``schedule_periods`` when which schedule held. ``started`` are the slots that have a run of the
+    schedule, ``active`` those whose run has not ended, with the run once it is claimed; ``waiting`` is the slot that is due and
+    could not start, for the reason ``blocked``. Every slot up to ``settled`` is decided; at ``wake``, in seconds since 1970, it
+    is decided again.
     """
 
     settings: Task
     resolved: dict[str, Any]
     schedule_periods: list[SchedulePeriod]
+    snapshot: dict[str, str] = field(default_factory=dict)
     started: set[int] = field(default_factory=set)
     active: dict[int, c.RunId | None] = field(default_factory=dict)
     waiting: int | None = None
