@@ -1,7 +1,8 @@
 """Plan and sync against kubectl, side by side on one server: medians of five whole processes, from start to exit.
 
-A control plane of its own. `python benchmarks/sync.py [TASKS] [--before CHECKOUT] [--small]`: another number of tasks than 1,000;
-`plan` of four objects and a sync with nothing to do of an earlier version, in turn with this one's; only these two.
+A control plane of its own. `python benchmarks/sync.py [TASKS] [--before CHECKOUT] [--small] [--floor]`: another number of tasks
+than 1,000; `plan` of four objects and a sync with nothing to do of an earlier version, in turn with this one's; only these two;
+only the first sync, in turn with the same objects by bare requests (`bare_requests.py`): the server's own work is the floor.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from cluster.access import Cluster  # noqa: E402
 from cluster.control_plane import ControlPlane  # noqa: E402
+from scheduler.sync.apply import CONCURRENCY  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = 5
+FIRSTS = 3
 ROUNDS = 15
 """Of this version and an earlier one in turn: their difference is small."""
 SIZES = (10, 100, 1000, 3000)
@@ -151,6 +154,30 @@ def first_sync(bench: Bench, count: int) -> None:
     print(f"  kubectl takes {median(f'kubectl apply --server-side, first, {count}', theirs) / own:.1f} times as long")
 
 
+def floor(bench: Bench, count: int) -> None:
+    """The first sync beside the server's own work: the same objects by bare requests, over as many connections, in turn."""
+    took: dict[str, list[float]] = {"sync": [], "create": [], "apply": []}
+    for _ in range(FIRSTS):
+        for how in took:
+            # Nothing is deleted meanwhile: that would be work for the server, too.
+            namespace = bench.cluster.new_namespace()
+            file = bench.write(namespace, count)
+            if how == "sync":
+                took[how].append(bench.sync(file).seconds)
+            else:
+                command = [sys.executable, str(ROOT / "benchmarks" / "bare_requests.py"), str(bench.cluster.kubeconfig)]
+                command += [str(bench.render(file)), how, str(CONCURRENCY)]
+                took[how].append(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+    seconds = {how: statistics.median(values) for how, values in took.items()}
+    print(
+        f"first sync, {count}: {seconds['sync']:.2f} s; bare requests over {CONCURRENCY} connections: "
+        f"apply {seconds['apply']:.2f} s, {seconds['sync'] / seconds['apply']:.2f} times as long; "
+        f"create {seconds['create']:.2f} s, {seconds['sync'] / seconds['create']:.2f} times; load {os.getloadavg()[0]:.1f}",
+        flush=True,
+    )
+    print(f"  fastest of {FIRSTS}: " + ", ".join(f"{how} {min(values):.2f} s" for how, values in took.items()), flush=True)
+
+
 def nothing_to_do(bench: Bench, count: int) -> None:
     file = bench.write(bench.cluster.new_namespace(), count)
     bench.sync(file)
@@ -226,6 +253,7 @@ def main() -> None:
     parser.add_argument("tasks", nargs="?", type=int, default=1000)
     parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="a checkout of an earlier version")
     parser.add_argument("--small", action="store_true", help="only the comparison with the earlier version")
+    parser.add_argument("--floor", action="store_true", help="only the first sync beside the server's own work")
     options = parser.parse_args()
     count: int = options.tasks
     before: Path | None = options.before and options.before.resolve()
@@ -239,6 +267,9 @@ def main() -> None:
             beside_before(bench, "plan of 4", 4, before, bench.plan)
             beside_before(bench, f"sync, nothing to do, {count}", count, before, bench.sync)
         if options.small:
+            return
+        floor(bench, count)
+        if options.floor:
             return
         median("python, nothing else", lambda: bench.run(sys.executable, "-c", "pass"))
         median("cronsemble --help", lambda: bench.run(*CLI, "--help"))

@@ -101,15 +101,19 @@ class HistoryIndex:
 
     def _read(self, run: RunId) -> RunFact:
         # Their states are taken first: what changes while it is read is then read again.
-        (record_state,), (state,) = self._store.run_states([run], only_record=True), self._store.run_states([run])
+        (record_state,) = self._store.run_states([run], only_record=True)
         record = self._store.result(run)
+        state = UNSETTLED
+        if record is None or record.get("repeats"):
+            (state,) = self._store.run_states([run])
+            record = self._store.result(run)
         if record is None:
             fact = run_fact(self._store.read(run))
             fact.seal = UNSETTLED if fact.status in (Status.RUNNING, Status.UNKNOWN) else -state
             return fact
         fact = run_fact(Run(run, Path(), Status.SUCCEEDED, data_note(record), record))
         fact.seal = record_state
-        if record.get("repeats"):
+        if record.get("repeats") and state:
             # The verdict comes after the result.
             verdict = read_document(self._store.run_folder(run) / VERDICT) or {}
             fact.reason = "; ".join(filter(None, (one_line(str(verdict.get("verdict", ""))), fact.reason)))
