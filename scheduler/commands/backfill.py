@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
 from typing import Annotated
@@ -12,6 +13,7 @@ import typer
 
 from cronjobs.experiment import Experiment
 from jobs.contract import ENSEMBLE_TASK, Status
+from jobs.store import Run
 from scheduler.commands.completion import complete_dates
 from scheduler.commands.engine_choice import RunOptions, StopSignals, check_cluster_options, open_engine
 from scheduler.commands.options import (
@@ -64,7 +66,7 @@ def backfill_slots(
             return ExitStatus.DONE
         with run_display(on_stderr=as_json) as display, open_engine(workspace, display, options, signals) as engine:
             display.expect(len(missing))
-            rows = _fill(engine, experiment, missing, parallel)
+            rows = _fill(engine, experiment, missing, parallel, display.degraded)
         _print_rows(rows, experiment.name, as_json)
     if engine.stopped:
         print("interrupted; the same command goes on with the slots that are left", file=sys.stderr)
@@ -72,14 +74,18 @@ def backfill_slots(
     return ExitStatus.DONE if all(options.is_success(row["status"]) for row in rows) else ExitStatus.ERROR
 
 
-def _fill(engine: Engine, experiment: Experiment, missing: list[Gap], parallel: int) -> list[dict[str, str]]:
+def _fill(
+    engine: Engine, experiment: Experiment, missing: list[Gap], parallel: int, degraded_reason: Callable[[Run], str]
+) -> list[dict[str, str]]:
     """Make the runs; for each slot a row of what became of it."""
     context = store_context(engine, experiment)
     runtimes = engine.runtimes(experiment, runtimes_of(context, {gap.run.task for gap in missing}))
     rows = []
     for gap, run, problem in fill(engine, context, missing, runtimes, parallel):
         status, reason = ("not started", problem) if run is None else (str(run.status), run.reason)
-        rows.append({"slot": gap.slot, "task": gap.run.task, "run": str(gap.run), "status": status, "reason": reason})
+        degraded = "" if run is None else degraded_reason(run)
+        row = {"slot": gap.slot, "task": gap.run.task, "run": str(gap.run), "status": status, "reason": reason}
+        rows.append({**row, "degraded": degraded})
     return rows
 
 
@@ -88,7 +94,7 @@ def _print_rows(rows: list[dict[str, str]], experiment: str, as_json: bool) -> N
         print_json({"experiment": experiment, "slots": rows})
     for row in rows:
         if not as_json and row["status"] == Status.SUCCEEDED and row["task"] == ENSEMBLE_TASK:
-            print(f"{row['slot']}: archived")
+            print_line(f"{row['slot']}: archived" + (f", degraded: {row['degraded']}" if row["degraded"] else ""))
         elif row["status"] not in (Status.SUCCEEDED, Status.RUNNING):
             print_line(f"{row['run']}: {row['status']}{': ' if row['reason'] else ''}{row['reason']}", sys.stderr)
 

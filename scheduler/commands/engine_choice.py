@@ -110,6 +110,9 @@ def open_engine(
     workspace: Workspace, display: RunDisplay, options: RunOptions, signals: StopSignals, is_dry_run: bool = False
 ) -> Iterator[Engine]:
     """The engine that makes the runs; the signals stop it. Raises CronsembleError for a store that this user cannot write."""
+    from scheduler.stores.degraded_run import degraded_reason
+
+    display.degraded = lambda run: degraded_reason(workspace.store, workspace.timezone, run)
     if not options.on_cluster:
         store = workspace.require_local_store()
         if not is_dry_run and (problem := store.access_problem(workspace.name)):

@@ -14,7 +14,6 @@ import typer
 from jobs import strict_json
 from jobs.contract import parse_run_id
 from jobs.csv_text import csv_text
-from jobs.store.tries import describe_try
 from jobs.text import single_line
 from scheduler.commands.completion import complete_dates, complete_runs, complete_statuses
 from scheduler.commands.options import (
@@ -37,6 +36,7 @@ from scheduler.console.messages import print_line
 from scheduler.errors import CronsembleError
 from scheduler.history import calendar as calendar_view
 from scheduler.history import slot_report
+from scheduler.history.columns import DEFAULT, HistoryColumn, RowSource, choose_columns, sort_rows
 from scheduler.history.parse_query import parse_query
 from scheduler.history.query import ExperimentHistory, HistoryQuery
 from scheduler.history.slots import Row
@@ -53,26 +53,19 @@ if TYPE_CHECKING:
     from cronjobs.experiment import Experiment
     from scheduler.history.revision_changes import Snapshots
 
+_HINT = "choose with --columns"
 _NOTHING_FOUND = "no slot and no run matches"
-_COLUMNS = [
-    tables.Column("task", is_name=True),
-    tables.Column("status", coloured=True),
-    tables.Column("accuracy", right=True, rank=1),
-    tables.Column("loss", right=True, rank=3),
-    tables.Column("seconds", right=True, rank=2),
-    tables.Column("attempt", right=True, rank=4),
-    tables.Column("reason"),
-]
-_TRIES = tables.Column("tries", right=True)
 
 
 @dataclass(frozen=True)
 class OutputFormat:
-    """How the rows are printed."""
+    """How the rows are printed: which columns, and sorted by which; none means as they are by default."""
 
     as_json: bool = False
     as_csv: bool = False
     calendar: bool = False
+    columns: Sequence[str] = ()
+    sort: str = ""
 
 
 def print_history(reader: HistoryReader, query: HistoryQuery, output: OutputFormat, limit: int) -> None:
@@ -82,12 +75,21 @@ def print_history(reader: HistoryReader, query: HistoryQuery, output: OutputForm
         _print_calendar(reader, query, output)
         _print_unreadable(reader)
         return
-    rows = reader.rows(replace(query, limit=limit))
+    source = _row_source(reader)
+    if output.sort:
+        rows = reader.rows(replace(query, limit=0))
+        (column,) = choose_columns([output.sort.removeprefix("-")], rows, source, "--sort")
+        rows = sort_rows(rows, column, output.sort.startswith("-"))[: limit or None]
+    else:
+        rows = reader.rows(replace(query, limit=limit))
     _print_unreadable(reader)
     if output.as_json or output.as_csv:
-        _print_values(Row, rows, output.as_json)
+        if output.columns:
+            _print_columns(rows, choose_columns(output.columns, rows, source), output.as_json)
+        else:
+            _print_values(Row, rows, output.as_json)
     elif rows:
-        _print_table(rows, history.timezone)
+        _print_table(rows, choose_columns(output.columns or _default_columns(rows), rows, source))
     else:
         print(_nothing(history, query))
 
@@ -137,29 +139,53 @@ def _json_lines(values: Sequence[msgspec.Struct]) -> str:
         return "".join(strict_json.dumps(msgspec.to_builtins(value)) + "\n" for value in values)
 
 
-def _print_table(rows: Sequence[Row], timezone: str) -> None:
+def _row_source(reader: HistoryReader) -> RowSource:
+    """What the columns need beside the rows."""
+    decoded: dict[str, dict[str, Any]] = {"": {}}
+
+    def hyperparameters(row: Row) -> dict[str, Any]:
+        fact = reader.fact(row) if row.run is not None else None
+        text = "" if fact is None else fact.hyperparameters
+        if text not in decoded:
+            decoded[text] = msgspec.json.decode(text, type=dict[str, Any])
+        return decoded[text]
+
+    history = reader.history
+    return RowSource(history.experiment, history.timezone, history.tasks(), hyperparameters, reader.attempts)
+
+
+def _default_columns(rows: Sequence[Row]) -> list[str]:
+    """Most runs need one try, and a terminal is narrow."""
+    needs_tries = any((row.try_number or 1) > 1 for row in rows)
+    return [name for name in DEFAULT if name != "tries" or needs_tries]
+
+
+def _print_columns(rows: Sequence[Row], columns: Sequence[HistoryColumn], as_json: bool) -> None:
+    """The chosen columns as a JSON array with a row a line, or as CSV."""
+    names = [column.name for column in columns]
+    values = ([column.value(row) for column in columns] for row in rows)
+    sys.stdout.flush()
+    out = sys.stdout.buffer
+    if as_json:
+        lines = ",\n ".join(as_ascii(strict_json.dumps(dict(zip(names, own, strict=True)))) for own in values)
+        out.write(f"[{lines}]\n".encode())
+    else:
+        out.write(csv_text([names, *([_csv_cell(value) for value in own] for own in values)]).encode())
+    out.flush()
+
+
+def _csv_cell(value: Any) -> Any:
+    if isinstance(value, list | dict):
+        return strict_json.dumps(value)
+    return single_line(value) if isinstance(value, str) else value
+
+
+def _print_table(rows: Sequence[Row], columns: Sequence[HistoryColumn]) -> None:
     """The rows as a table that fits the terminal; slots by the experiment's clock."""
-    columns = [tables.Column(f"slot ({timezone})"), *_COLUMNS]
-    cells = [_cells(row, timezone) for row in rows]
-    # Most runs need one try, and a terminal is narrow.
-    if any((row.try_number or 1) > 1 for row in rows):
-        columns.insert(-1, _TRIES)
-        for row, own in zip(rows, cells, strict=True):
-            own.insert(-1, "" if row.try_number is None else describe_try(row.try_number, row.max_tries))
-    tables.print_table(columns, cells, [outcome_colour(row.status, row.degraded) for row in rows])
-
-
-def _cells(row: Row, timezone: str) -> list[str]:
-    return [
-        format_local(row.local, timezone),
-        row.task,
-        row.outcome,
-        "" if row.accuracy is None else f"{row.accuracy:.4f}",
-        "" if row.loss is None else f"{row.loss:.4f}",
-        "" if row.duration is None else f"{row.duration:.1f}",
-        "" if row.attempt is None else str(row.attempt),
-        row.explanation,
-    ]
+    cells = ([column.text(row) for column in columns] for row in rows)
+    tables.print_table(
+        [column.printed for column in columns], cells, [outcome_colour(row.status, row.degraded) for row in rows], _HINT
+    )
 
 
 def print_slot(reader: HistoryReader, slot: str, tasks: Sequence[str], as_json: bool) -> None:
@@ -303,6 +329,11 @@ def history(
     ] = False,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="These columns, with commas between: names as in --json, headers, hyperparameters."),
+    ] = None,
+    sort: Annotated[str | None, typer.Option(help="Sort all rows by this column; with - before it, the highest first.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="How many rows at most; 0 for all.")] = 50,
     on_cluster: Annotated[
         bool,
@@ -332,4 +363,5 @@ def history(
             print_slot(reader, slot, task or [], as_json)
         else:
             query = parse_query(reader.history, since, until, task or [], status or [])
-            print_history(reader, query, OutputFormat(as_json, as_csv, calendar), limit)
+            names = [name.strip() for name in (columns or "").split(",") if name.strip()]
+            print_history(reader, query, OutputFormat(as_json, as_csv, calendar, names, sort or ""), limit)

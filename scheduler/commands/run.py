@@ -65,7 +65,7 @@ def run_now(
         runs = run_members(engine, experiment, chosen, with_ensemble, publish, engine.now(), fresh_data)
     if engine.stopped:
         return print_interrupted(engine)
-    _print_outcome(workspace.store, runs)
+    _print_outcome(workspace.store, runs, display.degraded)
     return ExitStatus.DONE if all(options.is_success(run.status) for run in runs) else ExitStatus.ERROR
 
 
@@ -83,16 +83,18 @@ def _available(experiment: Experiment, members: list[Member], say: Callable[[str
     return members
 
 
-def _print_outcome(store: Store, runs: list[Run]) -> None:
+def _print_outcome(store: Store, runs: list[Run], degraded_reason: Callable[[Run], str]) -> None:
+    """Where the ensemble's predictions are, and what did not succeed; last, what succeeded with less than was asked for."""
+    degraded = []
     for run in runs:
         if run.status == Status.SUCCEEDED:
-            if run.record.get("degraded"):
-                print_line(f"{run.id}: degraded: {run.record['degraded']}", sys.stderr)
+            if reason := degraded_reason(run):
+                degraded.append(f"{run.id.task}: {reason}")
             if run.id.task == c.ENSEMBLE_TASK:
                 print_line(f"archived: {store.files.display_path(store.archive_path(run.id, run.record))}")
         elif run.status != Status.RUNNING:
             print_line(f"{run.id}: {run.status}: {run.reason}; see: cronsemble logs {run.id}", sys.stderr)
-    print("next: cronsemble history")
+    print_line(f"succeeded, degraded: {'; '.join(degraded)}; next: cronsemble show" if degraded else "next: cronsemble history")
 
 
 def run(

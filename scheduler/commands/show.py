@@ -40,6 +40,9 @@ from scheduler.history import slot_report
 from scheduler.history.query import HistoryQuery
 from scheduler.kube.target import ClusterTarget
 from scheduler.observe.open_history import find_run_or_job, open_history
+from scheduler.results.contribution import Contribution
+from scheduler.results.ensemble_result import EnsembleResult, read_ensemble
+from scheduler.results.member_table import member_cells, member_columns, member_values, read_contributions
 from scheduler.stores import find_run
 from scheduler.stores.location import locate
 from scheduler.stores.workspace import Workspace, open_workspace
@@ -54,17 +57,27 @@ def print_run(workspace: Workspace, name: str, as_json: bool, task: str | None =
     run_id = find_run_or_job(reader, name, task)
     run = reader.store.read(run_id)
     rows = reader.rows(HistoryQuery(run_id.minute, run_id.minute, (run_id.task,)))
-    row = msgspec.to_builtins(next(row for row in rows if row.run == str(run_id)))
+    own_row = next(row for row in rows if row.run == str(run_id))
+    row = msgspec.to_builtins(own_row)
     job = slot_report.observed_job(reader.history, run_id)
     verdict = read_document(run.folder / c.VERDICT)
+    result = read_ensemble(reader.store, run) if run_id.task == c.ENSEMBLE_TASK else None
+    contributions, problem = read_contributions(result) if result is not None else ({}, "")
     if as_json:
+        if result is not None:
+            row["members"] = member_values(result, contributions)
         optional = {"observed": run.observed, "removed": run.removed, "verdict": verdict}
         values = {**row, "record": run.record, "tries": run.tries, "seen": job.to_json() if job else None}
         print_json({**values, **{key: value for key, value in optional.items() if value}})
         return
     number, most = row.pop("try_number"), row.pop("max_tries")
+    row = {"slot": row.pop("slot"), "local": row.pop("local"), "task": row.pop("task"), "status": own_row.outcome} | {
+        key: value for key, value in [("degraded", row.pop("degraded")), *row.items()] if key != "status"
+    }
+    # Those of an ensemble are its own.
+    skipped = {"minute", *(("items_accuracy", "items_loss") if run_id.task == c.ENSEMBLE_TASK else ())}
     for key, value in row.items():
-        if value not in (None, "") and key != "minute":
+        if value not in (None, "") and key not in skipped:
             _print_field(key, value)
     if number is not None:
         _print_field("tries", describe_try(number, most))
@@ -73,10 +86,10 @@ def print_run(workspace: Workspace, name: str, as_json: bool, task: str | None =
             _print_field(key, strict_json.dumps(run.record[key]))
     for one_try in slot_report.tries(run, job):
         _print_field("try", slot_report.try_line(one_try))
-    for member in run.record.get("members", []):
-        model = member.get("left_out") or f"{member.get('run')}, accuracy {tables.number(member.get('accuracy'))}"
-        degraded = f", degraded: {member['degraded']}" if member.get("degraded") else ""
-        _print_field("member", f"{member['member']}: {model}{degraded}")
+    if result is not None and result.members:
+        _print_members(result, contributions, reader.history.timezone)
+    if problem:
+        _print_field("damaged", problem)
     if verdict is not None:
         _print_verdict(verdict, run_id.task)
     for removal in run.removed.get("files", []):
@@ -86,6 +99,12 @@ def print_run(workspace: Workspace, name: str, as_json: bool, task: str | None =
     for folder in find_run.folders_with_files(run):
         for path in workspace.store.list_files(run_id, folder):
             _print_field("file", workspace.store.files.display_path(path))
+
+
+def _print_members(result: EnsembleResult, contributions: Mapping[str, Contribution], timezone: str) -> None:
+    print()
+    tables.print_table(member_columns(timezone), member_cells(result, contributions, timezone))
+    print()
 
 
 def _print_field(name: str, value: object) -> None:

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
 
@@ -15,7 +15,7 @@ from jobs.store import Run
 from jobs.store.regular_files import open_regular
 from jobs.store.tries import describe_try, is_permanent
 from jobs.text import one_line
-from scheduler.console.colours import STATUS_COLOURS
+from scheduler.console.colours import outcome_colour
 from scheduler.console.live_rows import Row, lines, total_line
 from scheduler.console.progress_events import parse_event
 from scheduler.console.streams import drawing_console
@@ -59,6 +59,8 @@ class RunDisplay(RunObserver):
     """Follows the progress files of running tasks and shows what happens; used as a context manager."""
 
     def __init__(self) -> None:
+        self.degraded: Callable[[Run], str] = lambda run: run.degraded
+        """What a run lacks although it succeeded; a command that knows the schedules knows more."""
         self._lock = threading.RLock()
         self._tails: dict[str, LogTail] = {}
         self._notices: set[str] = set()
@@ -173,7 +175,7 @@ class PlainDisplay(RunDisplay):
             self._stages.pop(task, None)
             seconds = time.monotonic() - self._begun.pop(task, time.monotonic())
         took = f" ({format_duration(seconds)})" if seconds >= 1 else ""
-        self.say(f"{self.title(task)}: {describe_end(run)}{took}")
+        self.say(f"{self.title(task)}: {describe_end(run, self.degraded(run))}{took}")
 
     def _look(self) -> None:
         super()._look()
@@ -250,8 +252,9 @@ class LiveDisplay(RunDisplay):
         """Show in its line how a task's run has ended."""
         super().done(task, run)
         row = self._row(task)
-        row.ended, row.stage = time.monotonic(), one_line(describe_end(run))
-        row.colour, row.is_success = STATUS_COLOURS.get(run.status) or "", run.status == Status.SUCCEEDED
+        degraded = self.degraded(run)
+        row.ended, row.stage = time.monotonic(), one_line(describe_end(run, degraded))
+        row.colour, row.is_success = outcome_colour(run.status, degraded) or "", run.status == Status.SUCCEEDED
         with self._rows_lock:
             self._ended += 1
             is_printed = bool(self._total) or len(self._rows) > self._console.height - 2
@@ -304,13 +307,14 @@ def describe_event(event: dict[str, Any]) -> str:
     return f"{text}, accuracy {number(event.get('val_accuracy'))}, {number(event.get('seconds'), 1)} s"
 
 
-def describe_end(run: Run) -> str:
-    """How a run has ended, for people, and at which try if there were several."""
+def describe_end(run: Run, degraded: str = "") -> str:
+    """How a run has ended, for people, and at which try if there were several; ``degraded``: what it lacks if it succeeded."""
     number, most = run.try_number or 1, run.max_tries
     if run.status == Status.SUCCEEDED:
         accuracy = run.accuracy
         tries = f" at try {describe_try(number, most)}" if number > 1 else ""
-        return f"succeeded{tries}" + ("" if accuracy is None else f", accuracy {accuracy:.4f}")
+        outcome = f"succeeded, degraded{tries}" if degraded else f"succeeded{tries}"
+        return outcome + ("" if accuracy is None else f", accuracy {accuracy:.4f}") + (f": {degraded}" if degraded else "")
     tries = f" after {number} tries" if number > 1 else ""
     has_tries_left = run.status == Status.FAILED and most is not None and number < most
     is_final = has_tries_left and bool(run.tries) and is_permanent(run.tries[-1])

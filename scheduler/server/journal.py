@@ -67,5 +67,6 @@ class ExperimentJournal(RunObserver):
     def done(self, task: str, run: Run) -> None:
         """A run has ended."""
         facts: dict[str, Any] = {"run": str(run.id), "status": run.status, "reason": run.reason}
+        facts |= {"degraded": run.degraded} if run.degraded else {}
         facts |= {"try_number": run.try_number, "max_tries": run.max_tries}
-        self.write("ended", f"{run.id} {describe_end(run)}", task=run.id.task, **facts)
+        self.write("ended", f"{run.id} {describe_end(run, run.degraded)}", task=run.id.task, **facts)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import inf
 from typing import Any
 
+from jobs.contract import RunId
 from jobs.store import Store
 from jobs.store.regular_files import Unreadable
 from scheduler.history.notes import parse_notes
@@ -64,6 +66,7 @@ class HistoryReader:
             self.unreadable,
         )
         self._index = HistoryIndex(store, experiment)
+        self._by_minute: dict[Page, defaultdict[int, list[RunFact]]] = {}
 
     def _readable(self, folder: str, read: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
         """What is in a folder of the ledger; nothing of one that cannot be listed."""
@@ -91,6 +94,22 @@ class HistoryReader:
         for month in searched_months(self.history, query):
             window = month_window(self.history, query, month, self._facts(month_pages(self.history, query, month)))
             yield from window.rows(self._facts(window.earlier_pages()))
+
+    def fact(self, row: Row) -> RunFact | None:
+        """What the history knows of a row's run; None for a row without a run that has left something in the store."""
+        return next((fact for fact in self._slot_facts(row.task, row.minute) if fact.attempt == row.attempt), None)
+
+    def attempts(self, task: str, minute: int) -> int:
+        """How many runs a slot has."""
+        return len(self._slot_facts(task, minute))
+
+    def _slot_facts(self, task: str, minute: int) -> Sequence[RunFact]:
+        page = (task, RunId(minute, 1, self.history.experiment, task).month)
+        if page not in self._by_minute:
+            by_minute = self._by_minute[page] = defaultdict(list)
+            for fact in self._page(page):
+                by_minute[fact.minute].append(fact)
+        return self._by_minute[page].get(minute, ())
 
     def unrecorded_jobs(self) -> list[ObservedJob]:
         """The observed Jobs that have ended and show more of their runs than the store holds."""
