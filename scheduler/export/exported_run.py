@@ -69,6 +69,7 @@ def exported_ids(rows: Sequence[Row], experiment: str) -> Iterator[tuple[RunId, 
 def digest(row: Row) -> str:
     """Differs once what is exported of an ended run does, as far as its row shows it: its result never changes."""
     values = [FORMAT, row.status, row.reason, row.why, row.evidence, row.kind, row.duration, row.try_number]
+    values += [row.degraded, row.items_accuracy, row.items_loss]
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
 
 
@@ -127,6 +128,8 @@ def _epochs(epochs: Epochs, started: float) -> Iterator[EpochMetrics]:
 
 def _metrics(store: Store, run: Run, row: Row) -> dict[str, Any]:
     metrics: dict[str, Any] = {"run/accuracy": run.accuracy, "run/loss": run.loss, "run/duration": row.duration}
+    if run.id.task != ENSEMBLE_TASK:
+        metrics |= {"run/items_accuracy": row.items_accuracy, "run/items_loss": row.items_loss}
     if run.id.task == ENSEMBLE_TASK:
         for member in read_ensemble(store, run).combined_members:
             values = {"weight": member.weight, "accuracy": member.accuracy, "loss": member.loss}
@@ -155,7 +158,7 @@ def _tags(store: Store, history: ExperimentHistory, run: Run, row: Row, task: Ma
         "revision": period.revision.get("revision") if period is not None else None,
         "verdict": verdict.get("verdict"),
         "repeats": verdict.get("repeats") or record.get("repeats"),
-        "degraded": record.get("degraded"),
+        "degraded": row.degraded,
         "backend": model.get("backend"),
         "image": (record.get("image") or {}).get("reference") if isinstance(record.get("image"), dict) else record.get("image"),
         "data": (record.get("data") or {}).get("fingerprint"),

@@ -36,6 +36,7 @@ def test_each_run_has_its_epochs_and_each_task_its_trend(program: Any, folder: P
     epochs = runs["train-a/2025-11-20T0100Z"]
     assert epochs["val_loss"] == [[n, start + 1.5 * n, pytest.approx(2.2 / n, abs=1e-4)] for n in (1, 2, 3, 4)]
     assert epochs["run/accuracy"] == [[4, start + 340, pytest.approx(0.9133)]]
+    assert 0.5 < epochs["run/items_accuracy"][0][2] <= 1
     trend = runs["trend/ensemble"]
     assert [step for step, _, _ in trend["run/accuracy"]] == [29393640 + 1440 * day for day in range(6)]
     assert set(trend) >= {"run/accuracy", "run/loss", "run/duration", "member/c/weight", "member/c/accuracy"}
