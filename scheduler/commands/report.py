@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from scheduler.commands.completion import complete_dates
+from scheduler.commands.completion import complete_dates, complete_runs
 from scheduler.commands.options import (
     DEFAULT_FILE,
     NAMES_OF_RUNS,
@@ -123,7 +123,7 @@ def report(
     chart: Annotated[ChartName, typer.Option(help="With --format svg or png: which chart.")] = ChartName.accuracy,
     compare: Annotated[
         tuple[str, str] | None,
-        typer.Option(metavar="A B", help=f"Show two runs side by side: {NAMES_OF_RUNS}."),
+        typer.Option(metavar="A B", help=f"Show two runs side by side: {NAMES_OF_RUNS}.", autocompletion=complete_runs),
     ] = None,
     offline: Offline = False,
     context: Context = None,
