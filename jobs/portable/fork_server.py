@@ -35,7 +35,8 @@ def main(argv):
     backend = os.environ["KERAS_BACKEND"]
     if backend in MODULES:
         importlib.import_module(MODULES[backend])
-    importlib.import_module("keras")
+    for name in ("keras", "numpy", "jobs.portable.model_checks", "jobs.portable.predict", "jobs.portable.saved_model"):
+        importlib.import_module(name)
     if not _can_fork():
         print("the import of %s has started threads: each prediction has a process of its own" % backend, file=sys.stderr)
         return 1

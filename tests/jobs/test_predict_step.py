@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import time
@@ -18,6 +19,7 @@ from jobs.keras3.prepare import Rules, fingerprint, resolve, write_npz
 from jobs.store import LocalStore
 from jobs.store.files import read_json, to_json, write_file
 from jobs.store.process_identity import process_identity
+from jobs.supervisor.process_tree import all_processes, command_line
 from scheduler.snapshots.program import build_program
 from stores import Builder
 from supervised import supervise
@@ -44,7 +46,7 @@ os.write(int(os.environ["CRONSEMBLE_REPORT"]), b'{{"event": "done"}}\\n')
 def two_members(tmp_path: Path) -> tuple[LocalStore, RunId, dict[str, Any]]:
     """An ensemble run of two members that have been trained, after its prepare step."""
     builder = Builder(tmp_path / "store")
-    description = {"sha256": "0" * 64, "class_names": ["0", "1"]}
+    description = {"sha256": "0" * 64, "file": "weights.h5", "class_names": ["0", "1"]}
     for name in ("one", "two"):
         builder.run(f"train-{name}", "2026-11-23T05:00", model=description, accuracy=0.5)
     images = np.arange(150 * 16, dtype="float32").reshape(150, 4, 4)
@@ -108,6 +110,32 @@ def test_without_a_fork_server_each_member_has_its_own_process_and_its_own_log(t
     logs = {name: (folder / "probabilities" / name / "log.txt").read_text() for name in ends}
     assert "no prediction of one" in logs["one"] and logs["two"] == "predict of a\n"
     assert not (folder / "log.txt").exists()
+
+
+def test_a_fork_that_hangs_is_ended_at_its_timeout_and_the_next_one_begins(tmp_path: Path, program: Path) -> None:
+    """Both are forks of one process, whose import is in the log of each; nothing of them is left."""
+    (tmp_path / "modules").mkdir()
+    imports = tmp_path / "imports"
+    keras = f"with open({str(imports)!r}, 'a') as file:\n    file.write('x')\nprint('the import says this')\n"
+    (tmp_path / "modules" / "keras.py").write_text(keras)
+    store, run, task = two_members(tmp_path)
+    # Its model's file is a pipe, which nobody writes to; the other one's is missing.
+    (model,) = (store.root / "runs" / "e" / "train-one").glob("*/*/result")
+    os.mkfifo(model / "weights.h5")
+    for spec in task["members"]:
+        spec["timeout"] = 5
+    env = {c.ENV_MEMBER_LOGS: "1", "PYTHONPATH": str(tmp_path / "modules"), c.ENV_TRY: "a"}
+    process = supervise(program, store, run, "predict --member one --member two", task, CRONSEMBLE_PYTHON=sys.executable, **env)
+    output, _ = process.communicate()
+    assert process.returncode == ExitCode.DONE, output
+    folder = store.try_folder(run, "a") / "probabilities"
+    ends = {name: read_json(folder / name / c.END) or {} for name in ("one", "two")}
+    assert ends["one"]["left_out"] == "predict: not done within its deadline of 5 s"
+    assert ends["two"]["left_out"].startswith("predict: FileNotFoundError: ")
+    assert imports.read_text() == "x"
+    for name in ends:
+        assert (folder / name / "log.txt").read_text().startswith("the import says this\n")
+    assert not [line for line in map(command_line, all_processes()) if str(program) in line]
 
 
 def test_members_of_a_step_share_its_deadline(tmp_path: Path, program: Path) -> None:
