@@ -84,6 +84,20 @@ def complete_statuses(ctx: typer.Context, incomplete: str) -> Completions:
     return _matching([(status.replace(" ", "-"), "") for status in (*map(str, Status), "degraded")], incomplete)
 
 
+def complete_columns(ctx: typer.Context, incomplete: str) -> Completions:
+    """The columns of the history, hyperparameters among them; after a comma the next one."""
+    from scheduler.config import load
+    from scheduler.history.columns import column_names
+
+    def hyperparameters() -> list[str]:
+        return [name for path in _files(ctx) for member in load(path).members.values() for name in member.hyperparameters]
+
+    own: list[str] = _quietly(hyperparameters, [])
+    start = len(incomplete) - len(incomplete.rpartition(",")[2])
+    names = dict.fromkeys([*column_names(), *own])
+    return [(incomplete[:start] + name, "") for name in names if name.startswith(incomplete[start:])]
+
+
 def complete_removals(ctx: typer.Context, incomplete: str) -> Completions:
     """What `gc --what` takes."""
     from jobs.store.gc import DESCRIPTIONS

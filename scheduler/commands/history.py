@@ -15,7 +15,7 @@ from jobs import strict_json
 from jobs.contract import parse_run_id
 from jobs.csv_text import csv_text
 from jobs.text import single_line
-from scheduler.commands.completion import complete_dates, complete_runs, complete_statuses
+from scheduler.commands.completion import complete_columns, complete_dates, complete_runs, complete_statuses
 from scheduler.commands.options import (
     DEFAULT_FILE,
     NAMES_OF_RUNS,
@@ -331,9 +331,15 @@ def history(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     columns: Annotated[
         str | None,
-        typer.Option(help="These columns, with commas between: names as in --json, headers, hyperparameters."),
+        typer.Option(
+            help="These columns, with commas between: names as in --json, headers, hyperparameters.",
+            autocompletion=complete_columns,
+        ),
     ] = None,
-    sort: Annotated[str | None, typer.Option(help="Sort all rows by this column; with - before it, the highest first.")] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(help="Sort all rows by this column; with - before it, the highest first.", autocompletion=complete_columns),
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="How many rows at most; 0 for all.")] = 50,
     on_cluster: Annotated[
         bool,

@@ -42,6 +42,11 @@ class HistoryColumn:
     text: Callable[[Row], str]
 
 
+def column_names() -> list[str]:
+    """The names of all columns but the hyperparameters."""
+    return [column.name for column in _columns(RowSource("", "UTC", (), lambda row: {}, lambda task, minute: 1))]
+
+
 def choose_columns(
     names: Sequence[str], rows: Sequence[Row], source: RowSource, option: str = "--columns"
 ) -> list[HistoryColumn]:
