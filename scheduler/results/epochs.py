@@ -46,9 +46,9 @@ def read_epochs(store: Store, run: Run) -> Epochs:
 
 
 def parse_epochs(data: bytes) -> Epochs:
-    """The epochs in a CSV's bytes; raises ValueError."""
+    """The epochs in a CSV's bytes; none in an empty one. Raises ValueError."""
     try:
-        header, *rows = csv.reader(io.StringIO(data.decode(), newline=""))
+        header, *rows = csv.reader(io.StringIO(data.decode(), newline="")) if data else [[EPOCH]]
         columns = {name: [float(row[n]) for row in rows] for n, name in enumerate(header)}
         numbers = tuple(int(number) for number in columns.pop(EPOCH))
     except (IndexError, KeyError, OverflowError, csv.Error) as error:
