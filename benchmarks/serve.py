@@ -75,17 +75,17 @@ def measure(folder: Path, due: int, budget: int) -> None:
                 claims.append(datetime.fromisoformat(entry["time"]).timestamp() - minute * 60)
                 if len(claims) == due:
                     print(f"  processor time to the last claim: {(cpu(process.pid) - used) / due * 1000:.2f} ms each")
+                    report("minute to claim", claims)
                     break
         # The steps go on meanwhile; what is measured of them is their start.
         ended = 0
         for line in process.stdout:
             ended += json.loads(line)["event"] == "ended"
-            if ended == min(due, 100):
+            if ended == min(due, 10):
                 break
         process.send_signal(signal.SIGTERM)
         process.stdout.read()
     bare.append(bare_claims(folder / "bare-after", due))
-    report("minute to claim", claims)
     report("claim to start mark (waiting for CPUs)", starts(folder / "store", minute))
     ratio = max(claims) / min(bare)
     print(
