@@ -59,13 +59,19 @@ def add_changes(rows: Iterable[Row], before: Figures) -> None:
 
     Several attempts of a slot are compared with the slot before, and the next slot with the last of them that has a figure.
     """
-    minute, items_accuracy, accuracy = -1, before.items_accuracy, before.accuracy
+    minute, latest_items, latest_own = -1, before.items_accuracy, before.accuracy
+    before_items, before_own = latest_items, latest_own
+    # There are many rows: `is_comparable` and `add_change` in line.
     for row in rows:
-        if not is_comparable(row):
+        items, own = row.items_accuracy, row.accuracy
+        if own is None or row.kind == RunKind.MANUAL:
             continue
         if row.minute != minute:
-            minute, before = row.minute, Figures(items_accuracy, accuracy)
-        add_change(row, before)
-        accuracy = row.accuracy
-        if row.items_accuracy is not None:
-            items_accuracy = row.items_accuracy
+            minute, before_items, before_own = row.minute, latest_items, latest_own
+        if items is not None:
+            if before_items is not None:
+                row.change = items - before_items
+            latest_items = items
+        elif before_own is not None:
+            row.change = own - before_own
+        latest_own = own
