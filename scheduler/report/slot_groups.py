@@ -74,8 +74,8 @@ def _fold(date: FoldedDate, row: Row) -> None:
         return
     status = status_of(row)
     date.counts[status] += 1
-    if row.reason and status not in date.reasons:
-        date.reasons[status] = row.reason
+    if row.full_reason and status not in date.reasons:
+        date.reasons[status] = row.full_reason
 
 
 def effective_rows(rows: Sequence[Row]) -> list[Row]:

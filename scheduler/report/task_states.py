@@ -67,6 +67,6 @@ def _state(groups: SlotGroups, task: str, is_former: bool, now: float) -> TaskSt
         None if model is None else now - model.minute * 60,
         streak[-1] if streak else None,
         len(streak),
-        streak[0].reason if streak else "",
+        streak[0].full_reason if streak else "",
         ", before that ".join(dict.fromkeys(status_of(row) for row in streak)),
     )
