@@ -77,7 +77,7 @@ def _released_slots(api: KubeClient, experiment: Experiment, jobs: list[Object])
     selector = f"{labels.SELECTOR},{labels.INSTANCE}={experiment.name}"
     try:
         cronjobs = objects.by_name(
-            api.list(kinds.CRONJOB, experiment.cluster.namespace, selector, decoder=objects.decoder())
+            api.list(kinds.CRONJOB, experiment.cluster.namespace, selector, decoder=objects.DECODER)
         ).values()
     except Forbidden:
         return

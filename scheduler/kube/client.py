@@ -79,6 +79,12 @@ class _ListShape(msgspec.Struct):
     metadata: dict[str, Any]
 
 
+# msgspec prepares a class when it is first read, and ends the process (SIGSEGV) if another thread reads it meanwhile: a decoder
+# prepares it here, in the thread that imports.
+for _shape in (_Shape, _StoredShape, _ListShape):
+    msgspec.json.Decoder(_shape)
+
+
 class KubeClient:
     """One server, over connections that are kept while the block runs. Safe to use from several threads."""
 

@@ -51,8 +51,8 @@ def read_namespace_objects(api: KubeClient, namespace: str, experiments: Iterabl
     """Our CronJobs, our ConfigMaps' metadata, and the other namespaces that hold CronJobs of these experiments."""
     names = sorted(experiments)
     cronjobs, maps, elsewhere = in_parallel(
-        lambda: by_name(api.list(kinds.CRONJOB, namespace, labels.SELECTOR, decoder=decoder())),
-        lambda: by_name(api.list(kinds.CONFIGMAP, namespace, labels.SELECTOR, metadata_only=True, decoder=decoder())),
+        lambda: by_name(api.list(kinds.CRONJOB, namespace, labels.SELECTOR, decoder=DECODER)),
+        lambda: by_name(api.list(kinds.CONFIGMAP, namespace, labels.SELECTOR, metadata_only=True, decoder=DECODER)),
         lambda: _elsewhere(api, namespace, names) if names else {},
     )
     return NamespaceObjects(namespace, cronjobs, maps, elsewhere)
@@ -66,7 +66,7 @@ def unfinished_jobs(api: KubeClient, namespace: str) -> list[Object]:
 def jobs(api: KubeClient, namespace: str, fields: str = "", selector: str = "") -> list[Object]:
     """Our Jobs in a namespace that fit a field selector and a label selector."""
     chosen = f"{labels.SELECTOR},{selector}" if selector else labels.SELECTOR
-    return [plain(item) for item in api.list(kinds.JOB, namespace, chosen, fields, decoder=decoder())]
+    return [plain(item) for item in api.list(kinds.JOB, namespace, chosen, fields, decoder=DECODER)]
 
 
 def has_ended(job: Mapping[str, Any]) -> str | None:
@@ -80,7 +80,7 @@ def has_ended(job: Mapping[str, Any]) -> str | None:
 def foreign_names(api: KubeClient, kind: Kind, namespace: str) -> dict[str, str]:
     """Objects of a kind that are not ours: name → the manager that made it."""
     managers = {}
-    for item in api.list(kind, namespace, f"{labels.MANAGED_BY}!={labels.OURS}", metadata_only=True, decoder=decoder()):
+    for item in api.list(kind, namespace, f"{labels.MANAGED_BY}!={labels.OURS}", metadata_only=True, decoder=DECODER):
         managers[item.metadata.name] = next((entry.manager for entry in item.metadata.managedFields), "someone")
     return managers
 
@@ -127,7 +127,7 @@ def _elsewhere(api: KubeClient, namespace: str, experiments: list[str]) -> dict[
     try:
         # One page is enough to name namespaces, however many CronJobs they hold.
         others = f"metadata.namespace!={namespace}"
-        for item in api.list(kinds.CRONJOB, None, chosen, others, metadata_only=True, first_page=True, decoder=decoder()):
+        for item in api.list(kinds.CRONJOB, None, chosen, others, metadata_only=True, first_page=True, decoder=DECODER):
             namespaces.setdefault(item.metadata.labels[labels.INSTANCE], set()).add(item.metadata.namespace)
     except Forbidden:
         return None
@@ -168,9 +168,8 @@ class _List(msgspec.Struct):
     metadata: _ListMetadata
 
 
-def decoder() -> msgspec.json.Decoder[Any]:
-    """Reads a page: only what we look at, and the fields' sets unread."""
-    return msgspec.json.Decoder(_List)
+DECODER = msgspec.json.Decoder(_List)
+"""Reads a page: only what we look at, and the fields' sets unread. Made once, when one thread imports it: see `kube.client`."""
 
 
 def by_name(items: Iterable[_Item]) -> dict[str, Object]:

@@ -69,7 +69,7 @@ def cronjob_states(experiment: Experiment, target: ClusterTarget) -> tuple[dict[
     selector = f"{labels.SELECTOR},{labels.INSTANCE}={experiment.name}"
     access = target.access()
     with KubeClient(access, READ_TIMEOUT, READ_TIMEOUT) as api, permissions.explain_denials(api, [namespace], reading=True):
-        cronjobs = objects.by_name(api.list(kinds.CRONJOB, namespace, selector, decoder=objects.decoder())).values()
+        cronjobs = objects.by_name(api.list(kinds.CRONJOB, namespace, selector, decoder=objects.DECODER)).values()
         now = api.now()
     states = {
         cronjob["metadata"]["labels"].get(labels.TASK, ""): (

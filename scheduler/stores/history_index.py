@@ -50,13 +50,16 @@ class Page(msgspec.Struct, array_like=True):
     facts: list[RunFact] = []
 
 
+_DECODER = msgspec.msgpack.Decoder(Page)
+"""Made once, when one thread imports it: of several threads that make one, msgspec may end the process."""
+
+
 class HistoryIndex:
     """The facts of an experiment's runs, by task and month."""
 
     def __init__(self, store: Store, experiment: str, cache: Path | None = None) -> None:
         self._store, self._experiment = store, experiment
         self._folders = [store.root / ".index", cache or _cache_folder(store)]
-        self._decoder = msgspec.msgpack.Decoder(Page)
         self._loaded: dict[tuple[str, str], list[RunFact]] = {}
 
     def facts(self, task: str, month: str) -> Sequence[RunFact]:
@@ -126,7 +129,7 @@ class HistoryIndex:
         pages = []
         for folder in self._folders:
             try:
-                page = self._decoder.decode(read_regular(folder / self._name(task, month), PAGE_SIZE))
+                page = _DECODER.decode(read_regular(folder / self._name(task, month), PAGE_SIZE))
             except (OSError, msgspec.DecodeError):
                 continue
             runs = (RunId(fact.minute, fact.attempt, self._experiment, task) for fact in page.facts)

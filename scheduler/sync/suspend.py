@@ -25,7 +25,7 @@ def select_cronjobs(api: KubeClient, experiment: Experiment, tasks: list[str], v
     """
     namespace = experiment.cluster.namespace
     selector = f"{labels.SELECTOR},{labels.INSTANCE}={experiment.name}"
-    cronjobs = objects.by_name(api.list(kinds.CRONJOB, namespace, selector, decoder=objects.decoder()))
+    cronjobs = objects.by_name(api.list(kinds.CRONJOB, namespace, selector, decoder=objects.DECODER))
     by_task = {cronjob["metadata"]["labels"].get(labels.TASK, ""): cronjob for cronjob in cronjobs.values()}
     if not by_task:
         raise KubeError(f"experiment {experiment.name} has no CronJobs in namespace {namespace}: cronsemble sync creates them")
