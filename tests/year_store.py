@@ -28,9 +28,24 @@ from stores import Builder, at
 CLASSES = ("bridge", "</script><b>", "=cmd()", "rot\x1b[31m")
 """Names as they come from users: markup, a formula of a spreadsheet, an escape sequence."""
 ITEMS = 60
-MEMBERS = ("a", "b", "c", "d")
-"""The trainings fire at 01:00; the ensemble at 06:00. From RENAMED on, `b` is called `b2`."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the members and classes are called; ``b`` is called ``renamed`` from some night on. See `build` for what each does."""
+
+    a: str = "a"
+    b: str = "b"
+    renamed: str = "b2"
+    c: str = "c"
+    d: str = "d"
+    classes: tuple[str, ...] = CLASSES
+
+
+DEFAULT_NAMES = Names()
+
 FIRST = "2025-11-20"
+"""The first night: trainings fire at 01:00, the ensemble at 06:00."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +56,16 @@ class Nights:
     days: int
     renamed: int
     edited: int
+    names: Names = DEFAULT_NAMES
 
     def members(self, day: int) -> list[str]:
-        return ["a", "b2" if day >= self.renamed else "b", "c", "d"]
+        return [self.names.a, self.names.renamed if day >= self.renamed else self.names.b, self.names.c, self.names.d]
 
     def date(self, day: int) -> str:
         return (at(f"{FIRST}T00:00") + timedelta(days=day)).date().isoformat()
 
 
-def build(root: Path, days: int = 365, experiment: str = "e") -> Nights:
+def build(root: Path, days: int = 365, experiment: str = "e", names: Names = DEFAULT_NAMES) -> Nights:
     """A store of so many nights.
 
     `b` fails each 9th night; `c` degrades over the last tenth of the nights (the bad one); `d`'s training is degraded each 11th
@@ -57,11 +73,10 @@ def build(root: Path, days: int = 365, experiment: str = "e") -> Nights:
     serve was not running; at 40 % of the nights `b` becomes `b2`, at half of them epochs go from 4 to 8 and the code changes.
     """
     builder = Builder(root, experiment)
-    nights = Nights(builder, days, days * 2 // 5, days // 2)
+    nights = Nights(builder, days, days * 2 // 5, days // 2, names)
     random = np.random.default_rng(7)
-    labels = random.integers(0, len(CLASSES), ITEMS)
-    pictures = random.random((ITEMS, 8, 8, 1), dtype="float32")
-    data = _prepared_data(builder, labels, pictures)
+    labels = random.integers(0, len(names.classes), ITEMS)
+    data = _prepared_data(builder, names.classes, labels, _pictures(random, labels))
     codes = [_code(builder, text) for text in ("def model():\n    return 4\n", "def model():\n    return 8\n")]
     tasks = {edited: _tasks(builder, nights, codes[edited], edited) for edited in (0, 1)}
     builder.revise(f"{FIRST}T00:00", _schedules(nights.members(0), tasks[0]))
@@ -86,13 +101,13 @@ def _night(
     builder, date = nights.builder, nights.date(day)
     for member in nights.members(day):
         task = f"train-{member}"
-        if member == "a" and day % 13 == 6:
+        if member == nights.names.a and day % 13 == 6:
             continue
-        if member in ("b", "b2") and day % 9 == 4:
+        if member in (nights.names.b, nights.names.renamed) and day % 9 == 4:
             builder.run(task, f"{date}T01:00", "failed", reason="ran out of memory", files={c.LOG: b"Killed\n"}, try_number=4)
             continue
         accuracy = round(float(np.clip(0.9 + random.normal(0, 0.01) - _decline(nights, day, member), 0, 1)), 4)
-        degraded = "the loss was NaN from epoch 3 on: epoch 2 is kept" if member == "d" and day % 11 == 5 else ""
+        degraded = "the loss was NaN from epoch 3 on: epoch 2 is kept" if member == nights.names.d and day % 11 == 5 else ""
         epochs = 8 if day >= nights.edited else 4
         record = {
             "accuracy": accuracy,
@@ -105,7 +120,7 @@ def _night(
                 "backend": "jax",
                 "file": "weights.h5",
                 "versions": {"keras": "3.12.0" if day < nights.edited else "3.13.0"},
-                "class_names": CLASSES,
+                "class_names": nights.names.classes,
             },
         }
         if degraded:
@@ -138,7 +153,7 @@ def _ensemble(
             )
             continue
         run, accuracy, degraded = latest[member]
-        chosen = {"member": member, "run": str(run), "accuracy": accuracy, "class_names": list(CLASSES)}
+        chosen = {"member": member, "run": str(run), "accuracy": accuracy, "class_names": list(nights.names.classes)}
         members.append(
             {
                 **chosen,
@@ -146,13 +161,15 @@ def _ensemble(
                 **({"degraded": degraded} if degraded else {}),
             }
         )
-        arrays[member] = _probabilities(random, labels, 2.0 - 6 * _decline(nights, day, member))
+        arrays[member] = _probabilities(random, labels, len(nights.names.classes), 2.0 - 6 * _decline(nights, day, member))
     if not arrays:
         reasons = "; ".join(f"{choice['member']}: {choice['left_out']}" for choice in members)
         reason = f"0 of the 2 members it needs ({reasons})"
         builder.run("ensemble", slot, "no quorum", reason=reason, files={c.SELECTION: to_json({"members": members})})
         return
-    files, summary = combined_files(arrays, {m["member"]: m["accuracy"] for m in members if m["member"] in arrays}, labels)
+    files, summary = combined_files(
+        arrays, {m["member"]: m["accuracy"] for m in members if m["member"] in arrays}, labels, nights.names.classes
+    )
     record = {
         "accuracy": summary["accuracy"],
         "ensemble": summary,
@@ -165,7 +182,7 @@ def _ensemble(
 
 
 def combined_files(
-    arrays: Mapping[str, Any], accuracies: Mapping[str, float], labels: Any
+    arrays: Mapping[str, Any], accuracies: Mapping[str, float], labels: Any, classes: tuple[str, ...] = CLASSES
 ) -> tuple[dict[str, bytes], dict[str, Any]]:
     """The files of an ensemble's result and its ensemble.json, by the combine program's own functions."""
     with tempfile.TemporaryDirectory() as name:
@@ -173,7 +190,7 @@ def combined_files(
         (out / "members").mkdir()
         weights = combine.weights("accuracy", list(accuracies.values()))
         ids = np.array([f"item {n}" for n in range(ITEMS)])
-        metrics = combine.write_all(out, list(arrays), list(arrays.values()), weights, ids, CLASSES, labels)
+        metrics = combine.write_all(out, list(arrays), list(arrays.values()), weights, ids, classes, labels)
         summary = {
             "method": "accuracy",
             "members": {
@@ -181,7 +198,7 @@ def combined_files(
                 for member, weight in zip(arrays, weights, strict=True)
             },
             "items": ITEMS,
-            "classes": list(CLASSES),
+            "classes": list(classes),
             **metrics[""],
         }
         files = {c.CSV: (out / "predictions.csv").read_bytes(), c.ENSEMBLE: to_json(summary)}
@@ -197,27 +214,39 @@ def npy(array: Any) -> bytes:
     return out.getvalue()
 
 
+def _all_members(names: Names) -> tuple[str, ...]:
+    return names.a, names.b, names.renamed, names.c, names.d
+
+
+def _pictures(random: Any, labels: Any) -> Any:
+    """Of shape (items, 8, 8, 1): a bar, a cross, a ring and a dot, by class, with noise."""
+    shapes = np.zeros((4, 8, 8, 1), "float32")
+    shapes[0, 1:7, 3:5] = shapes[1, 3:5, 1:7] = shapes[1, 1:7, 3:5] = shapes[2, 1:7, 1:7] = shapes[3, 3:5, 3:5] = 1
+    shapes[2, 3:5, 3:5] = 0
+    return 0.8 * shapes[labels % 4] + 0.2 * random.random((len(labels), 8, 8, 1), dtype="float32")
+
+
 def _decline(nights: Nights, day: int, member: str) -> float:
     """How much worse a member is than it was."""
     start = nights.days * 9 // 10
-    return 0.3 if member == "c" and day >= start else 0.0
+    return 0.3 if member == nights.names.c and day >= start else 0.0
 
 
-def _probabilities(random: Any, labels: Any, skill: float) -> Any:
-    logits = random.normal(0, 1, (len(labels), len(CLASSES)))
+def _probabilities(random: Any, labels: Any, classes: int, skill: float) -> Any:
+    logits = random.normal(0, 1, (len(labels), classes))
     logits[np.arange(len(labels)), labels] += max(skill, 0.2)
     exponents = np.exp(logits)
     return (exponents / exponents.sum(axis=1, keepdims=True)).astype("float32")
 
 
-def _prepared_data(builder: Builder, labels: Any, pictures: Any) -> dict[str, Any]:
+def _prepared_data(builder: Builder, classes: tuple[str, ...], labels: Any, pictures: Any) -> dict[str, Any]:
     ids = np.array([f"item {n}" for n in range(ITEMS)])
-    arrays = {"x_predict": pictures, "y_predict": labels.astype("int32"), "ids": ids, "class_names": np.array(CLASSES)}
+    arrays = {"x_predict": pictures, "y_predict": labels.astype("int32"), "ids": ids, "class_names": np.array(classes)}
     name = fingerprint(arrays)
     path = builder.store.dataset_path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path, **arrays)
-    described = {"class_names": list(CLASSES), "source": "pictures", "shapes": {"x_predict": [ITEMS, 8, 8, 1]}}
+    described = {"class_names": list(classes), "source": "pictures", "shapes": {"x_predict": [ITEMS, 8, 8, 1]}}
     return {"fingerprint": name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), **described}
 
 
@@ -233,12 +262,14 @@ def _tasks(builder: Builder, nights: Nights, code: str, edited: int) -> dict[str
     """By task the hash of its configuration, and that of the code under "code"."""
     common = {"experiment": builder.experiment, "timezone": "UTC", "schema": 1, "snapshot": {"program": "", "code": code}}
     digests = {"code": code}
-    for member in (*MEMBERS, "b2"):
+    for member in _all_members(nights.names):
         hyperparameters = {"epochs": 8 if edited else 4, "learning_rate": 0.001}
         task = {**common, "task": f"train-{member}", "member": member, "backend": "jax", "model": "models.py:model"}
         digests[f"train-{member}"] = builder.store.put_snapshot("task", to_json({**task, "hyperparameters": hyperparameters}))
     task = {**common, "task": "ensemble", "method": "accuracy", "quorum": 2, "max_age": None}
-    digests["ensemble"] = builder.store.put_snapshot("task", to_json({**task, "members": [{"member": name} for name in MEMBERS]}))
+    digests["ensemble"] = builder.store.put_snapshot(
+        "task", to_json({**task, "members": [{"member": name} for name in nights.members(0)]})
+    )
     return digests
 
 

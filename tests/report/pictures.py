@@ -14,9 +14,10 @@ from scheduler.report.page import render_page  # noqa: E402
 from scheduler.report.report import read_report  # noqa: E402
 from scheduler.stores.history_reader import HistoryReader  # noqa: E402
 from stores import at  # noqa: E402
-from year_store import build  # noqa: E402
+from year_store import Names, build  # noqa: E402
 
 DAYS = 120
+NAMES = Names("tensorflow", "theano", "theano-vgg", "cntk", "jax", ("bar", "cross", "ring", "dot"))
 FOLDER = ROOT / "docs" / "pictures"
 PICTURES = (
     # name, width, height, colours, what is scrolled to, what is clicked
@@ -31,7 +32,7 @@ PICTURES = (
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as name, chromium() as context:
-        nights = build(Path(name) / "store", DAYS, "signs")
+        nights = build(Path(name) / "store", DAYS, "signs", NAMES)
         now = at(f"{nights.date(DAYS - 1)}T08:00").timestamp()
         page = Path(name) / "report.html"
         reader = HistoryReader(nights.builder.store, "signs", "UTC", now)

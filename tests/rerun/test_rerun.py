@@ -140,7 +140,7 @@ def change_line(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "cause"),
     [(change_seed, "hyperparameters.seed of the slot "), (change_datum, "data "), (change_line, "code: m.py changed")],
-    ids=lambda each: str(each),
+    ids=["seed", "data", "code"],
 )
 def test_what_changed_is_named(copy: Path, change: Any, cause: str) -> None:
     change(copy)
