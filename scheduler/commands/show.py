@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -14,8 +12,6 @@ from jobs import contract as c
 from jobs import strict_json
 from jobs.store import Run, Store
 from jobs.store.document_files import read_document
-from jobs.store.files import read_fresh_or_none
-from jobs.store.regular_files import Unreadable, read_regular
 from jobs.store.tries import describe_try
 from jobs.text import one_line
 from scheduler.commands.completion import complete_runs
@@ -42,7 +38,9 @@ from scheduler.kube.target import ClusterTarget
 from scheduler.observe.open_history import find_run_or_job, open_history
 from scheduler.results.contribution import Contribution
 from scheduler.results.ensemble_result import EnsembleResult, read_ensemble
+from scheduler.results.epochs import read_epochs
 from scheduler.results.member_table import member_cells, member_columns, member_values, read_contributions
+from scheduler.results.probabilities import DamagedResult
 from scheduler.stores import find_run
 from scheduler.stores.location import locate
 from scheduler.stores.workspace import Workspace, open_workspace
@@ -94,7 +92,6 @@ def print_run(workspace: Workspace, name: str, as_json: bool, task: str | None =
         _print_verdict(verdict, run_id.task)
     for removal in run.removed.get("files", []):
         _print_field("removed", f"{removal['path']} by gc at {run.removed.get('time')}")
-    workspace.store.download(run_id, f"{c.RESULT}/{c.EPOCHS}")
     _print_epochs(reader.store, run)
     for folder in find_run.folders_with_files(run):
         for path in workspace.store.list_files(run_id, folder):
@@ -123,25 +120,14 @@ def _print_verdict(verdict: Mapping[str, Any], task: str) -> None:
 
 
 def _print_epochs(store: Store, run: Run) -> None:
-    if (run.folder / c.RESULT / c.EPOCHS).exists() and (problem := store.result_problem(run, c.EPOCHS)):
-        _print_field("damaged", f"{problem}: see cronsemble fsck")
-        return
     try:
-        path = run.folder / c.RESULT / c.EPOCHS
-        data = read_fresh_or_none(path, read_regular)
-        if data is None:
-            return
-        epochs = list(csv.DictReader(io.StringIO(data.decode(), newline="")))
-        columns = {name: [float(epoch[name]) for epoch in epochs] for name in ("val_loss", "val_accuracy")}
-    except Unreadable as error:
-        _print_field("unreadable", f"{path}: {error.why}: see cronsemble fsck")
+        metrics = read_epochs(store, run).metrics
+    except DamagedResult as error:
+        _print_field("damaged", str(error))
         return
-    except (ValueError, KeyError, TypeError, csv.Error) as error:
-        _print_field("damaged", f"{path}: {error}: see cronsemble fsck")
-        return
-    for name, values in columns.items():
-        if values:
-            print(f"{name:<16}{tables.chart(values)}  {values[0]:.4f} → {values[-1]:.4f}, {len(values)} epochs")
+    for name in ("val_loss", "val_accuracy"):
+        if values := metrics.get(name):
+            print(f"{name:<16}{tables.chart(list(values))}  {values[0]:.4f} → {values[-1]:.4f}, {len(values)} epochs")
 
 
 def show(
