@@ -40,11 +40,16 @@ def begun(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
 
 def test_the_second_of_two_waits_and_finds_it_ready(begun: tuple[Path, subprocess.Popen[str]]) -> None:
     folder, first = begun
+    # It is done in a second: it goes on once the second one has come.
+    first.send_signal(signal.SIGSTOP)
     second = start(folder)
-    output, output_of_first = second.communicate()[0], first.communicate()[0]
+    assert second.stdout is not None
+    waiting = second.stdout.readline()
+    first.send_signal(signal.SIGCONT)
     python = f"{folder}/bin/python\n"
-    assert output_of_first == python
-    assert output == f"another process is creating the virtual environment small-1: waiting for it (usually 1m)\n{python}"
+    assert first.communicate()[0] == python
+    assert waiting == "another process is creating the virtual environment small-1: waiting for it (usually 1m)\n"
+    assert second.communicate()[0] == python
     assert subprocess.run([python.strip(), "-c", ""], check=True, capture_output=True).returncode == 0
 
 
