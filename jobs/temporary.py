@@ -28,10 +28,13 @@ class TemporaryFolder:
         remove_leftovers()
         while True:
             self.path = Path(tempfile.mkdtemp(prefix=f"cronsemble-{os.geteuid()}-{purpose}-"))
-            self._lock = _open(self.path)
+            try:
+                self._lock = _open(self.path)
+            except FileNotFoundError:
+                continue  # another process has taken it for a leftover
             with suppress(OSError):  # a file system without locks: then nobody takes it for a leftover either
                 fcntl.flock(self._lock, fcntl.LOCK_EX)
-            # Another process may have cleared it before it was locked.
+            # Or between that and the lock.
             if _is_at(self.path, self._lock):
                 return
             os.close(self._lock)

@@ -95,6 +95,21 @@ def test_a_folder_that_belongs_to_another_user_stays(temporary: Path) -> None:
     assert folder.exists()
 
 
+def test_none_is_taken_for_a_leftover_while_it_is_made(temporary: Path) -> None:
+    """Processes that make folders, and clear those of others, as fast as they can: each holds what it has made."""
+    script = """
+import sys
+from jobs.temporary import TemporaryFolder
+for _ in range(400):
+    with TemporaryFolder("step") as folder:
+        (folder / "file").write_text("mine")
+        assert (folder / "file").read_text() == "mine"
+"""
+    processes = [subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    assert [process.communicate()[1] for process in processes] == [""] * 4
+    assert list(temporary.iterdir()) == []
+
+
 @pytest.mark.holds("code-temporary")
 def test_compiled_modules_that_others_left_in_the_temporary_folder_are_not_used(
     tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
