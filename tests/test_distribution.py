@@ -33,8 +33,9 @@ ensemble: {{schedule: "0 6 * * *"}}
 EXPECTED_ERRORS = {
     **dict.fromkeys(("plan", "sync", "status", "run --cluster"), "kubeconfig|cluster"),
     "cancel RUN": "has ended already",
+    "compare 2026-11-19 2026-11-20": "both names mean",
 }
-"""What commands say that have nothing to do here: there is no cluster, and no run is running."""
+"""What commands say that have nothing to do here: there is no cluster, no run is running, and each date is that of the one run."""
 
 
 def _call(*command: str, cwd: Path | None = None) -> str:
@@ -139,7 +140,7 @@ def test_the_wheel_declares_its_extras(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
         metadata = archive.read(name).decode()
-    assert re.findall(r"^Provides-Extra: (.*)$", metadata, re.MULTILINE) == ["mlflow", "tensorboard"]
+    assert re.findall(r"^Provides-Extra: (.*)$", metadata, re.MULTILINE) == ["mlflow", "tensorboard", "png"]
     assert len(re.findall(r"; extra == .mlflow.", metadata)) == 3
 
 

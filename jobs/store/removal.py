@@ -96,8 +96,8 @@ def drop_index(store: LocalStore) -> None:
 def _remove_folder(path: Path) -> None:
     """Remove a folder that is there.
 
-    On NFS it may still hold, for a moment, the name of a file that a reader has open. And what seems gone on the way was perhaps
-    removed by us, and the reply was lost: then the rest is still to be removed.
+    On NFS it may still hold, for a moment, the name of a file that a reader has open (ENOTEMPTY, or EBUSY where that name was
+    listed). And what seems gone on the way was perhaps removed by us, and the reply was lost: then the rest is to be removed.
     """
     for retries in (3, 2, 1, 0):
         try:
@@ -106,7 +106,7 @@ def _remove_folder(path: Path) -> None:
         except OSError as error:
             if error.errno in MISSING_ERRNOS and not exists(path):
                 return
-            if error.errno not in (errno.ENOTEMPTY, *MISSING_ERRNOS) or not retries:
+            if error.errno not in (errno.ENOTEMPTY, errno.EBUSY, *MISSING_ERRNOS) or not retries:
                 raise
 
 
