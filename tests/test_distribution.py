@@ -35,7 +35,7 @@ EXPECTED_ERRORS = {
     "cancel RUN": "has ended already",
     "compare 2026-11-19 2026-11-20": "both names mean",
 }
-"""What commands say that have nothing to do here: there is no cluster, no run is running, and each date is that of the one run."""
+"""What commands say that have nothing to do here: no cluster, no run that runs, and each date is that of one run."""
 
 
 def _call(*command: str, cwd: Path | None = None) -> str:
