@@ -133,7 +133,7 @@ def test_without_the_cluster_what_was_seen_last(laptop: Laptop, pods: Cluster, t
         between.stop()
         done = laptop.start("history", "--json")
         assert done.returncode == 0
-        assert ended_slots(done.stdout) == ended_slots(seen)
+        assert ended_slots(done.stdout) == ended_slots(seen) != []
         assert "not reachable" in done.stderr and ": this is claim/store as of 20" in done.stderr
         assert len(done.stderr.splitlines()) == 1
         done = laptop.start("logs", FAILED, "--offline")
@@ -265,7 +265,7 @@ def test_a_node_whose_kubelet_is_dead_keeps_nobody_waiting(laptop: Laptop, pods:
         done = laptop.start("history", "--json")
         assert time.monotonic() - began < 60
         assert done.returncode == 0, done.stderr
-        assert ended_slots(done.stdout) == ended_slots(seen)
+        assert ended_slots(done.stdout) == ended_slots(seen) != []
         assert "does its kubelet run?" in done.stderr and ": this is claim/store as of 20" in done.stderr.splitlines()[-1]
     finally:
         node.start_kubelet()
