@@ -84,7 +84,7 @@ def run_child(
     if context.stopped.is_set():
         raise StepError("interrupted", ExitCode.INTERRUPTED, Status.INTERRUPTED, exit_code=end.code)
     if end.is_late and not end.is_done:
-        raise StepError(f"{program}: not done within its deadline of {timeout:g} s", exit_code=end.code)
+        raise StepError(f"{program}: not done within its deadline of {round(timeout or 0, 1):g} s", exit_code=end.code)
     code_folder = arguments[arguments.index("--code") + 1] if "--code" in arguments else ""
     kills, machine_kills = memory_kills() - kills_before, machine_memory_kills() - machine_kills_before
     failure = step_error(program, end, code_folder, last_line, kills, machine_kills)

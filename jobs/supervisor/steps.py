@@ -134,7 +134,7 @@ def _predict(context: RunContext, members: Sequence[str]) -> None:
         for member in members:
             if limit and member != members[0]:
                 left = max(1.0, float(limit) - (time.monotonic() - began))
-                context.env = {**context.env, c.ENV_TIMEOUT: f"{left:.0f}"}
+                context.env = {**context.env, c.ENV_TIMEOUT: f"{left:.3f}"}
             _predict_member(context, specs[member], server)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import signal
 import subprocess
@@ -501,7 +502,7 @@ class LocalEngine:
         """Start a step of a try, beside others unless it ``is_alone``, and wait for its end, at most until ``deadline``."""
         store, run, name = self.store, attempt.run, attempt.try_name
         assert run is not None
-        env = self._env(spec, argv, attempt, max(1.0, deadline - time.monotonic()))
+        env = self._env(spec, argv, attempt, step_timeout(deadline, time.monotonic()))
         container = container_name(name, argv[-1])
         step_id = "" if is_alone else container
         if not is_alone:
@@ -601,7 +602,7 @@ class LocalEngine:
             with self._lock:
                 del self._processes[process]
 
-    def _env(self, spec: RunSpec, argv: Sequence[str], attempt: _Attempt, seconds_left: float) -> dict[str, str]:
+    def _env(self, spec: RunSpec, argv: Sequence[str], attempt: _Attempt, timeout: str) -> dict[str, str]:
         task = json.dumps(spec.task)
         task_file = self.store.snapshot_path("task", snapshot_digests(spec.task)["task"]).relative_to(self.store.root)
         return {
@@ -611,7 +612,7 @@ class LocalEngine:
             c.ENV_KIND: spec.kind,
             c.ENV_INVOCATION: spec.invocation,
             c.ENV_OWNER: json.dumps(process_identity()),
-            c.ENV_TIMEOUT: f"{seconds_left:.0f}",
+            c.ENV_TIMEOUT: timeout,
             c.ENV_RETRIES: str(spec.retries),
             **step_variables(spec.env, argv),
         }
@@ -713,6 +714,14 @@ def _unreadable_program(error: OSError) -> str:
 
 def _current_time() -> str:
     return format_time(time.time(), milliseconds=True)
+
+
+def step_timeout(deadline: float, now: float) -> str:
+    """The seconds that a step may take, at least one, as its supervisor reads them; both arguments by the monotonic clock.
+
+    Never less than what is left: a step that ended before the deadline of its tries would be tried again.
+    """
+    return f"{max(1.0, math.ceil((deadline - now) * 1000) / 1000):.3f}"
 
 
 def cpu_count() -> int:

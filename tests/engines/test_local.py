@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jobs.contract import RunKind, Status
 from jobs.store import LocalStore, Run
 from jobs.supervisor.process_tree import all_processes, command_line
 from scheduler.console.run_display import PlainDisplay
-from scheduler.engines.local import CpuBudget, LocalEngine
+from scheduler.engines.local import CpuBudget, LocalEngine, step_timeout
 from scheduler.engines.run_spec import RunSpec, Step
 from scheduler.runtimes.runtime import Runtime, StepCommand
 from scheduler.snapshots.program import build_program, deterministic_zip
@@ -147,3 +149,10 @@ def test_code_that_was_damaged_in_the_store_since_it_was_put_there_is_replaced(t
     step = Step(("prepare",), Runtime("keras3", python=sys.executable))
     run = engine.run(RunSpec(task, 29_924_640, RunKind.MANUAL, (step,), tmp_path, threads=1, retries=0, deadline=60))
     assert run is not None and "damaged" not in run.reason and stored.read_bytes() == code
+
+
+@given(st.floats(0, 1e7), st.floats(0, 1e5))
+def test_a_step_may_take_all_that_is_left_of_its_deadline(now: float, left: float) -> None:
+    # Rounded down it ended before the deadline of its tries, and was tried again: 1.4 s as 1.
+    timeout = float(step_timeout(now + left, now))
+    assert (now + left) - now <= timeout and (timeout == 1 or timeout < (now + left) - now + 0.01)
