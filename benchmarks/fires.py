@@ -16,8 +16,8 @@ from zoneinfo import ZoneInfo
 
 from croniter import croniter
 
-from cronjobs.fire_times.fires import fires
-from cronjobs.fire_times.schedule import parse
+from jobs.fire_times.fires import fires
+from jobs.fire_times.schedule import parse
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from cron_reference.program import build

@@ -19,6 +19,9 @@ from jobs.documents import DocumentKind, document_problem
 Revision = dict[str, Any]
 Tasks = dict[str, dict[str, Any]]
 
+MANUAL = "run"
+"""The ``what`` of a revision by `cronsemble run`: recorded, but it schedules nothing."""
+
 
 def states(revisions: Iterable[Revision]) -> Iterator[tuple[Revision, Tasks, Tasks]]:
     """Each revision of one engine with the tasks before and after it; every task holds program and code too."""

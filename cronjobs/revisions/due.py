@@ -17,11 +17,11 @@ from datetime import UTC, datetime
 from itertools import islice, takewhile
 from math import inf
 
-from cronjobs.fire_times.fires import instants, seconds
-from cronjobs.fire_times.schedule import Schedule
-from cronjobs.fire_times.zones import zone
-from cronjobs.revisions.expected import expected, following
-from cronjobs.revisions.periods import SchedulePeriod
+from jobs.expected_slots import expected, following
+from jobs.fire_times.fires import instants, seconds
+from jobs.fire_times.schedule import Schedule
+from jobs.fire_times.zones import zone
+from jobs.schedule_periods import SchedulePeriod
 
 LATER, DEADLINE, EDIT = "a later time came", "its starting deadline passed", "the schedule was edited"
 MOST = 100

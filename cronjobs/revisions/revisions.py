@@ -13,12 +13,8 @@ from cronjobs.objects import labels
 from jobs.revisions import Revision, Tasks, chains, merge, states
 
 __all__ = [
-    "MANUAL", "Revision", "Tasks", "chains", "delta", "digest", "fold", "merge", "snapshot", "states", "tasks",
-    "with_every_task",
+    "Revision", "Tasks", "chains", "delta", "digest", "fold", "merge", "snapshot", "states", "tasks", "with_every_task",
 ]  # fmt: skip
-
-MANUAL = "run"
-"""The ``what`` of a revision by `cronsemble run`: recorded, but it schedules nothing."""
 
 
 def tasks(cronjobs: Iterable[Mapping[str, Any]]) -> Tasks:

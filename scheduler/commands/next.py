@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cronjobs.experiment import Experiment
-from cronjobs.fire_times.surprises import surprises
 from cronjobs.tasks import tasks_of
+from jobs.fire_times.surprises import surprises
 from scheduler.commands.options import (
     DEFAULT_FILES,
     AsJson,

@@ -142,7 +142,7 @@ def is_zone(name: str) -> bool:
 
 
 def _schedules(document: Document, value: dict[str, Any]) -> None:
-    from cronjobs.fire_times.schedule import ScheduleError, parse
+    from jobs.fire_times.schedule import ScheduleError, parse
 
     timezones, today = dict(_everywhere(document, value, "timezone")), datetime.now(UTC).date()
     refused: set[str] = set()

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 
-from cronjobs.fire_times.calendar import compile_schedule
-from cronjobs.fire_times.fires import instants as instants_here
-from cronjobs.fire_times.fires import seconds
-from cronjobs.fire_times.schedule import Schedule, parse
-from cronjobs.fire_times.zones import DAY, Zone, zone
+from jobs.fire_times.calendar import compile_schedule
+from jobs.fire_times.fires import instants as instants_here
+from jobs.fire_times.fires import seconds
+from jobs.fire_times.schedule import Schedule, parse
+from jobs.fire_times.zones import DAY, Zone, zone
 from scheduler.dialects import airflow, crontab
 from scheduler.dialects.candidates import candidates
 from scheduler.dialects.guard import Condition, guard

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from cronjobs.fire_times.calendar import date_of
-from cronjobs.fire_times.schedule import Schedule, ScheduleError, parse
+from jobs.fire_times.calendar import date_of
+from jobs.fire_times.schedule import Schedule, ScheduleError, parse
 from scheduler.dialects.reading import BOUNDS, DAY_OF_MONTH, DAY_OF_WEEK, HOUR, MINUTE, MONTH, Reading
 
 _NAMES: dict[int, tuple[str, ...]] = {

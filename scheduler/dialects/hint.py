@@ -6,7 +6,7 @@ import shlex
 from datetime import UTC, date, datetime
 from functools import lru_cache
 
-from cronjobs.fire_times.schedule import ScheduleError
+from jobs.fire_times.schedule import ScheduleError
 from scheduler.dialects.advice import Advice, advise, read
 from scheduler.dialects.reading import Dialect, DialectError, Reading
 

@@ -6,8 +6,8 @@ from array import array
 from bisect import bisect_left, bisect_right
 from datetime import datetime, timedelta
 
-from cronjobs.fire_times.calendar import date_of
-from cronjobs.fire_times.zones import DAY, Zone, zone
+from jobs.fire_times.calendar import date_of
+from jobs.fire_times.zones import DAY, Zone, zone
 from scheduler.dialects.reading import DAY_OF_MONTH, DAY_OF_WEEK, MONTH, YEAR, ClockShifts, DialectError, Reading
 
 _EPOCH = datetime(1970, 1, 1)

@@ -11,10 +11,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from cronjobs.experiment import Experiment, Member, RuntimeSettings
-from cronjobs.fire_times.fires import fires
-from cronjobs.fire_times.schedule import parse
 from cronjobs.tasks import train_task
 from jobs.contract import RunKind, Status
+from jobs.fire_times.fires import fires
+from jobs.fire_times.schedule import parse
 from jobs.store import Run
 from scheduler.engines.local import LocalEngine
 from scheduler.engines.manual_run import run_all, store_context

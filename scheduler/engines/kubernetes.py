@@ -17,11 +17,11 @@ from cronjobs.objects import labels
 from cronjobs.objects.job import JobRequest, JobSteps, WaitFor, spec_of
 from cronjobs.objects.pods import image_of
 from cronjobs.objects.volumes import ObjectsError
-from cronjobs.revisions.expected import expected
-from cronjobs.revisions.periods import SchedulePeriod, TaskSchedule
 from cronjobs.tasks import ExperimentContext
 from jobs import contract as c
 from jobs.contract import Evidence, RunKind, Status
+from jobs.expected_slots import expected
+from jobs.schedule_periods import SchedulePeriod, TaskSchedule
 from jobs.store import Run, Store
 from scheduler.console.run_display import RunObserver
 from scheduler.engines import jobs

@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import IO, Any, ClassVar
 
 from cronjobs.experiment import Experiment, RuntimeSettings
-from cronjobs.revisions.revisions import MANUAL
 from cronjobs.tasks import ExperimentContext, step_variables, tasks_of
 from jobs import contract as c
 from jobs.contract import ExitCode, Status
+from jobs.revisions import MANUAL
 from jobs.store import LocalStore, Run, snapshot_digests
 from jobs.store.files import publish_bytes, read_json, replace_file, to_document, to_json
 from jobs.store.ownership import REFUSED_ERRNOS, share_tree

@@ -8,9 +8,10 @@ from importlib import metadata
 from typing import Any
 
 from cronjobs.experiment import Task
-from cronjobs.revisions import periods, revisions
-from cronjobs.revisions.revisions import Revision
+from cronjobs.revisions import revisions
 from cronjobs.tasks import ExperimentContext, resolve_tasks
+from jobs import schedule_periods
+from jobs.revisions import MANUAL, Revision
 from jobs.store import Store
 from jobs.store.files import to_json
 from jobs.store.process_identity import host_name
@@ -43,10 +44,8 @@ def record_revision(store: Store, context: ExperimentContext, what: str, now: da
     """
     name, this_engine = context.experiment.name, engine()
     recorded = store.ledger.revisions(name)
-    of_this_kind = (
-        recorded if what == revisions.MANUAL else [revision for revision in recorded if revision.get("what") != revisions.MANUAL]
-    )
-    last = next(reversed(periods.periods(of_this_kind, now.timestamp())), None)
+    of_this_kind = recorded if what == MANUAL else [revision for revision in recorded if revision.get("what") != MANUAL]
+    last = next(reversed(schedule_periods.periods(of_this_kind, now.timestamp())), None)
     snapshot = {"program": context.program, "code": context.code}
     resolved = {} if what == "delete" else resolve_tasks(context)
     tasks = {task: _describe(settings, configuration) for task, (settings, configuration) in resolved.items()}

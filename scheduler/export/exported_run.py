@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cronjobs.revisions.periods import at
 from jobs import contract as c
 from jobs.contract import ENSEMBLE_TASK, RunId, Status, parse_run_id
+from jobs.schedule_periods import at
 from jobs.store import Run, Store
 from jobs.store.document_files import read_document
 from scheduler.errors import CronsembleError

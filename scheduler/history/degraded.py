@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import inf
 
-from cronjobs.fire_times.zones import DAY
-from cronjobs.revisions.expected import expected
-from cronjobs.revisions.periods import SchedulePeriod
 from jobs.contract import RunKind, Status, member_task
+from jobs.expected_slots import expected
+from jobs.fire_times.zones import DAY
+from jobs.schedule_periods import SchedulePeriod
 from scheduler.history.run_facts import MemberFact, RunFact
 
 _REACHES = (2 * DAY, 62 * DAY, 366 * DAY)

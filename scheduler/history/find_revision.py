@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cronjobs.revisions.periods import RevisionPeriod, at
+from jobs.schedule_periods import RevisionPeriod, at
 from scheduler.errors import CronsembleError
 from scheduler.history.query import ExperimentHistory
 from scheduler.times import is_time, parse_last_time

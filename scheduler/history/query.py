@@ -15,13 +15,13 @@ from itertools import islice
 from math import inf
 from operator import attrgetter
 
-from cronjobs.fire_times.fires import seconds
-from cronjobs.fire_times.zones import DAY
-from cronjobs.revisions import periods
-from cronjobs.revisions.expected import expected, following
-from cronjobs.revisions.periods import RevisionPeriod, SchedulePeriod
 from cronjobs.revisions.revisions import Revision
+from jobs import schedule_periods
 from jobs.contract import ENSEMBLE_TASK, RunKind, Status, member_task
+from jobs.expected_slots import expected, following
+from jobs.fire_times.fires import seconds
+from jobs.fire_times.zones import DAY
+from jobs.schedule_periods import RevisionPeriod, SchedulePeriod
 from scheduler.history.changes import Figures, add_change, is_comparable, latest_figures
 from scheduler.history.cronjob_warnings import explanation
 from scheduler.history.degraded import DueSlots, OlderModel, describe_end, describe_older_model, older_models, why_not_taken
@@ -85,17 +85,17 @@ class ExperimentHistory:
     @cached_property
     def revision_periods(self) -> list[RevisionPeriod]:
         """Every revision, of the store and of the cluster, with what it changed, oldest first."""
-        return periods.periods(self._all_revisions, self.now)
+        return schedule_periods.periods(self._all_revisions, self.now)
 
     @cached_property
     def scheduling_periods(self) -> list[RevisionPeriod]:
         """The same of the revisions that schedule something."""
-        return periods.scheduling_periods(self._all_revisions, self.now)
+        return schedule_periods.scheduling_periods(self._all_revisions, self.now)
 
     @cached_property
     def schedule_periods(self) -> dict[str, list[SchedulePeriod]]:
         """By task, which schedule it had when, oldest first."""
-        return periods.schedule_periods(self.scheduling_periods)
+        return schedule_periods.schedule_periods(self.scheduling_periods)
 
     @property
     def _all_revisions(self) -> list[Revision]:

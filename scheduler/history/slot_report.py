@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cronjobs.revisions.expected import expected
-from cronjobs.revisions.periods import RevisionPeriod, at
 from jobs.contract import ENSEMBLE_TASK, RunId, Status, parse_time
+from jobs.expected_slots import expected
+from jobs.schedule_periods import RevisionPeriod, at
 from jobs.store import Run
 from jobs.store.tries import describe_try
 from scheduler.history.observed_runs import ObservedJob

@@ -10,11 +10,11 @@ from math import inf
 
 import msgspec
 
-from cronjobs.fire_times.calendar import date_of
-from cronjobs.fire_times.zones import DAY, zone
-from cronjobs.revisions.expected import expected, fires_at
-from cronjobs.revisions.periods import SchedulePeriod, TaskSchedule
 from jobs.contract import ENSEMBLE_TASK, Evidence, NoteEvent, RunKind, Status, run_name
+from jobs.expected_slots import expected, fires_at
+from jobs.fire_times.calendar import date_of
+from jobs.fire_times.zones import DAY, zone
+from jobs.schedule_periods import SchedulePeriod, TaskSchedule
 from scheduler.history.changes import add_changes, latest_figures
 from scheduler.history.cronjob_warnings import CronJobWarning, explanation
 from scheduler.history.notes import Notes

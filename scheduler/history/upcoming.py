@@ -11,11 +11,11 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from cronjobs.experiment import Ensemble, Experiment, Task
-from cronjobs.fire_times.fires import fires
-from cronjobs.fire_times.schedule import Schedule, ScheduleError, parse
-from cronjobs.fire_times.surprises import surprises
 from cronjobs.tasks import tasks_of
 from jobs.contract import ENSEMBLE_TASK, member_task
+from jobs.fire_times.fires import fires
+from jobs.fire_times.schedule import Schedule, ScheduleError, parse
+from jobs.fire_times.surprises import surprises
 from scheduler.config.errors import nearest
 from scheduler.errors import CronsembleError
 from scheduler.times import format_duration, format_time

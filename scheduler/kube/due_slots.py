@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from cronjobs.fire_times import schedule
 from cronjobs.revisions.due import most_recent_schedule_time
+from jobs.fire_times import schedule
 from scheduler.kube.objects import last_schedule_time
 from scheduler.times import format_duration, format_time
 

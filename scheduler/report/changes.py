@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from cronjobs.revisions.periods import RevisionPeriod
 from jobs.contract import Status, parse_run_id
+from jobs.schedule_periods import RevisionPeriod
 from jobs.store import Store
 from jobs.store.regular_files import Unreadable
 from scheduler.config.configuration_changes import differences

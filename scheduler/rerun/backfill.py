@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from cronjobs.experiment import Experiment
-from cronjobs.revisions import periods
-from cronjobs.revisions.expected import expected
-from cronjobs.revisions.periods import SchedulePeriod, TaskSchedule
 from cronjobs.tasks import ExperimentContext, tasks_of
 from jobs import contract as c
 from jobs.contract import RunKind, Status
+from jobs.expected_slots import expected
+from jobs.schedule_periods import SchedulePeriod, TaskSchedule, schedule_periods
 from jobs.store import Run, Store
 from jobs.store.latest_model import is_candidate
 from scheduler.engines.base import Engine
@@ -44,7 +43,9 @@ def gaps(store: Store, experiment: Experiment, low: int, high: int, now: float, 
     for name in only:
         if name not in tasks:
             raise CronsembleError(f"--task {name}: {experiment.path} declares no such task; there are {', '.join(tasks)}")
-    recorded = periods.schedule_periods(periods.scheduling_periods(store.ledger.revisions(experiment.name), now))
+    recorded = schedule_periods.schedule_periods(
+        schedule_periods.scheduling_periods(store.ledger.revisions(experiment.name), now)
+    )
     gaps: list[Gap] = []
     for name, settings in tasks.items():
         if only and name not in only:

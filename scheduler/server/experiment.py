@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from cronjobs.experiment import Experiment
-from cronjobs.revisions import periods
 from cronjobs.revisions.due import EDIT, Decision, TaskHistory, decide
-from cronjobs.revisions.expected import expected
 from cronjobs.tasks import resolve_tasks
 from jobs import contract as c
 from jobs.contract import NoteEvent, RunKind, Status, slot_text
+from jobs.expected_slots import expected
+from jobs.schedule_periods import schedule_periods, scheduling_periods
 from jobs.store import LocalStore, Run, removal, snapshot_digests
 from jobs.store.process_identity import is_alive, process_identity
 from scheduler.config import ConfigErrors, load
@@ -158,13 +158,13 @@ class ServedExperiment:
         context = store_context(self.engine, experiment)
         before = {name: (state.settings, state.resolved) for name, state in self.tasks.items()}
         revision = local_revisions.record_revision(self.store, context, "serve", datetime.fromtimestamp(now, UTC))
-        schedule_periods = periods.schedule_periods(periods.scheduling_periods(self.store.ledger.revisions(self.name), now + 1))
+        periods = schedule_periods(scheduling_periods(self.store.ledger.revisions(self.name), now + 1))
         states = {}
         for name, (settings, resolved) in resolve_tasks(context).items():
             state = self.tasks.get(name) or TaskState(settings, resolved, [], settled=int(now // 60))
             state.settings, state.resolved = settings, resolved
             state.snapshot = snapshot_digests(resolved)
-            state.schedule_periods, state.wake = schedule_periods.get(name, []), -inf
+            state.schedule_periods, state.wake = periods.get(name, []), -inf
             states[name] = state
         for name, state in self.tasks.items():
             if name not in states and state.waiting is not None:

@@ -7,9 +7,9 @@ from math import inf
 from typing import Any
 
 from cronjobs.experiment import Task
-from cronjobs.revisions.periods import SchedulePeriod
 from cronjobs.tasks import total_retries
 from jobs import contract as c
+from jobs.schedule_periods import SchedulePeriod
 from jobs.store import Run
 from scheduler.server.open_runs import RunState, run_state
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from cronjobs.revisions.periods import scheduling_periods
 from cronjobs.revisions.revisions import Revision, merge
+from jobs.schedule_periods import scheduling_periods
 from scheduler import VERSION
 from scheduler.identity import current_user
 from scheduler.kube.errors import KubeError

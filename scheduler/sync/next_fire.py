@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from cronjobs.fire_times import fires, schedule
+from jobs.fire_times import fires, schedule
 from scheduler.kube import due_slots
 from scheduler.kube.due_slots import missed_slot
 from scheduler.kube.objects import last_schedule_time

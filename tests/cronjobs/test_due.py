@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cronjobs.fire_times.fires import instants
-from cronjobs.fire_times.schedule import parse
-from cronjobs.fire_times.zones import zone
 from cronjobs.revisions.due import DEADLINE, EDIT, LATER, TaskHistory, decide, most_recent_schedule_time
-from cronjobs.revisions.periods import SchedulePeriod, TaskSchedule
+from jobs.fire_times.fires import instants
+from jobs.fire_times.schedule import parse
+from jobs.fire_times.zones import zone
+from jobs.schedule_periods import SchedulePeriod, TaskSchedule
 
 START = 1_790_000_040  # a whole minute in 2026
 SCHEDULES = st.sampled_from(["* * * * *", "*/5 * * * *", "7 * * * *", "30 2 * * *", "0 0 31 2 *"])

@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from cronjobs.fire_times import fires
-from cronjobs.fire_times.fires import instants
-from cronjobs.fire_times.schedule import ScheduleError, parse
-from cronjobs.fire_times.zones import Zone
+from jobs.fire_times import fires
+from jobs.fire_times.fires import instants
+from jobs.fire_times.schedule import ScheduleError, parse
+from jobs.fire_times.zones import Zone
 
 SEED = int(os.environ.get("CRONSEMBLE_TEST_SEED", "20261124"))
 EXPRESSIONS, FIRES, MALFORMED = 10_000, 60, 60_000

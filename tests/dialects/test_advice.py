@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cronjobs.fire_times.fires import fires
-from cronjobs.fire_times.schedule import parse
 from dialect_clocks import airflow_fires, cron_fields, cron_fires
 from jobs.contract import ExitCode, RunId
+from jobs.fire_times.fires import fires
+from jobs.fire_times.schedule import parse
 from jobs.store import LocalStore
 from scheduler.dialects import report
 from scheduler.dialects.advice import Advice, advise, coming, read

@@ -10,8 +10,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cronjobs.revisions.expected import expected
 from jobs.contract import Evidence, RunId, RunKind, Status
+from jobs.expected_slots import expected
 from scheduler.history.notes import Notes
 from scheduler.history.observed_runs import ClusterObservation, JobState, ObservedJob
 from scheduler.history.query import (

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from cronjobs.revisions.periods import periods
 from cronjobs.tasks import ExperimentContext
+from jobs.schedule_periods import periods
 from jobs.store import LocalStore
 from scheduler.config import load
 from scheduler.console.yaml_output import to_yaml

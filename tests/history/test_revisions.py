@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cronjobs.revisions.periods import at, periods, schedule_periods, scheduling_periods
 from cronjobs.revisions.revisions import delta, fold, merge, states
+from jobs.schedule_periods import at, periods, schedule_periods, scheduling_periods
 from scheduler.history.revision_changes import NoSnapshots, revision_changes
 from scheduler.stores.revisions import end_of_schedules
 from stores import iso

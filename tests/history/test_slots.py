@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cronjobs.revisions.expected import expected, following
-from cronjobs.revisions.periods import SchedulePeriod, TaskSchedule
+from jobs.expected_slots import expected, following
+from jobs.schedule_periods import SchedulePeriod, TaskSchedule
 from scheduler.history.notes import Notes
 from scheduler.history.run_facts import RunFact
 from scheduler.history.slots import LATE, LINGERS, LocalClock, Row, TaskContext, task_rows, task_window

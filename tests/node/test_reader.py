@@ -17,7 +17,7 @@ import pytest
 
 from cluster.access import Cluster
 from cluster.node import Node
-from cronjobs.revisions import periods
+from jobs import schedule_periods
 from jobs.store import LocalStore, Store
 from reader.forwarder import Forwarder
 from reader.pipes import age, example_store
@@ -236,7 +236,7 @@ def test_a_deleted_experiment_is_over_in_its_store_too(laptop: Laptop, pods: Clu
     folder = node.data / namespace
 
     def scheduled() -> list[str]:
-        return sorted(periods.scheduling_periods(LocalStore(folder).ledger.revisions("e"))[-1].tasks)
+        return sorted(schedule_periods.scheduling_periods(LocalStore(folder).ledger.revisions("e"))[-1].tasks)
 
     for remove in (
         lambda: laptop.says("delete", "--yes"),
@@ -253,7 +253,7 @@ def test_a_deleted_experiment_is_over_in_its_store_too(laptop: Laptop, pods: Clu
     laptop.says("sync")
     laptop.says("suspend")
     laptop.says("history")
-    tasks = periods.scheduling_periods(LocalStore(folder).ledger.revisions("e"))[-1].tasks
+    tasks = schedule_periods.scheduling_periods(LocalStore(folder).ledger.revisions("e"))[-1].tasks
     assert [task.get("suspend") for task in tasks.values()] == [True, True]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 
-from cronjobs.fire_times.schedule import Schedule
+from jobs.fire_times.schedule import Schedule
 
 
 def day_of(year: int, month: int, day: int) -> int:

@@ -6,10 +6,10 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
-from cronjobs.fire_times.calendar import compile_schedule
-from cronjobs.fire_times.fires import instants, seconds
-from cronjobs.fire_times.schedule import Schedule
-from cronjobs.fire_times.zones import DAY, Zone, zone
+from jobs.fire_times.calendar import compile_schedule
+from jobs.fire_times.fires import instants, seconds
+from jobs.fire_times.schedule import Schedule
+from jobs.fire_times.zones import DAY, Zone, zone
 
 AHEAD = timedelta(days=366)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from cronjobs.fire_times.durations import DurationError, nanoseconds
+from jobs.fire_times.durations import DurationError, nanoseconds
 
 _MONTHS = dict(jan=1, feb=2, mar=3, apr=4, may=5, jun=6, jul=7, aug=8, sep=9, oct=10, nov=11, dec=12)
 _DAYS = dict(sun=0, mon=1, tue=2, wed=3, thu=4, fri=5, sat=6)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any
 
-from cronjobs.revisions.revisions import MANUAL, Revision, Tasks, chains, merge, states
 from jobs.contract import revision_time
+from jobs.revisions import MANUAL, Revision, Tasks, chains, merge, states
 
 _SCHEDULING = ("schedule", "timezone", "suspend", "concurrency", "starting_deadline", "deadline")
 

@@ -7,10 +7,10 @@ from functools import lru_cache
 from itertools import takewhile
 from zoneinfo import ZoneInfoNotFoundError
 
-from cronjobs.fire_times.fires import instants
-from cronjobs.fire_times.schedule import Schedule, ScheduleError, parse
-from cronjobs.fire_times.zones import DAY, zone
-from cronjobs.revisions.periods import SchedulePeriod
+from jobs.fire_times.fires import instants
+from jobs.fire_times.schedule import Schedule, ScheduleError, parse
+from jobs.fire_times.zones import DAY, zone
+from jobs.schedule_periods import SchedulePeriod
 
 
 def expected(periods: Sequence[SchedulePeriod], low: float, high: float) -> list[tuple[int, SchedulePeriod]]:

@@ -16,9 +16,9 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from cronjobs.fire_times.calendar import CompiledSchedule, compile_schedule, date_of, day_of
-from cronjobs.fire_times.schedule import Schedule
-from cronjobs.fire_times.zones import DAY, LAST, Zone, zone
+from jobs.fire_times.calendar import CompiledSchedule, compile_schedule, date_of, day_of
+from jobs.fire_times.schedule import Schedule
+from jobs.fire_times.zones import DAY, LAST, Zone, zone
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)

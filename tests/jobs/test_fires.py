@@ -10,12 +10,12 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from cronjobs.fire_times.calendar import date_of, day_of
-from cronjobs.fire_times.durations import DurationError, nanoseconds
-from cronjobs.fire_times.fires import fires, instants, seconds
-from cronjobs.fire_times.schedule import ScheduleError, parse
-from cronjobs.fire_times.surprises import surprises
-from cronjobs.fire_times.zones import zone
+from jobs.fire_times.calendar import date_of, day_of
+from jobs.fire_times.durations import DurationError, nanoseconds
+from jobs.fire_times.fires import fires, instants, seconds
+from jobs.fire_times.schedule import ScheduleError, parse
+from jobs.fire_times.surprises import surprises
+from jobs.fire_times.zones import zone
 
 
 def local(expression: str, timezone: str, after: str, number: int) -> list[str]:
