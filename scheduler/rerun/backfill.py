@@ -12,7 +12,7 @@ from cronjobs.tasks import ExperimentContext, tasks_of
 from jobs import contract as c
 from jobs.contract import RunKind, Status
 from jobs.expected_slots import expected
-from jobs.schedule_periods import SchedulePeriod, TaskSchedule, schedule_periods
+from jobs.schedule_periods import SchedulePeriod, TaskSchedule, schedule_periods, scheduling_periods
 from jobs.store import Run, Store
 from jobs.store.latest_model import is_candidate
 from scheduler.engines.base import Engine
@@ -43,9 +43,7 @@ def gaps(store: Store, experiment: Experiment, low: int, high: int, now: float, 
     for name in only:
         if name not in tasks:
             raise CronsembleError(f"--task {name}: {experiment.path} declares no such task; there are {', '.join(tasks)}")
-    recorded = schedule_periods.schedule_periods(
-        schedule_periods.scheduling_periods(store.ledger.revisions(experiment.name), now)
-    )
+    recorded = schedule_periods(scheduling_periods(store.ledger.revisions(experiment.name), now))
     gaps: list[Gap] = []
     for name, settings in tasks.items():
         if only and name not in only:
