@@ -131,6 +131,8 @@ class Status(_Word):
     INTERRUPTED = "interrupted"
     DIED = "died"
     """It ended without writing down how."""
+    REFUSED = "refused"
+    """Of a row of the history: it is published, but its gate or somebody by hand has refused it. A :class:`Run` has SUCCEEDED."""
     RUNNING = "running"
     MISSED = "missed"
     SKIPPED = "skipped"

@@ -57,6 +57,8 @@ class DocumentKind(str, Enum):  # noqa: UP042 (Python 3.9 has no StrEnum)
     """A line of an experiment's notes."""
     OWNER = "owner"
     HEARTBEAT = "heartbeat"
+    DECISION = "decision"
+    """That a published run is accepted or refused, by hand (``jobs.store.decisions``)."""
     TASK = "task"
     """A task's resolved configuration."""
 
@@ -273,6 +275,7 @@ _CHECKS: Mapping[DocumentKind, Check] = {
             "model": _model,
             "ensemble": _ensemble,
             "members": _members,
+            "gate": _object({"refused": _text}),
         }
     ),
     DocumentKind.START: _object(
@@ -342,5 +345,6 @@ _CHECKS: Mapping[DocumentKind, Check] = {
     ),
     DocumentKind.OWNER: _object({"engine": _text, "by": _text, "time": _time, "process": _process}),
     DocumentKind.HEARTBEAT: _object({"time": _time}),
+    DocumentKind.DECISION: _object({**dict.fromkeys(("run_id", "decision", "by", "reason"), _text), "time": _time}, "decision"),
     DocumentKind.TASK: _object({**_TASK, "members": _list_of(_object(_TASK, "member")), "data": _map_of(_any)}),
 }

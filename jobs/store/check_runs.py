@@ -22,7 +22,12 @@ from jobs.store.safe_paths import UnsafePath, split_path
 EARLY = 86400
 """Seconds before its slot at which no run can have begun, whatever the clocks."""
 _RUN_FILES = re.compile(
-    "|".join([*map(re.escape, (c.OBSERVED, c.CANCELLED, c.REMOVED, c.VERDICT, c.CLAIM, f".{c.CLAIM}")), r"claim-[0-9]+\.json"])
+    "|".join(
+        [
+            *map(re.escape, (c.OBSERVED, c.CANCELLED, c.REMOVED, c.VERDICT, c.CLAIM, f".{c.CLAIM}")),
+            r"(claim|decision)-[0-9]+\.json",
+        ]
+    )
 )
 """The documents of a run's folder, beside its tries and its result."""
 _MODEL_LOST = "the model is lost: no ensemble can take it, and rerun --reuse-models cannot use it; rerun trains it again"

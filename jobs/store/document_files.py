@@ -15,7 +15,11 @@ from jobs.store.files import load_json, parse_json
 from jobs.store.regular_files import DamagedContent, Unreadable
 
 _NAMES = {kind.value: kind for kind in DocumentKind if kind.value.endswith(".json")}
-_NUMBERED = {re.compile(r"claim-[0-9]+\.json"): DocumentKind.CLAIM, re.compile(r"owner-[0-9]+\.json"): DocumentKind.OWNER}
+_NUMBERED = {
+    re.compile(r"claim-[0-9]+\.json"): DocumentKind.CLAIM,
+    re.compile(r"owner-[0-9]+\.json"): DocumentKind.OWNER,
+    re.compile(r"decision-[0-9]+\.json"): DocumentKind.DECISION,
+}
 _FOLDERS = {"revisions": DocumentKind.REVISION, "task": DocumentKind.TASK, "experiments": DocumentKind.OWNER}
 
 

@@ -27,6 +27,7 @@ from jobs.contract import (
     RunId,
     Status,
 )
+from jobs.store.decisions import decision_names, refusal
 from jobs.store.document_files import load_document, why_unreadable
 from jobs.store.files import list_names
 from jobs.store.process_identity import is_alive
@@ -68,6 +69,13 @@ class Run:
     """Who has claimed its next try, which has not begun; empty where nobody has."""
     last_claim: int = 1
     """The number of its last claim (``jobs.store.try_claims``)."""
+    decisions: tuple[dict[str, Any], ...] = ()
+    """What was decided of it by hand since it was published, oldest first (``jobs.store.decisions``)."""
+
+    @property
+    def refused(self) -> str:
+        """Why it is refused although it was published, by its gate or by hand; empty if it is accepted."""
+        return refusal(self.record, self.decisions) if self.record else ""
 
     @property
     def removed_row(self) -> dict[str, Any]:
@@ -157,11 +165,13 @@ def read_run(run: RunId, folder: Path, read_record: Callable[[], dict[str, Any] 
         documents.read(name) if name in names else {} for name in (OBSERVED, REMOVED, CANCELLED, CLAIM, next_name)
     )
 
+    decisions = tuple(filter(None, map(documents.read, decision_names(names))))
+
     def result(status: str, reason: str, evidence: str = Evidence.RECORDED) -> Run:
         # Whoever can write the store wrote them, and they are printed in many places.
         status, reason = one_line(status), one_line(reason)
         is_readable = not documents.problems and (record is not None or RESULT not in names)
-        beside = (observed, removed, cancelled, claim, is_readable, next_claim, last_number(names))
+        beside = (observed, removed, cancelled, claim, is_readable, next_claim, last_number(names), decisions)
         return Run(run, folder, status, reason, record or {}, tries, evidence, *beside)
 
     def unknown(name: str) -> Run:

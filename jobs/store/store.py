@@ -32,6 +32,7 @@ from jobs.contract import (
 )
 from jobs.store.access import StoreFiles
 from jobs.store.checksums import read_checked
+from jobs.store.decisions import decision_names, next_decision_name, refusal
 from jobs.store.document_files import parse_document
 from jobs.store.files import to_document, to_json
 from jobs.store.ledger import Ledger
@@ -262,6 +263,24 @@ class Store:
     def is_archive_removed(self, run: RunId, path: Path) -> bool:
         """Whether gc took a run's CSV out of the archive."""
         return self.is_removed(run, path.relative_to(self.root).as_posix())
+
+    # -- what was decided of them
+
+    def decisions(self, run: RunId) -> list[dict[str, Any]]:
+        """What was decided of a published run by hand, oldest first; raises Unreadable, OSError."""
+        folder = self.run_folder(run)
+        names = decision_names(self.files.list_names(folder))
+        return [document for document in (self.files.read_document(folder / name) for name in names) if document is not None]
+
+    def refusal(self, run: RunId, record: Mapping[str, Any], at: float | None = None) -> str:
+        """Why a published run is refused, on one line; empty if it is accepted. ``at``: as of that time (seconds since 1970)."""
+        return refusal(record, self.decisions(run), at)
+
+    def decide(self, run: RunId, decision: Mapping[str, Any]) -> bool:
+        """Add a decision about a published run: ``decision``, ``reason``, ``by``, ``time``. False: somebody decided meanwhile."""
+        folder = self.run_folder(run)
+        name = next_decision_name(self.files.list_names(folder))
+        return self.files.publish(folder / name, to_document({"schema": SCHEMA, "run_id": str(run), **decision}))
 
     # -- snapshots
 

@@ -91,6 +91,9 @@ def build(folder: Path) -> None:
     ensemble = {"accuracy": 0.9, "loss": 0.2, "members": {"jax": {"weight": 1.0}}}
     combined = builder.run("ensemble", "2026-11-20T06:00", files=files, members=members, ensemble=ensemble, data=data)
     repeat = builder.run("ensemble", "2026-11-20T06:00", attempt=2, kind="rerun", repeats=str(combined), ensemble=ensemble)
+    assert store.decide(
+        combined, {"decision": "refused", "reason": "the holdout is wrong", "by": "me", "time": "2026-11-20T07:00:00Z"}
+    )
     verdict = {"verdict": "changed", "repeats": str(combined), "items": 1, "labels_flipped": 1, "largest_difference": 0.5}
     store.record_verdict(repeat, {**verdict, "differs": ["seed"], "members": {"jax": {**verdict, "repeats": str(trained)}}})
     removed = builder.run("train-jax", "2026-11-10T01:00", "failed")
