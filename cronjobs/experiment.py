@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cronjobs.notify import Notify
+
 
 @dataclass(frozen=True)
 class Data:
@@ -166,6 +168,8 @@ class Experiment:
     ensemble: Ensemble | None
     runtimes: dict[str, RuntimeSettings]
     cluster: ClusterSettings
+    notify: Notify | None = None
+    """Whom it tells what; no part of any task, so that an edit of it changes none."""
 
     def lock_file(self) -> Path | None:
         """What the packages of a virtual environment of ours are pinned in; None where none are asked for."""

@@ -59,6 +59,10 @@ class DocumentKind(str, Enum):  # noqa: UP042 (Python 3.9 has no StrEnum)
     HEARTBEAT = "heartbeat"
     DECISION = "decision"
     """That a published run is accepted or refused, by hand (``jobs.store.decisions``)."""
+    EVENT = "event"
+    """What somebody is to be told (``jobs.store.notifications``)."""
+    DELIVERY = "delivery"
+    """A try to deliver an event to a channel, or what such a channel, or whoever tells, remembers beside."""
     TASK = "task"
     """A task's resolved configuration."""
 
@@ -243,6 +247,18 @@ _REVISION = _object(
 )
 
 
+_INCIDENT = _object(
+    {
+        **dict.fromkeys(("id", "kind", "cause", "severity", "task", "slot", "local", "since", "since_local"), _text),
+        **dict.fromkeys(("run", "reason", "evidence", "how"), _text),
+        **dict.fromkeys(("first", "last", "minute", "slots"), _count),
+        **dict.fromkeys(("tasks", "still_works", "commands"), _texts),
+        "is_fact": _flag,
+    },
+    "id",
+)
+
+
 def _revision(value: Any) -> str:
     problem = _REVISION(value)
     if not problem and None in (value.get("tasks") or {}).values():
@@ -346,5 +362,19 @@ _CHECKS: Mapping[DocumentKind, Check] = {
     DocumentKind.OWNER: _object({"engine": _text, "by": _text, "time": _time, "process": _process}),
     DocumentKind.HEARTBEAT: _object({"time": _time}),
     DocumentKind.DECISION: _object({**dict.fromkeys(("run_id", "decision", "by", "reason"), _text), "time": _time}, "decision"),
+    DocumentKind.EVENT: _object(
+        {"id": _name, "type": _text, "time": _time, "incident": _INCIDENT, "incidents": _texts, "ended": _list_of(_INCIDENT)},
+        "id",
+        "type",
+    ),
+    DocumentKind.DELIVERY: _object(
+        {
+            **dict.fromkeys(("channel", "event", "result", "reason", "answer", "message"), _text),
+            **dict.fromkeys(("time", "since", "again"), _time),
+            "process": _process,
+            "alerts": _texts,
+            "failures": _count,
+        }
+    ),
     DocumentKind.TASK: _object({**_TASK, "members": _list_of(_object(_TASK, "member")), "data": _map_of(_any)}),
 }

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jobs import contract
+from jobs.store.document_files import NOTIFICATIONS
 from jobs.store.files import list_names, parse_json
 from jobs.store.findings import (
     AHEAD,
@@ -23,11 +24,22 @@ from jobs.store.findings import (
     report_unreadable,
 )
 from jobs.store.names import name_part
+from jobs.store.notifications import (
+    ALERTS,
+    CHANNELS,
+    DELIVERY_FILE,
+    EVENT_NAME,
+    EVENTS,
+    LOOK,
+    MARK,
+    RESERVE,
+    NotificationLedger,
+)
 from jobs.store.regular_files import is_folder, read_regular
 
 LARGEST_NOTES = 1 << 30
 """Bytes of a file of notes."""
-_FILES = re.compile(r"(alive|owner)-.+\.json|revisions|notes")
+_FILES = re.compile(r"(alive|owner)-.+\.json|revisions|notes|notifications")
 """Of an experiment's folder."""
 
 
@@ -69,9 +81,40 @@ def check_ledger(scope: CheckScope) -> Iterator[Finding]:
         for other in list_names(folder / name):
             if not other.endswith(suffix):
                 yield Finding(folder / name / other, DamageKind.FOREIGN, LEFT_ALONE)
+    yield from _check_notifications(scope)
     yield from _check_revisions(scope)
     for path in ledger.note_files(experiment):
         yield from report_unreadable(path, _check_notes(path))
+
+
+def _check_notifications(scope: CheckScope) -> Iterator[Finding]:
+    """What was told: a damaged event is not told again, and a damaged delivery counts as done."""
+    notifications = NotificationLedger(scope.store.files, scope.experiment)
+    folder = notifications.folder
+    for name in list_names(folder):
+        if name not in (MARK, LOOK, RESERVE, EVENTS, CHANNELS):
+            yield Finding(folder / name, DamageKind.FOREIGN, LEFT_ALONE)
+    places = [(folder, "when anything was looked at is not known: what was wrong then may be told again")]
+    places += [(folder / EVENTS, "whoever was to be told of it is not told any more")]
+    channels = [folder / CHANNELS / name for name in list_names(folder / CHANNELS)]
+    places += [(channel, "it counts as delivered") for channel in channels]
+    for place, meaning in places:
+        if os.path.lexists(place) and not is_folder(place):
+            yield Finding(place, DamageKind.UNREADABLE, "it is no folder: nothing can be read or written there")
+            continue
+        for name in list_names(place):
+            if place != folder and not _is_ours(place, name):
+                yield Finding(place / name, DamageKind.FOREIGN, LEFT_ALONE)
+            elif name.endswith(".json"):
+                document, findings = check_document(place / name, meaning)
+                yield from findings
+                yield from check_belongs(place / name, document, "experiment", scope.experiment)
+
+
+def _is_ours(folder: Path, name: str) -> bool:
+    if folder.name == EVENTS and folder.parent.name == NOTIFICATIONS:
+        return EVENT_NAME.fullmatch(name.removesuffix(".json") if name.endswith(".json") else "") is not None
+    return name in (MARK, ALERTS) or DELIVERY_FILE.fullmatch(name) is not None
 
 
 def _check_revisions(scope: CheckScope) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,26 @@ _NUMBERED = {
     re.compile(r"owner-[0-9]+\.json"): DocumentKind.OWNER,
     re.compile(r"decision-[0-9]+\.json"): DocumentKind.DECISION,
 }
+NOTIFICATIONS = "notifications"
+"""Of an experiment's folder: what was told of it (``jobs.store.notifications``)."""
 _FOLDERS = {"revisions": DocumentKind.REVISION, "task": DocumentKind.TASK, "experiments": DocumentKind.OWNER}
 
 
 def document_kind(path: Path) -> DocumentKind | None:
     """The kind of the document in a file of a store; None for a file of another kind."""
     numbered = (kind for pattern, kind in _NUMBERED.items() if pattern.fullmatch(path.name))
-    kind = _NAMES.get(path.name) or _FOLDERS.get(path.parent.name) or next(numbered, None)
+    kind = _notification_kind(path.parts) or _NAMES.get(path.name) or _FOLDERS.get(path.parent.name) or next(numbered, None)
     if kind is None and path.name.startswith("alive-"):
         return DocumentKind.HEARTBEAT
     return DocumentKind.DATA if kind is None and path.parent.parent.name == "datasets" else kind
+
+
+def _notification_kind(parts: Sequence[str]) -> DocumentKind | None:
+    """That of a document below an experiment's ``notifications``, in which the names of channels are the user's."""
+    for depth in (2, 3, 4):
+        if len(parts) > depth + 1 and parts[-depth] == NOTIFICATIONS and parts[-depth - 2] == "experiments":
+            return DocumentKind.EVENT if parts[-2] == "events" and depth == 3 else DocumentKind.DELIVERY
+    return None
 
 
 def load_document(path: Path) -> dict[str, Any] | None:

@@ -89,6 +89,13 @@ class Ledger:
         time = (self._files.read_document(self._heartbeat_file(experiment, host)) or {}).get("time")
         return None if parse_time(time) is None else str(time)
 
+    def newest_heartbeat(self, experiment: str) -> float | None:
+        """When any machine that serves the experiment was last alive, in seconds since 1970; None if that is not known."""
+        folder = self.folder(experiment)
+        names = [name for name in self._files.list_names(folder) if name.startswith("alive-")]
+        times = [parse_time((self._files.read_document(folder / name) or {}).get("time")) for name in names]
+        return max((time for time in times if time is not None), default=None)
+
     def _heartbeat_file(self, experiment: str, host: str) -> Path:
         return self.folder(experiment) / f"alive-{name_part(host)}.json"
 

@@ -11,7 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from jobs.contract import ENSEMBLE_TASK, member_task
-from scheduler.config import kubernetes
+from scheduler.config import kubernetes, notify
 from scheduler.config.convert import INVALID, convert, fields_of, shown
 from scheduler.config.document import Document
 from scheduler.config.errors import nearest
@@ -48,6 +48,7 @@ def validate(document: Document, folder: Path) -> FileKeys | None:
         document.problem((), f"the file holds {shown(value)}, not keys: `cronsemble init` writes a starter")
         return None
     kubernetes.check(document, value)
+    notify.check(document, value, folder)
     _apply_defaults(document, value)
     keys: FileKeys = convert(document, FileKeys, value)
     _names(document, value)

@@ -235,6 +235,71 @@ class ClusterKeys(Section):
     gpu_resource: Annotated[str, Meta(description="the resource name of a GPU on the nodes")] = "nvidia.com/gpu"
 
 
+class MailKeys(Section):
+    """How mail is sent, by SMTP."""
+
+    host: Annotated[str, Meta(description="the mail server")]
+    sender: Annotated[str, Meta(description="the address that mail comes from")]
+    to: Annotated[list[str], Meta(min_length=1, description="the addresses that it goes to")]
+    port: Annotated[
+        Annotated[int, Meta(ge=1, le=65535)] | None,
+        Meta(description="its port; 587 by default, 465 with security: tls, 25 with security: none"),
+    ] = None
+    security: Annotated[
+        Literal["starttls", "tls", "none"], Meta(description="how the connection is encrypted; none takes no password")
+    ] = "starttls"
+    user: Annotated[str | None, Meta(description="who logs in, with password")] = None
+    password: Annotated[str | SecretReferenceKeys | None, Meta(description="a key of a Secret; never the password itself")] = None
+
+
+class ChannelKeys(Section):
+    """Where messages go: one of webhook, slack, mail, alertmanager, command and apprise."""
+
+    webhook: Annotated[str | SecretReferenceKeys | None, Meta(description="an address that takes JSON by POST")] = None
+    slack: Annotated[
+        str | SecretReferenceKeys | None,
+        Meta(description="an incoming webhook of Slack, or of what takes the same: a key of a Secret"),
+    ] = None
+    mail: Annotated[MailKeys | None, Meta(description="mail, by SMTP")] = None
+    alertmanager: Annotated[
+        str | SecretReferenceKeys | None, Meta(description="Prometheus' Alertmanager, e.g. http://alertmanager:9093")
+    ] = None
+    command: Annotated[
+        list[str] | None, Meta(description="a program of this machine and its arguments; it gets JSON on its standard input")
+    ] = None
+    apprise: Annotated[
+        str | SecretReferenceKeys | None, Meta(description="addresses of Apprise (an extra of the package): a key of a Secret")
+    ] = None
+    headers: Annotated[
+        dict[str, str | SecretReferenceKeys], Meta(description="additional headers of a request: text, or a key of a Secret")
+    ] = {}
+    ca_file: Annotated[
+        str | None, Meta(description="certificates of the authorities that are trusted, instead of the system's")
+    ] = None
+    events: Annotated[
+        list[
+            Literal[
+                "failed", "died", "interrupted", "no quorum", "missed", "skipped", "refused", "degraded", "store",
+                "configuration", "resolved", "well",
+            ]
+        ],
+        Meta(description="what this channel is told of; everything by default"),
+    ] = []  # fmt: skip
+    timeout: Annotated[Duration, Meta(description="for one delivery", extra_json_schema={"default": "30s"})] = duration_default(
+        "30s"
+    )
+
+
+class NotifyKeys(Section):
+    """Who is told when something is wrong."""
+
+    channels: Annotated[dict[str, ChannelKeys], Meta(min_length=1, description="where messages go, by name")]
+    link: Annotated[
+        str | None,
+        Meta(description="an address for each message: {experiment}, {task}, {run}, {slot} and {date} are filled in"),
+    ] = None
+
+
 class FileKeys(Section, kw_only=True):
     """A configuration file."""
 
@@ -252,3 +317,4 @@ class FileKeys(Section, kw_only=True):
     ensemble: Annotated[EnsembleKeys | None, Meta(description="the ensemble; without this key there is none")] = None
     runtimes: Annotated[RuntimesKeys, Meta(description="where backends run")] = field(default_factory=RuntimesKeys)
     cluster: Annotated[ClusterKeys, Meta(description="where `sync` puts the tasks")] = field(default_factory=ClusterKeys)
+    notify: Annotated[NotifyKeys | None, Meta(description="who is told when something is wrong; nobody by default")] = None

@@ -24,6 +24,7 @@ from cronjobs.experiment import (
 from cronjobs.objects import quantities
 from scheduler.config.checks import OURS, hyperparameters_of
 from scheduler.config.keys import BACKENDS, ClusterKeys, FileKeys, Keras3Keys, RuntimeKeys, RuntimesKeys, StoreKeys, TaskKeys
+from scheduler.config.notify import resolve_notify
 
 
 def resolve(keys: FileKeys, path: Path) -> Experiment:
@@ -63,6 +64,7 @@ def resolve(keys: FileKeys, path: Path) -> Experiment:
         ensemble=ensemble,
         runtimes=_runtimes(keys.runtimes),
         cluster=_cluster(keys.cluster),
+        notify=None if keys.notify is None else resolve_notify(keys.notify, path.resolve().parent),
     )
 
 

@@ -22,6 +22,7 @@ from jobs.store.check import find_damage
 from jobs.store.document_files import document_kind
 from jobs.store.files import to_json
 from jobs.store.gc import RemovalKind, RetentionRule, plan_removal
+from jobs.store.notifications import NotificationLedger
 from jobs.store.removal import record_removal
 from scheduler.cli import app
 from scheduler.errors import CronsembleError
@@ -96,6 +97,12 @@ def build(folder: Path) -> None:
     )
     verdict = {"verdict": "changed", "repeats": str(combined), "items": 1, "labels_flipped": 1, "largest_difference": 0.5}
     store.record_verdict(repeat, {**verdict, "differs": ["seed"], "members": {"jax": {**verdict, "repeats": str(trained)}}})
+    notifications = NotificationLedger(store.files, "e")
+    notifications.begin("2026-11-20T00:00:00Z", "team")
+    incident = {"id": "0" * 16, "kind": "failed", "task": "train-jax", "first": 1, "slots": 1, "tasks": ["train-jax"]}
+    event = {"id": f"opened-{'0' * 16}", "type": "opened", "time": "2026-11-20T00:00:00Z", "incident": incident}
+    assert notifications.add_event(event)
+    assert notifications.claim("team", event["id"], 1, {"time": "2026-11-20T00:00:00Z", "process": ELSEWHERE})
     removed = builder.run("train-jax", "2026-11-10T01:00", "failed")
     row = {"status": "failed", "reason": "x", "accuracy": None, "started": "2026-11-10T01:00:00Z", "try_number": 1}
     record_removal(store, removed, [{"path": "x", "size": 1, "why": "y"}], "2026-11-20T00:00:00Z", "me", row)
