@@ -30,6 +30,7 @@ COMMANDS = {
     "cancel": "End running runs.",
     "history": "Print what became of every slot, newest first, and why.",
     "report": "Write a page that shows how the experiment is doing, and why.",
+    "metrics": "Print the state of each task as metrics for Prometheus.",
     "show": "Show one run: record, epochs, members, files.",
     "compare": "Compare two runs: metrics, what was pinned and differs, flipped labels.",
     "get": "Copy archived predictions out of the store.",
@@ -113,6 +114,8 @@ def load_command(name: str) -> Any:
             from scheduler.commands.history import history as command
         case "report":
             from scheduler.commands.report import report as command
+        case "metrics":
+            from scheduler.commands.metrics import metrics as command
         case "show":
             from scheduler.commands.show import show as command
         case "compare":

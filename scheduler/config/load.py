@@ -54,15 +54,8 @@ def load_all(paths: Iterable[Path]) -> list[Experiment]:
     Raises ConfigErrors with every problem of every file, and with the names that two files share.
     """
     experiments: list[Experiment] = []
-    problems: list[Problem] = []
-    files: dict[Path, Path] = {}
-    for path in paths:
-        chosen = _files(path) if path.is_dir() else [path]
-        if not chosen:
-            problems.append(Problem(str(path), 0, 0, "", "this folder holds no .yaml or .yml file: `cronsemble init` writes one"))
-        for file in chosen:
-            files.setdefault(file.resolve(), file)
-    for file in files.values():
+    files, problems = _chosen(paths)
+    for file in files:
         try:
             experiments.append(load(file))
         except ConfigErrors as error:
@@ -71,6 +64,29 @@ def load_all(paths: Iterable[Path]) -> list[Experiment]:
     if problems:
         raise ConfigErrors(problems)
     return experiments
+
+
+def configuration_files(paths: Iterable[Path]) -> list[Path]:
+    """The files that paths stand for, each once: a folder for its .yaml and .yml files, by name.
+
+    Raises ConfigErrors with every folder that holds none.
+    """
+    files, problems = _chosen(paths)
+    if problems:
+        raise ConfigErrors(problems)
+    return files
+
+
+def _chosen(paths: Iterable[Path]) -> tuple[list[Path], list[Problem]]:
+    problems: list[Problem] = []
+    files: dict[Path, Path] = {}
+    for path in paths:
+        chosen = _files(path) if path.is_dir() else [path]
+        if not chosen:
+            problems.append(Problem(str(path), 0, 0, "", "this folder holds no .yaml or .yml file: `cronsemble init` writes one"))
+        for file in chosen:
+            files.setdefault(file.resolve(), file)
+    return list(files.values()), problems
 
 
 def _files(folder: Path) -> list[Path]:

@@ -78,14 +78,14 @@ def _fold(date: FoldedDate, row: Row) -> None:
         date.reasons[status] = row.full_reason
 
 
-def effective_rows(rows: Sequence[Row]) -> list[Row]:
+def effective_rows(rows: Sequence[Row], by_hand: bool = False) -> list[Row]:
     """Of each slot of a schedule the attempt that counts: the newest that succeeded, else the newest; no runs made by hand.
 
-    ``rows`` are those of one task, in the order of slots and attempts.
+    ``rows`` are those of one task, in the order of slots and attempts; ``by_hand``: runs made by hand count too.
     """
     by_minute: dict[int, Row] = {}
     for row in rows:
-        if is_manual(row):
+        if is_manual(row) and not by_hand:
             continue
         known = by_minute.get(row.minute)
         if known is None or row.status == Status.SUCCEEDED or known.status != Status.SUCCEEDED:

@@ -318,7 +318,6 @@ class ServedExperiment:
             self._announce_late(name, state, decision.start, now)
             threads = (self._threads.get((name, minute)) for minute in decision.replaced)
             self._start(name, state, decision.start, tuple(thread for thread in threads if thread is not None), now)
-        self.metrics.next_fire.labels(self.name, name).set(0 if decision.coming is None else decision.coming * 60)
 
     def _announce_late(self, name: str, state: TaskState, minute: int, now: float) -> None:
         """Say before it starts that a slot is made up for: after an edit, a resume, a stop, or the end of what it waited for."""
@@ -390,8 +389,6 @@ class ServedExperiment:
         state = self.tasks.get(ended.task)
         if ended.run is not None and ended.run.status != Status.RUNNING and not ended.is_open:
             self.metrics.runs.labels(self.name, ended.task, ended.run.status).inc()
-            if ended.run.status == Status.SUCCEEDED:
-                self.metrics.succeeded.labels(self.name, ended.task).set(now)
         if state is None:
             return
         state.active.pop(ended.minute, None)

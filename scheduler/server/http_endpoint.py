@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import ipaddress
 import json
 import socket
@@ -14,7 +15,8 @@ from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder, gzip_accepted
 
 from jobs.text import one_line
 from scheduler.errors import CronsembleError
@@ -167,6 +169,20 @@ def answer_report(path: str, host: str, reports: Mapping[str, LiveReport], allow
     return "200 OK", "text/html; charset=utf-8", page.html
 
 
+_OPENMETRICS_END = b"# EOF\n"
+
+
+def answer_metrics(accept: str, registry: CollectorRegistry, store_text: bytes) -> _Answer:
+    """What is answered at /metrics, in the format that the client prefers: what `serve` counts, and what the stores say.
+
+    ``store_text``: gauges in the text format, whose lines are the same in OpenMetrics'.
+    """
+    encode, kind = choose_encoder(accept)
+    text = encode(registry)
+    end = _OPENMETRICS_END if text.endswith(_OPENMETRICS_END) else b""
+    return "200 OK", kind, text.removesuffix(end) + store_text + end
+
+
 def listen(
     host: str,
     port: int,
@@ -174,21 +190,31 @@ def listen(
     health: Health,
     reports: Mapping[str, LiveReport] | None = None,
     allowed_hosts: Collection[str] = (),
+    store_text: Callable[[], bytes] = bytes,
 ) -> WSGIServer:
-    """Answer reports, /metrics and /healthz in a thread of its own; raises CronsembleError if the port is taken."""
-    metrics_app: Callable[..., Iterable[bytes]] = make_wsgi_app(registry)
+    """Answer reports, /metrics and /healthz in a thread of its own; raises CronsembleError if the port is taken.
+
+    ``store_text`` gives what the stores say, for /metrics.
+    """
 
     def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
+        is_head = environ.get("REQUEST_METHOD") == "HEAD"
         if environ.get("REQUEST_METHOD") not in ("GET", "HEAD"):
             start("405 Method Not Allowed", [("Content-Type", "text/plain"), ("Allow", "GET, HEAD")])
             return [b"nothing can be changed here\n"]
-        if path == "/metrics":
-            return metrics_app(environ, start)
+        if path == "/metrics" and is_allowed_host(environ.get("HTTP_HOST", ""), allowed_hosts):
+            status, kind, body = answer_metrics(environ.get("HTTP_ACCEPT", ""), registry, store_text())
+            headers = [("Content-Type", kind), ("Vary", "Accept, Accept-Encoding")]
+            if gzip_accepted(environ.get("HTTP_ACCEPT_ENCODING", "")):
+                body = gzip.compress(body, 1)
+                headers.append(("Content-Encoding", "gzip"))
+            start(status, [*headers, ("Content-Length", str(len(body))), *_HEADERS])
+            return [b"" if is_head else body]
         if path != "/healthz":
             status, kind, body = answer_report(path, environ.get("HTTP_HOST", ""), reports or {}, allowed_hosts)
             start(status, [("Content-Type", kind), *_HEADERS])
-            return [b"" if environ.get("REQUEST_METHOD") == "HEAD" else body]
+            return [b"" if is_head else body]
         is_healthy, facts = health()
         start("200 OK" if is_healthy else "503 Service Unavailable", [("Content-Type", "application/json")])
         return [json.dumps({"ok": is_healthy, **facts}).encode() + b"\n"]

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.store import LocalStore, Store
 from jobs.store.regular_files import Unreadable
+from scheduler.server.background_command import BackgroundCommand
 
 FRESH = 2.0
 """Seconds for which a look at the store counts for all who ask."""
@@ -49,7 +47,7 @@ class LiveReport:
         self._looked = -FRESH
         self._state = ""
         self._is_building = False
-        self._process: subprocess.Popen[bytes] | None = None
+        self._command = BackgroundCommand(LONGEST_BUILD)
         self._is_closed = False
 
     def state(self) -> str:
@@ -69,9 +67,8 @@ class LiveReport:
         """End what is being made."""
         with self._changed:
             self._is_closed = True
-            if self._process is not None:
-                self._process.kill()
             self._changed.notify_all()
+        self._command.close()
 
     def _refresh(self) -> None:
         with self._changed:
@@ -91,25 +88,10 @@ class LiveReport:
             self._changed.notify_all()
 
     def _build_in_process(self, state: str) -> LivePage:
-        arguments = ["report", "--file", str(self._path), "--out", "-", "--live", state]
-        command = [sys.executable, "-c", "from scheduler.cli import main; main()", *arguments]
-        with self._changed:
-            if self._is_closed:
-                return LivePage(state, b"", "serve is stopping")
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(os.environ)
-            )
-            self._process = process
-        with suppress(OSError):  # it may have ended
-            os.setpriority(os.PRIO_PROCESS, process.pid, 10)
-        try:
-            html, errors = process.communicate(timeout=LONGEST_BUILD)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            return LivePage(state, b"", f"it was not made within {LONGEST_BUILD:.0f} s")
-        problem = "" if process.returncode == 0 else errors.decode(errors="replace").strip() or "it could not be made"
-        return LivePage(state, html, problem)
+        result = self._command.run(["report", "--file", str(self._path), "--out", "-", "--live", state])
+        if isinstance(result, str):
+            return LivePage(state, b"", result)
+        return LivePage(state, result.output, "" if result.status == 0 else result.errors or "it could not be made")
 
 
 def live_reports(served: Sequence[tuple[str, Path, LocalStore]]) -> dict[str, LiveReport]:

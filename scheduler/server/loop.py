@@ -177,6 +177,7 @@ def serve(
     """Serve until a signal stops it; an error if every experiment was taken over. Raises CronsembleError."""
     from scheduler.server import http_endpoint
     from scheduler.server.live_report import live_reports
+    from scheduler.server.store_metrics import StoreMetrics
 
     if not experiments:
         raise CronsembleError("nothing to serve: give -f FILE")
@@ -191,8 +192,13 @@ def serve(
     for number in STOP_SIGNALS:
         install(number, stop)
     reports = live_reports([(served.name, served.path, served.store) for served in server.experiments])
-    http = http_endpoint.listen(*address, metrics.registry, server.health, reports, allowed_hosts) if address else None
-    if http is not None:
+    stores = StoreMetrics(
+        [served.path for served in server.experiments],
+        lambda problem: journal.write("trouble", f"/metrics lacks what the stores say: {problem}"),
+    )
+    http = None
+    if address:
+        http = http_endpoint.listen(*address, metrics.registry, server.health, reports, allowed_hosts, stores.text)
         journal.write(
             "listens", f"listens at {http_endpoint.url(http)}: the report, /metrics and /healthz", port=http.server_port
         )
@@ -201,6 +207,7 @@ def serve(
         server.run()
     finally:
         if http is not None:
+            stores.close()
             for report in reports.values():
                 report.close()
             http.shutdown()

@@ -1,4 +1,4 @@
-"""The metrics of `serve`: what it counts, in Prometheus' terms."""
+"""The metrics of `serve` itself: what it counts since its start, in Prometheus' terms."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 
 class Metrics:
-    """What `serve` counts. Names and labels are documented in docs/serve.md."""
+    """What `serve` counts; what a store says of its tasks is in ``scheduler.metrics``. Documented in docs/serve.md."""
 
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
@@ -16,12 +16,6 @@ class Metrics:
         )
         self.active = Gauge(
             "cronsemble_active_runs", "Runs that are running or wait for CPUs.", ["experiment"], registry=registry
-        )
-        self.next_fire = Gauge(
-            "cronsemble_next_fire_timestamp_seconds", "The next slot.", ["experiment", "task"], registry=registry
-        )
-        self.succeeded = Gauge(
-            "cronsemble_last_success_timestamp_seconds", "When a run last succeeded.", ["experiment", "task"], registry=registry
         )
         self.configuration = Gauge(
             "cronsemble_configuration_ok",
