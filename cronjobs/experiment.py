@@ -100,6 +100,20 @@ class SecretKey:
     key: str
 
 
+@dataclass(frozen=True)
+class HeartbeatSettings:
+    """A server of Healthchecks: its address, the address below which runs send pings, and where pods find their key."""
+
+    server: str
+    ping_url: str
+    ping_key: SecretKey | None = None
+
+    @property
+    def ping_variable(self) -> str:
+        """The variable of one machine that holds the ping key."""
+        return "HEALTHCHECKS_PING_KEY" if self.ping_key is None else self.ping_key.key
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """What every task has; durations in seconds."""
@@ -170,6 +184,7 @@ class Experiment:
     cluster: ClusterSettings
     notify: Notify | None = None
     """Whom it tells what; no part of any task, so that an edit of it changes none."""
+    heartbeat: HeartbeatSettings | None = None
 
     def lock_file(self) -> Path | None:
         """What the packages of a virtual environment of ours are pinned in; None where none are asked for."""

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cronjobs.experiment import Ensemble, Experiment, Member, SecretKey, Task
+from cronjobs.experiment import Ensemble, Experiment, HeartbeatSettings, Member, SecretKey, Task
 from cronjobs.objects import labels, quantities
 from cronjobs.objects.config_maps import code_name, program_name, revisions_name
 from cronjobs.objects.confinement import confined_pod, container_security
@@ -40,7 +40,7 @@ def train_pod(context: ExperimentContext, member: Member) -> dict[str, Any]:
     configuration = train_task(context, member)
     env = {c.ENV_RETRIES: str(total_retries(member, 0))}
     containers = [container(experiment, member, argv, image, member.threads, env) for argv, image in steps]
-    return template(experiment, member, configuration, containers)
+    return _with_heartbeat(experiment, template(experiment, member, configuration, containers))
 
 
 def ensemble_pod(context: ExperimentContext, ensemble: Ensemble) -> dict[str, Any]:
@@ -53,7 +53,27 @@ def ensemble_pod(context: ExperimentContext, ensemble: Ensemble) -> dict[str, An
         argv = ["predict", "--member", name]
         steps.append(container(experiment, member, argv, image_of(experiment, member.runtime), member.threads, env))
     steps.append(container(experiment, ensemble, ["combine"], keras3, ensemble.threads, env))
-    return template(experiment, ensemble, ensemble_task(context, ensemble), steps)
+    return _with_heartbeat(experiment, template(experiment, ensemble, ensemble_task(context, ensemble), steps))
+
+
+def _with_heartbeat(experiment: Experiment, pod: dict[str, Any]) -> dict[str, Any]:
+    """The template of a schedule's pods, whose steps send pings: no other run does, for a server takes them for those of slots.
+
+    A Secret that is not there keeps no pod from starting.
+    """
+    heartbeat = experiment.heartbeat
+    if heartbeat is not None and heartbeat.ping_key is not None:
+        for step in [*pod["spec"]["initContainers"], *pod["spec"]["containers"]]:
+            step["env"] = [*step["env"], *_heartbeat_variables(heartbeat, heartbeat.ping_key)]
+    return pod
+
+
+def _heartbeat_variables(heartbeat: HeartbeatSettings, key: SecretKey) -> list[dict[str, Any]]:
+    reference = {"name": key.secret, "key": key.key, "optional": True}
+    return [
+        {"name": c.ENV_PING_URL, "value": heartbeat.ping_url.replace("$", "$$")},
+        {"name": c.ENV_PING_KEY, "valueFrom": {"secretKeyRef": reference}},
+    ]
 
 
 def template(experiment: Experiment, task: Task, configuration: Mapping[str, Any], steps: list[dict[str, Any]]) -> dict[str, Any]:

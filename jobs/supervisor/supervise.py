@@ -19,6 +19,7 @@ from jobs.store.log_files import last_lines
 from jobs.store.ownership import REFUSED_ERRNOS
 from jobs.store.process_identity import process_identity
 from jobs.supervisor.framework_process import stop_process
+from jobs.supervisor.heartbeat import PingAddress, StepPings, take_address
 from jobs.supervisor.run_context import RunContext, StepError, now, read_context
 from jobs.supervisor.secret_variables import read_secret_variables
 from jobs.supervisor.steps import STEPS
@@ -50,6 +51,7 @@ def main(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     try:
         _take_secrets()
+        address = take_address(os.environ)
         context = read_context(os.environ)
     except StepError as error:
         print(f"cronsemble: {error}", file=sys.stderr)
@@ -57,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
         return error.code
     # What the user's functions are given.
     os.environ[c.ENV_RUN] = str(context.run)
-    return supervise(context, options.step, options.member)
+    return supervise(context, options.step, options.member, address)
 
 
 def _take_secrets() -> None:
@@ -71,18 +73,31 @@ def _take_secrets() -> None:
         raise StepError("the variables from secrets did not arrive on stdin") from error
 
 
-def supervise(context: RunContext, step: str, members: Sequence[str] = ()) -> int:
-    """Run a step of the run in ``context``; returns its exit status. Every failure is recorded in the store and printed."""
+def supervise(context: RunContext, step: str, members: Sequence[str] = (), address: PingAddress | None = None) -> int:
+    """Run a step of the run in ``context``; returns its exit status. Every failure is recorded in the store and printed.
+
+    ``address``: where a heartbeat's pings go, if anywhere.
+    """
     # Whoever ignores it has its children's exit statuses thrown away, and hands that on.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop_process(context))
+    pings = StepPings(context, address)
+    try:
+        return _supervise(context, step, members, pings)
+    finally:
+        pings.finish()
+
+
+def _supervise(context: RunContext, step: str, members: Sequence[str], pings: StepPings) -> int:
     try:
         if context.store.result(context.run) is not None:
             print("cronsemble: this run already has its result", flush=True)
             is_archived_here = step == "combine" and not context.is_store_read_only
             if is_archived_here and (path := context.store.repair_archive(context.store.read(context.run))) is not None:
                 print(f"cronsemble: archived {path}", flush=True)
+            # The try that published it may have been killed before it said so.
+            pings.succeeded(step)
             return ExitCode.DONE
         if context.store.cancelled(context.run) is not None:
             print("cronsemble: this run was cancelled", file=sys.stderr, flush=True)
@@ -91,16 +106,23 @@ def supervise(context: RunContext, step: str, members: Sequence[str] = ()) -> in
             # The try has not begun, so nothing is recorded.
             return ExitCode.INTERRUPTED if context.stopped.is_set() else ExitCode.TRY_LATER
         _mark_start(context)
+        pings.began(step)
         STEPS[step](context, members)
     except StepError as error:
-        _end(context, step, error)
-        return error.code
+        return _fail(context, step, error, pings)
     except OSError as error:
         # Another try would be the same user's.
         code = ExitCode.WRONG_INPUT if error.errno in REFUSED_ERRNOS else ExitCode.FAILED
-        _end(context, step, StepError(f"{error.filename or context.store.root}: {error.strerror}{_refused_user(error)}", code))
-        return code
+        reason = f"{error.filename or context.store.root}: {error.strerror}{_refused_user(error)}"
+        return _fail(context, step, StepError(reason, code), pings)
+    pings.succeeded(step)
     return ExitCode.DONE
+
+
+def _fail(context: RunContext, step: str, error: StepError, pings: StepPings) -> int:
+    _end(context, step, error)
+    pings.failed(step, error)
+    return error.code
 
 
 def _refused_user(error: OSError) -> str:

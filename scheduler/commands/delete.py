@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from scheduler.commands.heartbeat_session import pause_checks
 from scheduler.commands.options import (
     DEFAULT_FILE,
     Context,
@@ -57,6 +58,8 @@ def delete_experiment(name: str | None, file: Path, target: ClusterTarget, purge
     if status == ExitStatus.DONE:
         engine = f"cluster:{reconciler.api.access.server}/{namespace}"
         record_end(location, name, revisions, engine, reconciler.api.now().timestamp())
+        declared = location.experiment
+        status = pause_checks(name, declared.heartbeat if declared is not None and declared.name == name else None)
     return status
 
 

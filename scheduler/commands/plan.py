@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from scheduler.commands.heartbeat_session import print_planned_checks
 from scheduler.commands.options import DEFAULT_FILES, AsJson, Context, Files, ForceConflicts, Kubeconfig, Namespace
 from scheduler.commands.plan_session import open_reconciler, print_plan
 from scheduler.exit_status import ExitStatus
@@ -28,15 +29,16 @@ def show_plan(
     reconciler = open_reconciler(files, target, force)
     with reconciler.api, permissions.explain_denials(reconciler.api, reconciler.namespaces, reading=True):
         plan = reconciler.plan()
+        if not as_json:
+            print_plan(plan)
+        checks = False if as_json else print_planned_checks(reconciler)
     if out is not None:
         plans.save(plan, out)
     if as_json:
         print(describe.as_json(plan))
-    else:
-        print_plan(plan)
-        if out is not None:
-            print(f"saved; next: cronsemble sync --plan {out}")
-    return ExitStatus.DIFFERS if detailed and plan.actions else ExitStatus.DONE
+    elif out is not None:
+        print(f"saved; next: cronsemble sync --plan {out}")
+    return ExitStatus.DIFFERS if detailed and (plan.actions or checks) else ExitStatus.DONE
 
 
 def plan(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from scheduler.commands.heartbeat_session import update_after_sync
 from scheduler.config import load_all, namespace
 from scheduler.console.messages import print_line
 from scheduler.console.progress import Progress
@@ -85,7 +86,7 @@ def open_reconciler(files: list[Path], target: ClusterTarget, force: bool, resto
 
 
 def plan_and_execute(reconciler: Reconciler, flags: SyncFlags, purpose: Purpose) -> ExitStatus:
-    """Plan, print, ask, and execute; 0 once the cluster is as desired.
+    """Plan, print, ask, and execute; 0 once the cluster, and the checks of a heartbeat, are as desired.
 
     With the Leases held it is planned again, and asked again if that is another plan.
 
@@ -97,7 +98,7 @@ def plan_and_execute(reconciler: Reconciler, flags: SyncFlags, purpose: Purpose)
     raise_refusals(plan, flags)
     if not plan.actions:
         record_admission(reconciler)
-        return ExitStatus.DONE
+        return update_after_sync(reconciler.api, plan)
     confirm_removals(plan, flags, purpose)
     rest = create_namespaces(reconciler.api, plan)
     with hold_leases(reconciler.api, reconcile.changed_namespaces(rest), flags.wait) as leases:
@@ -111,7 +112,8 @@ def plan_and_execute(reconciler: Reconciler, flags: SyncFlags, purpose: Purpose)
             confirm_removals(current, flags, purpose)
         status = execute_plan(reconciler.api, current, leases, purpose.command)
         record_admission(reconciler)
-        return status
+    # Without the Leases: another sync need not wait for that server.
+    return max(status, update_after_sync(reconciler.api, current))
 
 
 def record_admission(reconciler: Reconciler) -> None:

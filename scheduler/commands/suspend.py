@@ -7,6 +7,7 @@ from pathlib import Path
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
 import typer
 
+from scheduler.commands.heartbeat_session import update_after
 from scheduler.commands.options import (
     DEFAULT_FILE,
     Context,
@@ -48,16 +49,16 @@ def set_suspended(file: Path, tasks: list[str], value: bool, target: ClusterTarg
     with api, permissions.explain_denials(api, [namespace]):
         if not suspension.select_cronjobs(api, experiment, tasks, value):
             print(f"nothing to do: {', '.join(tasks) or 'all'} {state} already")
-            return ExitStatus.DONE
+            return update_after(api, experiment.name, namespace, experiment.heartbeat)
         with hold_leases(api, [namespace], wait):
             cronjobs = suspension.select_cronjobs(api, experiment, tasks, value)
             for cronjob in [] if value else cronjobs:
                 if fires := released_slot(cronjob, {**cronjob["spec"], "suspend": False}, api.now()):
                     print_line(f"{cronjob['metadata']['name']}: {release_text(fires)}")
             suspension.set_suspended(api, experiment, cronjobs, value, force)
-    for cronjob in cronjobs:
-        print_line(f"{state}: {cronjob['metadata']['name']}")
-    return ExitStatus.DONE
+        for cronjob in cronjobs:
+            print_line(f"{state}: {cronjob['metadata']['name']}")
+        return update_after(api, experiment.name, namespace, experiment.heartbeat)
 
 
 def suspend(

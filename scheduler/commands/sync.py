@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from scheduler.commands.heartbeat_session import update_after_sync
 from scheduler.commands.options import (
     DEFAULT_FILES,
     Context,
@@ -54,16 +55,18 @@ def sync_saved(path: Path, target: ClusterTarget, flags: SyncFlags) -> ExitStatu
     api = KubeClient(target.access())
     print_plan(plan, flags)
     raise_refusals(plan, flags)
-    if not plan.actions:
-        return ExitStatus.DONE
     with api, permissions.explain_denials(api, plan.namespaces):
+        if not plan.actions:
+            reconcile.check_saved(api, plan)
+            return update_after_sync(api, plan)
         for line in describe.new_releases(plan, reconcile.check_saved(api, plan)):
             print(line, flush=True)
         confirm_removals(plan, flags, Purpose())
         rest = create_namespaces(api, plan)
         with hold_leases(api, reconcile.changed_namespaces(rest), flags.wait) as leases:
             reconcile.check_saved(api, rest)
-            return execute_plan(api, rest, leases, "sync")
+            status = execute_plan(api, rest, leases, "sync")
+        return max(status, update_after_sync(api, plan))
 
 
 def sync(

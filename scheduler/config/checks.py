@@ -11,7 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from jobs.contract import ENSEMBLE_TASK, member_task
-from scheduler.config import kubernetes, notify
+from scheduler.config import heartbeat, kubernetes, notify
 from scheduler.config.convert import INVALID, convert, fields_of, shown
 from scheduler.config.document import Document
 from scheduler.config.errors import nearest
@@ -49,6 +49,7 @@ def validate(document: Document, folder: Path) -> FileKeys | None:
         return None
     kubernetes.check(document, value)
     notify.check(document, value, folder)
+    heartbeat.check(document, value)
     _apply_defaults(document, value)
     keys: FileKeys = convert(document, FileKeys, value)
     _names(document, value)
@@ -60,6 +61,7 @@ def validate(document: Document, folder: Path) -> FileKeys | None:
         _members(document, keys, folder)
     _files(document, keys, folder)
     _runtimes(document, keys, folder)
+    heartbeat.check_keys(document, keys)
     return keys
 
 

@@ -300,6 +300,17 @@ class NotifyKeys(Section):
     ] = None
 
 
+class HeartbeatKeys(Section):
+    """A server of Healthchecks that expects each scheduled run, and tells somebody where one does not come."""
+
+    server: Annotated[str, Meta(description="a Healthchecks server, e.g. https://hc.example.org")]
+    ping_url: Annotated[str | None, Meta(description="where runs send pings; the server's own place for them by default")] = None
+    ping_key: Annotated[
+        SecretReferenceKeys | None,
+        Meta(description="the project's ping key: a key of a Secret; on one machine the variable of the key's name"),
+    ] = None
+
+
 class FileKeys(Section, kw_only=True):
     """A configuration file."""
 
@@ -318,3 +329,4 @@ class FileKeys(Section, kw_only=True):
     runtimes: Annotated[RuntimesKeys, Meta(description="where backends run")] = field(default_factory=RuntimesKeys)
     cluster: Annotated[ClusterKeys, Meta(description="where `sync` puts the tasks")] = field(default_factory=ClusterKeys)
     notify: Annotated[NotifyKeys | None, Meta(description="who is told when something is wrong; nobody by default")] = None
+    heartbeat: Annotated[HeartbeatKeys | None, Meta(description="the server that notices where no run came")] = None

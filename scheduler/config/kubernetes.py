@@ -39,10 +39,16 @@ def check(document: Document, value: dict[str, Any]) -> None:
         _name(document, (*path, "priority_class"), group.get("priority_class"), _SUBDOMAIN)
         _name(document, (*path, "queue"), group.get("queue"), _LABEL)
         for name, item in _items(group.get("env")):
-            if isinstance(item, dict):
-                _name(document, (*path, "env", name, "secret"), item.get("secret"), _SUBDOMAIN)
-                _name(document, (*path, "env", name, "key"), item.get("key"), _SECRET_KEY)
+            _secret_key(document, (*path, "env", name), item)
+    heartbeat = value.get("heartbeat")
+    _secret_key(document, ("heartbeat", "ping_key"), heartbeat.get("ping_key") if isinstance(heartbeat, dict) else None)
     _cluster(document, value.get("cluster"))
+
+
+def _secret_key(document: Document, path: Path, item: Any) -> None:
+    if isinstance(item, dict):
+        _name(document, (*path, "secret"), item.get("secret"), _SUBDOMAIN)
+        _name(document, (*path, "key"), item.get("key"), _SECRET_KEY)
 
 
 def _tasks(value: dict[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]]:

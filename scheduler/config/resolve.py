@@ -13,6 +13,7 @@ from cronjobs.experiment import (
     Data,
     Ensemble,
     Experiment,
+    HeartbeatSettings,
     HistoryLimits,
     Member,
     NfsExport,
@@ -23,7 +24,18 @@ from cronjobs.experiment import (
 )
 from cronjobs.objects import quantities
 from scheduler.config.checks import OURS, hyperparameters_of
-from scheduler.config.keys import BACKENDS, ClusterKeys, FileKeys, Keras3Keys, RuntimeKeys, RuntimesKeys, StoreKeys, TaskKeys
+from scheduler.config.heartbeat import PING_URLS
+from scheduler.config.keys import (
+    BACKENDS,
+    ClusterKeys,
+    FileKeys,
+    HeartbeatKeys,
+    Keras3Keys,
+    RuntimeKeys,
+    RuntimesKeys,
+    StoreKeys,
+    TaskKeys,
+)
 from scheduler.config.notify import resolve_notify
 
 
@@ -65,6 +77,7 @@ def resolve(keys: FileKeys, path: Path) -> Experiment:
         runtimes=_runtimes(keys.runtimes),
         cluster=_cluster(keys.cluster),
         notify=None if keys.notify is None else resolve_notify(keys.notify, path.resolve().parent),
+        heartbeat=None if keys.heartbeat is None else _heartbeat(keys.heartbeat),
     )
 
 
@@ -105,3 +118,9 @@ def _cluster(cluster: ClusterKeys) -> ClusterSettings:
     values["images"] = {name: image for name, image in msgspec.structs.asdict(cluster.images).items() if image is not None}
     values["fs_group"] = cluster.group if cluster.fs_group is None else cluster.fs_group
     return ClusterSettings(**values)
+
+
+def _heartbeat(heartbeat: HeartbeatKeys) -> HeartbeatSettings:
+    server, key = heartbeat.server.rstrip("/"), heartbeat.ping_key
+    ping_url = (heartbeat.ping_url or PING_URLS.get(server, f"{server}/ping")).rstrip("/")
+    return HeartbeatSettings(server, ping_url, None if key is None else SecretKey(key.secret, key.key))

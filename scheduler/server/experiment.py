@@ -28,6 +28,7 @@ from scheduler.errors import CronsembleError
 from scheduler.identity import current_user
 from scheduler.server.claim_order import ClaimOrder
 from scheduler.server.file_watch import FileWatcher
+from scheduler.server.heartbeat import PingingObserver, ServedHeartbeat
 from scheduler.server.journal import Journal
 from scheduler.server.metrics import Metrics
 from scheduler.server.open_runs import RunState, run_origin
@@ -66,7 +67,9 @@ class ServedExperiment:
         self.name, self.path = experiment.name, experiment.path
         self.store: LocalStore = local_store(experiment)
         self.journal, self.metrics, self._report = journal.of(experiment.name), metrics, report
-        self.engine = LocalEngine(self.store, self.journal, budget, back_off)
+        self.observer = PingingObserver(self.journal)
+        self.heartbeat = ServedHeartbeat(self.journal)
+        self.engine = LocalEngine(self.store, self.observer, budget, back_off)
         self.claims = ClaimOrder()
         self.tasks: dict[str, TaskState] = {}
         self.owned = False
@@ -150,6 +153,7 @@ class ServedExperiment:
             self._recover(name, state, now)
             self._restore_waiting(name, state, decided)
         self.beat(now)
+        self.heartbeat.look(self.experiment, now)
         self.metrics.configuration.labels(self.name).set(1)
         self.journal.write("started", f"{len(self.tasks)} tasks of {self.path}, store {self.store.root}")
 
@@ -232,6 +236,7 @@ class ServedExperiment:
 
     def look_at_files(self, now: float) -> None:
         """Serve an edited configuration from now on, or say what is wrong with it and keep the old one."""
+        self.heartbeat.look(self.experiment, now)
         if not self._files.has_changed(self.experiment):
             return
         try:
@@ -240,6 +245,7 @@ class ServedExperiment:
                 raise CronsembleError(f"{self.path}: another experiment or store than {self.name}: start serve again for it")
             if self._apply(experiment, now):
                 self.journal.write("revised", "the edited configuration is in use from now on: `cronsemble history --revisions`")
+            self.heartbeat.look(self.experiment, now)
             self.metrics.configuration.labels(self.name).set(1)
         except (ConfigErrors, CronsembleError, OSError) as error:
             lines = str(error).splitlines()

@@ -19,6 +19,7 @@ from scheduler.engines.local import LocalEngine
 from scheduler.engines.run_spec import runtimes_needed, task_spec
 from scheduler.runtimes.runtime import find_runtimes
 from scheduler.server.claim_order import ClaimOrder
+from scheduler.server.heartbeat import PingingObserver, RunPings, ServedHeartbeat
 from scheduler.server.journal import ExperimentJournal
 from scheduler.server.metrics import Metrics
 from scheduler.server.open_runs import run_origin, seconds_until_try
@@ -49,6 +50,8 @@ class RunHost(Protocol):
     journal: ExperimentJournal
     metrics: Metrics
     claims: ClaimOrder
+    heartbeat: ServedHeartbeat
+    observer: PingingObserver
     identity: dict[str, Any]
     """This process."""
 
@@ -84,6 +87,7 @@ class RunThread(threading.Thread):
         self.run_id = None if resumed is None else resumed.id
         self._stop_reason = ""
         self._has_claim = False
+        self._pings: RunPings | None = None
 
     def stop_run(self, reason: str) -> None:
         """End its run, now or as soon as it has one."""
@@ -107,7 +111,13 @@ class RunThread(threading.Thread):
                 host.engine.record_failure(self.run_id, RunKind.SCHEDULED, self.settings.retries, error)
                 result = host.engine.read_end(self.run_id)
                 host.journal.done(self.task, result)
+        if self._pings is not None and self.run_id is not None:
+            host.observer.pings.pop(self.run_id, None)
+            if result is not None and not is_open:
+                self._pings.ended(result)
         host.report(RunEnded(self.task, self.minute, result, trouble if self.run_id is None else "", is_open))
+        if self._pings is not None:
+            self._pings.finish()
 
     def _make_run(self) -> Run | None:
         """The run, ended; None if the slot has its run already. Raises OSError if the store cannot be written."""
@@ -117,6 +127,11 @@ class RunThread(threading.Thread):
                 thread.stop_run(f"replaced by the run of {slot_text(self.minute)} (concurrency: replace)")
             is_claimed = self._claim_try(self.resumed) if self.resumed is not None else self._claim()
         host.claims.wait_for_others()
+        if is_claimed and self.run_id is not None:
+            self._pings = host.heartbeat.pings(host.experiment, self.run_id, self.settings.env)
+            if self._pings is not None:
+                host.observer.pings[self.run_id] = self._pings
+                self._pings.began()
         if self.resumed is not None:
             return self._resume(self.resumed) if is_claimed else host.store.read(self.resumed.id)
         if not is_claimed or self.run_id is None:

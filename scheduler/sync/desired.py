@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -88,7 +89,8 @@ def desired_states(experiments: Sequence[Experiment]) -> list[DesiredState]:
         snapshots = [configmaps[namespace, name] for name in sorted(mounts) if (namespace, name) in configmaps]
         required = volumes.pod_security(experiment)
         state_notes = tuple(f"{experiment.path}: {note}" for note in (*absent_data(experiment), *_left_out(experiment)))
-        states.append(DesiredState(experiment.name, namespace, (*snapshots, *own), required.level, required.reason, state_notes))
+        state = DesiredState(experiment.name, namespace, (*snapshots, *own), required.level, required.reason, state_notes)
+        states.append(replace(state, heartbeat=experiment.heartbeat))
     return states
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cronjobs.experiment import HeartbeatSettings
 from scheduler.kube.objects import Object
 
 
@@ -19,6 +20,8 @@ class DesiredState:
     level_reason: str = ""
     notes: tuple[str, ...] = ()
     """What a user should know of these objects, a line each."""
+    heartbeat: HeartbeatSettings | None = None
+    """The server that expects its runs, if one does."""
     is_deleted: bool = False
     """The experiment is removed as a whole: its CronJobs, and the Jobs that were started by hand."""
     purge: bool = False

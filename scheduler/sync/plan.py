@@ -101,6 +101,14 @@ class Refusal(msgspec.Struct, frozen=True):
     flag: str = ""
 
 
+class Heartbeat(msgspec.Struct, frozen=True):
+    """The server of Healthchecks that expects an experiment's runs, and the namespace of its CronJobs."""
+
+    server: str
+    ping_url: str
+    namespace: str
+
+
 class SyncPlan(msgspec.Struct, frozen=True):
     """What `sync` or `delete` does to a cluster. ``tool`` is the version that made the plan, ``context`` the kubeconfig's."""
 
@@ -115,6 +123,8 @@ class SyncPlan(msgspec.Struct, frozen=True):
     unchanged: int = 0
     snapshots: dict[str, dict[str, str]] = {}
     """Experiment → the SHA-256 of its ``program`` and ``code``."""
+    heartbeats: dict[str, Heartbeat] | msgspec.UnsetType = msgspec.UNSET
+    """By experiment, of those that have one."""
     format: int = FORMAT
 
     def refused(self, allowed: frozenset[str]) -> list[Refusal]:

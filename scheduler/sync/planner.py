@@ -31,7 +31,7 @@ from scheduler.sync.namespace_diff import (
     recorded_digest,
     recorded_version,
 )
-from scheduler.sync.plan import Action, Flag, Refusal, SyncPlan, Verb
+from scheduler.sync.plan import Action, Flag, Heartbeat, Refusal, SyncPlan, Verb
 
 DELETED = "deleted"
 """The digest of a revision that ends an experiment: no desired state has it, so the next sync records one."""
@@ -99,7 +99,16 @@ def make_plan(
         notes=tuple(dict.fromkeys(builder.notes)),
         unchanged=builder.unchanged,
         snapshots={state.experiment: revisions.snapshot(state.objects) for state in states if not state.is_deleted},
+        heartbeats=_heartbeats(states) or msgspec.UNSET,
     )
+
+
+def _heartbeats(states: Iterable[DesiredState]) -> dict[str, Heartbeat]:
+    return {
+        state.experiment: Heartbeat(state.heartbeat.server, state.heartbeat.ping_url, state.namespace)
+        for state in states
+        if state.heartbeat is not None
+    }
 
 
 def _plan_in_namespace(

@@ -1,0 +1,56 @@
+"""A task whose runs are expected: when, and how long after its slot a run may have ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cronjobs.experiment import Experiment, Task
+from cronjobs.objects import labels
+from cronjobs.tasks import tasks_of
+from jobs import contract as c
+
+
+@dataclass(frozen=True)
+class WatchedTask:
+    """A task with its schedule; ``seconds``: after a slot, those in which its run may start and end."""
+
+    task: str
+    schedule: str
+    timezone: str
+    seconds: int
+    is_suspended: bool = False
+
+
+def tasks_of_experiment(experiment: Experiment) -> list[WatchedTask]:
+    """The tasks of a configuration that have a schedule, as `serve` runs them."""
+    return [
+        WatchedTask(name, task.schedule, task.timezone, _seconds(task), bool(task.suspend))
+        for name, task in tasks_of(experiment)
+        if task.schedule is not None
+    ]
+
+
+def _seconds(task: Task) -> int:
+    return int(task.starting_deadline) + int(task.deadline)
+
+
+def tasks_of_cronjobs(cronjobs: Iterable[Mapping[str, Any]]) -> list[WatchedTask]:
+    """The tasks of CronJobs whose pods send pings, as a cluster has them."""
+    watched = []
+    for cronjob in cronjobs:
+        metadata, spec = cronjob["metadata"], cronjob["spec"]
+        job = spec["jobTemplate"]["spec"]
+        pod = job["template"]["spec"]
+        variables = {
+            variable.get("name")
+            for step in [*(pod.get("initContainers") or ()), *(pod.get("containers") or ())]
+            for variable in step.get("env") or ()
+        }
+        if c.ENV_PING_URL in variables:
+            seconds = int(spec.get("startingDeadlineSeconds") or 0) + int(job.get("activeDeadlineSeconds") or 0)
+            name = str((metadata.get("labels") or {}).get(labels.TASK, ""))
+            zone = str(spec.get("timeZone") or "UTC")
+            watched.append(WatchedTask(name, str(spec["schedule"]), zone, seconds, bool(spec.get("suspend"))))
+    return watched

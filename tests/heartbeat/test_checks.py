@@ -1,0 +1,134 @@
+"""What is done with checks, as values: from any that are there to those that there should be, and then nothing more."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heartbeat.server import API_KEY, Check, StandIn, stand_in
+from scheduler.heartbeat.checks import (
+    CheckAction,
+    DesiredCheck,
+    ExistingCheck,
+    Timing,
+    Verb,
+    desired_checks,
+    plan_checks,
+)
+from scheduler.heartbeat.client import HeartbeatApi
+from scheduler.heartbeat.update import carry_out, plan_update
+from scheduler.heartbeat.watched_task import WatchedTask
+
+DAILY = Timing(25_200, "0 1 * * *", "Europe/Berlin")
+HOURLY = Timing(600, "0 * * * *", "UTC")
+OWN = frozenset({"cronsemble", "experiment=e"})
+TODAY = 20_500
+
+
+def existing(slug: str = "e-ensemble", status: str = "up", timing: Timing = DAILY, **changes: object) -> ExistingCheck:
+    values: dict[str, object] = {"uuid": "u", "name": slug, "slug": slug, "tags": OWN, "resumes_by_hand": True, **changes}
+    return ExistingCheck(timing=timing, status=status, **values)  # type: ignore[arg-type]
+
+
+def verbs(desired: list[DesiredCheck], *there: ExistingCheck) -> list[tuple[str, str]]:
+    return [(str(action.verb), action.slug) for action in plan_checks("e", desired, there).actions]
+
+
+WANTED = [DesiredCheck("e-ensemble", DAILY)]
+
+
+def test_what_is_done() -> None:
+    assert verbs(WANTED) == [("create", "e-ensemble")]
+    for status in ("up", "grace", "down", "started"):
+        assert verbs(WANTED, existing(status=status)) == []
+    assert verbs(WANTED, existing(status="new")) == [("arm", "e-ensemble")]
+    assert verbs(WANTED, existing(status="paused")) == [("resume", "e-ensemble")]
+    assert verbs(WANTED, existing(timing=HOURLY)) == [("change", "e-ensemble")]
+    assert verbs(WANTED, existing(resumes_by_hand=False)) == [("change", "e-ensemble")]
+    # What its user has added or renamed is the user's.
+    assert verbs(WANTED, existing(tags=OWN | {"team-a"}, name="Our nightly ensemble")) == []
+    # A suspended task, and one that was removed.
+    assert verbs([DesiredCheck("e-ensemble", None)], existing()) == [("pause", "e-ensemble")]
+    assert verbs([DesiredCheck("e-ensemble", None)]) == []
+    assert verbs([], existing(), existing("e-train-a", "paused")) == [("pause", "e-ensemble")]
+    # Two syncs at once have made it twice.
+    assert plan_checks("e", WANTED, [existing(uuid="a"), existing(uuid="b", pings=3)]).actions == (
+        CheckAction(Verb.REMOVE, "e-ensemble", existing(uuid="a")),
+    )
+
+
+def test_what_others_made_is_left_as_it_is() -> None:
+    for there in (
+        existing(tags=frozenset()),
+        existing(tags=OWN - {"experiment=e"}),
+        existing(slug="x", name="e-ensemble", tags=frozenset()),
+    ):
+        plan = plan_checks("e", WANTED, [there])
+        assert plan.actions == () and "cronsemble did not make" in plan.notes[0]
+    assert verbs([], existing(tags=frozenset({"cronsemble", "experiment=other"}))) == []
+
+
+def test_when_a_task_is_expected() -> None:
+    tasks = [
+        WatchedTask("train-a", "0 1 * * *", "Europe/Berlin", 25_200),
+        WatchedTask("train-b", "@every 2h", "UTC", 30),
+        WatchedTask("train-c", "0 1 * * *", "UTC", 25_200, is_suspended=True),
+        WatchedTask("train-d", "0 0 31 2 *", "UTC", 25_200),
+        WatchedTask("ensemble", "30 2 * * *", "Europe/Berlin", 25_200),
+    ]
+    checks, notes = desired_checks("e", tasks, TODAY)
+    assert checks == [
+        DesiredCheck("e-train-a", DAILY),
+        DesiredCheck("e-train-b", Timing(60, timeout=7200)),
+        DesiredCheck("e-train-c", None),
+        DesiredCheck("e-train-d", None),
+        DesiredCheck("e-ensemble", Timing(25_200 + 84_600, "30 2 * * *", "Europe/Berlin")),
+    ]
+    assert [note.split(":")[0] for note in notes] == ["check e-train-d", "check e-ensemble"]
+    assert "grace is 23h 30m longer" in notes[1]
+
+
+TASKS = st.lists(
+    st.builds(
+        WatchedTask,
+        st.sampled_from(["train-a", "train-b", "ensemble"]),
+        st.sampled_from(["0 1 * * *", "@every 1h", "*/5 * * * *", "30 2 * * *"]),
+        st.sampled_from(["UTC", "Europe/Berlin"]),
+        st.integers(30, 40_000_000),
+        st.booleans(),
+    ),
+    unique_by=lambda task: task.task,
+)
+EDITS = st.lists(st.tuples(st.sampled_from(["pause", "new", "untag", "remove", "ping"]), st.integers(0, 5)), max_size=3)
+
+
+def edit(server: StandIn, what: str, check: Check) -> None:
+    """As somebody in the server's pages."""
+    if what == "remove":
+        server.checks.remove(check)
+    elif what == "untag":
+        check.tags = ""
+    elif what == "ping":
+        check.ping("success", server.now(), "", "")
+    else:
+        check.status = "paused" if what == "pause" else "new"
+
+
+@given(st.lists(st.tuples(TASKS, EDITS), min_size=1, max_size=4))
+def test_whatever_was_there_a_second_update_has_nothing_to_do(
+    rounds: list[tuple[list[WatchedTask], list[tuple[str, int]]]],
+) -> None:
+    with stand_in() as server:
+        server.checks = [Check("by hand", "by-hand", status="up", last_ping=0.0)]
+        api = HeartbeatApi(server.url, f"{server.url}/ping", API_KEY, {})
+        for tasks, edits in rounds:
+            untagged = {check.slug for check in server.checks if check.tags == ""}
+            carry_out(api, "e", plan_update(api, "e", tasks, server.now()), lambda _: None)
+            assert plan_update(api, "e", tasks, server.now()).actions == ()
+            watched = {f"e-{task.task}" for task in tasks if not task.is_suspended} - untagged
+            own = {check.slug: check for check in server.checks if "cronsemble" in check.tags.split()}
+            # Each that is expected would go down if nothing came; and nothing else would.
+            assert {slug for slug, check in own.items() if check.goes_down_at() is not None} == watched
+            for what, number in edits:
+                if server.checks:
+                    edit(server, what, server.checks[number % len(server.checks)])
