@@ -155,12 +155,25 @@ class Member(Task):
 
 @dataclass(frozen=True, kw_only=True)
 class Ensemble(Task):
-    """How members are combined; ``timeout`` is for the prediction of one member, ``max_age`` of its model, in seconds."""
+    """How members are combined; ``timeout`` is for the prediction of one member, ``max_age`` of its model, in seconds.
+
+    ``method`` is a name, or ``file.py:function``.
+    """
 
     method: str
     quorum: int
     max_age: int | None
     timeout: int
+
+    @property
+    def is_function(self) -> bool:
+        """Whether a function of the user's combines the members."""
+        return ":" in self.method
+
+    @property
+    def needs_validation(self) -> bool:
+        """Whether the method learns from what the members predict of the validation data."""
+        return self.is_function or self.method == "calibrated"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +204,11 @@ class Experiment:
         return self.folder / f"{self.path.stem}.lock" if self.runtimes["keras3"].packages else None
 
     def function_files(self) -> set[Path]:
-        """The files of the data and model functions, in the configuration's folder; none where all are built in."""
-        references = (self.data.dataset, *(member.model for member in self.members.values()))
+        """The files of the data and model functions and of the ensemble's method, in the configuration's folder.
+
+        None where all are built in.
+        """
+        method = [] if self.ensemble is None else [self.ensemble.method]
+        references = (self.data.dataset, *(member.model for member in self.members.values()), *method)
         sources = [reference.rpartition(":")[0] for reference in references]
         return {self.folder / source for source in sources if source.endswith(".py")}

@@ -97,7 +97,11 @@ def train_task(context: ExperimentContext, member: Member) -> dict[str, Any]:
 def ensemble_task(context: ExperimentContext, ensemble: Ensemble) -> dict[str, Any]:
     """The resolved configuration of the ensemble."""
     members = list(context.experiment.members.values())
+    # Only where they say something: the tasks of earlier versions stay as they were.
+    more: dict[str, Any] = {"validation": True} if ensemble.needs_validation else {}
+    more |= {"gpus": ensemble.resources.gpu} if ensemble.is_function and ensemble.resources.gpu else {}
     return {
+        **more,
         **_shared(context, ENSEMBLE_TASK, ensemble),
         "method": ensemble.method,
         "quorum": ensemble.quorum,

@@ -88,6 +88,7 @@ VALIDATION = "validation.npy"
 PROBABILITIES = "probabilities"
 CSV = "predictions.csv"
 MEMBERS = "members"
+AGREEMENT = "agreement.csv"  # beside the members' CSVs: no member has that name
 SELECTION = "selection.json"
 ENSEMBLE = "ensemble.json"
 VERDICT = "verdict.json"  # beside the result: the result of the comparison with the repeated run

@@ -195,13 +195,32 @@ _ensemble = _object(
         "loss": _number,
         "items": _count,
         "classes": _list_of(_scalar),
-        "members": _map_of(_object(dict.fromkeys(("accuracy", "accuracy_here", "loss", "weight"), _number))),
+        "members": _map_of(
+            _object(
+                {
+                    **dict.fromkeys(("accuracy", "accuracy_here", "loss", "weight", "disagreement"), _number),
+                    "contribution": _object({"accuracy": _number, "loss": _number, "labels_changed": _count}),
+                    "contribution_problem": _text,
+                }
+            )
+        ),
+        "calibration": _object(
+            {
+                **dict.fromkeys(("temperature", "loss_before", "loss_after"), _number),
+                **dict.fromkeys(("calibration_error_before", "calibration_error_after"), _number),
+                **dict.fromkeys(("validation_items", "folds"), _count),
+            }
+        ),
+        "agreement": _object(
+            {"disputed_items": _count, "mean_entropy": _number, "disagreements": _map_of(_map_of(_number))},
+        ),
     }
 )
 _OUTCOME: dict[str, Check] = {
     **dict.fromkeys(("run", "left_out", "degraded"), _text),
     "member": _name,
     "probabilities": _path,
+    "validation": _path,
     "accuracy": _number,
     "class_names": _list_of(_scalar),
     "environment": _environment,
@@ -218,6 +237,7 @@ _VERDICT: dict[str, Check] = {
 _TASK: dict[str, Check] = {
     **dict.fromkeys(("experiment", "task", "member", "backend", "runtime", "model", "method", "timezone", "data_format"), _text),
     **dict.fromkeys(("max_age", "threads", "log_limit", "timeout", "quorum", "gpus"), _number),
+    "validation": _flag,
     "snapshot": _snapshot,
     "hyperparameters": _map_of(_any),
     "env": _map_of(_scalar),

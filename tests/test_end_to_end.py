@@ -61,9 +61,9 @@ def check_repeats(folder: Path, members: list[str]) -> None:
     with open(archived[0], newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 100
-    assert list(rows[0]) == ["item", "prediction", "rate", *map(str, range(10))]
+    assert list(rows[0]) == ["item", "prediction", "probability", *map(str, range(10))]
     for row in rows:
-        assert row["rate"] == row[row["prediction"]]
+        assert row["probability"] == row[row["prediction"]]
         assert abs(sum(float(row[str(n)]) for n in range(10)) - 1) < 1e-5
     assert {row["status"] for row in history(folder)} == {"succeeded"}
 

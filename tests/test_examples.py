@@ -34,5 +34,5 @@ def test_functions_of_ones_own_serve_both_kerases(tmp_path: Path, keras3: Path, 
     assert done.returncode == 0, done.stdout + done.stderr
     (csv,) = folder.glob("store/predictions/rings/*.csv")
     header, *rows = csv.read_text().splitlines()
-    assert header == "item,prediction,rate,inner,outer"
+    assert header == "item,prediction,probability,inner,outer"
     assert len(rows) == 100

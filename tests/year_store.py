@@ -20,7 +20,7 @@ import numpy as np
 
 from jobs import contract as c
 from jobs.contract import RunId
-from jobs.keras3 import combine
+from jobs.keras3 import combine, pools
 from jobs.keras3.prepare import fingerprint
 from jobs.store.files import to_json
 from stores import Builder, at
@@ -188,20 +188,22 @@ def combined_files(
     with tempfile.TemporaryDirectory() as name:
         out = Path(name)
         (out / "members").mkdir()
-        weights = combine.weights("accuracy", list(accuracies.values()))
+        weights = pools.weights("accuracy", list(accuracies.values()))
         ids = np.array([f"item {n}" for n in range(ITEMS)])
-        metrics = combine.write_all(out, list(arrays), list(arrays.values()), weights, ids, classes, labels)
+        pool, others = pools.LinearPool(weights), pools.others(list(arrays), weights)
+        by_member, whole = combine.write_all(out, list(arrays), list(arrays.values()), pool, others, ids, classes, labels)
         summary = {
             "method": "accuracy",
             "members": {
-                member: {"weight": float(weight), "accuracy": accuracies[member], **metrics[member]}
+                member: {"weight": float(weight), "accuracy": accuracies[member], **by_member[member]}
                 for member, weight in zip(arrays, weights, strict=True)
             },
             "items": ITEMS,
             "classes": list(classes),
-            **metrics[""],
+            **whole,
         }
         files = {c.CSV: (out / "predictions.csv").read_bytes(), c.ENSEMBLE: to_json(summary)}
+        files[f"{c.MEMBERS}/{c.AGREEMENT}"] = (out / c.MEMBERS / c.AGREEMENT).read_bytes()
         for member, array in arrays.items():
             files[f"members/{member}.csv"] = (out / "members" / f"{member}.csv").read_bytes()
             files[f"probabilities/{member}/probabilities.npy"] = npy(array)

@@ -26,6 +26,7 @@ def predict(argv):
     parser.add_argument("--description", help="the JSON file that says which model it is; model.json in that folder by default")
     parser.add_argument("--data", help="the prepared data, .npz")
     parser.add_argument("--out", help="the .npy file to write")
+    parser.add_argument("--validation", help="the .npy file for the probabilities of the validation data, where they are needed")
     parser.add_argument("--code", default="", help="the folder of the code that the model was trained with")
     parser.add_argument("--task", help="the configuration that the model was trained with, JSON")
     options = parser.parse_args(argv)
@@ -35,7 +36,7 @@ def predict(argv):
     if sha256(path) != recorded["sha256"]:
         raise WrongInput("%s: the file is not the one that was recorded (its sha256 differs)" % path)
 
-    from jobs.portable import backend, model_checks, saved_model
+    from jobs.portable import backend, saved_model
 
     keras = backend.load(recorded["backend"], recorded["threads"], recorded["seed"], recorded["data_format"])
     if options.data is None:
@@ -53,20 +54,10 @@ def predict(argv):
     began = time.time()
     task = read_json(options.task) if options.task else None
     model = saved_model.load(keras, options.model, recorded, options.code, task)
-    inputs, done = data["x_predict"], ""
-    if "input_range" in recorded:  # models of earlier versions have none
-        inputs, done = to_training_scale(inputs, "the data to predict", recorded["input_range"], "the model's training data")
-    if done:
-        say(done)
-    x = scaled(inputs, recorded["scale"], recorded["data_format"])
-    probabilities = model.predict(x, batch_size=saved_model.PREDICT_BATCH, verbose=0)
-    if not numpy.isfinite(probabilities.astype("float32")).all():
-        raise WrongInput("the model predicts NaN or infinity")
-    problem = model_checks.probability_problem(probabilities)
-    if problem:
-        raise WrongInput("the model predicts no probabilities: %s" % problem)
-    probabilities = probabilities.astype("float32")
+    probabilities = _probabilities(model, recorded, data["x_predict"], "the data to predict")
     numpy.save(options.out, probabilities)
+    if options.validation:
+        numpy.save(options.validation, _probabilities(model, recorded, data["x_val"], "the validation data"))
     summary = {
         "sha256": sha256(options.out),
         "class_names": names,
@@ -76,3 +67,24 @@ def predict(argv):
     }
     write_json(os.path.splitext(options.out)[0] + ".json", summary)
     say("predicted %d items" % len(probabilities))
+
+
+def _probabilities(model, recorded, inputs, name):
+    """The probabilities of inputs, float32 (items, classes); raises WrongInput where the model gives none."""
+    import numpy
+
+    from jobs.portable import model_checks, saved_model
+
+    done = ""
+    if "input_range" in recorded:  # models of earlier versions have none
+        inputs, done = to_training_scale(inputs, name, recorded["input_range"], "the model's training data")
+    if done:
+        say(done)
+    x = scaled(inputs, recorded["scale"], recorded["data_format"])
+    probabilities = model.predict(x, batch_size=saved_model.PREDICT_BATCH, verbose=0)
+    if not numpy.isfinite(probabilities.astype("float32")).all():
+        raise WrongInput("the model predicts NaN or infinity for %s" % name)
+    problem = model_checks.probability_problem(probabilities)
+    if problem:
+        raise WrongInput("the model predicts no probabilities for %s: %s" % (name, problem))
+    return probabilities.astype("float32")

@@ -184,6 +184,8 @@ def _predict_member(context: RunContext, spec: Mapping[str, Any], server: ForkSe
                 str(out / "probabilities.npy"),
             ]
             arguments += ["--code", code]
+            if context.task.get("validation"):
+                arguments += ["--validation", str(out / c.VALIDATION)]
             task = str(record.get("snapshot", {}).get("task") or "")
             with suppress(OSError):  # only models of earlier versions need it
                 if task:
@@ -193,6 +195,8 @@ def _predict_member(context: RunContext, spec: Mapping[str, Any], server: ForkSe
             run_child(context, "predict", arguments, framework_env(spec), spec.get("timeout"), spec, server)
         outcome["environment"] = context.environment
         outcome["probabilities"] = f"probabilities/{member}/probabilities.npy"
+        if context.task.get("validation"):
+            outcome["validation"] = f"probabilities/{member}/{c.VALIDATION}"
     except StepError as error:
         if error.status == Status.INTERRUPTED:
             if context.env.get(c.ENV_OWNER):
@@ -229,9 +233,20 @@ def _combine(context: RunContext, _: Sequence[str]) -> None:
         )
     with TemporaryFolder("step") as scratch:
         plan = scratch / "plan.json"
-        inputs = [{**member, "probabilities": str(context.folder / member["probabilities"])} for member in predicted]
-        plan.write_bytes(to_json({"method": task["method"], "members": inputs, "data": str(_data(context))}))
-        run_child(context, "combine", ["--plan", str(plan), "--out", str(context.folder)], {})
+        files = ("probabilities", "validation")
+        inputs = [
+            {**member, **{key: str(context.folder / member[key]) for key in files if key in member}} for member in predicted
+        ]
+        described = {"method": task["method"], "members": inputs, "data": str(_data(context)), "seed": task.get("data_seed")}
+        plan.write_bytes(to_json(described))
+        arguments = ["--plan", str(plan), "--out", str(context.folder)]
+        if ":" not in task["method"]:
+            run_child(context, "combine", arguments, {})
+        else:
+            with UserCode(context, task["snapshot"]["code"]) as code:
+                # As for the data function: whoever imports Keras gets no framework, and no GPU unless one is asked for.
+                env = {"KERAS_BACKEND": "numpy", **({} if task.get("gpus") else NO_GPU)}
+                run_child(context, "combine", [*arguments, "--code", code], env)
     ensemble = require(context, c.ENSEMBLE)
     commit(context, began, {"ensemble": ensemble, "members": members, "accuracy": ensemble.get("accuracy")})
     if context.is_store_read_only:

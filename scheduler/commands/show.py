@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import msgspec
@@ -39,7 +40,15 @@ from scheduler.observe.open_history import find_run_or_job, open_history
 from scheduler.results.contribution import Contribution
 from scheduler.results.ensemble_result import EnsembleResult, read_ensemble
 from scheduler.results.epochs import read_epochs
-from scheduler.results.member_table import member_cells, member_columns, member_values, read_contributions
+from scheduler.results.member_table import (
+    calibration_line,
+    disagreement_rows,
+    member_cells,
+    member_columns,
+    member_values,
+    read_agreement,
+    read_contributions,
+)
 from scheduler.results.probabilities import DamagedResult
 from scheduler.stores import find_run
 from scheduler.stores.location import locate
@@ -64,6 +73,8 @@ def print_run(workspace: Workspace, name: str, as_json: bool, task: str | None =
     if as_json:
         if result is not None:
             row["members"] = member_values(result, contributions)
+            agreement = read_agreement(result)
+            row["agreement"] = None if agreement is None else asdict(agreement)
         optional = {"observed": run.observed, "removed": run.removed, "verdict": verdict}
         values = {**row, "record": run.record, "tries": run.tries, "seen": job.to_json() if job else None}
         print_json({**values, **{key: value for key, value in optional.items() if value}})
@@ -102,6 +113,18 @@ def _print_members(result: EnsembleResult, contributions: Mapping[str, Contribut
     print()
     tables.print_table(member_columns(timezone), member_cells(result, contributions, timezone))
     print()
+    if result.method:
+        _print_field("method", result.method)
+    if line := calibration_line(result):
+        _print_field("calibration", line)
+    agreement = read_agreement(result)
+    columns, rows = disagreement_rows(agreement)
+    if rows:
+        tables.print_table(columns, rows)
+        print()
+    if agreement is not None:
+        entropy = "" if agreement.mean_entropy is None else f", mean entropy {agreement.mean_entropy:.3f} nats"
+        _print_field("disputed", f"{agreement.disputed_items} items, by a member or more{entropy}")
 
 
 def _print_field(name: str, value: object) -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from jobs.contract import ENSEMBLE_TASK, member_task
+from jobs.contract import AGREEMENT, ENSEMBLE_TASK, member_task
 from scheduler.config import heartbeat, kubernetes, notify
 from scheduler.config.convert import INVALID, convert, fields_of, shown
 from scheduler.config.document import Document
 from scheduler.config.errors import nearest
-from scheduler.config.functions import DATA, MODEL, FunctionChecker, impossible, keys_read, misplaced
+from scheduler.config.functions import COMBINE, DATA, MODEL, FunctionChecker, impossible, keys_read, misplaced
 from scheduler.config.keys import BACKENDS, BackendKeys, FileKeys, Keras3Keys, RuntimeKeys, Section, StoreKeys, TaskKeys
 
 OURS: dict[str, Any] = {
@@ -28,6 +28,8 @@ OURS: dict[str, Any] = {
 }
 MODELS = {"cnn": ("filters", "dense", "dropout", "dense_dropout"), "mlp": ("hidden", "dropout")}
 SETS = ("digits", "cifar10", "mnist")
+METHODS = ("accuracy", "uniform", "calibrated")
+"""Of combining members; any other is a function."""
 OPTIMIZERS = ("adam", "sgd", "rmsprop", "adagrad", "adadelta")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC")
 LONGEST = 48
@@ -109,6 +111,9 @@ def _names(document: Document, value: dict[str, Any]) -> None:
         path = ("backends", name)
         if not _LABEL.fullmatch(name):
             document.problem(path, f"{shown(name)}: use lower-case letters, digits and -", at_key=True)
+        if name == Path(AGREEMENT).stem:
+            message = f"{name} is given: a file beside the members' CSVs has that name: choose another, with backend: BACKEND"
+            document.problem(path, message, at_key=True)
     tasks: list[tuple[tuple[Any, ...], str]] = [(("backends", name), member_task(name)) for name in names]
     if value.get("ensemble") is not None:
         tasks.append((("ensemble",), ENSEMBLE_TASK))
@@ -229,6 +234,9 @@ def _members(document: Document, keys: FileKeys, folder: Path) -> None:
         checked_for_all.add((model, str(accepted_by_all)))
         for key, value in shared.items():
             _hyperparameter(document, ("hyperparameters", key), key, value, accepted_by_all, model)
+    method: Any = keys.ensemble.method if keys.ensemble is not None and keys.ensemble is not INVALID else METHODS[0]
+    if method is not INVALID and method not in METHODS:
+        functions.check(("ensemble", "method"), method, COMBINE, METHODS, "keras3")
     quorum = keys.ensemble.quorum if keys.ensemble is not None and keys.ensemble is not INVALID else 1
     if quorum is not INVALID and quorum > len(keys.backends):
         message = f"{quorum} is given, but there are {len(keys.backends)} members"

@@ -19,7 +19,14 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 MODEL = ("input_shape", "classes", "hyperparameters")
 DATA = ("hyperparameters",)
-"""The parameters that a model function and a data function are called with, in this order."""
+COMBINE = ("probabilities", "validation_probabilities", "validation_labels")
+"""The parameters that a model function, a data function and an ensemble's method are called with, in this order."""
+_RETURNED = {
+    MODEL: "the compiled model",
+    DATA: "a dict with x_train and y_train",
+    COMBINE: "probabilities (items, classes), or a weight for each member",
+}
+"""What each of them returns."""
 
 _ENDING = ("exit", "_exit", "quit", "abort")
 """Functions that end the process, by their last name."""
@@ -225,7 +232,7 @@ def _results(function: Function, parameters: Sequence[str]) -> Iterator[str]:
     if all(isinstance(value, ast.Constant) and value.value is None for value in values):
         if not values and any(map(_may_end_call, own)):
             return  # perhaps it never comes to its end, whatever else may be wrong with it
-        yield f"it returns nothing: return {'a dict with x_train and y_train' if is_data else 'the compiled model'}"
+        yield f"it returns nothing: return {_RETURNED[tuple(parameters)]}"
     elif is_data and all(isinstance(value, ast.Tuple | ast.List) for value in values):
         yield "it returns a tuple: return a dict with x_train and y_train"
     elif is_data:

@@ -144,7 +144,13 @@ class BackendKeys(TaskKeys):
 class EnsembleKeys(TaskKeys):
     """How the members' predictions are combined, and when."""
 
-    method: Annotated[Literal["accuracy", "uniform"], Meta(description="how members are weighted")] = "accuracy"
+    method: Annotated[
+        str,
+        Meta(
+            description="how members are combined: accuracy, uniform, calibrated or file.py:function",
+            extra_json_schema={"anyOf": [{"enum": ["accuracy", "uniform", "calibrated"]}, {"pattern": r"\.py:."}]},
+        ),
+    ] = "accuracy"
     quorum: Annotated[Annotated[int, Meta(ge=1)], Meta(description="members that must have predicted")] = 1
     max_age: Annotated[Duration | None, Meta(description="how much older than the ensemble's slot a model's slot may be")] = None
     timeout: Annotated[Duration, Meta(description="for one member's prediction", extra_json_schema={"default": "10m"})] = (

@@ -12,7 +12,9 @@ from scheduler.report.class_names import display_names
 from scheduler.report.confusion import Confusion, confusion
 from scheduler.report.pictures import Sprite
 from scheduler.results.contribution import Contribution
+from scheduler.results.contribution import agreement as agree
 from scheduler.results.ensemble_result import EnsembleResult, MemberResult
+from scheduler.results.member_table import calibration_line
 from scheduler.results.probabilities import DamagedResult
 
 MOST_ITEMS = 200
@@ -29,13 +31,17 @@ class Label:
 
 @dataclass(frozen=True)
 class ItemPrediction:
-    """An item: its number and id, its true class (None where unknown), and what the ensemble and each member make of it."""
+    """An item: its number and id, its true class (None where unknown), and what the ensemble and each member make of it.
+
+    ``entropy``: of the ensemble's probabilities, in nats.
+    """
 
     number: int
     item: str
     true: int | None
     ensemble: Label
     members: Sequence[Label | None]
+    entropy: float = 0.0
 
     @property
     def is_wrong(self) -> bool:
@@ -43,9 +49,14 @@ class ItemPrediction:
         return self.true is not None and self.ensemble.number != self.true
 
     @property
+    def disagreeing(self) -> int:
+        """How many members have another label than the ensemble."""
+        return sum(label is not None and label.number != self.ensemble.number for label in self.members)
+
+    @property
     def is_disputed(self) -> bool:
         """Whether some member has another label than the ensemble."""
-        return any(label is not None and label.number != self.ensemble.number for label in self.members)
+        return self.disagreeing > 0
 
 
 @dataclass(frozen=True)
@@ -78,19 +89,28 @@ class EnsembleDate:
     item_count: int = 0
     wrong: int | None = None
     disputed: int = 0
+    mean_entropy: float | None = None
     confusion: Confusion | None = None
     reliability: Reliability | None = None
     disagreements: Sequence[Sequence[float]] = ()
     problem: str = ""
     sprite: Sprite | None = field(default=None, compare=False)
 
+    @property
+    def calibration(self) -> str:
+        """What the method `calibrated` has learnt, as a line; empty for other methods."""
+        return calibration_line(self.result)
+
 
 def read_date(row: Row, result: EnsembleResult, most: int = MOST_ITEMS) -> EnsembleDate:
     """What an ensemble run predicted, from its files."""
+    from jobs.keras3.agreement import entropies
+
     classes = display_names(result.classes)
     try:
         combined, items = result.probabilities, result.items
         arrays, labels, contributions = result.member_probabilities, result.labels, result.contributions
+        agreement = result.agreement
     except DamagedResult as error:
         return EnsembleDate(row, result, classes, _summaries(row, result), problem=str(error))
     if combined is None or not len(combined):
@@ -105,7 +125,10 @@ def read_date(row: Row, result: EnsembleResult, most: int = MOST_ITEMS) -> Ensem
     names = list(by_member)
     wrong = None if labels is None else given != labels
     is_disputed = sum((other != given for other in by_member.values()), start=given != given)
+    if agreement is None:  # the files of some members are not kept any more
+        agreement = agree(arrays, combined)
     order = _order(combined, wrong, is_disputed)[:most]
+    entropy = dict(zip(order, entropies(combined[order]).tolist(), strict=True))
     predictions = [
         ItemPrediction(
             n,
@@ -113,6 +136,7 @@ def read_date(row: Row, result: EnsembleResult, most: int = MOST_ITEMS) -> Ensem
             None if labels is None else int(labels[n]),
             Label(int(given[n]), float(combined[n, given[n]])),
             [Label(int(by_member[name][n]), float(arrays[name][n, by_member[name][n]])) for name in names],
+            entropy[n],
         )
         for n in order
     ]
@@ -125,10 +149,11 @@ def read_date(row: Row, result: EnsembleResult, most: int = MOST_ITEMS) -> Ensem
         predictions,
         len(items),
         None if wrong is None else int(wrong.sum()),
-        int((is_disputed > 0).sum()),
+        agreement.disputed_items,
+        agreement.mean_entropy,
         None if labels is None else confusion(given, labels, combined.shape[1]),
         None if labels is None else reliability(combined, labels),
-        [[float((by_member[left] != by_member[right]).mean()) for right in names] for left in names],
+        [[agreement.disagreements.get(left, {}).get(right, 0.0) for right in names] for left in names],
     )
 
 

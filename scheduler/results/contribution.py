@@ -1,4 +1,7 @@
-"""What each member adds to an ensemble: how it would be without it (leave one out). Values only."""
+"""What each member adds to an ensemble (leave one out), and where members disagree. Values only.
+
+A run records them; here they are computed of runs of earlier versions, which do not have them.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Contribution:
-    """The ensemble with a member minus the ensemble of the others, which keep their weights in proportion.
+    """The ensemble with a member minus the ensemble of the others, which are combined by the same method.
 
     ``accuracy``: above 0 where the member helps. ``loss`` (log loss): below 0 where it helps. Both are None where the
     labels are not known. ``labels_changed``: how many items have another label because of it.
@@ -20,15 +23,51 @@ class Contribution:
     labels_changed: int
 
 
+@dataclass(frozen=True)
+class Agreement:
+    """Where the members of an ensemble disagree.
+
+    ``disputed_items``: for how many a member has another label than the ensemble; ``mean_entropy``: of the ensemble's
+    probabilities, in nats. Shares of items with different labels: ``disagreements`` of pairs of members, by both their names,
+    and ``from_ensemble`` of a member and the ensemble.
+    """
+
+    disputed_items: int
+    mean_entropy: float | None
+    disagreements: Mapping[str, Mapping[str, float]]
+    from_ensemble: Mapping[str, float]
+
+
+def agreement(members: Mapping[str, Any], ensemble: Any) -> Agreement:
+    """Where members disagree, by their probabilities (items, classes) and the ensemble's; one item or more."""
+    import numpy as np
+
+    from jobs.keras3.agreement import entropies
+
+    given, labels = ensemble.argmax(axis=1), {name: array.argmax(axis=1) for name, array in members.items()}
+    disputed = np.zeros(len(given), dtype=bool)
+    for own in labels.values():
+        disputed |= own != given
+    return Agreement(
+        int(disputed.sum()),
+        float(entropies(ensemble).mean()),
+        {
+            name: {other: float((own != labels[other]).mean()) for other in labels if other != name}
+            for name, own in labels.items()
+        },
+        {name: float((own != given).mean()) for name, own in labels.items()},
+    )
+
+
 def contributions(members: Mapping[str, Any], weights: Mapping[str, float], labels: Any | None) -> dict[str, Contribution]:
-    """What each member adds.
+    """What each member adds to an ensemble whose members have weights: the others keep theirs in proportion.
 
     Args:
         members: by name, probabilities of shape (items, classes); two or more.
         weights: by name; they need not sum to 1.
         labels: the items' true class numbers (items,), or None.
     """
-    from jobs.keras3.combine import combine
+    from jobs.keras3.pools import combine
 
     def combined(names: list[str]) -> Any:
         total = sum(weights[name] for name in names)

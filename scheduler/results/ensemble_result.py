@@ -10,7 +10,7 @@ from typing import Any
 from jobs.contract import RunId, member_task, parse_run_id
 from jobs.store import Run, Store
 from scheduler.results import probabilities
-from scheduler.results.contribution import Contribution, contributions
+from scheduler.results.contribution import Agreement, Contribution, agreement, contributions
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class MemberResult:
 
     ``model`` is the training whose model it took. ``accuracy`` and ``loss`` (log loss) are on the ensemble's items,
     ``validation_accuracy`` is the training's own. ``left_out`` says why it was not combined, ``degraded`` what is wrong
-    with its training; both are empty otherwise.
+    with its training, ``contribution_problem`` why it is not known what it adds; all are empty otherwise.
     """
 
     member: str
@@ -30,6 +30,7 @@ class MemberResult:
     validation_accuracy: float | None
     left_out: str = ""
     degraded: str = ""
+    contribution_problem: str = ""
 
     @property
     def is_combined(self) -> bool:
@@ -51,13 +52,15 @@ class EnsembleResult:
         self.accuracy: float | None = self._summary.get("accuracy")
         """Of the combined predictions, where the items' labels are known; ``loss`` is their log loss."""
         self.loss: float | None = self._summary.get("loss")
+        self.calibration: Mapping[str, Any] = self._summary.get("calibration") or {}
+        """Of the method `calibrated`: temperature, validation items, and figures before and after; empty otherwise."""
         self.classes = tuple(str(name) for name in self._summary.get("classes") or ())
         self.members = tuple(self._member(choice) for choice in store.model_selection(run))
         """In the order of the configuration, those that were left out among them."""
 
     def _member(self, choice: Mapping[str, Any]) -> MemberResult:
         name = str(choice.get("member"))
-        combined = (self._summary.get("members") or {}).get(name) or {}
+        combined = self._recorded(name)
         left_out = str(choice.get("left_out") or "")
         if not left_out and self._summary and not combined:
             left_out = "the result does not name it"
@@ -70,6 +73,7 @@ class EnsembleResult:
             choice.get("accuracy"),
             left_out,
             str(choice.get("degraded") or ""),
+            str(combined.get("contribution_problem") or ""),
         )
 
     def member(self, name: str) -> MemberResult | None:
@@ -112,13 +116,47 @@ class EnsembleResult:
 
     @cached_property
     def contributions(self) -> dict[str, Contribution]:
-        """By member, what it adds; empty unless every combined member's probabilities are kept, and there are two or more."""
+        """By member, what it adds: as it was recorded; empty for a single member.
+
+        Of a run of an earlier version it is computed, where every combined member's probabilities are kept.
+        """
         members = self.combined_members
+        recorded = {member.member: self._recorded(member.member).get("contribution") for member in members}
+        if any(recorded.values()):
+            return {
+                name: Contribution(values.get("accuracy"), values.get("loss"), int(values.get("labels_changed") or 0))
+                for name, values in recorded.items()
+                if values
+            }
+        if "agreement" in self._summary:
+            return {}
         arrays = self.member_probabilities
         if len(members) < 2 or any(member.member not in arrays or member.weight is None for member in members):
             return {}
         weights = {member.member: member.weight or 0.0 for member in members}
         return contributions({name: arrays[name] for name in weights}, weights, self.labels)
+
+    @cached_property
+    def agreement(self) -> Agreement | None:
+        """Where its members disagree: as it was recorded, else computed where every combined member's probabilities are kept."""
+        members = [member.member for member in self.combined_members]
+        recorded = self._summary.get("agreement")
+        if recorded is not None:
+            from_ensemble = {name: self._recorded(name).get("disagreement") for name in members}
+            return Agreement(
+                int(recorded.get("disputed_items") or 0),
+                recorded.get("mean_entropy"),
+                {name: (recorded.get("disagreements") or {}).get(name) or {} for name in members},
+                {name: share for name, share in from_ensemble.items() if share is not None},
+            )
+        arrays = self.member_probabilities
+        if self.probabilities is None or not len(self.probabilities) or set(arrays) != set(members):
+            return None
+        return agreement(arrays, self.probabilities)
+
+    def _recorded(self, member: str) -> Mapping[str, Any]:
+        """What ensemble.json has of a member."""
+        return (self._summary.get("members") or {}).get(member) or {}
 
 
 def read_ensemble(store: Store, run: Run) -> EnsembleResult:

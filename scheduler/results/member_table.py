@@ -9,7 +9,7 @@ from typing import Any
 from jobs.contract import slot_text
 from scheduler.console.tables import Column, number
 from scheduler.history.slots import LocalClock
-from scheduler.results.contribution import Contribution
+from scheduler.results.contribution import Agreement, Contribution
 from scheduler.results.ensemble_result import EnsembleResult, MemberResult
 from scheduler.results.probabilities import DamagedResult
 from scheduler.times import format_duration, format_local
@@ -21,6 +21,29 @@ def read_contributions(result: EnsembleResult) -> tuple[Mapping[str, Contributio
         return result.contributions, ""
     except DamagedResult as error:
         return {}, str(error)
+
+
+def read_agreement(result: EnsembleResult) -> Agreement | None:
+    """Where the members disagree; None if that is not known, as of files that are not what the run wrote."""
+    try:
+        return result.agreement
+    except DamagedResult:
+        return None
+
+
+def disagreement_rows(agreement: Agreement | None) -> tuple[list[Column], list[list[str]]]:
+    """The table for people of the shares of items on which two members have different labels; no rows for a single member."""
+    names = list(agreement.disagreements) if agreement is not None else []
+    if agreement is None or len(names) < 2:
+        return [], []
+    columns = [Column("disagreement", is_name=True), *(Column(name, right=True) for name in names)]
+    shares = agreement.disagreements
+    rows = [[name, *("" if name == other else _percent(shares[name].get(other)) for other in names)] for name in names]
+    return columns, rows
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f} %"
 
 
 def member_values(result: EnsembleResult, contributions: Mapping[str, Contribution]) -> list[dict[str, Any]]:
@@ -36,6 +59,7 @@ def member_values(result: EnsembleResult, contributions: Mapping[str, Contributi
             "items_loss": member.loss,
             "validation_accuracy": member.validation_accuracy,
             "contribution": asdict(contributions[member.member]) if member.member in contributions else None,
+            "contribution_problem": member.contribution_problem,
             "left_out": member.left_out,
             "degraded": member.degraded,
         }
@@ -90,4 +114,18 @@ def _age(result: EnsembleResult, member: MemberResult) -> int | None:
 def _note(member: MemberResult) -> str:
     if member.left_out:
         return f"left out: {member.left_out}"
-    return f"degraded: {member.degraded}" if member.degraded else ""
+    unknown = f"contribution unknown: {member.contribution_problem}" if member.contribution_problem else ""
+    return "; ".join(filter(None, (f"degraded: {member.degraded}" if member.degraded else "", unknown)))
+
+
+def calibration_line(result: EnsembleResult) -> str:
+    """What the method `calibrated` has learnt, and what it changes on the validation items; empty for other methods."""
+    found = result.calibration
+    if not found:
+        return ""
+    temperature = number(found.get("temperature"))
+    line = f"temperature {temperature} by {found.get('validation_items')} validation items"
+    names = (("loss", "log loss"), ("calibration_error", "calibration error"))
+    pairs = [(text, found.get(f"{name}_before"), found.get(f"{name}_after")) for name, text in names]
+    changes = [f"{text} {before:.4f} → {after:.4f}" for text, before, after in pairs if before is not None and after is not None]
+    return f"{line}; accuracy → calibrated, cross-fitted: {', '.join(changes)}" if changes else line

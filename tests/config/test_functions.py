@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cronjobs.tasks import ExperimentContext, ensemble_task
 from scheduler.config import ConfigErrors, load
 
 CONFIG = """
@@ -16,6 +17,63 @@ backends: {{{backend}: {{}}}}
 """
 DATA = "def data(hyperparameters):\n    return load()\n"
 MODEL = "def model(input_shape, classes, hyperparameters):\n    return build()\n"
+
+
+COMBINE = "def combine(probabilities, validation_probabilities, validation_labels):\n    return probabilities.mean(axis=0)\n"
+
+
+def of_method(folder: Path, method: str, text: str = COMBINE) -> list[str]:
+    """The problems of an ensemble's method, of a configuration whose models are built in."""
+    (folder / "combine.py").write_text(text)
+    (folder / "config.yaml").write_text(f"experiment: e\nbackends: {{jax: {{}}}}\nensemble: {{method: '{method}'}}\n")
+    try:
+        load(folder / "config.yaml")
+    except ConfigErrors as errors:
+        return [f"{problem.key}: {problem.message}" for problem in errors.problems]
+    return []
+
+
+@pytest.mark.parametrize("method", ["accuracy", "uniform", "calibrated", "combine.py:combine"])
+def test_a_method_has_a_name_or_is_a_function(tmp_path: Path, method: str) -> None:
+    assert of_method(tmp_path, method) == []
+
+
+@pytest.mark.parametrize(
+    ("method", "text", "problem"),
+    [
+        ("best", COMBINE, "'best' is given: type accuracy, uniform, calibrated or file.py:function"),
+        ("combine.py", COMBINE, "'combine.py' is given: type accuracy, uniform, calibrated or file.py:function"),
+        ("combine.py:combin", COMBINE, "combine.py has no function combin: did you mean combine?"),
+        ("other.py:combine", COMBINE, "other.py does not exist: there are combine.py"),
+        (
+            "combine.py:combine",
+            "def combine(probabilities):\n    return probabilities.mean(axis=0)\n",
+            "combine.py:1 combine: it takes (probabilities), and is called with "
+            "(probabilities, validation_probabilities, validation_labels)",
+        ),
+        (
+            "combine.py:combine",
+            "def combine(p, v, y):\n    p.mean(axis=0)\n",
+            "combine.py:1 combine: it returns nothing: return probabilities (items, classes), or a weight for each member",
+        ),
+    ],
+)
+def test_each_fault_of_a_method_is_one_line(tmp_path: Path, method: str, text: str, problem: str) -> None:
+    assert of_method(tmp_path, method, text) == [f"ensemble.method: {problem}"]
+
+
+def test_the_methods_file_is_code_and_its_task_says_what_it_needs(tmp_path: Path) -> None:
+    """Tasks of methods that need nothing stay as they were."""
+    found = {}
+    for method in ("accuracy", "uniform", "calibrated", "combine.py:combine"):
+        assert of_method(tmp_path, method) == []
+        experiment = load(tmp_path / "config.yaml")
+        assert experiment.ensemble is not None
+        task = ensemble_task(ExperimentContext(experiment, "", ""), experiment.ensemble)
+        found[method] = ({path.name for path in experiment.function_files()}, task.get("validation"))
+    nothing: tuple[set[str], None] = (set(), None)
+    own = ({"combine.py"}, True)
+    assert found == {"accuracy": nothing, "uniform": nothing, "calibrated": (set(), True), "combine.py:combine": own}
 
 
 def problems(

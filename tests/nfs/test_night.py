@@ -99,10 +99,10 @@ def test_a_training_and_an_ensemble_end_in_the_dated_csv(report: Report) -> None
     facts = report.of("night.trains_and_archives")
     assert facts["csv"] == "2026-11-24T0000Z.csv"
     lines = (report.out / facts["csv"]).read_text().splitlines()
-    assert lines[0] == "item,prediction,rate,0,1,2" and len(lines) == 101
+    assert lines[0] == "item,prediction,probability,0,1,2" and len(lines) == 101
     for line in lines[1:]:
-        _, prediction, rate, *columns = line.split(",")
-        assert rate == columns[int(prediction)] == max(columns, key=float)
+        _, prediction, probability, *columns = line.split(",")
+        assert probability == columns[int(prediction)] == max(columns, key=float)
 
 
 def test_version_3_gives_the_same_bytes(report: Report) -> None:

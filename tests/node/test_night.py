@@ -227,7 +227,7 @@ def test_the_volume_holds_the_archive_the_records_and_the_models(night: Night) -
     assert {each["member"] for each in night.record("ensemble")["members"] if "left_out" not in each} == set(MEMBERS)
     (archived,) = store.glob("predictions/night/*.csv")
     assert archived.stem == datetime.fromtimestamp(night.minutes["ensemble"] * 60, UTC).strftime("%Y-%m-%dT%H%MZ")
-    assert {path.stem for path in archived.with_suffix(".members").iterdir()} == set(MEMBERS)
+    assert {path.stem for path in archived.with_suffix(".members").iterdir()} == {*MEMBERS, "agreement"}
     assert len(list(store.glob("snapshots/program/*.pyz"))) == 1
     assert len(list(store.glob("snapshots/task/*.json"))) == len(RESULTS)
     # nothing half done is left
@@ -253,7 +253,7 @@ def test_the_archived_csv_is_the_weighted_mean_of_the_members_bit_for_bit(night:
     told = np.array([[row[name] for name in names] for row in rows]).astype("float32")
     assert told.tobytes() == expected.tobytes()
     assert [row["prediction"] for row in rows] == [names[n] for n in expected.argmax(axis=1)]
-    assert np.array([row["rate"] for row in rows]).astype("float32").tobytes() == expected.max(axis=1).tobytes()
+    assert np.array([row["probability"] for row in rows]).astype("float32").tobytes() == expected.max(axis=1).tobytes()
     for name in members:
         with open(archived.with_suffix(".members") / f"{name}.csv", newline="") as file:
             member = np.array([[row[each] for each in names] for row in csv.DictReader(file)]).astype("float32")

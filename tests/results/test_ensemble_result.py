@@ -75,6 +75,30 @@ def test_contributions_are_leave_one_out() -> None:
     assert unlabelled["good"].accuracy is None and unlabelled["good"].labels_changed == 2
 
 
+def earlier(night: EnsembleResult) -> EnsembleResult:
+    """The same run as an earlier version recorded it."""
+    night.run.record["ensemble"].pop("agreement", None)
+    for member in night.run.record["ensemble"]["members"].values():
+        for name in ("contribution", "disagreement"):
+            member.pop(name, None)
+    return read_ensemble(night._store, night.run)
+
+
+def test_what_is_recorded_of_contributions_and_disagreement_is_what_is_computed_of_earlier_runs(nights: Nights) -> None:
+    night = result(nights, 4)
+    recorded, agreement = night.contributions, night.agreement
+    computed = earlier(night)
+    assert agreement is not None and computed.agreement is not None and list(recorded) == list(computed.contributions)
+    for name, own in recorded.items():
+        again = computed.contributions[name]
+        assert own.labels_changed == again.labels_changed
+        assert (own.accuracy, own.loss) == (pytest.approx(again.accuracy, abs=1e-12), pytest.approx(again.loss, abs=1e-12))
+    assert agreement.disagreements == computed.agreement.disagreements and agreement.disagreements["a"]["c"] > 0
+    assert agreement.from_ensemble == computed.agreement.from_ensemble
+    assert agreement.disputed_items == computed.agreement.disputed_items
+    assert agreement.mean_entropy == pytest.approx(computed.agreement.mean_entropy)
+
+
 def test_a_damaged_file_is_named_and_not_read(nights: Nights) -> None:
     night = result(nights, 2)
     path = night.run.folder / c.RESULT / c.CSV
@@ -90,6 +114,7 @@ def test_labels_are_unknown_where_the_data_is_gone(nights: Nights) -> None:
     moved = Path(f"{data}.moved")
     data.rename(moved)
     try:
-        assert night.labels is None and night.contributions["a"].accuracy is None
+        assert night.labels is None and night.contributions["a"].accuracy is not None  # recorded
+        assert earlier(night).contributions["a"].accuracy is None
     finally:
         moved.rename(data)

@@ -141,7 +141,7 @@ def trains_and_archives() -> dict[str, Any]:
     texts = {path.read_bytes() for path in paths}
     assert len(texts) == 1, f"{paths} differ"
     lines = texts.pop().decode().splitlines()
-    assert lines[0].startswith("item,prediction,rate,") and len(lines) == 101, lines[:3]
+    assert lines[0].startswith("item,prediction,probability,") and len(lines) == 101, lines[:3]
     assert paths[0].stat().st_uid == POD
     shutil.copy(paths[0], os.environ["OUT"])
     return {"csv": paths[0].name, "seen": seen, "seconds of": seconds}
