@@ -177,6 +177,27 @@ class Ensemble(Task):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Watch:
+    """What looks after the experiment on a cluster, and when; no task of it: it trains nothing and has no runs.
+
+    ``deadline`` of a look in seconds; ``cpu`` and ``memory`` are limits, Kubernetes quantities as written. The rest as in Task.
+    """
+
+    schedule: str
+    timezone: str
+    suspend: bool | None
+    deadline: int
+    cpu: int | float | str
+    memory: int | str
+    node_selector: dict[str, str]
+    tolerations: list[dict[str, Any]]
+    affinity: dict[str, Any]
+    priority_class: str | None
+    labels: dict[str, str]
+    annotations: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Experiment:
     """What one file declares; ``store`` is a folder of this machine as written, or a volume.
 
@@ -198,6 +219,7 @@ class Experiment:
     notify: Notify | None = None
     """Whom it tells what; no part of any task, so that an edit of it changes none."""
     heartbeat: HeartbeatSettings | None = None
+    watch: Watch | None = None
 
     def lock_file(self) -> Path | None:
         """What the packages of a virtual environment of ours are pinned in; None where none are asked for."""

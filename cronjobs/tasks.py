@@ -19,6 +19,7 @@ class ExperimentContext:
     program: str  # hash
     code: str  # hash, empty without user code
     published: bool = False
+    version: str = ""  # the tool's that synchronises it
 
 
 def tasks_of(experiment: Experiment) -> list[tuple[str, Task]]:

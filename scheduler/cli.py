@@ -31,6 +31,7 @@ COMMANDS = {
     "history": "Print what became of every slot, newest first, and why.",
     "report": "Write a page that shows how the experiment is doing, and why.",
     "metrics": "Print the state of each task as metrics for Prometheus.",
+    "watch": "Look after the experiment once: notices, metrics and report, from its store.",
     "show": "Show one run: record, epochs, members, files.",
     "compare": "Compare two runs: metrics, what was pinned and differs, flipped labels.",
     "get": "Copy archived predictions out of the store.",
@@ -44,7 +45,7 @@ COMMANDS = {
     "suspend": "Suspend tasks on the cluster.",
     "resume": "Resume suspended tasks on the cluster.",
     "delete": "Remove an experiment from the cluster, but never its store.",
-    "images": "Build the runtimes' container images with podman or docker.",
+    "images": "Build the container images of the runtimes and of the tool, by podman or docker.",
 }
 """By the command's name its line in the list of commands."""
 
@@ -116,6 +117,8 @@ def load_command(name: str) -> Any:
             from scheduler.commands.report import report as command
         case "metrics":
             from scheduler.commands.metrics import metrics as command
+        case "watch":
+            from scheduler.commands.watch import watch as command
         case "show":
             from scheduler.commands.show import show as command
         case "compare":

@@ -21,7 +21,7 @@ pytest_plugins = ["cluster.fixtures"]
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
 
-LEGACY, KERAS3 = "localhost/cronsemble-legacy", "localhost/cronsemble-keras3"
+LEGACY, KERAS3, TOOL = "localhost/cronsemble-legacy", "localhost/cronsemble-keras3", "localhost/cronsemble-tool"
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +53,12 @@ def legacy() -> str:
 def keras3_image() -> str:
     """The image of tensorflow and jax."""
     return _image(KERAS3)
+
+
+@pytest.fixture(scope="session")
+def tool_image() -> str:
+    """The image of the tool itself."""
+    return _image(TOOL)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""An experiment's objects: the ConfigMaps of its snapshot, and a CronJob for each task that has a schedule."""
+"""An experiment's objects: the ConfigMaps of its snapshot, a CronJob for each task that has a schedule, and its watch."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from cronjobs.objects.job_spec import job_spec
 from cronjobs.objects.pods import ensemble_pod, image_of, train_pod
 from cronjobs.objects.size import TooLarge, check_size
 from cronjobs.objects.volumes import ObjectsError, store_volume
+from cronjobs.objects.watch import tool_image, watch_cron_job
 from cronjobs.tasks import ExperimentContext, tasks_of, total_retries
 from jobs import contract as c
 
@@ -25,8 +26,11 @@ def desired(context: ExperimentContext, program: bytes, code: bytes | None) -> l
     """
     namespace = context.experiment.cluster.namespace
     scheduled = list(cron_jobs(context))
+    if not scheduled:
+        return []
     maps = [program_map(namespace, program), *([code_map(namespace, code)] if code else [])]
-    return [*maps, *scheduled] if scheduled else []
+    watch = context.experiment.watch
+    return [*maps, *scheduled, *([] if watch is None else [watch_cron_job(context.experiment, watch, context.version)])]
 
 
 def cron_jobs(context: ExperimentContext) -> Iterator[dict[str, Any]]:
@@ -68,13 +72,20 @@ def notes(experiment: Experiment) -> list[str]:
             lines.append(
                 f"{image} does not hold the packages of runtimes.keras3.venv ({asked}): build an image that does from it"
             )
-        if image.startswith("localhost/"):
-            lines.append(f"{image} is in no registry: nodes that do not hold it cannot run it; see cluster.images.{runtime}")
+        lines += _not_in_a_registry(image, runtime)
+    if experiment.watch is not None:
+        lines += _not_in_a_registry(tool_image(experiment), "tool")
     for key in ("dataset", "predict"):
         file = getattr(experiment.data, key)
         if file.endswith(".npz"):
             lines.append(f"data.{key}: {file} is read from data/ in the store: `cronsemble put` copies it there")
     return lines
+
+
+def _not_in_a_registry(image: str, key: str) -> list[str]:
+    if not image.startswith("localhost/"):
+        return []
+    return [f"{image} is in no registry: nodes that do not hold it cannot run it; see cluster.images.{key}"]
 
 
 def _check(experiment: Experiment) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from jobs.contract import ENSEMBLE_TASK
 
 NAME = "app.kubernetes.io/name"
@@ -21,12 +23,16 @@ SELECTOR = f"{MANAGED_BY}={OURS}"
 """Selects every object of ours."""
 
 TRAIN, ENSEMBLE, PROGRAM, CODE, REVISIONS, READER = "train", "ensemble", "program", "code", "revisions", "reader"
-"""Values of COMPONENT."""
+WATCH = "watch"
+"""Values of COMPONENT. What looks after an experiment, the watch, has no TASK: its Jobs are no runs."""
 
 SHA256 = "cronsemble.io/sha256"
 """Annotation: the whole hash of what a ConfigMap holds."""
 CONFIGURATION = "cronsemble.io/configuration"
-"""Annotation of a pod: its task's resolved configuration as JSON, which its containers get as CRONSEMBLE_TASK."""
+"""Annotation of a pod: its task's resolved configuration as JSON, which its containers get as CRONSEMBLE_TASK.
+
+Of a watch's pod its settings, which it reads from a file.
+"""
 STARTED_BY = "cronsemble.io/started-by"
 """Annotation of a reader pod: the user and machine whose command started it."""
 
@@ -34,6 +40,11 @@ STARTED_BY = "cronsemble.io/started-by"
 def component(task: str) -> str:
     """The component that a task is: its trainings, or the ensemble."""
     return ENSEMBLE if task == ENSEMBLE_TASK else TRAIN
+
+
+def is_watch(own: Mapping[str, str]) -> bool:
+    """Whether these are the labels of an experiment's watch: its CronJob, Jobs and pods are of no task."""
+    return own.get(COMPONENT) == WATCH
 
 
 def shared(component: str) -> dict[str, str]:

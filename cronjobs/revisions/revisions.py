@@ -18,9 +18,12 @@ __all__ = [
 
 
 def tasks(cronjobs: Iterable[Mapping[str, Any]]) -> Tasks:
-    """What a revision says of each task, from its CronJob; ``suspend`` only where the CronJob says it."""
+    """What a revision says of each task, from its CronJob; ``suspend`` only where the CronJob says it. Of a watch nothing."""
     tasks_by_name = {}
     for cronjob in cronjobs:
+        name = cronjob["metadata"]["labels"].get(labels.TASK)
+        if name is None:
+            continue
         spec, job = cronjob["spec"], cronjob["spec"]["jobTemplate"]["spec"]
         configuration = job["template"]["metadata"].get("annotations", {}).get(labels.CONFIGURATION, "")
         fields = {
@@ -32,9 +35,7 @@ def tasks(cronjobs: Iterable[Mapping[str, Any]]) -> Tasks:
             "deadline": job.get("activeDeadlineSeconds"),
             "task": hashlib.sha256(configuration.encode()).hexdigest(),
         }
-        tasks_by_name[cronjob["metadata"]["labels"][labels.TASK]] = {
-            key: value for key, value in fields.items() if value is not None
-        }
+        tasks_by_name[name] = {key: value for key, value in fields.items() if value is not None}
     return tasks_by_name
 
 

@@ -12,13 +12,14 @@ from jobs.contract import RECORD, RECORD_TRACE
 from jobs.store import removal
 from jobs.store.check_ledger import check_ledger
 from jobs.store.check_runs import check_runs
-from jobs.store.check_shared import check_archive, check_data, check_snapshots
+from jobs.store.check_shared import check_archive, check_data, check_pages, check_snapshots
 from jobs.store.files import publish_file
 from jobs.store.findings import LEFT_ALONE, CheckScope, DamageKind, Finding, report_unreadable
 from jobs.store.local_store import LocalStore
 from jobs.store.regular_files import is_folder
+from jobs.store.report_pages import METRICS, REPORTS, reports_folder
 
-_FOLDERS = {"runs", "predictions", "datasets", "snapshots", "experiments", "data"}
+_FOLDERS = {"runs", "predictions", "datasets", "snapshots", "experiments", "data", REPORTS, METRICS}
 """Of a store."""
 LEFTOVER_AGE = 86400
 """Seconds without a change after which what was being written is a leftover."""
@@ -45,6 +46,7 @@ def find_damage(store: LocalStore, experiment: str, now: float, quick: bool) -> 
         (check_archive, store.archive_folder(experiment)),
         (check_snapshots, store.root / "snapshots"),
         (check_data, store.root / "datasets"),
+        (check_pages, reports_folder(store.root, experiment)),
     ):
         yield from report_unreadable(folder, check(scope))
 

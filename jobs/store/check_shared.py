@@ -1,4 +1,4 @@
-"""Damage in what outlives or is shared by runs: the archive, snapshots, prepared data. Standard library alone, Python 3.9."""
+"""Damage in what outlives or is shared by runs: archive, snapshots, prepared data, report pages. Python 3.9, standard library."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from jobs.store.datasets import UnreadableArrays, fingerprint_of
 from jobs.store.files import list_names, sha256_of
 from jobs.store.findings import LEFT_ALONE, CheckScope, DamageKind, Finding, check_document, report_unreadable
 from jobs.store.reading import Run
-from jobs.store.regular_files import is_folder, is_regular
+from jobs.store.regular_files import is_folder, is_regular, read_regular
+from jobs.store.report_pages import LARGEST_PAGE, LATEST, is_dated, is_whole, reports_folder
 from jobs.store.result_files import recorded_files
 from jobs.store.run_summaries import RunSummary
 
@@ -123,6 +124,28 @@ def _check_archived(scope: CheckScope, run: Run, source: Path, archived: Path, n
         )
         meaning = f"not what {run.id} predicted, {whose}: another file, or changed since"
         yield Finding(archived, DamageKind.WRONG_CONTENT, meaning)
+
+
+# -- report pages
+
+
+def check_pages(scope: CheckScope) -> Iterator[Finding]:
+    """What is wrong with the report pages that a watch keeps of an experiment."""
+    folder = reports_folder(scope.store.root, scope.experiment)
+    for name in list_names(folder):
+        path = folder / name
+        if not (name == LATEST or is_dated(name)):
+            yield Finding(path, DamageKind.FOREIGN, LEFT_ALONE)
+        elif not is_regular(path):
+            yield Finding(path, DamageKind.UNREADABLE, "it is no file")
+        elif not scope.quick:
+            yield from report_unreadable(path, _check_page(path))
+
+
+def _check_page(path: Path) -> Iterator[Finding]:
+    if not is_whole(read_regular(path, LARGEST_PAGE)):
+        meaning = "its end is missing: the next look of the watch makes that of its day, and the latest, anew"
+        yield Finding(path, DamageKind.TRUNCATED, meaning)
 
 
 # -- snapshots

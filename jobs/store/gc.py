@@ -6,6 +6,7 @@ Standard library alone, Python 3.9: it runs where the store is.
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from jobs.store.local_store import LocalStore
 from jobs.store.needed_models import has_ended_since, needed_models
 from jobs.store.reading import Run
 from jobs.store.regular_files import Unreadable, is_folder, is_regular
+from jobs.store.report_pages import dated_pages
 from jobs.store.run_summaries import KEPT_SUFFIXES, MODEL_SUFFIXES, RunSummaries, RunSummary
 
 
@@ -36,6 +38,7 @@ class RemovalKind(str, Enum):  # noqa: UP042 (Python 3.9 has no StrEnum)
     SNAPSHOTS = "snapshots"
     RUNS = "runs"
     ARCHIVE = "archive"
+    REPORTS = "reports"
 
     def __str__(self) -> str:
         return str(self.value)
@@ -48,6 +51,7 @@ DESCRIPTIONS = {
     RemovalKind.SNAPSHOTS: "programs, code and configurations that no kept run needs",
     RemovalKind.RUNS: "everything of a run but its row in the history",
     RemovalKind.ARCHIVE: "dated CSVs",
+    RemovalKind.REPORTS: "dated report pages",
 }
 DEFAULT_KINDS = (RemovalKind.STAGING, RemovalKind.MODELS)
 SETTLING = 86400
@@ -153,6 +157,8 @@ def plan_removal(store: LocalStore, experiment: str, rule: RetentionRule, now: f
             if RemovalKind.ARCHIVE in rule.kinds and is_old and not is_kept and task == c.ENSEMBLE_TASK:
                 plan.items += _archived_files(store, run)
             succeeded[is_usable] += run.status == Status.SUCCEEDED
+    if RemovalKind.REPORTS in rule.kinds:
+        plan.items += _report_pages(store, experiment, rule, now)
     plan.consequences += _consequences_for_repeats(store, summaries, experiment, plan)
     if RemovalKind.DATA in rule.kinds or RemovalKind.SNAPSHOTS in rule.kinds:
         _plan_shared_files(store, summaries, rule, plan, now)
@@ -233,6 +239,15 @@ def _archived_files(store: LocalStore, run: Run) -> Iterator[RemovalItem]:
         for path in (archived, archived.with_suffix(".members")):
             if os.path.lexists(path):
                 yield _store_item(store, RemovalKind.ARCHIVE, path, "older than what is kept", run.id)
+
+
+def _report_pages(store: LocalStore, experiment: str, rule: RetentionRule, now: float) -> Iterator[RemovalItem]:
+    """The dated pages that a watch made on days long ago; the newest, and the latest, which has no date, stay."""
+    oldest_kept = time.strftime("%Y-%m-%d", time.gmtime(max(0.0, now - rule.age)))
+    pages = dated_pages(store.root, experiment)
+    for path in pages[: max(0, len(pages) - rule.keep)]:
+        if path.stem < oldest_kept and is_regular(path):
+            yield _store_item(store, RemovalKind.REPORTS, path, "older than what is kept")
 
 
 def _consequences_for_repeats(store: LocalStore, summaries: RunSummaries, experiment: str, plan: RemovalPlan) -> Iterator[str]:

@@ -16,6 +16,7 @@ from jobs.contract import CLAIM_PREFIX, REMOVED, SCHEMA, TRY_PREFIX, RunId, pars
 from jobs.store.files import MISSING_ERRNOS, exists, rename_own, to_document
 from jobs.store.local_store import LocalStore
 from jobs.store.regular_files import Unreadable, as_unreadable
+from jobs.store.report_pages import METRICS, REPORTS
 
 
 def leftovers(store: LocalStore, before: float, but_runs_of: str = "") -> Iterator[Path]:
@@ -24,7 +25,7 @@ def leftovers(store: LocalStore, before: float, but_runs_of: str = "") -> Iterat
     Nothing reads them, whatever they hold: they never got their name. ``but_runs_of``: an experiment whose runs' folders are not
     looked into.
     """
-    for part in ("runs", "predictions", "datasets", "snapshots", "experiments", "data"):
+    for part in ("runs", "predictions", "datasets", "snapshots", "experiments", "data", REPORTS, METRICS):
         yield from leftovers_in(store.root / part, before, store.root / part / but_runs_of if but_runs_of else None)
 
 

@@ -39,8 +39,13 @@ def store_revisions(context: RunContext) -> None:
     """Put into the store the revisions that a cluster's ConfigMap has and the store lacks: a ConfigMap holds at most 1 MiB."""
     mounted = context.env.get(c.ENV_REVISIONS)
     if mounted:
-        # A volume's folder holds its files' older states too, under names that begin with two dots.
-        context.store.ledger.add_revisions(context.run.experiment, map(_revision, sorted(Path(mounted).glob("[!.]*.json"))))
+        context.store.ledger.add_revisions(context.run.experiment, mounted_revisions(Path(mounted)))
+
+
+def mounted_revisions(folder: Path) -> list[dict[str, Any]]:
+    """The revisions in the folder where a pod finds those of its experiment's ConfigMap; none where there is none."""
+    # A volume's folder holds its files' older states too, under names that begin with two dots.
+    return list(filter(None, map(_revision, sorted(folder.glob("[!.]*.json")))))
 
 
 def _revision(path: Path) -> dict[str, Any]:

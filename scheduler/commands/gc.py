@@ -112,7 +112,7 @@ def gc(
     what: Annotated[
         list[str] | None,
         typer.Option(
-            help="What to remove: staging, models, data, snapshots, runs or archive (repeat for more).",
+            help="What to remove: staging, models, data, snapshots, runs, archive or reports (repeat for more).",
             autocompletion=complete_removals,
         ),
     ] = None,

@@ -1,4 +1,4 @@
-"""The command `images`: builds the images that runtimes run in, on this machine."""
+"""The command `images`: builds the images that runtimes run in, and the tool's own, on this machine."""
 
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
 from enum import StrEnum
@@ -19,6 +19,7 @@ class ImageName(StrEnum):
 
     LEGACY = "legacy"
     KERAS3 = "keras3"
+    TOOL = "tool"
     ALL = "all"
 
 
@@ -30,7 +31,7 @@ def images(
     ] = None,
     mirror: Annotated[str | None, typer.Option("--mirror", metavar="URL", help="The Debian mirror for debootstrap.")] = None,
 ) -> None:
-    """Build the runtimes' container images with podman or docker. Example: cronsemble images build legacy"""
+    """Build the container images of the runtimes and of the tool, by podman or docker. Example: cronsemble images build legacy"""
     from scheduler.images.build import SUITES, build_images
 
     names = list(SUITES) if image is ImageName.ALL else [image.value]

@@ -11,6 +11,7 @@ from cronjobs.objects import labels
 from scheduler.commands.options import DEFAULT_FILES, AsJson, Context, Files, Kubeconfig, Namespace
 from scheduler.commands.plan_session import open_reconciler
 from scheduler.console.json_output import print_json
+from scheduler.console.messages import print_line
 from scheduler.console.tables import print_mappings
 from scheduler.exit_status import ExitStatus
 from scheduler.history.cronjob_warnings import CronJobWarning
@@ -20,7 +21,7 @@ from scheduler.kube.objects import Object
 from scheduler.kube.target import ClusterTarget
 from scheduler.observe import cluster_state
 from scheduler.observe.cronjob_events import cronjob_warnings
-from scheduler.sync.status import COLUMNS
+from scheduler.sync.status import COLUMNS, watch_lines
 from scheduler.sync.status import rows as status_rows
 
 
@@ -34,18 +35,25 @@ def show_status(files: list[Path], target: ClusterTarget, as_json: bool) -> Exit
         observed: list[ObservedJob] = []
         warnings: dict[tuple[str, str], list[CronJobWarning]] = {}
         for namespace, live in reconciler.live.items():
-            tasks = {name: str(each["metadata"]["labels"].get(labels.TASK)) for name, each in live.cronjobs.items()}
+            tasks = {
+                name: str(each["metadata"]["labels"].get(labels.TASK))
+                for name, each in live.cronjobs.items()
+                if not labels.is_watch(each["metadata"]["labels"])
+            }
             for warning in cronjob_warnings(cluster_state.list_cronjob_events(api, namespace), tasks):
                 warnings.setdefault((namespace, warning.cronjob), []).append(warning)
             namespace_jobs = objects.jobs(api, namespace)
             pods = cluster_state.list_permitted_pods(api, namespace) if namespace_jobs else ()
             jobs += namespace_jobs
             observed += cluster_state.observed_jobs(api, namespace, namespace_jobs, pods)
-    rows = status_rows(plan, reconciler.live, jobs, observed, api.now(), warnings)
+    now = api.now()
+    rows = status_rows(plan, reconciler.live, jobs, observed, now, warnings)
     if as_json:
         print_json(rows)
     else:
         print_mappings(COLUMNS, rows, {"timezone": 4, "schedule": 3, "last": 2, "experiment": 1})
+        for line in watch_lines(plan, reconciler.live, jobs, now):
+            print_line(line)
     return ExitStatus.DONE
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
+from cronjobs.objects.labels import WATCH
 from jobs.contract import AGREEMENT, ENSEMBLE_TASK, member_task
 from scheduler.config import heartbeat, kubernetes, notify
 from scheduler.config.convert import INVALID, convert, fields_of, shown
@@ -117,6 +118,8 @@ def _names(document: Document, value: dict[str, Any]) -> None:
     tasks: list[tuple[tuple[Any, ...], str]] = [(("backends", name), member_task(name)) for name in names]
     if value.get("ensemble") is not None:
         tasks.append((("ensemble",), ENSEMBLE_TASK))
+    if value.get("watch") is not None:
+        tasks.append((("watch",), WATCH))
     for path, task in tasks:
         whole = f"{experiment}-{task}"
         if len(whole) > LONGEST:
@@ -190,7 +193,7 @@ def _everywhere(document: Document, value: dict[str, Any], key: str) -> list[tup
     """(path, value) of a key of tasks wherever the file has it: a default is not at each task again."""
     backends = value.get("backends")
     groups: list[tuple[tuple[Any, ...], Any]] = [((), value)]
-    groups += [((name,), value.get(name)) for name in ("defaults", "ensemble")]
+    groups += [((name,), value.get(name)) for name in ("defaults", "ensemble", "watch")]
     groups += [(("backends", name), member) for name, member in backends.items()] if isinstance(backends, dict) else []
     written = [((*path, key), group[key]) for path, group in groups if isinstance(group, dict) and key in group]
     return [(path, item) for path, item in written if path in document.places]

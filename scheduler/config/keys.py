@@ -158,6 +158,37 @@ class EnsembleKeys(TaskKeys):
     )
 
 
+class WatchLimitsKeys(Section):
+    """What the watch's container may use; it requests a fraction of that."""
+
+    cpu: Annotated[int | float | str, Meta(description="CPUs, e.g. 1 or 500m")] = 1
+    memory: Annotated[int | str, Meta(description="memory, e.g. 1Gi")] = "1Gi"
+
+
+class WatchKeys(Section):
+    """What looks after the experiment on a cluster, and when: notices, the report page and the metrics, from the store alone."""
+
+    schedule: Annotated[str, Meta(description="when it looks: five cron fields, as Kubernetes reads them")] = "*/10 * * * *"
+    timezone: Annotated[str | None, Meta(description="the schedule's zone; the experiment's by default")] = None
+    suspend: Annotated[bool | None, Meta(description="whether the schedule is suspended")] = None
+    deadline: Annotated[Duration, Meta(description="how long a look may take", extra_json_schema={"default": "5m"})] = (
+        duration_default("5m")
+    )
+    limits: Annotated[WatchLimitsKeys, Meta(description="what its container may use")] = field(default_factory=WatchLimitsKeys)
+    node_selector: Annotated[
+        dict[str, str] | None, Meta(description="labels a node must have; as the ensemble's pods by default")
+    ] = None
+    tolerations: Annotated[
+        list[dict[str, Any]] | None, Meta(description="taints its pods tolerate; as the ensemble's by default")
+    ] = None
+    affinity: Annotated[dict[str, Any] | None, Meta(description="its pods' affinity; as the ensemble's by default")] = None
+    priority_class: Annotated[str | None, Meta(description="its pods' priority class; the ensemble's by default")] = None
+    labels: Annotated[dict[str, str] | None, Meta(description="additional labels; as the ensemble's by default")] = None
+    annotations: Annotated[
+        dict[str, str] | None, Meta(description="additional annotations of its pods; as the ensemble's by default")
+    ] = None
+
+
 class DataKeys(Section):
     """What is trained on and predicted."""
 
@@ -214,10 +245,11 @@ class RuntimesKeys(Section):
 
 
 class ImagesKeys(Section):
-    """The container images by runtime."""
+    """The container images by runtime, and the tool's own."""
 
     keras3: Annotated[str | None, Meta(description="the image on a cluster; the runtime's by default")] = None
     legacy: Annotated[str | None, Meta(description="the image on a cluster; the runtime's by default")] = None
+    tool: Annotated[str | None, Meta(description="the image of the watch; localhost/cronsemble-tool by default")] = None
 
 
 class ClusterKeys(Section):
@@ -332,6 +364,7 @@ class FileKeys(Section, kw_only=True):
     defaults: Annotated[dict[str, Any], Meta(description="keys of a task, for all tasks")] = {}
     backends: Annotated[dict[str, BackendKeys | None], Meta(min_length=1, description="the members, by name")]
     ensemble: Annotated[EnsembleKeys | None, Meta(description="the ensemble; without this key there is none")] = None
+    watch: Annotated[WatchKeys | None, Meta(description="what looks after it on a cluster; without this key nothing does")] = None
     runtimes: Annotated[RuntimesKeys, Meta(description="where backends run")] = field(default_factory=RuntimesKeys)
     cluster: Annotated[ClusterKeys, Meta(description="where `sync` puts the tasks")] = field(default_factory=ClusterKeys)
     notify: Annotated[NotifyKeys | None, Meta(description="who is told when something is wrong; nobody by default")] = None

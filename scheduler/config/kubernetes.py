@@ -27,7 +27,8 @@ def check(document: Document, value: dict[str, Any]) -> None:
     """Add every problem to the document; values of a wrong type are left to the keys' model."""
     _store(document, value)
     for path, group in _tasks(value):
-        _resources(document, path, group.get("resources"))
+        key = "limits" if path == ("watch",) else "resources"
+        _resources(document, (*path, key), group.get(key))
         for key in ("labels", "annotations", "node_selector"):
             for name, item in _items(group.get(key)):
                 _pair(
@@ -53,6 +54,7 @@ def _secret_key(document: Document, path: Path, item: Any) -> None:
 
 def _tasks(value: dict[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]]:
     groups: list[tuple[Path, Any]] = [(("defaults",), value.get("defaults")), (("ensemble",), value.get("ensemble"))]
+    groups.append((("watch",), value.get("watch")))
     groups += [(("backends", name), member) for name, member in _items(value.get("backends"))]
     for path, group in groups:
         if isinstance(group, dict):
@@ -108,7 +110,7 @@ def _resources(document: Document, path: Path, resources: Any) -> None:
     for key, quantity in _items(resources):
         if key not in ("cpu", "memory", "tmp") or not isinstance(quantity, int | float | str) or isinstance(quantity, bool):
             continue
-        place = (*path, "resources", key)
+        place = (*path, key)
         try:
             amount = quantities.parse(quantity)
         except quantities.QuantityError as error:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from cronjobs.experiment import Experiment, Member
+from cronjobs.objects.labels import WATCH
 from cronjobs.tasks import tasks_of
 from scheduler.config.errors import ConfigErrors, Problem
 
@@ -35,8 +36,11 @@ def name_clashes(experiments: Iterable[Experiment]) -> Iterator[Problem]:
             message = f"{experiment.name} is declared by {first.path} too: rename one, or give it a cluster.namespace of its own"
             yield Problem(str(experiment.path), 0, 0, "experiment", message)
             continue
-        for task, settings in tasks_of(experiment):
-            key = f"backends.{settings.name}" if isinstance(settings, Member) else "ensemble"
+        keys = {
+            task: f"backends.{settings.name}" if isinstance(settings, Member) else "ensemble"
+            for task, settings in tasks_of(experiment)
+        }
+        for task, key in {**keys, **({WATCH: "watch"} if experiment.watch else {})}.items():
             cronjob = f"{experiment.name}-{task}"
             other = declared_by.setdefault((namespace, f"{cronjob} "), experiment)
             if other is not experiment:

@@ -21,6 +21,8 @@ from cronjobs.experiment import (
     RuntimeSettings,
     SecretKey,
     StoreVolume,
+    Task,
+    Watch,
 )
 from cronjobs.objects import quantities
 from scheduler.config.checks import OURS, hyperparameters_of
@@ -35,6 +37,7 @@ from scheduler.config.keys import (
     RuntimesKeys,
     StoreKeys,
     TaskKeys,
+    WatchKeys,
 )
 from scheduler.config.notify import resolve_notify
 
@@ -78,6 +81,7 @@ def resolve(keys: FileKeys, path: Path) -> Experiment:
         cluster=_cluster(keys.cluster),
         notify=None if keys.notify is None else resolve_notify(keys.notify, path.resolve().parent),
         heartbeat=None if keys.heartbeat is None else _heartbeat(keys.heartbeat),
+        watch=None if keys.watch is None else _watch(keys.watch, keys.timezone, ensemble or next(iter(members.values()))),
     )
 
 
@@ -92,6 +96,21 @@ def _task(task: TaskKeys, keys: FileKeys) -> dict[str, Any]:
         name: value if isinstance(value, str) else SecretKey(value.secret, value.key) for name, value in task.env.items()
     }
     return values
+
+
+def _watch(watch: WatchKeys, timezone: str, place: Task) -> Watch:
+    """``place``: the task whose pods it is placed as, where it says nothing itself."""
+    names = ("node_selector", "tolerations", "affinity", "priority_class", "labels", "annotations")
+    own = {name: getattr(watch, name) for name in names}
+    return Watch(
+        schedule=watch.schedule,
+        timezone=watch.timezone or timezone,
+        suspend=watch.suspend,
+        deadline=watch.deadline,
+        cpu=watch.limits.cpu,
+        memory=watch.limits.memory,
+        **{name: getattr(place, name) if value is None else value for name, value in own.items()},
+    )
 
 
 def _store(store: str | StoreKeys) -> str | StoreVolume:

@@ -19,19 +19,20 @@ from scheduler.cache import cache_folder
 from scheduler.errors import CronsembleError
 from scheduler.images.base_image import find_base
 from scheduler.images.programs import failure, output, require
+from scheduler.images.tool_source import tool_source
 from scheduler.images.wheels import CONTEXT, requirements, version_of, wheels
 from scheduler.long_process import DescribeLine, Say, Stage
 from scheduler.runtimes import containers
 
-SUITES = {"legacy": "bullseye", "keras3": "bookworm"}
+SUITES = {"legacy": "bullseye", "keras3": "bookworm", "tool": "bookworm"}
 """By image the suite of Debian that it is made from."""
-PACKAGES = {"legacy": ["keras", "theano", "cntk"], "keras3": ["keras", "tensorflow-cpu", "jax"]}
+PACKAGES = {"legacy": ["keras", "theano", "cntk"], "keras3": ["keras", "tensorflow-cpu", "jax"], "tool": ["numpy", "msgspec"]}
 """By image the packages whose versions its labels name."""
-PYTHONS = {"legacy": "2.7", "keras3": "3.11"}
-"""By image the version of its framework's Python."""
+PYTHONS = {"legacy": "2.7", "keras3": "3.11", "tool": "3.11"}
+"""By image the version of the Python that the framework, or the tool, runs in."""
 EPOCH = os.environ.get("SOURCE_DATE_EPOCH", "1577836800")
 """The time that every file and the image itself get; 2020-01-01, when Python 2.7 ended, unless the variable is set."""
-SECONDS = {"legacy": 420.0, "keras3": 180.0}
+SECONDS = {"legacy": 420.0, "keras3": 180.0, "tool": 90.0}
 """By image the seconds that building it takes on two idle cores with nothing in the cache folder."""
 _STEP = re.compile(r"^(?:\[\d/\d\] )?STEP (\d+)/(\d+): (.*)")
 """A line of podman and of docker's older builder: `[1/2] STEP 3/10: RUN sh /b/install.sh`."""
@@ -82,6 +83,7 @@ def inputs_of(name: str) -> str:
     """A hash of everything of ours that goes into the image."""
     files = {path.name: path.read_bytes() for path in _files(name)}
     files["requirements.txt"], files["epoch"] = requirements(name).encode(), EPOCH.encode()
+    files |= {f"source/{path}": content for path, content in _source(name).items()}
     digest = hashlib.sha256()
     for key in sorted(files):
         digest.update(f"{key}\0{len(files[key])}\0".encode() + files[key])
@@ -94,13 +96,19 @@ def _files(name: str) -> list[Path]:
     return [*own, CONTEXT / "apt.sh", CONTEXT / "identity.py"]
 
 
+def _source(name: str) -> dict[str, bytes]:
+    """What of the tool's own packages goes into the image: all into its own, nothing into those of the frameworks."""
+    return tool_source() if name == "tool" else {}
+
+
 def labels(name: str, inputs: str) -> dict[str, str]:
     """What the image says of itself: OCI's own labels, and the versions in it."""
     pins = requirements(name)
     versions = {package.removesuffix("-cpu"): version_of(pins, package) for package in PACKAGES[name]}
+    what = "Cronsemble itself" if name == "tool" else f"Cronsemble's {name} runtime"
     return {
         "org.opencontainers.image.title": f"cronsemble-{name}",
-        "org.opencontainers.image.description": f"Cronsemble's {name} runtime: " + ", ".join(versions),
+        "org.opencontainers.image.description": f"{what}: " + ", ".join(versions),
         "org.opencontainers.image.version": VERSION,
         "cronsemble.inputs": inputs,
         "cronsemble.python": PYTHONS[name],
@@ -125,6 +133,10 @@ def build(prefix: Sequence[str], name: str, mirror: str | None, say: Say) -> Non
             # Links, not copies: the cache is on the same disk.
             shutil.copytree(packages, context / "wheels", copy_function=os.link)
             (context / "requirements.txt").write_text(requirements(name))
+            for relative, content in _source(name).items():
+                path = context / "source" / relative
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
             arguments = {"BASE": base, "INPUTS": inputs, "EPOCH": EPOCH}
             options = [f"--build-arg={key}={value}" for key, value in arguments.items()]
             options += [f"--label={key}={value}" for key, value in labels(name, inputs).items()]

@@ -18,9 +18,10 @@ from scheduler.long_process import Stage
 
 CONTEXT = Path(__file__).resolve().parent / "context"
 """The files that images are built from, one folder an image, and those that they share."""
-KERAS3 = Path(__file__).resolve().parent.parent / "requirements" / "keras3.txt"
+PINS = Path(__file__).resolve().parent.parent / "requirements"
 LEGACY, LEGACY_SOURCES = CONTEXT / "legacy" / "wheels.txt", CONTEXT / "legacy" / "sources.txt"
 
+_SIZES = {"keras3": "0.6 GB", "tool": "25 MB"}
 _PIN = re.compile(r"^(?P<pin>[A-Za-z0-9._-]+==[^\s;]+)\s*(?:;\s*(?P<marker>[^\\]+?))?\s*(?P<rest>(?:\\|--hash=).*)$")
 _MARKER = re.compile(r"^python_full_version (?P<sign><|>=) '3\.(?P<minor>[0-9]+)'$")
 
@@ -59,8 +60,8 @@ def version_of(text: str, package: str) -> str:
 
 def requirements(name: str) -> str:
     """What an image's packages are pinned to."""
-    if name == "keras3":
-        return pins_for(KERAS3.read_text(), 11)
+    if name != "legacy":
+        return pins_for((PINS / f"{name}.txt").read_text(), 11)
     return LEGACY.read_text() + LEGACY_SOURCES.read_text()
 
 
@@ -74,7 +75,10 @@ def wheels(name: str, stage: Stage) -> Path:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".wheels-{name}-") as scratch:
         made = Path(scratch) / "wheels"
         made.mkdir()
-        (_legacy if name == "legacy" else _keras3)(made, stage)
+        if name == "legacy":
+            _legacy(made, stage)
+        else:
+            _python3(name, made, stage)
         try:
             made.rename(folder)
         except OSError:  # another build was first
@@ -109,9 +113,9 @@ def _legacy(folder: Path, stage: Stage) -> None:
             shutil.copy(certificates, folder / "ca.pem")
 
 
-def _keras3(folder: Path, stage: Stage) -> None:
+def _python3(name: str, folder: Path, stage: Stage) -> None:
     pins = folder / "requirements.txt"
-    pins.write_text(requirements("keras3"))
+    pins.write_text(requirements(name))
     platforms = [f"manylinux_2_{minor}_x86_64" for minor in range(36, 16, -1)] + ["manylinux2014_x86_64"]
     options = ["--only-binary", ":all:", "--python-version", "3.11", *(f"--platform={platform}" for platform in platforms)]
-    require(stage, *_download(folder, pins, *options), doing="downloading 0.6 GB of packages")
+    require(stage, *_download(folder, pins, *options), doing=f"downloading {_SIZES[name]} of packages")

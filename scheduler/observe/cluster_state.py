@@ -77,6 +77,7 @@ def cronjob_states(experiment: Experiment, target: ClusterTarget) -> tuple[dict[
             bool(cronjob["spec"].get("suspend")),
         )
         for cronjob in cronjobs
+        if not labels.is_watch(cronjob["metadata"]["labels"])
     }
     return states, now
 

@@ -94,6 +94,8 @@ def _table(path: Path) -> tuple[list[str], Any] | None:
             for row in rows:
                 names.append(row[0])
                 values.append(row[3:])
-            return names, np.array(values, dtype="float64").astype("float32")
+            table = np.array(values, dtype="float64").astype("float32")
+            # Without a column of a class it is no CSV of ours.
+            return None if names and not table.size else (names, table)
     except (OSError, ValueError, IndexError, StopIteration, csv.Error):
         return None

@@ -12,6 +12,7 @@ from cronjobs.experiment import Experiment, StoreVolume
 from cronjobs.objects import cronjob, labels, volumes
 from cronjobs.objects.config_maps import mounted
 from cronjobs.tasks import ExperimentContext
+from scheduler import VERSION
 from scheduler.errors import CronsembleError
 from scheduler.kube.objects import Object
 from scheduler.snapshots.code_files import code_files
@@ -29,7 +30,7 @@ def desired(experiments: Iterable[Experiment]) -> list[Object]:
 
     def build(experiment: Experiment) -> list[Object]:
         code = build_user_code(experiment)
-        context = ExperimentContext(experiment, digest, hashlib.sha256(code).hexdigest() if code else "")
+        context = ExperimentContext(experiment, digest, hashlib.sha256(code).hexdigest() if code else "", version=VERSION)
         return cronjob.desired(context, program, code)
 
     objects: dict[tuple[str, str, str], Object] = {}

@@ -12,12 +12,20 @@ from scheduler.sync.plan import Action, Flag, Refusal, Verb
 
 
 def prune_cronjobs(cronjobs: Iterable[Object], unfinished_jobs: Iterable[Object]) -> list[Action]:
-    """Remove these CronJobs; the unfinished Jobs that one has started end with it."""
+    """Remove these CronJobs; the unfinished Jobs that one has started end with it. A watch may be ended at any time."""
     running: dict[str, list[str]] = {}
     for job in unfinished_jobs:
         for owner in job["metadata"]["ownerReferences"]:
             running.setdefault(owner.get("uid", ""), []).append(job["metadata"]["name"])
-    return [_prune(cronjob, "CronJob", running.get(cronjob["metadata"]["uid"], []), prunable(cronjob)) for cronjob in cronjobs]
+    return [
+        _prune(
+            cronjob,
+            "CronJob",
+            [] if labels.is_watch(cronjob["metadata"]["labels"]) else running.get(cronjob["metadata"]["uid"], []),
+            prunable(cronjob),
+        )
+        for cronjob in cronjobs
+    ]
 
 
 def prunable(cronjob: Object) -> str:

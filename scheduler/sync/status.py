@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -52,7 +52,8 @@ def rows(
     table = []
     for namespace, live_objects in sorted(live.items()):
         for name, cronjob in live_objects.cronjobs.items():
-            if cronjob["metadata"]["labels"].get(labels.INSTANCE) in plan.experiments:
+            own_labels = cronjob["metadata"]["labels"]
+            if own_labels.get(labels.INSTANCE) in plan.experiments and not labels.is_watch(own_labels):
                 own = scheduled.get(cronjob["metadata"]["uid"], [])
                 row = _row(cronjob, own, manual.get(_task(cronjob), []), observed_by_uid, now)
                 since = max((_start(job).timestamp() for job in own), default=0.0)
@@ -63,12 +64,43 @@ def rows(
                     row["reason"] = "; ".join(filter(None, (row["reason"], reason)))
                 table.append({**row, "drift": drift.get((namespace, name), "")})
     for action in plan.actions:
-        if action.verb == Verb.CREATE and action.kind == "CronJob":
+        if action.verb == Verb.CREATE and action.kind == "CronJob" and action.task:
             spec = action.body["spec"]
             row = dict.fromkeys(COLUMNS)
             row.update(experiment=action.experiment, task=action.task, schedule=spec["schedule"], timezone=spec.get("timeZone"))
             table.append({**row, "running": [], "drift": _drift(Verb.CREATE, 0)})
     return sorted(table, key=lambda row: (row["experiment"], row["task"]))
+
+
+def watch_lines(plan: SyncPlan, live: Mapping[str, NamespaceObjects], jobs: Iterable[Object], now: datetime) -> Iterator[str]:
+    """A line for each experiment that has a watch: when it looks, how its last look ended, what a sync would do with it.
+
+    The arguments are those of :func:`rows`, of which none is a watch's.
+    """
+    drift = {(action.namespace, action.name): _drift(action.verb, len(action.changes)) for action in plan.actions}
+    looks: dict[str, list[Object]] = {}
+    for job in jobs:
+        for owner in job["metadata"]["ownerReferences"] if labels.is_watch(job["metadata"]["labels"]) else ():
+            looks.setdefault(owner.get("uid", ""), []).append(job)
+    for namespace, live_objects in sorted(live.items()):
+        for name, cronjob in live_objects.cronjobs.items():
+            own_labels = cronjob["metadata"]["labels"]
+            if labels.is_watch(own_labels) and own_labels.get(labels.INSTANCE) in plan.experiments:
+                own = looks.get(cronjob["metadata"]["uid"], [])
+                row = _row(cronjob, own, [], {}, now)
+                failed = str(row["result"]).startswith(Status.FAILED)
+                newest = max((job for job in own if objects.has_ended(job)), key=_start, default=None)
+                parts = [
+                    f'{name}: "{row["schedule"]}" {row["timezone"] or ""}'.rstrip(),
+                    f"last {row['last'] or 'never'}" + (f", {row['result']}" if row["result"] else ""),
+                    f"`kubectl -n {namespace} logs job/{newest['metadata']['name']}` says why" if failed and newest else "",
+                    f"suspended by {row['suspended']}" if row["suspended"] else f"next {row['next']}",
+                    f"drift: {drift[namespace, name]}" if drift.get((namespace, name)) else "",
+                ]
+                yield "; ".join(filter(None, parts))
+    for action in plan.actions:
+        if action.verb == Verb.CREATE and action.kind == "CronJob" and labels.is_watch(action.body["metadata"]["labels"]):
+            yield f'{action.name}: "{action.body["spec"]["schedule"]}"; {_drift(Verb.CREATE, 0)}'
 
 
 def _task(body: Object) -> tuple[str, ...]:

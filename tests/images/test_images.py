@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scheduler import VERSION
 from scheduler.images import build
 from scheduler.runtimes import containers
 from scheduler.runtimes.mounts import Mount
 from scheduler.snapshots.program import build_program
+from stores import Builder
 from tests.conftest import KERAS3, LEGACY
 
 ROOT = Path(__file__).parents[2]
@@ -56,6 +58,27 @@ def test_the_identity_tells_what_is_inside(name: str, legacy: str, keras3_image:
             assert version_inside == {"cntk": "2.7"}.get(key, version) or (
                 key == "python" and version_inside.startswith(version + ".")
             )
+
+
+def test_the_tools_image_watches_as_any_user_on_a_read_only_root_without_network(tmp_path: Path, tool_image: str) -> None:
+    store, settings = tmp_path / "store", tmp_path / "settings"
+    Builder(store).run("train-a", "2026-11-20T01:00", "failed", reason="as it was")
+    settings.mkdir()
+    (settings / "settings.json").write_text('{"experiment": "e", "timezone": "Asia/Tokyo"}')
+    for folder in (tmp_path, *(path for path in store.rglob("*") if path.is_dir()), store, settings):
+        folder.chmod(0o777)
+    command = ["cronsemble", "watch", "--store", "/store", "--settings", "/settings/settings.json"]
+    done = inside(tool_image, command, [Mount(store, "/store", True), Mount(settings, "/settings")], {"HOME": "/tmp"})
+    assert done.returncode == 0, done.stderr
+    assert b"as it was" in (store / "reports" / "e" / "latest.html").read_bytes()
+    identity = json.loads(inside(tool_image, ["cat", "/etc/cronsemble-image.json"]).stdout)
+    assert identity["name"] == "tool" and identity["versions"]["cronsemble"] == VERSION
+    left = inside(
+        tool_image, ["sh", "-c", "ls -d /w /b /usr/share/doc/* /var/lib/apt/lists/* /root/.cache /opt/tool/bin/pip* 2>/dev/null"]
+    )
+    assert left.stdout == ""
+    compiled = inside(tool_image, ["python", "-vc", "import scheduler.cli"])
+    assert "/site-packages/scheduler/__pycache__/cli.cpython-311.pyc matches" in compiled.stderr
 
 
 def test_any_user_can_import_the_frameworks_on_a_read_only_root(legacy: str, keras3_image: str) -> None:

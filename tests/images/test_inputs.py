@@ -11,6 +11,7 @@ import pytest
 
 from scheduler.errors import CronsembleError
 from scheduler.images import base_image, build, wheels
+from scheduler.images.tool_source import tool_source
 
 ROOT = Path(__file__).parents[2]
 MIRROR = "http://deb.debian" + ".example/debian"
@@ -114,6 +115,13 @@ def test_podman_without_a_range_of_users_is_refused_in_one_line(tmp_path: Path) 
     subuid.write_text("4242:100000:65536\n")
     build.check_user(4242, subuid)
     build.check_user(0, tmp_path / "absent")
+
+
+def test_the_tools_own_packages_go_into_its_image_alone() -> None:
+    source = tool_source()
+    assert {"scheduler/cli.py", "scheduler/report/templates/page.html.j2", "jobs/contract.py", "cronjobs/tasks.py"} <= set(source)
+    assert not any("__pycache__" in name or name.startswith(("scheduler/images/context/", "cronsemble/")) for name in source)
+    assert len({build.inputs_of(name) for name in build.SUITES}) == 3
 
 
 def test_labels_tell_the_pinned_versions() -> None:

@@ -1,0 +1,51 @@
+"""The command `watch`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+# Annotations are values here, not postponed: typer would evaluate their text at every start.
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.contract import ENV_REVISIONS
+from jobs.store import LocalStore
+from scheduler.commands.options import DEFAULT_FILE, File, StoreFolder
+from scheduler.console.messages import print_line
+from scheduler.exit_status import ExitStatus
+
+
+def watch(
+    file: File = DEFAULT_FILE,
+    store: StoreFolder = None,
+    settings: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="With --store: what to know of the configuration, as a watch's pod finds it."),
+    ] = None,
+) -> None:
+    """Look after the experiment once: notices, metrics and report, from its store. Example: cronsemble watch -f config.yaml"""
+    from jobs.supervisor.snapshots import mounted_revisions
+    from scheduler.watch.look import Look, look
+    from scheduler.watch.settings import read_settings, settings_of
+
+    if settings is not None:
+        if store is None:
+            raise typer.BadParameter("give the store's folder too: --store DIR", param_hint="--settings")
+        known, folder = read_settings(settings), LocalStore(store.resolve())
+    else:
+        from cronjobs.objects.watch import watch_settings
+        from scheduler import VERSION
+        from scheduler.stores.location import locate
+        from scheduler.stores.workspace import open_workspace
+
+        with open_workspace(locate(file, store), through_cluster=False, may_be_new=True) as workspace:
+            known = settings_of(watch_settings(workspace.require_experiment("watch"), VERSION))
+            folder = workspace.require_local_store()
+    mounted = os.environ.get(ENV_REVISIONS)
+    revisions = mounted_revisions(Path(mounted)) if mounted else []
+    is_done = look(Look(folder, known, time.time(), revisions), print_line, lambda line: print_line(line, sys.stderr))
+    raise typer.Exit(ExitStatus.DONE if is_done else ExitStatus.ERROR)

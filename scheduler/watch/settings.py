@@ -1,0 +1,50 @@
+"""What a look must know of the configuration, and how it travels to a watch's pod: as JSON, without a secret."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from scheduler.config.checks import is_zone
+from scheduler.errors import CronsembleError
+
+SCHEMA = 1
+_LARGEST = 1 << 20
+
+
+class WatchSettings(msgspec.Struct, frozen=True):
+    """The settings of a look; ``version`` is that of the tool that wrote them.
+
+    Keys of a later version are passed over.
+    """
+
+    experiment: str
+    timezone: str = "UTC"
+    version: str = ""
+    schema: int = SCHEMA
+
+
+def settings_of(values: dict[str, Any]) -> WatchSettings:
+    """The settings that JSON values hold; raises msgspec.ValidationError."""
+    return msgspec.convert(values, WatchSettings)
+
+
+def read_settings(path: Path) -> WatchSettings:
+    """The settings in a file; raises CronsembleError."""
+    try:
+        data = path.read_bytes()[: _LARGEST + 1]
+    except OSError as error:
+        raise CronsembleError(f"--settings {path}: {error.strerror}") from error
+    try:
+        settings = settings_of(msgspec.json.decode(data, type=dict[str, Any]))
+    except msgspec.DecodeError as error:
+        raise CronsembleError(f"--settings {path}: these are no settings of a watch: {error}") from error
+    if settings.schema > SCHEMA:
+        raise CronsembleError(
+            f"--settings {path}: schema {settings.schema} is of a later version: build the image of cronsemble {settings.version}"
+        )
+    if not is_zone(settings.timezone):
+        raise CronsembleError(f"--settings {path}: {settings.timezone} is no time zone that this machine knows")
+    return settings
