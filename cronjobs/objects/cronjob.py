@@ -59,6 +59,11 @@ def size_problems(experiment: Experiment) -> Iterator[tuple[str, str]]:
             _cron_job(context.experiment, name, task, pod)
         except TooLarge as error:
             yield name, str(error)
+    if experiment.watch is not None:
+        try:
+            watch_cron_job(experiment, experiment.watch, "")
+        except TooLarge as error:
+            yield labels.WATCH, str(error)
 
 
 def notes(experiment: Experiment) -> list[str]:

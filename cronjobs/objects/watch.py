@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from cronjobs.experiment import Experiment, Watch
@@ -40,7 +41,14 @@ def tool_image(experiment: Experiment) -> str:
 
 def watch_settings(experiment: Experiment, version: str) -> dict[str, Any]:
     """What the pod must know of the configuration, as JSON values; ``version`` is the tool's that synchronised it. No secrets."""
-    return {"schema": 1, "version": version, "experiment": experiment.name, "timezone": experiment.timezone}
+    settings = {
+        "schema": 1,
+        "version": version,
+        "experiment": experiment.name,
+        "timezone": experiment.timezone,
+        "file": experiment.path.name,
+    }
+    return settings if experiment.notify is None else {**settings, "notify": asdict(experiment.notify)}
 
 
 def watch_cron_job(experiment: Experiment, watch: Watch, version: str) -> dict[str, Any]:
@@ -116,7 +124,7 @@ def _container(experiment: Experiment, watch: Watch) -> dict[str, Any]:
         "image": tool_image(experiment),
         **({"imagePullPolicy": PULL[policy]} if policy else {}),
         "command": ["cronsemble", "watch", "--store", STORE, "--settings", f"{SETTINGS}/{SETTINGS_FILE}"],
-        "env": [{"name": name, "value": value} for name, value in variables.items()],
+        "env": [*({"name": name, "value": value} for name, value in variables.items()), *_secrets(experiment)],
         "resources": {
             "requests": dict(REQUESTS),
             "limits": {"cpu": quantities.cpu(watch.cpu), "memory": quantities.size(watch.memory)},
@@ -129,3 +137,13 @@ def _container(experiment: Experiment, watch: Watch) -> dict[str, Any]:
             {"name": "tmp", "mountPath": "/tmp"},
         ],
     }
+
+
+def _secrets(experiment: Experiment) -> list[dict[str, Any]]:
+    """The variables with what the channels of `notify:` take from Secrets."""
+    secrets = experiment.notify.secrets() if experiment.notify is not None else []
+    return [
+        # Without it the pod starts all the same: the channel says that it has no address, and the rest is done.
+        {"name": each.key, "valueFrom": {"secretKeyRef": {"name": each.secret, "key": each.key, "optional": True}}}
+        for each in secrets
+    ]

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from cronjobs.experiment import Experiment
+from cronjobs.objects.labels import WATCH
 from jobs.contract import ENSEMBLE_TASK, member_task
 from jobs.temporary import TemporaryFolder
 from scheduler.commands.options import DEFAULT_FILES, Files, Jobs, parse_limit
@@ -37,7 +38,8 @@ def check_sizes(experiments: list[Experiment]) -> None:
             from cronjobs.objects.cronjob import size_problems
 
             for task, message in size_problems(experiment):
-                key = ("ensemble",) if task == ENSEMBLE_TASK else ("backends", task.removeprefix(member_task("")))
+                known = {ENSEMBLE_TASK: ("ensemble",), WATCH: ("watch",)}
+                key = known.get(task) or ("backends", task.removeprefix(member_task("")))
                 problems.append(problem_at(experiment.path, key, message.removeprefix(f"{task}: ")))
     if problems:
         raise ConfigErrors(problems)

@@ -32,6 +32,7 @@ def watch(
     from scheduler.watch.look import Look, look
     from scheduler.watch.settings import read_settings, settings_of
 
+    commands: Path | None = None
     if settings is not None:
         if store is None:
             raise typer.BadParameter("give the store's folder too: --store DIR", param_hint="--settings")
@@ -43,9 +44,11 @@ def watch(
         from scheduler.stores.workspace import open_workspace
 
         with open_workspace(locate(file, store), through_cluster=False, may_be_new=True) as workspace:
-            known = settings_of(watch_settings(workspace.require_experiment("watch"), VERSION))
+            experiment = workspace.require_experiment("watch")
+            known, commands = settings_of(watch_settings(experiment, VERSION)), experiment.folder
             folder = workspace.require_local_store()
     mounted = os.environ.get(ENV_REVISIONS)
     revisions = mounted_revisions(Path(mounted)) if mounted else []
-    is_done = look(Look(folder, known, time.time(), revisions), print_line, lambda line: print_line(line, sys.stderr))
+    looked = Look(folder, known, time.time(), revisions, commands)
+    is_done = look(looked, print_line, lambda line: print_line(line, sys.stderr))
     raise typer.Exit(ExitStatus.DONE if is_done else ExitStatus.ERROR)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,8 +12,9 @@ from pathlib import Path
 
 from cronjobs.revisions.revisions import Revision
 from jobs.store import LocalStore
+from jobs.store.files import replace_file
 from jobs.store.ownership import access_problem
-from jobs.store.report_pages import put_page
+from jobs.store.report_pages import metrics_file, put_page
 from jobs.text import one_line
 from scheduler import VERSION
 from scheduler.errors import CronsembleError
@@ -21,6 +23,8 @@ from scheduler.stores.history_reader import HistoryReader
 from scheduler.times import format_bytes
 from scheduler.watch.settings import WatchSettings
 
+DEFAULT_FILE = "config.yaml"
+"""The configuration that commands read without `-f`."""
 Say = Callable[[str], None]
 
 
@@ -32,6 +36,8 @@ class Look:
     settings: WatchSettings
     now: float
     revisions: Sequence[Revision] = ()
+    folder: Path | None = None
+    """Where commands of `notify:` run; on a cluster there are none."""
 
     @cached_property
     def reader(self) -> HistoryReader:
@@ -41,47 +47,72 @@ class Look:
 
 
 def look(looked: Look, say: Say, complain: Say) -> bool:
-    """Do every duty; whether none failed. ``say`` gets a line for each that is done, ``complain`` one for each that is not."""
-    if looked.settings.version not in ("", VERSION):
+    """Do every duty; whether none failed. ``say`` gets a line for what is done, ``complain`` one for what is not."""
+    version = looked.settings.version
+    if version not in ("", VERSION):
         complain(
-            f"watch: this is cronsemble {VERSION}, and the experiment was synchronised by {looked.settings.version}: "
+            f"watch: this is cronsemble {VERSION}, and the experiment was synchronised by {version}: "
             "build and distribute the image of that version (cronsemble images build tool), or sync again"
         )
-    duties = {"revisions": keep_revisions, "report": write_report}
-    try:
-        if not looked.store.root.is_dir():
-            raise CronsembleError(f"{looked.store.root}: there is no store")
-        looked.reader.history.tasks()
-    except Exception as error:
-        if os.environ.get("CRONSEMBLE_DEBUG"):
-            raise
-        complain(f"history: {_problem(error, looked.store)}")
+    if not looked.store.root.is_dir():
+        complain(f"watch: {looked.store.root}: there is no store")
         return False
+    duties = {"revisions": keep_revisions, "notices": tell, "metrics": write_metrics, "report": write_report}
     is_done = True
     for name, duty in duties.items():
         try:
-            text = duty(looked)
+            done, undone = duty(looked)
         except Exception as error:
             if os.environ.get("CRONSEMBLE_DEBUG"):
                 raise
-            is_done = False
-            complain(f"{name}: {_problem(error, looked.store)}")
-        else:
-            if text:
-                say(f"{name}: {text}")
+            done, undone = [], [_problem(error, looked.store)]
+        for line in done:
+            say(f"{name}: {line}")
+        for line in undone:
+            complain(f"{name}: {line}")
+        is_done &= not undone
     return is_done
 
 
-# -- the duties: each says in a line what it did; empty for nothing worth a line
+# -- the duties: each gives the lines of what it did, and of what it could not do, and may raise anything
+
+Outcome = tuple[Sequence[str], Sequence[str]]
 
 
-def keep_revisions(looked: Look) -> str:
+def keep_revisions(looked: Look) -> Outcome:
     """Put into the store the revisions that a cluster's ConfigMap has and the store lacks: it may be too small for all."""
     looked.store.ledger.add_revisions(looked.settings.experiment, looked.revisions)
-    return ""
+    return (), ()
 
 
-def write_report(looked: Look) -> str:
+def tell(looked: Look) -> Outcome:
+    """Tell the channels of `notify:` what is new; what a receiver does not take is tried again by a later look."""
+    settings = looked.settings
+    if settings.notify is None:
+        return (), ()
+    from scheduler.notifications.incidents import ProblemKind
+    from scheduler.notifications.tell import Teller
+
+    place = f"-f {shlex.quote(settings.file)}" if settings.file not in ("", DEFAULT_FILE) else ""
+    teller = Teller(
+        looked.store, settings.experiment, settings.timezone, settings.notify, os.environ, folder=looked.folder, place=place
+    )
+    told = teller.tell(looked.now, (), (ProblemKind.STORE,))
+    return told.sent, [*told.failed, *([told.trouble] if told.trouble else [])]
+
+
+def write_metrics(looked: Look) -> Outcome:
+    """Write how each task does into the store, for whoever gives it to Prometheus."""
+    from scheduler.metrics.exposition import metrics_text
+    from scheduler.metrics.values import read_metrics
+
+    text = metrics_text([read_metrics(looked.reader)])
+    path = metrics_file(looked.store.root, looked.settings.experiment)
+    replace_file(path, text)
+    return [f"{_relative(path, looked)}, {format_bytes(len(text))}"], ()
+
+
+def write_report(looked: Look) -> Outcome:
     """Write the report page into the store: today's, and the latest."""
     from scheduler.report.page import render_page
     from scheduler.report.report import read_report
@@ -89,7 +120,7 @@ def write_report(looked: Look) -> str:
     page = render_page(read_report(looked.reader)).encode()
     today = looked.reader.history.clock.local(int(looked.now // 60))[:10]
     written = [_relative(path, looked) for path in put_page(looked.store.root, looked.settings.experiment, today, page)]
-    return f"{' and '.join(written)}, {format_bytes(len(page))}"
+    return [f"{' and '.join(written)}, {format_bytes(len(page))}"], ()
 
 
 def _relative(path: Path, looked: Look) -> str:

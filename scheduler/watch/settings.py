@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from cronjobs.notify import Notify
 from scheduler.config.checks import is_zone
 from scheduler.errors import CronsembleError
 
@@ -23,6 +24,9 @@ class WatchSettings(msgspec.Struct, frozen=True):
     experiment: str
     timezone: str = "UTC"
     version: str = ""
+    file: str = ""
+    """The name of the configuration's file, for the commands that a notice says to type."""
+    notify: Notify | None = None
     schema: int = SCHEMA
 
 

@@ -16,6 +16,7 @@ from cronjobs.revisions import revisions
 from cronjobs.tasks import ExperimentContext, tasks_of
 from scheduler.config import ConfigErrors, load, load_all
 from scheduler.sync.desired import desired, desired_states, notes
+from scheduler.watch.settings import settings_of
 
 TEXT = """
 experiment: e
@@ -76,8 +77,31 @@ def test_it_is_no_task_of_the_experiment_and_no_revision_says_anything_of_it(tmp
 def test_its_settings_travel_in_its_own_pod_alone(tmp_path: Path) -> None:
     body = made(experiment(tmp_path, "timezone: Europe/Berlin\nwatch: {schedule: '5 * * * *', timezone: UTC}\n"))["e-watch"]
     settings = json.loads(pod(body)["metadata"]["annotations"][labels.CONFIGURATION])
-    assert settings == {"schema": 1, "version": "1.2", "experiment": "e", "timezone": "Europe/Berlin"}
+    assert settings == {"schema": 1, "version": "1.2", "experiment": "e", "timezone": "Europe/Berlin", "file": "config.yaml"}
     assert (body["spec"]["schedule"], body["spec"]["timeZone"]) == ("5 * * * *", "UTC")
+
+
+@pytest.mark.holds("watch-no-rights")
+def test_the_secrets_of_its_channels_are_variables_of_its_pod_alone_and_may_be_missing(tmp_path: Path) -> None:
+    channels = "notify: {channels: {chat: {slack: {secret: notify, key: SLACK_URL}}}}\n"
+    bodies = made(experiment(tmp_path, channels + "watch: {}\n"))
+    (container,) = pod(bodies["e-watch"])["spec"]["containers"]
+    reference = {"name": "notify", "key": "SLACK_URL", "optional": True}
+    assert [each for each in container["env"] if "valueFrom" in each] == [
+        {"name": "SLACK_URL", "valueFrom": {"secretKeyRef": reference}}
+    ]
+    settings = settings_of(json.loads(pod(bodies["e-watch"])["metadata"]["annotations"][labels.CONFIGURATION]))
+    assert settings.notify == experiment(tmp_path, channels).notify
+    assert "SLACK_URL" not in json.dumps(bodies["e-train-jax"])
+    assert bodies["e-train-jax"] == made(experiment(tmp_path, ""))["e-train-jax"]
+
+
+def test_settings_that_no_pod_can_carry_are_named(tmp_path: Path) -> None:
+    certificate = "-----BEGIN CERTIFICATE-----\n" + "A" * 300_000
+    (tmp_path / "ca.pem").write_text(certificate)
+    channels = "notify: {channels: {hook: {webhook: 'https://a.example/b', ca_file: ca.pem}}}\n"
+    (problem,) = cronjob.size_problems(experiment(tmp_path, channels + "watch: {}\n"))
+    assert problem[0] == "watch" and "at most 262,144 fit a pod" in problem[1]
 
 
 def test_without_a_scheduled_task_there_is_nothing_to_look_after(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 from jobs.store import LocalStore
 from jobs.store.files import to_json
 from jobs.store.report_pages import is_whole
+from notifications.receivers import receiving
 from scheduler import VERSION
 from scheduler.watch.look import Look, look
 from scheduler.watch.settings import WatchSettings, read_settings
@@ -35,6 +36,14 @@ def night(root: Path) -> Builder:
     return builder
 
 
+def night_before_now(root: Path) -> None:
+    """A store whose newest slot, of an hour ago, failed."""
+    slot = (datetime.now(UTC) - timedelta(hours=1)).replace(second=0, microsecond=0)
+    builder = Builder(root)
+    builder.revise(f"{slot - timedelta(hours=2):%Y-%m-%dT%H:%M}", {"train-a": {"schedule": f"{slot.minute} {slot.hour} * * *"}})
+    builder.run("train-a", f"{slot:%Y-%m-%dT%H:%M}", "failed", reason="the disk of the night")
+
+
 def done(store: LocalStore, now: float = NOW, timezone: str = "UTC", version: str = VERSION) -> tuple[bool, list[str], list[str]]:
     """Whether a look did all that it should, what it said, and what it complained of."""
     said: list[str] = []
@@ -51,7 +60,10 @@ def test_a_look_leaves_the_page_of_its_day_in_the_experiments_zone_and_the_lates
     assert sorted(path.name for path in folder.iterdir()) == ["2026-11-21.html", "latest.html"]
     page = (folder / "latest.html").read_bytes()
     assert is_whole(page) and b"the disk of the night" in page and page == (folder / "2026-11-21.html").read_bytes()
-    assert any(line.startswith("report: reports/e/2026-11-21.html and reports/e/latest.html, ") for line in said)
+    assert said[0].startswith("metrics: metrics/e.prom, ")
+    assert said[1].startswith("report: reports/e/2026-11-21.html and reports/e/latest.html, ")
+    metrics = (tmp_path / "metrics" / "e.prom").read_text()
+    assert 'cronsemble_task_state{experiment="e",state="failed",task="train-a"} 1.0' in metrics
 
 
 def test_the_page_of_a_day_is_that_of_its_last_look(tmp_path: Path) -> None:
@@ -74,9 +86,8 @@ def test_what_cannot_be_written_is_said_and_why(tmp_path: Path) -> None:
     store = night(tmp_path).store
     (tmp_path / "reports").write_text("no folder")
     is_done, said, complaints = done(store)
-    assert not is_done and any(line.startswith("report: ") for line in complaints)
-    assert len([line for line in complaints if line.startswith("report: ")]) == 1
-    assert not any(line.startswith("report: ") for line in said)
+    assert not is_done and [line.partition(":")[0] for line in complaints] == ["report"]
+    assert [line.partition(":")[0] for line in said] == ["metrics"]
 
 
 def test_a_full_disk_is_said_and_the_page_before_stays(small_disk: Path) -> None:
@@ -95,7 +106,8 @@ def test_a_full_disk_is_said_and_the_page_before_stays(small_disk: Path) -> None
 
 def test_without_a_store_one_line_says_so(tmp_path: Path) -> None:
     is_done, said, complaints = done(LocalStore(tmp_path / "gone"))
-    assert not is_done and said == [] and complaints == [f"history: {tmp_path}/gone: there is no store"]
+    assert not is_done and said == [] and complaints == [f"watch: {tmp_path}/gone: there is no store"]
+    assert not (tmp_path / "gone").exists()
 
 
 def test_another_version_than_the_one_that_synchronised_is_said(tmp_path: Path) -> None:
@@ -103,6 +115,57 @@ def test_another_version_than_the_one_that_synchronised_is_said(tmp_path: Path) 
     assert is_done
     (line,) = complaints
     assert line.startswith(f"watch: this is cronsemble {VERSION}, and the experiment was synchronised by 0.0.1: ")
+
+
+# -- whom it tells
+
+
+def channels() -> dict[str, object]:
+    return {"channels": [{"name": "hook", "kind": "webhook", "address": {"secret": "s", "key": "HOOK_URL"}}], "link": ""}
+
+
+def test_what_is_new_is_told_once_by_two_looks_at_once_and_all_after_them(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    night_before_now(store)
+    with receiving() as receiver:
+        path = settings(tmp_path, file="digits.yaml", notify=channels())
+        arguments = [*CLI, "watch", "--store", str(store), "--settings", str(path)]
+        env = environment(HOOK_URL=receiver.url("/secret-of-the-hook"))
+        both = [subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env) for _ in range(2)]
+        ended = [process.communicate(timeout=120) for process in both]
+        assert [process.returncode for process in both] == [0, 0], ended
+        assert command("--store", str(store), "--settings", str(path), env=env).returncode == 0
+        (request,) = receiver.taken
+    assert "the disk of the night" in request.document["text"] and "-f digits.yaml" in request.document["text"]
+    written = "".join(file.read_text(errors="replace") for file in store.rglob("*") if file.is_file())
+    assert "secret-of-the-hook" not in written + "".join(map(str, ended))
+
+
+def test_a_receiver_that_is_down_costs_nothing_else_and_is_told_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = tmp_path / "store"
+    night_before_now(store)
+    with receiving() as receiver:
+        receiver.status = 500
+        path = settings(tmp_path, notify=channels())
+        env = environment(HOOK_URL=receiver.url("/hook"))
+        made = command("--store", str(store), "--settings", str(path), env=env)
+        assert made.returncode == 1 and "notices: hook: " in made.stderr and "500" in made.stderr
+        assert made.stderr.count("\n") == 1 and (store / "reports" / "e" / "latest.html").exists()
+        receiver.status = 200
+        now = time.time() + 120
+        said: list[str] = []
+        monkeypatch.setenv("HOOK_URL", receiver.url("/hook"))
+        assert look(Look(LocalStore(store), read_settings(path), now), said.append, said.append)
+        assert len(receiver.taken) == 1 and any(line.startswith("notices: hook: ") for line in said)
+
+
+def test_a_secret_that_is_not_there_is_one_line_and_the_page_is_made(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    night_before_now(store)
+    path = settings(tmp_path, notify=channels())
+    made = command("--store", str(store), "--settings", str(path))
+    assert made.returncode == 1 and "HOOK_URL" in made.stderr, made.stderr
+    assert (store / "reports" / "e" / "latest.html").exists() and (store / "metrics" / "e.prom").exists()
 
 
 # -- the command, as its pod types it
