@@ -116,7 +116,7 @@ class HeartbeatSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What every task has; durations in seconds."""
+    """What every task has; durations in seconds. ``gate`` are the limits by which a result is accepted, by name."""
 
     schedule: str | None
     timezone: str
@@ -128,6 +128,7 @@ class Task:
     log_limit: int
     threads: int
     resources: Resources
+    gate: dict[str, float]
     node_selector: dict[str, str]
     tolerations: list[dict[str, Any]]
     affinity: dict[str, Any]

@@ -118,8 +118,10 @@ def _shared(context: ExperimentContext, task: str, settings: Task) -> dict[str, 
     experiment = context.experiment
     # Only where it is given: the tasks of earlier versions stay as they were.
     log_limit = {} if settings.log_limit == LOG_LIMIT else {"log_limit": settings.log_limit}
+    gate = {"gate": dict(settings.gate)} if settings.gate else {}
     return {
         **log_limit,
+        **gate,
         "schema": 1,
         "experiment": experiment.name,
         "task": task,

@@ -4,7 +4,7 @@ from __future__ import print_function
 
 import sys
 
-STEPS = ("combine", "fork-server", "predict", "prepare", "serve-store", "supervise", "train")
+STEPS = ("combine", "ensemble-drop", "evaluate", "fork-server", "predict", "prepare", "serve-store", "supervise", "train")
 
 
 def main(argv):  # type: ignore[no-untyped-def]
@@ -46,6 +46,14 @@ def _load(step):  # type: ignore[no-untyped-def]
         from jobs.portable.fork_server import main as fork_server
 
         return fork_server
+    if step == "evaluate":
+        from jobs.portable.evaluate import main as evaluate
+
+        return evaluate
+    if step == "ensemble-drop":
+        from jobs.keras3.ensemble_drop import main as ensemble_drop
+
+        return ensemble_drop
     if step == "combine":
         from jobs.keras3.combine import main as combine
 

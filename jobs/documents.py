@@ -216,6 +216,15 @@ _ensemble = _object(
         ),
     }
 )
+_gate = _object(
+    {
+        **dict.fromkeys(("refused", "not_judged", "accepted", "previous", "note"), _text),
+        **dict.fromkeys(("accuracy", "loss", "previous_accuracy", "previous_loss", "drop", "p_value"), _number),
+        **dict.fromkeys(("items", "lost", "gained"), _count),
+        "interval": _list_of(_number),
+        "limits": _map_of(_number),
+    }
+)
 _OUTCOME: dict[str, Check] = {
     **dict.fromkeys(("run", "left_out", "degraded"), _text),
     "member": _name,
@@ -224,6 +233,7 @@ _OUTCOME: dict[str, Check] = {
     "accuracy": _number,
     "class_names": _list_of(_scalar),
     "environment": _environment,
+    "refused": _object(dict.fromkeys(("run", "reason"), _text)),
 }
 """What a member's prediction came to, in an ensemble's record and selection, and at the end of the prediction itself."""
 _members = _list_of(_object(_OUTCOME, "member"))
@@ -243,6 +253,7 @@ _TASK: dict[str, Check] = {
     "env": _map_of(_scalar),
     "secrets": _any,
     "published": _flag,
+    "gate": _map_of(_number),
 }
 _REVISION = _object(
     {
@@ -311,7 +322,7 @@ _CHECKS: Mapping[DocumentKind, Check] = {
             "model": _model,
             "ensemble": _ensemble,
             "members": _members,
-            "gate": _object({"refused": _text}),
+            "gate": _gate,
         }
     ),
     DocumentKind.START: _object(
@@ -360,7 +371,7 @@ _CHECKS: Mapping[DocumentKind, Check] = {
             "files": _list_of(_object({"path": _text, "why": _text, "size": _number}, "path")),
             "run": _object(
                 {
-                    **dict.fromkeys(("status", "reason", "evidence", "kind"), _text),
+                    **dict.fromkeys(("status", "reason", "evidence", "kind", "refused"), _text),
                     **dict.fromkeys(("started", "finished"), _time),
                     **dict.fromkeys(("accuracy", "loss"), _number),
                     **dict.fromkeys(("try_number", "max_tries"), _count),

@@ -28,6 +28,8 @@ COMMANDS = {
     "backfill": "Run the slots that never ran or failed.",
     "logs": "Print the log of a run, or follow it.",
     "cancel": "End running runs.",
+    "accept": "Accept a run that was refused.",
+    "refuse": "Refuse a published run: no ensemble takes it.",
     "history": "Print what became of every slot, newest first, and why.",
     "report": "Write a page that shows how the experiment is doing, and why.",
     "metrics": "Print the state of each task as metrics for Prometheus.",
@@ -111,6 +113,10 @@ def load_command(name: str) -> Any:
             from scheduler.commands.logs import logs as command
         case "cancel":
             from scheduler.commands.cancel import cancel as command
+        case "accept":
+            from scheduler.commands.accept import accept as command
+        case "refuse":
+            from scheduler.commands.accept import refuse as command
         case "history":
             from scheduler.commands.history import history as command
         case "report":

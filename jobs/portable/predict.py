@@ -30,11 +30,7 @@ def predict(argv):
     parser.add_argument("--code", default="", help="the folder of the code that the model was trained with")
     parser.add_argument("--task", help="the configuration that the model was trained with, JSON")
     options = parser.parse_args(argv)
-    recorded = read_json(options.description or os.path.join(options.model, "model.json"))
-    path = os.path.join(options.model, os.path.basename(recorded["file"]))
-    # Loading a complete model of an earlier version can run code: only the file that the run recorded is loaded.
-    if sha256(path) != recorded["sha256"]:
-        raise WrongInput("%s: the file is not the one that was recorded (its sha256 differs)" % path)
+    recorded = recorded_model(options.model, options.description)
 
     from jobs.portable import backend, saved_model
 
@@ -45,22 +41,17 @@ def predict(argv):
     import numpy
 
     data = numpy.load(options.data, allow_pickle=False)
-    names = class_names(data)
-    if names != recorded["class_names"]:
-        raise WrongInput("the data's classes %s are not the model's %s" % (listed(names), listed(recorded["class_names"])))
-    if list(data["x_predict"].shape[1:]) != recorded["input_shape"]:
-        shapes = (list(data["x_predict"].shape[1:]), recorded["input_shape"])
-        raise WrongInput("the inputs to predict have the shape %s, the model takes %s" % shapes)
+    check_fit(data, "x_predict", recorded)
     began = time.time()
     task = read_json(options.task) if options.task else None
     model = saved_model.load(keras, options.model, recorded, options.code, task)
-    probabilities = _probabilities(model, recorded, data["x_predict"], "the data to predict")
+    probabilities = predicted_probabilities(model, recorded, data["x_predict"], "the data to predict")
     numpy.save(options.out, probabilities)
     if options.validation:
-        numpy.save(options.validation, _probabilities(model, recorded, data["x_val"], "the validation data"))
+        numpy.save(options.validation, predicted_probabilities(model, recorded, data["x_val"], "the validation data"))
     summary = {
         "sha256": sha256(options.out),
-        "class_names": names,
+        "class_names": class_names(data),
         "backend": keras.backend.backend(),
         "items": int(len(probabilities)),
         "seconds": round(time.time() - began, 3),
@@ -69,8 +60,34 @@ def predict(argv):
     say("predicted %d items" % len(probabilities))
 
 
-def _probabilities(model, recorded, inputs, name):
-    """The probabilities of inputs, float32 (items, classes); raises WrongInput where the model gives none."""
+def recorded_model(folder, description=None):
+    """What is recorded of the model whose file lies in ``folder``: its model.json, or ``description``, the path of such a file.
+
+    Raises WrongInput for a model file other than the recorded one.
+    """
+    recorded = read_json(description or os.path.join(folder, "model.json"))
+    path = os.path.join(folder, os.path.basename(recorded["file"]))
+    # Loading a complete model of an earlier version can run code: only the file that the run recorded is loaded.
+    if sha256(path) != recorded["sha256"]:
+        raise WrongInput("%s: the file is not the one that was recorded (its sha256 differs)" % path)
+    return recorded
+
+
+def check_fit(data, name, recorded):
+    """Raise WrongInput unless the items ``name`` of prepared data have the classes and the shape that a model takes."""
+    names = class_names(data)
+    if names != recorded["class_names"]:
+        raise WrongInput("the data's classes %s are not the model's %s" % (listed(names), listed(recorded["class_names"])))
+    if list(data[name].shape[1:]) != recorded["input_shape"]:
+        shapes = (list(data[name].shape[1:]), recorded["input_shape"])
+        raise WrongInput("the inputs to predict have the shape %s, the model takes %s" % shapes)
+
+
+def predicted_probabilities(model, recorded, inputs, name):
+    """The probabilities, float32 of shape (items, classes), that a loaded model predicts for unscaled inputs.
+
+    ``name`` names the inputs in messages. Raises WrongInput for what are no probabilities.
+    """
     import numpy
 
     from jobs.portable import model_checks, saved_model

@@ -142,7 +142,7 @@ def plan_removal(store: LocalStore, experiment: str, rule: RetentionRule, now: f
                 # Nobody knows what it needs, or whether it is over.
                 continue
             is_old = run.id.minute * 60 < now - rule.age
-            is_usable = is_candidate(run.record, "")
+            is_usable = is_candidate(run.record, "") and not run.refused
             is_kept = succeeded[is_usable] < rule.keep
             # A repeat of an old slot is new, and the ensemble of its rerun or backfill may be about to take it.
             is_new = has_ended_since(run, before)
@@ -226,6 +226,7 @@ def _plan_whole_run(run: Run, plan: RemovalPlan) -> None:
         "accuracy": run.accuracy,
         "loss": run.loss,
         "degraded": run.degraded,
+        **({"refused": run.refused} if run.refused else {}),
         "try_number": run.try_number,
         "max_tries": run.max_tries,
     }

@@ -6,17 +6,21 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.contract import RESULT, RunId, RunKind, member_task, parse_run_id
+from jobs.contract import RESULT, RunId, RunKind, member_task, parse_run_id, parse_time
 from jobs.store.store import Store
 
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """The model taken for one member, or why there is none."""
+    """The model taken for one member, or why there is none.
+
+    ``refused``: the newest training of a later slot that would have been taken were it not refused, and why it is.
+    """
 
     member: str
     run: RunId | None
     reason: str = ""
+    refused: tuple[RunId, str] | None = None
 
 
 def is_candidate(record: dict[str, Any], invocation: str) -> bool:
@@ -40,7 +44,7 @@ def is_model_removed(store: Store, run: RunId, record: dict[str, Any]) -> bool:
 def choose_models(
     store: Store, ensemble: RunId, members: Iterable[str], max_age: int | None, invocation: str
 ) -> list[ModelChoice]:
-    """For each member its latest model: of the newest slot, then of the newest attempt.
+    """For each member its latest model: of the newest slot, then of the newest attempt, among those that are accepted.
 
     Only slots at or before the ensemble's own count. ``max_age`` is in seconds, ensemble slot minus
     member slot.
@@ -53,7 +57,7 @@ def rejection_reason(
 ) -> str:
     """Why an ensemble run could not take a training at the time (ISO 8601) at which it chose; empty if it could."""
     record = store.result(run)
-    reason = _unusable(store, run, record, invocation)
+    reason = _unusable(store, run, record, invocation, parse_time(chosen_at))
     if record is None or reason:
         return reason
     if run.minute > ensemble.minute:
@@ -68,15 +72,22 @@ def rejection_reason(
 def takeable(store: Store, experiment: str, member: str, since: float) -> Iterator[RunId]:
     """The trainings of a member that an ensemble of some slot from the minute ``since`` on could take, however old they may be.
 
-    ``since`` is in minutes since 1970, and may be -inf. Among the candidates these are the newest of each slot after it, and the
-    newest at or before it; newest first.
+    ``since`` is in minutes since 1970, and may be -inf. Among the accepted candidates these are the newest of each slot after it,
+    and the newest at or before it; newest first. Those that are refused and newer than these may be accepted yet: of several at
+    or before ``since`` the newest.
     """
     newest: RunId | None = None
+    has_refused = False
     for run in store.run_ids(experiment, member_task(member)):
         if newest is not None and run.minute == newest.minute:
             continue
         record = store.result(run)
         if record is not None and is_candidate(record, ""):
+            if store.refusal(run, record):
+                if run.minute > since or not has_refused:
+                    yield run
+                has_refused |= run.minute <= since
+                continue
             newest = run
             yield run
             if run.minute <= since:
@@ -85,6 +96,7 @@ def takeable(store: Store, experiment: str, member: str, since: float) -> Iterat
 
 def _latest(store: Store, ensemble: RunId, member: str, max_age: int | None, invocation: str) -> ModelChoice:
     newest: tuple[RunId, str] | None = None
+    refused: tuple[RunId, str] | None = None
     for run in store.run_ids(ensemble.experiment, member_task(member)):
         if run.minute > ensemble.minute:
             continue
@@ -92,10 +104,14 @@ def _latest(store: Store, ensemble: RunId, member: str, max_age: int | None, inv
         if _is_too_old(ensemble, run, max_age):
             return ModelChoice(member, None, _none_in_time(store, run, record, max_age, invocation, newest))
         if record is not None and is_candidate(record, invocation):
+            if refusal := store.refusal(run, record):
+                refused = refused or (run, refusal)
+                newest = newest or (run, f"refused: {refusal}")
+                continue
             if is_model_removed(store, run, record):
                 # An older one would be another answer, not this one.
                 return ModelChoice(member, None, f"the model of {run} was removed by gc")
-            return ModelChoice(member, run)
+            return ModelChoice(member, run, refused=refused if refused and refused[0].minute > run.minute else None)
         newest = newest or (run, _unusable(store, run, record, invocation))
     if newest is None:
         return ModelChoice(member, None, "it had no training at or before this slot")
@@ -122,8 +138,11 @@ def _newest(run: RunId, reason: str) -> str:
     return f"its newest training {run} cannot be taken ({reason})"
 
 
-def _unusable(store: Store, run: RunId, record: dict[str, Any] | None, invocation: str) -> str:
-    """Why no ensemble run of this invocation takes a training, whatever its age; empty if one may."""
+def _unusable(store: Store, run: RunId, record: dict[str, Any] | None, invocation: str, at: float | None = None) -> str:
+    """Why no ensemble run of this invocation takes a training, whatever its age; empty if one may.
+
+    ``at``: as of that time, in seconds since 1970.
+    """
     if record is None:
         unpublished = store.read(run)
         return str(unpublished.status) + (f": {unpublished.reason}" if unpublished.reason else "")
@@ -131,7 +150,8 @@ def _unusable(store: Store, run: RunId, record: dict[str, Any] | None, invocatio
         return "made with another configuration"
     if not is_candidate(record, invocation):
         return "a manual run feeds only its own ensemble, unless with --publish"
-    return ""
+    refusal = store.refusal(run, record, at)
+    return f"refused: {refusal}" if refusal else ""
 
 
 def _is_too_old(ensemble: RunId, run: RunId, max_age: int | None) -> bool:

@@ -26,6 +26,9 @@ from jobs.contract import (
     Evidence,
     RunId,
     Status,
+    member_task,
+    parse_run_id,
+    slot_text,
 )
 from jobs.store.decisions import decision_names, refusal
 from jobs.store.document_files import load_document, why_unreadable
@@ -75,7 +78,9 @@ class Run:
     @property
     def refused(self) -> str:
         """Why it is refused although it was published, by its gate or by hand; empty if it is accepted."""
-        return refusal(self.record, self.decisions) if self.record else ""
+        if self.record:
+            return refusal(self.record, self.decisions)
+        return one_line(str(self.removed_row.get("refused") or ""))
 
     @property
     def removed_row(self) -> dict[str, Any]:
@@ -111,7 +116,9 @@ class Run:
 
     @property
     def outcome(self) -> str:
-        """The status for people: ``succeeded, degraded`` where it succeeded with less than was asked for."""
+        """The status for people: ``refused``, or ``succeeded, degraded`` where it succeeded with less than was asked for."""
+        if self.refused:
+            return Status.REFUSED
         return f"{self.status}, degraded" if self.degraded else self.status
 
     @property
@@ -256,15 +263,29 @@ def data_note(record: dict[str, Any]) -> str:
 def degraded_reason(record: dict[str, Any]) -> str:
     """In what a published result is less than was asked for, on one line, as its record says it; empty for a whole one.
 
-    Of a training what went wrong in it; of an ensemble the members that it left out, and those whose training was degraded.
+    Of a training what went wrong in it; of an ensemble the members that it left out, those whose training was degraded, and those
+    whose newest one was refused; of both what its gate could not judge.
     """
     reasons = [str(record.get("degraded") or "")]
+    not_judged = (record.get("gate") or {}).get("not_judged")
+    if not_judged:
+        reasons.append(f"the gate could not judge {not_judged}")
     for member in record.get("members") or ():
         if member.get("left_out"):
             reasons.append(f"{member['member']} left out: {member['left_out']}")
         elif member.get("degraded"):
             reasons.append(f"the model of {member['member']} is degraded: {member['degraded']}")
+        if refused := member.get("refused"):
+            taken, newer = (_slot(record, member["member"], run) for run in (member.get("run"), refused.get("run")))
+            why = f"which was refused: {refused.get('reason')}"
+            reasons.append(f"{member['member']} took the model of {taken}, not of {newer}, {why}")
     return one_line("; ".join(filter(None, reasons)))
+
+
+def _slot(record: dict[str, Any], member: str, name: object) -> str:
+    """The slot of a member's training by the name of the run; the name itself where it is none."""
+    run = parse_run_id(str(name), str(record.get("experiment")), member_task(member))
+    return str(name) if run is None else slot_text(run.minute)
 
 
 def _read_tries(documents: _Documents, folder: Path, names: list[str]) -> list[dict[str, Any]]:

@@ -27,7 +27,7 @@ from jobs.store.removal import is_leftover
 from jobs.store.result_files import recorded_files
 from jobs.store.states import FRESH, number_of, stat_state, states_of
 
-VERSION = 1
+VERSION = 2
 PAGE_SIZE = 1 << 28
 """Bytes of the largest page."""
 KEPT_SUFFIXES = (".json", ".jsonl", ".csv", ".txt")
@@ -264,7 +264,7 @@ def _summarize(store: LocalStore, run: Run, names: Sequence[str]) -> RunSummary 
     facts = SharedFacts(
         str(run.status),
         str(run.kind or ""),
-        is_candidate(record, ""),
+        is_candidate(record, "") and not run.refused,
         bool(record),
         "run" in run.removed,
         bool(record.get("other_configuration")),

@@ -84,8 +84,9 @@ def run_state(folder: Path, now: float | None = None) -> str:
 
 
 def record_state(folder: Path) -> str:
-    """The state of a run's record alone; empty if it has gone."""
-    return file_state(f"{folder}/{RESULT}/{RECORD}")
+    """The state of a run's record, and of the folder that gets the decisions about it; empty if the record has gone."""
+    record = file_state(f"{folder}/{RESULT}/{RECORD}")
+    return f"{record} {file_state(folder)}" if record else ""
 
 
 def states_of(folders: Sequence[_T], state: Callable[[_T], str]) -> list[str]:

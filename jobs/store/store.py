@@ -162,7 +162,7 @@ class Store:
     def run_states(self, runs: Sequence[RunId], only_record: bool = False) -> list[int]:
         """Of each run a number that differs once what became of it may read otherwise; 0 if it is gone.
 
-        ``only_record``: that of its result's record alone, which costs less.
+        ``only_record``: that of its result's record, and whether something was put beside the result, which costs less.
         """
         return self.files.run_states([self._run_folder(run) for run in runs], only_record)
 
@@ -268,7 +268,7 @@ class Store:
 
     def decisions(self, run: RunId) -> list[dict[str, Any]]:
         """What was decided of a published run by hand, oldest first; raises Unreadable, OSError."""
-        folder = self.run_folder(run)
+        folder = self._run_folder(run)
         names = decision_names(self.files.list_names(folder))
         return [document for document in (self.files.read_document(folder / name) for name in names) if document is not None]
 

@@ -18,9 +18,11 @@ from jobs.store.document_files import read_document
 from jobs.store.files import exists, make_folder, publish_bytes, to_document, to_json, write_file
 from jobs.store.latest_model import ModelChoice, choose_models, given_choice
 from jobs.store.prepared_data import is_own_reading, keep_prepared, leave_prepared, local_date, pin_name, pin_of
+from jobs.store.reading import degraded_reason
 from jobs.supervisor import data_reading
 from jobs.supervisor.fork_server import ForkServer
 from jobs.supervisor.framework_process import NO_GPU, UserCode, framework_env, run_child, warm_theano
+from jobs.supervisor.gate import judge_ensemble, judge_training
 from jobs.supervisor.record import commit
 from jobs.supervisor.run_context import RunContext, StepError, notice, now, require
 from jobs.supervisor.snapshots import store_revisions, store_snapshot
@@ -100,7 +102,7 @@ def _repeated_data(context: RunContext) -> dict[str, Any] | None:
 def _train(context: RunContext, _: Sequence[str]) -> None:
     """Train the task's model and publish the run."""
     task = context.task
-    began = now()
+    began, clock = now(), time.monotonic()
     data = _data(context)
     warm_theano(context)
     with UserCode(context, task["snapshot"]["code"]) as code, TemporaryFolder("step") as scratch:
@@ -117,7 +119,9 @@ def _train(context: RunContext, _: Sequence[str]) -> None:
     metrics = require(context, c.METRICS)
     model = require(context, c.MODEL)
     result = {"metrics": metrics, "model": model, "accuracy": metrics.get("accuracy")}
-    commit(context, began, result | ({"degraded": metrics["degraded"]} if metrics.get("degraded") else {}))
+    gate = judge_training(context, data, metrics, clock)
+    additional = {"degraded": metrics.get("degraded"), "gate": gate}
+    commit(context, began, result | {name: value for name, value in additional.items() if value})
 
 
 def _predict(context: RunContext, members: Sequence[str]) -> None:
@@ -152,6 +156,10 @@ def _predict_member(context: RunContext, spec: Mapping[str, Any], server: ForkSe
         if choice.run is None:
             raise StepError(choice.reason)
         outcome["run"] = str(choice.run)
+        if choice.refused is not None:
+            newer, why = choice.refused
+            outcome["refused"] = {"run": str(newer), "reason": why}
+            notice(context, f"{member}: the model of {choice.run} is taken, for {newer} is refused: {why}")
         publish_bytes(out / c.START, to_document({"time": now()}))
         result = context.store.run_folder(choice.run) / c.RESULT
         record = read_document(result / c.RECORD)
@@ -159,9 +167,13 @@ def _predict_member(context: RunContext, spec: Mapping[str, Any], server: ForkSe
             raise StepError(f"{choice.run} has no result")
         outcome["accuracy"] = record.get("accuracy")
         outcome["class_names"] = record.get("model", {}).get("class_names")
-        if record.get("degraded"):
-            outcome["degraded"] = record["degraded"]
-            notice(context, f"{member}'s model is degraded: {record['degraded']}")
+        degraded = degraded_reason(record)
+        refusal = context.store.refusal(choice.run, record)
+        if refusal:  # it was named, as the model of a run that is repeated
+            degraded = "; ".join(filter(None, (f"refused: {refusal}", degraded)))
+        if degraded:
+            outcome["degraded"] = degraded
+            notice(context, f"{member}'s model is degraded: {degraded}")
         # The record says which model was trained; what lies beside it is what may be damaged.
         description = record.get("model")
         if not isinstance(description, dict) or not description.get("sha256"):
@@ -219,7 +231,7 @@ def _choice(context: RunContext, member: str) -> ModelChoice:
 def _combine(context: RunContext, _: Sequence[str]) -> None:
     """Combine the members' predictions, publish the run and archive its CSV; raises StepError without a quorum."""
     task = context.task
-    began = now()
+    began, clock = now(), time.monotonic()
     members = []
     for spec in task["members"]:
         outcome = read_document(context.folder / "probabilities" / spec["member"] / c.END)
@@ -248,7 +260,9 @@ def _combine(context: RunContext, _: Sequence[str]) -> None:
                 env = {"KERAS_BACKEND": "numpy", **({} if task.get("gpus") else NO_GPU)}
                 run_child(context, "combine", [*arguments, "--code", code], env)
     ensemble = require(context, c.ENSEMBLE)
-    commit(context, began, {"ensemble": ensemble, "members": members, "accuracy": ensemble.get("accuracy")})
+    gate = judge_ensemble(context, _data(context), ensemble, clock)
+    result = {"ensemble": ensemble, "members": members, "accuracy": ensemble.get("accuracy")}
+    commit(context, began, result | ({"gate": gate} if gate else {}))
     if context.is_store_read_only:
         return  # the engine archives it
     path = context.store.publish_archive(context.run)

@@ -85,7 +85,7 @@ def _fill(
         status, reason = ("not started", problem) if run is None else (str(run.status), run.reason)
         degraded = "" if run is None else degraded_reason(run)
         row = {"slot": gap.slot, "task": gap.run.task, "run": str(gap.run), "status": status, "reason": reason}
-        rows.append({**row, "degraded": degraded})
+        rows.append({**row, "degraded": degraded, "refused": "" if run is None else run.refused})
     return rows
 
 
@@ -94,7 +94,8 @@ def _print_rows(rows: list[dict[str, str]], experiment: str, as_json: bool) -> N
         print_json({"experiment": experiment, "slots": rows})
     for row in rows:
         if not as_json and row["status"] == Status.SUCCEEDED and row["task"] == ENSEMBLE_TASK:
-            print_line(f"{row['slot']}: archived" + (f", degraded: {row['degraded']}" if row["degraded"] else ""))
+            outcomes = [f"{name}: {row[name]}" for name in ("refused", "degraded") if row[name]]
+            print_line(", ".join([f"{row['slot']}: archived", *outcomes]))
         elif row["status"] not in (Status.SUCCEEDED, Status.RUNNING):
             print_line(f"{row['run']}: {row['status']}{': ' if row['reason'] else ''}{row['reason']}", sys.stderr)
 

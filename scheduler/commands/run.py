@@ -90,6 +90,8 @@ def _print_outcome(store: Store, runs: list[Run], degraded_reason: Callable[[Run
         if run.status == Status.SUCCEEDED:
             if reason := degraded_reason(run):
                 degraded.append(f"{run.id.task}: {reason}")
+            if run.refused:
+                print_line(f"{run.id}: refused: {run.refused}; to accept it: cronsemble accept {run.id}", sys.stderr)
             if run.id.task == c.ENSEMBLE_TASK:
                 print_line(f"archived: {store.files.display_path(store.archive_path(run.id, run.record))}")
         elif run.status != Status.RUNNING:

@@ -75,7 +75,7 @@ def print_run(workspace: Workspace, name: str, as_json: bool, task: str | None =
             row["members"] = member_values(result, contributions)
             agreement = read_agreement(result)
             row["agreement"] = None if agreement is None else asdict(agreement)
-        optional = {"observed": run.observed, "removed": run.removed, "verdict": verdict}
+        optional = {"observed": run.observed, "removed": run.removed, "verdict": verdict, "decisions": list(run.decisions)}
         values = {**row, "record": run.record, "tries": run.tries, "seen": job.to_json() if job else None}
         print_json({**values, **{key: value for key, value in optional.items() if value}})
         return
@@ -93,6 +93,10 @@ def print_run(workspace: Workspace, name: str, as_json: bool, task: str | None =
     for key in ("seed", "threads", "processor", "environment", "hyperparameters", "snapshot"):
         if run.record.get(key):
             _print_field(key, strict_json.dumps(run.record[key]))
+    for text in slot_report.gate_lines(run):
+        _print_field("gate", text)
+    for text in slot_report.decision_lines(run):
+        _print_field("decided", text)
     for one_try in slot_report.tries(run, job):
         _print_field("try", slot_report.try_line(one_try))
     if result is not None and result.members:

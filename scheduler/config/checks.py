@@ -59,6 +59,7 @@ def validate(document: Document, folder: Path) -> FileKeys | None:
     _zones(document, value)
     _schedules(document, value)
     _environment(document, value)
+    _gates(document, value)
     if keys.backends is not INVALID:
         keys.backends = {name: member or BackendKeys() for name, member in keys.backends.items()}
         _members(document, keys, folder)
@@ -77,7 +78,10 @@ def _apply_defaults(document: Document, value: dict[str, Any]) -> None:
     for name, item in defaults.items():
         if name not in types:
             document.problem(("defaults", name), f"unknown key: {nearest(name, types)}", at_key=True)
-        elif is_valid(convert(document, types[name], item, ("defaults", name))):
+            continue
+        reported = len(document.problems)
+        is_whole = is_valid(convert(document, types[name], item, ("defaults", name)))
+        if is_whole and len(document.problems) == reported:
             known[name] = item
     backends = value.get("backends")
     members = backends if isinstance(backends, dict) else {}
@@ -85,6 +89,8 @@ def _apply_defaults(document: Document, value: dict[str, Any]) -> None:
         if member is None or isinstance(member, dict):
             members[name] = {**known, **(member or {})}
     if isinstance(value.get("ensemble"), dict):
+        # How good a model must be says nothing of what an ensemble must be on other items.
+        known.pop("gate", None)
         value["ensemble"] = {**known, **value["ensemble"]}
 
 
@@ -187,6 +193,12 @@ def _environment(document: Document, value: dict[str, Any]) -> None:
                 document.problem((*path, name), "cronsemble sets this one itself: remove it", at_key=True)
         if total > LARGEST_ENVIRONMENT:
             document.problem(path, f"{total:,} bytes: at most {LARGEST_ENVIRONMENT:,} reach a process: put them into files")
+
+
+def _gates(document: Document, value: dict[str, Any]) -> None:
+    for path, limits in _everywhere(document, value, "gate"):
+        if isinstance(limits, dict) and not any(limit is not None for limit in limits.values()):
+            document.problem(path, "no limit is given: type e.g. gate: {min_accuracy: 0.9}, or gate: null for no gate")
 
 
 def _everywhere(document: Document, value: dict[str, Any], key: str) -> list[tuple[tuple[Any, ...], Any]]:

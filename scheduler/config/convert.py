@@ -137,6 +137,7 @@ def _word(kind: Any) -> str:
         text = _word(inner)
         for limit in meta:
             text += "" if limit.ge is None else f" of at least {limit.ge}"
+            text += "" if limit.gt is None else f" of more than {limit.gt}"
             text += "" if limit.le is None else f" and at most {limit.le}"
         return text
     return "keys" if _is_group(kind) else _WORDS[kind]

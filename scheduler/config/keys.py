@@ -78,6 +78,17 @@ class SecretReferenceKeys(Section):
     key: Annotated[str, Meta(description="the key inside the Secret")]
 
 
+class GateKeys(Section):
+    """What a result must be to be accepted: a limit or several."""
+
+    min_accuracy: Annotated[Annotated[float, Meta(ge=0, le=1)] | None, Meta(description="the lowest accuracy, e.g. 0.9")] = None
+    max_drop: Annotated[
+        Annotated[float, Meta(gt=0, le=1)] | None,
+        Meta(description="how much lower than the last accepted one's the accuracy may be, e.g. 0.03"),
+    ] = None
+    max_loss: Annotated[Annotated[float, Meta(gt=0)] | None, Meta(description="the highest log loss, e.g. 0.5")] = None
+
+
 class TaskKeys(Section):
     """What every task may say: the keys of members and ensemble, and of `defaults`."""
 
@@ -108,6 +119,9 @@ class TaskKeys(Section):
     resources: Annotated[ResourcesKeys, Meta(description="what the containers request, and are limited to")] = field(
         default_factory=ResourcesKeys
     )
+    gate: Annotated[
+        GateKeys | None, Meta(description="what a result must be to be accepted; in `defaults` it is for all members")
+    ] = None
     node_selector: Annotated[dict[str, str], Meta(description="labels a node must have (on a cluster)")] = {}
     tolerations: Annotated[list[dict[str, Any]], Meta(description="taints a pod tolerates (on a cluster)")] = []
     affinity: Annotated[dict[str, Any], Meta(description="a pod's affinity, as Kubernetes writes it (on a cluster)")] = {}

@@ -92,6 +92,8 @@ def _task(task: TaskKeys, keys: FileKeys) -> dict[str, Any]:
     values["threads"] = task.threads or max(1, math.ceil(quantities.parse(task.resources.cpu)))
     values["resources"] = Resources(**msgspec.structs.asdict(task.resources))
     values["history_limits"] = HistoryLimits(task.history_limits.successful, task.history_limits.failed)
+    limits = {} if task.gate is None else msgspec.structs.asdict(task.gate)
+    values["gate"] = {name: float(limit) for name, limit in limits.items() if limit is not None}
     values["env"] = {
         name: value if isinstance(value, str) else SecretKey(value.secret, value.key) for name, value in task.env.items()
     }

@@ -13,6 +13,7 @@ STATUS_COLOURS: dict[str, str] = {
     Status.FAILED: "red",
     Status.DIED: "red",
     Status.NO_QUORUM: "red",
+    Status.REFUSED: "red",
     Status.MISSED: "red",
     Status.UNKNOWN: "red",
     Status.INTERRUPTED: "yellow",
@@ -27,7 +28,7 @@ _CODES = {"green": "32", "red": "31", "yellow": "33", "cyan": "36", "dim": "2"}
 
 def outcome_colour(status: str, degraded: str = "") -> str | None:
     """The colour of a status; ``degraded`` says what a run lacks although it succeeded."""
-    return STATUS_COLOURS.get("degraded" if degraded else status)
+    return STATUS_COLOURS.get("degraded" if degraded and status == Status.SUCCEEDED else status)
 
 
 def is_coloured() -> bool:

@@ -254,7 +254,8 @@ class LiveDisplay(RunDisplay):
         row = self._row(task)
         degraded = self.degraded(run)
         row.ended, row.stage = time.monotonic(), one_line(describe_end(run, degraded))
-        row.colour, row.is_success = outcome_colour(run.status, degraded) or "", run.status == Status.SUCCEEDED
+        status = Status.REFUSED if run.refused else run.status
+        row.colour, row.is_success = outcome_colour(status, degraded) or "", run.status == Status.SUCCEEDED
         with self._rows_lock:
             self._ended += 1
             is_printed = bool(self._total) or len(self._rows) > self._console.height - 2
@@ -313,8 +314,10 @@ def describe_end(run: Run, degraded: str = "") -> str:
     if run.status == Status.SUCCEEDED:
         accuracy = run.accuracy
         tries = f" at try {describe_try(number, most)}" if number > 1 else ""
-        outcome = f"succeeded, degraded{tries}" if degraded else f"succeeded{tries}"
-        return outcome + ("" if accuracy is None else f", accuracy {accuracy:.4f}") + (f": {degraded}" if degraded else "")
+        word = Status.REFUSED if run.refused else "succeeded, degraded" if degraded else "succeeded"
+        outcome = word + tries + ("" if accuracy is None else f", accuracy {accuracy:.4f}")
+        reasons = "; ".join(filter(None, (run.refused, degraded)))
+        return outcome + (f": {reasons}" if reasons else "")
     tries = f" after {number} tries" if number > 1 else ""
     has_tries_left = run.status == Status.FAILED and most is not None and number < most
     is_final = has_tries_left and bool(run.tries) and is_permanent(run.tries[-1])

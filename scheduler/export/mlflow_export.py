@@ -26,7 +26,7 @@ from scheduler.history.query import ExperimentHistory
 from scheduler.history.slots import Row
 
 RUN, DIGEST, ARTIFACTS = f"{PREFIX}run", f"{PREFIX}digest", f"{PREFIX}artifacts"
-STATUSES = {Status.SUCCEEDED: "FINISHED", Status.INTERRUPTED: "KILLED"}
+STATUSES = {Status.SUCCEEDED: "FINISHED", Status.REFUSED: "FINISHED", Status.INTERRUPTED: "KILLED"}
 """MLflow's word for a status; any other is FAILED."""
 LONGEST_PARAM, LONGEST_TAG = 6000, 5000
 """Characters that every version of MLflow 3 takes."""

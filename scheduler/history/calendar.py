@@ -22,6 +22,7 @@ _SIGNS: dict[str, str] = {
     Status.FAILED: "x",
     Status.DIED: "x",
     Status.NO_QUORUM: "q",
+    Status.REFUSED: "!",
     Status.MISSED: "m",
     Status.UNKNOWN: "?",
     Status.INTERRUPTED: "i",

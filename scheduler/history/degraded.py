@@ -24,6 +24,7 @@ _ENDS: dict[str, str] = {
     Status.SKIPPED: "was skipped",
     Status.DUE: "has not begun",
     Status.UNKNOWN: "is unknown",
+    Status.REFUSED: "was refused",
 }
 
 
@@ -85,10 +86,10 @@ def older_models(ensembles: Iterable[RunFact], due_slots: Callable[[str], DueSlo
             slots = known.get(member.member)
             if slots is None:
                 slots = known[member.member] = due_slots(member_task(member.member))
-            if fact.kind == RunKind.MANUAL and member.minute < fact.minute:
+            if fact.kind == RunKind.MANUAL and member.minute < fact.minute != member.refused_minute:
                 yield OlderModel(fact, member, fact.minute, True)
             offered = slots.newest(member.minute, fact.minute)
-            if offered is not None:
+            if offered is not None and offered != member.refused_minute:
                 yield OlderModel(fact, member, offered)
 
 
@@ -104,6 +105,8 @@ def why_not_taken(ensemble: RunFact, trainings: Sequence[RunFact]) -> str:
     if fact.finished is not None and fact.finished > chosen:
         return "was still running"
     if fact.status == Status.SUCCEEDED:
+        if refused := fact.refused_at(chosen):
+            return describe_end(Status.REFUSED, refused)
         is_repeat = ensemble.kind == RunKind.RERUN
         return "the run that this one repeats had not taken either" if is_repeat else "could not be taken"
     return describe_end(fact.status, fact.reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ import msgspec
 from jobs import strict_json
 from jobs.contract import Evidence, member_task, parse_run_id, parse_time
 from jobs.store import Run
+from jobs.store.decisions import refusal
 from jobs.text import one_line
 
 RunKey = tuple[int, int]
@@ -33,6 +35,8 @@ class MemberFact(msgspec.Struct, array_like=True, gc=False):
     validation_accuracy: float | None = None
     left_out: str = ""
     degraded: str = ""
+    refused_minute: int | None = None
+    """Of the newest training that it did not take because that was refused; what it lacks says so."""
 
 
 class RunFact(msgspec.Struct, array_like=True, gc=False):
@@ -65,6 +69,18 @@ class RunFact(msgspec.Struct, array_like=True, gc=False):
     """Of an ensemble run that has a result, in the order of the configuration."""
     hyperparameters: str = ""
     """Of a training that has a result, as JSON."""
+    refusals: tuple[tuple[float | None, str], ...] = ()
+    """Of a published run that is or was refused: since when (None: from its beginning) and why; empty text: accepted since."""
+
+    @property
+    def refused(self) -> str:
+        """Why it is refused although it was published; empty if it is accepted."""
+        return self.refused_at(inf)
+
+    def refused_at(self, instant: float) -> str:
+        """The same as of an instant, in seconds since 1970."""
+        known = [why for since, why in self.refusals if since is None or since <= instant]
+        return known[-1] if known else ""
 
 
 def run_fact(run: Run) -> RunFact:
@@ -95,7 +111,19 @@ def run_fact(run: Run) -> RunFact:
         degraded=run.degraded,
         members=tuple(_members(run)),
         hyperparameters=strict_json.dumps(record["hyperparameters"]) if record.get("hyperparameters") else "",
+        refusals=tuple(_refusals(run)),
     )
+
+
+def _refusals(run: Run) -> Iterator[tuple[float | None, str]]:
+    if not run.record:
+        if run.refused:
+            yield None, run.refused
+        return
+    if by_gate := refusal(run.record, ()):
+        yield None, by_gate
+    for decision in run.decisions:
+        yield parse_time(decision.get("time")), refusal({}, (decision,))
 
 
 def _members(run: Run) -> Iterator[MemberFact]:
@@ -104,6 +132,7 @@ def _members(run: Run) -> Iterator[MemberFact]:
         name = str(choice["member"])
         model = parse_run_id(str(choice.get("run")), run.id.experiment, member_task(name))
         combined = summary.get(name) or {}
+        refused = parse_run_id(str((choice.get("refused") or {}).get("run")), run.id.experiment, member_task(name))
         yield MemberFact(
             name,
             None if model is None else model.minute,
@@ -114,4 +143,5 @@ def _members(run: Run) -> Iterator[MemberFact]:
             choice.get("accuracy"),
             one_line(str(choice.get("left_out") or "")),
             one_line(str(choice.get("degraded") or "")),
+            None if refused is None else refused.minute,
         )

@@ -112,7 +112,9 @@ def _attempt(history: ExperimentHistory, row: Row, details: RunDetails) -> dict[
         "items_loss": row.items_loss,
         "tries": tries(run, observed_job(history, run.id)),
     }
-    for key, value in (("observed", run.observed), ("removed", run.removed), ("verdict", details.verdict)):
+    gate = dict(run.record.get("gate") or {})
+    beside = (("gate", gate), ("decisions", [dict(decision) for decision in run.decisions]))
+    for key, value in (("observed", run.observed), ("removed", run.removed), ("verdict", details.verdict), *beside):
         if value:
             report[key] = value
     if row.task == ENSEMBLE_TASK:
@@ -209,6 +211,7 @@ def _attempt_lines(attempt: Mapping[str, Any]) -> Iterator[str]:
             " ".join(filter(None, (observed.get("what"), observed.get("reason")))) or "tries that did not record why they ended"
         )
         yield f"    observed: {what} (by {observed.get('by')} at {observed.get('time')})"
+    yield from (f"    decided: {text}" for text in map(_decision_line, attempt.get("decisions", ())))
     if "verdict" in attempt:
         differences = "; ".join(attempt["verdict"].get("differs") or [])
         yield f"    verdict: {attempt['verdict'].get('verdict')}" + (f" ({differences})" if differences else "")
@@ -227,6 +230,33 @@ def _attempt_lines(attempt: Mapping[str, Any]) -> Iterator[str]:
             yield f"      not {rejected['run']}: {rejected['reason']}"
         if model["older"]:
             yield f"      not the {model['older']} before it: older"
+
+
+def gate_lines(run: Run) -> Iterator[str]:
+    """What the gate of a run has judged, for people: limits, the comparison with an earlier run, what it refused or could not."""
+    gate = run.record.get("gate") or {}
+    if gate.get("limits"):
+        limits = ", ".join(f"{name} {limit:g}" for name, limit in gate["limits"].items() if limit is not None)
+        yield f"{limits}: {'refused' if gate.get('refused') else 'accepted'}"
+    if gate.get("previous") and gate.get("drop") is not None:
+        drop, low_high = gate["drop"], " to ".join(f"{bound:.4f}" for bound in gate.get("interval") or ())
+        yield (
+            f"drop {drop:.4f} since {gate['previous']} (95 % interval {low_high}): of {gate.get('items')} items "
+            f"{gate.get('lost')} only that has right, {gate.get('gained')} only this; p {gate.get('p_value') or 0.0:.3g}"
+        )
+    for name in ("note", "not_judged", "refused", "accepted"):
+        if gate.get(name):
+            yield f"{name.replace('_', ' ')}: {gate[name]}"
+
+
+def decision_lines(run: Run) -> Iterator[str]:
+    """What was decided of a run by hand, oldest first."""
+    return map(_decision_line, run.decisions)
+
+
+def _decision_line(decision: Mapping[str, Any]) -> str:
+    reason = f": {decision['reason']}" if decision.get("reason") else ""
+    return f"{decision.get('decision')} by {decision.get('by') or 'hand'} at {decision.get('time')}{reason}"
 
 
 def try_line(one_try: Mapping[str, Any]) -> str:

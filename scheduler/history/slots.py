@@ -280,10 +280,16 @@ def _run_row(
     minute, key = fact.minute, (fact.minute, fact.attempt)
     utc, local = context.clock.both(minute)
     degraded = fact.degraded
+    if status == Status.REFUSED:
+        # It did not succeed with less than was asked for.
+        reason, degraded = "; ".join(filter(None, (reason, degraded))), ""
     if context.task == ENSEMBLE_TASK:
         accuracy, loss = fact.accuracy, fact.loss
         if older_models and key in older_models:
-            degraded = "; ".join(filter(None, (degraded, older_models[key])))
+            if status == Status.REFUSED:
+                reason = f"{reason}; {older_models[key]}"
+            else:
+                degraded = "; ".join(filter(None, (degraded, older_models[key])))
     else:
         evaluated = window.on_items.get(key)
         accuracy, loss = (None, None) if evaluated is None else (evaluated.accuracy, evaluated.loss)
@@ -313,6 +319,8 @@ def _run_row(
 def _run_status(context: TaskContext, fact: RunFact, period: SchedulePeriod | None) -> tuple[str, str, str]:
     """Status, reason and evidence; one that should long have ended, and whose machine cannot be asked, has died."""
     if fact.status == Status.SUCCEEDED:
+        if refused := fact.refused:
+            return Status.REFUSED, "; ".join(filter(None, (refused, fact.reason))), fact.evidence
         return fact.status, fact.reason, fact.evidence
     schedule = period.task_schedule if period is not None else None
     is_silent = fact.status == Status.RUNNING and fact.evidence == Evidence.RECORDED and fact.started is not None

@@ -62,8 +62,8 @@ def print_logs(
 def print_end(run: Run, follow: bool) -> ExitStatus:
     """Print how a run ended; the exit status."""
     sys.stdout.flush()
-    if run.degraded or run.reason:
-        print(f"{run.outcome}: {'; '.join(filter(None, (run.degraded, run.reason)))}")
+    if reasons := "; ".join(filter(None, (run.refused, run.degraded, run.reason))):
+        print(f"{run.outcome}: {reasons}")
     return ExitStatus.DONE if not follow or run.status == Status.SUCCEEDED else ExitStatus.ERROR
 
 

@@ -11,6 +11,7 @@ SIGNS: dict[str, str] = {
     Status.FAILED: "x",
     Status.DIED: "†",
     Status.NO_QUORUM: "q",
+    Status.REFUSED: "!",
     Status.MISSED: "m",
     Status.UNKNOWN: "?",
     Status.INTERRUPTED: "i",
@@ -27,6 +28,7 @@ _CLASSES: dict[str, str] = {
     Status.FAILED: "bad",
     Status.DIED: "bad",
     Status.NO_QUORUM: "bad",
+    Status.REFUSED: "bad",
     Status.MISSED: "gap",
     Status.UNKNOWN: "gap",
     Status.INTERRUPTED: "warn",
@@ -38,7 +40,18 @@ _CLASSES: dict[str, str] = {
     Status.SUCCEEDED: "good",
     Status.NOT_YET_DUE: "off",
 }
-PROBLEMS = frozenset({Status.FAILED, Status.DIED, Status.NO_QUORUM, Status.MISSED, Status.UNKNOWN, Status.INTERRUPTED, DEGRADED})
+PROBLEMS = frozenset(
+    {
+        Status.FAILED,
+        Status.DIED,
+        Status.NO_QUORUM,
+        Status.REFUSED,
+        Status.MISSED,
+        Status.UNKNOWN,
+        Status.INTERRUPTED,
+        DEGRADED,
+    }
+)
 """What somebody should look at."""
 _SEVERITY = {status: n for n, status in enumerate(SIGNS)}
 

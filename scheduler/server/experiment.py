@@ -394,7 +394,8 @@ class ServedExperiment:
         self.metrics.active.labels(self.name).set(len(self._threads))
         state = self.tasks.get(ended.task)
         if ended.run is not None and ended.run.status != Status.RUNNING and not ended.is_open:
-            self.metrics.runs.labels(self.name, ended.task, ended.run.status).inc()
+            status = Status.REFUSED if ended.run.refused else ended.run.status
+            self.metrics.runs.labels(self.name, ended.task, status).inc()
         if state is None:
             return
         state.active.pop(ended.minute, None)

@@ -68,5 +68,6 @@ class ExperimentJournal(RunObserver):
         """A run has ended."""
         facts: dict[str, Any] = {"run": str(run.id), "status": run.status, "reason": run.reason}
         facts |= {"degraded": run.degraded} if run.degraded else {}
+        facts |= {"refused": run.refused} if run.refused else {}
         facts |= {"try_number": run.try_number, "max_tries": run.max_tries}
         self.write("ended", f"{run.id} {describe_end(run, run.degraded)}", task=run.id.task, **facts)

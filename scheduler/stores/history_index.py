@@ -24,7 +24,7 @@ from jobs.text import one_line
 from scheduler.cache import cache_folder
 from scheduler.history.run_facts import RunFact, run_fact
 
-VERSION = 5
+VERSION = 6
 """Of the pages' format: other versions are built anew."""
 FRESH = 86400
 """A folder that changed within so many seconds before it was listed is listed again: clocks and caches may differ."""
@@ -114,7 +114,8 @@ class HistoryIndex:
             fact = run_fact(self._store.read(run))
             fact.seal = UNSETTLED if fact.status in (Status.RUNNING, Status.UNKNOWN) else -state
             return fact
-        fact = run_fact(Run(run, Path(), Status.SUCCEEDED, data_note(record), record))
+        decisions = tuple(self._store.decisions(run))
+        fact = run_fact(Run(run, Path(), Status.SUCCEEDED, data_note(record), record, decisions=decisions))
         fact.seal = record_state
         if record.get("repeats") and state:
             # The verdict comes after the result.

@@ -109,6 +109,11 @@ class RemoteFiles:
         """What the mirror has, in folders and in packs."""
         parts = self._parts(folder)
         self._require_readable(folder, parts)
+        if len(parts) == _RUN_DEPTH and parts[0] == "runs" and not self._run_folder(parts).exists():
+            # Answered from the pack: the history looks into every run for what was decided of it.
+            entry = self._packed(parts)
+            names = set() if entry is None else {name.partition("/")[0] for name in (*entry.folders, *entry.files)}
+            return sorted(name for name in names if not name.startswith("."))
         if parts[0] != "runs" or not 1 < len(parts) <= _MONTH_DEPTH:
             return self._local.list_names(self.local_folder(folder))
         packed = (self.mirror.tasks, self.mirror.months, self.mirror.pack)[len(parts) - 2](*parts[1:])

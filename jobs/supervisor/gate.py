@@ -1,0 +1,256 @@
+"""Whether a result is accepted: the limits of its task's `gate`, judged before the result is published. Python 3.9.
+
+What is refused is published all the same, with the reason and the numbers in its record. What cannot be judged is accepted, and
+the record says why it could not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from jobs import contract as c
+from jobs.contract import RunId, Status
+from jobs.store.accepted_runs import last_accepted
+from jobs.store.decisions import REFUSED
+from jobs.store.document_files import read_document
+from jobs.store.files import to_json
+from jobs.store.latest_model import is_model_removed
+from jobs.supervisor.framework_process import UserCode, framework_env, run_child, warm_theano
+from jobs.supervisor.paired_drop import PairedDrop
+from jobs.supervisor.run_context import RunContext, StepError, notice
+from jobs.temporary import TemporaryFolder
+
+LONGEST = 600.0
+"""Seconds that the comparison with an earlier model may take."""
+_RESERVE = 10.0
+"""Seconds of the run's deadline that are left to publish it."""
+MIN_ACCURACY, MAX_DROP, MAX_LOSS = "min_accuracy", "max_drop", "max_loss"
+
+Compare = Callable[[RunId, Mapping[str, Any], Path, float], "dict[str, Any]"]
+"""Counts the items that only one of two results has right: (earlier run, its record, a temporary folder, seconds) -> counts.
+
+Raises StepError where they cannot be compared.
+"""
+
+
+def judge_training(context: RunContext, data: Path, metrics: Mapping[str, Any], began: float) -> dict[str, Any]:
+    """What its gate says of the model that this try has just trained; empty without a gate.
+
+    ``data``: the prepared data; ``metrics``: of the training; ``began``: when the step did, by ``time.monotonic``.
+    """
+
+    def compare(earlier: RunId, record: Mapping[str, Any], scratch: Path, limit: float) -> dict[str, Any]:
+        return _evaluate(context, data, earlier, record, scratch, limit)
+
+    return _judge(context, metrics, None, compare, began)
+
+
+def judge_ensemble(context: RunContext, data: Path, ensemble: Mapping[str, Any], began: float) -> dict[str, Any]:
+    """The same of the ensemble that this try has just combined; ``ensemble``: its summary."""
+
+    def compare(earlier: RunId, record: Mapping[str, Any], scratch: Path, limit: float) -> dict[str, Any]:
+        return _compare_ensembles(context, data, earlier, record, scratch, limit)
+
+    return _judge(context, ensemble, ensemble.get("items"), compare, began)
+
+
+def _judge(context: RunContext, metrics: Mapping[str, Any], items: int | None, compare: Compare, began: float) -> dict[str, Any]:
+    limits = {name: float(limit) for name, limit in (context.task.get("gate") or {}).items() if limit is not None}
+    gate: dict[str, Any] = {"limits": limits} if limits else {}
+    reasons, unknown = [], []
+    accuracy, loss = metrics.get("accuracy"), metrics.get("loss")
+    if limits:
+        numbers = {"accuracy": accuracy, "loss": loss, "items": items}
+        gate.update({name: value for name, value in numbers.items() if value is not None})
+        for name in (MIN_ACCURACY, MAX_LOSS):
+            value = accuracy if name == MIN_ACCURACY else loss
+            if name not in limits:
+                continue
+            if value is None:
+                unknown.append(f"{name}: the labels of its items are not known")
+            elif _is_beyond(name, float(value), limits[name]):
+                reasons.append(_limit_reason(name, float(value), limits[name]))
+        if MAX_DROP in limits and accuracy is None:
+            unknown.append(f"{MAX_DROP}: the labels of its items are not known")
+        elif MAX_DROP in limits:
+            reason, why = _judge_drop(context, limits[MAX_DROP], gate, compare, began)
+            reasons += [reason] if reason else []
+            unknown += [f"{MAX_DROP}: {why}"] if why else []
+    if reasons:
+        gate["refused"] = "; ".join(reasons)
+    if unknown:
+        gate["not_judged"] = "; ".join(unknown)
+        notice(context, f"the gate could not judge {gate['not_judged']}")
+    _follow_decision(context, gate)
+    if gate.get("refused"):
+        notice(context, f"refused: {gate['refused']}")
+    return gate
+
+
+def _is_beyond(name: str, value: float, limit: float) -> bool:
+    # A value that is no number is beyond every limit.
+    return not (value >= limit if name == MIN_ACCURACY else value <= limit)
+
+
+def _limit_reason(name: str, value: float, limit: float) -> str:
+    if name == MIN_ACCURACY:
+        return f"accuracy {value:.4f} is less than {name} {limit:g}"
+    return f"loss {value:.4f} is more than {name} {limit:g}"
+
+
+# -- the drop since the last accepted run
+
+
+def _judge_drop(context: RunContext, limit: float, gate: dict[str, Any], compare: Compare, began: float) -> tuple[str, str]:
+    """Why the drop refuses the result, or why it cannot be judged; both empty where it passes. Adds its numbers to ``gate``."""
+    repeated = _repeated(context)
+    if repeated is not None and not context.other_configuration:
+        original = context.store.result(repeated)
+        if original is None:
+            return "", f"{repeated}, which it repeats, has no result, so that it is unknown what that was compared with"
+        judged = original.get("gate") or {}
+        if MAX_DROP not in (judged.get("limits") or {}):
+            return "", f"{repeated}, which it repeats, had no gate"
+        if judged.get("not_judged") and judged.get("drop") is None:
+            return "", f"{repeated}, which it repeats, could not be judged either: {judged['not_judged']}"
+        named = judged.get("previous")
+        if named is None:
+            return "", ""
+        previous = c.parse_run_id(str(named), context.run.experiment, context.run.task)
+        record = None if previous is None else context.store.result(previous)
+        if previous is None or record is None:
+            return "", f"{named}, which {repeated} was compared with, is gone"
+    else:
+        start = read_document(context.folder / c.START) or {}
+        accepted = last_accepted(context.store, context.run, start.get("kind"))
+        if accepted is None:
+            return "", ""
+        previous, record = accepted
+    gate["previous"] = str(previous)
+    left = _seconds_left(context, began)
+    if left < 1.0:
+        return "", "too little is left of the run's deadline to compare it with the last accepted one"
+    environment = context.environment
+    try:
+        with TemporaryFolder("step") as scratch:
+            counts = compare(previous, record, scratch, left)
+    except StepError as error:
+        if error.status == Status.INTERRUPTED:
+            raise
+        return "", f"it cannot be compared with {previous}: {error}"
+    finally:
+        context.environment = environment  # the record's is that of what made the result
+    if not counts["items"]:
+        return "", f"{previous} has predicted none of its items, or with other labels"
+    drop = PairedDrop(counts["items"], counts["lost"], counts["gained"])
+    gate.update(counts)
+    gate["drop"], gate["interval"] = round(drop.drop, 12), [round(bound, 6) for bound in drop.interval]
+    gate["p_value"] = float(f"{drop.p_value:.6g}")
+    needed = drop.needed_items(limit)
+    if drop.items < needed:
+        gate["note"] = (
+            f"{drop.items} items are few for {MAX_DROP} {limit:g}: it takes about {needed} to see a drop of {2 * limit:g} in "
+            "95 % of nights"
+        )
+        notice(context, gate["note"])
+    if not drop.exceeds(limit):
+        return "", ""
+    before = float(counts.get("previous_accuracy", 0.0))
+    after = before - drop.drop
+    low, high = drop.interval
+    return (
+        f"accuracy {after:.4f} is {drop.drop:.4f} less than the {before:.4f} of {previous} on the same {drop.items} items "
+        f"(95 % interval {low:.4f} to {high:.4f}), more than {MAX_DROP} {limit:g}"
+    ), ""
+
+
+def _seconds_left(context: RunContext, began: float) -> float:
+    """Seconds that the comparison may take: the run's own deadline must not end it."""
+    limit = context.env.get(c.ENV_TIMEOUT)
+    return LONGEST if not limit else min(LONGEST, float(limit) - (time.monotonic() - began) - _RESERVE)
+
+
+def _evaluate(
+    context: RunContext, data: Path, earlier: RunId, record: Mapping[str, Any], scratch: Path, limit: float
+) -> dict[str, Any]:
+    """How an earlier model does on the validation items of today's data, beside the one in this try's folder."""
+    description = record.get("model")
+    if not isinstance(description, dict) or not description.get("sha256"):
+        raise StepError("its record does not say which model it has")
+    if is_model_removed(context.store, earlier, dict(record)):
+        raise StepError("its model was removed by gc")
+    described, out = scratch / c.MODEL, scratch / "comparison.json"
+    described.write_bytes(to_json(description))
+    arguments = ["--model", str(context.store.run_folder(earlier) / c.RESULT), "--description", str(described)]
+    arguments += ["--data", str(data), "--validation", str(context.folder / c.VALIDATION), "--out", str(out)]
+    snapshot = record.get("snapshot") or {}
+    if snapshot.get("task"):
+        try:  # only models of earlier versions need it
+            (scratch / "task.json").write_bytes(context.store.read_snapshot("task", str(snapshot["task"])))
+            arguments += ["--task", str(scratch / "task.json")]
+        except OSError:
+            pass
+    warm_theano(context)
+    with UserCode(context, str(snapshot.get("code") or "")) as code:
+        run_child(context, "evaluate", [*arguments, "--code", code], framework_env(context.task), limit)
+    return _counts(out)
+
+
+def _compare_ensembles(
+    context: RunContext, data: Path, earlier: RunId, record: Mapping[str, Any], scratch: Path, limit: float
+) -> dict[str, Any]:
+    """How an earlier ensemble did on the items of the one in this try's folder."""
+    pinned = record.get("data") or {}
+    problem = context.store.data_problem(pinned) if pinned.get("fingerprint") else "its record does not say which data it has"
+    if problem:
+        raise StepError(problem)
+    csv = context.store.run_folder(earlier) / c.RESULT / c.CSV
+    plan, out = scratch / "plan.json", scratch / "comparison.json"
+    plan.write_bytes(
+        to_json(
+            {
+                "earlier": {"predictions": str(csv), "data": str(context.store.dataset_path(str(pinned["fingerprint"])))},
+                "new": {"predictions": str(context.folder / c.CSV), "data": str(data)},
+            }
+        )
+    )
+    run_child(context, "ensemble-drop", ["--plan", str(plan), "--out", str(out)], {}, limit)
+    return _counts(out)
+
+
+def _counts(path: Path) -> dict[str, Any]:
+    counts = read_document(path) or {}
+    numbers: list[Any] = [counts.get(name) for name in ("items", "lost", "gained")]
+    are_counts = all(isinstance(number, int) and number >= 0 for number in numbers)
+    if not are_counts or numbers[1] + numbers[2] > numbers[0]:
+        raise StepError("the comparison wrote no counts")
+    chosen = ("items", "lost", "gained", "previous_accuracy", "previous_loss")
+    return {name: counts[name] for name in chosen if isinstance(counts.get(name), (int, float))}
+
+
+# -- what was decided of the run that it repeats
+
+
+def _repeated(context: RunContext) -> RunId | None:
+    name = context.env.get(c.ENV_REPEATS)
+    return c.parse_run_id(name, context.run.experiment, context.run.task) if name else None
+
+
+def _follow_decision(context: RunContext, gate: dict[str, Any]) -> None:
+    """Decide as somebody did by hand of the run that this one repeats: it is the same once more."""
+    repeated = _repeated(context)
+    if repeated is None or context.other_configuration:
+        return
+    decisions = context.store.decisions(repeated)
+    if not decisions:
+        return
+    last = decisions[-1]
+    by = f"as {repeated}, which it repeats, by {last.get('by') or 'hand'}" + (f": {last['reason']}" if last.get("reason") else "")
+    if last.get("decision") == REFUSED:
+        gate["refused"] = "; ".join(filter(None, (by, gate.get("refused"))))
+    else:
+        overruled = gate.pop("refused", "")
+        gate["accepted"] = by + (f" (its gate refused it: {overruled})" if overruled else "")
