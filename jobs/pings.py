@@ -74,10 +74,20 @@ class Pings:
     """Sends a run's pings to one check, in order, by a thread of its own.
 
     ``url`` is the address below which the key and the check's slug lie; ``env`` has the variables of proxies; ``say`` is given a
-    line for each ping that did not arrive, by whoever calls `finish`.
+    line for each ping that did not arrive, by whoever calls `finish`; ``before`` is called by the thread before it sends any.
     """
 
-    def __init__(self, url: str, key: str, slug: str, run: object, say: Callable[[str], None], env: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        slug: str,
+        run: object,
+        say: Callable[[str], None],
+        env: Mapping[str, str],
+        before: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._before = before
         self._address = f"{url}/{quote(key)}/{slug}"
         self._query, self._say, self._env = f"?rid={ping_id(run)}", say, env
         self._host = urlsplit(url).netloc
@@ -107,6 +117,7 @@ class Pings:
             self._say(f"heartbeat: {self._host} has not got the ping of the {problem}")
 
     def _send_all(self) -> None:
+        self._before()
         while True:
             with self._lock:
                 if not self._waiting:

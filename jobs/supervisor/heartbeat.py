@@ -11,6 +11,7 @@ from jobs.pings import Pings, Signal, body_of, check_slug, key_problem
 from jobs.store import Run
 from jobs.store.log_files import last_lines
 from jobs.store.tries import is_permanent
+from jobs.supervisor.process_tree import hide_memory
 from jobs.supervisor.run_context import RunContext, StepError, notice
 from jobs.text import one_line
 
@@ -31,6 +32,9 @@ class PingAddress:
 def take_address(env: MutableMapping[str, str]) -> PingAddress | None:
     """Take the address and the key out of the variables; None where there is no address."""
     url, key = env.pop(c.ENV_PING_URL, ""), env.pop(c.ENV_PING_KEY, "")
+    if key:
+        # It stays among the variables that the kernel shows of this process, and user code has the same user.
+        hide_memory()
     return PingAddress(url, key) if url else None
 
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 1, 4, 36
 _LIBC = ctypes.CDLL(None)
 _POLL_SECONDS = 0.02
 """Between two looks at processes that are not our own children: the kernel reports the end of those alone."""
@@ -29,6 +29,11 @@ class Process:
 def adopt_orphans() -> None:
     """From now on, a descendant whose parent ends becomes a child of this process, not of init: none gets out of reach."""
     _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def hide_memory() -> None:
+    """Keep this user's other processes from reading what this one holds, the variables that it began with too; root may."""
+    _LIBC.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def end_with_parent(number: int, parent: int) -> None:

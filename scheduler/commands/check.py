@@ -27,6 +27,13 @@ def print_schedule_warnings(experiment: Experiment) -> None:
     """Print what a reader of the schedules may not expect in the year to come."""
     durations = longest_durations(store_if_present(experiment), experiment)
     print_warnings(f"{experiment.path}: ", upcoming.warnings(experiment, datetime.now(UTC), durations))
+    if experiment.heartbeat is not None:
+        # Late: who has no heartbeat needs none of it.
+        from scheduler.heartbeat.checks import desired_checks
+        from scheduler.heartbeat.watched_task import tasks_of_experiment
+
+        _, notes = desired_checks(experiment.name, tasks_of_experiment(experiment), int(time.time() // 86400))
+        print_warnings(f"{experiment.path}: heartbeat: ", notes)
 
 
 def check_sizes(experiments: list[Experiment]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from cronjobs.experiment import Experiment, HeartbeatSettings
 from jobs import contract as c
 from jobs.contract import Status
-from jobs.pings import Pings, Signal, body_of, check_slug, key_problem
+from jobs.pings import PATIENCE, Pings, Signal, body_of, check_slug, key_problem
 from jobs.store import Run
 from jobs.store.log_files import last_lines
 from jobs.text import one_line
@@ -66,6 +66,7 @@ class ServedHeartbeat:
         from scheduler.heartbeat.update import carry_out, open_api, plan_update
         from scheduler.heartbeat.watched_task import tasks_of_experiment
 
+        is_said = False
         try:
             for settings, tasks in ((gone, []), (experiment.heartbeat, tasks_of_experiment(experiment))):
                 if settings is None:
@@ -73,14 +74,16 @@ class ServedHeartbeat:
                 problem = key_problem(self._ping_key(settings))
                 api = open_api(settings, self._env)
                 if api is None or problem:
+                    is_said = True
                     missing = f"{API_KEY} is not set" if api is None else f"{settings.ping_variable}: {problem}"
                     self._say(f"heartbeat: {missing}: checks at {settings.server} are neither made nor updated")
                     continue
                 plan = plan_update(api, experiment.name, tasks, now)
                 for note in plan.notes:
+                    is_said = True
                     self._say(f"heartbeat: {note}")
                 carry_out(api, experiment.name, plan, lambda line: self._journal.write("heartbeat", f"heartbeat: {line}"))
-            self._said = ""
+            self._said = self._said if is_said else ""
         except HeartbeatError as error:
             self._failed.set()
             self._say(f"heartbeat: {error}: it is tried again")
@@ -113,7 +116,8 @@ class ServedHeartbeat:
         def say(text: str) -> None:
             self._journal.write("heartbeat", f"{run}: {text}", task=run.task, run=str(run))
 
-        return RunPings(Pings(settings.ping_url, key, slug, run, say, proxies))
+        # The check may be made in this moment.
+        return RunPings(Pings(settings.ping_url, key, slug, run, say, proxies, lambda: self.wait(PATIENCE)))
 
 
 class RunPings:

@@ -10,7 +10,7 @@ import json
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -130,10 +130,13 @@ class StandIn:
     def look(self) -> None:
         """As its alerting process does, again and again: what is due to go down goes down, and somebody is told."""
         for check in self.checks:
-            at = check.goes_down_at()
-            if at is not None and self.now() >= at:
-                check.status = "down"
-                self.alarms.append((check.slug, self.now()))
+            self.look_at(check)
+
+    def look_at(self, check: Check) -> None:
+        at = check.goes_down_at()
+        if at is not None and self.now() >= at:
+            check.status = "down"
+            self.alarms.append((check.slug, self.now()))
 
     # -- requests
 
@@ -230,12 +233,13 @@ def stand_in(address: str = "127.0.0.1") -> Iterator[StandIn]:
                         self.command, parts.path, parse_qs(parts.query), self.headers.get("X-Api-Key", ""), body
                     )
             data = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
-            self.send_response(code)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            with suppress(ConnectionError):  # who asked may not wait any more
+                self.send_response(code)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
 
         do_GET = do_POST = do_DELETE = _handle
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from heartbeat.server import API_KEY, Check, StandIn, stand_in
+from scheduler.commands.check import print_schedule_warnings
+from scheduler.config import load
 from scheduler.heartbeat.checks import (
     CheckAction,
     DesiredCheck,
@@ -86,6 +91,14 @@ def test_when_a_task_is_expected() -> None:
     ]
     assert [note.split(":")[0] for note in notes] == ["check e-train-d", "check e-ensemble"]
     assert "grace is 23h 30m longer" in notes[1]
+
+
+def test_check_says_what_waits_longer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "config.yaml"
+    server = "heartbeat: {server: 'https://hc.example.org'}"
+    path.write_text(f"experiment: e\ntimezone: Europe/Berlin\nbackends: {{jax: {{schedule: '30 2 * * *'}}}}\n{server}\n")
+    print_schedule_warnings(load(path))
+    assert "heartbeat: warning: check e-train-jax: where clocks are set" in capsys.readouterr().err
 
 
 TASKS = st.lists(
