@@ -11,12 +11,12 @@ CACHE ?= $(or $(CRONSEMBLE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cronsem
 UV := import sys; from scheduler.runtimes.uv import main; main(sys.argv[1:])
 MAKE_VENV := import sys; from scheduler.runtimes.venvs import make_venv; print(make_venv(lambda text: print(text, file=sys.stderr), sys.argv[1]))
 
-.PHONY: demo dist test chaos test-node test-nfs test-torch cluster node bench bench-node check format pictures images keras3 hyperkube golden clean
+.PHONY: demo dist test chaos test-node test-nfs test-torch cluster node bench bench-node check format pictures images keras3 hyperkube monitoring golden clean
 
 demo: $(READY)
 	@sh examples/demo.sh
 
-test: $(READY) keras3 hyperkube
+test: $(READY) keras3 hyperkube monitoring
 	.ci/packages images node browser
 	-$(BIN)/cronsemble images build
 	CRONSEMBLE_TEST_KERAS3=$$(cat $(VENV)/keras3) $(BIN)/pytest -n $(JOBS) --dist loadfile --durations 10 --ignore tests/node --ignore tests/nfs
@@ -86,6 +86,10 @@ test-torch: $(READY)
 # The Kubernetes of the tests, built once into the cache, unless the tests are pointed at another one.
 hyperkube:
 	$(if $(CRONSEMBLE_TEST_KUBECONFIG)$(KUBEBUILDER_ASSETS),,$(PYTHON) tests/cluster/binaries.py > /dev/null)
+
+# Prometheus, promtool and Alertmanager, built once into the cache; what needs them is skipped where that fails, and fails in CI.
+monitoring:
+	-$(PYTHON) tests/monitoring/programs.py > /dev/null
 
 $(READY): pyproject.toml requirements/dev.txt requirements/uv.txt
 	PYTHON=$(PYTHON) .ci/packages venv

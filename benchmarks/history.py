@@ -31,6 +31,7 @@ LOOKS = [
     "history --calendar",
     "history --status failed",
     "history --limit 0 --json",
+    "metrics",
     "show ensemble-{newest}",
     "logs ensemble-{newest}",
     "check",

