@@ -182,7 +182,7 @@ class Experiment:
             >>> import cronsemble
             >>> table = cronsemble.open("config.yaml").predictions("2025-11-20")
             >>> len(table), table.column_names[:5]
-            (60, ['item', 'label', 'prediction', 'rate', 'p_bridge'])
+            (60, ['item', 'label', 'prediction', 'probability', 'p_bridge'])
         """
         with reading():
             result = self._ensemble(date)

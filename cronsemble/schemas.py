@@ -101,7 +101,7 @@ PREDICTIONS = (
     Column("item", Kind.TEXT, "the item's id"),
     Column("label", Kind.CATEGORY, "its true class, where it is known"),
     Column("prediction", Kind.CATEGORY, "the class of the highest probability"),
-    Column("rate", Kind.FLOAT32, "that probability"),
+    Column("probability", Kind.FLOAT32, "that probability"),
 )
 """A row for each item, in order; after these, a column `p_<class>` for each class."""
 

@@ -87,6 +87,7 @@ EPOCHS = "epochs.csv"
 VALIDATION = "validation.npy"
 PROBABILITIES = "probabilities"
 CSV = "predictions.csv"
+METADATA = "predictions.json"  # what the CSV is: the archive has it as `<slot>.json` beside the dated one
 MEMBERS = "members"
 AGREEMENT = "agreement.csv"  # beside the members' CSVs: no member has that name
 SELECTION = "selection.json"

@@ -18,6 +18,7 @@ from jobs.contract import (
     DATA,
     END,
     ENSEMBLE,
+    METADATA,
     METRICS,
     MODEL,
     OBSERVED,
@@ -50,6 +51,8 @@ class DocumentKind(str, Enum):  # noqa: UP042 (Python 3.9 has no StrEnum)
     METRICS = METRICS
     MODEL = MODEL
     ENSEMBLE = ENSEMBLE
+    METADATA = METADATA
+    """What an ensemble's CSV is, in its result; in the archive `<slot>.json` and `latest.json` hold the same."""
     DATA = DATA
     """What a run's data is, in its folder; a pin of a date's data holds the same."""
     REVISION = "revision"
@@ -237,6 +240,31 @@ _OUTCOME: dict[str, Check] = {
 }
 """What a member's prediction came to, in an ensemble's record and selection, and at the end of the prediction itself."""
 _members = _list_of(_object(_OUTCOME, "member"))
+_METADATA = _object(
+    {
+        **dict.fromkeys(("experiment", "run", "slot", "kind", "repeats", "method", "degraded", "refused"), _text),
+        **dict.fromkeys(("schema", "attempt", "items"), _count),
+        **dict.fromkeys(("accuracy", "loss", "temperature"), _number),
+        "finished": _time,
+        "other_configuration": _flag,
+        "csv": _object({"file": _name, "sha256": _name, "size": _count, "schema": _count, "columns": _texts}),
+        "classes": _list_of(_scalar),
+        "members": _list_of(
+            _object(
+                {
+                    **dict.fromkeys(("run", "slot", "degraded"), _text),
+                    **dict.fromkeys(("weight", "accuracy", "loss", "validation_accuracy"), _number),
+                    "member": _name,
+                    "file": _path,
+                },
+                "member",
+            )
+        ),
+        "left_out": _list_of(_object({**dict.fromkeys(("run", "slot", "reason"), _text), "member": _name}, "member")),
+        "data": _object({"fingerprint": _name}),
+    },
+    "run",
+)
 _VERDICT: dict[str, Check] = {
     **dict.fromkeys(("verdict", "reason", "repeats", "run", "status"), _text),
     **dict.fromkeys(("largest_difference", "labels_flipped", "items", "tolerance"), _number),
@@ -385,6 +413,7 @@ _CHECKS: Mapping[DocumentKind, Check] = {
     DocumentKind.METRICS: _metrics,
     DocumentKind.MODEL: _model,
     DocumentKind.ENSEMBLE: _ensemble,
+    DocumentKind.METADATA: _METADATA,
     DocumentKind.DATA: _object(_DATA, "fingerprint"),
     DocumentKind.REVISION: _revision,
     DocumentKind.NOTE: _object(

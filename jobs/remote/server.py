@@ -21,6 +21,7 @@ from jobs.contract import CLAIM
 from jobs.remote import changes, check, gc, messages
 from jobs.store import LocalStore
 from jobs.store.files import sha256_of_stream
+from jobs.store.latest_predictions import update_latest
 from jobs.store.safe_paths import UnsafePath, open_inside, resolve_inside, split_path, walk_files
 from jobs.store.uploads import Uploads
 
@@ -202,6 +203,11 @@ class StoreServer:
         self._store.files.append_line(self._writable(head["path"]), json.loads(body))
         return {}
 
+    def update_latest(self, head: dict[str, Any], body: bytes) -> Fields:
+        """Have the newest accepted run's predictions under the names for the latest (``jobs.store.latest_predictions``)."""
+        update = update_latest(self._store, _name(head["experiment"]))
+        return {"run": None if update.run is None else str(update.run), "problem": update.problem}
+
     def _writable(self, name: Any) -> Path:
         parts = split_path(name)
         if parts[0] not in WRITABLE_FOLDERS or any(part.startswith(".") for part in parts):
@@ -236,6 +242,7 @@ OPERATIONS: dict[str, Callable[[StoreServer, dict[str, Any], bytes], Answer | Fi
     "publish": StoreServer.publish,
     "replace": StoreServer.replace,
     "append": StoreServer.append,
+    "update-latest": StoreServer.update_latest,
     "upload-inspect": StoreServer.upload_inspect,
     "upload-piece": StoreServer.upload_piece,
     "upload-finish": StoreServer.upload_finish,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from jobs.contract import RECORD, RECORD_TRACE
 from jobs.store import removal
+from jobs.store.check_latest import LATEST_REPAIR, check_latest, repair_latest
 from jobs.store.check_ledger import check_ledger
 from jobs.store.check_runs import check_runs
 from jobs.store.check_shared import check_archive, check_data, check_pages, check_snapshots
@@ -44,6 +45,7 @@ def find_damage(store: LocalStore, experiment: str, now: float, quick: bool) -> 
         (check_ledger, store.ledger.folder(experiment)),
         (check_runs, store.root / "runs" / experiment),
         (check_archive, store.archive_folder(experiment)),
+        (check_latest, store.archive_folder(experiment)),
         (check_snapshots, store.root / "snapshots"),
         (check_data, store.root / "datasets"),
         (check_pages, reports_folder(store.root, experiment)),
@@ -55,7 +57,7 @@ def find_damage(store: LocalStore, experiment: str, now: float, quick: bool) -> 
 
 
 def repair(store: LocalStore, findings: Iterable[Finding]) -> None:
-    """Repair what can be without losing anything: leftovers, links into the archive, revisions and records that cannot be read.
+    """Repair what can be without losing anything: leftovers, the archive, its latest, revisions and records that cannot be read.
 
     Sets ``repaired`` of each finding, or adds to its ``meaning`` why it could not be.
     """
@@ -68,6 +70,8 @@ def repair(store: LocalStore, findings: Iterable[Finding]) -> None:
             if finding.what == DamageKind.LEFTOVER:
                 removal.remove(store, finding.path)
                 finding.repaired = True
+            elif finding.repair == LATEST_REPAIR:
+                repair_latest(store, finding)
             elif finding.what == DamageKind.NOT_ARCHIVED and finding.run is not None:
                 store.publish_archive(finding.run)
                 finding.repaired = finding.path.exists()

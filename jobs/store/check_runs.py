@@ -250,7 +250,7 @@ def _meaning_of_damage(run: Run, record: dict[str, Any], name: str) -> str:
     model = record.get("model")
     if isinstance(model, dict) and name == model.get("file"):
         return _MODEL_LOST
-    if name == c.CSV or name.startswith(f"{c.MEMBERS}/"):
+    if name in (c.CSV, c.METADATA) or name.startswith(f"{c.MEMBERS}/"):
         return "the archive may still have it: predictions/"
     if name == c.VALIDATION or name.startswith(f"{c.PROBABILITIES}/"):
         return f"a rerun of {run.id} cannot be compared by it"

@@ -13,10 +13,11 @@ from jobs.store.checksums import is_sha256
 from jobs.store.datasets import UnreadableArrays, fingerprint_of
 from jobs.store.files import list_names, sha256_of
 from jobs.store.findings import LEFT_ALONE, CheckScope, DamageKind, Finding, check_document, report_unreadable
+from jobs.store.latest_predictions import LATEST_CSV, LATEST_JSON
 from jobs.store.reading import Run
 from jobs.store.regular_files import is_folder, is_regular, read_regular
 from jobs.store.report_pages import LARGEST_PAGE, LATEST, is_dated, is_whole, reports_folder
-from jobs.store.result_files import recorded_files
+from jobs.store.result_files import archived_files, archived_path, recorded_files
 from jobs.store.run_summaries import RunSummary
 
 _SUFFIXES = {"program": ".pyz", "code": ".zip", "task": ".json"}
@@ -26,10 +27,10 @@ _SUFFIXES = {"program": ".pyz", "code": ".zip", "task": ".json"}
 
 
 def check_archive(scope: CheckScope) -> Iterator[Finding]:
-    """What is wrong with an experiment's dated CSVs: they are to be what its runs wrote."""
+    """What is wrong with an experiment's dated CSVs and what lies beside them: they are to be what its runs wrote."""
     store, experiment = scope.store, scope.experiment
     expected: dict[str, frozenset[str]] = {}
-    """By the name of a CSV in the archive those of its members' CSVs."""
+    """By the name of a CSV in the archive those of its members' CSVs, and that of its metadata where it has such."""
     removed: set[str] = set()
     same: dict[frozenset[str], frozenset[str]] = {}
     for run_id, summary in scope.summaries.of_task(experiment, c.ENSEMBLE_TASK, skip_unreadable=True):
@@ -46,28 +47,24 @@ def check_archive(scope: CheckScope) -> Iterator[Finding]:
             if not store.is_archive_removed(run.id, target):
                 for name in names:
                     source = run.folder / c.RESULT / name
-                    archived = _archived_path(target, name)
+                    archived = archived_path(target, name)
                     yield from report_unreadable(archived, _check_archived(scope, run, source, archived, name))
-        members = frozenset(Path(name).name for name in names if name != c.CSV)
-        expected[target.name] = same.setdefault(members, members)
+        others = frozenset(Path(name).name for name in names if name != c.CSV)
+        expected[target.name] = same.setdefault(others, others)
     folder = store.archive_folder(experiment)
     for name in list_names(folder):
         path = folder / name
         csv = path.with_suffix(".csv").name
-        if csv in removed:
+        if csv in removed or name in (LATEST_CSV, LATEST_JSON):
             continue
         is_members = path.suffix == ".members" and is_folder(path)
-        if csv not in expected or not (is_members or name == csv):
+        is_metadata = path.suffix == ".json" and c.METADATA in expected.get(csv, ())
+        if csv not in expected or not (is_members or is_metadata or name == csv):
             yield Finding(path, DamageKind.FOREIGN, "no run wrote it, or the run is gone; it is left alone")
         elif is_members:
             for other in list_names(path):
-                if other not in expected[csv]:
+                if other not in expected[csv] - {c.METADATA}:
                     yield Finding(path / other, DamageKind.FOREIGN, "no run wrote it; it is left alone")
-
-
-def _archived_path(target: Path, name: str) -> Path:
-    """Where a CSV of a result is in the archive."""
-    return target if name == c.CSV else target.with_suffix(".members") / Path(name).name
 
 
 def _target(scope: CheckScope, run: RunId, summary: RunSummary) -> Path:
@@ -84,17 +81,17 @@ def _is_archived(scope: CheckScope, run: RunId, summary: RunSummary) -> bool:
         return False
     target = _target(scope, run, summary)
     for name, size in summary.facts.csvs:
-        path = _archived_path(target, name)
+        path = archived_path(target, name)
         if not is_regular(path) or path.stat().st_size != size:
             return False
     return True
 
 
 def _csv_names(run: Run) -> list[str]:
-    """The CSVs of a result that belong into the archive, by the record, or, of an earlier version's, as they are."""
-    listed, members = recorded_files(run.record), f"{c.MEMBERS}/"
+    """The files of a result that belong into the archive, by the record, or, of an earlier version's, as they are."""
+    members = f"{c.MEMBERS}/"
     if isinstance(run.record.get("files"), dict):
-        return [name for name in listed if name == c.CSV or (name.startswith(members) and name.endswith(".csv"))]
+        return archived_files(run.record)
     result = run.folder / c.RESULT
     if not (result / c.CSV).exists():
         return []

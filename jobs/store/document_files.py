@@ -32,7 +32,9 @@ def document_kind(path: Path) -> DocumentKind | None:
     kind = _notification_kind(path.parts) or _NAMES.get(path.name) or _FOLDERS.get(path.parent.name) or next(numbered, None)
     if kind is None and path.name.startswith("alive-"):
         return DocumentKind.HEARTBEAT
-    return DocumentKind.DATA if kind is None and path.parent.parent.name == "datasets" else kind
+    if kind is None and path.suffix == ".json":
+        return {"datasets": DocumentKind.DATA, "predictions": DocumentKind.METADATA}.get(path.parent.parent.name)
+    return kind
 
 
 def _notification_kind(parts: Sequence[str]) -> DocumentKind | None:

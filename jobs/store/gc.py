@@ -9,8 +9,9 @@ import os
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from jobs.store import removal
 from jobs.store.document_files import read_document, why_unreadable
 from jobs.store.files import have_same_bytes
 from jobs.store.latest_model import is_candidate
+from jobs.store.latest_predictions import accepted_runs
 from jobs.store.local_store import LocalStore
 from jobs.store.needed_models import has_ended_since, needed_models
 from jobs.store.reading import Run
@@ -50,10 +52,12 @@ DESCRIPTIONS = {
     RemovalKind.DATA: "prepared data that no kept run needs",
     RemovalKind.SNAPSHOTS: "programs, code and configurations that no kept run needs",
     RemovalKind.RUNS: "everything of a run but its row in the history",
-    RemovalKind.ARCHIVE: "dated CSVs",
+    RemovalKind.ARCHIVE: "dated CSVs and what lies beside them",
     RemovalKind.REPORTS: "dated report pages",
 }
 DEFAULT_KINDS = (RemovalKind.STAGING, RemovalKind.MODELS)
+_LATEST_KINDS = {RemovalKind.RUNS, RemovalKind.ARCHIVE}
+"""What may take away what the latest predictions are of."""
 SETTLING = 86400
 """Seconds for which leftovers, and data that nothing names yet, are left alone: a process may still need them."""
 
@@ -126,6 +130,11 @@ def plan_removal(store: LocalStore, experiment: str, rule: RetentionRule, now: f
             plan.consequences.append(
                 f"no models and no whole runs are removed, for it is unknown which are needed: {_why(error)}"
             )
+    kept_in_archive = _kept_in_archive(store, experiment, rule, plan)
+    if kept_in_archive is None:
+        rule = replace(rule, kinds=[kind for kind in rule.kinds if kind not in _LATEST_KINDS])
+    elif needed is not None:
+        needed |= kept_in_archive
     for task in store.tasks(experiment):
         # What no scheduled ensemble takes is counted apart: it must not be kept in the place of what one may take.
         succeeded = Counter[bool]()
@@ -154,7 +163,8 @@ def plan_removal(store: LocalStore, experiment: str, rule: RetentionRule, now: f
                     plan.items += _try_files(run, now)
                 if RemovalKind.MODELS in rule.kinds and is_removable and not is_kept and run.record:
                     plan.items += _model_files(run)
-            if RemovalKind.ARCHIVE in rule.kinds and is_old and not is_kept and task == c.ENSEMBLE_TASK:
+            is_archived = task == c.ENSEMBLE_TASK and run.id not in (kept_in_archive or ())
+            if RemovalKind.ARCHIVE in rule.kinds and is_old and not is_kept and is_archived:
                 plan.items += _archived_files(store, run)
             succeeded[is_usable] += run.status == Status.SUCCEEDED
     if RemovalKind.REPORTS in rule.kinds:
@@ -163,6 +173,21 @@ def plan_removal(store: LocalStore, experiment: str, rule: RetentionRule, now: f
     if RemovalKind.DATA in rule.kinds or RemovalKind.SNAPSHOTS in rule.kinds:
         _plan_shared_files(store, summaries, rule, plan, now)
     return plan
+
+
+def _kept_in_archive(store: LocalStore, experiment: str, rule: RetentionRule, plan: RemovalPlan) -> set[RunId] | None:
+    """The run whose predictions are the latest: however old, it stays, or an older one's would take their place.
+
+    None where it cannot be known, which is added to the plan.
+    """
+    if not _LATEST_KINDS & set(rule.kinds):
+        return set()
+    try:
+        return {run for run, _ in islice(accepted_runs(store, experiment), 1)}
+    except Unreadable as error:
+        problem = f"no whole runs and no archived CSVs are removed, for it is unknown which is the latest: {_why(error)}"
+        plan.consequences.append(problem)
+        return None
 
 
 def _may_remove(
@@ -234,10 +259,14 @@ def _plan_whole_run(run: Run, plan: RemovalPlan) -> None:
 
 
 def _archived_files(store: LocalStore, run: Run) -> Iterator[RemovalItem]:
-    """A run's CSV in the archive, and its members'; another file of that name is left alone."""
+    """A run's CSV in the archive, its members' and its metadata; another file of that name is left alone."""
     archived, csv = store.archive_path(run.id, run.record), run.folder / c.RESULT / c.CSV
     if is_regular(archived) and is_regular(csv) and have_same_bytes(archived, csv):
-        for path in (archived, archived.with_suffix(".members")):
+        paths = [archived, archived.with_suffix(".members")]
+        metadata, own = archived.with_suffix(".json"), run.folder / c.RESULT / c.METADATA
+        if is_regular(metadata) and is_regular(own) and have_same_bytes(metadata, own):
+            paths.append(metadata)
+        for path in paths:
             if os.path.lexists(path):
                 yield _store_item(store, RemovalKind.ARCHIVE, path, "older than what is kept", run.id)
 

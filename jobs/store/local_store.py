@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from jobs.contract import CSV, ENSEMBLE_TASK, MEMBERS, RECORD, RECORD_TRACE, RESULT, START, RunId, Status
+from jobs.contract import CSV, ENSEMBLE_TASK, MEMBERS, METADATA, RECORD, RECORD_TRACE, RESULT, START, RunId, Status
 from jobs.store.checksums import damaged
 from jobs.store.document_files import read_document
 from jobs.store.files import (
@@ -33,7 +33,7 @@ from jobs.store.local_files import LocalFiles
 from jobs.store.ownership import access_problem, share
 from jobs.store.reading import Run
 from jobs.store.regular_files import Unreadable, is_regular
-from jobs.store.result_files import recorded_sha256
+from jobs.store.result_files import recorded_files, recorded_sha256
 from jobs.store.store import Store
 
 
@@ -141,6 +141,9 @@ class LocalStore(Store):
         target = self.archive_path(run, record)
         for csv in sorted((result / MEMBERS).glob("*.csv")):
             self._archive_file(record, result, csv, target.with_suffix(".members") / csv.name)
+        # The CSV comes last: where it is, all of the run is. Runs of earlier versions have no metadata.
+        if METADATA in recorded_files(record):
+            self._archive_file(record, result, result / METADATA, target.with_suffix(".json"))
         return target if self._archive_file(record, result, result / CSV, target) else None
 
     def _archive_file(self, record: dict[str, Any], result: Path, source: Path, target: Path) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jobs.contract import RECORD
+from jobs.contract import CSV, MEMBERS, METADATA, RECORD
 from jobs.store.files import sha256_of
 from jobs.store.regular_files import is_regular
 
@@ -41,3 +41,16 @@ def recorded_sha256(record: Mapping[str, Any], name: str) -> str | None:
     """The SHA-256 of a file of a result, as its record has it; None where it does not say."""
     digest = recorded_files(record).get(name, {}).get("sha256")
     return None if digest is None else str(digest)
+
+
+def archived_files(record: Mapping[str, Any]) -> list[str]:
+    """The files of an ensemble's result that belong into the archive, by its record; none for one of an earlier version."""
+    listed, members = recorded_files(record), f"{MEMBERS}/"
+    return [name for name in listed if name in (CSV, METADATA) or (name.startswith(members) and name.endswith(".csv"))]
+
+
+def archived_path(csv: Path, name: str) -> Path:
+    """Where the archive has a file of a result whose CSV it has as ``csv``."""
+    if name == CSV:
+        return csv
+    return csv.with_suffix(".json") if name == METADATA else csv.with_suffix(".members") / Path(name).name

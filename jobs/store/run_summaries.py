@@ -24,7 +24,7 @@ from jobs.store.local_store import LocalStore
 from jobs.store.reading import Run
 from jobs.store.regular_files import Unreadable, read_regular
 from jobs.store.removal import is_leftover
-from jobs.store.result_files import recorded_files
+from jobs.store.result_files import archived_files, recorded_files
 from jobs.store.states import FRESH, number_of, stat_state, states_of
 
 VERSION = 2
@@ -39,7 +39,7 @@ class SharedFacts(NamedTuple):
     """What many runs of a month have in common.
 
     ``data`` is the fingerprint of what a run was trained on, or pinned; ``digests`` are the hashes of all snapshots that it
-    names, ``snapshot`` those of its record by kind; ``csvs`` the names and sizes of its result's CSVs that belong into the
+    names, ``snapshot`` those of its record by kind; ``csvs`` the names and sizes of its result's files that belong into the
     archive, None where its record does not say. ``has_models``, ``has_try_files`` and ``has_leftovers``: whether gc has anything
     to look at.
     """
@@ -297,9 +297,8 @@ def _is_try_file(name: str) -> bool:
 def _csvs(record: dict[str, Any]) -> list[list[Any]] | None:
     if not isinstance(record.get("files"), dict):
         return None
-    listed, members = recorded_files(record), f"{c.MEMBERS}/"
-    chosen = (name for name in listed if name == c.CSV or (name.startswith(members) and name.endswith(".csv")))
-    return [[name, listed[name].get("size")] for name in chosen]
+    listed = recorded_files(record)
+    return [[name, listed[name].get("size")] for name in archived_files(record)]
 
 
 # -- the pages' files

@@ -37,6 +37,7 @@ from jobs.store.document_files import parse_document
 from jobs.store.files import to_document, to_json
 from jobs.store.ledger import Ledger
 from jobs.store.names import name_part
+from jobs.store.prediction_metadata import archive_name
 from jobs.store.reading import Run, read_run
 from jobs.store.regular_files import Unreadable
 from jobs.store.result_files import recorded_sha256
@@ -95,8 +96,7 @@ class Store:
 
     def archive_path(self, run: RunId, record: dict[str, Any]) -> Path:
         """The CSV of an ensemble run in the archive; its name says if another configuration than its own made it."""
-        mark = "-other-configuration" if record.get("other_configuration") else ""
-        return self.archive_folder(run.experiment) / f"{run.dated_name}{mark}.csv"
+        return self.archive_folder(run.experiment) / f"{archive_name(run, record)}.csv"
 
     # -- which runs there are
 

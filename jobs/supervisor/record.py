@@ -10,6 +10,7 @@ from jobs import contract as c
 from jobs.contract import ExitCode, Status
 from jobs.store.document_files import read_document
 from jobs.store.files import to_document, write_file
+from jobs.store.prediction_metadata import prediction_metadata
 from jobs.store.process_identity import process_identity
 from jobs.store.result_files import list_result_files
 from jobs.store.tries import max_tries
@@ -54,8 +55,11 @@ def commit(context: RunContext, began: str, result: dict[str, Any]) -> None:
         "processor": _processor(),
         "host": process_identity()["host"],
         **result,
-        "files": list_result_files(context.folder),
     }
+    if "ensemble" in result:
+        metadata = prediction_metadata(context.run, record, context.folder / c.CSV)
+        write_file(context.folder / c.METADATA, to_document(metadata))
+    record["files"] = list_result_files(context.folder)
     write_file(context.folder / c.RECORD, to_document(record))
     if context.stopped.is_set():
         raise StepError("interrupted", ExitCode.INTERRUPTED, Status.INTERRUPTED)

@@ -17,6 +17,7 @@ from jobs.contract import ExitCode, Status
 from jobs.store.document_files import read_document
 from jobs.store.files import exists, make_folder, publish_bytes, to_document, to_json, write_file
 from jobs.store.latest_model import ModelChoice, choose_models, given_choice
+from jobs.store.latest_predictions import update_latest
 from jobs.store.prepared_data import is_own_reading, keep_prepared, leave_prepared, local_date, pin_name, pin_of
 from jobs.store.reading import degraded_reason
 from jobs.supervisor import data_reading
@@ -270,6 +271,8 @@ def _combine(context: RunContext, _: Sequence[str]) -> None:
         print("cronsemble: another file has this run's name in the archive; the CSV is in the run's result", flush=True)
     else:
         print(f"cronsemble: archived {path}", flush=True)
+    if problem := update_latest(context.store, context.run.experiment).problem:
+        print(f"cronsemble: {problem}", flush=True)
 
 
 def _task_file(context: RunContext, folder: Path) -> Path:

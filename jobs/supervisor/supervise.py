@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from jobs import contract as c
 from jobs.contract import ExitCode, RunKind, Status
 from jobs.store.files import publish_bytes, to_document
+from jobs.store.latest_predictions import update_latest
 from jobs.store.log_files import last_lines
 from jobs.store.ownership import REFUSED_ERRNOS
 from jobs.store.process_identity import process_identity
@@ -93,10 +94,12 @@ def _supervise(context: RunContext, step: str, members: Sequence[str], pings: St
     try:
         if context.store.result(context.run) is not None:
             print("cronsemble: this run already has its result", flush=True)
-            is_archived_here = step == "combine" and not context.is_store_read_only
-            if is_archived_here and (path := context.store.repair_archive(context.store.read(context.run))) is not None:
-                print(f"cronsemble: archived {path}", flush=True)
-            # The try that published it may have been killed before it said so.
+            # The try that published it may have been killed before the rest was done.
+            if step == "combine" and not context.is_store_read_only:
+                if (path := context.store.repair_archive(context.store.read(context.run))) is not None:
+                    print(f"cronsemble: archived {path}", flush=True)
+                if problem := update_latest(context.store, context.run.experiment).problem:
+                    print(f"cronsemble: {problem}", flush=True)
             pings.succeeded(step)
             return ExitCode.DONE
         if context.store.cancelled(context.run) is not None:

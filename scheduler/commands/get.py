@@ -42,16 +42,23 @@ from scheduler.stores.workspace import Workspace, open_workspace
 
 
 def get_predictions(workspace: Workspace, what: str, folder: Path, members: bool) -> None:
-    """Copy the CSV of each ensemble run that ``what`` names; with ``members`` each member's too. Raises CronsembleError."""
+    """Copy the CSV of each ensemble run that ``what`` names, and what says what it is; with ``members`` each member's too.
+
+    Raises CronsembleError.
+    """
     store = workspace.store
-    copies: list[tuple[CsvFile, Path]] = []
+    copies: list[tuple[ArchivedFile, Path]] = []
     for run in _choose_runs(store, workspace.name, what, workspace.timezone):
-        store.download(run.id, f"{c.RESULT}/{c.CSV}", *([f"{c.RESULT}/{c.MEMBERS}/*.csv"] if members else []))
+        files = [c.CSV, c.METADATA, *([f"{c.MEMBERS}/*.csv"] if members else [])]
+        store.download(run.id, *(f"{c.RESULT}/{name}" for name in files))
         archived = store.archive_path(run.id, run.record)
         target = folder / archived.name
-        copies.append((CsvFile(run, c.CSV, archived), target))
+        copies.append((ArchivedFile(run, c.CSV, archived), target))
+        if c.METADATA in recorded_files(run.record):
+            metadata = ArchivedFile(run, c.METADATA, archived.with_suffix(".json"))
+            copies.append((metadata, target.with_suffix(".json")))
         for name in _member_csvs(run) if members else ():
-            csv = CsvFile(run, f"{c.MEMBERS}/{name}", archived.with_suffix(".members") / name)
+            csv = ArchivedFile(run, f"{c.MEMBERS}/{name}", archived.with_suffix(".members") / name)
             copies.append((csv, target.with_suffix(".members") / name))
     for csv, target in copies:
         data = _read_csv(store, csv)
@@ -66,8 +73,8 @@ def get_predictions(workspace: Workspace, what: str, folder: Path, members: bool
 
 
 @dataclass(frozen=True)
-class CsvFile:
-    """A CSV of an ensemble run: its name in the result, and where the archive has it."""
+class ArchivedFile:
+    """A CSV of an ensemble run, or its metadata: its name in the result, and where the archive has it."""
 
     run: Run
     name: str
@@ -82,8 +89,8 @@ def _member_csvs(run: Run) -> list[str]:
     return sorted(name for name in listed or there if name.endswith(".csv") and "/" not in name)
 
 
-def _read_csv(store: Store, csv: CsvFile) -> bytes:
-    """A CSV as its run wrote it, from the result or the archive; what is wrong with one of them is printed.
+def _read_csv(store: Store, csv: ArchivedFile) -> bytes:
+    """A file as its run wrote it, from the result or the archive; what is wrong with one of them is printed.
 
     Raises CronsembleError where neither has it whole. Which of two is right is known by the hash in the record; of an earlier
     version's run there is none: its result counts.

@@ -29,6 +29,7 @@ from jobs.contract import ExitCode, Status
 from jobs.revisions import MANUAL
 from jobs.store import LocalStore, Run, snapshot_digests
 from jobs.store.files import publish_bytes, read_json, replace_file, to_document, to_json
+from jobs.store.latest_predictions import update_latest
 from jobs.store.ownership import REFUSED_ERRNOS, share_tree
 from jobs.store.process_identity import process_identity
 from jobs.store.regular_files import Unreadable
@@ -199,6 +200,7 @@ class LocalEngine:
     def record_start(self, context: ExperimentContext, now: datetime) -> None:
         """Record the revision that is about to be run, and repair the archive."""
         self.store.repair_archives(context.experiment.name)
+        update_latest(self.store, context.experiment.name)
         local_revisions.record_revision(self.store, context, MANUAL, now)
 
     def runtimes(self, experiment: Experiment, names: Iterable[str]) -> dict[str, Runtime | RuntimeUnavailable]:

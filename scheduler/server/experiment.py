@@ -17,6 +17,7 @@ from jobs.contract import NoteEvent, RunKind, Status, slot_text
 from jobs.expected_slots import expected
 from jobs.schedule_periods import schedule_periods, scheduling_periods
 from jobs.store import LocalStore, Run, removal, snapshot_digests
+from jobs.store.latest_predictions import update_latest
 from jobs.store.process_identity import is_alive, process_identity
 from scheduler.config import ConfigErrors, load
 from scheduler.engines import local_revisions
@@ -139,6 +140,7 @@ class ServedExperiment:
     def begin(self, now: float) -> None:
         """Record the revision, and find which runs and slots the last `serve` left unfinished."""
         self.store.repair_archives(self.name)
+        update_latest(self.store, self.name)
         self._files.has_changed(self.experiment)
         self._apply(self.experiment, now)
         self._note({"event": NoteEvent.STARTED, **({"since": self._since} if self._since else {})}, now)

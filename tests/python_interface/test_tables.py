@@ -38,7 +38,7 @@ MEMBERS = {
     "loss": "float64", "validation_accuracy": "float64", "accuracy_contribution": "float64", "loss_contribution": "float64",
     "labels_changed": "int32", "left_out": TEXT, "degraded": TEXT,
 }  # fmt: skip
-PREDICTIONS = {"item": TEXT, "label": CATEGORY, "prediction": CATEGORY, "rate": "float32"}
+PREDICTIONS = {"item": TEXT, "label": CATEGORY, "prediction": CATEGORY, "probability": "float32"}
 EPOCHS = {"epoch": "int32", **dict.fromkeys(("loss", "accuracy", "val_loss", "val_accuracy", "seconds"), "float64")}
 METRICS = {
     "task": CATEGORY, "accuracy_before": "float64", "accuracy_after": "float64", "accuracy_change": "float64",
@@ -107,7 +107,7 @@ def test_predictions_are_those_of_the_archive(folder: Path, experiment: cronsemb
     text = (folder / "store" / "predictions" / "e" / "2025-11-21T0600Z.csv").read_text()
     header, *lines = csv.reader(io.StringIO(text, newline=""))
     table = polars.DataFrame(experiment.predictions("2025-11-21"))
-    assert table.columns == ["item", "label", "prediction", "rate", *(f"p_{name}" for name in header[3:])]
+    assert table.columns == ["item", "label", "prediction", "probability", *(f"p_{name}" for name in header[3:])]
     assert table.drop("label").rows() == [
         (item, prediction, *(pytest.approx(float(value), abs=1e-7) for value in values)) for item, prediction, *values in lines
     ]

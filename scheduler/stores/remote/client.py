@@ -227,6 +227,11 @@ class StoreClient:
         """Add an object as a line."""
         self.request("append", json.dumps(value).encode(), path=path)
 
+    def update_latest(self, experiment: str) -> tuple[str | None, str]:
+        """See :func:`jobs.store.latest_predictions.update_latest`: the run, and the problem."""
+        answer = self.request("update-latest", experiment=experiment)
+        return answer["run"], str(answer["problem"])
+
 
 def _compress(value: Any) -> bytes:
     return zlib.compress(json.dumps(value).encode(), 3)

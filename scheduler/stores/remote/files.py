@@ -295,6 +295,10 @@ class RemoteFiles:
         """What `fsck` finds, as the program beside the store says it (``jobs.remote.check``)."""
         return self.call(lambda client: client.check(experiment, quick, repair))
 
+    def update_latest(self, experiment: str) -> tuple[str | None, str]:
+        """Have the newest accepted run's predictions under the names for the latest: that run, or why they stay as they are."""
+        return self.call(lambda client: client.update_latest(experiment))
+
     def plan_gc(self, **request: Any) -> dict[str, Any]:
         """What `gc` removes, as the program beside the store says it (``jobs.remote.gc``)."""
         return self.call(lambda client: client.plan_gc(**request))
