@@ -106,6 +106,7 @@ clean:
 bench: $(READY)
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/combine.py
+	$(BIN)/python benchmarks/ensembling.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/sync.py
 	$(BIN)/python benchmarks/fires.py

@@ -81,7 +81,7 @@ def try_functions(experiment: Experiment, cpus: int | None, seconds: int) -> Exi
         shapes = report.data.get("shapes", {})
         items = "×".join(map(str, shapes.get("x_train", ())[1:])) if shapes else ""
         data = f"data of {items} with {len(report.data.get('class_names', ()))} classes, " if items else ""
-        models = f"{report.models} model{'' if report.models == 1 else 's'}"
+        models = f"{report.models} model{'' if report.models == 1 else 's'}{', the method' if report.has_method else ''}"
         print_line(f"{place}: functions: {data}{models}: no errors in {format_duration(time.monotonic() - began)}")
     return ExitStatus.ERROR if report.problems else ExitStatus.DONE
 
@@ -89,7 +89,7 @@ def try_functions(experiment: Experiment, cpus: int | None, seconds: int) -> Exi
 def check(
     file: Files = DEFAULT_FILES,
     functions: Annotated[
-        bool, typer.Option("--functions", help="Call the data function and train each model on a few items, in its runtime.")
+        bool, typer.Option("--functions", help="Call the functions, and train each model, on a few items, in their runtimes.")
     ] = False,
     timeout: Annotated[str, typer.Option(help="With --functions: how long the data or one model may take.")] = "5m",
     jobs: Jobs = None,

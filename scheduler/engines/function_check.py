@@ -1,4 +1,4 @@
-"""`check --functions`: calls the data function and trains each distinct model on a few items, in a temporary store."""
+"""`check --functions`: calls the functions of a configuration on a few items, in a temporary store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from cronjobs.experiment import Experiment, Member, RuntimeSettings
-from cronjobs.tasks import train_task
+from cronjobs.tasks import ensemble_task, train_task
 from jobs.contract import RunKind, Status
 from jobs.fire_times.fires import fires
 from jobs.fire_times.schedule import parse
@@ -37,11 +37,14 @@ class FunctionProblem:
 
 @dataclass(frozen=True)
 class FunctionReport:
-    """What was tried: the problems, what could not be tried, the number of models, and of the data shapes and classes."""
+    """What was tried: the problems, what could not be tried, the number of models, whether the ensemble's method is
+    a function that was tried, and of the data shapes and classes.
+    """
 
     problems: list[FunctionProblem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     models: int = 0
+    has_method: bool = False
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -55,7 +58,7 @@ def distinct_models(experiment: Experiment) -> list[list[Member]]:
 
 
 def check_functions(engine: LocalEngine, experiment: Experiment, now: datetime, seconds: int) -> FunctionReport:
-    """Prepare the data and train each distinct model for an epoch on a few items, as the steps of a run do.
+    """Prepare the data and train each distinct model for an epoch on a few items, as the steps of a run do, and combine these.
 
     ``engine``: of an empty store that nobody else uses; ``seconds``: how long each try may take. Raises CronsembleError.
     """
@@ -90,8 +93,20 @@ def check_functions(engine: LocalEngine, experiment: Experiment, now: datetime, 
     for group, run in zip(groups, runs, strict=True):
         if run is not None and run.status != Status.SUCCEEDED:
             problems.append(FunctionProblem(_key(group[0], experiment), f"{_names(group)}: {_reason(run, seconds)}"))
+    trained = [group[0] for group, run in zip(groups, runs, strict=True) if run is not None and run.status == Status.SUCCEEDED]
+    ensemble, has_method = experiment.ensemble, False
+    if ensemble is not None and ensemble.is_function and trained and not engine.stopped:
+        settings = replace(ensemble, quorum=1, max_age=None, retries=0, deadline=seconds)
+        tried = replace(experiment, members={member.name: member for member in trained}, ensemble=settings)
+        task = {**ensemble_task(replace(context, experiment=tried), settings), "few_items": FEW_ITEMS}
+        (run,) = run_all(engine, [task_spec(task, settings, experiment.folder, runtimes, minute, RunKind.MANUAL, invocation)])
+        if run is not None and run.status != Status.SUCCEEDED:
+            problems.append(FunctionProblem(("ensemble", "method"), _reason(run, seconds)))
+        has_method = run is not None
+    elif ensemble is not None and ensemble.is_function:
+        notes.append(f"{ensemble.method}: not tried, for no model could be trained")
     data = next((run.record.get("data") for run in runs if run is not None and run.record.get("data")), None)
-    return FunctionReport(problems, notes, len(groups), data or {})
+    return FunctionReport(problems, notes, len(groups), has_method, data or {})
 
 
 def _failed_step(run: Run) -> str:

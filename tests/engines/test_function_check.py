@@ -83,6 +83,22 @@ def test_one_line_for_what_is_missing_or_wrong(tmp_path: Path, data: str, expect
     assert ("No module named" in lines[0]) == ("y_train" not in expected)
 
 
+@pytest.mark.parametrize(
+    ("returned", "expected"),
+    [
+        ("p.mean(axis=0)", ""),
+        ("p[:, 0]", "ensemble.method: combine.py:combine returns the shape (1, 3): return probabilities of"),
+    ],
+)
+def test_a_method_is_tried_with_the_models(tmp_path: Path, keras3: Path, returned: str, expected: str) -> None:
+    (tmp_path / "combine.py").write_text(f"def combine(p, v, y):\n    assert v.shape[1] == len(y)\n    return {returned}\n")
+    backends = "  jax: {}\nensemble: {quorum: 1, max_age: 1m, method: 'combine.py:combine'}\n"
+    code, lines = check(tmp_path, keras3, backends, DATA)
+    assert (
+        (code, len(lines)) == (1 if expected else 0, 1) and "1 model, the method: no errors" in lines[0] or expected in lines[0]
+    )
+
+
 def test_a_function_that_hangs_is_ended(tmp_path: Path) -> None:
     code, lines = check(tmp_path, sys.executable, "  jax: {}\n", DATA + "\nimport time\ntime.sleep(600)\n", "--timeout", "3s")
     assert code == 1 and len(lines) == 1

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from jobs.keras3.calibration import calibration_error, cross_fitted, fit, fit_temperature, fit_weights, folds, log_loss
 from jobs.keras3.pools import LinearPool, combine, tempered, weighted_mean, weights
 from scheduler.report.calibration import reliability
+from simple_optimisers import temperature_by_search, weights_by_em
 
 Arrays = list[Any]
 
@@ -28,34 +29,6 @@ def draw(sharpness: list[float], items: int, classes: int = 10, seed: int = 0) -
         powers = np.exp(logits)
         members.append((powers / powers.sum(axis=1, keepdims=True)).astype("float32"))
     return members, labels
-
-
-def weights_by_em(members: Arrays, labels: Any) -> Any:
-    """Expectation maximisation of a mixture's weights with a Dirichlet(2) prior: shares of the items, and one for each."""
-    right = np.array([own[np.arange(len(labels)), labels] for own in members], dtype="float64").clip(1e-15)
-    found = np.full(len(members), 1 / len(members))
-    for _ in range(100_000):
-        shares = found[:, None] * right
-        better = ((shares / shares.sum(axis=0)).sum(axis=1) + 1) / (len(labels) + len(members))
-        if abs(better - found).max() < 1e-15:
-            break
-        found = better
-    return found
-
-
-def temperature_by_search(pooled: Any, labels: Any) -> float:
-    """Of log T on a grid that is narrowed around its best point."""
-    low, high = -6.0, 6.0
-    for _ in range(12):
-        grid = np.linspace(low, high, 41)
-        losses = []
-        for log_temperature in grid:
-            scores = np.log(pooled.clip(1e-15)) * np.exp(-log_temperature)
-            log_right = scores[np.arange(len(labels)), labels] - np.logaddexp.reduce(scores, axis=1)
-            losses.append(-log_right.sum() + log_temperature**2 / 2)
-        best = int(np.argmin(losses))
-        low, high = grid[max(0, best - 1)], grid[min(40, best + 1)]
-    return float(np.exp((low + high) / 2))
 
 
 @pytest.mark.parametrize(
