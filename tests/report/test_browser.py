@@ -158,13 +158,15 @@ def test_predictions_are_filtered_and_sorted(watched: Watched) -> None:
     assert 0 < disputed < total
     assert all("x" in row.locator("td").evaluate_all("cells => cells.map((cell) => cell.className)") for row in rows.all()[:5])
     article.get_by_role("button", name=f"all {total} shown").click()
-    article.get_by_role("button", name="probability", exact=True).click()
-    values = [float(text) for text in article.locator(".items tbody tr td.n").all_inner_texts()]
-    assert len(values) == total and values == sorted(values)
-    article.get_by_role("button", name="probability", exact=True).click()
-    assert article.locator(".items th[aria-sort=descending]").count() == 1
-    values = [float(text) for text in article.locator(".items tbody tr td.n").all_inner_texts()]
-    assert values == sorted(values, reverse=True)
+    numbers = article.locator(".items thead th.n").all_inner_texts()
+    assert numbers == ["probability", "entropy", "disagreeing"]
+    for place, name in enumerate(numbers):
+        for is_descending in (False, True):
+            article.get_by_role("button", name=name, exact=True).click()
+            cells = article.locator(".items tbody tr td.n").all_inner_texts()
+            values = [float(text) for text in cells[place :: len(numbers)]]
+            assert len(values) == total and values == sorted(values, reverse=is_descending)
+        assert article.locator(".items th[aria-sort=descending]").count() == 1
 
 
 def test_a_chart_is_read_by_keys_and_by_the_pointer(nights: Nights, watched: Watched) -> None:
