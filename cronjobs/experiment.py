@@ -158,12 +158,14 @@ class Member(Task):
 class Ensemble(Task):
     """How members are combined; ``timeout`` is for the prediction of one member, ``max_age`` of its model, in seconds.
 
-    ``method`` is a name, or ``file.py:function``.
+    ``method`` is a name, or ``file.py:function``. ``wait``: for how many seconds after its minute it waits for its members; None
+    where it does not.
     """
 
     method: str
     quorum: int
     max_age: int | None
+    wait: int | None
     timeout: int
 
     @property

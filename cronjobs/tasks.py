@@ -55,6 +55,11 @@ def step_variables(env: Mapping[str, str], argv: Sequence[str]) -> dict[str, str
     return {**others, c.ENV_SELECTION: json.dumps(own)}
 
 
+def time_limit(task: Task) -> int:
+    """Seconds after its beginning in which a run may go on: its deadline, and before it an ensemble's wait for its members."""
+    return int(task.deadline) + (int(task.wait or 0) if isinstance(task, Ensemble) else 0)
+
+
 def total_retries(task: Task, members: int) -> int:
     """How often a run is tried again; ``members`` is how many it combines, none for a training.
 
@@ -107,11 +112,32 @@ def ensemble_task(context: ExperimentContext, ensemble: Ensemble) -> dict[str, A
         "method": ensemble.method,
         "quorum": ensemble.quorum,
         "max_age": ensemble.max_age,
+        **_wait(context.experiment, ensemble),
         "members": [{**_process(member), "timeout": ensemble.timeout} for member in members],
         "env": _texts(ensemble),
         **_secrets(ensemble),
         "published": context.published,
     }
+
+
+def _wait(experiment: Experiment, ensemble: Ensemble) -> dict[str, Any]:
+    """For how long the ensemble waits, and for which slots where no revision says it; no keys where it does not wait."""
+    if ensemble.wait is None:
+        return {}
+    return {"wait": int(ensemble.wait), "schedules": {name: task_schedule(task) for name, task in tasks_of(experiment)}}
+
+
+def task_schedule(task: Task) -> dict[str, Any]:
+    """When a task runs, as a revision says it (``jobs.revisions``)."""
+    schedule = {
+        "schedule": task.schedule,
+        "timezone": task.timezone,
+        "suspend": task.suspend,
+        "concurrency": task.concurrency.capitalize(),
+        "starting_deadline": int(task.starting_deadline),
+        "deadline": time_limit(task),
+    }
+    return {key: value for key, value in schedule.items() if value is not None}
 
 
 def _shared(context: ExperimentContext, task: str, settings: Task) -> dict[str, Any]:

@@ -92,6 +92,7 @@ MEMBERS = "members"
 AGREEMENT = "agreement.csv"  # beside the members' CSVs: no member has that name
 SELECTION = "selection.json"
 ENSEMBLE = "ensemble.json"
+WAIT = "wait.json"  # of an ensemble's run, beside its tries: for whom it waits, or has waited
 VERDICT = "verdict.json"  # beside the result: the result of the comparison with the repeated run
 
 

@@ -27,6 +27,7 @@ from jobs.contract import (
     SELECTION,
     START,
     VERDICT,
+    WAIT,
     revision_time,
 )
 
@@ -47,6 +48,8 @@ class DocumentKind(str, Enum):  # noqa: UP042 (Python 3.9 has no StrEnum)
     REMOVED = REMOVED
     CLAIM = CLAIM
     VERDICT = VERDICT
+    WAIT = WAIT
+    """Of an ensemble's run: for whom it waits, or has waited (``jobs.store.waits``)."""
     SELECTION = SELECTION
     METRICS = METRICS
     MODEL = MODEL
@@ -272,10 +275,30 @@ _VERDICT: dict[str, Check] = {
     "differs": _texts,
     "flipped_items": _list_of(_object(dict.fromkeys(("item", "before", "after", "label"), _text))),
 }
+_SCHEDULE: dict[str, Check] = {
+    **dict.fromkeys(("schedule", "timezone", "concurrency"), _text),
+    "suspend": _flag,
+    "starting_deadline": _number,
+    "deadline": _number,
+}
+_awaited = _list_of(
+    _object(
+        {
+            **dict.fromkeys(("slot", "local", "run", "outcome"), _text),
+            "member": _name,
+            "seconds": _number,
+            "since": _time,
+        },
+        "member",
+    )
+)
+_WAITED: dict[str, Check] = {"seconds": _number, "since": _time, "until": _time, "members": _awaited, "missing": _awaited}
+"""For whom an ensemble's run has waited, in its record and beside it."""
 _TASK: dict[str, Check] = {
     **dict.fromkeys(("experiment", "task", "member", "backend", "runtime", "model", "method", "timezone", "data_format"), _text),
-    **dict.fromkeys(("max_age", "threads", "log_limit", "timeout", "quorum", "gpus"), _number),
+    **dict.fromkeys(("max_age", "wait", "threads", "log_limit", "timeout", "quorum", "gpus"), _number),
     "validation": _flag,
+    "schedules": _map_of(_object(_SCHEDULE)),
     "snapshot": _snapshot,
     "hyperparameters": _map_of(_any),
     "env": _map_of(_scalar),
@@ -290,17 +313,7 @@ _REVISION = _object(
         "revision": _count,
         "folded": _count,
         "gone": _texts,
-        "tasks": _map_of(
-            _object(
-                {
-                    **dict.fromkeys(("schedule", "timezone", "concurrency"), _text),
-                    **dict.fromkeys(("task", "program", "code"), _name),
-                    "suspend": _flag,
-                    "starting_deadline": _number,
-                    "deadline": _number,
-                }
-            )
-        ),
+        "tasks": _map_of(_object({**_SCHEDULE, **dict.fromkeys(("task", "program", "code"), _name)})),
     },
     "revision",
 )
@@ -351,6 +364,7 @@ _CHECKS: Mapping[DocumentKind, Check] = {
             "ensemble": _ensemble,
             "members": _members,
             "gate": _gate,
+            "waited": _object(_WAITED),
         }
     ),
     DocumentKind.START: _object(
@@ -409,6 +423,15 @@ _CHECKS: Mapping[DocumentKind, Check] = {
     ),
     DocumentKind.CLAIM: _object({"kind": _text, "job": _text, "time": _time, "process": _process, "snapshot": _snapshot}),
     DocumentKind.VERDICT: _object({**_VERDICT, "members": _map_of(_object(_VERDICT))}),
+    DocumentKind.WAIT: _object(
+        {
+            **_WAITED,
+            **dict.fromkeys(("time", "ended"), _time),
+            "process": _process,
+            "waiting": _awaited,
+            "yields": _count,
+        }
+    ),
     DocumentKind.SELECTION: _object({"members": _members}),
     DocumentKind.METRICS: _metrics,
     DocumentKind.MODEL: _model,

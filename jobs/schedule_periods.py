@@ -94,7 +94,7 @@ def schedule_periods(periods: Iterable[RevisionPeriod]) -> dict[str, list[Schedu
         if period.end <= period.start:
             continue
         for name, task in period.tasks.items():
-            schedule = _task_schedule(task)
+            schedule = task_schedule(task)
             own = by_task.setdefault(name, [])
             last = own[-1] if own else None
             joined = last is not None and last.end == period.start and last.engine == period.engine
@@ -105,5 +105,6 @@ def schedule_periods(periods: Iterable[RevisionPeriod]) -> dict[str, list[Schedu
     return by_task
 
 
-def _task_schedule(task: Mapping[str, Any]) -> TaskSchedule:
+def task_schedule(task: Mapping[str, Any]) -> TaskSchedule:
+    """What a revision, or a resolved configuration, says of when a task runs."""
     return TaskSchedule(**{key: task[key] for key in _SCHEDULING if task.get(key) is not None})

@@ -10,12 +10,12 @@ from typing import Any
 from cronjobs.experiment import Ensemble, Experiment, Member, Task
 from cronjobs.objects import labels
 from cronjobs.objects.config_maps import code_map, program_map
-from cronjobs.objects.job_spec import job_spec
+from cronjobs.objects.job_spec import job_spec, let_yield
 from cronjobs.objects.pods import ensemble_pod, image_of, train_pod
 from cronjobs.objects.size import TooLarge, check_size
 from cronjobs.objects.volumes import ObjectsError, store_volume
 from cronjobs.objects.watch import tool_image, watch_cron_job
-from cronjobs.tasks import ExperimentContext, tasks_of, total_retries
+from cronjobs.tasks import ExperimentContext, tasks_of, time_limit, total_retries
 from jobs import contract as c
 
 
@@ -116,6 +116,9 @@ def _cron_job(experiment: Experiment, name: str, task: Task, pod: dict[str, Any]
     own = {**task.labels, **labels.of_task(experiment.name, labels.component(name), name)}
     retries = total_retries(task, len(experiment.members) if isinstance(task, Ensemble) else 0)
     queue = {labels.QUEUE: task.queue} if task.queue else {}
+    spec = job_spec(task, retries, time_limit(task), pod)
+    if isinstance(task, Ensemble) and task.wait is not None:
+        let_yield(spec)
     cronjob = {
         "apiVersion": "batch/v1",
         "kind": "CronJob",
@@ -129,7 +132,7 @@ def _cron_job(experiment: Experiment, name: str, task: Task, pod: dict[str, Any]
             "startingDeadlineSeconds": int(task.starting_deadline),
             "successfulJobsHistoryLimit": task.history_limits.successful,
             "failedJobsHistoryLimit": task.history_limits.failed,
-            "jobTemplate": {"metadata": {"labels": {**own, **queue}}, "spec": job_spec(task, retries, pod)},
+            "jobTemplate": {"metadata": {"labels": {**own, **queue}}, "spec": spec},
         },
     }
     check_size(cronjob, name)

@@ -10,11 +10,10 @@ from typing import Any
 from cronjobs.experiment import Experiment, Member, Task
 from cronjobs.objects import labels, pods
 from cronjobs.objects.config_maps import program_name
-from cronjobs.objects.job_spec import job_spec
+from cronjobs.objects.job_spec import job_spec, let_yield
 from cronjobs.objects.size import check_size
 from cronjobs.tasks import step_variables
 from jobs import contract as c
-from jobs.contract import ExitCode
 
 KEEP = 86400
 """Seconds for which such a Job stays after its end, unless the configuration says `ttl`."""
@@ -82,20 +81,13 @@ def job(experiment: Experiment, request: JobRequest) -> dict[str, Any]:
     pod = pods.template(experiment, task, request.task, steps)
     kind_labels = {labels.KIND: request.kind, labels.INVOCATION: request.command}
     pod["metadata"]["labels"] |= kind_labels
-    limits = replace(
-        task,
-        ttl=KEEP if task.ttl is None else task.ttl,
-        deadline=request.steps.deadline + (wait.seconds if wait else 0),
-    )
-    spec = job_spec(limits, request.steps.retries, pod)
+    kept = replace(task, ttl=KEEP if task.ttl is None else task.ttl)
+    seconds = request.steps.deadline + (wait.seconds if wait else 0)
+    spec = job_spec(kept, request.steps.retries, seconds, pod)
     if wait is not None:
         tool = {"name": "tool", "configMap": {"name": program_name(wait.program)}}
         pod["spec"]["volumes"] = [*pod["spec"]["volumes"], tool]
-        away = {
-            "action": "Ignore",
-            "onExitCodes": {"containerName": "await", "operator": "In", "values": [int(ExitCode.TRY_LATER)]},
-        }
-        spec["podFailurePolicy"]["rules"].insert(0, away)
+        let_yield(spec)
     name = str(request.task["task"])
     queue = {labels.QUEUE: task.queue} if task.queue else {}
     own_labels = {**task.labels, **labels.of_task(experiment.name, labels.component(name), name), **kind_labels, **queue}

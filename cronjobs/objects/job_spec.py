@@ -9,11 +9,11 @@ from cronjobs.experiment import Task
 from jobs.contract import ExitCode
 
 
-def job_spec(task: Task, retries: int, pod: Mapping[str, Any]) -> dict[str, Any]:
-    """The spec of a task's Jobs: what is tried again, for how long, and which ends are final."""
+def job_spec(task: Task, retries: int, seconds: int, pod: Mapping[str, Any]) -> dict[str, Any]:
+    """The spec of a task's Jobs: what is tried again, for how many seconds in all, and which ends are final."""
     return {
         "backoffLimit": retries,
-        "activeDeadlineSeconds": int(task.deadline),
+        "activeDeadlineSeconds": seconds,
         **({"ttlSecondsAfterFinished": int(task.ttl)} if task.ttl is not None else {}),
         "podFailurePolicy": {
             "rules": [
@@ -23,3 +23,12 @@ def job_spec(task: Task, retries: int, pod: Mapping[str, Any]) -> dict[str, Any]
         },
         "template": dict(pod),
     }
+
+
+def let_yield(spec: Mapping[str, Any]) -> None:
+    """Have a Job's await step end for a while without that being a failure: its pod makes room, and is started again."""
+    rule = {
+        "action": "Ignore",
+        "onExitCodes": {"containerName": "await", "operator": "In", "values": [int(ExitCode.TRY_LATER)]},
+    }
+    spec["podFailurePolicy"]["rules"].insert(0, rule)

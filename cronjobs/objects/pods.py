@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from cronjobs.experiment import Ensemble, Experiment, HeartbeatSettings, Member, SecretKey, Task
@@ -19,6 +20,8 @@ STORE = "/store"
 FOLDER = "/store/data"
 SNAPSHOT = "/cronsemble/program"
 _CONFIGURATION = f"metadata.annotations['{labels.CONFIGURATION}']"
+AWAIT_RESOURCES = {"cpu": "100m", "memory": "128Mi"}
+"""What the await step of an ensemble requests, and is limited to."""
 PULL = {"always": "Always", "if_not_present": "IfNotPresent", "never": "Never"}
 
 
@@ -48,7 +51,8 @@ def ensemble_pod(context: ExperimentContext, ensemble: Ensemble) -> dict[str, An
     experiment = context.experiment
     keras3 = image_of(experiment, "keras3")
     env = {c.ENV_RETRIES: str(total_retries(ensemble, len(experiment.members)))}
-    steps = [container(experiment, ensemble, ["prepare"], keras3, ensemble.threads, env)]
+    steps = [] if ensemble.wait is None else [_await(experiment, ensemble, keras3, env)]
+    steps.append(container(experiment, ensemble, ["prepare"], keras3, ensemble.threads, env))
     for name, member in experiment.members.items():
         argv = ["predict", "--member", name]
         steps.append(container(experiment, member, argv, image_of(experiment, member.runtime), member.threads, env))
@@ -74,6 +78,13 @@ def _heartbeat_variables(heartbeat: HeartbeatSettings, key: SecretKey) -> list[d
         {"name": c.ENV_PING_URL, "value": heartbeat.ping_url.replace("$", "$$")},
         {"name": c.ENV_PING_KEY, "valueFrom": {"secretKeyRef": reference}},
     ]
+
+
+def _await(experiment: Experiment, ensemble: Ensemble, image: str, env: Mapping[str, str]) -> dict[str, Any]:
+    """The step that waits for the members: it reads the store, and needs next to nothing."""
+    step = container(experiment, replace(ensemble, env={}), ["await"], image, 1, env)
+    step["resources"] = {"requests": dict(AWAIT_RESOURCES), "limits": dict(AWAIT_RESOURCES)}
+    return step
 
 
 def template(experiment: Experiment, task: Task, configuration: Mapping[str, Any], steps: list[dict[str, Any]]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ EARLY = 86400
 _RUN_FILES = re.compile(
     "|".join(
         [
-            *map(re.escape, (c.OBSERVED, c.CANCELLED, c.REMOVED, c.VERDICT, c.CLAIM, f".{c.CLAIM}")),
+            *map(re.escape, (c.OBSERVED, c.CANCELLED, c.REMOVED, c.VERDICT, c.WAIT, c.CLAIM, f".{c.CLAIM}")),
             r"(claim|decision)-[0-9]+\.json",
         ]
     )

@@ -161,7 +161,9 @@ class Ledger:
         folder = self.folder(experiment) / "notes"
         return [folder / name for name in self._files.list_names(folder) if name.endswith(".jsonl")]
 
-    def notes(self, experiment: str) -> Iterator[dict[str, Any]]:
-        """Every note, by month; a line that cannot be read is left out."""
+    def notes(self, experiment: str, since: str = "") -> Iterator[dict[str, Any]]:
+        """Every note, by month, from the month ``since`` (``2026-11``) on; a line that cannot be read is left out."""
         for path in self.note_files(experiment):
+            if path.name[:7] < since:
+                continue
             yield from (note for note in self._files.read_lines(path) if not document_problem(DocumentKind.NOTE, note))

@@ -22,6 +22,7 @@ from jobs.contract import (
     RESULT,
     START,
     TRY_PREFIX,
+    WAIT,
     Cause,
     Evidence,
     RunId,
@@ -37,6 +38,7 @@ from jobs.store.process_identity import is_alive
 from jobs.store.regular_files import Unreadable
 from jobs.store.tries import has_tries_left, max_tries, recorded_retries
 from jobs.store.try_claims import last_number, unused_claim
+from jobs.store.waits import is_over, waiting_text
 from jobs.text import one_line
 
 SETTLED = 14 * 86400
@@ -74,6 +76,8 @@ class Run:
     """The number of its last claim (``jobs.store.try_claims``)."""
     decisions: tuple[dict[str, Any], ...] = ()
     """What was decided of it by hand since it was published, oldest first (``jobs.store.decisions``)."""
+    wait: dict[str, Any] = field(default_factory=dict)
+    """For whom an ensemble's run waits, or has waited (``jobs.store.waits``); empty where it has not."""
 
     @property
     def refused(self) -> str:
@@ -168,8 +172,8 @@ def read_run(run: RunId, folder: Path, read_record: Callable[[], dict[str, Any] 
         reason = _unreadable(Path(str(error.filename)).name, error.why)
         return Run(run, folder, Status.UNKNOWN, reason, evidence=Evidence.UNKNOWN, is_readable=False)
     next_name = unused_claim(names, tries)
-    observed, removed, cancelled, claim, next_claim = (
-        documents.read(name) if name in names else {} for name in (OBSERVED, REMOVED, CANCELLED, CLAIM, next_name)
+    observed, removed, cancelled, claim, next_claim, wait = (
+        documents.read(name) if name in names else {} for name in (OBSERVED, REMOVED, CANCELLED, CLAIM, next_name, WAIT)
     )
 
     decisions = tuple(filter(None, map(documents.read, decision_names(names))))
@@ -178,7 +182,7 @@ def read_run(run: RunId, folder: Path, read_record: Callable[[], dict[str, Any] 
         # Whoever can write the store wrote them, and they are printed in many places.
         status, reason = one_line(status), one_line(reason)
         is_readable = not documents.problems and (record is not None or RESULT not in names)
-        beside = (observed, removed, cancelled, claim, is_readable, next_claim, last_number(names), decisions)
+        beside = (observed, removed, cancelled, claim, is_readable, next_claim, last_number(names), decisions, wait)
         return Run(run, folder, status, reason, record or {}, tries, evidence, *beside)
 
     def unknown(name: str) -> Run:
@@ -208,14 +212,19 @@ def read_run(run: RunId, folder: Path, read_record: Callable[[], dict[str, Any] 
     alive = is_alive(next_claim.get("process") or {}) if next_claim else False
     if next_name in documents.problems and not is_seen:
         return unknown(next_name)
+    waits = bool(wait) and not is_over(wait)
     if next_claim and alive is not False and not is_seen:
-        return result(Status.RUNNING, "waits for free CPUs", Evidence.OBSERVED if alive else Evidence.RECORDED)
+        reason = waiting_text(wait) if waits else "waits for free CPUs"
+        return result(Status.RUNNING, reason, Evidence.OBSERVED if alive else Evidence.RECORDED)
     if last is not None and last["end"] is not None and not _overrides(observed, last["end"]):
         return result(str(last["end"].get("status") or Status.FAILED), str(last["end"].get("reason") or ""))
     if observed.get("status"):
         return result(str(observed["status"]), str(observed.get("reason") or ""), Evidence.OBSERVED)
     if OBSERVED in documents.problems:
         return unknown(OBSERVED)
+    if last is None and wait and not claim and is_alive(wait.get("process") or {}) is not False:
+        # A pod that waits has begun no try; one that has ended to make room comes again.
+        return result(Status.RUNNING, waiting_text(wait) if waits else "its wait is over")
     if last is None:
         return result(Status.DIED, "ended before its first try began", Evidence.INFERRED)
     if last["damaged"]:

@@ -27,6 +27,7 @@ from jobs.contract import (
     START,
     TRY_PREFIX,
     VERDICT,
+    WAIT,
     RunId,
     parse_run_id,
 )
@@ -362,6 +363,14 @@ class Store:
         if os.path.lexists(path):
             return False
         return self.files.publish(path, to_document({"schema": SCHEMA, "run_id": str(run), **observed}))
+
+    def wait_of(self, run: RunId) -> dict[str, Any]:
+        """For whom an ensemble's run waits, or has waited (``jobs.store.waits``); empty if it has not."""
+        return self.files.read_document(self.run_folder(run) / WAIT) or {}
+
+    def record_wait(self, run: RunId, mark: Mapping[str, Any]) -> None:
+        """Write for whom an ensemble's run waits, or has waited; raises OSError."""
+        self.files.replace(self.run_folder(run) / WAIT, to_document({"schema": SCHEMA, "run_id": str(run), **mark}))
 
     def record_verdict(self, run: RunId, verdict: dict[str, Any]) -> None:
         """Store the result of the comparison with the repeated run; the first one stays."""

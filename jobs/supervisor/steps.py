@@ -20,6 +20,7 @@ from jobs.store.latest_model import ModelChoice, choose_models, given_choice
 from jobs.store.latest_predictions import update_latest
 from jobs.store.prepared_data import is_own_reading, keep_prepared, leave_prepared, local_date, pin_name, pin_of
 from jobs.store.reading import degraded_reason
+from jobs.store.waits import waited, waited_lines
 from jobs.supervisor import data_reading
 from jobs.supervisor.fork_server import ForkServer
 from jobs.supervisor.framework_process import NO_GPU, UserCode, framework_env, run_child, warm_theano
@@ -34,6 +35,8 @@ from jobs.temporary import TemporaryFolder
 def _prepare(context: RunContext, _: Sequence[str]) -> None:
     """Put the snapshot into the store, and pin the data that the tasks of this experiment and local date use."""
     task, store = context.task, context.store
+    for line in waited_lines(store.wait_of(context.run)):
+        notice(context, line)
     store_snapshot(context)
     store_revisions(context)
     repeated = _repeated_data(context)
@@ -261,9 +264,9 @@ def _combine(context: RunContext, _: Sequence[str]) -> None:
                 env = {"KERAS_BACKEND": "numpy", **({} if task.get("gpus") else NO_GPU)}
                 run_child(context, "combine", [*arguments, "--code", code], env)
     ensemble = require(context, c.ENSEMBLE)
-    gate = judge_ensemble(context, _data(context), ensemble, clock)
+    gate, wait = judge_ensemble(context, _data(context), ensemble, clock), waited(context.store.wait_of(context.run))
     result = {"ensemble": ensemble, "members": members, "accuracy": ensemble.get("accuracy")}
-    commit(context, began, result | ({"gate": gate} if gate else {}))
+    commit(context, began, result | ({"gate": gate} if gate else {}) | ({"waited": wait} if wait else {}))
     if context.is_store_read_only:
         return  # the engine archives it
     path = context.store.publish_archive(context.run)

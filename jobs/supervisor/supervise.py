@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
         description="Run one step of a run under supervision. The run is described by the environment: "
         f"{c.ENV_RUN} (<experiment>-<task>-<unix minutes>[-rN]), {c.ENV_STORE}, {c.ENV_TASK} (JSON) or {c.ENV_TASK_FILE}, and "
         f"optionally {c.ENV_TRY}, {c.ENV_KIND}, {c.ENV_FOLDER}, {c.ENV_SNAPSHOT}, {c.ENV_PYTHON}, "
-        f"{c.ENV_TIMEOUT}; await: {c.ENV_AWAIT}.",
+        f"{c.ENV_TIMEOUT}; await: {c.ENV_AWAIT}, else a scheduled ensemble waits for its members.",
     )
     parser.add_argument("step", choices=["await", "prepare", "train", "predict", "combine"])
     parser.add_argument(
@@ -105,9 +105,12 @@ def _supervise(context: RunContext, step: str, members: Sequence[str], pings: St
         if context.store.cancelled(context.run) is not None:
             print("cronsemble: this run was cancelled", file=sys.stderr, flush=True)
             return ExitCode.WRONG_INPUT
-        if step == "await" and not wait_until_ended(context):
-            # The try has not begun, so nothing is recorded.
-            return ExitCode.INTERRUPTED if context.stopped.is_set() else ExitCode.TRY_LATER
+        if step == "await":
+            if not _wait(context):
+                # The try has not begun, so nothing is recorded.
+                return ExitCode.INTERRUPTED if context.stopped.is_set() else ExitCode.TRY_LATER
+            if c.ENV_AWAIT not in context.env:
+                return ExitCode.DONE  # the next step says for whom it has waited
         _mark_start(context)
         pings.began(step)
         STEPS[step](context, members)
@@ -126,6 +129,15 @@ def _fail(context: RunContext, step: str, error: StepError, pings: StepPings) ->
     _end(context, step, error)
     pings.failed(step, error)
     return error.code
+
+
+def _wait(context: RunContext) -> bool:
+    """Wait for the runs that the environment names, or for a scheduled ensemble's members; False if the step ends before."""
+    if c.ENV_AWAIT in context.env:
+        return wait_until_ended(context)
+    from jobs.supervisor.wait_for_members import wait_for_members  # late: only the keras3 runtime's Python has time zones
+
+    return wait_for_members(context)
 
 
 def _refused_user(error: OSError) -> str:

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from typing import Any
 
 from jobs import contract as c
 from jobs.contract import ExitCode, Status
 from jobs.store import Run
 from jobs.store.tries import failed_tries, is_permanent
+from jobs.supervisor.poll_runs import Awaited, wait_while
 from jobs.supervisor.run_context import RunContext, StepError, notice
-
-POLL_INTERVAL = 2.0
-"""Seconds between two readings of the store."""
-YIELD_AFTER = 60.0
-"""Seconds after which a waiting pod ends if an awaited run has not started: that run may need its node's CPUs and memory."""
 
 
 def wait_until_ended(context: RunContext) -> bool:
@@ -25,25 +20,12 @@ def wait_until_ended(context: RunContext) -> bool:
     False if the process was asked to stop, or should end now and be started again later. Raises StepError for a wrong ENV_AWAIT.
     """
     awaited = _awaited(context)
-    began = _now()
-    announced: set[str] = set()
-    while not context.stopped.is_set():
+
+    def look() -> list[Awaited]:
         unfinished = [run for run in _read(context, awaited["runs"]) if not has_ended(run, awaited["runs"][str(run.id)])]
-        if not unfinished or _now() >= awaited["until"]:
-            return True
-        for run in unfinished:
-            if str(run.id) not in announced:
-                print(f"cronsemble: waiting for {run.id}", flush=True)
-                announced.add(str(run.id))
-        not_started = [run for run in unfinished if not run.tries]
-        if not_started and _now() - began > YIELD_AFTER:
-            print(
-                f"cronsemble: {not_started[0].id} has not started: this pod ends to make room for it, and is started again later",
-                flush=True,
-            )
-            return False
-        context.stopped.wait(POLL_INTERVAL)
-    return False
+        return [Awaited(str(run.id), not run.tries) for run in unfinished]
+
+    return wait_while(look, context.stopped, awaited["until"])
 
 
 def record_awaited_runs(context: RunContext, _: Sequence[str]) -> None:
@@ -82,7 +64,3 @@ def _read(context: RunContext, runs: dict[str, int]) -> list[Run]:
             raise StepError(f"{c.ENV_AWAIT}: {name} is not a run of {context.run.experiment}", ExitCode.WRONG_INPUT)
         awaited.append(context.store.read(run))
     return awaited
-
-
-def _now() -> float:
-    return datetime.now(timezone.utc).timestamp()

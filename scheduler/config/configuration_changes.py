@@ -12,7 +12,7 @@ Difference = tuple[str, Any, Any]
 """A key of the configuration, and its values before and after; None where it is not there."""
 
 _DERIVED = re.compile(
-    r"^(schema|experiment|task|member|published|data_seed|data\.key|data\.hyperparameters|members\[[^]]*\]\.(member|secrets))\b"
+    r"^(schema|experiment|task|member|published|data_seed|data\.key|data\.hyperparameters|members\[[^]]*\]\.(member|secrets))\b|^schedules(\.[^.]+)?$"
 )
 """What follows from other keys, or from the version of the tool."""
 _KEYS = (
@@ -20,11 +20,13 @@ _KEYS = (
     (re.compile(r"^gpus$"), "resources.gpu"),
     (re.compile(r"^seed$"), "hyperparameters.seed"),
     (re.compile(r"^secrets$"), "env"),
+    (re.compile(r"^schedules\.ensemble\."), ""),
+    (re.compile(r"^schedules\.train-([^.]+)\."), r"backends.\1."),
     (re.compile(r"^members\[[^]]*\]\.timeout$"), "timeout"),
     (re.compile(r"^members\[([a-z][^]]*)\]"), r"backends.\1"),
 )
 """Patterns of internal keys, and what they are called in the configuration."""
-_DURATIONS = ("max_age", "timeout")
+_DURATIONS = ("max_age", "timeout", "wait", "starting_deadline", "deadline")
 
 
 def differences(old: Any, new: Any) -> list[Difference]:
@@ -42,7 +44,7 @@ def differences(old: Any, new: Any) -> list[Difference]:
         key = path
         for pattern, name in _KEYS:
             key = pattern.sub(name, key)
-        if key in _DURATIONS:
+        if key.rpartition(".")[2] in _DURATIONS and not key.startswith("hyperparameters."):
             before, after = _duration(before), _duration(after)
         elif key.startswith("backends.") and "." not in key.removeprefix("backends."):
             # A member that comes or goes: its own CronJob says how.

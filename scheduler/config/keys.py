@@ -167,6 +167,10 @@ class EnsembleKeys(TaskKeys):
     ] = "accuracy"
     quorum: Annotated[Annotated[int, Meta(ge=1)], Meta(description="members that must have predicted")] = 1
     max_age: Annotated[Duration | None, Meta(description="how much older than the ensemble's slot a model's slot may be")] = None
+    wait: Annotated[
+        Duration | None,
+        Meta(description="how long after its time it waits for members that have not ended"),
+    ] = None
     timeout: Annotated[Duration, Meta(description="for one member's prediction", extra_json_schema={"default": "10m"})] = (
         duration_default("10m")
     )

@@ -64,7 +64,7 @@ def resolve(keys: FileKeys, path: Path) -> Experiment:
         )
     ensemble = None
     if keys.ensemble is not None:
-        values = {name: getattr(keys.ensemble, name) for name in ("method", "quorum", "max_age", "timeout")}
+        values = {name: getattr(keys.ensemble, name) for name in ("method", "quorum", "max_age", "wait", "timeout")}
         ensemble = Ensemble(**_task(keys.ensemble, keys), **values)
     return Experiment(
         name=keys.experiment,

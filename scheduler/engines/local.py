@@ -167,6 +167,7 @@ class LocalEngine:
     _code: dict[str, bytes] = field(default_factory=dict)  # the user's code that was stored last, by its SHA-256
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _retry_wait: threading.Condition = field(default_factory=threading.Condition)
+    _changes: int = 0  # how often runs have ended, and slots were lost
     _prepare_lock: threading.Lock = field(default_factory=threading.Lock)
     _cleared: set[ContainerEngine] = field(default_factory=set)  # of what earlier processes had left
     _leftovers_lock: threading.Lock = field(default_factory=threading.Lock)
@@ -252,6 +253,7 @@ class LocalEngine:
             self._current_tries.pop(run, None)
             self._stop_reasons.pop(run, None)
         result = self.read_end(run)
+        self.announce_change()
         if not attempt.is_lost:
             self.observer.done(spec.label, result)
         if result.status == Status.FAILED and (hint := absent_variable_hint(result.reason, os.environ)):
@@ -388,6 +390,23 @@ class LocalEngine:
 
     def _is_stopped(self, run: c.RunId | None) -> bool:
         return self._stop.is_set() or run in self._stop_reasons
+
+    def is_stopped(self, run: c.RunId) -> bool:
+        """Whether this run is to stop, or the engine."""
+        return self._is_stopped(run)
+
+    def pause(self, run: c.RunId, seconds: float) -> bool:
+        """Wait so long at most, until the run is to stop or there may be something new; whether there is."""
+        with self._retry_wait:
+            known = self._changes
+            self._retry_wait.wait_for(lambda: self._is_stopped(run) or self._changes != known, seconds)
+            return self._changes != known
+
+    def announce_change(self) -> None:
+        """Have those that wait for other runs look again: a run has ended, or a slot will have none."""
+        with self._retry_wait:
+            self._changes += 1
+            self._retry_wait.notify_all()
 
     def _wait_for_retry(self, run: c.RunId, seconds: float) -> None:
         with self._retry_wait:

@@ -9,7 +9,7 @@ from typing import Any
 
 from cronjobs.experiment import Task
 from cronjobs.revisions import revisions
-from cronjobs.tasks import ExperimentContext, resolve_tasks
+from cronjobs.tasks import ExperimentContext, resolve_tasks, task_schedule
 from jobs import schedule_periods
 from jobs.revisions import MANUAL, Revision
 from jobs.store import Store
@@ -25,16 +25,7 @@ def engine() -> str:
 
 
 def _describe(settings: Task, resolved: dict[str, Any]) -> dict[str, Any]:
-    description = {
-        "schedule": settings.schedule,
-        "timezone": settings.timezone,
-        "suspend": settings.suspend,
-        "concurrency": settings.concurrency.capitalize(),
-        "starting_deadline": int(settings.starting_deadline),
-        "deadline": int(settings.deadline),
-        "task": hashlib.sha256(to_json(resolved)).hexdigest(),
-    }
-    return {key: value for key, value in description.items() if value is not None}
+    return {**task_schedule(settings), "task": hashlib.sha256(to_json(resolved)).hexdigest()}
 
 
 def record_revision(store: Store, context: ExperimentContext, what: str, now: datetime) -> Revision | None:

@@ -106,6 +106,8 @@ def _ensemble(task: Mapping[str, Any], resolved: Mapping[str, Any], timezone: st
         keys |= {key: resolved[key] for key in ("method", "quorum") if key in resolved}
         if resolved.get("max_age") is not None:
             keys["max_age"] = format_single_unit(resolved["max_age"])
+        if resolved.get("wait") is not None:
+            keys["wait"] = format_single_unit(resolved["wait"])
         timeout = next((member.get("timeout") for member in resolved.get("members") or ()), None)
         if timeout not in (None, 600):
             keys["timeout"] = format_single_unit(timeout)
@@ -124,7 +126,8 @@ def _task(task: Mapping[str, Any], resolved: Mapping[str, Any], timezone: str) -
     declared = {
         "concurrency": str(task.get("concurrency") or "Forbid").lower(),
         "starting_deadline": format_single_unit(task.get("starting_deadline", 3600)),
-        "deadline": format_single_unit(task.get("deadline", 6 * 3600)),
+        # A revision's covers the wait.
+        "deadline": format_single_unit(max(0, task.get("deadline", 6 * 3600) - int(resolved.get("wait") or 0))),
         "threads": resolved.get("threads", 1),
     }
     keys |= {key: value for key, value in declared.items() if _DEFAULTS[key] != value}

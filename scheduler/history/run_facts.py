@@ -12,6 +12,7 @@ from jobs import strict_json
 from jobs.contract import Evidence, member_task, parse_run_id, parse_time
 from jobs.store import Run
 from jobs.store.decisions import refusal
+from jobs.store.waits import is_over, waited, waited_text
 from jobs.text import one_line
 
 RunKey = tuple[int, int]
@@ -71,6 +72,10 @@ class RunFact(msgspec.Struct, array_like=True, gc=False):
     """Of a training that has a result, as JSON."""
     refusals: tuple[tuple[float | None, str], ...] = ()
     """Of a published run that is or was refused: since when (None: from its beginning) and why; empty text: accepted since."""
+    waited: str = ""
+    """Of an ensemble's run, for which of its members it waited, and how long."""
+    wait_began: float | None = None
+    """When it began to wait for them."""
 
     @property
     def refused(self) -> str:
@@ -96,7 +101,13 @@ def run_fact(run: Run) -> RunFact:
         run.reason,
         run.evidence,
         run.kind,
-        parse_time(record.get("started") or start.get("time") or run.observed.get("started") or row.get("started")),
+        parse_time(
+            record.get("started")
+            or start.get("time")
+            or run.observed.get("started")
+            or row.get("started")
+            or run.wait.get("since")
+        ),
         parse_time(
             record.get("finished")
             or (end_times[-1] if end_times else None)
@@ -112,6 +123,8 @@ def run_fact(run: Run) -> RunFact:
         members=tuple(_members(run)),
         hyperparameters=strict_json.dumps(record["hyperparameters"]) if record.get("hyperparameters") else "",
         refusals=tuple(_refusals(run)),
+        waited=waited_text(record.get("waited") or (waited(run.wait) if is_over(run.wait) else {})),
+        wait_began=parse_time((record.get("waited") or run.wait).get("since")),
     )
 
 

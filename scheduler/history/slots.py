@@ -349,10 +349,16 @@ def _replacing_slot(context: TaskContext, fact: RunFact) -> int | None:
 
 
 def _why(fact: RunFact, context: TaskContext, is_expected: bool) -> str:
-    """Why a run ran when it did; nothing for one that ran on time."""
+    """Why a run ran when it did, and for whom it waited; nothing for one that ran on time."""
     if fact.kind is not None and fact.kind != RunKind.SCHEDULED:
         return fact.kind
-    delay = None if fact.started is None else fact.started - fact.minute * 60
+    return "; ".join(filter(None, (_lateness(fact, context, is_expected), fact.waited)))
+
+
+def _lateness(fact: RunFact, context: TaskContext, is_expected: bool) -> str:
+    # Whoever waits was there in time.
+    began = fact.started if fact.wait_began is None else fact.wait_began
+    delay = None if began is None else began - fact.minute * 60
     if is_expected or not context.periods:
         return f"{format_duration(delay)} late" if delay is not None and delay >= LATE else ""
     instant = fact.minute * 60

@@ -18,6 +18,7 @@ from jobs.expected_slots import expected
 from jobs.schedule_periods import schedule_periods, scheduling_periods
 from jobs.store import LocalStore, Run, removal, snapshot_digests
 from jobs.store.latest_predictions import update_latest
+from jobs.store.open_runs import RunState, run_origin
 from jobs.store.process_identity import is_alive, process_identity
 from scheduler.config import ConfigErrors, load
 from scheduler.engines import local_revisions
@@ -32,7 +33,6 @@ from scheduler.server.file_watch import FileWatcher
 from scheduler.server.heartbeat import PingingObserver, ServedHeartbeat
 from scheduler.server.journal import Journal
 from scheduler.server.metrics import Metrics
-from scheduler.server.open_runs import RunState, run_origin
 from scheduler.server.run_thread import RunEnded, RunThread
 from scheduler.server.task_state import TaskState
 from scheduler.stores.location import local_store
@@ -352,6 +352,7 @@ class ServedExperiment:
         # Before anything is said of it: this process may be killed at any moment. What cannot be written is tried again.
         with suppress(OSError):
             self._write_notes()
+        self.engine.announce_change()
         self.metrics.lost.labels(self.name, name, event).inc()
         self.journal.write(event, f"{slot_text(minute)} {event}: {text}", task=name, slot=slot_text(minute), reason=text)
 

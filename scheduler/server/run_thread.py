@@ -14,15 +14,16 @@ from jobs import contract as c
 from jobs.contract import RunKind, slot_text
 from jobs.store import LocalStore, Run, Store
 from jobs.store.files import to_json
+from jobs.store.open_runs import run_origin, seconds_until_try
 from jobs.store.tries import failed_tries
 from scheduler.engines.local import LocalEngine
+from scheduler.engines.member_wait import wait_for_members
 from scheduler.engines.run_spec import runtimes_needed, task_spec
 from scheduler.runtimes.runtime import find_runtimes
 from scheduler.server.claim_order import ClaimOrder
 from scheduler.server.heartbeat import PingingObserver, RunPings, ServedHeartbeat
 from scheduler.server.journal import ExperimentJournal
 from scheduler.server.metrics import Metrics
-from scheduler.server.open_runs import run_origin, seconds_until_try
 from scheduler.times import format_time
 
 
@@ -143,6 +144,7 @@ class RunThread(threading.Thread):
             host.engine.stop_run(self.run_id, self._stop_reason)
         runtimes = find_runtimes(host.experiment, runtimes_needed(resolved), host.journal.say)
         spec = task_spec(resolved, self.settings, host.folder, runtimes, self.minute, RunKind.SCHEDULED)
+        wait_for_members(host.engine, self.run_id, resolved, spec.kind, host.journal)
         return host.engine.run(spec, self.run_id)
 
     def _claim_try(self, run: Run) -> bool:
@@ -161,7 +163,10 @@ class RunThread(threading.Thread):
         resolved = host.store.task_configuration({"snapshot": _snapshot(host.store, run)}) or self.resolved
         runtimes = find_runtimes(host.experiment, runtimes_needed(resolved), host.journal.say)
         spec = task_spec(resolved, self.settings, host.folder, runtimes, self.minute, RunKind.SCHEDULED)
-        left = max(1, int(run_origin(run).time + self.settings.deadline - time.time()))
+        wait_for_members(host.engine, run.id, resolved, spec.kind, host.journal)
+        # Its deadline is that of what it does after its wait.
+        began = max(run_origin(run).time, c.parse_time(host.store.wait_of(run.id).get("ended")) or 0.0)
+        left = max(1, int(began + self.settings.deadline - time.time()))
         spec = replace(spec, deadline=left, retries=spec.retries if run.retries is None else run.retries)
         delay = seconds_until_try(run, host.engine.back_off(max(1, failed_tries(run.tries))), time.time())
         return host.engine.run(spec, run.id, number, delay)

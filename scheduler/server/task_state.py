@@ -7,11 +7,11 @@ from math import inf
 from typing import Any
 
 from cronjobs.experiment import Task
-from cronjobs.tasks import total_retries
+from cronjobs.tasks import time_limit, total_retries
 from jobs import contract as c
 from jobs.schedule_periods import SchedulePeriod
 from jobs.store import Run
-from scheduler.server.open_runs import RunState, run_state
+from jobs.store.open_runs import RunState, run_state
 
 
 @dataclass
@@ -39,4 +39,4 @@ class TaskState:
     def run_state(self, run: Run, own_process: dict[str, Any], now: float) -> RunState:
         """Whether a run of the task that no thread of this process makes needs anything of it."""
         retries = total_retries(self.settings, len(self.resolved.get("members", [])))
-        return run_state(run, self.settings, retries, own_process, now)
+        return run_state(run, time_limit(self.settings), retries, own_process, now)

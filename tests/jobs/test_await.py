@@ -11,7 +11,7 @@ import pytest
 from jobs import contract as c
 from jobs.contract import ExitCode
 from jobs.store.files import publish_bytes, to_json
-from jobs.supervisor import wait_for_runs
+from jobs.supervisor import poll_runs
 from jobs.supervisor.run_context import RunContext, StepError, read_context
 from jobs.supervisor.wait_for_runs import has_ended, record_awaited_runs, wait_until_ended
 from stores import Builder, minute
@@ -76,7 +76,7 @@ def test_it_goes_on_when_the_time_is_up(tmp_path: Path) -> None:
 
 
 def test_it_ends_to_make_room_for_a_run_that_has_not_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wait_for_runs, "YIELD_AFTER", 0.0)
+    monkeypatch.setattr(poll_runs, "YIELD_AFTER", 0.0)
     builder = Builder(tmp_path)
     assert not wait_until_ended(context(tmp_path, {f"e-train-a-{SLOT}": 0}))
     fail(builder, "interrupted", ExitCode.INTERRUPTED)

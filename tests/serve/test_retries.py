@@ -23,11 +23,11 @@ from jobs import contract as c
 from jobs.contract import RunId, Status
 from jobs.store import LocalStore, Run
 from jobs.store.files import publish_bytes, to_json
+from jobs.store.open_runs import RunState, run_state, seconds_until_try
 from jobs.store.process_identity import process_identity
 from scheduler.config import load
 from scheduler.server.journal import Journal
 from scheduler.server.loop import ServerClock
-from scheduler.server.open_runs import RunState, run_state, seconds_until_try
 from scheduler.server.run_thread import RunThread
 from served import CLI, make_server, rows, served_since, serving, write
 from stores import ELSEWHERE, iso
@@ -159,23 +159,23 @@ def test_which_runs_go_on(
     tmp_path: Path, settings: Member, process: dict[str, Any], end: dict[str, Any] | None, expected: RunState
 ) -> None:
     run = store_run(tmp_path, process, end)
-    assert run_state(run, settings, 1, DEAD, BEGAN + 60) == expected
+    assert run_state(run, settings.deadline, 1, DEAD, BEGAN + 60) == expected
     late = RunState.ENDED if run.status != Status.RUNNING or process == ELSEWHERE else expected
-    assert run_state(run, settings, 1, DEAD, BEGAN + 3600 + 300) == late
+    assert run_state(run, settings.deadline, 1, DEAD, BEGAN + 3600 + 300) == late
 
 
 def test_a_claimed_try_of_another_machine_is_its_own(tmp_path: Path, settings: Member) -> None:
     store_run(tmp_path, ELSEWHERE, FAILED)
     store = LocalStore(tmp_path)
     assert store.claim_try(RUN, 2, {"process": ELSEWHERE})
-    assert run_state(store.read(RUN), settings, 1, DEAD, BEGAN + 60) == RunState.ELSEWHERE
+    assert run_state(store.read(RUN), settings.deadline, 1, DEAD, BEGAN + 60) == RunState.ELSEWHERE
 
 
 def test_the_tries_of_a_job_are_its_clusters(tmp_path: Path, settings: Member) -> None:
     store = LocalStore(tmp_path)
     store.begin_try(RUN, "pod", {"kind": "scheduled", "time": iso(BEGAN), "retries": 1, "process": ELSEWHERE})
     publish_bytes(store.try_folder(RUN, "pod") / c.END, to_json({**FAILED, "time": iso(BEGAN)}))
-    assert run_state(store.read(RUN), settings, 1, DEAD, BEGAN + 60) == RunState.ENDED
+    assert run_state(store.read(RUN), settings.deadline, 1, DEAD, BEGAN + 60) == RunState.ENDED
 
 
 @given(back_off=st.floats(0, 600), passed=st.floats(-1e6, 1e6))

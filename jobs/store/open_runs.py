@@ -1,4 +1,7 @@
-"""Runs that have no last end yet: whether another process makes one, or this machine's `serve` goes on with it."""
+"""Runs that have no last end yet: whether another process makes one, this machine's `serve` goes on with it, or none does.
+
+Standard library alone, Python 3.9.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,9 @@ from enum import Enum
 from math import inf
 from typing import Any
 
-from cronjobs.experiment import Task
 from jobs.contract import RunKind, Status, parse_time
-from jobs.store import Run
 from jobs.store.process_identity import is_alive
+from jobs.store.reading import Run
 
 GRACE = 120.0
 """Seconds after its deadline from which a run of which nobody knows whether it goes on is taken to be over."""
@@ -51,13 +53,15 @@ def run_origin(run: Run) -> RunOrigin:
     return RunOrigin(kind, _seconds(mark.get("time")), process, is_job)
 
 
-def run_state(run: Run, settings: Task, retries: int, own_process: dict[str, Any], now: float) -> RunState:
+def run_state(run: Run, deadline: float, retries: int, own_process: dict[str, Any], now: float) -> RunState:
     """The state of a run that no thread of this process makes; ``retries`` are those of today, for a run that has recorded none.
+
+    ``deadline``: the seconds from its beginning in which it may go on.
 
     ``own_process`` is this process: what it has made and does not make any more has nobody else.
     """
     origin = run_origin(run)
-    end_of_time = origin.time + settings.deadline
+    end_of_time = origin.time + deadline
     if run.status == Status.RUNNING:
         is_known = is_alive(origin.process) is not None
         return RunState.ELSEWHERE if is_known or now < end_of_time + GRACE else RunState.ENDED
@@ -65,6 +69,18 @@ def run_state(run: Run, settings: Task, retries: int, own_process: dict[str, Any
         return RunState.ENDED
     is_anothers = origin.process != own_process and is_alive(origin.process) is True
     return RunState.ELSEWHERE if is_anothers else RunState.UNFINISHED
+
+
+def may_go_on(run: Run, deadline: float, now: float) -> bool:
+    """Whether a run may still get a result: a process, a pod or the next try of it, whoever makes that, is to be expected.
+
+    ``deadline`` as in :func:`run_state`. Of a pod that was killed without a word nobody knows it before that is over.
+    """
+    if run_state(run, deadline, 0, {}, now) != RunState.ENDED:
+        return True
+    origin = run_origin(run)
+    has_maker = origin.is_job or is_alive(origin.process) is True
+    return has_maker and run.has_tries_left() and now < origin.time + deadline
 
 
 def seconds_until_try(run: Run, back_off: float, now: float) -> float:
