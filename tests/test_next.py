@@ -191,6 +191,27 @@ def test_what_the_ensemble_finds(tmp_path: Path) -> None:
     assert warned(tmp_path, 'schedule: "*/10 * * * *"', 'schedule: "5 * * * *"') == []
 
 
+def test_what_an_ensemble_that_waits_finds(tmp_path: Path) -> None:
+    nightly, morning = 'schedule: "0 1 * * *"', 'schedule: "0 6 * * *"'
+    assert warned(tmp_path, nightly, f"{morning}, wait: 31m", took=5.5 * 3600) == []
+    assert warned(tmp_path, nightly, f"{morning}, wait: 20m", took=5.5 * 3600) == [
+        "ensemble: at 2026-11-25 06:00 it waits 20m, and goes on before train-jax of 2026-11-25 01:00 has finished "
+        "(5h 30m lately): an older model is taken; let it wait 30m, or fire after 2026-11-25 06:30"
+    ]
+    # Whoever waits until the last start waits for what starts then.
+    assert warned(tmp_path, nightly, f"{nightly}, wait: 2h") == []
+    (line,) = warned(tmp_path, nightly, 'schedule: "30 1 * * *", wait: 20m')
+    assert line.endswith("which may start as late as 1h after its time, and waits 20m: let it wait longer, or fire later")
+    # A slot after its own is another night's.
+    (line,) = warned(tmp_path, nightly, 'schedule: "30 0 * * *", wait: 2h')
+    assert "fires 30m before train-jax" in line
+    (line,) = warned(tmp_path, 'schedule: "* * * * *"', 'schedule: "0 * * * *", wait: 2h')
+    assert line == (
+        "ensemble: from 2026-11-24 13:00 it may wait 2h for its members, and fires again after 1h: "
+        "that slot is skipped if it still waits (concurrency: forbid)"
+    )
+
+
 def test_what_the_ensemble_finds_of_several_members_is_one_line(tmp_path: Path) -> None:
     text = """
 experiment: e

@@ -49,7 +49,8 @@ def check_keys(document: Document, keys: FileKeys) -> None:
     for path, task in tasks:
         if task is None or task is INVALID or INVALID in (task.starting_deadline, task.deadline):
             continue
-        if task.starting_deadline + task.deadline > LONGEST_GRACE:
+        wait = getattr(task, "wait", None)
+        if task.starting_deadline + task.deadline + (0 if wait in (None, INVALID) else wait) > LONGEST_GRACE:
             message = "with the starting deadline it is longer than a year: a heartbeat's server waits for a run 365d at most"
             document.problem((*path, "deadline"), message)
 

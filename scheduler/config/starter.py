@@ -23,5 +23,5 @@ backends:
   jax:        {{schedule: "0 1 * * *", hyperparameters: {{learning_rate: 0.002}}}}
   # theano and cntk need the legacy image; see docs/runtimes.md
   # theano:   {{schedule: "30 1 * * *"}}
-ensemble: {{schedule: "0 6 * * *", method: accuracy, quorum: 1, max_age: 36h}}
+ensemble: {{schedule: "0 6 * * *", method: accuracy, quorum: 1, max_age: 36h, wait: 2h}}
 """

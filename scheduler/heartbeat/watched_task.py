@@ -8,7 +8,7 @@ from typing import Any
 
 from cronjobs.experiment import Experiment, Task
 from cronjobs.objects import labels
-from cronjobs.tasks import tasks_of
+from cronjobs.tasks import tasks_of, time_limit
 from jobs import contract as c
 
 
@@ -33,7 +33,7 @@ def tasks_of_experiment(experiment: Experiment) -> list[WatchedTask]:
 
 
 def _seconds(task: Task) -> int:
-    return int(task.starting_deadline) + int(task.deadline)
+    return int(task.starting_deadline) + time_limit(task)
 
 
 def tasks_of_cronjobs(cronjobs: Iterable[Mapping[str, Any]]) -> list[WatchedTask]:

@@ -32,6 +32,13 @@ _MISTIMED = 4
 """A member's next fire this many times nearer than its last one: the ensemble was meant to come after it."""
 
 
+_AT_OVERLAP = {
+    "forbid": "is skipped if it still waits (concurrency: forbid)",
+    "replace": "takes the place of the one that waits (concurrency: replace)",
+    "allow": "waits beside it (concurrency: allow)",
+}
+
+
 @dataclass(frozen=True)
 class Fire:
     """One upcoming fire time, of one task; of a bare expression, ``experiment`` and ``task`` are empty."""
@@ -153,10 +160,23 @@ def _ensemble_warnings(experiment: Experiment, ensemble: Ensemble, now: datetime
         case = _first_case(schedule, ensemble_fires, task, member, ensemble, durations.get(task))
         if case is not None:
             cases.setdefault((case.problem, case.time), []).append(case)
-    return [
+    lines = [
         f"{ENSEMBLE_TASK}: at {_local(time, ensemble)} it {_describe(problem, own, ensemble)}"
         for (problem, time), own in cases.items()
     ]
+    if (overlap := _overlap(ensemble, ensemble_fires)) is not None:
+        apart, time = overlap
+        waits = (
+            f"it may wait {format_duration(ensemble.wait or 0)} for its members, and fires again after {format_duration(apart)}"
+        )
+        lines.append(f"{ENSEMBLE_TASK}: from {_local(time, ensemble)} {waits}: that slot {_AT_OVERLAP[ensemble.concurrency]}")
+    return lines
+
+
+def _overlap(ensemble: Ensemble, fires: Sequence[datetime]) -> tuple[float, datetime] | None:
+    """The first fire of an ensemble whose wait may go on beyond the next one: the seconds between the two, and its time."""
+    gaps = (((later - earlier).total_seconds(), earlier) for earlier, later in pairwise(fires))
+    return next((gap for gap in gaps if ensemble.wait is not None and ensemble.wait > gap[0]), None)
 
 
 def _fires_around(schedule: Schedule, timezone: str, time: datetime) -> tuple[list[datetime], datetime | None]:
@@ -199,6 +219,7 @@ def _first_case(
 
     ``task`` is the member's, ``duration`` how many seconds its training took lately.
     """
+    wait = ensemble.wait or 0
     for time in ensemble_fires:
         past, following = _fires_around(schedule, member.timezone, time)
         last = past[-1] if past else None
@@ -207,11 +228,12 @@ def _first_case(
         if last is not None:
             since, of = (time - last).total_seconds(), _local(last, member)
             # A member that fires again before it has finished has no time at which that would be better.
-            if is_worth_waiting and duration is not None and since < duration < interval:
+            if is_worth_waiting and duration is not None and since + wait < duration < interval:
                 return _Case("unfinished", time, task, duration, of, last + timedelta(seconds=duration))
             # A quarter of the interval is what its run is worth waiting for.
             limit = min(member.starting_deadline, interval / 4)
-            if is_worth_waiting and duration is None and since < limit:
+            # Who waits until the last start waits for the run, too.
+            if is_worth_waiting and duration is None and since < limit and since + wait < member.starting_deadline:
                 return _Case("close", time, task, since, of, limit=member.starting_deadline)
             if ensemble.max_age is not None and since > ensemble.max_age:
                 return _Case("old", time, task, since, of)
@@ -229,12 +251,18 @@ def _describe(problem: str, cases: Sequence[_Case], ensemble: Ensemble) -> str:
         lately = ", ".join(dict.fromkeys(format_duration(case.seconds) for case in cases))
         models = "has finished ({} lately): an older model is" if is_one else "have finished ({} lately): older models are"
         ready = max(case.ready for case in cases if case.ready)
-        return f"fires before {trainings} {models.format(lately)} taken; let it fire after {_local(ready, ensemble)}"
+        models, after = models.format(lately), _local(ready, ensemble)
+        if ensemble.wait:
+            longer = format_duration(60 * -(-(ready - cases[0].time).total_seconds() // 60))
+            waits = f"waits {format_duration(ensemble.wait)}, and goes on before"
+            return f"{waits} {trainings} {models} taken; let it wait {longer}, or fire after {after}"
+        return f"fires before {trainings} {models} taken; let it fire after {after}"
     if problem == "close":
         after = _joined((f"{format_duration(case.seconds)} after" if case.seconds else "with", case.task) for case in cases)
         latest = format_duration(max(case.limit for case in cases))
         its = "its time" if is_one else "their times"
-        return f"fires {after}, which may start as late as {latest} after {its}: let it fire later"
+        waits = f", and waits {format_duration(ensemble.wait)}: let it wait longer, or" if ensemble.wait else ": let it"
+        return f"fires {after}, which may start as late as {latest} after {its}{waits} fire later"
     if problem == "old":
         lasts = ", ".join(dict.fromkeys(case.last for case in cases))
         max_age = format_duration(ensemble.max_age or 0)
