@@ -219,7 +219,7 @@ def _first_case(
 
     ``task`` is the member's, ``duration`` how many seconds its training took lately.
     """
-    wait = ensemble.wait or 0
+    waits = ensemble.wait or 0
     for time in ensemble_fires:
         past, following = _fires_around(schedule, member.timezone, time)
         last = past[-1] if past else None
@@ -228,12 +228,12 @@ def _first_case(
         if last is not None:
             since, of = (time - last).total_seconds(), _local(last, member)
             # A member that fires again before it has finished has no time at which that would be better.
-            if is_worth_waiting and duration is not None and since + wait < duration < interval:
+            if is_worth_waiting and duration is not None and since + waits < duration < interval:
                 return _Case("unfinished", time, task, duration, of, last + timedelta(seconds=duration))
             # A quarter of the interval is what its run is worth waiting for.
             limit = min(member.starting_deadline, interval / 4)
             # Who waits until the last start waits for the run, too.
-            if is_worth_waiting and duration is None and since < limit and since + wait < member.starting_deadline:
+            if is_worth_waiting and duration is None and since < limit and since + waits < member.starting_deadline:
                 return _Case("close", time, task, since, of, limit=member.starting_deadline)
             if ensemble.max_age is not None and since > ensemble.max_age:
                 return _Case("old", time, task, since, of)
