@@ -16,6 +16,7 @@ import yaml
 from cluster.control_plane import free_ports
 from cluster.processes import NotReady, Process, wait_until
 from jobs.contract import RunId
+from jobs.store.files import to_json
 from scheduler.metrics.exposition import metrics_text
 from scheduler.metrics.values import ExperimentMetrics, read_metrics
 from scheduler.server import http_endpoint
@@ -29,8 +30,16 @@ HOUR = 3600.0
 Alerts = set[tuple[str, ...]]
 
 
+def dashboard_expressions() -> list[str]:
+    """What the dashboard asks when everything is chosen."""
+    dashboard = json.loads((files("scheduler.metrics") / "dashboard.json").read_text())
+    asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    asked += [each["expr"] for each in dashboard["annotations"]["list"] if "expr" in each]
+    return [expression.replace("$experiment", ".*").replace("$task", ".*") for expression in asked]
+
+
 class Monitoring:
-    """Prometheus, which scrapes a second's endpoint of ours every second, and its Alertmanager."""
+    """Prometheus, which scrapes an endpoint of ours every second, and its Alertmanager."""
 
     def __init__(self, programs: Path, folder: Path, target: int) -> None:
         ports = free_ports("127.0.0.1", 2)
@@ -126,7 +135,9 @@ class Stores:
         builder = Builder(self.folder / name, name)
         minute, hour = self.slot % 60, self.slot // 60 % 24
         schedule = {"schedule": f"{minute} {hour} * * *"}
-        builder.revise(iso((self.slot - 10 * 1440 - 1) * 60)[:-1], {"train-a": schedule, "ensemble": schedule})
+        digest = builder.store.put_snapshot("task", to_json({"task": "ensemble", "quorum": 1, "max_age": 8 * 86400}))
+        tasks = {"train-a": schedule, "ensemble": {**schedule, "task": digest}}
+        builder.revise(iso((self.slot - 10 * 1440 - 1) * 60)[:-1], tasks)
         self._builders[name] = builder
         return builder
 
@@ -142,7 +153,8 @@ class Stores:
 
     def combine(self, builder: Builder, model: RunId, **more: Any) -> None:
         members = [{"member": "a", "run": str(model)}]
-        builder.run("ensemble", self.slot, late=120, members=members, ensemble={"members": {"a": {"weight": 1.0}}}, **more)
+        summary = {"members": {"a": {"weight": 1.0, "accuracy_here": 0.8}}}
+        builder.run("ensemble", self.slot, late=120, members=members, ensemble=summary, **more)
 
 
 @pytest.fixture
@@ -193,6 +205,9 @@ def test_each_alert_fires_when_its_cause_is_made_and_ends_with_it(monitoring: Mo
         assert summary.startswith(f"{alert['labels']['experiment']}: ") and "`cronsemble " in description
         assert not {"<", "{"} & {*summary, *description}
         assert alert["labels"]["severity"] in ("warning", "critical")
+
+    for expression in dashboard_expressions():
+        assert monitoring.query(expression), expression
 
     for builder in (failed, missed, old):
         stores.train(builder, attempt=2 if builder is not missed else 1)

@@ -175,6 +175,16 @@ def test_promtool_finds_nothing_to_say(programs: Path, tmp_path: Path) -> None:
     assert "error" not in shown.lower() and "cronsemble" not in shown
 
 
+def test_the_docs_configure_prometheus_so_that_it_starts(programs: Path, tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "metrics.md").read_text()
+    blocks = [block for block in re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL) if "scrape_configs" in block]
+    assert len(blocks) == 2
+    for block in blocks:
+        path = tmp_path / "prometheus.yaml"
+        path.write_text(f"rule_files: [{ALERTS}]\n{block}")
+        promtool(programs, "check", "config", str(path))
+
+
 # -- values, without programs
 
 

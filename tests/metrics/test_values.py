@@ -6,16 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jobs.contract import RunId
+from jobs.store import LocalStore
 from jobs.store.files import to_json
+from reader.pipes import DAILY, Far, example_store
 from scheduler.history.observed_runs import ClusterObservation
 from scheduler.history.query import HistoryQuery
 from scheduler.metrics import values
 from scheduler.metrics.exposition import metrics_text
 from scheduler.metrics.values import ExperimentMetrics, TaskMetrics, read_metrics
+from scheduler.report.slot_groups import effective_rows
 from scheduler.stores.history_reader import HistoryReader
 from stores import Builder, at
+from year_store import build
 
 NIGHTLY = {"schedule": "0 1 * * *", "timezone": "Europe/Berlin", "deadline": 7200}
 MORNING = {"schedule": "0 6 * * *", "timezone": "Europe/Berlin", "deadline": 7200}
@@ -123,6 +129,23 @@ def test_a_degraded_ensemble(builder: Builder) -> None:
     assert (by_name["train-b"].state, by_name["train-b"].items_accuracy, found.quorum) == ("missed", None, None)
 
 
+def test_a_refused_model_is_no_success(builder: Builder) -> None:
+    builder.revise("2026-11-18T12:00", {"train-a": NIGHTLY})
+    builder.run("train-a", "2026-11-19T00:00", accuracy=0.9)
+    builder.run("train-a", "2026-11-20T00:00", accuracy=0.5, gate={"refused": "accuracy 0.5 is below 0.8"})
+    found = task(builder, "2026-11-20T12:00")
+    assert (found.state, found.unsuccessful, found.validation_accuracy, found.model_age) == ("refused", 1, 0.9, 36 * 3600)
+
+
+def test_an_attempt_that_succeeded_counts_for_its_slot(builder: Builder) -> None:
+    builder.revise("2026-11-18T12:00", {"train-a": NIGHTLY})
+    builder.run("train-a", "2026-11-20T00:00", "failed")
+    builder.run("train-a", "2026-11-20T00:00", attempt=2, late=7200, kind="backfill")
+    builder.run("train-a", "2026-11-20T00:00", "failed", attempt=3, late=9000, kind="rerun")
+    found = task(builder, "2026-11-20T12:00")
+    assert (found.state, found.unsuccessful, found.last_success) == ("succeeded", 0, seconds("2026-11-20T02:01:00"))
+
+
 def test_a_suspended_task_has_no_next_slot_and_counts_as_no_failure(builder: Builder) -> None:
     builder.revise("2026-11-18T12:00", {"train-a": NIGHTLY})
     builder.run("train-a", "2026-11-19T00:00", "failed")
@@ -208,6 +231,46 @@ def test_a_mirror_says_until_when_it_is_known(builder: Builder) -> None:
     now, known = seconds("2026-11-20T12:00"), seconds("2026-11-19T22:00")
     found = read_metrics(HistoryReader(builder.store, "e", "UTC", now, ClusterObservation("", now), known))
     assert (found.time, found.tasks[0].state) == (known, "unknown")
+
+
+@pytest.fixture(scope="module")
+def year(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
+    return build(tmp_path_factory.mktemp("year") / "store", 60).builder.store
+
+
+@settings(max_examples=40)
+@given(at_minute=st.integers(0, 62 * 1440))
+def test_looking_back_as_far_as_needed_is_as_good_as_looking_at_all(year: LocalStore, at_minute: int) -> None:
+    """At whatever time one looks: through gaps, edits and a renamed member."""
+    now = seconds("2025-11-20T00:00") + at_minute * 60
+    reader = HistoryReader(year, "e", "UTC", now)
+    for found in read_metrics(reader).tasks:
+        every = effective_rows(reader.rows(HistoryQuery(high=int(now // 60), tasks=(found.task,)))[::-1])
+        decided = [row for row in every if row.status not in ("running", "due")]
+        successes = [row for row in every if row.status == "succeeded"]
+        assert found.last_slot == (every[-1].minute * 60 if every else None)
+        assert found.state == (values.state_of(decided[-1]) if decided else "")
+        if found.task != "ensemble":
+            assert found.model_age == (now - successes[-1].minute * 60 if successes else None)
+        since = successes[-1].minute if successes else -1
+        if decided:
+            assert found.unsuccessful == sum(row.minute > since for row in decided)
+
+
+def test_a_store_that_only_a_cluster_mounts(tmp_path: Path) -> None:
+    """Through the reader's own program, and from what was read last."""
+    (tmp_path / "far").mkdir()
+    far = Far(tmp_path, tmp_path / "far")
+    builder = example_store(far.root)
+    digest = builder.store.put_snapshot("task", to_json({"task": "ensemble", "quorum": 3}))
+    builder.revise("2024-10-29T12:00", {**DAILY, "ensemble": {**DAILY["ensemble"], "task": digest}})
+    remote, now = far.remote(tmp_path / "mirror"), seconds("2024-11-05T12:00")
+    try:
+        remote.files.update("e")
+        there, here = (read_metrics(HistoryReader(store, "e", "UTC", now)) for store in (builder.store, remote))
+        assert here == there and here.quorum == 3 and len(here.tasks) == 2
+    finally:
+        far.close()
 
 
 def test_the_text() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import http.client
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WSGIServer]:
     builder = Builder(folder / "store")
     builder.revise("2026-11-18T12:00", {"train-a": {"schedule": "0 1 * * *"}})
     builder.run("train-a", "2026-11-20T01:00", accuracy=0.75)
+    builder.run("train-a", "2026-11-21T01:00", "failed", reason="a reason with a password")
     path = folder / "e.yaml"
     path.write_text("experiment: e\nstore: ./store\nbackends: {a: {backend: jax, schedule: '0 1 * * *'}}\n")
     metrics = Metrics()
@@ -82,6 +84,14 @@ def test_compressed_and_head(server: WSGIServer) -> None:
 def test_who_may_not_ask(server: WSGIServer) -> None:
     assert ask(server, "POST")[0] == 405
     assert ask(server, Host="evil.example")[0] == 403
+
+
+@pytest.mark.holds("network-answers")
+def test_what_is_told_of_a_task(server: WSGIServer) -> None:
+    body = ask(server)[1].decode()
+    labels = set(re.findall(r'[{,]([a-z_]+)="', body))
+    assert labels == {"experiment", "task", "state", "schedule", "timezone", "status"}
+    assert "password" not in body
 
 
 class Computed:
