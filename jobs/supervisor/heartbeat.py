@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
+from functools import partial
 
 from jobs import contract as c
 from jobs.contract import RunKind, Status
@@ -56,27 +57,45 @@ class StepPings:
 
     def began(self, step: str) -> None:
         """Say that the run has begun, by its first step."""
-        if step != FIRST_STEP:
-            return
+        if step == FIRST_STEP:
+            self._guard(self._began)
+
+    def succeeded(self, step: str) -> None:
+        """Say that the run has its result, by its last step."""
+        if step in LAST_STEPS:
+            self._guard(self._succeeded)
+
+    def failed(self, step: str, error: StepError) -> None:
+        """Say that a try has failed: as the run's failure, unless another try follows."""
+        if error.status != c.SUPERSEDED:
+            self._guard(partial(self._failed, step, error))
+
+    def _guard(self, send: Callable[[], None]) -> None:
+        # A bug in it fails no run.
+        try:
+            send()
+        except Exception as error:
+            print(f"cronsemble: heartbeat: {type(error).__name__} (a bug in cronsemble)", flush=True)
+
+    def _began(self) -> None:
         if self._problem:
             self._say(f"heartbeat: no pings are sent: {self._problem}")
         if self._pings is not None:
             self._pings.send(Signal.START)
 
-    def succeeded(self, step: str) -> None:
-        """Say that the run has its result, by its last step."""
-        if self._pings is None or step not in LAST_STEPS:
+    def _succeeded(self) -> None:
+        if self._pings is None:
             return
         run = self._read()
-        accuracy = run.record.get("accuracy") if run is not None else None
-        text = f"{self._context.run} {run.outcome if run is not None else Status.SUCCEEDED}"
-        text += f", accuracy {accuracy:.4f}" if isinstance(accuracy, float) else ""
-        text += f": {run.degraded}" if run is not None and run.degraded else ""
-        self._pings.send(Signal.SUCCESS, body_of(text, self._log(run)))
+        text = f"{self._context.run} {Status.SUCCEEDED}"
+        if run is not None:
+            text = f"{run.id} {Status.REFUSED if run.refused else run.outcome}"
+            text += "" if run.accuracy is None else f", accuracy {run.accuracy:.4f}"
+            text += "".join(f": {reason}" for reason in (run.refused, run.degraded) if reason)
+        self._pings.send(Signal.SUCCESS, body_of(one_line(text), self._log(run)))
 
-    def failed(self, step: str, error: StepError) -> None:
-        """Say that a try has failed: as the run's failure, unless another try follows."""
-        if self._pings is None or error.status == c.SUPERSEDED:
+    def _failed(self, step: str, error: StepError) -> None:
+        if self._pings is None:
             return
         run = self._read()
         end = {"end": {"code": error.code, "status": error.status}}
@@ -87,7 +106,7 @@ class StepPings:
     def finish(self) -> None:
         """Wait for the pings for a while, and say which did not arrive."""
         if self._pings is not None:
-            self._pings.finish()
+            self._guard(self._pings.finish)
 
     def _retries(self) -> int:
         retries = self._context.env.get(c.ENV_RETRIES, "")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import urlsplit
 
 from scheduler.config.convert import INVALID, shown
 from scheduler.config.document import Document
@@ -57,6 +56,8 @@ def check_keys(document: Document, keys: FileKeys) -> None:
 
 def _address_problem(address: str) -> str:
     """What is wrong with an address; empty if nothing is. Parts that may hold a password are not quoted."""
+    from urllib.parse import urlsplit  # late: most files have none
+
     try:
         parts = urlsplit(address)
         port = parts.port

@@ -134,15 +134,17 @@ class RunPings:
         """A try has failed, and another follows: the check stays as it is."""
         self._pings.send(Signal.LOG, body_of(one_line(f"{run.id}: {text}"), _log(run)))
 
-    def ended(self, run: Run) -> None:
-        """The run has ended; nothing is said of one that goes on later, as those that were stopped with `serve`."""
+    def ended(self, run: Run | None) -> None:
+        """The run has ended, or goes on elsewhere or later; waits for the pings for a while, and says which did not arrive."""
+        if run is not None:
+            self._send_end(run)
+        self._pings.finish()
+
+    def _send_end(self, run: Run) -> None:
+        """Nothing is sent of a run that goes on later, as those that were stopped with `serve`."""
         signal = Signal.SUCCESS if run.status == Status.SUCCEEDED else Signal.FAIL if run.status in _FAILED else Signal.LOG
         if signal == Signal.SUCCESS or not run.has_tries_left():
             self._pings.send(signal, body_of(one_line(f"{run.id} {describe_end(run, run.degraded)}"), _log(run)))
-
-    def finish(self) -> None:
-        """Wait for the pings for a while, and say which did not arrive."""
-        self._pings.finish()
 
 
 class PingingObserver(RunObserver):

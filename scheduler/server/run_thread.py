@@ -112,13 +112,12 @@ class RunThread(threading.Thread):
                 host.engine.record_failure(self.run_id, RunKind.SCHEDULED, self.settings.retries, error)
                 result = host.engine.read_end(self.run_id)
                 host.journal.done(self.task, result)
-        if self._pings is not None and self.run_id is not None:
+        if self.run_id is not None:
             host.observer.pings.pop(self.run_id, None)
-            if result is not None and not is_open:
-                self._pings.ended(result)
         host.report(RunEnded(self.task, self.minute, result, trouble if self.run_id is None else "", is_open))
         if self._pings is not None:
-            self._pings.finish()
+            # Last: nothing waits for a server of its.
+            self._pings.ended(None if is_open else result)
 
     def _make_run(self) -> Run | None:
         """The run, ended; None if the slot has its run already. Raises OSError if the store cannot be written."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,6 +101,24 @@ def test_check_says_what_waits_longer(tmp_path: Path, capsys: pytest.CaptureFixt
     path.write_text(f"experiment: e\ntimezone: Europe/Berlin\nbackends: {{jax: {{schedule: '30 2 * * *'}}}}\n{server}\n")
     print_schedule_warnings(load(path))
     assert "heartbeat: warning: check e-train-jax: where clocks are set" in capsys.readouterr().err
+
+
+def test_two_syncs_at_once_make_one_check_each() -> None:
+    tasks = [WatchedTask(f"train-{n}", "0 1 * * *", "UTC", 600) for n in range(5)]
+    with stand_in() as server:
+
+        def sync(_: int) -> None:
+            api = HeartbeatApi(server.url, f"{server.url}/ping", API_KEY, {})
+            carry_out(api, "e", plan_update(api, "e", tasks, server.now()), lambda _: None)
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(sync, range(4)))
+        assert sorted(check.slug for check in server.checks) == [f"e-train-{n}" for n in range(5)]
+        assert {check.status for check in server.checks} == {"up"}
+        # A server that lets both make one: all but one go, or it would take pings for neither.
+        server.checks.append(replace(server.checks[0], code="other", pings=[]))
+        sync(0)
+        assert sorted(check.slug for check in server.checks) == [f"e-train-{n}" for n in range(5)]
 
 
 TASKS = st.lists(
