@@ -1,4 +1,7 @@
-"""Which models ensembles that have not ended may still take, so that `gc` keeps them. Standard library alone, Python 3.9."""
+"""Which models ensembles that have not ended may still take, and what gates compare with, so that `gc` keeps them.
+
+Standard library alone, Python 3.9.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,10 @@ from math import inf
 from jobs import contract as c
 from jobs import revisions
 from jobs.contract import RunId, RunKind, Status
-from jobs.store.latest_model import takeable
+from jobs.store.latest_model import is_candidate, takeable
 from jobs.store.local_store import LocalStore
 from jobs.store.reading import Run
-from jobs.store.run_summaries import RunSummaries
+from jobs.store.run_summaries import RunSummaries, RunSummary
 
 _TRIES = 86400.0
 """Seconds that the tries of an ensemble run may take whose deadline is not known."""
@@ -23,11 +26,15 @@ def needed_models(
     """The trainings whose models an ensemble that has not ended may still take, by the rule by which it takes them.
 
     That may be one of a slot to come, or of a past one: that waits, is latent (a resume releases it), is tried again, or runs.
+    With them the newest accepted ensemble run, which the next one's gate compares with; a training's is among its models.
     ``now`` is in seconds since 1970; ``read`` reads an ensemble's run that has no summary.
     """
-    last_scheduled, running = -inf, set[int]()
+    last_scheduled, running, has_accepted = -inf, set[int](), False
     for run_id, summary in summaries.of_task(experiment, c.ENSEMBLE_TASK):
         run = read(run_id) if summary is None else None
+        if not has_accepted and _is_accepted(run, summary):
+            has_accepted = True
+            yield run_id
         kind = run.kind if run is not None else summary.facts.kind if summary is not None else None
         if run is not None and run.status == Status.RUNNING:
             running.add(run_id.minute)
@@ -44,6 +51,13 @@ def needed_models(
                 training = c.parse_run_id(str(member.get("run")), experiment, c.member_task(str(member.get("member"))))
                 if training is not None:
                     yield training
+
+
+def _is_accepted(run: Run | None, summary: RunSummary | None) -> bool:
+    """Whether a published run counts for others and is not refused, by its summary or as it was read."""
+    if summary is not None:
+        return summary.facts.has_record and summary.facts.is_usable
+    return run is not None and bool(run.record) and is_candidate(run.record, "") and not run.refused
 
 
 def has_ended_since(run: Run, instant: float) -> bool:

@@ -130,6 +130,15 @@ def test_gc_keeps_the_accepted_model_behind_refused_ones(tmp_path: Path) -> None
     assert not {item.run for item in plan.items} & {older, accepted}
 
 
+def test_gc_keeps_the_ensemble_that_the_next_one_is_compared_with(tmp_path: Path) -> None:
+    builder = Builder(tmp_path)
+    first, accepted = (builder.run("ensemble", f"2026-11-0{day}T06:00", files={"predictions.csv": b"x"}) for day in (1, 2))
+    refused = builder.run("ensemble", "2026-11-03T06:00", gate=GATE)
+    rule = RetentionRule([RemovalKind.RUNS], 86400.0, 0)
+    removed = {item.run for item in plan_removal(builder.store, "e", rule, at("2026-12-20T12:00").timestamp()).items}
+    assert removed == {first, refused} and accepted not in removed
+
+
 def test_a_removed_run_stays_refused(night: tuple[Builder, RunId, RunId, RunId]) -> None:
     builder, _, bad, _ = night
     plan = plan_removal(builder.store, "e", RetentionRule([RemovalKind.RUNS], 86400.0, 0), NOW + 90 * 86400)

@@ -1,0 +1,114 @@
+"""Gates with real backends: a member that is made worse on purpose is refused, ensembles go on with what was accepted."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
+CONFIG = """
+experiment: small
+runtimes: {{keras3: {{python: {keras3}}}, legacy: {{image: localhost/cronsemble-legacy}}}}
+data: {{dataset: "d-{{date}}.npz", holdout: 100}}
+model: mlp
+hyperparameters: {{epochs: 3, patience: 9, learning_rate: 0.01, hidden: [16]}}
+defaults: {{gate: {{max_drop: 0.03}}, retries: 0}}
+backends: {{{members}}}
+ensemble: {{schedule: "0 6 * * *", max_age: 60h}}
+"""
+
+
+def cronsemble(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([*CLI, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def write_data(folder: Path, day: str, is_shuffled: bool) -> None:
+    """A set that is easily learnt; shuffled: the labels of its training part say nothing."""
+    random = np.random.default_rng(7)
+    labels = np.arange(1200) % 3
+    x = (np.eye(3)[labels] + random.normal(0, 0.3, (1200, 3))).astype("float32")
+    learnt = random.permutation(labels[:700]) if is_shuffled else labels[:700]
+    np.savez(folder / f"d-{day}.npz", x_train=x[:700], y_train=learnt, x_test=x[700:], y_test=labels[700:])
+
+
+@pytest.fixture
+def days(tmp_path: Path) -> list[str]:
+    """Four past dates, of which the second has wrong labels."""
+    names = [(datetime.now(UTC) - timedelta(days=back)).strftime("%Y-%m-%d") for back in (5, 4, 3, 2)]
+    for number, day in enumerate(names):
+        write_data(tmp_path, day, number == 1)
+    return names
+
+
+def rows(folder: Path) -> dict[str, dict[str, Any]]:
+    """By date and task the newest row."""
+    listed: list[dict[str, Any]] = json.loads(cronsemble(folder, "history", "--json").stdout)
+    return {f"{row['slot'][:10]} {row['task']}": row for row in reversed(listed)}
+
+
+def gate(folder: Path, name: str) -> dict[str, Any]:
+    record = json.loads(cronsemble(folder, "show", name, "--json").stdout)["record"]
+    return dict(record.get("gate") or {})
+
+
+def taken(folder: Path, ensemble: dict[str, Any]) -> dict[str, str]:
+    record = json.loads(cronsemble(folder, "show", ensemble["run"], "--json").stdout)["record"]
+    return {member["member"]: member["run"] for member in record["members"]}
+
+
+def test_worse_on_purpose(tmp_path: Path, keras3: Path, days: list[str]) -> None:
+    first, worse, third, _ = days
+    members = 'jax: {schedule: "0 1 * * *"}, tensorflow: {schedule: "0 1 * * *", gate: null}'
+    (tmp_path / "config.yaml").write_text(CONFIG.format(keras3=keras3, members=members))
+    cronsemble(tmp_path, "backfill", f"{first}..{worse}")
+    known = rows(tmp_path)
+    good, bad = known[f"{first} train-jax"], known[f"{worse} train-jax"]
+    assert (good["status"], bad["status"]) == ("succeeded", "refused")
+    assert f"less than the {good['accuracy']:.4f} of {good['run']} on the same 400 items" in bad["reason"]
+    assert known[f"{worse} train-tensorflow"]["status"] == "succeeded"
+    ensemble = known[f"{worse} ensemble"]
+    assert taken(tmp_path, ensemble) == {"jax": good["run"], "tensorflow": known[f"{worse} train-tensorflow"]["run"]}
+    assert ensemble["status"] == "succeeded" and "which was refused: accuracy " in ensemble["degraded"]
+    judged = gate(tmp_path, bad["run"])
+    assert judged["lost"] - judged["gained"] == round(judged["drop"] * 400) and judged["interval"][0] > 0
+
+    # Once more, and once more after a decision by hand.
+    cronsemble(tmp_path, "rerun", bad["run"], "--task", "train-jax")
+    again = rows(tmp_path)[f"{worse} train-jax"]
+    assert again["run"] == f"{bad['run']}-r2" and gate(tmp_path, again["run"]) == judged
+    cronsemble(tmp_path, "refuse", good["run"], "--reason", "by mistake")
+    cronsemble(tmp_path, "accept", bad["run"], "--reason", "the labels are right")
+    cronsemble(tmp_path, "backfill", third, "--task", "ensemble")
+    assert taken(tmp_path, rows(tmp_path)[f"{third} ensemble"])["jax"] == bad["run"]
+    # As of its date a backfill compares with what was accepted then, and its data has the right labels.
+    cronsemble(tmp_path, "backfill", third, "--task", "train-jax")
+    third_run = rows(tmp_path)[f"{third} train-jax"]
+    assert third_run["status"] == "succeeded" and gate(tmp_path, third_run["run"])["lost"] <= 5
+
+
+def test_a_dead_backend_judges_in_its_own_runtime(tmp_path: Path, keras3: Path, legacy: str, days: list[str]) -> None:
+    first, worse, _, last = days
+    members = 'theano: {schedule: "0 1 * * *"}'
+    (tmp_path / "config.yaml").write_text(CONFIG.format(keras3=keras3, members=members))
+    cronsemble(tmp_path, "backfill", f"{first}..{worse}", "--task", "train-theano")
+    known = rows(tmp_path)
+    good, bad = known[f"{first} train-theano"], known[f"{worse} train-theano"]
+    assert (good["status"], bad["status"]) == ("succeeded", "refused")
+    judged = gate(tmp_path, bad["run"])
+    assert (judged["previous"], judged["previous_accuracy"]) == (good["run"], good["accuracy"])
+    # A model that is gone is compared with nothing, and that is said.
+    (model,) = (tmp_path / "store").glob(f"runs/small/train-theano/*/{good['run']}/result/weights.h5")
+    model.unlink()
+    cronsemble(tmp_path, "backfill", last, "--task", "train-theano")
+    row = rows(tmp_path)[f"{last} train-theano"]
+    assert row["status"] == "succeeded"
+    assert row["degraded"].startswith(f"the gate could not judge max_drop: it cannot be compared with {good['run']}: evaluate")
