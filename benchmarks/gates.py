@@ -1,8 +1,8 @@
 """What gates do on streams of nights: how often chance refuses, and how often a real drop is seen.
 
 `benchmarks/gates.py` simulates; it exits with 1 if more than 5 % of a stream without change are refused, or a drop of twice the
-limit is refused in less than 95 % of nights with as many items as docs/gates.md says. `benchmarks/gates.py KERAS3 [NIGHTS]` trains
-on a real backend with that interpreter: nights without change, and as many in which a member is made worse on purpose.
+limit in less than 95 % of nights with as many items as docs/gates.md says. `benchmarks/gates.py KERAS3 [NIGHTS]` trains on a
+real backend with that interpreter: nights without change, and as many in which a member is made worse on purpose.
 """
 
 from __future__ import annotations
@@ -92,9 +92,7 @@ def simulate() -> bool:
             print(f"  {items:6d} items, accuracy {accuracy:.2f}:  " + "   ".join(cells))
     for is_fixed, (share, where) in worst.items():
         print(f"  worst, {'same' if is_fixed else 'new'} items: {100 * share:.1f} % ({where})")
-    print(
-        f"a drop of twice the limit refused, % of {TRIALS} nights, with half the items that it takes, with these, with twice as many"
-    )
+    print(f"a drop of twice the limit refused, % of {TRIALS} nights: with half the items it takes, with them, with twice")
     lowest = 1.0
     for limit in (0.01, 0.03, 0.05, 0.1):
         for accuracy in ACCURACIES:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobs.contract import RunId, RunKind, parse_time
+from jobs.contract import ENSEMBLE_TASK, RunId, RunKind, parse_time
 from jobs.store.latest_model import is_candidate
+from jobs.store.latest_predictions import may_be_latest
 from jobs.store.store import Store
 
 
@@ -19,9 +20,14 @@ def last_accepted(store: Store, run: RunId, kind: str | None) -> tuple[RunId, di
         if other.minute >= run.minute:
             continue
         record = store.result(other)
-        if record is not None and is_candidate(record, "") and not store.refusal(other, record, _as_of(record, at)):
+        if record is not None and counts_for_others(other, record) and not store.refusal(other, record, _as_of(record, at)):
             return other, record
     return None
+
+
+def counts_for_others(run: RunId, record: dict[str, Any]) -> bool:
+    """Whether a published run is of those of which the newest accepted one is the latest: model, or predictions."""
+    return may_be_latest(record) if run.task == ENSEMBLE_TASK else is_candidate(record, "")
 
 
 def _as_of(record: dict[str, Any], at: float | None) -> float | None:

@@ -33,7 +33,8 @@ LATEST = "latest"
 LATEST_CSV, LATEST_JSON = f"{LATEST}.csv", f"{LATEST}.json"
 _CANDIDATE = re.compile(r"\.latest-(0|[1-9][0-9]{0,9})-([1-9][0-9]{0,8})-[0-9a-f]{32}\.(?:csv|json)\.part")
 """A file that is about to be the latest: the slot's minute, the attempt, a token. It ends as all that is being written."""
-_KINDS = (RunKind.SCHEDULED, RunKind.BACKFILL)
+SCHEDULED_KINDS = (RunKind.SCHEDULED, RunKind.BACKFILL)
+"""Of runs that a schedule asked for, at once or later."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def _exhaust(steps: Generator[str, None, RunId | None]) -> RunId | None:
 
 def may_be_latest(record: Mapping[str, Any]) -> bool:
     """Whether a published ensemble run is of those of which the newest is the latest: scheduled, or made up for by `backfill`."""
-    return record.get("kind") in _KINDS and not record.get("other_configuration")
+    return record.get("kind") in SCHEDULED_KINDS and not record.get("other_configuration")
 
 
 def accepted_runs(store: LocalStore, experiment: str) -> Iterator[tuple[RunId, dict[str, Any]]]:

@@ -11,7 +11,8 @@ from math import inf
 from jobs import contract as c
 from jobs import revisions
 from jobs.contract import RunId, RunKind, Status
-from jobs.store.latest_model import is_candidate, takeable
+from jobs.store.latest_model import takeable
+from jobs.store.latest_predictions import SCHEDULED_KINDS, may_be_latest
 from jobs.store.local_store import LocalStore
 from jobs.store.reading import Run
 from jobs.store.run_summaries import RunSummaries, RunSummary
@@ -56,8 +57,8 @@ def needed_models(
 def _is_accepted(run: Run | None, summary: RunSummary | None) -> bool:
     """Whether a published run counts for others and is not refused, by its summary or as it was read."""
     if summary is not None:
-        return summary.facts.has_record and summary.facts.is_usable
-    return run is not None and bool(run.record) and is_candidate(run.record, "") and not run.refused
+        return summary.facts.has_record and summary.facts.is_usable and summary.facts.kind in SCHEDULED_KINDS
+    return run is not None and bool(run.record) and may_be_latest(run.record) and not run.refused
 
 
 def has_ended_since(run: Run, instant: float) -> bool:

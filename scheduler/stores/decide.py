@@ -11,9 +11,11 @@ from jobs.contract import ENSEMBLE_TASK, RunId
 from jobs.store import Run, Store
 from jobs.store.decisions import ACCEPTED, REFUSED
 from jobs.store.latest_model import choose_models, is_candidate
+from jobs.store.latest_predictions import LATEST_CSV
 from jobs.text import one_line
 from scheduler.errors import CronsembleError
 from scheduler.identity import current_user
+from scheduler.stores.latest_predictions import update_latest
 from scheduler.times import format_time
 
 _NAMED = 3
@@ -63,9 +65,20 @@ def decide(store: Store, run: Run, decision: str, reason: str) -> DecisionOutcom
             return DecisionOutcome(run.id, decision, False, refused, why, by, when)
         now, by = format_time(time.time(), milliseconds=True), current_user()
         if store.decide(run.id, {"decision": decision, "reason": one_line(reason), "by": by, "time": now}):
-            effects = _effects_on_ensembles(store, run) if run.id.task != ENSEMBLE_TASK else []
+            is_ensemble = run.id.task == ENSEMBLE_TASK
+            effects = _effect_on_latest(store, run) if is_ensemble else _effects_on_ensembles(store, run)
             return DecisionOutcome(run.id, decision, True, refused, one_line(reason), by, now, effects)
         # Somebody decided meanwhile: it may be so now.
+
+
+def _effect_on_latest(store: Store, run: Run) -> list[str]:
+    """What `latest.csv` holds now."""
+    update = update_latest(store, run.id.experiment)
+    if update.problem:
+        return [update.problem]
+    if update.run is None:
+        return [f"{LATEST_CSV}: there is none, for no ensemble run of a schedule is accepted"]
+    return [f"{LATEST_CSV} has the predictions of {c.slot_text(update.run.minute)} ({update.run})"]
 
 
 def _effects_on_ensembles(store: Store, run: Run) -> list[str]:

@@ -170,3 +170,18 @@ def test_a_calendar_shows_it(night: tuple[Builder, RunId, RunId, RunId]) -> None
     query = calendar_query(HistoryQuery(), "UTC", NOW)
     days = calendar_days(list(rows(builder.store).values()), query, "UTC")
     assert days.tasks["train-jax"]["2026-11-20"] == {"refused": 1}
+
+
+def test_a_decision_about_an_ensemble_moves_the_latest_predictions(tmp_path: Path) -> None:
+    builder = Builder(tmp_path)
+    files = {"predictions.csv": b"item,prediction,probability,a\n1,a,1.0,1.0\n"}
+    first, second = (builder.run("ensemble", f"2026-11-{day}T06:00", files=files, lists_files=True) for day in (19, 20))
+    for run in (first, second):
+        assert builder.store.publish_archive(run) is not None
+    refused = decide(builder.store, builder.store.read(second), "refused", "wrong inputs")
+    assert refused.effects == [f"latest.csv has the predictions of 2026-11-19T06:00Z ({first})"]
+    none = decide(builder.store, builder.store.read(first), "refused", "wrong inputs")
+    assert none.effects == ["latest.csv: there is none, for no ensemble run of a schedule is accepted"]
+    assert decide(builder.store, builder.store.read(second), "accepted", "").effects == [
+        f"latest.csv has the predictions of 2026-11-20T06:00Z ({second})"
+    ]
