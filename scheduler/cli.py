@@ -34,6 +34,7 @@ COMMANDS = {
     "report": "Write a page that shows how the experiment is doing, and why.",
     "metrics": "Print the state of each task as metrics for Prometheus.",
     "watch": "Look after the experiment once: notices, metrics and report, from its store.",
+    "notify": "Tell what is new to the channels of `notify:`, each once.",
     "show": "Show one run: record, epochs, members, files.",
     "compare": "Compare two runs: metrics, what was pinned and differs, flipped labels.",
     "get": "Copy archived predictions out of the store.",
@@ -125,6 +126,8 @@ def load_command(name: str) -> Any:
             from scheduler.commands.metrics import metrics as command
         case "watch":
             from scheduler.commands.watch import watch as command
+        case "notify":
+            from scheduler.commands.notify import notify as command
         case "show":
             from scheduler.commands.show import show as command
         case "compare":

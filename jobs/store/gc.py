@@ -25,6 +25,7 @@ from jobs.store.latest_model import is_candidate
 from jobs.store.latest_predictions import accepted_runs
 from jobs.store.local_store import LocalStore
 from jobs.store.needed_models import has_ended_since, needed_models
+from jobs.store.notifications import NotificationLedger
 from jobs.store.reading import Run
 from jobs.store.regular_files import Unreadable, is_folder, is_regular
 from jobs.store.report_pages import dated_pages
@@ -47,7 +48,9 @@ class RemovalKind(str, Enum):  # noqa: UP042 (Python 3.9 has no StrEnum)
 
 
 DESCRIPTIONS = {
-    RemovalKind.STAGING: "leftovers of unfinished work, and the models and arrays of tries that did not succeed",
+    RemovalKind.STAGING: (
+        "leftovers of unfinished work, the models and arrays of tries that did not succeed, and notifications that are over"
+    ),
     RemovalKind.MODELS: "the models of trainings",
     RemovalKind.DATA: "prepared data that no kept run needs",
     RemovalKind.SNAPSHOTS: "programs, code and configurations that no kept run needs",
@@ -122,6 +125,8 @@ def plan_removal(store: LocalStore, experiment: str, rule: RetentionRule, now: f
     before = now - min(rule.age, SETTLING)
     if RemovalKind.STAGING in rule.kinds:
         plan.items += _leftovers(store, removal.leftovers(store, before, but_runs_of=experiment))
+        for path in NotificationLedger(store.files, experiment).removable(now):
+            plan.items.append(_store_item(store, RemovalKind.STAGING, path, "it is over"))
     needed: set[RunId] | None = None
     try:
         needed = _needed_models(store, summaries, experiment, now)

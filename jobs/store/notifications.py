@@ -9,7 +9,7 @@ its time to wait is over, or when whoever made it is gone.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ EVENT_NAME = re.compile(r"[a-z]{2,20}-[0-9a-f]{16}")
 CHANNEL_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 """What a channel's name looks like: it is a folder's, too."""
 DELIVERY_FILE = re.compile(r"([a-z]{2,20}-[0-9a-f]{16})\.([1-9][0-9]{0,5})\.json")
+KEPT = 100 * 86400.0
+"""Seconds for which what was told and is over is kept: nobody looks further back."""
 ABANDONED = 300.0
 """Seconds after which a claim without a result is taken over: no delivery takes as long."""
 SENT, FAILED, GIVEN_UP = "sent", "failed", "given up"
@@ -118,11 +120,9 @@ class NotificationLedger:
 
     def deliveries(self, channel: str) -> dict[str, Delivery]:
         """By event the last try to deliver it. One whose file cannot be read may have been sent: it counts as sent."""
-        folder = self.channel_folder(channel)
         last: dict[str, int] = {}
-        for match in map(DELIVERY_FILE.fullmatch, self._files.list_names(folder)):
-            if match is not None:
-                last[match[1]] = max(last.get(match[1], 0), int(match[2]))
+        for event, number in self._delivery_numbers(channel):
+            last[event] = max(last.get(event, 0), number)
         return {
             event: Delivery(
                 event, number, self._files.read_document(self.delivery_file(channel, event, number)) or {"result": SENT}
@@ -155,3 +155,38 @@ class NotificationLedger:
         """Write which alerts the channel was told of."""
         data = to_document({"schema": SCHEMA, "experiment": self.experiment, "channel": channel, **document})
         self._files.replace(self.channel_folder(channel) / ALERTS, data)
+
+    # -- what may be removed
+
+    def removable(self, now: float) -> Iterator[Path]:
+        """What nobody needs any more at ``now`` (seconds since 1970), in the order in which it may go.
+
+        Of the tries of a delivery all but the last, after a day; and of what is over as a whole (all was well again after it) and
+        was found long before the last look, the events, and then their deliveries.
+        """
+        deliveries = [(channel, *delivery) for channel in self._channels() for delivery in self._delivery_numbers(channel)]
+        last = {(channel, event): number for channel, event, number in sorted(deliveries)}
+        before = min(now, self.last_look() or 0.0) - KEPT
+        events = self.events()
+        over = [event for event in events if event.get("type") == "well" and (parse_time(event.get("time")) or now) < before]
+        incidents = {str(incident) for event in over for incident in event.get("incidents") or ()}
+        own = [event for event in events if str((event.get("incident") or {}).get("id")) in incidents]
+        # In this order: what has ended must not look as if it went on, nor as if nobody had been told that it ended.
+        gone = [str(event["id"]) for kind in ("opened", "resolved") for event in own if event["type"] == kind]
+        gone += [str(event["id"]) for event in over]
+        yield from (self.event_file(event) for event in gone)
+        for channel, event, number in sorted(deliveries):
+            path = self.delivery_file(channel, event, number)
+            if event in gone or (number < last[channel, event] and self._is_old(path, now - 86400)):
+                yield path
+
+    def _is_old(self, path: Path, before: float) -> bool:
+        return (parse_time((self._files.read_document(path) or {}).get("time")) or 0.0) < before
+
+    def _channels(self) -> list[str]:
+        return self._files.list_names(self.folder / CHANNELS)
+
+    def _delivery_numbers(self, channel: str) -> Iterator[tuple[str, int]]:
+        for match in map(DELIVERY_FILE.fullmatch, self._files.list_names(self.channel_folder(channel))):
+            if match is not None:
+                yield match[1], int(match[2])

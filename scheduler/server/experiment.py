@@ -33,6 +33,7 @@ from scheduler.server.file_watch import FileWatcher
 from scheduler.server.heartbeat import PingingObserver, ServedHeartbeat
 from scheduler.server.journal import Journal
 from scheduler.server.metrics import Metrics
+from scheduler.server.notifier import Notifier
 from scheduler.server.run_thread import RunEnded, RunThread
 from scheduler.server.task_state import TaskState
 from scheduler.stores.location import local_store
@@ -81,6 +82,7 @@ class ServedExperiment:
         self.identity = process_identity()
         self._host = str(self.identity["host"])
         self._since = ""
+        self.notifier = Notifier(self.store, self.journal, lambda: self.owned or self.is_busy)
 
     @property
     def folder(self) -> Path:
@@ -157,6 +159,7 @@ class ServedExperiment:
         self.beat(now)
         self.heartbeat.look(self.experiment, now)
         self.metrics.configuration.labels(self.name).set(1)
+        self.notifier.use(self.experiment)
         self.journal.write("started", f"{len(self.tasks)} tasks of {self.path}, store {self.store.root}")
 
     def _apply(self, experiment: Experiment, now: float) -> bool:
@@ -249,12 +252,16 @@ class ServedExperiment:
                 self.journal.write("revised", "the edited configuration is in use from now on: `cronsemble history --revisions`")
             self.heartbeat.look(self.experiment, now)
             self.metrics.configuration.labels(self.name).set(1)
+            self.notifier.configuration("")
+            self.notifier.use(experiment)
         except (ConfigErrors, CronsembleError, OSError) as error:
             lines = str(error).splitlines()
             more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
             if isinstance(error, OSError):
                 # The store's trouble, not the file's: try again in a minute.
                 self._files.forget()
+            else:
+                self.notifier.configuration(f"{lines[0]}{more}")
             self.journal.write("refused", f"{lines[0]}{more}: the old configuration stays in use")
             self.metrics.configuration.labels(self.name).set(0)
 
@@ -266,6 +273,9 @@ class ServedExperiment:
             self._write_ends()
         except OSError as error:
             self.journal.write("trouble", f"{error.filename or self.store.root}: {error.strerror}")
+            self.notifier.store(f"{self.store.root}: {error.strerror}")
+        else:
+            self.notifier.store("")
 
     def _write_notes(self) -> None:
         """Write the notes that are not written yet; raises OSError."""
@@ -355,6 +365,7 @@ class ServedExperiment:
         self.engine.announce_change()
         self.metrics.lost.labels(self.name, name, event).inc()
         self.journal.write(event, f"{slot_text(minute)} {event}: {text}", task=name, slot=slot_text(minute), reason=text)
+        self.notifier.happened()
 
     def _note(self, note: dict[str, Any], now: float) -> None:
         self._notes.append({"time": format_time(now, milliseconds=True), "engine": local_revisions.engine(), **note})
@@ -394,6 +405,7 @@ class ServedExperiment:
     def ended(self, ended: RunEnded, now: float) -> None:
         """A run's thread has ended, as it reported."""
         self._threads.pop((ended.task, ended.minute), None)
+        self.notifier.happened()
         self.metrics.active.labels(self.name).set(len(self._threads))
         state = self.tasks.get(ended.task)
         if ended.run is not None and ended.run.status != Status.RUNNING and not ended.is_open:
@@ -433,6 +445,7 @@ class ServedExperiment:
         for end in self.engine.ends.unwritten():
             text = f"{end.run} {end.end['status']}: {end.end['reason']}: this could not be written to the store"
             self.journal.write("trouble", text, task=end.run.task, run=str(end.run))
+        self.notifier.stop()
         self.journal.write("stopped", "stopped" + (": the next start resumes its runs" if self._threads else ""))
 
 

@@ -103,6 +103,7 @@ def test_an_address_without_a_secret_may_stand_in_the_file(address: str) -> None
         ),
     ],
 )
+@pytest.mark.holds("author-notify")
 def test_a_secret_in_the_file_is_refused_and_not_quoted(tmp_path: Path, channel: str, expected: str) -> None:
     (line,) = problems(tmp_path, f"  channels: {{c: {channel}}}\n")
     assert line.startswith(expected + ": take it from a Secret or your environment, e.g. {secret: cronsemble-notify, key: ")

@@ -38,6 +38,12 @@ class Receiver:
     behaviour: Behaviour | None = None
     requests: list[Request] = field(default_factory=list)
     arrived: threading.Event = field(default_factory=threading.Event)
+    more: threading.Condition = field(default_factory=threading.Condition)
+
+    def wait_for(self, number: int, seconds: float = 60) -> bool:
+        """Whether so many requests arrive in time."""
+        with self.more:
+            return self.more.wait_for(lambda: len(self.requests) >= number, seconds)
 
     def url(self, path: str = "/") -> str:
         return f"{self.scheme}://127.0.0.1:{self.port}{path}"
@@ -59,7 +65,9 @@ def receiving(context: ssl.SSLContext | None = None) -> Iterator[Receiver]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             request = Request(self.path, dict(self.headers), body, receiver.status < 300 and receiver.behaviour is None)
-            receiver.requests.append(request)
+            with receiver.more:
+                receiver.requests.append(request)
+                receiver.more.notify_all()
             receiver.arrived.set()
             if receiver.behaviour is not None:
                 receiver.behaviour(self, body)

@@ -18,6 +18,8 @@ import pytest
 from cronjobs.notify import Channel, Notify
 from jobs.contract import NoteEvent
 from jobs.store import LocalStore
+from jobs.store.check import find_damage
+from jobs.store.gc import RemovalKind, RetentionRule, execute_removal, plan_removal
 from jobs.store.notifications import NotificationLedger
 from notifications.receivers import Receiver, receiving
 from scheduler.notifications.incidents import Fact, ProblemKind
@@ -256,6 +258,8 @@ TELL = """
 import sys
 from pathlib import Path
 from jobs.store import LocalStore
+from jobs.store.check import find_damage
+from jobs.store.gc import RemovalKind, RetentionRule, execute_removal, plan_removal
 from cronjobs.notify import Channel, Notify
 from scheduler.notifications.tell import Teller
 store, url, now = sys.argv[1:]
@@ -450,3 +454,51 @@ def test_documents_of_the_ledger_are_checked_when_they_are_read(builder: Builder
         path.write_text(path.read_text().replace('"schema": 1', '"schema": 2').replace('"schema":1', '"schema":2'))
     one.tell(now + 60)  # all of it is damaged: nothing is told twice for that
     assert len(receiver.requests) == 1
+
+
+def test_gc_removes_what_is_over_and_nothing_is_told_again_for_that(builder: Builder, receiver: Receiver) -> None:
+    one = teller(builder.store, webhook(receiver, events=("failed", "well")))
+    one.tell(at("2026-11-02T00:30").timestamp())
+    night(builder, "2026-11-02", a="failed")
+    receiver.status = 500
+    one.tell(at("2026-11-02T07:00").timestamp())
+    receiver.status = 200
+    night(builder, "2026-11-03")
+    one.tell(at("2026-11-03T07:00").timestamp())
+    assert receiver.subjects == ["[e] train-a failed: 2026-11-02 02:00 +01:00", "[e] all is well again"]
+    folder = one.ledger.folder
+    rule = RetentionRule((RemovalKind.STAGING,), 90 * DAY, 3)
+
+    def remove(time: str) -> list[str]:
+        now = at(time).timestamp()
+        planned = [item for item in plan_removal(builder.store, "e", rule, now).items if "notifications" in item.name]
+        assert not any(done.problem for done in execute_removal(builder.store, "e", rule, planned, now, time, "me"))
+        return [item.path.name.partition("-")[0] for item in planned]
+
+    assert remove("2026-11-03T08:00") == ["opened"]  # the try that failed
+    assert len(list((folder / "events").iterdir())) == 3
+    builder.revise("2026-11-03T12:00", {})  # nothing is scheduled any more
+    one.tell(at("2027-03-03T07:00").timestamp())
+    assert remove("2027-03-03T08:00") == ["opened", "resolved", "well", "opened", "well"]
+    assert list((folder / "events").iterdir()) == []
+    one.tell(at("2027-03-03T09:00").timestamp())
+    teller(builder.store, *one.settings.channels).tell(at("2027-03-03T09:05").timestamp())
+    assert len(receiver.taken) == 2
+
+
+def test_fsck_knows_what_was_told_and_says_what_is_damaged(builder: Builder, receiver: Receiver) -> None:
+    one = teller(builder.store, webhook(receiver))
+    builder.run("train-a", "2026-11-02T01:00", "failed", reason="x")
+    one.tell(at("2026-11-02T01:30").timestamp())
+
+    def findings() -> list[tuple[str, str]]:
+        found = find_damage(builder.store, "e", at("2026-11-02T02:00").timestamp(), True)
+        return [(finding.path.name, finding.what) for finding in found if "notifications" in str(finding.path)]
+
+    assert findings() == []
+    (event,) = (one.ledger.folder / "events").iterdir()
+    (delivery,) = (one.ledger.folder / "channels/hook").glob("opened*")
+    event.write_text(event.read_text().replace("failed", "wailed"))
+    delivery.write_text(delivery.read_text()[:-20])
+    (one.ledger.folder / "events/notes.txt").touch()
+    assert sorted(findings()) == sorted([(event.name, "wrong content"), ("notes.txt", "foreign"), (delivery.name, "truncated")])

@@ -70,14 +70,18 @@ def _connect(mail: MailSettings, channel: Channel, guard: _Guard) -> smtplib.SMT
     guard.server = server
     # smtplib verifies this name, which its constructor takes only together with the connection.
     server._host = mail.host  # type: ignore[attr-defined]
-    code, text = server.connect(mail.host, mail.port)
-    if code != 220:
-        raise smtplib.SMTPConnectError(code, text)
-    if mail.security == "starttls":
-        assert context is not None
-        server.ehlo()
-        server.starttls(context=context)
-        server.ehlo()
+    try:
+        code, text = server.connect(mail.host, mail.port)
+        if code != 220:
+            raise smtplib.SMTPConnectError(code, text)
+        if mail.security == "starttls":
+            assert context is not None
+            server.ehlo()
+            server.starttls(context=context)
+            server.ehlo()
+    except BaseException:
+        server.close()
+        raise
     return server
 
 
