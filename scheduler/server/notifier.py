@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import inf
+from typing import TYPE_CHECKING
 
 from cronjobs.experiment import Experiment
+from cronjobs.notify import Notify
 from jobs.store import LocalStore
 from jobs.text import one_line
-from scheduler.notifications.incidents import GONE, Fact, ProblemKind, cause_in_store, cause_of
-from scheduler.notifications.tell import Teller
 from scheduler.server.journal import ExperimentJournal
+
+if TYPE_CHECKING:
+    # Late where it is used: `serve` is to start its runs before it loads what it may have to tell.
+    from scheduler.notifications.tell import Teller
 
 GATHERS = 5.0
 """Seconds between something that happened and a look: what one cause does to several tasks is one message."""
@@ -21,7 +25,8 @@ LOOKS = 300.0
 """Seconds between two looks where nothing happened here: runs of other machines die, too."""
 PATIENCE = 5.0
 """Seconds for which a stop waits for a message that is being sent."""
-_JUDGED = (ProblemKind.STORE, ProblemKind.CONFIGURATION)
+STORE, CONFIGURATION = "store", "configuration"
+"""What can be wrong beside the slots: kinds of problems, as `scheduler.notifications.incidents` calls them."""
 
 
 class Notifier:
@@ -32,7 +37,9 @@ class Notifier:
         self._changed = threading.Condition()
         self._experiment: Experiment | None = None
         self._teller: Teller | None = None
-        self._facts: dict[ProblemKind, Fact] = {}
+        self._told_to: tuple[Notify, str] | None = None
+        self._problems: dict[str, tuple[int, str]] = {}
+        """By kind since when it is wrong (minutes since 1970), and why."""
         self._look_at = inf
         self._is_stopping = False
         self._thread: threading.Thread | None = None
@@ -40,10 +47,7 @@ class Notifier:
     def use(self, experiment: Experiment) -> None:
         """Tell whom this configuration names, from now on; a look follows."""
         with self._changed:
-            before = self._experiment
             self._experiment = experiment
-            if before is None or (before.notify, before.timezone) != (experiment.notify, experiment.timezone):
-                self._teller = None
             self._happened()
 
     def happened(self) -> None:
@@ -53,11 +57,11 @@ class Notifier:
 
     def configuration(self, problem: str) -> None:
         """What is wrong with the configuration as it was last read; empty if nothing is."""
-        self._set(ProblemKind.CONFIGURATION, cause_of(problem), problem)
+        self._set(CONFIGURATION, problem)
 
     def store(self, problem: str) -> None:
         """What the store has just answered; empty if it took what was written."""
-        self._set(ProblemKind.STORE, cause_in_store(problem) or GONE, problem)
+        self._set(STORE, problem)
 
     def stop(self) -> None:
         """Begin nothing more, and wait a little for what is being sent."""
@@ -67,16 +71,16 @@ class Notifier:
         if self._thread is not None:
             self._thread.join(PATIENCE)
 
-    def _set(self, kind: ProblemKind, cause: str, problem: str) -> None:
+    def _set(self, kind: str, problem: str) -> None:
         with self._changed:
-            known = self._facts.get(kind)
-            if not problem:
-                if known is not None:
-                    del self._facts[kind]
-                    self._happened()
-            elif known is None or known.cause != cause:
-                self._facts[kind] = Fact(kind, cause, int(time.time() // 60), one_line(problem, 500))
-                self._happened()
+            since, known = self._problems.get(kind, (int(time.time() // 60), ""))
+            if problem == known:
+                return
+            if problem:
+                self._problems[kind] = (since, problem)
+            else:
+                del self._problems[kind]
+            self._happened()
 
     def _happened(self) -> None:
         if self._experiment is None or self._is_stopping or (self._experiment.notify is None and self._thread is None):
@@ -98,23 +102,26 @@ class Notifier:
                 if self._is_stopping:
                     return
                 self._look_at = inf
-                teller, facts = self._current_teller(), list(self._facts.values())
+                experiment, problems = self._experiment, dict(self._problems)
             again = LOOKS
-            if teller is not None and self._is_ours():
-                now = time.time()
+            if experiment is not None and experiment.notify is not None and self._is_ours():
                 try:
-                    again = min(LOOKS, max(1.0, teller.tell(now, facts, _JUDGED).again - now))
+                    again = self._tell(experiment, problems)
                 except Exception as error:  # a bug of ours: it must not end what is told
                     text = f"nothing could be told: {type(error).__name__}: {error} (a bug in cronsemble)"
                     self._journal.write("trouble", text)
             with self._changed:
                 self._look_at = min(self._look_at, time.monotonic() + again)
 
-    def _current_teller(self) -> Teller | None:
-        experiment = self._experiment
-        if experiment is None or experiment.notify is None:
-            return None
-        if self._teller is None:
+    def _tell(self, experiment: Experiment, problems: Mapping[str, tuple[int, str]]) -> float:
+        """Look and tell; the seconds after which there is more to do. Without the lock: others must not wait for it."""
+        from scheduler.notifications.incidents import GONE, Fact, ProblemKind, cause_in_store, cause_of
+        from scheduler.notifications.tell import Teller
+
+        assert experiment.notify is not None
+        settings = (experiment.notify, experiment.timezone)
+        if self._teller is None or self._told_to != settings:
+            self._told_to = settings
             self._teller = Teller(
                 self._store,
                 experiment.name,
@@ -125,4 +132,10 @@ class Notifier:
                 experiment.folder,
                 f"-f {experiment.path.resolve()}",
             )
-        return self._teller
+        facts = []
+        for kind, (since, problem) in problems.items():
+            cause = cause_of(problem) if kind == CONFIGURATION else cause_in_store(problem) or GONE
+            facts.append(Fact(ProblemKind(kind), cause, since, one_line(problem, 500)))
+        now = time.time()
+        told = self._teller.tell(now, facts, (ProblemKind(STORE), ProblemKind(CONFIGURATION)))
+        return min(LOOKS, max(1.0, told.again - now))
