@@ -124,7 +124,11 @@ def _wait(experiment: Experiment, ensemble: Ensemble) -> dict[str, Any]:
     """For how long the ensemble waits, and for which slots where no revision says it; no keys where it does not wait."""
     if ensemble.wait is None:
         return {}
-    return {"wait": int(ensemble.wait), "schedules": {name: task_schedule(task) for name, task in tasks_of(experiment)}}
+    schedules = {name: task_schedule(task) for name, task in tasks_of(experiment)}
+    # Of its own only when it fires: all else would say the same twice.
+    own = schedules[ENSEMBLE_TASK]
+    schedules[ENSEMBLE_TASK] = {key: own[key] for key in ("schedule", "timezone") if key in own}
+    return {"wait": int(ensemble.wait), "schedules": schedules}
 
 
 def task_schedule(task: Task) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from jobs import strict_json
 from jobs.store import Run, Store
 from jobs.store.document_files import read_document
 from jobs.store.tries import describe_try
+from jobs.store.waits import waited_lines
 from jobs.text import one_line
 from scheduler.commands.completion import complete_runs
 from scheduler.commands.options import (
@@ -75,7 +76,13 @@ def print_run(workspace: Workspace, name: str, as_json: bool, task: str | None =
             row["members"] = member_values(result, contributions)
             agreement = read_agreement(result)
             row["agreement"] = None if agreement is None else asdict(agreement)
-        optional = {"observed": run.observed, "removed": run.removed, "verdict": verdict, "decisions": list(run.decisions)}
+        optional = {
+            "observed": run.observed,
+            "removed": run.removed,
+            "verdict": verdict,
+            "decisions": list(run.decisions),
+            "wait": run.wait,
+        }
         values = {**row, "record": run.record, "tries": run.tries, "seen": job.to_json() if job else None}
         print_json({**values, **{key: value for key, value in optional.items() if value}})
         return
@@ -93,6 +100,8 @@ def print_run(workspace: Workspace, name: str, as_json: bool, task: str | None =
     for key in ("seed", "threads", "processor", "environment", "hyperparameters", "snapshot"):
         if run.record.get(key):
             _print_field(key, strict_json.dumps(run.record[key]))
+    for text in waited_lines(run.record.get("waited") or run.wait):
+        _print_field("waited", text)
     for text in slot_report.gate_lines(run):
         _print_field("gate", text)
     for text in slot_report.decision_lines(run):

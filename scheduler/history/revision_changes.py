@@ -80,6 +80,8 @@ def _task_edits(
     edits = []
     for key in dict.fromkeys([*before, *after]):
         was, now = before.get(key), after.get(key)
+        if key == "deadline":
+            was, now = (_deadline(task, snapshots) for task in (before, after))
         if was == now or key in _SNAPSHOT:
             continue
         if key == "task":
@@ -93,6 +95,13 @@ def _task_edits(
         else:
             edits.append(_edit(key, was, now))
     return edits
+
+
+def _deadline(task: Mapping[str, Any], snapshots: Snapshots) -> Any:
+    """A task's deadline as it is configured: that of a revision covers an ensemble's wait, too."""
+    deadline = task.get("deadline")
+    wait = (snapshots.task(str(task.get("task"))) or {}).get("wait") if deadline is not None else None
+    return deadline if wait is None else deadline - int(wait)
 
 
 def _configuration_edits(old: str, new: str, snapshots: Snapshots, codes: dict[tuple[str, str], None]) -> list[str]:

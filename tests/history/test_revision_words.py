@@ -106,6 +106,7 @@ def served(tmp_path: Path) -> Served:
         ("  jax: {schedule", "  flax: {backend: jax, schedule",
          ["train-jax: removed", "train-flax: added, 0 1 * * * Europe/Berlin, configured as train-jax was",
           "ensemble: members jax, theano, wide → flax, theano, wide"]),
+        ("max_age: 36h", "max_age: 36h, wait: 2h", ["ensemble: wait 2h, which was not set before"]),
         ("dataset: digits", "dataset: mnist", ["all tasks: data.dataset digits → mnist"]),
         ("wide: {", "wide: {env: {A: b}, ", ["train-wide: env.A b, which was not set before"]),
     ],
@@ -114,6 +115,19 @@ def test_an_edit_in_words(served: Served, old: str, new: str, expected: list[str
     assert FIRST.count(old) == 1
     served.serve(FIRST.replace(old, new))
     assert served.changes() == expected
+
+
+def test_an_ensemble_that_waits_is_not_said_to_be_edited_with_its_members(served: Served) -> None:
+    waits = FIRST.replace("max_age: 36h", "max_age: 36h, wait: 2h")
+    served.serve(waits)
+    served.serve(waits.replace('jax: {schedule: "0 1', 'jax: {starting_deadline: 2h, schedule: "0 2'))
+    assert served.changes() == ["train-jax: schedule 0 1 * * * → 0 2 * * *", "train-jax: starting_deadline 1h → 2h"]
+    served.serve(waits.replace("wait: 2h", "wait: 90m"))
+    assert sorted(served.changes()) == [
+        "ensemble: wait 2h → 90m",
+        "train-jax: schedule 0 2 * * * → 0 1 * * *",
+        "train-jax: starting_deadline 2h → 1h",
+    ]
 
 
 def test_code_by_files_and_lines(served: Served) -> None:
