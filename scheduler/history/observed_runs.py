@@ -181,8 +181,9 @@ class ClusterObservation:
         is_new = (fact.started or self.time) >= self.time - LIST_DELAY
         if not is_running or is_new or (task, fact.minute, fact.attempt) in self.jobs:
             return fact
-        # A pod's host name is its own.
-        if not fact.reason.startswith("on " + pod_prefix(run_name(experiment, task, fact.minute, fact.attempt))):
+        # A pod's host name is its own; one that waits for others has not said it yet.
+        prefix = "on " + pod_prefix(run_name(experiment, task, fact.minute, fact.attempt))
+        if not (fact.reason.startswith(prefix) or fact.is_waiting):
             return fact
         reason = f"its Job is no longer in namespace {self.namespace}, and it recorded no end"
         return _with_end(fact, Status.DIED, reason, Evidence.INFERRED)
@@ -209,7 +210,9 @@ def merge_observed(fact: RunFact | None, job: ObservedJob) -> RunFact:
         if fact.status == Status.SUCCEEDED or is_cancelled:
             return _with_job(fact, job)
     if not job.has_ended:
-        return _with_end(base, Status.RUNNING, job.reason, Evidence.OBSERVED)
+        # For whom it waits only the store knows.
+        reason = f"{base.reason} ({job.reason})" if fact is not None and fact.is_waiting else job.reason
+        return _with_end(base, Status.RUNNING, reason, Evidence.OBSERVED)
     if job.state == JobState.FAILED:
         if fact is not None and not says_more(fact, job):
             return base

@@ -100,8 +100,9 @@ def _task_edits(
 def _deadline(task: Mapping[str, Any], snapshots: Snapshots) -> Any:
     """A task's deadline as it is configured: that of a revision covers an ensemble's wait, too."""
     deadline = task.get("deadline")
-    wait = (snapshots.task(str(task.get("task"))) or {}).get("wait") if deadline is not None else None
-    return deadline if wait is None else deadline - int(wait)
+    if deadline is None:
+        return None
+    return int(deadline) - int((snapshots.task(str(task.get("task"))) or {}).get("wait") or 0)
 
 
 def _configuration_edits(old: str, new: str, snapshots: Snapshots, codes: dict[tuple[str, str], None]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from jobs import strict_json
-from jobs.contract import Evidence, member_task, parse_run_id, parse_time
+from jobs.contract import Evidence, Status, member_task, parse_run_id, parse_time
 from jobs.store import Run
 from jobs.store.decisions import refusal
 from jobs.store.waits import is_over, waited, waited_text
@@ -76,6 +76,11 @@ class RunFact(msgspec.Struct, array_like=True, gc=False):
     """Of an ensemble's run, for which of its members it waited, and how long."""
     wait_began: float | None = None
     """When it began to wait for them."""
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it waits for others, and has begun no try."""
+        return self.status == Status.RUNNING and self.wait_began is not None and self.started == self.wait_began
 
     @property
     def refused(self) -> str:

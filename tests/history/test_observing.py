@@ -474,6 +474,16 @@ def test_a_run_whose_job_is_gone_has_died(tmp_path: Path, is_synced: bool, statu
     assert rows[1].run == str(other)
 
 
+def test_a_run_that_waits_says_for_whom_and_one_without_a_job_has_died(tmp_path: Path) -> None:
+    builder, process = Builder(tmp_path), {"host": "elsewhere", "boot": "b", "pid": 1, "start": 1}
+    mark = {"since": BEGAN, "process": process, "waiting": [{"member": "b", "slot": "2026-11-25T00:30Z", "local": "01:30"}]}
+    builder.store.record_wait(RunId(SLOT, 1, "e", "train-a"), mark)
+    assert row(builder, cluster()) == ("running", "waiting for b (01:30)", "recorded")
+    assert row(builder, cluster(RUNNING)) == ("running", "waiting for b (01:30) (prepare on n1)", "observed")
+    assert row(builder, cluster(KILLED)) == KILLED_ROW
+    assert row(builder, cluster(is_synced=True))[::2] == ("died", "inferred")
+
+
 def test_a_folder_that_is_made_for_an_observation_is_open_to_those_who_write_the_store(tmp_path: Path) -> None:
     root = tmp_path / "store"
     root.mkdir()
