@@ -150,6 +150,7 @@ def test_the_wheel_holds_what_images_are_built_from(wheel: Path) -> None:
     tracked = _call("git", "ls-files", str(context), cwd=ROOT).split()
     assert len(tracked) > 10 and set(tracked) <= inside
     assert {f"scheduler/requirements/{name}.txt" for name in ("keras3", "keras3-torch", "tool")} <= inside
+    assert {"scheduler/metrics/alerts.yaml", "scheduler/metrics/dashboard.json"} <= inside
 
 
 def test_the_changelog_begins_with_this_version() -> None:

@@ -87,6 +87,24 @@ def test_a_quiet_time(programs: Path, tmp_path: Path) -> None:
     run_unit_test(programs, tmp_path, simulation, scrapes, promql_expr_test=[firing(8, "00:00", of=EVER)])
 
 
+def test_a_quiet_weekend_on_which_clocks_are_set_back(programs: Path, tmp_path: Path) -> None:
+    """Schedules of every kind: one that fires twice in the night, one every half an hour, one that rests at the weekend."""
+    berlin = {"timezone": "Europe/Berlin"}
+    tasks = [
+        Task("train-a", 0, 2400, {"schedule": "30 2 * * *", **berlin}),
+        Task("train-b", 0, 300, {"schedule": "*/30 * * * *"}),
+        Task("train-c", 0, 7200, {"schedule": "0 1 * * 1-5", **berlin}),
+        Task("train-d", 0, 600, {"schedule": "@every 7h"}),
+        Task("ensemble", 0, 60, {"schedule": "0 12 * * 5,6,0,1", **berlin}),
+    ]
+    simulation = Simulation(tmp_path / "store", "2026-10-22", tasks, max_age=None, quorum=2)
+    simulation.add_expected(5)
+    scrapes = [values for _, values in simulation.scrapes(5, STEP)]
+    ages = [values.get(("cronsemble_model_age_seconds", (("experiment", "e"), ("task", "train-c"))), 0) for values in scrapes]
+    assert max(ages) > 3 * 24 * HOUR
+    run_unit_test(programs, tmp_path, simulation, scrapes, promql_expr_test=[firing(5, "00:00", of=EVER)])
+
+
 def STATE(task: str, state: str) -> Series:
     return "cronsemble_task_state", (("experiment", "e"), ("state", state), ("task", task))
 

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from jobs import contract as c
 from jobs.contract import RunId
+from jobs.expected_slots import expected
 from jobs.store.files import publish_bytes, to_document, to_json, write_file
 from scheduler.metrics.exposition import metrics_text
 from scheduler.metrics.values import read_metrics
@@ -35,11 +36,12 @@ class Night:
 
 @dataclass(frozen=True)
 class Task:
-    """A task that fires each day: at this minute of the day of UTC, and for so long."""
+    """A task that fires each day at this minute of the day of UTC, or by a schedule of its own; a run lasts so many seconds."""
 
     name: str
     minute: int
     lasts: float
+    schedule: dict[str, str] | None = None
 
 
 class Simulation:
@@ -52,7 +54,8 @@ class Simulation:
         settings = {"task": "ensemble", "quorum": quorum, "max_age": max_age}
         digest = self.builder.store.put_snapshot("task", to_json(settings))
         self.schedules: dict[str, dict[str, Any]] = {
-            task.name: {"schedule": f"{task.minute % 60} {task.minute // 60} * * *", "deadline": 21600} for task in tasks
+            task.name: {"deadline": 21600, **(task.schedule or {"schedule": f"{task.minute % 60} {task.minute // 60} * * *"})}
+            for task in tasks
         }
         self.schedules["ensemble"] |= {"task": digest}
         self.max_age, self.quorum = max_age, quorum
@@ -75,6 +78,14 @@ class Simulation:
                     self._add_try(run, "b", began + 710, lasts, end)
                 else:
                     self._add_try(run, "a", began, lasts, end)
+
+    def add_expected(self, days: int) -> None:
+        """A run that succeeds in each slot of the tasks' schedules, which ``tasks`` may have of any kind."""
+        until = self.first + days * 24 * HOUR
+        history = HistoryReader(self.builder.store, "e", "UTC", until).history
+        for task in self.tasks:
+            for slot, _ in expected(history.schedule_periods[task.name], self.first, until):
+                self._add_try(RunId(slot, 1, "e", task.name), "a", slot * 60 + 4, task.lasts, "succeeded")
 
     def _add_try(self, run: RunId, name: str, began: float, lasts: float, end: str) -> None:
         self.at(began, lambda: self._begin(run, name, began))

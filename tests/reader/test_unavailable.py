@@ -106,6 +106,9 @@ def check_degraded(laptop: Laptop, why: str) -> None:
 
 def test_without_a_node_the_last_look_is_shown(laptop: Laptop) -> None:
     check_degraded(laptop, "cannot start: it did not start in 2 s")
+    code, out, errors = laptop.run("metrics")
+    assert code == 0 and "as of 2024-11-06 " in errors
+    assert 'cronsemble_metrics_timestamp_seconds{experiment="e"} 1.7308944e+09\n' in out
     code, _, errors = laptop.run("gc", "--dry-run")
     assert code == 1 and "this needs the cluster: the reader pod" in errors and "Traceback" not in errors
     code, _, errors = laptop.run("put", "config.yaml")
@@ -122,6 +125,8 @@ def test_where_nothing_was_read_before_that_is_the_error(tmp_path: Path, cluster
     code, out, errors = Laptop(tmp_path, cluster, namespace, 1).run("history")
     assert (code, out) == (1, "")
     assert "and nothing of e was ever read from claim/store on this machine" in errors.splitlines()[-1]
+    code, out, errors = Laptop(tmp_path, cluster, namespace, 1).run("metrics", "--offline", "--out", "e.prom")
+    assert (code, out) == (1, "") and "nothing of e was ever read" in errors and not (tmp_path / "e.prom").exists()
 
 
 @pytest.mark.parametrize("command", ["history", "show x", "logs x", "get", "gc", "fsck", "put config.yaml"])
