@@ -14,7 +14,7 @@ _KNOWN = {"digits": (1797, 0), "mnist": (60_000, 10_000), "cifar10": (50_000, 10
 def warnings(experiment: Experiment) -> list[str]:
     """That few items are left to weight members by, or none; nothing where the numbers are not known."""
     data = experiment.data
-    if experiment.ensemble is None or experiment.ensemble.method != "accuracy":
+    if experiment.ensemble is None:
         return []
     sizes = _KNOWN.get(data.dataset) or _sizes_of_file(experiment.folder / data.dataset)
     if sizes is None:
@@ -25,6 +25,8 @@ def warnings(experiment: Experiment) -> list[str]:
     held_out = (data.holdout if data.holdout is not None else default_holdout(test)) if holds_out else 0
     if held_out >= test:
         return [f"data: the test set has {test} items and {held_out} are held out: none is left for validation, runs will fail"]
+    if experiment.ensemble.method != "accuracy":
+        return []  # nothing is learnt of them, or priors make few enough
     return [f"data: {warning}" for warning in validation_warnings(test - held_out, holds_out)]
 
 
