@@ -14,7 +14,7 @@ from cronjobs.objects.labels import WATCH
 from jobs.contract import ENSEMBLE_TASK, member_task
 from jobs.temporary import TemporaryFolder
 from scheduler.commands.options import DEFAULT_FILES, Files, Jobs, parse_limit
-from scheduler.config import ConfigErrors, dataset_sizes, load_all
+from scheduler.config import ConfigErrors, dataset_sizes, gate_warnings, load_all
 from scheduler.config.load import problem_at
 from scheduler.console.messages import print_line, print_warnings
 from scheduler.exit_status import ExitStatus
@@ -102,7 +102,7 @@ def check(
         members = f"{len(experiment.members)} member{'' if len(experiment.members) == 1 else 's'}"
         print_line(f"{experiment.path}: {experiment.name}: {members}, {ensemble}: no errors")
         print_schedule_warnings(experiment)
-        print_warnings(f"{experiment.path}: ", dataset_sizes.warnings(experiment))
+        print_warnings(f"{experiment.path}: ", [*dataset_sizes.warnings(experiment), *gate_warnings.warnings(experiment)])
         if experiment.code or experiment.function_files():
             # Late: its import takes a twentieth of a `check` without code.
             from scheduler.snapshots.user_code import code_warnings

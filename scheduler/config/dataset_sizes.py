@@ -13,21 +13,29 @@ _KNOWN = {"digits": (1797, 0), "mnist": (60_000, 10_000), "cifar10": (50_000, 10
 
 def warnings(experiment: Experiment) -> list[str]:
     """That few items are left to weight members by, or none; nothing where the numbers are not known."""
-    data = experiment.data
     if experiment.ensemble is None:
         return []
-    sizes = _KNOWN.get(data.dataset) or _sizes_of_file(experiment.folder / data.dataset)
+    sizes = items_to_test(experiment)
     if sizes is None:
         return []
-    train, test = sizes
-    test = test or train // 5
-    holds_out = data.predict == "holdout"
-    held_out = (data.holdout if data.holdout is not None else default_holdout(test)) if holds_out else 0
+    test, held_out = sizes
     if held_out >= test:
         return [f"data: the test set has {test} items and {held_out} are held out: none is left for validation, runs will fail"]
     if experiment.ensemble.method != "accuracy":
         return []  # nothing is learnt of them, or priors make few enough
-    return [f"data: {warning}" for warning in validation_warnings(test - held_out, holds_out)]
+    return [f"data: {warning}" for warning in validation_warnings(test - held_out, experiment.data.predict == "holdout")]
+
+
+def items_to_test(experiment: Experiment) -> tuple[int, int] | None:
+    """How many items the test set has, and how many of them are held out; the rest is for validation. None where not known."""
+    data = experiment.data
+    sizes = _KNOWN.get(data.dataset) or _sizes_of_file(experiment.folder / data.dataset)
+    if sizes is None:
+        return None
+    train, test = sizes
+    test = test or train // 5
+    holdout = data.holdout if data.holdout is not None else default_holdout(test)
+    return test, holdout if data.predict == "holdout" else 0
 
 
 def _sizes_of_file(path: Path) -> tuple[int, int] | None:

@@ -9,6 +9,7 @@ import pytest
 from cronjobs.tasks import ExperimentContext, resolve_tasks
 from scheduler.config import load
 from scheduler.config.errors import ConfigErrors
+from scheduler.config.gate_warnings import warnings
 
 TEXT = """
 experiment: e
@@ -57,3 +58,31 @@ def test_what_is_wrong_is_said_once(tmp_path: Path, gate: str, message: str) -> 
             gates(tmp_path, defaults, own)
         (problem,) = errors.value.problems
         assert problem.message == message
+
+
+@pytest.mark.parametrize(
+    ("data", "member", "ensemble", "warned"),
+    [
+        ("{dataset: digits}", "null", "null", []),
+        ("{dataset: digits}", "{max_drop: 0.03}", "{max_drop: 0.1}", []),
+        ("{dataset: digits}", "{max_drop: 0.02, min_accuracy: 0.9}", "{min_accuracy: 0.9}", ["the gate of jax: 259 validation"]),
+        (
+            "{dataset: digits, holdout: 60}",
+            "null",
+            "{max_drop: 0.1}",
+            ["ensemble.gate: 60 items are few for max_drop 0.1"],
+        ),
+        ("{dataset: 'd-{date}.npz'}", "{max_drop: 0.001}", "{max_drop: 0.001}", []),
+        (
+            "{dataset: digits, predict: 'x-{date}.npz'}",
+            "null",
+            "{max_drop: 0.1}",
+            ["where x-{date}.npz has labels", "another file"],
+        ),
+    ],
+)
+def test_check_warns_of_what_cannot_be_judged(tmp_path: Path, data: str, member: str, ensemble: str, warned: list[str]) -> None:
+    text = f"experiment: e\ndata: {data}\nbackends: {{jax: {{gate: {member}}}}}\nensemble: {{gate: {ensemble}}}\n"
+    (tmp_path / "config.yaml").write_text(text)
+    found = warnings(load(tmp_path / "config.yaml"))
+    assert [part in warning for part, warning in zip(warned, found, strict=True)] == [True] * len(warned)
