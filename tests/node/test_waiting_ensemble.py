@@ -66,6 +66,7 @@ def test_it_waits_for_the_late_one_and_not_longer_than_it_must_for_the_others(
         pods.wait_for(lambda: waiting(made, name), 180, "the pod after the one that was killed")
         pods.wait_for(lambda: "absent" not in made.row(name, "--offline")["reason"], 180, "the starting deadline of absent")
         made.go(late)
+        made.go(name)  # its prediction builds the model, too
         made.end(late, "Complete")
         made.end(name, "Complete")
         waited = made.record(name)["waited"]
