@@ -6,6 +6,8 @@ keras3 runtime's Python, which has time zones.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from functools import partial
@@ -18,7 +20,7 @@ from jobs import contract as c
 from jobs.awaited_slots import awaited_slots
 from jobs.contract import RunId, RunKind, member_task, parse_time, slot_text
 from jobs.schedule_periods import SchedulePeriod, schedule_periods, scheduling_periods, task_schedule
-from jobs.store import Store
+from jobs.store import Store, snapshot_digests
 from jobs.store.process_identity import process_identity
 from jobs.store.waits import is_over
 from jobs.supervisor.member_slots import Note, SlotState, member_window, slot_states
@@ -43,7 +45,7 @@ def wait_for_members(context: RunContext) -> bool:
         return True
     mounted = context.env.get(c.ENV_REVISIONS)
     revisions = partial(mounted_revisions, Path(mounted)) if mounted else list
-    wait = MemberWait(context.store, context.run, context.task, context.snapshot["task"], revisions)
+    wait = MemberWait(context.store, context.run, context.task, revisions)
     if wait.is_over:
         return True
     is_done = wait_while(wait.look, context.stopped, wait.until, wait.can_yield)
@@ -62,7 +64,7 @@ def waits(task: Mapping[str, Any], kind: str) -> bool:
 class MemberWait:
     """The wait of one run of an ensemble; it is in the store, so that whoever goes on with the run goes on with the wait.
 
-    ``task`` is its resolved configuration, ``digest`` the SHA-256 of that; ``mounted`` gives revisions that the store may lack.
+    ``task`` is its resolved configuration; ``mounted`` gives revisions that the store may lack.
     """
 
     def __init__(
@@ -70,14 +72,13 @@ class MemberWait:
         store: Store,
         run: RunId,
         task: Mapping[str, Any],
-        digest: str,
         mounted: Callable[[], Iterable[dict[str, Any]]] = list,
         say: Callable[[str], None] = say,
     ) -> None:
         self.store, self.run, self._task, self._say = store, run, task, say
         self.until = float(run.minute * 60 + int(task["wait"]))
         self._members = [str(member["member"]) for member in task.get("members", ())]
-        self._schedules = _Schedules(store, run, task, digest, mounted)
+        self._schedules = _Schedules(store, run, task, mounted)
         self._mark = dict(store.wait_of(run))
         self._open = {(each["member"], each.get("slot")): dict(each) for each in self._mark.get("waiting") or ()}
         self._has_looked = False
@@ -194,10 +195,9 @@ class _Schedules:
         store: Store,
         run: RunId,
         task: Mapping[str, Any],
-        digest: str,
         mounted: Callable[[], Iterable[dict[str, Any]]],
     ) -> None:
-        self._store, self._run, self._task, self._digest, self._mounted = store, run, task, digest, mounted
+        self._store, self._run, self._task, self._mounted = store, run, task, mounted
         self._known: tuple[object, Periods] | None = None
 
     def periods(self, instant: float) -> Periods:
@@ -215,10 +215,16 @@ class _Schedules:
         periods = scheduling_periods(revisions, instant)
         slot = self._run.minute * 60
         own = (period.tasks.get(self._run.task, {}).get("task") for period in periods if period.end > slot)
-        if self._digest in own:
+        if not _digests(self._task).isdisjoint(own):
             return schedule_periods(periods)
         # Nothing was synced: the objects were printed, and applied by other means.
         return {name: [_always(schedule)] for name, schedule in (self._task.get("schedules") or {}).items()}
+
+
+def _digests(task: Mapping[str, Any]) -> set[str]:
+    """The hashes that a revision may have of a task: a machine's is of the stored form, a cluster's of the annotation."""
+    text = json.dumps(task, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return {snapshot_digests(task)["task"], hashlib.sha256(text.encode(errors="replace")).hexdigest()}
 
 
 class _Notes:

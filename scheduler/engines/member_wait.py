@@ -7,7 +7,6 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from jobs.contract import RunId
-from jobs.store import snapshot_digests
 from jobs.store.waits import waited, waited_text
 from jobs.supervisor.poll_runs import wait_while
 from jobs.supervisor.wait_for_members import MemberWait, waits
@@ -56,7 +55,7 @@ def wait_for_members(engine: LocalEngine, run: RunId, task: dict[str, Any], kind
     def say(text: str) -> None:
         events.write("waits", f"{run}: {text}", task=run.task, run=str(run))
 
-    wait = MemberWait(engine.store, run, task, snapshot_digests(task)["task"], say=say)
+    wait = MemberWait(engine.store, run, task, say=say)
     if wait.is_over or not wait_while(wait.look, _Stop(engine, run), wait.until, lambda: False, say):
         return
     wait.finish()

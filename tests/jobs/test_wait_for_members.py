@@ -12,8 +12,13 @@ from typing import Any
 
 import pytest
 
+from cronjobs.objects.cronjob import cron_jobs
+from cronjobs.objects.labels import CONFIGURATION
+from cronjobs.revisions import revisions
+from cronjobs.tasks import ExperimentContext
 from jobs import contract as c
 from jobs.contract import ExitCode, Status
+from jobs.store import LocalStore, snapshot_digests
 from jobs.store.files import to_document
 from jobs.store.process_identity import process_identity
 from jobs.store.waits import duration_text, waited, waited_lines, waited_text
@@ -21,6 +26,7 @@ from jobs.supervisor import poll_runs, wait_for_members
 from jobs.supervisor.run_context import read_context
 from jobs.supervisor.supervise import supervise
 from jobs.supervisor.wait_for_members import MemberWait
+from scheduler.config import load
 from stores import ELSEWHERE, Builder, at, iso, minute
 
 SLOT = "2026-11-20T06:00"
@@ -34,6 +40,7 @@ TASK: dict[str, Any] = {
     "wait": 7200,
     "snapshot": {"program": "p", "code": ""},
 }
+DIGEST = snapshot_digests(TASK)["task"]
 SCHEDULES = {
     "ensemble": {"schedule": "0 6 * * *"},
     "train-a": {"schedule": "30 1 * * *", "deadline": 6 * 3600},
@@ -44,7 +51,7 @@ SCHEDULES = {
 @pytest.fixture
 def builder(tmp_path: Path) -> Builder:
     builder = Builder(tmp_path)
-    builder.revise("2026-11-01", {**SCHEDULES, "ensemble": {**SCHEDULES["ensemble"], "task": "digest"}})
+    builder.revise("2026-11-01", {**SCHEDULES, "ensemble": {**SCHEDULES["ensemble"], "task": DIGEST}})
     return builder
 
 
@@ -60,8 +67,8 @@ def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     return set_to
 
 
-def wait(builder: Builder, task: dict[str, Any] = TASK, digest: str = "digest") -> MemberWait:
-    return MemberWait(builder.store, c.RunId(OWN, 1, "e", "ensemble"), task, digest)
+def wait(builder: Builder, **more: Any) -> MemberWait:
+    return MemberWait(builder.store, c.RunId(OWN, 1, "e", "ensemble"), {**TASK, **more})
 
 
 def names(looked: list[poll_runs.Awaited]) -> list[str]:
@@ -193,7 +200,7 @@ def test_a_run_of_an_earlier_night_that_goes_on_may_be_the_newest(builder: Build
     builder.revise(
         "2026-11-02",
         {
-            "ensemble": {"schedule": "0 */2 * * *", "task": "digest"},
+            "ensemble": {"schedule": "0 */2 * * *", "task": DIGEST},
             "train-a": {"schedule": "30 1 * * *", "deadline": 6 * 3600},
             "train-b": {"schedule": "30 5 * * *"},
         },
@@ -202,8 +209,6 @@ def test_a_run_of_an_earlier_night_that_goes_on_may_be_the_newest(builder: Build
     builder.run("train-a", "2026-11-20T01:30", "running")
     set_clock("2026-11-20T06:00:01")
     assert names(wait(builder).look()) == ["a of 02:30"]
-    # One that is too old for it is of no use.
-    assert wait(builder, {**TASK, "max_age": 3600}).look() == []
     # Once a later one succeeded, an earlier one changes nothing: runs by hand apart.
     builder.run("train-a", "2026-11-20T03:00", kind="manual")
     assert names(wait(builder).look()) == ["a of 02:30"]
@@ -211,10 +216,49 @@ def test_a_run_of_an_earlier_night_that_goes_on_may_be_the_newest(builder: Build
     assert wait(builder).look() == []
 
 
+def test_a_run_that_would_be_too_old_is_of_no_use(tmp_path: Path, set_clock: Callable[[str], None]) -> None:
+    builder = Builder(tmp_path)
+    digest = snapshot_digests({**TASK, "max_age": 5 * 3600})["task"]
+    builder.revise("2026-11-01", {**SCHEDULES, "ensemble": {"schedule": "0 */2 * * *", "task": digest}})
+    builder.run("train-a", "2026-11-20T00:59", "running")
+    set_clock("2026-11-20T06:00:01")
+    assert names(wait(builder, max_age=5 * 3600).look()) == ["b of 06:30"]
+    builder.run("train-a", "2026-11-20T01:01", "running")
+    assert names(wait(builder, max_age=5 * 3600).look()) == ["a of 02:01", "b of 06:30"]
+
+
+def test_what_a_cluster_was_synced_to_counts_suspension_included(tmp_path: Path, set_clock: Callable[[str], None]) -> None:
+    (tmp_path / "config.yaml").write_text("""
+experiment: e
+timezone: Europe/Berlin
+store: {claim: c}
+defaults: {timezone: UTC}
+backends:
+  a: {backend: jax, schedule: "30 1 * * *"}
+  b: {backend: jax, schedule: "30 5 * * *"}
+ensemble: {schedule: "0 6 * * *", wait: 2h}
+cluster: {images: {keras3: "r/k:1"}}
+""")
+    context = ExperimentContext(load(tmp_path / "config.yaml"), "p" * 64, "")
+    cronjobs = list(cron_jobs(context))
+    cronjobs[0]["spec"]["suspend"] = True
+    builder = Builder(tmp_path / "store")
+    builder.revise("2026-11-01", revisions.tasks(cronjobs), "sync", "cluster:here/ns")
+    set_clock("2026-11-20T06:00:01")
+    task = json.loads(cronjobs[2]["spec"]["jobTemplate"]["spec"]["template"]["metadata"]["annotations"][CONFIGURATION])
+    run = c.RunId(OWN, 1, "e", "ensemble")
+    assert names(MemberWait(builder.store, run, task).look()) == ["b of 06:30"]
+    # In a pod of its own they may be newer than those of the store.
+    mounted = Builder(tmp_path / "mounted")
+    mounted.revise("2026-11-19", {**revisions.tasks(cronjobs), "train-a": {"schedule": "* * * * *"}}, "sync", "cluster:here/ns")
+    looked = names(MemberWait(LocalStore(tmp_path / "empty"), run, task, lambda: mounted.store.ledger.revisions("e")).look())
+    assert looked[:2] == ["a of 07:00", "a of 06:59"] and looked[-1] == "b of 06:30"
+
+
 def test_a_slot_that_a_run_before_it_keeps_waiting_needs_no_room(builder: Builder, set_clock: Callable[[str], None]) -> None:
     builder.revise(
         "2026-11-02",
-        {"ensemble": {"schedule": "0 6 * * *", "task": "digest"}, "train-a": {"schedule": "*/30 * * * *", "deadline": 7200}},
+        {"ensemble": {"schedule": "0 6 * * *", "task": DIGEST}, "train-a": {"schedule": "*/30 * * * *", "deadline": 7200}},
     )
     builder.run("train-a", "2026-11-20T05:00", "running")
     set_clock("2026-11-20T06:00:01")
@@ -234,7 +278,7 @@ def test_without_a_revision_of_it_its_own_configuration_counts(
     whole = {name: {"timezone": "UTC", "starting_deadline": 3600, **schedule} for name, schedule in schedules.items()}
     builder.run("train-a", "2026-11-20T01:30", "running")
     set_clock("2026-11-20T06:00:01")
-    looked = names(wait(builder, {**TASK, "schedules": whole}).look())
+    looked = names(wait(builder, schedules=whole).look())
     assert looked == (["a of 02:30", "b of 06:30"] if schedules else [])
 
 
