@@ -1,6 +1,7 @@
 """The command `notify`: tells what is new now, sends a sample or a digest, or prints what would be sent."""
 
 import os
+import shlex
 import time
 
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
@@ -54,7 +55,8 @@ def print_text(text: str) -> None:
 
 def _place(location: StoreLocation, experiment: Experiment) -> str:
     """What names the experiment in a command of another folder."""
-    return f"-f {experiment.path.resolve()}" if location.folder is None else f"--store {location.folder.resolve()}"
+    place = ("-f", experiment.path) if location.folder is None else ("--store", location.folder)
+    return f"{place[0]} {shlex.quote(str(place[1].resolve()))}"
 
 
 def send_samples(experiment: Experiment, notify: Notify, is_dry: bool) -> ExitStatus:

@@ -228,7 +228,9 @@ def _commands(incident: Opened, row: Row | None, around: Surroundings) -> list[s
     if row.run is None:
         return [f"cronsemble history {row.slot}{place} --task {row.task}", again]
     show = f"cronsemble show {row.run}{place}"
-    if incident.kind in (ProblemKind.REFUSED, ProblemKind.DEGRADED):
+    if incident.kind == ProblemKind.REFUSED:
+        return [show, f"cronsemble accept {row.run}{place}"]
+    if incident.kind == ProblemKind.DEGRADED:
         return [show]
     return [show, f"cronsemble logs {row.run}{place}", again]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -130,7 +131,7 @@ class Notifier:
                 os.environ,
                 self._journal.write,
                 experiment.folder,
-                f"-f {experiment.path.resolve()}",
+                f"-f {shlex.quote(str(experiment.path.resolve()))}",
             )
         facts = []
         for kind, (since, problem) in problems.items():

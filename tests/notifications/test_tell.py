@@ -502,3 +502,22 @@ def test_fsck_knows_what_was_told_and_says_what_is_damaged(builder: Builder, rec
     delivery.write_text(delivery.read_text()[:-20])
     (one.ledger.folder / "events/notes.txt").touch()
     assert sorted(findings()) == sorted([(event.name, "wrong content"), ("notes.txt", "foreign"), (delivery.name, "truncated")])
+
+
+def test_a_refused_member_and_its_ensemble_are_told_and_end_when_they_are_accepted(builder: Builder, receiver: Receiver) -> None:
+    one = teller(builder.store, webhook(receiver, events=("refused", "well")))
+    one.tell(at("2026-11-02T00:30").timestamp())
+    run = builder.run("train-a", "2026-11-02T01:00", gate={"refused": "accuracy 0.51, and 0.9 before"})
+    one.tell(at("2026-11-02T01:30").timestamp())
+    (incident,) = receiver.requests[0].document["incidents"]
+    assert (incident["kind"], incident["severity"]) == ("refused", "warning")
+    assert "accuracy 0.51, and 0.9 before" in incident["reason"]
+    assert incident["commands"] == [f"cronsemble show {run}", f"cronsemble accept {run}"]
+    decision = {"decision": "accepted", "by": "me", "reason": "new labels", "time": "2026-11-02T01:40:00Z"}
+    assert builder.store.decide(run, decision)
+    one.tell(at("2026-11-02T01:45").timestamp())
+    assert receiver.subjects == ["[e] train-a was refused: 2026-11-02 02:00 +01:00", "[e] all is well again"]
+    builder.run("ensemble", "2026-11-02T06:00", gate={"refused": "log loss 2.1"})
+    builder.run("train-b", "2026-11-02T02:00")
+    one.tell(at("2026-11-02T06:30").timestamp())
+    assert receiver.requests[-1].document["severity"] == "error"
