@@ -63,6 +63,12 @@ def second(input_shape, classes, hyperparameters):
         open(_mark("first"), "w").close()
         raise RuntimeError("the first try fails")
     return small(input_shape, classes, hyperparameters)
+
+
+def cautious(probabilities, validation_probabilities, validation_labels):
+    """A method of an ensemble: the members' mean and certainty of nothing, in equal parts."""
+    assert validation_probabilities.shape[1] == len(validation_labels)
+    return 0.5 * probabilities.mean(axis=0) + 0.5 / probabilities.shape[2]
 '''
 
 
