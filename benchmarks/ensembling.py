@@ -3,6 +3,7 @@
 Members on three real backends are trained by the tool's own programs, and predict what they never saw. theano needs the legacy
 image. Usage: ensembling.py [FOLDER]; the arrays are kept in FOLDER, and what is there is not trained again. It exits with 1 where
 `calibrated` misses the bar: log loss no worse than `accuracy` on 9 of 10 splits of each data set, and 19 % lower in the mean.
+Beside it there are members that are alike and trained to their end, where there is less to gain: their figures are printed alone.
 """
 
 from __future__ import annotations
@@ -113,7 +114,8 @@ def main() -> None:
         with ThreadPoolExecutor(CORES) as pool:
             list(pool.map(lambda member: train(folder, python, member), reversed(MEMBERS)))
         print(f"members trained in {time.monotonic() - began:.0f} s: {', '.join(MEMBERS)}", flush=True)
-        if not all([report(folder, condition) for condition in CONDITIONS]):
+        is_met, *_ = [report(folder, condition) for condition in CONDITIONS]
+        if not is_met:
             sys.exit("\nthe bar is missed")
         print("\nthe bar is met")
 

@@ -18,11 +18,11 @@ MEMBERS = {
     "theano": {"backend": "theano", "hyperparameters": {"hidden": [32], "epochs": 6, "patience": 2}},
 }
 """Of different strength, as where a member is cheap and another is not; and alike, all of them trained to their end."""
-for backend in ("tensorflow", "jax", "theano"):
+for backend in ("jax", "theano"):
     MEMBERS["alike-" + backend] = {"backend": backend, "hyperparameters": {"hidden": [64], "epochs": 100, "patience": 5}}
 CONDITIONS = {
     "of different strength": ("tensorflow", "jax", "theano"),
-    "alike": ("alike-tensorflow", "alike-jax", "alike-theano"),
+    "alike": ("alike-jax", "alike-theano"),
 }
 """The members that are combined."""
 SIZES = {"digits": (500, 300), "noisy digits": (500, 300), "wine": (80, 49), "breast cancer": (250, 150)}
