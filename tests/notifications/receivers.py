@@ -31,6 +31,7 @@ class Request:
 class Receiver:
     """``status``: what it answers; ``behaviour`` answers in another way, if there is one."""
 
+    host: str = "127.0.0.1"
     port: int = 0
     scheme: str = "http"
     status: int = 200
@@ -46,7 +47,7 @@ class Receiver:
             return self.more.wait_for(lambda: len(self.requests) >= number, seconds)
 
     def url(self, path: str = "/") -> str:
-        return f"{self.scheme}://127.0.0.1:{self.port}{path}"
+        return f"{self.scheme}://{self.host}:{self.port}{path}"
 
     @property
     def taken(self) -> list[Request]:
@@ -58,8 +59,8 @@ class Receiver:
 
 
 @contextmanager
-def receiving(context: ssl.SSLContext | None = None) -> Iterator[Receiver]:
-    receiver = Receiver()
+def receiving(context: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> Iterator[Receiver]:
+    receiver = Receiver(host=host)
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -88,7 +89,7 @@ def receiving(context: ssl.SSLContext | None = None) -> Iterator[Receiver]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer((host, 0), Handler)
     server.daemon_threads = True
     if context is not None:
         server.socket = context.wrap_socket(server.socket, server_side=True)
