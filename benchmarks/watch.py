@@ -28,6 +28,8 @@ def main() -> None:
     options = parser.parse_args()
     for name, folder in stores(options.nights, options.runs):
         figures: dict[str, object] = {"store": name}
+        with open(folder / "config.yaml", "a") as config:
+            config.write('notify: {channels: {nobody: {command: ["true"]}}}\n')
         timed(["watch"], folder)  # byte code and templates
         for index in ("without the index", "with the index"):
             times = []

@@ -80,11 +80,19 @@ def notes(experiment: Experiment) -> list[str]:
         lines += _not_in_a_registry(image, runtime)
     if experiment.watch is not None:
         lines += _not_in_a_registry(tool_image(experiment), "tool")
+    lines += silent_notify(experiment)
     for key in ("dataset", "predict"):
         file = getattr(experiment.data, key)
         if file.endswith(".npz"):
             lines.append(f"data.{key}: {file} is read from data/ in the store: `cronsemble put` copies it there")
     return lines
+
+
+def silent_notify(experiment: Experiment) -> list[str]:
+    """That nobody tells what `notify:` asks for, where that is so."""
+    if experiment.notify is None or experiment.watch is not None:
+        return []
+    return ["notify: on a cluster nobody tells the channels without a watch: type watch: {}"]
 
 
 def _not_in_a_registry(image: str, key: str) -> list[str]:

@@ -24,7 +24,10 @@ def watch(
     store: StoreFolder = None,
     settings: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="With --store: what to know of the configuration, as a watch's pod finds it."),
+        typer.Option(
+            metavar="FILE",
+            help="With --store: what to know of the configuration, as a watch's pod finds it; - for the standard input.",
+        ),
     ] = None,
 ) -> None:
     """Look after the experiment once: notices, metrics and report, from its store. Example: cronsemble watch -f config.yaml"""

@@ -184,7 +184,7 @@ class WatchLimitsKeys(Section):
 
 
 class WatchKeys(Section):
-    """What looks after the experiment on a cluster, and when: notices, the report page and the metrics, from the store alone."""
+    """When the experiment is looked after, from its store alone: notices, the report page and the metrics."""
 
     schedule: Annotated[str, Meta(description="when it looks: five cron fields, as Kubernetes reads them")] = "*/10 * * * *"
     timezone: Annotated[str | None, Meta(description="the schedule's zone; the experiment's by default")] = None
@@ -382,7 +382,7 @@ class FileKeys(Section, kw_only=True):
     defaults: Annotated[dict[str, Any], Meta(description="keys of a task, for all tasks")] = {}
     backends: Annotated[dict[str, BackendKeys | None], Meta(min_length=1, description="the members, by name")]
     ensemble: Annotated[EnsembleKeys | None, Meta(description="the ensemble; without this key there is none")] = None
-    watch: Annotated[WatchKeys | None, Meta(description="what looks after it on a cluster; without this key nothing does")] = None
+    watch: Annotated[WatchKeys | None, Meta(description="when it is looked after: a CronJob of its own on a cluster")] = None
     runtimes: Annotated[RuntimesKeys, Meta(description="where backends run")] = field(default_factory=RuntimesKeys)
     cluster: Annotated[ClusterKeys, Meta(description="where `sync` puts the tasks")] = field(default_factory=ClusterKeys)
     notify: Annotated[NotifyKeys | None, Meta(description="who is told when something is wrong; nobody by default")] = None

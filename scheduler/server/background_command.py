@@ -9,6 +9,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -29,20 +30,30 @@ class BackgroundCommand:
         self._process: subprocess.Popen[bytes] | None = None
         self._is_closed = False
 
-    def run(self, arguments: Sequence[str]) -> CommandResult | str:
-        """What the command gave; or why it gave nothing."""
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was told to end."""
+        return self._is_closed
+
+    def run(self, arguments: Sequence[str], given: bytes | None = None, folder: Path | None = None) -> CommandResult | str:
+        """What the command gave, or why it gave nothing. ``given``: its standard input; ``folder``: where it runs."""
         command = [sys.executable, "-c", "from scheduler.cli import main; main()", *arguments]
         with self._lock:
             if self._is_closed:
                 return "serve is stopping"
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(os.environ)
+                command,
+                stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=dict(os.environ),
+                cwd=folder,
             )
             self._process = process
         with suppress(OSError):  # it may have ended
             os.setpriority(os.PRIO_PROCESS, process.pid, 10)
         try:
-            output, errors = process.communicate(timeout=self._longest)
+            output, errors = process.communicate(given, timeout=self._longest)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()

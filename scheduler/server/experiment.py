@@ -36,6 +36,7 @@ from scheduler.server.metrics import Metrics
 from scheduler.server.notifier import Notifier
 from scheduler.server.run_thread import RunEnded, RunThread
 from scheduler.server.task_state import TaskState
+from scheduler.server.watch import ServedWatch
 from scheduler.stores.location import local_store
 from scheduler.times import format_duration, format_time
 
@@ -71,6 +72,7 @@ class ServedExperiment:
         self.journal, self.metrics, self._report = journal.of(experiment.name), metrics, report
         self.observer = PingingObserver(self.journal)
         self.heartbeat = ServedHeartbeat(self.journal)
+        self.watch = ServedWatch(self.journal, self.store.root)
         self.engine = LocalEngine(self.store, self.observer, budget, back_off)
         self.claims = ClaimOrder()
         self.tasks: dict[str, TaskState] = {}
@@ -158,6 +160,7 @@ class ServedExperiment:
             self._restore_waiting(name, state, decided)
         self.beat(now)
         self.heartbeat.look(self.experiment, now)
+        self.watch.look(self.experiment, now)
         self.metrics.configuration.labels(self.name).set(1)
         self.notifier.use(self.experiment)
         self.journal.write("started", f"{len(self.tasks)} tasks of {self.path}, store {self.store.root}")
@@ -435,6 +438,7 @@ class ServedExperiment:
 
     def stop(self, now: float) -> None:
         """End every run, each with its reason, and note the stop."""
+        self.watch.close()
         self.engine.interrupt()
         for thread in self._threads.values():
             thread.join(10)

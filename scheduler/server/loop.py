@@ -135,6 +135,7 @@ class ScheduleServer:
         if served.owned and served.check_owner():
             served.look_at_files(now)
             served.beat(now)
+            served.watch.look(served.experiment, now)
 
     def _wait(self, until: float) -> None:
         with self._changed:

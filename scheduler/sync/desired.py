@@ -89,7 +89,10 @@ def desired_states(experiments: Sequence[Experiment]) -> list[DesiredState]:
         mounts = {name for body in own for name in mounted(body["spec"]["jobTemplate"]["spec"]["template"]["spec"])}
         snapshots = [configmaps[namespace, name] for name in sorted(mounts) if (namespace, name) in configmaps]
         required = volumes.pod_security(experiment)
-        state_notes = tuple(f"{experiment.path}: {note}" for note in (*absent_data(experiment), *_left_out(experiment)))
+        state_notes = tuple(
+            f"{experiment.path}: {note}"
+            for note in (*absent_data(experiment), *_left_out(experiment), *cronjob.silent_notify(experiment))
+        )
         state = DesiredState(experiment.name, namespace, (*snapshots, *own), required.level, required.reason, state_notes)
         states.append(replace(state, heartbeat=experiment.heartbeat))
     return states

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from scheduler.config.checks import is_zone
 from scheduler.errors import CronsembleError
 
 SCHEMA = 1
+STANDARD_INPUT = Path("-")
 _LARGEST = 1 << 20
 
 
@@ -36,9 +38,9 @@ def settings_of(values: dict[str, Any]) -> WatchSettings:
 
 
 def read_settings(path: Path) -> WatchSettings:
-    """The settings in a file; raises CronsembleError."""
+    """The settings in a file, or those on the standard input for ``-``; raises CronsembleError."""
     try:
-        data = path.read_bytes()[: _LARGEST + 1]
+        data = (sys.stdin.buffer.read() if path == STANDARD_INPUT else path.read_bytes())[: _LARGEST + 1]
     except OSError as error:
         raise CronsembleError(f"--settings {path}: {error.strerror}") from error
     try:

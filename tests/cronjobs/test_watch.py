@@ -133,6 +133,15 @@ def test_its_image_is_noted_and_no_snapshot_is_mounted_for_it(tmp_path: Path) ->
     assert kinds == ["ConfigMap", "CronJob", "CronJob"] and len(desired([own])) == 3
 
 
+def test_channels_that_nobody_tells_are_noted(tmp_path: Path) -> None:
+    channels = "notify: {channels: {chat: {slack: {secret: notify, key: SLACK_URL}}}}\n"
+    note = "notify: on a cluster nobody tells the channels without a watch: type watch: {}"
+    silent = experiment(tmp_path, channels)
+    (state,) = desired_states([silent])
+    assert notes([silent]) == list(state.notes) == [f"{silent.path}: {note}"]
+    assert desired_states([experiment(tmp_path, channels + "watch: {}\n")])[0].notes == ()
+
+
 def test_its_name_may_be_that_of_another_experiments_member(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(TEXT.replace("experiment: e", "experiment: e-train") + "watch: {}\n")
     (tmp_path / "b.yaml").write_text(TEXT.replace("jax: {", "watch: {backend: jax, "))
