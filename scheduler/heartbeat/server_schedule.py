@@ -24,7 +24,7 @@ LEAST_SECONDS, MOST_SECONDS = 60, 365 * DAY
 """Of a grace and of a timeout, as the server takes them."""
 _HORIZON = 10 * 365 * DAY
 """Seconds for which shifts of the zone are looked at: a date in a month meets each weekday within it."""
-_WINDOW = 4 * DAY
+_WINDOW = 3 * DAY
 _MOST_FIRES = 100_000
 _RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
 
@@ -123,25 +123,35 @@ def _progression(values: list[int]) -> list[int]:
 
 def _extra_grace(schedule: Schedule, area: Zone, now: int, is_fixed: bool) -> int:
     """By how many seconds the server may expect a run too early, around the zone's shifts."""
-    extra = 0
+    extra, named, seen = 0, compile_schedule(schedule), set()
     for at, before, since in area.shifts(now, now + _HORIZON):
+        day, second = divmod(at + before, DAY)
+        days = tuple(_has_day(named, day + distance) for distance in range(-3, 4))
+        # A shift like an earlier one, at the same time of the day and with the same days around it, tells nothing new.
+        if sum(days[-3:]) > 1:
+            if (before, since, second, days) in seen:
+                continue
+            seen.add((before, since, second, days))
         # One after the other, as the controller counts them: behind a midnight that does not exist it depends on where it began.
         real = list(_through(instants(schedule, area, at - _WINDOW), at + _WINDOW))
-        for expected in _expected(schedule, area, at, is_fixed):
-            following = real[bisect_left(real, expected) :]
-            # Where nothing follows in five years, no wait is long enough.
-            extra = max(extra, following[0] - expected if following else MOST_SECONDS)
+        if not real or real[-1] <= at + _WINDOW:
+            real.append(at + MOST_SECONDS)  # nothing follows in five years: no wait is long enough
+        for expected in _expected(schedule, area, at, real[-1], is_fixed):
+            if expected <= real[-1]:
+                extra = max(extra, real[bisect_left(real, expected)] - expected)
         if is_fixed and since < before and any(at < fire < at + before - since for fire in real):
             # A ping between a time's two showings makes the server expect the first of them, which is past.
             extra = max(extra, before - since)
     return extra
 
 
-def _expected(schedule: Schedule, area: Zone, shift: int, is_fixed: bool) -> Iterator[int]:
-    """The instants near a shift at which the server expects a ping, in seconds since 1970."""
+def _expected(schedule: Schedule, area: Zone, shift: int, end: int, is_fixed: bool) -> Iterator[int]:
+    """The instants at which the server expects a ping, in seconds since 1970: from the day before a shift to that of ``end``.
+
+    ``end`` is the first fire time well after the shift: the one before it may be one that Kubernetes' library does not find.
+    """
     named = compile_schedule(schedule)
-    today = (shift + area.offset(shift)) // DAY
-    for day in range(today - 2, today + 3):
+    for day in range((shift + area.offset(shift)) // DAY - 1, (end + area.offset(end)) // DAY + 1):
         if not _has_day(named, day):
             continue
         for second in named.seconds:
