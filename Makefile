@@ -114,6 +114,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/serve.py
 	$(BIN)/python benchmarks/history.py
 	$(BIN)/python benchmarks/report.py
+	$(BIN)/python benchmarks/watch.py
 
 # Needs what `make test-node` needs.
 bench-node: $(READY) hyperkube
