@@ -43,10 +43,11 @@ def test_it_waits_for_the_late_one_and_not_longer_than_it_must_for_the_others(
         "late": {"model": "harm.py:waits", "schedule": schedule},
         # No node is like that: its pod never starts.
         "absent": {"schedule": schedule, "starting_deadline": "1m", "node_selector": {"cronsemble.test/nowhere": "yes"}},
-        "resting": {"schedule": schedule, "suspend": True},
+        "resting": {"schedule": schedule},
     }
     ensemble = {"schedule": schedule, "wait": "40m", "quorum": 1}
     with scene(pods, node, image, tmp_path / "wait", "wait", members, ensemble) as made:
+        made.experiment.good("suspend", "train-resting")  # only a revision knows it
         name, late = f"wait-ensemble-{slot}", f"wait-train-late-{slot}"
         pods.wait_for(lambda: pods.kubectl("get", "job", name, "-n", made.namespace, "--ignore-not-found"), 180, "the Job")
         spec = pods.get("job", name, made.namespace)["spec"]
