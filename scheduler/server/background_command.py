@@ -41,14 +41,17 @@ class BackgroundCommand:
         with self._lock:
             if self._is_closed:
                 return "serve is stopping"
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=dict(os.environ),
-                cwd=folder,
-            )
+            try:
+                process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    env=dict(os.environ),
+                    cwd=folder,
+                )
+            except OSError as error:
+                return f"no process could be started: {error.strerror}"
             self._process = process
         with suppress(OSError):  # it may have ended
             os.setpriority(os.PRIO_PROCESS, process.pid, 10)

@@ -61,10 +61,7 @@ class StoreMetrics:
         return self._made is not None and time.monotonic() - self._made < FRESH
 
     def _make(self) -> None:
-        try:
-            text, problem = self._compute()
-        except OSError as error:  # no process
-            text, problem = b"", str(error.strerror)
+        text, problem = self._compute()
         with self._changed:
             # Without a new one the old one stays: it says how old it is.
             self._text = text or self._text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import http.client
 import re
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from scheduler.server import http_endpoint, store_metrics
+from scheduler.server.background_command import BackgroundCommand
 from scheduler.server.metrics import Metrics
 from scheduler.server.store_metrics import StoreMetrics
 from stores import Builder
@@ -157,3 +159,19 @@ def test_a_configuration_whose_store_is_gone(tmp_path: Path, monkeypatch: pytest
     assert "absent.yaml" in problems[0]
     stores.close()
     assert stores.text() == b""
+
+
+def test_where_no_process_can_be_started_that_is_the_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "absent"))
+    command = BackgroundCommand(60)
+    assert command.run(["metrics"]) == "no process could be started: No such file or directory"
+    command.close()
+    assert command.run(["metrics"]) == "serve is stopping"
+
+
+def test_one_that_takes_too_long_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexec sleep 600\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    assert BackgroundCommand(0.2).run(["metrics"]) == "it was not made within 0 s"
