@@ -49,11 +49,6 @@ class Delivery:
         """Whether nothing is to be sent any more."""
         return self.document.get("result") in (SENT, GIVEN_UP)
 
-    @property
-    def began(self) -> float:
-        """When the first try began, in seconds since 1970; 0 where it is not known."""
-        return parse_time(self.document.get("since")) or parse_time(self.document.get("time")) or 0.0
-
     def may_be_claimed(self, now: float) -> bool:
         """Whether the next try may begin: this one has failed and its time to wait is over, or whoever made it is gone."""
         if self.is_done:

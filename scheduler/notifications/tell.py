@@ -244,8 +244,9 @@ class Teller:
         except DeliveryError as error:
             tries = max(number for number, _ in claims.values())
             delay = max(min(FIRST_WAIT * 2.0 ** min(tries - 1, 10), LONGEST_WAIT), min(error.retry_after, LONGEST_WAIT))
-            began = min(parse_time(claim["since"]) or now for _, claim in claims.values())
-            is_over = now - began >= GIVES_UP
+            # Not since its first try: it may have waited for another message to be taken.
+            began: float = min(parse_time(event.get("time")) or now for event in claimed)
+            is_over = tries >= 2 and now - began >= GIVES_UP
             wait = None if is_over else now + delay
             end: dict[str, Any] = {"result": GIVEN_UP if is_over else FAILED, "reason": str(error), "message": one.id}
             end |= {} if wait is None else {"again": format_time(wait, milliseconds=True)}

@@ -103,3 +103,23 @@ def receiving(context: ssl.SSLContext | None = None, host: str = "127.0.0.1") ->
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def check_schema(schema: dict[str, Any], value: Any) -> None:
+    """As much of JSON Schema as this one uses."""
+    kinds = {"object": dict, "array": list, "string": str, "integer": int, "null": type(None)}
+    if "const" in schema:
+        assert value == schema["const"]
+    if "enum" in schema:
+        assert value in schema["enum"]
+    wanted = schema.get("type")
+    if wanted is not None:
+        assert isinstance(value, tuple(kinds[kind] for kind in ([wanted] if isinstance(wanted, str) else wanted)))
+    if isinstance(value, dict):
+        assert set(schema.get("required", ())) <= set(value)
+        assert set(value) <= set(schema["properties"])
+        for key, item in value.items():
+            check_schema(schema["properties"][key], item)
+    if isinstance(value, list):
+        for item in value:
+            check_schema(schema["items"], item)

@@ -21,8 +21,9 @@ from jobs.store import LocalStore
 from jobs.store.check import find_damage
 from jobs.store.gc import RemovalKind, RetentionRule, execute_removal, plan_removal
 from jobs.store.notifications import NotificationLedger
-from notifications.receivers import Receiver, receiving
+from notifications.receivers import Receiver, check_schema, receiving
 from scheduler.notifications.incidents import Fact, ProblemKind
+from scheduler.notifications.messages import message_schema
 from scheduler.notifications.tell import GIVES_UP, Teller
 from stores import Builder, at
 
@@ -154,6 +155,8 @@ def test_two_weeks_with_known_faults_every_one_is_told_once_and_nothing_else(bui
         "[e] train-b died: 2026-11-13 03:00 +01:00",
         "[e] all is well again",
     ]
+    for request in receiver.requests:
+        check_schema(message_schema(), request.document)
 
 
 def night_of(builder: Builder, task: str, slot: str, how: str) -> None:
