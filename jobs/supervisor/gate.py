@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from jobs import contract as c
-from jobs.contract import RunId, Status
+from jobs import revisions
+from jobs.contract import RunId, Status, parse_time
 from jobs.store.accepted_runs import last_accepted
 from jobs.store.decisions import REFUSED
 from jobs.store.document_files import read_document
@@ -27,6 +28,8 @@ LONGEST = 600.0
 """Seconds that the comparison with an earlier model may take."""
 _RESERVE = 10.0
 """Seconds of the run's deadline that are left to publish it."""
+_JOB_RESERVE = 120.0
+"""The same where a Job has the deadline: it began before its first pod did."""
 MIN_ACCURACY, MAX_DROP, MAX_LOSS = "min_accuracy", "max_drop", "max_loss"
 
 Compare = Callable[[RunId, Mapping[str, Any], Path, float], "dict[str, Any]"]
@@ -170,7 +173,21 @@ def _judge_drop(context: RunContext, limit: float, gate: dict[str, Any], compare
 def _seconds_left(context: RunContext, began: float) -> float:
     """Seconds that the comparison may take: the run's own deadline must not end it."""
     limit = context.env.get(c.ENV_TIMEOUT)
-    return LONGEST if not limit else min(LONGEST, float(limit) - (time.monotonic() - began) - _RESERVE)
+    if limit:
+        return min(LONGEST, float(limit) - (time.monotonic() - began) - _RESERVE)
+    # In a pod the deadline is that of the Job, for all of its pods.
+    deadlines: list[float | None] = [
+        tasks[context.run.task].get("deadline")
+        for chain in revisions.chains(revisions.merge(context.store.ledger.revisions(context.run.experiment)))
+        for _, _, tasks in list(revisions.states(chain))[-1:]
+        if context.run.task in tasks
+    ]
+    start = (read_document(context.folder / c.START) or {}).get("time")
+    starts = [start, *(one_try["start"].get("time") for one_try in context.store.read(context.run).tries)]
+    first = min(filter(None, map(parse_time, starts)), default=None)
+    if first is None or not any(deadlines):
+        return LONGEST
+    return min(LONGEST, first + min(filter(None, deadlines)) - time.time() - _JOB_RESERVE)
 
 
 def _evaluate(

@@ -83,7 +83,7 @@ def _decide(
     from scheduler.stores.workspace import open_workspace
 
     with open_workspace(locate(file, store, experiment, target)) as workspace:
-        run = find_run(workspace.store, workspace.name, name, task, succeeded=True, timezone=workspace.timezone)
+        run = find_run(workspace.store, workspace.name, name, task, timezone=workspace.timezone)
         outcome = decide(workspace.store, run, decision, reason)
     if as_json:
         print_json(outcome.to_json())

@@ -137,6 +137,9 @@ def _choose_runs(store: Store, experiment: str, what: str, timezone: str) -> lis
         raise CronsembleError(
             f"{what}: no ensemble run of {experiment} succeeded: `cronsemble history` shows what became of its runs"
         )
+    for run in succeeded:
+        if run.refused:
+            print(f"note: {run.id} is refused: {run.refused}", file=sys.stderr)
     return succeeded
 
 

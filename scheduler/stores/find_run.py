@@ -81,8 +81,8 @@ def latest_run(
 ) -> Run:
     """The newest run of these tasks: one that is running, else that of the newest slot; the ensemble's before its members'.
 
-    ``succeeded``: the newest success of the ensemble, or without an ensemble of any task, that was made with its own
-    configuration. Raises UnknownRun.
+    ``succeeded``: the newest success of the ensemble, or without an ensemble of any task, that is accepted and was made with its
+    own configuration. Raises UnknownRun.
     """
     if not succeeded:
         newest = [next(store.run_ids(experiment, task, skip_unreadable=True), None) for task in tasks]
@@ -110,7 +110,7 @@ def start_time(run: Run) -> str:
 
 
 def _is_own_success(run: Run) -> bool:
-    return run.status == Status.SUCCEEDED and not run.record.get("other_configuration")
+    return run.status == Status.SUCCEEDED and not run.refused and not run.record.get("other_configuration")
 
 
 def known_tasks(store: Store, experiment: str, task: str | None = None, jobs: Sequence[RunId] = ()) -> list[str]:
@@ -172,8 +172,8 @@ def preferred_runs(runs: Sequence[Run], succeeded: bool = False) -> list[Run]:
 
 
 def best_attempt(attempts: Sequence[Run]) -> Run:
-    """Of a slot's attempts the newest that succeeded, else the newest."""
-    return max(attempts, key=lambda run: (run.status == Status.SUCCEEDED, run.id.attempt))
+    """Of a slot's attempts the newest that succeeded, rather one that is accepted than one that is refused; else the newest."""
+    return max(attempts, key=lambda run: (run.status == Status.SUCCEEDED, not run.refused, run.id.attempt))
 
 
 def closest_ids(name: str, runs: Sequence[RunId]) -> list[RunId]:

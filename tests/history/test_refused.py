@@ -18,6 +18,7 @@ from scheduler.history.calendar import calendar_days, calendar_query
 from scheduler.history.query import HistoryQuery
 from scheduler.history.slots import Row
 from scheduler.stores.decide import decide
+from scheduler.stores.find_run import find_run
 from scheduler.stores.history_reader import HistoryReader
 from stores import Builder, at, minute
 
@@ -185,3 +186,13 @@ def test_a_decision_about_an_ensemble_moves_the_latest_predictions(tmp_path: Pat
     assert decide(builder.store, builder.store.read(second), "accepted", "").effects == [
         f"latest.csv has the predictions of 2026-11-20T06:00Z ({second})"
     ]
+
+
+def test_a_name_means_what_is_accepted_first(night: tuple[Builder, RunId, RunId, RunId]) -> None:
+    builder, _, _, ensemble = night
+    builder.run("ensemble", "2026-11-21T06:00", gate=GATE)
+    assert find_run(builder.store, "e", "latest", succeeded=True).id == ensemble
+    assert find_run(builder.store, "e", "latest").id.minute == minute("2026-11-21T06:00")
+    accepted = builder.run("ensemble", "2026-11-22T06:00")
+    builder.run("ensemble", "2026-11-22T06:00", attempt=2, gate=GATE)
+    assert find_run(builder.store, "e", "2026-11-22", succeeded=True).id == accepted
