@@ -19,6 +19,7 @@ from jobs.store.decisions import REFUSED
 from jobs.store.document_files import read_document
 from jobs.store.files import to_json
 from jobs.store.latest_model import is_model_removed
+from jobs.store.regular_files import Unreadable
 from jobs.supervisor.framework_process import UserCode, framework_env, run_child, warm_theano
 from jobs.supervisor.paired_drop import PairedDrop
 from jobs.supervisor.run_context import RunContext, StepError, notice
@@ -79,15 +80,21 @@ def _judge(context: RunContext, metrics: Mapping[str, Any], items: int | None, c
         if MAX_DROP in limits and accuracy is None:
             unknown.append(f"{MAX_DROP}: the labels of its items are not known")
         elif MAX_DROP in limits:
-            reason, why = _judge_drop(context, limits[MAX_DROP], gate, compare, began)
+            try:
+                reason, why = _judge_drop(context, limits[MAX_DROP], gate, compare, began)
+            except Unreadable as error:  # what is damaged in the store costs no result
+                reason, why = "", f"{error.filename}: {error.why}"
             reasons += [reason] if reason else []
             unknown += [f"{MAX_DROP}: {why}"] if why else []
     if reasons:
         gate["refused"] = "; ".join(reasons)
+    try:
+        _follow_decision(context, gate)
+    except Unreadable as error:
+        unknown.append(f"what was decided of the run that it repeats: {error.filename}: {error.why}")
     if unknown:
         gate["not_judged"] = "; ".join(unknown)
         notice(context, f"the gate could not judge {gate['not_judged']}")
-    _follow_decision(context, gate)
     if gate.get("refused"):
         notice(context, f"refused: {gate['refused']}")
     return gate
