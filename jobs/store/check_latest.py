@@ -36,11 +36,13 @@ def check_latest(scope: CheckScope) -> Iterator[Finding]:
         return
     if not are_there and METADATA not in recorded_files(record):
         return
-    yield from report_unreadable(csv, _check_csv(scope, files, csv, newest))
-    yield from report_unreadable(json, _check_json(json, newest, recorded_sha256(record, CSV)))
+    sha256 = recorded_sha256(record, CSV)
+    yield from report_unreadable(csv, _check_csv(scope, files, newest, sha256))
+    yield from report_unreadable(json, _check_json(json, newest, sha256))
 
 
-def _check_csv(scope: CheckScope, files: LatestFiles, path: Path, newest: RunId) -> Iterator[Finding]:
+def _check_csv(scope: CheckScope, files: LatestFiles, newest: RunId, sha256: str | None) -> Iterator[Finding]:
+    path = files.folder / LATEST_CSV
     if not os.path.lexists(path):
         yield _behind(path, newest, "it is not there")
     elif not is_regular(path):
@@ -51,6 +53,9 @@ def _check_csv(scope: CheckScope, files: LatestFiles, path: Path, newest: RunId)
             yield _behind(path, newest, f"it is that of {whose}")
         else:
             yield Finding(path, DamageKind.WRONG_CONTENT, f"no run wrote it; that of {newest} belongs there", LATEST_REPAIR)
+    elif not scope.quick and sha256 not in (None, sha256_of(path)):
+        # A further name of the archive's file, which was changed: nothing whole could take its place.
+        yield Finding(path, DamageKind.WRONG_CONTENT, f"not what {newest} predicted: changed since")
 
 
 def _check_json(path: Path, newest: RunId, sha256: str | None) -> Iterator[Finding]:

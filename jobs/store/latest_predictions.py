@@ -152,7 +152,10 @@ class LatestFiles:
         if is_regular(archived) and os.path.samefile(latest, archived):
             return True
         digest = recorded_sha256(record, CSV)
-        return sha256_of(latest) == (sha256_of(self._csv(run)) if digest is None else digest)
+        if digest is None:
+            own = self._whole(run, CSV, archived) or self._whole(run, CSV)
+            return own is not None and sha256_of(latest) == sha256_of(own)
+        return sha256_of(latest) == digest
 
     def is_json_of(self, run: RunId) -> bool:
         """Whether the latest metadata is this run's; False also for one that is no file."""

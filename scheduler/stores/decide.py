@@ -62,6 +62,9 @@ def decide(store: Store, run: Run, decision: str, reason: str) -> DecisionOutcom
         if bool(refused) == (decision == REFUSED):
             last = (store.decisions(run.id) or [{}])[-1]
             why, by, when = (str(last.get(name) or "") for name in ("reason", "by", "time"))
+            if run.id.task == ENSEMBLE_TASK:
+                # Whoever decided that may have been killed before the files were replaced.
+                update_latest(store, run.id.experiment)
             return DecisionOutcome(run.id, decision, False, refused, why, by, when)
         now, by = format_time(time.time(), milliseconds=True), current_user()
         if store.decide(run.id, {"decision": decision, "reason": one_line(reason), "by": by, "time": now}):

@@ -55,7 +55,8 @@ def predicted(store: LocalStore, run: RunId) -> dict[str, Any]:
     if not store.dataset_path(digest).exists():
         store.dataset_path(digest).parent.mkdir(parents=True, exist_ok=True)
         write_npz(store.dataset_path(digest), arrays)
-    store.begin_try(run, "a", {"time": "2026-11-23T06:00:00Z", "process": {**process_identity(), "start": 1}})
+    mark = {"time": "2026-11-23T06:00:00Z", "kind": "scheduled", "process": {**process_identity(), "start": 1}}
+    store.begin_try(run, "a", mark)
     folder = store.try_folder(run, "a")
     write_file(folder / c.DATA, to_json({"fingerprint": digest}))
     members = []
@@ -148,6 +149,11 @@ def test_killed_anywhere_a_run_is_whole_or_absent(tmp_path: Path, program: Path)
     output, _ = process.communicate()
     assert process.returncode == ExitCode.DONE, output
     assert store.read(run).status == "succeeded"
+    # It is the newest, and has made up for all that was left undone.
+    archive = store.archive_folder("e")
+    for suffix in (".csv", ".json"):
+        assert (archive / f"latest{suffix}").samefile(archive / f"{run.dated_name}{suffix}")
+    assert not [path.name for path in archive.iterdir() if path.name.startswith(".latest-")]
 
 
 def test_a_try_after_one_killed_between_result_and_archive_archives(tmp_path: Path, program: Path) -> None:

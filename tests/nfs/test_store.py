@@ -20,6 +20,7 @@ RACES = (
     "revising",
     "observing",
     "replacing",
+    "latest",
 )
 CHECKS = [*(f"races.{name}" for name in RACES), "sight.at_once", "sight.listing"]
 

@@ -7,10 +7,13 @@ import threading
 from collections.abc import Callable
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from jobs.store import LocalStore
-from jobs.store.files import list_names, publish_bytes, read_json, to_json
+from jobs.store.files import list_names, publish_bytes, read_fresh_or_none, read_json, to_json
+from jobs.store.latest_predictions import LATEST_CSV, LATEST_JSON, LatestFiles, update_latest
+from jobs.store.latest_protocol import replacement_steps
 from nfs.guest.clients import SERVER, VERSIONS, Worker, fork, fresh, mount
 from nfs.guest.runs import EXPERIMENT, MINUTE, TIME, csv_of, faults_of, run_of, write
 
@@ -309,3 +312,66 @@ def replacing() -> dict[str, Any]:
     for version in VERSIONS:
         race("replaced", version, racer, prepare)
     return {"replaced": 12 * ROUNDS}
+
+
+def latest() -> dict[str, Any]:
+    """Slots end in any order on both clients, some processes are killed in the middle, and one is refused by hand.
+
+    No reader ever sees an older slot after a newer one, and in the end it is the newest accepted one's.
+    """
+    slots = 6
+
+    def racer(store: LocalStore, me: int, barrier: Barrier) -> int:
+        random = Random(me)
+        seen, updates = -1, 0
+        path = store.archive_folder(EXPERIMENT) / LATEST_CSV
+
+        def look() -> None:
+            nonlocal seen
+            text = read_fresh_or_none(path, Path.read_text) if path.parent.is_dir() else None
+            if text is not None:
+                number = int(text.split()[0].rpartition("-")[2]) - MINUTE
+                assert number >= seen, f"racer {me} read {number} after {seen}"
+                seen = number
+
+        for number in range(ROUNDS):
+            # Of each round's slots each racer has some, in an order of its own.
+            own = [slots * number + place for place in range(slots) if place % RACERS == me]
+            random.shuffle(own)
+            for place in own:
+                write(store, run_of(place), f"t{me}")
+            barrier.wait()
+            for place in own:
+                store.publish(run_of(place), f"t{me}")
+                store.publish_archive(run_of(place))
+                steps = replacement_steps(LatestFiles(store, EXPERIMENT))
+                # Some end after a few steps, as one that is killed.
+                for _ in range(random.choice((1, 4, 6, 8, 40))):
+                    next(steps, None)
+                look()
+                updates += 1
+            barrier.wait()
+            update = update_latest(store, EXPERIMENT)
+            assert not update.problem and update.run == run_of(slots * number + slots - 1), f"racer {me}: {update}"
+            look()
+            assert seen == slots * number + slots - 1
+            barrier.wait()
+        newest = run_of(slots * ROUNDS - 1)
+        if me == 0:
+            assert store.decide(newest, {"decision": "refused", "by": "me", "reason": "bad", "time": TIME})
+        barrier.wait()
+        # The other client looked a moment before: it knows the decision all the same.
+        update = update_latest(store, EXPERIMENT)
+        assert update.run == run_of(slots * ROUNDS - 2), f"racer {me}: {update}"
+        barrier.wait()
+        assert not [name for name in os.listdir(path.parent) if name.startswith(".latest-")]
+        return updates
+
+    for version in VERSIONS:
+        store, updates = race("latest", version, racer)
+        archive, expected = store.archive_folder(EXPERIMENT), run_of(slots * ROUNDS - 2)
+        record = store.result(expected)
+        assert record is not None
+        assert (archive / LATEST_CSV).read_bytes() == csv_of(expected, record["try"])
+        assert (read_json(archive / LATEST_JSON) or {})["run"] == str(expected)
+    return {"updates": sum(updates)}
