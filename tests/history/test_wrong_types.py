@@ -95,6 +95,10 @@ def build(folder: Path) -> None:
     assert store.decide(
         combined, {"decision": "refused", "reason": "the holdout is wrong", "by": "me", "time": "2026-11-20T07:00:00Z"}
     )
+    awaited = {"member": "jax", "slot": "2026-11-20T01:00Z", "local": "01:00", "run": str(trained), "outcome": "succeeded"}
+    times = {"since": "2026-11-20T06:00:01Z", "until": "2026-11-20T08:00:00Z", "time": "2026-11-20T06:42:01Z"}
+    waited = {**times, "members": [{**awaited, "seconds": 2520.0}], "missing": [], "waiting": [awaited], "yields": 1}
+    store.record_wait(combined, {**waited, "process": ELSEWHERE, "ended": "2026-11-20T06:42:01Z"})
     verdict = {"verdict": "changed", "repeats": str(combined), "items": 1, "labels_flipped": 1, "largest_difference": 0.5}
     store.record_verdict(repeat, {**verdict, "differs": ["seed"], "members": {"jax": {**verdict, "repeats": str(trained)}}})
     notifications = NotificationLedger(store.files, "e")
