@@ -34,6 +34,11 @@ def next_decision_name(names: Iterable[str]) -> str:
     return _name(max((int(match[1]) for match in map(_NAME.fullmatch, names) if match is not None), default=0) + 1)
 
 
+def unreadable_decision(name: str) -> dict[str, Any]:
+    """What stands for a decision that is there but cannot be read: a run about which it is unknown is not taken."""
+    return {"decision": REFUSED, "by": "hand", "reason": f"{name} cannot be read: see cronsemble fsck"}
+
+
 def refusal(record: Mapping[str, Any], decisions: Sequence[Mapping[str, Any]], at: float | None = None) -> str:
     """Why a published run is refused, on one line; empty if it is accepted.
 

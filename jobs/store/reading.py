@@ -31,7 +31,7 @@ from jobs.contract import (
     parse_run_id,
     slot_text,
 )
-from jobs.store.decisions import decision_names, refusal
+from jobs.store.decisions import decision_names, refusal, unreadable_decision
 from jobs.store.document_files import load_document, why_unreadable
 from jobs.store.files import list_names
 from jobs.store.process_identity import is_alive
@@ -176,7 +176,7 @@ def read_run(run: RunId, folder: Path, read_record: Callable[[], dict[str, Any] 
         documents.read(name) if name in names else {} for name in (OBSERVED, REMOVED, CANCELLED, CLAIM, next_name, WAIT)
     )
 
-    decisions = tuple(filter(None, map(documents.read, decision_names(names))))
+    decisions = tuple(documents.load(name) or unreadable_decision(name) for name in decision_names(names))
 
     def result(status: str, reason: str, evidence: str = Evidence.RECORDED) -> Run:
         # Whoever can write the store wrote them, and they are printed in many places.

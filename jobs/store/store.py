@@ -33,7 +33,7 @@ from jobs.contract import (
 )
 from jobs.store.access import StoreFiles
 from jobs.store.checksums import read_checked
-from jobs.store.decisions import decision_names, next_decision_name, refusal
+from jobs.store.decisions import decision_names, next_decision_name, refusal, unreadable_decision
 from jobs.store.document_files import parse_document
 from jobs.store.files import to_document, to_json
 from jobs.store.ledger import Ledger
@@ -268,10 +268,10 @@ class Store:
     # -- what was decided of them
 
     def decisions(self, run: RunId) -> list[dict[str, Any]]:
-        """What was decided of a published run by hand, oldest first; raises Unreadable, OSError."""
+        """What was decided of a published run by hand, oldest first; one that cannot be read refuses. Raises OSError."""
         folder = self._run_folder(run)
         names = decision_names(self.files.list_names(folder))
-        return [document for document in (self.files.read_document(folder / name) for name in names) if document is not None]
+        return [self.files.read_document(folder / name) or unreadable_decision(name) for name in names]
 
     def refusal(self, run: RunId, record: Mapping[str, Any], at: float | None = None) -> str:
         """Why a published run is refused, on one line; empty if it is accepted. ``at``: as of that time (seconds since 1970)."""

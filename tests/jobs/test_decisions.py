@@ -53,3 +53,14 @@ def test_decisions_are_only_added(tmp_path: Path) -> None:
     assert store.read(run).refused == "by ann: after all"
     assert [decision["reason"] for decision in store.decisions(run)] == ["", "after all"]
     assert LocalStore(tmp_path).read(run).status == "succeeded"
+
+
+def test_a_decision_that_cannot_be_read_refuses(tmp_path: Path) -> None:
+    builder = Builder(tmp_path)
+    store, run = builder.store, builder.run("train-jax", "2026-11-20T01:00")
+    assert store.decide(run, ACCEPTED)
+    (store.run_folder(run) / "decision-1.json").write_text("{")
+    why = "by hand: decision-1.json cannot be read: see cronsemble fsck"
+    assert store.read(run).refused == store.refusal(run, store.result(run) or {}) == why
+    assert store.read(run).status == "succeeded"
+    assert store.decide(run, {**ACCEPTED, "time": "2026-11-21T08:00:00Z"}) and not store.read(run).refused
