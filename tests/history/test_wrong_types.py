@@ -89,6 +89,9 @@ def build(folder: Path) -> None:
     members = [{"member": "jax", "run": str(trained), "accuracy": 0.9}, {"member": "other", "left_out": "too old"}]
     files = {c.CSV: b"item\n", c.SELECTION: to_json({"members": members}), "probabilities/jax/end.json": to_json(members[0])}
     files |= {"probabilities/jax/start.json": to_json({"time": "2026-11-20T06:00:01Z"})}
+    files |= {
+        c.METADATA: to_json({"run": "e", "members": [{"member": "jax", "weight": 1.0}], "csv": {"file": "x.csv", "size": 5}})
+    }
     ensemble = {"accuracy": 0.9, "loss": 0.2, "members": {"jax": {"weight": 1.0}}}
     combined = builder.run("ensemble", "2026-11-20T06:00", files=files, members=members, ensemble=ensemble, data=data)
     repeat = builder.run("ensemble", "2026-11-20T06:00", attempt=2, kind="rerun", repeats=str(combined), ensemble=ensemble)
