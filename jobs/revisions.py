@@ -4,13 +4,14 @@ A revision is a JSON object that says what differs from the one before it of the
 from 1), ``time``, ``by``, ``tool`` (version), ``what`` (sync, suspend, resume, delete, serve, run), ``engine``
 (``host:<name>`` or ``cluster:<server>/<namespace>``), ``program`` and ``code`` (SHA-256), ``tasks`` (by name:
 ``schedule``, ``timezone``, ``suspend``, ``concurrency``, ``starting_deadline`` and ``deadline`` in seconds, ``task``: the
-SHA-256 of its resolved configuration) and ``gone`` (names of tasks). One that says ``folded``, for how many it stands,
-says everything: what it does not name is not there.
+SHA-256 of its resolved configuration, see `annotation_text`) and ``gone`` (names of tasks). One that says ``folded``, for how
+many it stands, says everything: what it does not name is not there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from jobs.contract import revision_time
@@ -21,6 +22,14 @@ Tasks = dict[str, dict[str, Any]]
 
 MANUAL = "run"
 """The ``what`` of a revision by `cronsemble run`: recorded, but it schedules nothing."""
+
+
+def annotation_text(configuration: Mapping[str, Any]) -> str:
+    """A task's resolved configuration as it stands in a pod's annotation: by the SHA-256 of this a cluster's revisions name it.
+
+    This machine's name it by that of the file that the store keeps.
+    """
+    return json.dumps(configuration, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def states(revisions: Iterable[Revision]) -> Iterator[tuple[Revision, Tasks, Tasks]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,6 +14,7 @@ from cronjobs.objects.size import check_annotations, check_variables
 from cronjobs.objects.volumes import ObjectsError, store_volume
 from cronjobs.tasks import ExperimentContext, ensemble_task, total_retries, train_task
 from jobs import contract as c
+from jobs.revisions import annotation_text
 
 STORE = "/store"
 FOLDER = "/store/data"
@@ -110,7 +110,7 @@ def template(experiment: Experiment, task: Task, configuration: Mapping[str, Any
     }
     spec.update({key: value for key, value in optional.items() if value})
     own = labels.of_task(experiment.name, labels.component(str(configuration["task"])), str(configuration["task"]))
-    text = json.dumps(configuration, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    text = annotation_text(configuration)
     annotations = {**task.annotations, labels.CONFIGURATION: text}
     check_annotations(annotations, str(configuration["task"]))
     if len(text.encode()) > c.LARGEST_VARIABLE:

@@ -7,7 +7,6 @@ keras3 runtime's Python, which has time zones.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from functools import partial
@@ -19,6 +18,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from jobs import contract as c
 from jobs.awaited_slots import awaited_slots
 from jobs.contract import RunId, RunKind, member_task, parse_time, slot_text
+from jobs.revisions import annotation_text
 from jobs.schedule_periods import SchedulePeriod, schedule_periods, scheduling_periods, task_schedule
 from jobs.store import Store, snapshot_digests
 from jobs.store.process_identity import process_identity
@@ -223,8 +223,7 @@ class _Schedules:
 
 def _digests(task: Mapping[str, Any]) -> set[str]:
     """The hashes that a revision may have of a task: a machine's is of the stored form, a cluster's of the annotation."""
-    text = json.dumps(task, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return {snapshot_digests(task)["task"], hashlib.sha256(text.encode(errors="replace")).hexdigest()}
+    return {snapshot_digests(task)["task"], hashlib.sha256(annotation_text(task).encode(errors="replace")).hexdigest()}
 
 
 class _Notes:

@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
-from cronjobs.tasks import ExperimentContext
+from cronjobs.objects.cronjob import cron_jobs
+from cronjobs.revisions import revisions
+from cronjobs.tasks import ExperimentContext, resolve_tasks
 from jobs.schedule_periods import periods
 from jobs.store import LocalStore
+from jobs.store.files import to_json
 from scheduler.config import load
 from scheduler.console.yaml_output import to_yaml
 from scheduler.engines.local_revisions import record_revision
@@ -221,3 +224,18 @@ def test_an_archive_that_is_damaged_is_said_to_be_so(served: Served) -> None:
     before, after = ({"train-a": {"code": deterministic_zip([("a.py", text)]).hex()[:64]}} for text in (b"1", b"2"))
     after["train-a"]["code"] = "f" * 64
     assert revision_changes(before, after, Damaged())[0].endswith("(the store has no whole copy of it)")
+
+
+def test_a_cluster_names_configurations_by_the_hash_of_their_annotation(tmp_path: Path) -> None:
+    store, named = LocalStore(tmp_path / "store"), []
+    (tmp_path / "models.py").write_text(FUNCTIONS)
+    on_cluster = FIRST + "store: {claim: c}\nruntimes: {keras3: {image: k}, legacy: {image: l}}\n"
+    for text in (on_cluster, on_cluster.replace("epochs: 4", "epochs: 8").replace("quorum: 2", "quorum: 1")):
+        (tmp_path / "config.yaml").write_text(text)
+        context = ExperimentContext(load(tmp_path / "config.yaml"), "p" * 64, "c" * 64)
+        for _, resolved in resolve_tasks(context).values():
+            store.put_snapshot("task", to_json(resolved))
+        named.append(revisions.tasks(cron_jobs(context)))
+    (store.snapshot_path("task", "0" * 64)).write_text("{")
+    changes = ["all trainings: epochs 4 → 8", "ensemble: quorum 2 → 1"]
+    assert sorted(revision_changes(*named, RevisionSnapshots(store))) == changes
