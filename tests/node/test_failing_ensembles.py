@@ -35,7 +35,7 @@ def left_out(joint: Scene, name: str) -> dict[str, str]:
 
 
 def archive(joint: Scene) -> list[str]:
-    return sorted(path.name for path in (joint.store / "predictions" / "joint").glob("*.csv"))
+    return sorted(path.name for path in (joint.store / "predictions" / "joint").glob("[0-9]*.csv"))
 
 
 def test_two_ensemble_runs_of_a_slot_at_once_and_two_tries_of_one(joint: Scene) -> None:

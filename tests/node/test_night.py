@@ -225,7 +225,7 @@ def test_the_volume_holds_the_archive_the_records_and_the_models(night: Night) -
         if task != "ensemble":
             assert (results[task] / record["model"]["file"]).stat().st_size > 10_000
     assert {each["member"] for each in night.record("ensemble")["members"] if "left_out" not in each} == set(MEMBERS)
-    (archived,) = store.glob("predictions/night/*.csv")
+    (archived,) = store.glob("predictions/night/[0-9]*.csv")
     assert archived.stem == datetime.fromtimestamp(night.minutes["ensemble"] * 60, UTC).strftime("%Y-%m-%dT%H%MZ")
     assert {path.stem for path in archived.with_suffix(".members").iterdir()} == {*MEMBERS, "agreement"}
     assert len(list(store.glob("snapshots/program/*.pyz"))) == 1
@@ -238,7 +238,7 @@ def test_the_volume_holds_the_archive_the_records_and_the_models(night: Night) -
 
 def test_the_archived_csv_is_the_weighted_mean_of_the_members_bit_for_bit(night: Night) -> None:
     """By hand: Σ pᵢ·wᵢ / Σ wᵢ in float64, weights by the trainings' own accuracy, rounded once to float32."""
-    (archived,) = night.store.glob("predictions/night/*.csv")
+    (archived,) = night.store.glob("predictions/night/[0-9]*.csv")
     (result,) = night.store.glob("runs/night/ensemble/*/*/result")
     names = night.record("ensemble")["ensemble"]["classes"]
     members = [each["member"] for each in night.record("ensemble")["members"]]
@@ -285,7 +285,7 @@ def test_status_history_show_and_logs_tell_the_same_story(night: Night) -> None:
     ] * 5
 
 
-def archived(store: Path, slot: str = "*") -> dict[str, bytes]:
+def archived(store: Path, slot: str = "[0-9]*") -> dict[str, bytes]:
     """The one archived CSV ("") and each member's."""
     (found,) = store.glob(f"predictions/night/{slot}.csv")
     return {"": found.read_bytes(), **{path.stem: path.read_bytes() for path in found.with_suffix(".members").iterdir()}}
@@ -344,5 +344,5 @@ def test_a_run_of_this_machine_repeats_identically_on_the_cluster(
     for run, *options in ((runs["train-cntk"],), (runs["ensemble"], "--reuse-models")):
         told = json.loads(laptop.good("rerun", run, *options, "--cluster", "--store", str(claim.folder), "--json"))
         assert [(each["repeats"], each["verdict"]) for each in told["runs"]] == [(run, "identical")]
-    first, again = sorted(claim.folder.glob("predictions/night/*.csv"))
+    first, again = sorted(claim.folder.glob("predictions/night/[0-9]*.csv"))
     assert first.read_bytes() == again.read_bytes()

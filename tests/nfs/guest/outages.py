@@ -88,7 +88,7 @@ def _under_writers(name: str, times: int, disturb: Callable[[], None]) -> dict[s
         known = {text for me, (_, each) in enumerate(places) if each == version for text in made[me]}
         found = {str(run) for run in store.run_ids(EXPERIMENT, c.ENSEMBLE_TASK)}
         assert found == known, f"vers={version}: {found ^ known} are not both made and there"
-        assert len(list(store.archive_folder(EXPERIMENT).glob("*.csv"))) == len(known)
+        assert len(list(store.archive_folder(EXPERIMENT).glob("[0-9]*.csv"))) == len(known)
     return {"disturbances": times, "runs": sum(map(len, made)), "longest wait": round(longest, 1)}
 
 

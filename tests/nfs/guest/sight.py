@@ -194,7 +194,7 @@ def listing() -> dict[str, Any]:
                             assert error.errno in MISSING_ERRNOS and number < going.value, f"{run.id}: {error}"
                         else:
                             assert not faults, faults
-                for path in store.archive_folder(EXPERIMENT).glob("*.csv"):
+                for path in store.archive_folder(EXPERIMENT).glob("[0-9]*.csv"):
                     try:
                         data = path.read_bytes()
                     except OSError as error:
