@@ -174,7 +174,7 @@ def test_what_was_done_in_part_is_a_warning_at_the_callers_line(tmp_path: Path) 
         assert len(experiment.history()) == 1
     assert [str(warning.message).removeprefix(f"{tmp_path}/") for warning in warned] == [
         "config.yaml:3:1 bogus: unknown key: there are experiment, timezone, store, data, code, model, hyperparameters, "
-        "defaults, backends, ensemble, runtimes, cluster",
+        "defaults, backends, ensemble, watch, runtimes, cluster, notify, heartbeat",
         f"the history is read from {tmp_path}/store alone",
     ]
     assert {(warning.category, warning.filename) for warning in warned} == {(cronsemble.CronsembleWarning, __file__)}
