@@ -96,7 +96,7 @@ def print_history(reader: HistoryReader, query: HistoryQuery, output: OutputForm
 
 def _print_unreadable(reader: HistoryReader) -> None:
     """Say which folders could not be listed: what ran there is unknown, and what no schedule expects has no rows."""
-    for why in reader.unreadable.values():
+    for why in dict.fromkeys(reader.unreadable.values()):
         print_line(f"unreadable: {why}: see cronsemble fsck", sys.stderr)
 
 

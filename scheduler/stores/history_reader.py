@@ -8,6 +8,7 @@ from math import inf
 from typing import Any
 
 from jobs.contract import RunId
+from jobs.revisions import Revision
 from jobs.store import Store
 from jobs.store.regular_files import Unreadable
 from scheduler.history.notes import parse_notes
@@ -54,13 +55,14 @@ class HistoryReader:
 
         A task of "" stands for the ledger, whose folder is in the place of the month then.
         """
+        revisions = self._readable("revisions", lambda: store.ledger.revisions(experiment))
         self.history = ExperimentHistory(
             experiment,
             timezone,
             now,
-            self._readable("revisions", lambda: store.ledger.revisions(experiment)),
+            revisions,
             parse_notes(self._readable("notes", lambda: list(store.ledger.notes(experiment)))),
-            {task: self._months(experiment, task) for task in store.tasks(experiment)},
+            {task: self._months(experiment, task) for task in self._tasks(experiment, revisions)},
             observation or ClusterObservation("", now),
             known_until,
             self.unreadable,
@@ -74,6 +76,20 @@ class HistoryReader:
             return read()
         except Unreadable as error:
             self.unreadable["", folder] = f"{folder}/: {error.why}"
+            return []
+
+    def _tasks(self, experiment: str, revisions: Sequence[Revision]) -> list[str]:
+        """The tasks that have runs; of a folder that cannot be listed those that a revision names, which may have.
+
+        Raises Unreadable where none does: a history without rows would say that nothing ever ran.
+        """
+        try:
+            return self.store.tasks(experiment)
+        except Unreadable as error:
+            tasks = sorted({task for revision in revisions for task in revision.get("tasks") or ()})
+            if not tasks:
+                raise
+            self.unreadable |= {(task, ""): f"{experiment}/: {error.why}" for task in tasks}
             return []
 
     def _months(self, experiment: str, task: str) -> list[str]:

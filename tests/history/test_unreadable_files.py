@@ -209,6 +209,7 @@ def test_gc_keeps_models_while_a_folder_cannot_be_listed(store: LocalStore, name
 
 def test_an_experiment_that_cannot_be_listed_is_an_error_and_no_empty_history(store: LocalStore) -> None:
     link_to_itself(store.root / "runs/e")
+    shutil.rmtree(store.root / "experiments/e/revisions")
     with pytest.raises(Unreadable):
         rows(store)
 
@@ -228,3 +229,14 @@ def test_rows_are_json_beside_damage(store: LocalStore, capfdbinary: pytest.Capt
     make_folder(run_folder(store, TRAINED) / "result/record.json")
     app(["history", "--json", "-f", str(store.root.parent / "config.yaml")], standalone_mode=False)
     assert any(row["reason"].startswith("unreadable: ") for row in json.loads(capfdbinary.readouterr().out))
+
+
+def test_where_revisions_name_the_tasks_their_slots_are_unknown(tmp_path: Path) -> None:
+    builder = Builder(tmp_path)
+    builder.revise("2026-11-19T00:00", {"train-jax": {"schedule": "0 1 * * *"}})
+    builder.run("train-jax", "2026-11-20T01:00")
+    link_to_itself(tmp_path / "runs/e")
+    reader = HistoryReader(builder.store, "e", "UTC", at("2026-11-20T12:00").timestamp())
+    rows = [row for row in reader.rows(HistoryQuery()) if row.status != "not yet due"]
+    assert [(row.slot, row.status) for row in rows] == [("2026-11-20T01:00Z", "unknown"), ("2026-11-19T01:00Z", "unknown")]
+    assert [text.partition(":")[0] for text in reader.unreadable.values()] == ["e/"]

@@ -166,7 +166,7 @@ def test_every_step_in_images_gives_what_the_environment_gives(
     backends = "{tensorflow: {}, jax: {}}"
     images = f"{{keras3: {{image: {KERAS3}}}, legacy: {{image: {LEGACY}}}}}"
     archived = run_experiment(tmp_path / "images", images, backends)
-    assert set(archived) == {"", "tensorflow", "jax"}
+    assert set(archived) == {"", "tensorflow", "jax", "agreement"}
     assert archived == run_experiment(tmp_path / "venv", f"{{keras3: {{python: {keras3}}}}}", backends)
     for path in tmp_path.glob("images/store/runs/small/*/*/*/result/record.json"):
         image = json.loads(path.read_text())["image"]
