@@ -140,7 +140,7 @@ def test_the_wheel_declares_its_extras(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
         metadata = archive.read(name).decode()
-    assert re.findall(r"^Provides-Extra: (.*)$", metadata, re.MULTILINE) == ["mlflow", "tensorboard", "png"]
+    assert re.findall(r"^Provides-Extra: (.*)$", metadata, re.MULTILINE) == ["mlflow", "tensorboard", "apprise", "png"]
     assert len(re.findall(r"; extra == .mlflow.", metadata)) == 3
 
 

@@ -51,17 +51,16 @@ def read_fresh(path: Path, operation: Callable[[Path], _T]) -> _T:
 
     Raises OSError, with an errno of ``MISSING_ERRNOS`` only if the server says so too.
     """
-    try:
-        return operation(path)
-    except OSError as error:
-        if error.errno not in MISSING_ERRNOS or not _revalidate(path.parent):
-            raise
+    before: int | None = None
     for _ in range(_STALE_TRIES):
         try:
             return operation(path)
         except OSError as error:
-            if error.errno != errno.ESTALE or not _revalidate(path.parent):
+            # What was stale a moment ago was there: where it is replaced all the time, its name may seem missing in between.
+            is_known = error.errno != errno.ESTALE and before not in (None, errno.ESTALE)
+            if error.errno not in MISSING_ERRNOS or is_known or not _revalidate(path.parent):
                 raise
+            before = error.errno
     return operation(path)
 
 
