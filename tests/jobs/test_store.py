@@ -300,15 +300,23 @@ def lose_replies(monkeypatch: pytest.MonkeyPatch, name: str, error: int) -> None
 
 
 @pytest.mark.parametrize(
-    ("error", "times", "is_read"), [(errno.ESTALE, 5, True), (errno.ENOENT, 1, True), (errno.ENOENT, 2, False)]
+    ("errors", "is_read"),
+    [
+        ([errno.ESTALE] * 5, True),
+        ([errno.ENOENT], True),
+        ([errno.ENOENT] * 2, False),
+        ([errno.ESTALE, errno.ENOENT], True),
+        ([errno.ENOENT, errno.ESTALE, errno.ENOENT], True),
+        ([errno.ESTALE, errno.ENOENT, errno.ENOENT], False),
+    ],
 )
-def test_a_name_that_others_replace_again_and_again_is_read(tmp_path: Path, error: int, times: int, is_read: bool) -> None:
+def test_a_name_that_others_replace_again_and_again_is_read(tmp_path: Path, errors: list[int], is_read: bool) -> None:
     """A server says that a file is stale as often as it was replaced after it was opened; what is not there twice is gone."""
-    left = [OSError(error, os.strerror(error))] * times
+    left = [OSError(error, os.strerror(error)) for error in errors]
 
     def operation(path: Path) -> str:
         if left:
-            raise left.pop()
+            raise left.pop(0)
         return "read"
 
     assert read_fresh_or_none(tmp_path / "name", operation) == ("read" if is_read else None)
