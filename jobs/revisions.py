@@ -10,7 +10,6 @@ many it stands, says everything: what it does not name is not there.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -29,6 +28,8 @@ def annotation_text(configuration: Mapping[str, Any]) -> str:
 
     This machine's name it by that of the file that the store keeps.
     """
+    import json  # late: who reads revisions needs it not
+
     return json.dumps(configuration, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 

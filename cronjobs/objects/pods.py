@@ -10,6 +10,7 @@ from cronjobs.experiment import Ensemble, Experiment, HeartbeatSettings, Member,
 from cronjobs.objects import labels, quantities
 from cronjobs.objects.config_maps import code_name, program_name, revisions_name
 from cronjobs.objects.confinement import confined_pod, container_security
+from cronjobs.objects.placement import placement
 from cronjobs.objects.size import check_annotations, check_variables
 from cronjobs.objects.volumes import ObjectsError, store_volume
 from cronjobs.tasks import ExperimentContext, ensemble_task, total_retries, train_task
@@ -100,15 +101,9 @@ def template(experiment: Experiment, task: Task, configuration: Mapping[str, Any
         "containers": steps[-1:],
         "volumes": _volumes(experiment, task, configuration["snapshot"]),
     }
-    optional = {
-        "serviceAccountName": cluster.service_account,
-        "imagePullSecrets": [{"name": name} for name in cluster.pull_secrets],
-        "nodeSelector": dict(task.node_selector),
-        "tolerations": list(task.tolerations),
-        "affinity": dict(task.affinity),
-        "priorityClassName": task.priority_class,
-    }
-    spec.update({key: value for key, value in optional.items() if value})
+    spec |= placement(cluster, task)
+    if task.priority_class:
+        spec["priorityClassName"] = task.priority_class
     own = labels.of_task(experiment.name, labels.component(str(configuration["task"])), str(configuration["task"]))
     text = annotation_text(configuration)
     annotations = {**task.annotations, labels.CONFIGURATION: text}

@@ -7,6 +7,7 @@ from typing import Any
 from cronjobs.experiment import Experiment, Task
 from cronjobs.objects import labels
 from cronjobs.objects.confinement import confined_pod, container_security
+from cronjobs.objects.placement import placement
 from cronjobs.objects.pods import PULL, STORE, image_of
 from cronjobs.objects.volumes import store_volume
 
@@ -64,15 +65,7 @@ def reader_pod(experiment: Experiment, name: str, by: str, idle: float = IDLE) -
         "containers": [container],
         "volumes": [{"name": "store", **store_volume(experiment)}, {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}],
     }
-    place = _place(experiment)
-    optional = {
-        "serviceAccountName": cluster.service_account,
-        "imagePullSecrets": [{"name": name} for name in cluster.pull_secrets],
-        "nodeSelector": dict(place.node_selector) if place else {},
-        "tolerations": list(place.tolerations) if place else [],
-        "affinity": dict(place.affinity) if place else {},
-    }
-    spec.update({key: value for key, value in optional.items() if value})
+    spec |= placement(cluster, _place(experiment))
     return {
         "apiVersion": "v1",
         "kind": "Pod",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -11,10 +10,12 @@ from cronjobs.experiment import Experiment, Watch
 from cronjobs.objects import labels, quantities
 from cronjobs.objects.config_maps import revisions_name
 from cronjobs.objects.confinement import confined_pod, container_security
+from cronjobs.objects.placement import placement
 from cronjobs.objects.pods import PULL, STORE
 from cronjobs.objects.size import check_annotations
 from cronjobs.objects.volumes import store_volume
 from jobs import contract as c
+from jobs.revisions import annotation_text
 
 IMAGE = "localhost/cronsemble-tool"
 """The image that `images build` makes of the tool, unless the configuration names another."""
@@ -81,7 +82,7 @@ def watch_cron_job(experiment: Experiment, watch: Watch, version: str) -> dict[s
 
 def _pod(experiment: Experiment, watch: Watch, own: Mapping[str, str], version: str) -> dict[str, Any]:
     cluster = experiment.cluster
-    text = json.dumps(watch_settings(experiment, version), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    text = annotation_text(watch_settings(experiment, version))
     annotations = {**watch.annotations, labels.CONFIGURATION: text}
     check_annotations(annotations, labels.WATCH)
     # With the version that the server would fill in: sources are compared whole.
@@ -98,15 +99,9 @@ def _pod(experiment: Experiment, watch: Watch, own: Mapping[str, str], version: 
             {"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}},
         ],
     }
-    optional = {
-        "serviceAccountName": cluster.service_account,
-        "imagePullSecrets": [{"name": name} for name in cluster.pull_secrets],
-        "nodeSelector": dict(watch.node_selector),
-        "tolerations": list(watch.tolerations),
-        "affinity": dict(watch.affinity),
-        "priorityClassName": watch.priority_class,
-    }
-    spec.update({key: value for key, value in optional.items() if value})
+    spec |= placement(cluster, watch)
+    if watch.priority_class:
+        spec["priorityClassName"] = watch.priority_class
     return {"metadata": {"labels": dict(own), "annotations": annotations}, "spec": spec}
 
 

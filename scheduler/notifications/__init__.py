@@ -1,0 +1,1 @@
+"""Notifications: what is wrong since when, and who is told of it, each event once."""
