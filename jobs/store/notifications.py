@@ -25,8 +25,6 @@ MARK, ALERTS, LOOK, RESERVE = "mark.json", "alerts.json", "look.json", "reserve"
 """Since when anything is told; which alerts a channel was told of; the last look; bytes that are kept free for a full store."""
 EVENT_NAME = re.compile(r"[a-z]{2,20}-[0-9a-f]{16}")
 """What an event's name looks like."""
-CHANNEL_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
-"""What a channel's name looks like: it is a folder's, too."""
 DELIVERY_FILE = re.compile(r"([a-z]{2,20}-[0-9a-f]{16})\.([1-9][0-9]{0,5})\.json")
 KEPT = 100 * 86400.0
 """Seconds for which what was told and is over is kept: nobody looks further back."""

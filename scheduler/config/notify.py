@@ -6,14 +6,15 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from cronjobs.notify import Channel, MailSettings, Notify, SecretValue, Value
-from jobs.store.notifications import CHANNEL_NAME
 from scheduler.config.document import Document
 from scheduler.config.functions import misplaced
 from scheduler.config.keys import ChannelKeys, NotifyKeys, SecretReferenceKeys
 from scheduler.times import parse_duration
+
+CHANNEL_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+"""What a channel's name looks like: it is a folder's in the store, too."""
 
 KINDS = ("webhook", "slack", "mail", "alertmanager", "command", "apprise")
 LINK_FIELDS = ("experiment", "task", "run", "slot", "date")
@@ -103,6 +104,8 @@ def _refuse(document: Document, path: Path_, why: str, key: str) -> None:
 
 def address_problem(address: str) -> str:
     """Why an address may not stand in a file, in a few words without the address; empty if it may."""
+    from urllib.parse import urlsplit  # late: most files have none
+
     try:
         split = urlsplit(address)
         host, _ = split.hostname, split.port
@@ -162,6 +165,8 @@ def _header(document: Document, path: Path_, name: str, text: Any) -> None:
 
 
 def _link(document: Document, path: Path_, link: str) -> None:
+    from urllib.parse import urlsplit
+
     fields = re.findall(r"\{([^{}]*)\}", link)
     unknown = [name for name in fields if name not in LINK_FIELDS]
     try:
