@@ -56,7 +56,23 @@ def _wake_main_thread_after_signals() -> None:
     """
     received, receiver = os.pipe()
     os.set_blocking(receiver, False)
-    signal.signal(WAKING, lambda *_: None)
+    lost: list[bool] = []
+    report = sys.unraisablehook
+
+    def keep(unraisable: sys.UnraisableHookArgs) -> None:
+        # It struck a destructor or a callback, which passes no exception on.
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            lost.append(True)
+        else:
+            report(unraisable)
+
+    def raise_lost(*_: object) -> None:
+        if lost:
+            lost.clear()
+            raise KeyboardInterrupt
+
+    sys.unraisablehook = keep
+    signal.signal(WAKING, raise_lost)
     signal.set_wakeup_fd(receiver, warn_on_full_buffer=False)
     main_thread = threading.main_thread()
 

@@ -173,6 +173,28 @@ def test_a_signal_that_does_not_end_the_main_threads_wait_is_handled_all_the_sam
     assert (done.returncode, done.stdout, done.stderr) == (0, "stopped\n", "")
 
 
+LOST = """
+import signal, threading
+from scheduler.signals import stop_on_signals
+class Struck:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+stop_on_signals()
+lock = threading.Lock()
+lock.acquire()
+try:
+    Struck()
+    lock.acquire()
+except KeyboardInterrupt:
+    print("stopped")
+"""
+
+
+def test_a_signal_that_strikes_a_destructor_is_not_lost() -> None:
+    done = subprocess.run([sys.executable, "-c", LOST], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "stopped\n", "")
+
+
 def test_under_nohup_a_closed_terminal_is_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
