@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from commands import CLI
 from jobs.store import LocalStore
 from scheduler.config import load
 from scheduler.engines import local_revisions
@@ -23,7 +23,6 @@ from scheduler.server.loop import ScheduleServer, ServerClock
 from scheduler.server.metrics import Metrics
 from scheduler.stores.history_reader import HistoryReader
 
-CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
 CONFIG = """
 experiment: e
 runtimes: {{keras3: {{python: {keras3}}}}}

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from commands import CLI, run_command
 from jobs.store import LocalStore
 from stores import Builder, iso, minute
-from test_end_to_end import CLI, cronsemble, history, write
+from test_end_to_end import cronsemble, history, write
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -106,5 +107,5 @@ def test_logs_read_f_as_follow_and_as_file(tmp_path: Path) -> None:
     assert [cronsemble(tmp_path, *each).returncode for each in asked] == [1, 1, 1, 1]
     plain = [["logs", name], ["logs"], ["logs", "-f", "config.yaml", name], ["logs", "--file", "config.yaml"]]
     assert [cronsemble(tmp_path, *each).returncode for each in plain] == [0, 0, 0, 0]
-    wrong = subprocess.run([*CLI, "logs", name, name], cwd=tmp_path, capture_output=True, text=True, check=False)
+    wrong = run_command("logs", name, name, folder=tmp_path)
     assert wrong.returncode == 64

@@ -7,16 +7,15 @@ import os
 import pty
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from commands import CLI, run_command
 from jobs import contract as c
 from scheduler.console.run_display import LiveDisplay, PlainDisplay
 from stores import Builder
 
-CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
 EVIL = (
     "evil \x1b[2J\x1b]0;title\x07\x1b[31mred\x9b31m\r\nnew line\u2028and\x85more \u202eright to left\u2066 [bold]x[/bold]\x00\x7f"
 )
@@ -121,7 +120,7 @@ def test_no_command_prints_control_characters_of_a_store(folder: Path, arguments
 @pytest.mark.parametrize("arguments", [["history", "--json"], ["show", "e-train-jax-29918940", "--json"]], ids=" ".join)
 @pytest.mark.holds("printed-json")
 def test_json_has_every_character_escaped(folder: Path, arguments: list[str]) -> None:
-    done = subprocess.run([*CLI, *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    done = run_command(*arguments, folder=folder, check=True)
     assert done.stdout.isascii() and json.loads(done.stdout)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from commands import CLI, run_command
 from scheduler.cli import COMMANDS
 from scheduler.snapshots.program import build_program
 
@@ -25,7 +25,6 @@ hyperparameters: {{epochs: {epochs}, patience: 9, filters: [8], dense: 16, seed:
 backends: {{{members}}}
 ensemble: {{quorum: {quorum}}}
 """
-CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
 
 
 def write(folder: Path, keras3: Path, members: str, quorum: int = 1, epochs: int = 2) -> None:
@@ -34,7 +33,7 @@ def write(folder: Path, keras3: Path, members: str, quorum: int = 1, epochs: int
 
 
 def cronsemble(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*CLI, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    return run_command(*arguments, folder=folder)
 
 
 def history(folder: Path) -> list[dict[str, object]]:
@@ -195,5 +194,5 @@ def test_the_program_is_reproducible_and_explains_itself(tmp_path: Path) -> None
 def test_every_command_is_documented(command: str) -> None:
     text = (Path(__file__).parents[1] / "docs" / "commands.md").read_text()
     assert f"## cronsemble {command}" in text
-    done = subprocess.run([*CLI, command, "--help"], capture_output=True, text=True, check=True, env={**os.environ})
+    done = run_command(command, "--help", check=True)
     assert "Example: cronsemble" in " ".join(done.stdout.split())

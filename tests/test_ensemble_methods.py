@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from commands import run_command
 from simple_optimisers import temperature_by_search, weights_by_em
 
-CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
 CONFIG = """
 experiment: small
 runtimes: {{keras3: {{python: {keras3}}}, legacy: {{image: localhost/cronsemble-legacy}}}}
@@ -42,7 +40,7 @@ def combine(probabilities, validation_probabilities, validation_labels):
 
 
 def cronsemble(folder: Path, *arguments: str) -> str:
-    done = subprocess.run([*CLI, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    done = run_command(*arguments, folder=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -125,5 +123,5 @@ def test_a_method_of_ones_own_is_run_from_the_snapshot(tmp_path: Path, keras3: P
 
     # What it raises ends the run with the line of its file.
     (tmp_path / "combine.py").write_text("def combine(p, v, y):\n    return p.sum(axis='items')\n")
-    done = subprocess.run([*CLI, "run"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = run_command("run", folder=tmp_path)
     assert done.returncode == 1 and "combine.py:2" in done.stderr, done.stderr

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from commands import run_command
 from scheduler.config import load
 from scheduler.sync.desired import desired
 
@@ -29,8 +28,7 @@ def test_functions_of_ones_own_serve_both_kerases(tmp_path: Path, keras3: Path, 
     folder = shutil.copytree(EXAMPLES / "functions", tmp_path / "functions")
     with open(folder / "config.yaml", "a") as file:
         file.write(f"runtimes: {{keras3: {{python: {keras3}}}, legacy: {{image: {legacy}}}}}\n")
-    command = [sys.executable, "-c", "from scheduler.cli import main; main()", "run"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    done = run_command("run", folder=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     (csv,) = folder.glob("store/predictions/rings/*.csv")
     header, *rows = csv.read_text().splitlines()

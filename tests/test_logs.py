@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,14 +13,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from commands import CLI
 from jobs import contract as c
 from jobs.store.log_files import later_file
 from scheduler.kube.client import KubeClient
 from scheduler.kube.kubeconfig import Access
 from scheduler.observe.pod_logs import read_log
 from stores import Builder
-
-CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
 
 
 def print_logs(folder: Path, *options: str) -> tuple[bytes, int]:

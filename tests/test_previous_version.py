@@ -21,9 +21,9 @@ import pytest
 import yaml
 
 from cluster.access import Cluster
+from commands import run_command
 from jobs.store import LocalStore
 from jobs.store.files import read_json
-from sync.experiments import CLI
 
 BEFORE = Path(__file__).parent / "data" / "store-of-0.1.0"
 PRINTED = BEFORE / "printed"
@@ -47,15 +47,7 @@ def folder(tmp_path: Path) -> Path:
 
 def cronsemble(folder: Path, *arguments: str, **env: str) -> str:
     """The output of a command that must succeed."""
-    done = subprocess.run(
-        [*CLI, *arguments],
-        cwd=folder,
-        env={**ENV, **env},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_command(*arguments, folder=folder, env={**os.environ, **env})
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -163,8 +155,7 @@ def test_archived_predictions_are_copied_out_as_they_are(folder: Path, tmp_path:
 
 def test_a_slot_of_before_is_planned_to_be_repeated_as_before(folder: Path) -> None:
     """What is missing on this machine is this machine's matter."""
-    command = [*CLI, "rerun", "2026-11-25", "--dry-run", "--json"]
-    done = subprocess.run(command, cwd=folder, env=ENV, capture_output=True, text=True, check=False)
+    done = run_command("rerun", "2026-11-25", "--dry-run", "--json", folder=folder)
     keys = ("repeats", "task", "in", "members")
     planned = [{key: run[key] for key in keys} for run in json.loads(done.stdout)["runs"]]
     assert planned == [{key: run[key] for key in keys} for run in printed("rerun.json")["runs"]]
@@ -191,7 +182,7 @@ def test_a_run_of_before_is_repeated_from_its_snapshot(folder: Path, keras3: Pat
         record = read_json(path)
         assert record is not None
         path.write_text(path.read_text().replace(record["python"], str(keras3)))
-    done = subprocess.run([*CLI, "rerun", run, "--json"], cwd=folder, env=ENV, capture_output=True, text=True, check=False)
+    done = run_command("rerun", run, "--json", folder=folder)
     assert done.returncode in (0, 2), done.stdout + done.stderr  # another processor may give other bits
     repeat = next(found for found in store.runs("shapes", "train-jax") if str(found.id) == f"{run}-r2")
     assert (repeat.status, repeat.record["repeats"], repeat.record["snapshot"]) == ("succeeded", run, store_snapshot(store, run))

@@ -9,7 +9,6 @@ import io
 import json
 import os
 import re
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
+from commands import run_command
 from cronjobs.objects.reader_pod import reader_pod
 from jobs import contract as c
 from jobs.contract import ExitCode, RunId
@@ -37,7 +37,6 @@ from supervised import supervise
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "security.md").read_text()
-CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
 _SENTENCE = re.compile(r"^- \*\*([a-z-]+)\*\* ", re.MULTILINE)
 
 
@@ -82,7 +81,7 @@ def _configuration_with_code(folder: Path) -> Path:
 @pytest.mark.parametrize("arguments", [["check"], ["next"], ["render"], ["history", "--store", "."]], ids=" ".join)
 def test_commands_that_read_a_configuration_run_none_of_its_code(tmp_path: Path, arguments: list[str]) -> None:
     marker = _configuration_with_code(tmp_path)
-    done = subprocess.run([*CLI, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    done = run_command(*arguments, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert not marker.exists()
 
@@ -130,7 +129,7 @@ def test_no_configuration_gives_a_pod_more_rights(tmp_path: Path) -> None:
     }
     configuration["cluster"] |= {"user": 1234, "group": 2345}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(configuration))
-    done = subprocess.run([*CLI, "render"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = run_command("render", folder=tmp_path, check=True)
     pods = [
         object["spec"]["jobTemplate"]["spec"]["template"]["spec"]
         for object in yaml.safe_load_all(done.stdout)
@@ -155,7 +154,7 @@ def test_no_configuration_gives_a_pod_more_rights(tmp_path: Path) -> None:
     for user in (0, -1):
         configuration["cluster"]["user"] = user
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(configuration))
-        done = subprocess.run([*CLI, "check"], cwd=tmp_path, capture_output=True, text=True)
+        done = run_command("check", folder=tmp_path)
         assert done.returncode == 1 and "cluster.user" in done.stderr
 
 

@@ -18,10 +18,11 @@ from typing import IO
 
 import pytest
 
+from commands import CLI
 from jobs.store import LocalStore
 from scheduler.commands.engine_choice import StopSignals
 from test_cancel import start, until
-from test_end_to_end import CLI, history
+from test_end_to_end import history
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 CONFIG = """

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
+from commands import CLI
 
 
 def test_two_trainings_of_torch_are_equal_bit_by_bit(tmp_path: Path) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from commands import run_command
 from stores import Builder
 
 COUNTED = """
@@ -16,8 +15,6 @@ opened = []
 # Every way to open a file raises this event, also one within a library.
 sys.addaudithook(lambda event, values: opened.append(os.path.basename(str(values[0]))) if event == "open" else None)
 atexit.register(lambda: print("read:", opened.count("config.yaml"), file=sys.stderr))
-from scheduler.cli import main
-main()
 """
 HEAD = "experiment: e\nbackends: {jax: {schedule: '0 1 * * *'}}\nruntimes: {keras3: {python: /missing/python}}\n"
 LOCAL, REMOTE, BROKEN = f"{HEAD}store: ./store\n", f"{HEAD}store: {{claim: experiments}}\n", f"{HEAD}store: ./store\nbogus: 1\n"
@@ -50,9 +47,7 @@ def folder(tmp_path: Path) -> Path:
 def reads(folder: Path, *arguments: str) -> tuple[int, str]:
     """How often a command opened its configuration, and what it said on stderr."""
     env = {"PATH": "/usr/bin:/bin", "HOME": str(folder)}
-    done = subprocess.run(
-        [sys.executable, "-c", COUNTED, *arguments], cwd=folder, env=env, capture_output=True, text=True, check=False
-    )
+    done = run_command(*arguments, folder=folder, env=env, before=COUNTED)
     *said, last = done.stderr.splitlines()
     assert last.startswith("read: "), done.stderr
     assert not any("a bug in cronsemble" in line for line in said), done.stderr

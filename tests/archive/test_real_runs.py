@@ -5,15 +5,14 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
+from commands import run_command
+
 CONFIG = """
 experiment: small
 runtimes: {{keras3: {{python: {keras3}}}}}
@@ -26,7 +25,7 @@ ensemble: {{schedule: "0 6 * * *", quorum: 1, max_age: 12h}}
 
 
 def cronsemble(folder: Path, *arguments: str) -> str:
-    done = subprocess.run([*CLI, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    done = run_command(*arguments, folder=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

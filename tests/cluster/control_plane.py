@@ -139,7 +139,7 @@ class ControlPlane:
             self._add("kube-controller-manager", *self._controller_manager()).start()
             # a service account that nobody else makes shows that they run
             account = "/api/v1/namespaces/default/serviceaccounts/default"
-            wait_until(lambda: self._get(account) is not None, 60, "controllers not running", *self.processes.values())
+            wait_until(lambda: self.read(account) is not None, 60, "controllers not running", *self.processes.values())
 
     def _add(self, name: str, *arguments: str) -> Process:
         self.processes[name] = Process(name, [str(self.binaries / name), *arguments], self.logs / f"{name}.log")
@@ -211,9 +211,10 @@ class ControlPlane:
         ]  # fmt: skip
 
     def _answers(self) -> bool:
-        return self._get("/readyz") == b"ok"
+        return self.read("/readyz") == b"ok"
 
-    def _get(self, path: str) -> bytes | None:
+    def read(self, path: str) -> bytes | None:
+        """What the API server answers its administrator; None for an error, and where it does not answer."""
         try:
             with urllib.request.urlopen(self.server + path, context=self._tls, timeout=5) as answer:
                 return bytes(answer.read())

@@ -89,8 +89,8 @@ def test_requests_are_counted_at_the_server(control_plane: ControlPlane, cluster
     before = cluster.requests()
     with cluster.counted("kubectl") as counts:
         cluster.apply(cronjob("counted", suspend=True), namespace)
-        cluster.objects("cronjob", namespace)
-        cluster.objects("cronjob", namespace)
+        cluster.kubectl("get", "cronjobs", "-n", namespace)
+        cluster.kubectl("get", "cronjobs", "-n", namespace)
     assert counts["patch", "cronjobs"] == 1
     assert counts["list", "cronjobs"] == 2
     after = cluster.requests()

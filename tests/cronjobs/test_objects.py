@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from commands import run_command
 from cronjobs.experiment import Experiment
 from cronjobs.objects import config_maps, cronjob, labels
 from cronjobs.objects import config_maps as objects_config_maps
@@ -29,7 +28,6 @@ from scheduler.sync.desired import desired, notes
 STORE = "store: {claim: experiments}\n"
 IMAGES = "cluster: {images: {keras3: k, legacy: l}}\n"
 JAX = 'backends: {jax: {schedule: "0 1 * * *"}}\n'
-CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
 
 
 def experiment(folder: Path, text: str, name: str = "config.yaml") -> Experiment:
@@ -232,7 +230,7 @@ def test_too_many_members_for_one_ensemble(tmp_path: Path) -> None:
 def test_check_names_what_no_cluster_takes(tmp_path: Path) -> None:
     members = "".join(f"  m{n}: {{backend: jax}}\n" for n in range(900))
     (tmp_path / "config.yaml").write_text(f"experiment: e\n{STORE}ensemble: {{schedule: '@daily'}}\nbackends:\n{members}")
-    done = subprocess.run([*CLI, "check"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = run_command("check", folder=tmp_path)
     assert done.returncode == 1
     (line,) = (done.stdout + done.stderr).splitlines()
     assert re.fullmatch(
@@ -252,23 +250,21 @@ def test_what_render_prints_is_what_it_built(tmp_path: Path) -> None:
     """On stdout; what the objects do not say is on stderr."""
     path = tmp_path / "config.yaml"
     found = experiment(tmp_path, STORE + IMAGES + "backends: {jax: {schedule: '@daily'}, torch: {}}\n")
-    done = subprocess.run([*CLI, "render", "-f", str(path)], capture_output=True, text=True, check=True)
+    done = run_command("render", "-f", path, check=True)
     assert list(yaml.safe_load_all(done.stdout)) == desired([found])
     assert done.stderr == f"{path}: train-torch: no schedule, so no CronJob\n"
 
 
 def test_render_volume_says_what_to_type_next(tmp_path: Path) -> None:
     experiment(tmp_path, "store: {host_path: /srv}\n" + JAX)
-    command = [*CLI, "render", "--volume", "-f", str(tmp_path / "config.yaml")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = run_command("render", "--volume", "-f", tmp_path / "config.yaml", check=True)
     assert [each["kind"] for each in yaml.safe_load_all(done.stdout)] == ["PersistentVolume", "PersistentVolumeClaim"]
     assert done.stderr.endswith("once these are applied, type store: {claim: e-store}\n")
 
 
 def test_render_says_which_pod_security_the_store_needs(tmp_path: Path) -> None:
     experiment(tmp_path, "store: {nfs: {server: s, path: /p}}\n" + IMAGES + JAX)
-    command = [*CLI, "render", "-f", str(tmp_path / "config.yaml")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = run_command("render", "-f", tmp_path / "config.yaml", check=True)
     assert done.stderr == (
         f"{tmp_path}/config.yaml: a namespace that enforces more than Pod Security baseline refuses the pods: "
         "store.nfs is mounted by the pods themselves; `cronsemble render --volume` prints a claim for it\n"
@@ -277,7 +273,7 @@ def test_render_says_which_pod_security_the_store_needs(tmp_path: Path) -> None:
 
 def test_render_without_a_cluster_is_lines_and_no_output(tmp_path: Path) -> None:
     experiment(tmp_path, JAX)
-    done = subprocess.run([*CLI, "render", "-f", str(tmp_path)], capture_output=True, text=True, check=False)
+    done = run_command("render", "-f", tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert len(done.stderr.splitlines()) == 2 and "Traceback" not in done.stderr
 

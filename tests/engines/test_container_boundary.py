@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
-import sys
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from commands import run_command
 from jobs import contract as c
 from jobs.contract import RunKind, Status
 from jobs.store import LocalStore, Run
@@ -28,8 +27,6 @@ from scheduler.runtimes.mounts import Mount, step_mounts, with_nested
 from scheduler.runtimes.runtime import Runtime
 from scheduler.snapshots.program import build_program, deterministic_zip
 from tests.conftest import LEGACY
-
-CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
 
 ATTACK = """
 from __future__ import print_function
@@ -133,7 +130,7 @@ ensemble: {{quorum: 1}}
     for is_hostile in (0, 1):
         (tmp_path / "config.yaml").write_text(config % is_hostile)
         before = tree(tmp_path / "store") if is_hostile else {}
-        done = subprocess.run([*CLI, "run"], cwd=tmp_path, capture_output=True, text=True, check=False)
+        done = run_command("run", folder=tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
     after = tree(tmp_path / "store")
     assert {name: after.get(name) for name in before if not name.startswith((".index", "experiments"))} == {
@@ -143,9 +140,7 @@ ensemble: {{quorum: 1}}
     logs = "".join(path.read_text() for path in tmp_path.glob("store/runs/*/*/*/*/result/log.txt"))
     assert "CHANGED" not in logs
     assert not [name for name in after if (tmp_path / "store" / name).is_symlink() or (tmp_path / "store" / name).is_fifo()]
-    rows = json.loads(
-        subprocess.run([*CLI, "history", "--json"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-    )
+    rows = json.loads(run_command("history", "--json", folder=tmp_path, check=True).stdout)
     assert [row["status"] for row in rows] == ["succeeded"] * 4
     assert len(list(tmp_path.glob("store/predictions/small/*.csv"))) == 2
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
+from commands import run_command
 from scheduler.snapshots.program import build_program
 
-CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
 MODEL = """
 import os, signal
 
@@ -47,7 +46,7 @@ backends:
   last: {{backend: jax, hyperparameters: {{units: 9}}}}
 ensemble: {{quorum: 2}}
 """)
-    done = subprocess.run([*CLI, "run"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = run_command("run", folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     predicted = [line.split()[1:] for line in seen.read_text().splitlines() if line.startswith("ensemble ")]
     assert predicted == [["fork-server", units, "float32"] for units in ("5", "7", "9")]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from commands import run_command
 from jobs.keras3.splits import few_items
 from scheduler.config import load
 from scheduler.engines.function_check import _slot, distinct_models
 
-CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
 DATA = """
 import numpy as np
 def data(hyperparameters):
@@ -51,8 +50,7 @@ def check(folder: Path, python: Path | str, backends: str, data: str, *options: 
     (folder / "d.py").write_text(data.replace('"calls"', repr(str(folder / "calls"))))
     (folder / "m.py").write_text(MODEL)
     (folder / "config.yaml").write_text(CONFIG.format(python=python, backends=backends))
-    command, env = [*CLI, "check", "--functions", *options], {**os.environ, "TMPDIR": str(temporary)}
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=env)
+    done = run_command("check", "--functions", *options, folder=folder, env={**os.environ, "TMPDIR": str(temporary)})
     assert not (folder / "store").exists() and not list(temporary.iterdir()), done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].endswith("no errors"), done.stdout + done.stderr
@@ -111,12 +109,11 @@ def test_what_only_the_cluster_has_is_named_and_no_error(tmp_path: Path) -> None
         "experiment: e\nstore: {claim: c}\ndata: {dataset: absent.npz}\nbackends: {jax: {}}\n"
         "runtimes: {keras3: {python: /nowhere/python}}\n"
     )
-    command = [*CLI, "check", "--functions"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = run_command("check", "--functions", folder=tmp_path)
     assert done.returncode == 0 and "absent.npz is not there: neither data nor models were tried" in done.stderr, done.stderr
     text = (tmp_path / "config.yaml").read_text().replace("absent.npz", "digits")
     (tmp_path / "config.yaml").write_text(text)
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = run_command("check", "--functions", folder=tmp_path)
     assert done.returncode == 0 and "jax: not tried: runtimes.keras3: /nowhere/python is not an interpreter" in done.stderr
 
 

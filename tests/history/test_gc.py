@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from commands import run_command
 from jobs import contract as c
 from jobs.contract import RunId
 from jobs.store import LocalStore, removal
@@ -22,7 +22,6 @@ from jobs.store.gc import DEFAULT_KINDS, KEPT, RemovalKind, RemovalPlan, Retenti
 from jobs.store.latest_model import choose_models
 from stores import Builder, at, minute
 
-CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
 NOW = at("2024-11-24T12:00").timestamp()
 DAY = 86400
 MODEL = {"file": "model.h5", "sha256": "0" * 64}
@@ -183,7 +182,7 @@ def test_what_a_run_needs_that_began_after_the_plan_is_left_alone(store: LocalSt
 
 
 def cronsemble(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*CLI, *arguments], cwd=folder, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    return run_command(*arguments, folder=folder)
 
 
 def test_the_command_asks_says_and_keeps_the_history(store: LocalStore) -> None:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
+from commands import run_command
 from stores import Builder
-
-CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
 
 
 def get(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [*CLI, "get", *words, "--store", "store", "--experiment", "e"]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return run_command("get", *words, "--store", "store", "--experiment", "e", folder=folder)
 
 
 def test_copies_of_a_date_or_the_newest_and_never_over_a_file(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from commands import CLI, run_command
 from jobs.contract import RunId
 from jobs.store.files import publish_bytes, to_json
 from scheduler.history.query import HistoryQuery
@@ -23,7 +24,6 @@ from scheduler.stores.history_reader import HistoryReader
 from store_changes import CHANGES, Change, changed_store, write_with_old_times
 from stores import Builder, at, minute
 
-CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
 NOW = at("2024-11-24T12:00").timestamp()
 CONFIG = "experiment: e\ntimezone: Europe/Berlin\nstore: ./store\nbackends: {a: {backend: tensorflow}}\nensemble: {}\n"
 
@@ -148,7 +148,7 @@ def test_a_store_that_takes_no_index_has_it_in_the_cache(tmp_path: Path, monkeyp
 
 
 def cronsemble(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*CLI, *arguments], cwd=folder, capture_output=True, text=True, check=False, env={**os.environ, **env})
+    return run_command(*arguments, folder=folder, env={**os.environ, **env})
 
 
 def output(folder: Path, *arguments: str) -> str:

@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 
 import year_store
+from commands import CLI, run_command
 from jobs.contract import parse_run_id
 from jobs.store import LocalStore
 from scheduler.console.run_display import PlainDisplay, describe_end
 from scheduler.stores.degraded_run import degraded_reason
-from sync.experiments import CLI
 
 NIGHTS = 24
 WINDOW = ["--until", "2025-12-13", "--limit", "0"]
@@ -37,7 +37,7 @@ def nights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def cronsemble(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*CLI, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    return run_command(*arguments, folder=folder)
 
 
 def rows(folder: Path, *arguments: str) -> Any:

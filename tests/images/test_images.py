@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from commands import run_command
 from scheduler import VERSION
 from scheduler.images import build
 from scheduler.runtimes import containers
@@ -22,7 +22,6 @@ from stores import Builder
 from tests.conftest import KERAS3, LEGACY
 
 ROOT = Path(__file__).parents[2]
-CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
 STRANGER = "12345:12345"
 SMALL = "{epochs: 2, patience: 9, filters: [8], dense: 16, seed: 7}"
 
@@ -153,7 +152,7 @@ def run_experiment(folder: Path, runtimes: str, backends: str) -> dict[str, byte
         f"experiment: small\nstore: ./store\nruntimes: {runtimes}\nhyperparameters: {SMALL}\n"
         f"backends: {backends}\nensemble: {{quorum: 2}}\n"
     )
-    done = subprocess.run([*CLI, "run"], cwd=folder, capture_output=True, text=True, check=False)
+    done = run_command("run", folder=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     (archived,) = folder.glob("store/predictions/small/*.csv")
     members = {path.stem: path.read_bytes() for path in folder.glob("store/predictions/small/*.members/*.csv")}
@@ -219,19 +218,19 @@ def test_a_member_uses_a_library_that_the_user_added(tmp_path: Path, own_image: 
         f"experiment: small\nstore: ./store\nruntimes: {runtimes}\nmodel: m.py:f\n"
         "hyperparameters: {epochs: 1, patience: 1}\nbackends: {tensorflow: {}}\n"
     )
-    done = subprocess.run([*CLI, "run"], cwd=folder, capture_output=True, text=True, check=False)
+    done = run_command("run", folder=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     (record,) = folder.glob("store/runs/small/train-tensorflow/*/*/result/record.json")
     assert json.loads(record.read_text())["image"]["reference"] == own_image
 
 
 def test_saved_archives_are_kept_until_the_image_changes(tmp_path: Path, legacy: str) -> None:
-    command = [*CLI, "images", "build", "legacy", "--save", str(tmp_path)]
-    first = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    command = ("images", "build", "legacy", "--save", tmp_path)
+    first = run_command(*command, check=True).stdout
     tar = tmp_path / "cronsemble-legacy.tar"
     names = subprocess.run(["tar", "-xOf", str(tar), "manifest.json"], capture_output=True, text=True, check=True).stdout
     assert json.loads(names)[0]["RepoTags"] == [f"{legacy}:latest"]
     assert "already built from these files" in first and " MB" in first
     time = tar.stat().st_mtime_ns
-    assert f"{tar}: up to date" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert f"{tar}: up to date" in run_command(*command, check=True).stdout
     assert tar.stat().st_mtime_ns == time

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +16,9 @@ import pytest
 from cluster.access import Cluster
 from cluster.claims import USER, store_claim
 from cluster.node import Node
+from commands import CLI, run_command
 from jobs.store import LocalStore, Run
 
-CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
 CONFIGURATION = """
 experiment: hand
 store: {{claim: store}}
@@ -45,15 +44,21 @@ class House:
     file: Path
 
     def start(self, *arguments: str, mounted: bool = True) -> subprocess.Popen[str]:
-        env = {**os.environ, "KUBECONFIG": str(self.cluster.kubeconfig), "CRONSEMBLE_CACHE": str(self.file.parent / "cache")}
-        command = [*CLI, *arguments, "-f", str(self.file), *(["--store", str(self.store.root)] if mounted else [])]
-        return subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        command = [*CLI, *self.words(*arguments, mounted=mounted)]
+        return subprocess.Popen(command, env=self.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def words(self, *arguments: str, mounted: bool) -> list[str]:
+        return [*arguments, "-f", str(self.file), *(["--store", str(self.store.root)] if mounted else [])]
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {**os.environ, "KUBECONFIG": str(self.cluster.kubeconfig), "CRONSEMBLE_CACHE": str(self.file.parent / "cache")}
 
     def run(self, *arguments: str, code: int = 0, mounted: bool = True) -> str:
         """What a command said on both of its outputs."""
-        process = self.start(*arguments, mounted=mounted)
-        said = "\n".join(process.communicate(timeout=600))
-        assert process.returncode == code, said
+        done = run_command(*self.words(*arguments, mounted=mounted), env=self.env)
+        said = f"{done.stdout}\n{done.stderr}"
+        assert done.returncode == code, said
         return said
 
     def runs(self, task: str) -> list[Run]:

@@ -17,6 +17,7 @@ import pytest
 
 from cluster.access import Cluster
 from cluster.node import Node
+from commands import run_command
 from jobs import schedule_periods
 from jobs.store import LocalStore, Store
 from reader.forwarder import Forwarder
@@ -26,7 +27,6 @@ from scheduler.kube.target import ClusterTarget
 from scheduler.stores.remote import connect
 
 USER = 1000
-CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
 CONFIG = """
 experiment: e
 store: {store}
@@ -59,7 +59,7 @@ class Laptop:
         self.env = {**os.environ, "CRONSEMBLE_CACHE": str(folder / "cache"), "KUBECONFIG": str(kubeconfig)}
 
     def start(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*CLI, *arguments], cwd=self.folder, env=self.env, capture_output=True, text=True, check=False)
+        return run_command(*arguments, folder=self.folder, env=self.env)
 
     def says(self, *arguments: str) -> str:
         done = self.start(*arguments)

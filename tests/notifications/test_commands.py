@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 
+from commands import run_command
 from notifications.receivers import Receiver, check_schema, receiving
 from scheduler.notifications.events import EVENT_KINDS
 from scheduler.notifications.messages import message_schema
 from scheduler.server.journal import Journal
 from scheduler.server.loop import ServerClock
-from served import CLI, make_server, served_since, serving, write
+from served import make_server, served_since, serving, write
 
 SECRET = "q8w7e6r5t4y3u2"
 NOTIFY = "notify: {channels: {hook: {webhook: {secret: n, key: HOOK_URL}}}}\n"
@@ -40,9 +41,7 @@ def configure(folder: Path, keras3: Path | str, schedule: str = "0 1 * * *", not
 
 
 def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*CLI, *arguments], cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, check=False
-    )
+    return run_command(*arguments, folder=folder, env={**os.environ, **environment})
 
 
 def no_secret(folder: Path, *texts: str) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 import cronsemble
 import year_store
+from commands import run_command
 from stores import Builder
 
 ROOT = Path(__file__).parents[2]
@@ -92,8 +93,7 @@ def test_it_prints_nothing_and_leaves_signals_alone(folder: Path) -> None:
 
 def test_errors_are_of_one_tree_and_have_the_commands_words(folder: Path, experiment: cronsemble.Experiment) -> None:
     def printed(*arguments: str) -> str:
-        command = [sys.executable, "-c", "from scheduler.cli import main; main()", *arguments]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        done = run_command(*arguments, folder=folder)
         assert done.returncode == 1
         return done.stderr.strip()
 
@@ -131,10 +131,8 @@ def test_what_has_no_predictions_or_model_says_why(experiment: cronsemble.Experi
 
 
 def test_the_report_is_the_page_of_the_command(folder: Path, experiment: cronsemble.Experiment, tmp_path: Path) -> None:
-    command = "from scheduler.cli import main; main()"
     written = tmp_path / "report.html"
-    arguments = ["report", "--until", "2025-12-09", "--out", str(written)]
-    subprocess.run([sys.executable, "-c", command, *arguments], cwd=folder, check=True, capture_output=True)
+    run_command("report", "--until", "2025-12-09", "--out", written, folder=folder, check=True)
     page = experiment.report(until="2025-12-09")
     # What differs is when it was made.
     assert abs(len(page.html) - len(written.read_text())) < 100 and "</script><b>" not in page._repr_html_()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -18,6 +16,7 @@ import pytest
 
 import cronsemble
 import year_store
+from commands import run_command
 from cronsemble import schemas
 from cronsemble.tables import Table
 from stores import Builder
@@ -58,8 +57,7 @@ ARROW = {
 
 
 def command(folder: Path, *arguments: str) -> str:
-    whole = [sys.executable, "-c", "from scheduler.cli import main; main()", *arguments]
-    return subprocess.run(whole, cwd=folder, capture_output=True, text=True, check=True).stdout
+    return run_command(*arguments, folder=folder, check=True).stdout
 
 
 def test_the_schemas_are_these(experiment: cronsemble.Experiment) -> None:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from commands import run_command
 from jobs.store.uploads import Uploads
 from reader.pipes import Far
 from scheduler.errors import CronsembleError
 from scheduler.stores.remote.upload import RemoteUpload
 from scheduler.stores.upload import PIECE, Upload, choose_uploads, upload_file
-
-CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
 
 
 @pytest.fixture
@@ -124,9 +121,7 @@ def test_into_a_store_of_this_machine(tmp_path: Path) -> None:
     (tmp_path / "x.npz").write_bytes(b"data")
     for arguments, where in ([], "store"), (["--store", "other"], "other"):
         (tmp_path / where).mkdir()
-        done = subprocess.run(
-            [*CLI, "put", "x.npz", "--as", "in/", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
+        done = run_command("put", "x.npz", "--as", "in/", *arguments, folder=tmp_path)
         assert (done.returncode, done.stderr) == (0, ""), done
         assert done.stdout.startswith("data/in/x.npz: 4 bytes, sha256 3a6eb0790f39")
         assert (tmp_path / where / "data/in/x.npz").read_bytes() == b"data"

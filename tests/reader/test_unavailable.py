@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from cluster.access import Cluster, KubectlFailed
+from commands import CLI
 from reader.pipes import DAILY, Far, age, example_store
 from scheduler.config import load
 from scheduler.kube.target import ClusterTarget
 from scheduler.stores.remote.connect import mirror_folder
-from test_end_to_end import CLI
 
 CONFIG = """
 experiment: e

@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from commands import run_command
 from jobs.contract import Status
 from scheduler.report.page import render_page
 from scheduler.report.report import read_report
@@ -113,8 +114,7 @@ def test_an_empty_store_and_one_without_ensembles_have_pages(tmp_path: Path) -> 
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from scheduler.cli import main; main()", "report", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    return run_command("report", *arguments, folder=cwd)
 
 
 def test_the_command_writes_a_file_of_the_dates_that_are_asked_for(nights: Nights, tmp_path: Path) -> None:

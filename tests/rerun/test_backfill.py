@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from commands import CLI, run_command
 from jobs.store import LocalStore
 from jobs.store.process_identity import process_identity
 from scheduler.config import load
 from scheduler.rerun.backfill import gaps
 from stores import Builder, at, minute
 
-CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
 PLAIN = """
 experiment: e
 backends: {jax: {schedule: "0 1 * * *"}, tf: {backend: tensorflow, schedule: "30 1 * * *"}}
@@ -72,7 +71,7 @@ def test_an_edited_schedule_invents_no_slots_in_the_past(tmp_path: Path) -> None
 
 
 def cronsemble(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*CLI, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    return run_command(*arguments, folder=folder)
 
 
 @pytest.mark.parametrize(

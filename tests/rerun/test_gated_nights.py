@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
+from commands import run_command
+
 CONFIG = """
 experiment: small
 runtimes: {{keras3: {{python: {keras3}}}, legacy: {{image: localhost/cronsemble-legacy}}}}
@@ -26,7 +26,7 @@ ensemble: {{schedule: "0 6 * * *", max_age: 60h}}
 
 
 def cronsemble(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([*CLI, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    done = run_command(*arguments, folder=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return done
 

@@ -6,19 +6,18 @@ import hashlib
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from commands import run_command
 from jobs.contract import parse_run_id
 from jobs.store import LocalStore
 from jobs.store.files import to_document
 from jobs.store.latest_model import choose_models
 
-CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
 HEAD = """
 experiment: small
 timezone: Pacific/Auckland
@@ -50,7 +49,7 @@ def write_experiment(folder: Path, keras3: Path, backends: str, more: str = "") 
 
 
 def cronsemble(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*CLI, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    return run_command(*arguments, folder=folder)
 
 
 def answer(folder: Path, *arguments: str, code: int = 0) -> Any:

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from commands import CLI, run_command
 from cronjobs.experiment import Member
 from jobs import contract as c
 from jobs.contract import RunId, Status
@@ -29,7 +30,7 @@ from scheduler.config import load
 from scheduler.server.journal import Journal
 from scheduler.server.loop import ServerClock
 from scheduler.server.run_thread import RunThread
-from served import CLI, make_server, rows, served_since, serving, write
+from served import make_server, rows, served_since, serving, write
 from stores import ELSEWHERE, iso
 
 FAILS = """
@@ -193,7 +194,7 @@ def test_a_run_that_waits_for_its_next_try_can_be_cancelled(tmp_path: Path, kera
         run = until("retry")["run"]
         process.kill()
         process.wait()
-    done = subprocess.run([*CLI, "cancel", "train-jax"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = run_command("cancel", "train-jax", folder=tmp_path)
     assert (done.returncode, done.stdout) == (0, f"{run}: cancelled\n"), done.stderr
     with serving(tmp_path) as (process, until):
         until("started")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from commands import run_command
 from jobs.store import LocalStore
-from served import CLI, rows, served_since, serving, write
+from served import rows, served_since, serving, write
 
 FUNCTIONS = """
 import os
@@ -57,7 +57,7 @@ def test_it_takes_the_late_member_however_often_serve_is_stopped(tmp_path: Path,
         assert (waits["task"], waits["text"]) == ("ensemble", f"e-ensemble-{slot}: waiting for jax of {clock}")
         row = by_task(tmp_path)["ensemble"]
         assert (row.status, row.reason) == ("running", f"waiting for jax ({clock})")
-        listed = subprocess.run([*CLI, "history"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+        listed = run_command("history", folder=tmp_path, check=True).stdout
         assert f"waiting for jax ({clock})" in " ".join(listed.split())
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
@@ -83,7 +83,7 @@ def test_it_takes_the_late_member_however_often_serve_is_stopped(tmp_path: Path,
     end = datetime.fromtimestamp(slot * 60 + 3600, UTC)
     assert (waited["missing"], waited["until"]) == ([], f"{end:%Y-%m-%dT%H:%M:%S}.000Z")
     assert run.record["members"][0]["run"] == f"e-train-jax-{slot}"
-    shown = subprocess.run([*CLI, "logs", str(run.id)], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    shown = run_command("logs", str(run.id), folder=tmp_path, check=True).stdout
     assert f"for jax of {clock} (e-train-jax-{slot}): succeeded" in shown
 
 
@@ -108,7 +108,7 @@ def test_a_waiting_ensemble_can_be_cancelled_and_one_whose_member_fails_goes_on(
     slot = due(tmp_path, keras3, "wait: 1h")
     with serving(tmp_path) as (process, until):
         until("waits")
-        done = subprocess.run([*CLI, "cancel", "ensemble"], cwd=tmp_path, capture_output=True, text=True, check=False)
+        done = run_command("cancel", "ensemble", folder=tmp_path)
         assert (done.returncode, done.stdout) == (0, f"e-ensemble-{slot}: cancelled\n"), done.stderr
         ended = until("ended")
         assert (ended["task"], ended["status"]) == ("ensemble", "interrupted")

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
+from commands import CLI, run_command
 
 
 @dataclass
@@ -41,10 +40,7 @@ class Experiment:
         return self.folder / f"{self.name}.yaml"
 
     def run(self, *arguments: str, file: bool = True, kubeconfig: Path | None = None) -> subprocess.CompletedProcess[str]:
-        command = [*CLI, *arguments, *(["-f", str(self.file)] if file else [])]
-        return subprocess.run(
-            command, capture_output=True, text=True, check=False, env=self.env(kubeconfig), stdin=subprocess.DEVNULL
-        )
+        return run_command(*arguments, *(["-f", str(self.file)] if file else []), env=self.env(kubeconfig))
 
     def start(self, *arguments: str, kubeconfig: Path | None = None) -> subprocess.Popen[str]:
         command = [*CLI, *arguments, "-f", str(self.file)]

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from cluster.access import Cluster, KubectlFailed
-from sync.experiments import CLI, Experiment
+from commands import CLI
+from sync.experiments import Experiment
 
 NIGHTLY = {"schedule": "0 1 * * *"}
 

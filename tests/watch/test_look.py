@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from commands import CLI, run_command
 from jobs.store import LocalStore
 from jobs.store.files import to_json
 from jobs.store.report_pages import is_whole
@@ -23,7 +23,6 @@ from scheduler.watch.look import Look, look
 from scheduler.watch.settings import WatchSettings, read_settings
 from stores import Builder, at
 
-CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
 NOW = at("2026-11-20T23:30").timestamp()
 NIGHTLY = {"train-a": {"schedule": "0 1 * * *"}, "ensemble": {"schedule": "0 6 * * *"}}
 
@@ -176,7 +175,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def command(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*CLI, "watch", *arguments], capture_output=True, text=True, check=False, env=env)
+    return run_command("watch", *arguments, env=env)
 
 
 def settings(folder: Path, **values: object) -> Path:
