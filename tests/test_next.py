@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from commands import run_command
 from jobs.contract import RECORD, RESULT, RunId
 from jobs.store import LocalStore
 from scheduler.commands.next import print_expression
@@ -17,12 +17,11 @@ from scheduler.config import load
 from scheduler.errors import CronsembleError
 from scheduler.history import upcoming
 
-CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
 def cronsemble(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*CLI, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    return run_command(*arguments, folder=folder)
 
 
 def write(folder: Path, member: str, ensemble: str = "", top: str = "") -> Path:
@@ -258,7 +257,7 @@ def test_a_member_that_has_not_fired_for_years_is_missing(tmp_path: Path) -> Non
 
 
 def test_past_runs_and_slots_are_read_from_the_store(tmp_path: Path) -> None:
-    write(tmp_path, 'schedule: "0 1 * * *"', 'schedule: "@every 7h"')
+    write(tmp_path, 'schedule: "0 1 * * *"', 'schedule: "0 6 * * *"')
     store = LocalStore(tmp_path / "store")
     began = NOW - timedelta(hours=40)
     for task, took in (("train-jax", 20), ("ensemble", 1)):
@@ -268,5 +267,6 @@ def test_past_runs_and_slots_are_read_from_the_store(tmp_path: Path) -> None:
         (store.run_folder(run) / RESULT / RECORD).write_text(json.dumps(record))
     done = cronsemble(tmp_path, "check")
     assert "has finished (20h lately)" in done.stderr
+    write(tmp_path, 'schedule: "0 1 * * *"', 'schedule: "@every 7h"')
     told = json.loads(cronsemble(tmp_path, "next", "--from", "2026-11-24T12:00Z", "-n", "1", "--json").stdout)
     assert [each["fire"] for each in told["fires"] if each["task"] == "ensemble"] == ["2026-11-24T14:00:00Z"]

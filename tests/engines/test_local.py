@@ -105,8 +105,12 @@ def test_a_failed_try_is_reported_before_the_next_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.holds("code-program")
-def test_a_program_that_was_planted_in_the_store_is_not_run_and_is_replaced(tmp_path: Path) -> None:
+def test_a_program_that_was_planted_in_the_store_is_not_run_and_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Neither where the machine has its own copy, nor where it has none."""
+    # Not in the user's cache, whose copy of this program steps of other tests may be running.
+    monkeypatch.setenv("CRONSEMBLE_CACHE", str(tmp_path / "cache"))
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\nexit 1\n")
     python.chmod(0o755)

@@ -19,12 +19,13 @@ from pathlib import Path
 
 import pytest
 
+from commands import run_command
 from jobs.store import LocalStore
 from scheduler.engines import local_revisions
 from scheduler.errors import CronsembleError
 from scheduler.server.journal import Journal
 from scheduler.server.loop import ServerClock
-from served import CLI, make_server, rows, served_since, serving, write
+from served import make_server, rows, served_since, serving, write
 from stores import at
 
 DATA = """
@@ -77,7 +78,7 @@ def test_a_cancelled_run_is_neither_tried_again_nor_resumed(tmp_path: Path, kera
     served_since(path, 30)
     with serving(tmp_path) as (process, until):
         run = until("begun")["run"]
-        done = subprocess.run([*CLI, "cancel", "train-jax"], cwd=tmp_path, capture_output=True, text=True, check=False)
+        done = run_command("cancel", "train-jax", folder=tmp_path)
         assert (done.returncode, done.stdout) == (0, f"{run}: cancelled\n"), done.stderr
         assert until("ended")["status"] == "interrupted"
         process.send_signal(signal.SIGTERM)
@@ -100,7 +101,7 @@ def test_a_second_one_says_who_runs_and_may_take_over(tmp_path: Path, keras3: Pa
             assert json.load(answer)["experiments"] == ["e"]
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
             assert 'cronsemble_configuration_ok{experiment="e"} 1.0' in answer.read().decode()
-        second = subprocess.run([*CLI, "serve"], cwd=tmp_path, capture_output=True, text=True, check=False)
+        second = run_command("serve", folder=tmp_path)
         assert second.returncode == 1 and f"process {first.pid}" in second.stderr and "--take-over" in second.stderr
         with serving(tmp_path, "--take-over") as (_, heard):
             heard("started")
@@ -324,10 +325,12 @@ server.run()
 
 
 def test_killed_again_and_again_every_slot_runs_once_or_has_its_reason(tmp_path: Path, keras3: Path) -> None:
-    """A clock that goes thirty times as fast, and kills at any moment."""
+    """A clock that goes thirty times as fast, and kills at any moment, until five runs have begun."""
     path = write(tmp_path, keras3, 'a: {backend: jax, schedule: "* * * * *"}, b: {backend: jax, schedule: "*/2 * * * *"}')
     base, pace, dice = time.time(), 30.0, random.Random(7)
-    for _ in range(5):
+    begun, kills = set[str](), 0
+    # On a busy machine a start may find so many missed slots that it is killed before it begins a run.
+    while kills < 5 or len(begun) < 5:
         command = [sys.executable, "-c", DRIVER, str(path), str(base), str(pace)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
@@ -335,9 +338,13 @@ def test_killed_again_and_again_every_slot_runs_once_or_has_its_reason(tmp_path:
             for wanted, line in enumerate(lines):
                 if wanted > dice.randrange(4, 12):
                     break
-                assert json.loads(line)["event"] != "trouble", line
+                event = json.loads(line)
+                assert event["event"] != "trouble", line
+                if event["event"] == "begun":
+                    begun.add(event["run"])
             process.kill()
         process.wait()
+        kills += 1
     # What passed since the last kill is told by the next start.
     now = base + (time.time() - base) * pace
     last = make_server(path, Journal(True, StringIO()), ManualClock(now))
@@ -346,7 +353,7 @@ def test_killed_again_and_again_every_slot_runs_once_or_has_its_reason(tmp_path:
     last.experiments[0].stop(now)
     shown = rows(tmp_path, now)
     assert set(Counter((row.task, row.minute) for row in shown).values()) == {1}
-    assert len({row.run for row in shown if row.run}) >= 5
+    assert {row.run for row in shown if row.run} >= begun
     for row in shown:
         assert row.run is None or row.attempt == 1
         assert row.status in ("failed", "interrupted", "died", "running", "due", "missed", "skipped")
