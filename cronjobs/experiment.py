@@ -100,6 +100,10 @@ class SecretKey:
     key: str
 
 
+API_KEY_VARIABLE = "HEALTHCHECKS_API_KEY"
+"""The variable of one machine that holds the key with which checks of a heartbeat are made and updated."""
+
+
 @dataclass(frozen=True)
 class HeartbeatSettings:
     """A server of Healthchecks: its address, the address below which runs send pings, and where pods find their key."""

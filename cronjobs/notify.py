@@ -63,10 +63,14 @@ class Channel:
 
 @dataclass(frozen=True, kw_only=True)
 class Notify:
-    """Whom an experiment tells. ``link``: an address with {experiment}, {task}, {run}, {slot} and {date} to be filled in."""
+    """Whom an experiment tells. ``link``: an address with {experiment}, {task}, {run}, {slot} and {date} to be filled in.
+
+    ``withheld``: the variables with secrets of the whole configuration, which no command gets.
+    """
 
     channels: tuple[Channel, ...]
     link: str = ""
+    withheld: tuple[str, ...] = ()
 
     def secrets(self) -> list[SecretValue]:
         """What the channels take from the environment or a Secret, each once."""

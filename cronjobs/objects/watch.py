@@ -49,7 +49,11 @@ def watch_settings(experiment: Experiment, version: str) -> dict[str, Any]:
         "timezone": experiment.timezone,
         "file": experiment.path.name,
     }
-    return settings if experiment.notify is None else {**settings, "notify": asdict(experiment.notify)}
+    if experiment.notify is None:
+        return settings
+    notify = asdict(experiment.notify)
+    # Only where there are commands, which no cluster has.
+    return {**settings, "notify": notify if notify["withheld"] else {key: notify[key] for key in notify if key != "withheld"}}
 
 
 def watch_cron_job(experiment: Experiment, watch: Watch, version: str) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 import os
 import shlex
+import sys
 import time
 
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -44,7 +46,7 @@ def chosen_channels(experiment: Experiment, names: Sequence[str]) -> Notify:
     for name in names:
         if name not in known:
             raise CronsembleError(f"--channel {name}: there are {', '.join(known)}")
-    return Notify(channels=tuple(channel for channel in notify.channels if not names or channel.name in names), link=notify.link)
+    return replace(notify, channels=tuple(channel for channel in notify.channels if not names or channel.name in names))
 
 
 def print_text(text: str) -> None:
@@ -68,7 +70,6 @@ def send_samples(experiment: Experiment, notify: Notify, is_dry: bool) -> ExitSt
 
     now, code = time.time(), ExitStatus.DONE
     sender = Sender(experiment.name, experiment.timezone, notify.link)
-    withheld = {secret.key for secret in notify.secrets()}
     for channel in notify.channels:
         message = sample(sender, channel.name, now, LocalClock(experiment.timezone))
         if is_dry:
@@ -76,13 +77,25 @@ def send_samples(experiment: Experiment, notify: Notify, is_dry: bool) -> ExitSt
             print_text(message.text)
             continue
         try:
-            answer = send(channel, message, os.environ, experiment.folder, withheld)
+            answer = send(channel, message, os.environ, experiment.folder, notify.withheld)
         except DeliveryError as error:
             code = ExitStatus.ERROR
             print_line(f"{channel.name} ({channel.kind}): not taken: {error}")
         else:
             print_line(f"{channel.name} ({channel.kind}): {answer}")
     return code
+
+
+def _whose_secrets(experiment: Experiment, notify: Notify) -> str:
+    """What a sample from this machine does not show of a cluster that tells."""
+    if experiment.watch is None:
+        return "these were sent from this machine; nobody tells on the cluster: add watch: {} to the configuration"
+    names = sorted({secret.secret for secret in notify.secrets()})
+    what = f", with what the Secret{'s' if len(names) > 1 else ''} {', '.join(names)} there say{'' if len(names) > 1 else 's'}"
+    return (
+        "these were sent from this machine, with its own variables; on the cluster the watch sends"
+        f"{what if names else ''}: its log names what it lacks"
+    )
 
 
 def send_digest(experiment: Experiment, store: Store, notify: Notify, since: str, is_dry: bool) -> ExitStatus:
@@ -103,12 +116,12 @@ def send_digest(experiment: Experiment, store: Store, notify: Notify, since: str
     sender = Sender(experiment.name, experiment.timezone, notify.link)
     message = digest(sender, rows, start, now, reader.history.clock, teller.open_events())
     print_text(message.text)
-    code, withheld = ExitStatus.DONE, {secret.key for secret in notify.secrets()}
+    code = ExitStatus.DONE
     for channel in notify.channels if not is_dry else ():
         if channel.kind == "alertmanager":
             continue  # it has alerts, and no texts
         try:
-            print_line(f"{channel.name}: {send(channel, message, os.environ, experiment.folder, withheld)}")
+            print_line(f"{channel.name}: {send(channel, message, os.environ, experiment.folder, notify.withheld)}")
         except DeliveryError as error:
             code = ExitStatus.ERROR
             print_line(f"{channel.name}: not taken: {error}")
@@ -180,10 +193,16 @@ def notify(
     configured = location.require_experiment()
     notify = chosen_channels(configured, channel or [])
     if test:
-        raise typer.Exit(send_samples(configured, notify, dry_run))
+        status = send_samples(configured, notify, dry_run)
+        if location.is_remote and not dry_run:
+            print_line(_whose_secrets(configured, notify), sys.stderr)
+        raise typer.Exit(status)
     with open_workspace(location, may_be_new=True) as workspace:
         if workspace.store.files.is_offline:
-            raise CronsembleError("the cluster cannot be asked: what was told could not be written down")
+            place = workspace.store.files.display_path(workspace.store.root)
+            raise CronsembleError(
+                f"{place}: nobody is told: what is new there is not known, and what is told is written down there"
+            )
         if location.is_remote:
             from scheduler.observe.open_history import open_history
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -225,12 +225,15 @@ def read_ca(path: Path) -> str:
         return file.read(_LARGEST_CA).decode("ascii")
 
 
-def resolve_notify(keys: NotifyKeys, folder: Path) -> Notify:
-    """The values of checked keys; what `ca_file` names is read, for a cluster has no such file."""
-    return Notify(
-        channels=tuple(_resolve_channel(name, channel, folder) for name, channel in keys.channels.items()),
-        link=keys.link or "",
-    )
+def resolve_notify(keys: NotifyKeys, folder: Path, others: Iterable[str] = ()) -> Notify:
+    """The values of checked keys; what `ca_file` names is read, for a cluster has no such file.
+
+    ``others``: the variables with secrets that the rest of the configuration names.
+    """
+    channels = tuple(_resolve_channel(name, channel, folder) for name, channel in keys.channels.items())
+    has_command = any(channel.kind == "command" for channel in channels)
+    own = (secret.key for channel in channels for secret in channel.secrets())
+    return Notify(channels=channels, link=keys.link or "", withheld=tuple(dict.fromkeys([*own, *others])) if has_command else ())
 
 
 def _resolve_channel(name: str, keys: ChannelKeys, folder: Path) -> Channel:

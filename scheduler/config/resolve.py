@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from cronjobs.experiment import (
+    API_KEY_VARIABLE,
     ClusterSettings,
     Data,
     Ensemble,
@@ -66,6 +68,8 @@ def resolve(keys: FileKeys, path: Path) -> Experiment:
     if keys.ensemble is not None:
         values = {name: getattr(keys.ensemble, name) for name in ("method", "quorum", "max_age", "wait", "timeout")}
         ensemble = Ensemble(**_task(keys.ensemble, keys), **values)
+    heartbeat = None if keys.heartbeat is None else _heartbeat(keys.heartbeat)
+    secrets = _secret_variables([*members.values(), *([ensemble] if ensemble else [])], heartbeat)
     return Experiment(
         name=keys.experiment,
         timezone=keys.timezone,
@@ -79,8 +83,8 @@ def resolve(keys: FileKeys, path: Path) -> Experiment:
         ensemble=ensemble,
         runtimes=_runtimes(keys.runtimes),
         cluster=_cluster(keys.cluster),
-        notify=None if keys.notify is None else resolve_notify(keys.notify, path.resolve().parent),
-        heartbeat=None if keys.heartbeat is None else _heartbeat(keys.heartbeat),
+        notify=None if keys.notify is None else resolve_notify(keys.notify, path.resolve().parent, secrets),
+        heartbeat=heartbeat,
         watch=None if keys.watch is None else _watch(keys.watch, keys.timezone, ensemble or next(iter(members.values()))),
     )
 
@@ -139,6 +143,12 @@ def _cluster(cluster: ClusterKeys) -> ClusterSettings:
     values["images"] = {name: image for name, image in msgspec.structs.asdict(cluster.images).items() if image is not None}
     values["fs_group"] = cluster.group if cluster.fs_group is None else cluster.fs_group
     return ClusterSettings(**values)
+
+
+def _secret_variables(tasks: Iterable[Task], heartbeat: HeartbeatSettings | None) -> list[str]:
+    """The variables of this machine that hold secrets of tasks and of the heartbeat."""
+    names = [name for task in tasks for name, value in task.env.items() if isinstance(value, SecretKey)]
+    return names if heartbeat is None else [*names, heartbeat.ping_variable, API_KEY_VARIABLE]
 
 
 def _heartbeat(heartbeat: HeartbeatKeys) -> HeartbeatSettings:

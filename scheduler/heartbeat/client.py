@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from cronjobs.experiment import API_KEY_VARIABLE
 from jobs.pings import Problem, Signal, post, proxies, reason_of
 from jobs.text import one_line
 from scheduler.errors import CronsembleError
 from scheduler.heartbeat.checks import DESCRIPTION, TAG, ExistingCheck, Timing, experiment_tag, parse_check
 
-API_KEY = "HEALTHCHECKS_API_KEY"
-"""The variable of this machine that holds the project's API key."""
+API_KEY = API_KEY_VARIABLE
 _TIMEOUT = 10.0
 _TRIES = 3
 _LONGEST_WAIT = 20.0

@@ -105,12 +105,15 @@ class Teller:
         """Look, and tell what is new at ``now`` (seconds since 1970).
 
         ``facts``: what whoever calls has seen to be wrong beside the slots; ``judged``: the kinds of it that it would have seen.
-        Never raises for a store or a receiver that fails: that is said, and tried again by the next call.
+        Never raises for a store or a receiver that fails: that is said, and tried again by the next call. Raises CronsembleError
+        where this machine does not reach a store elsewhere, which is the trouble of nobody else.
         """
         try:
             return self._tell(now, facts, judged)
         except (OSError, CronsembleError) as error:
             first = error
+        if not isinstance(first, OSError) and self._is_ours_alone(first):
+            raise first
         if isinstance(first, OSError) and cause_in_store(str(first)) == incidents.FULL and self._free_reserve():
             try:
                 return self._tell(now, facts, judged)
@@ -253,14 +256,18 @@ class Teller:
             how = f"given up after {format_duration(now - began)}" if is_over else f"tried again in {format_duration(delay)}"
             line = f"{channel.name}: {one.subject}: {error}: {how}"
             failed.append(line)
-            self._say("given up" if is_over else "not told", line)
+            what = "given up" if is_over else "not told"
         else:
             end = {"result": SENT, "answer": one_line(answer, 200), "message": one.id}
             line = f"{channel.name}: {one.subject}: {answer}"
             sent.append(line)
-            self._say("told", line)
+            what = "told"
         self._unfinished += [(channel.name, name, number, {**claim, **end}) for name, (number, claim) in claims.items()]
-        self._write_unfinished()
+        try:
+            self._write_unfinished()
+        finally:
+            # Afterwards: whoever reads it may end this process, and nobody else sends it again.
+            self._say(what, line)
         return wait
 
     def _write_unfinished(self) -> None:
@@ -270,8 +277,7 @@ class Teller:
             del self._unfinished[0]
 
     def _send_to(self, channel: Channel, one: Message) -> str:
-        withheld = {secret.key for secret in self.settings.secrets()}
-        return send(channel, one, self._environment, self._folder, withheld)
+        return send(channel, one, self._environment, self._folder, self.settings.withheld)
 
     def _post_alerts(
         self,
@@ -321,7 +327,8 @@ class Teller:
 
     def _tell_unwritten(self, now: float, error: Exception, facts: Sequence[Fact]) -> Told:
         """Tell that the store cannot be used, which nobody can write down: once for each cause, as long as this object lives."""
-        text = one_line(str(getattr(error, "strerror", None) or error), 300)
+        number = getattr(error, "errno", None)
+        text = one_line(str(getattr(error, "strerror", None) or (os.strerror(number) if number else error)), 300)
         cause = cause_in_store(text) or GONE
         key = (str(ProblemKind.STORE), cause)
         seen = next(
@@ -352,6 +359,10 @@ class Teller:
             sent.append(f"{channel.name}: {one.subject}: {answer}")
             self._say("told", sent[-1])
         return Told([event], sent, failed, now + FIRST_WAIT, text)
+
+    def _is_ours_alone(self, error: CronsembleError) -> bool:
+        """Whether it is the way to a store elsewhere that failed, and not the store."""
+        return not isinstance(self.store, LocalStore) and getattr(error, "errno", None) is None
 
     def _keep_reserve(self) -> None:
         """Keep some bytes of the store, which are given back when it is full: so that this can be written down."""

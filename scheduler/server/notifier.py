@@ -116,6 +116,7 @@ class Notifier:
 
     def _tell(self, experiment: Experiment, problems: Mapping[str, tuple[int, str]]) -> float:
         """Look and tell; the seconds after which there is more to do. Without the lock: others must not wait for it."""
+        from scheduler.notifications.channels.secrets import missing
         from scheduler.notifications.incidents import GONE, Fact, ProblemKind, cause_in_store, cause_of
         from scheduler.notifications.tell import Teller
 
@@ -133,6 +134,9 @@ class Notifier:
                 experiment.folder,
                 f"-f {shlex.quote(str(experiment.path.resolve()))}",
             )
+            for channel in experiment.notify.channels:
+                if why := missing(channel, os.environ):
+                    self._journal.write("not told", f"{channel.name}: {why}")
         facts = []
         for kind, (since, problem) in problems.items():
             cause = cause_of(problem) if kind == CONFIGURATION else cause_in_store(problem) or GONE

@@ -90,6 +90,7 @@ def tell(looked: Look) -> Outcome:
     settings = looked.settings
     if settings.notify is None:
         return (), ()
+    from scheduler.notifications.channels.secrets import missing
     from scheduler.notifications.incidents import ProblemKind
     from scheduler.notifications.tell import Teller
 
@@ -98,7 +99,10 @@ def tell(looked: Look) -> Outcome:
         looked.store, settings.experiment, settings.timezone, settings.notify, os.environ, folder=looked.folder, place=place
     )
     told = teller.tell(looked.now, (), (ProblemKind.STORE,))
-    return told.sent, [*told.failed, *([told.trouble] if told.trouble else [])]
+    # Also where nothing is to be told yet: the first message must not be the first to miss its address.
+    lacking = [f"{channel.name}: {why}" for channel in settings.notify.channels if (why := missing(channel, os.environ))]
+    silent = [line for line in lacking if not any(line.partition(": ")[2] in failed for failed in told.failed)]
+    return told.sent, [*told.failed, *silent, *([told.trouble] if told.trouble else [])]
 
 
 def write_metrics(looked: Look) -> Outcome:

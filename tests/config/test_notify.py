@@ -180,3 +180,17 @@ def test_an_edit_of_notify_changes_no_task(tmp_path: Path) -> None:
         engine = LocalEngine(local_store(experiment), Journal(False, StringIO()).of("e"), CpuBudget(1))
         hashes.append({name: resolved for name, (_, resolved) in resolve_tasks(store_context(engine, experiment)).items()})
     assert hashes[0] == hashes[1]
+
+
+def test_a_command_is_denied_every_variable_with_a_secret_that_the_file_names(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(
+        """
+experiment: e
+defaults: {env: {MODE: fast, TOKEN: {secret: s, key: t}}}
+backends: {jax: {schedule: '0 1 * * *'}}
+heartbeat: {server: "https://hc.example.org", ping_key: {secret: hc, key: PING_KEY}}
+notify: {channels: {hook: {webhook: {secret: n, key: URL}}, desk: {command: [x]}}}
+"""
+    )
+    notify = load(tmp_path / "config.yaml").notify
+    assert notify is not None and notify.withheld == ("URL", "TOKEN", "PING_KEY", "HEALTHCHECKS_API_KEY")

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
@@ -16,11 +17,14 @@ from typing import Any
 import pytest
 
 from commands import run_command
+from jobs.store import LocalStore
 from notifications.receivers import Receiver, check_schema, receiving
+from scheduler.config import load
 from scheduler.notifications.events import EVENT_KINDS
 from scheduler.notifications.messages import message_schema
 from scheduler.server.journal import Journal
 from scheduler.server.loop import ServerClock
+from scheduler.server.notifier import Notifier
 from served import make_server, served_since, serving, write
 
 SECRET = "q8w7e6r5t4y3u2"
@@ -77,6 +81,35 @@ def test_a_sample_says_for_each_channel_what_came_back(tmp_path: Path, receiver:
     assert run(tmp_path, "notify", "--test", "--channel", "hook").stdout == "hook (webhook): 200 OK\n"
 
 
+@pytest.mark.holds("author-channels")
+def test_a_command_gets_no_secret_that_the_configuration_names(tmp_path: Path) -> None:
+    path = configure(
+        tmp_path,
+        "python3",
+        notify="heartbeat: {server: 'http://127.0.0.1:9', ping_key: {secret: hc, key: PING}}\n"
+        "notify: {channels: {hook: {webhook: {secret: n, key: HOOK_URL}}, desk: {command: [sh, -c, 'env > got.env']}}}\n",
+    )
+    path.write_text(path.read_text().replace("defaults: {", "defaults: {env: {TOKEN: {secret: s, key: t}}, "))
+    secrets = dict.fromkeys(("HOOK_URL", "PING", "HEALTHCHECKS_API_KEY", "TOKEN"), SECRET)
+    done = run(tmp_path, "notify", "--test", "--channel", "desk", **secrets, OTHER="other")
+    assert done.returncode == 0, done.stderr
+    got = (tmp_path / "got.env").read_text()
+    assert "OTHER=other" in got and SECRET not in got
+
+
+def test_serve_says_which_secrets_it_lacks_before_anything_is_to_be_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scheduler.server.notifier.GATHERS", 0.0)
+    monkeypatch.delenv("HOOK_URL", raising=False)
+    experiment, out = load(configure(tmp_path, "python3", "0 0 29 2 *")), StringIO()
+    notifier = Notifier(LocalStore(tmp_path / "store"), Journal(False, out).of("e"), lambda: True)
+    notifier.use(experiment)
+    limit = time.monotonic() + 30
+    while "the environment has no HOOK_URL" not in out.getvalue() and time.monotonic() < limit:
+        time.sleep(0.02)
+    notifier.stop()
+    assert out.getvalue().count("hook: the environment has no HOOK_URL: set that variable") == 1
+
+
 def test_without_options_it_tells_what_is_new_and_dry_run_tells_nothing(tmp_path: Path, receiver: Receiver) -> None:
     path = configure(tmp_path, "python3", "0 * * * *")
     served_since(path, 150)  # two slots were missed: nobody served
@@ -130,13 +163,18 @@ def test_serve_tells_at_once_and_again_after_a_kill_nothing_twice(tmp_path: Path
     path.write_text(path.read_text().replace("defaults: {", "defaults: {starting_deadline: 59m, "))
     served_since(path, 61)
     logs: list[str] = []
-    with serving(tmp_path) as (process, until):
+    with serving(tmp_path, "--listen", "127.0.0.1:0") as (process, until):
+        port = until("listens")["port"]
         ended = until("ended")
         assert ended["status"] == "failed"
         told = until("told")
         logs.append(told["text"])
         for pid in [process.pid, *children(process.pid)]:
             assert SECRET not in Path(f"/proc/{pid}/cmdline").read_text()
+        for name in ("/e/", "/metrics", "/"):
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{name}", timeout=60) as answer:
+                logs.append(answer.read().decode())
+        assert any("absent-" in page for page in logs[1:])
         process.kill()
         process.wait()
     (request,) = receiver.requests

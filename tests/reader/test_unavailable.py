@@ -27,6 +27,7 @@ store: {{claim: store}}
 backends: {{a: {{backend: jax, schedule: "0 1 * * *"}}}}
 ensemble: {{schedule: "0 6 * * *"}}
 cluster: {{namespace: {namespace}, images: {{keras3: "x:1"}}}}
+notify: {{channels: {{hook: {{webhook: "http://127.0.0.1:9/hook"}}}}}}
 """
 
 
@@ -113,6 +114,9 @@ def test_without_a_node_the_last_look_is_shown(laptop: Laptop) -> None:
     assert code == 1 and "this needs the cluster: the reader pod" in errors and "Traceback" not in errors
     code, _, errors = laptop.run("put", "config.yaml")
     assert code == 1 and "cannot start: it did not start in 2 s" in errors and laptop.readers() == []
+    for form in ([], ["--dry-run"], ["--digest"]):
+        code, out, errors = laptop.run("notify", *form)
+        assert (code, out) == (1, "") and errors.splitlines()[-1].startswith("claim/store: nobody is told: what is new there")
 
 
 def test_a_node_that_does_not_answer_is_named(laptop: Laptop) -> None:

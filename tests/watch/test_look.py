@@ -20,7 +20,7 @@ from jobs.store.report_pages import is_whole
 from notifications.receivers import receiving
 from scheduler import VERSION
 from scheduler.watch.look import Look, look
-from scheduler.watch.settings import WatchSettings, read_settings
+from scheduler.watch.settings import WatchSettings, read_settings, settings_of
 from stores import Builder, at
 
 NOW = at("2026-11-20T23:30").timestamp()
@@ -165,6 +165,25 @@ def test_a_secret_that_is_not_there_is_one_line_and_the_page_is_made(tmp_path: P
     made = command("--store", str(store), "--settings", str(path))
     assert made.returncode == 1 and "HOOK_URL" in made.stderr, made.stderr
     assert (store / "reports" / "e" / "latest.html").exists() and (store / "metrics" / "e.prom").exists()
+
+
+def test_a_secret_that_is_not_there_is_said_before_anything_is_to_be_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, before = night(tmp_path / "store").store, at("2026-11-19T05:00").timestamp()
+    known = settings_of({"experiment": "e", "timezone": "UTC", "version": VERSION, "notify": channels()})
+    complaints: list[str] = []
+
+    def is_done(now: float) -> bool:
+        complaints.clear()
+        return look(Look(store, known, now), lambda line: None, complaints.append)
+
+    lacking = "the environment has no HOOK_URL: set that variable, or the key HOOK_URL of the Secret s"
+    assert not is_done(before) and complaints == [f"notices: hook: {lacking}"]
+    # Where there is something to tell, it is said with that.
+    assert not is_done(NOW) and len(complaints) == 1 and lacking in complaints[0]
+    monkeypatch.setenv("HOOK_URL", "http://127.0.0.1:9/x")
+    assert is_done(before), complaints
 
 
 # -- the command, as its pod types it

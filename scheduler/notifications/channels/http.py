@@ -9,6 +9,7 @@ import http.client
 import socket
 import ssl
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -65,7 +66,7 @@ def post(address: str, body: bytes, headers: Mapping[str, str], seconds: float, 
         with error:
             raise DeliveryError(_refusal(place, error, deadline), _retry_after(error.headers)) from None
     except (urllib.error.URLError, OSError, http.client.HTTPException, ValueError) as error:
-        if deadline.is_over:
+        if deadline.has_passed:
             raise DeliveryError(f"{place} gave no answer within {seconds:.0f}s") from None
         raise DeliveryError(f"{place}: {_why(error)}") from None
     if deadline.is_over:
@@ -126,6 +127,12 @@ class _Deadline:
         self._timer = threading.Timer(seconds, self._end)
         self._timer.daemon = True
         self._is_started = False
+        self._ends = time.monotonic() + seconds
+
+    @property
+    def has_passed(self) -> bool:
+        """Whether its time is over, also where a socket's own limit was first to say so."""
+        return self.is_over or time.monotonic() >= self._ends
 
     def __enter__(self) -> _Deadline:
         if not self._is_started:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import smtplib
 import socket
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from email.message import EmailMessage
@@ -38,7 +39,7 @@ def send_mail(channel: Channel, message: Message, environment: Mapping[str, str]
         code, text = next(iter(error.recipients.values()), (550, b""))
         raise DeliveryError(f"{place} takes mail for none of them: {code} {_text(text)}") from None
     except (smtplib.SMTPException, OSError, ValueError) as error:
-        if guard.is_over:
+        if guard.has_passed:
             raise DeliveryError(f"{place} gave no answer within {channel.timeout}s") from None
         raise DeliveryError(f"{place}: {_why(error)}") from None
     return f"taken by {place}" + (f", but for {len(refused)} of {len(mail.to)} receivers" if refused else "")
@@ -111,10 +112,15 @@ class _Guard:
     """Ends the conversation when its time is over, however slowly the server goes on."""
 
     def __init__(self, seconds: float) -> None:
-        self.is_over = False
+        self._ends = time.monotonic() + seconds
         self.server: smtplib.SMTP | None = None
         self._timer = threading.Timer(seconds, self._end)
         self._timer.daemon = True
+
+    @property
+    def has_passed(self) -> bool:
+        """Whether its time is over, also where the socket's own limit was first to say so."""
+        return time.monotonic() >= self._ends
 
     def __enter__(self) -> None:
         self._timer.start()
@@ -123,7 +129,6 @@ class _Guard:
         self._timer.cancel()
 
     def _end(self) -> None:
-        self.is_over = True
         sock = getattr(self.server, "sock", None)
         if sock is not None:
             with suppress(OSError):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import unquote, urlsplit
 
-from cronjobs.notify import SecretValue, Value
+from cronjobs.notify import Channel, SecretValue, Value
 from scheduler.notifications.channels.errors import DeliveryError
 
 HIDDEN = "***"
@@ -24,6 +24,16 @@ def resolve(value: Value, environment: Mapping[str, str]) -> str:
             f"the environment has no {value.key}: set that variable, or the key {value.key} of the Secret {value.secret}"
         )
     return text
+
+
+def missing(channel: Channel, environment: Mapping[str, str]) -> str:
+    """Which secret of a channel the environment lacks, and what to do; empty if it has them all."""
+    for secret in channel.secrets():
+        try:
+            resolve(secret, environment)
+        except DeliveryError as error:
+            return str(error)
+    return ""
 
 
 def hide(text: str, secrets: Iterable[SecretValue], environment: Mapping[str, str]) -> str:
