@@ -5,6 +5,7 @@
         plane.client_kubeconfig("eve", "readers")   # Path: a client certificate of user eve in group readers
         plane.kill_api_server()              # SIGKILL; etcd and the controllers stay
         plane.start_api_server()             # same port, same state; returns when it is ready
+        plane.kill_controllers(), plane.start_controllers()     # no CronJob fires and no Job gets a pod between them
         plane.logs                           # Path: a file per process
         plane.audit                          # Path: a JSON line per request, but for those of Kubernetes itself
 
@@ -115,6 +116,16 @@ class ControlPlane:
         if not server.alive():
             server.start()
         server.wait_until(self._answers, 60)
+
+    def kill_controllers(self) -> None:
+        """SIGKILL for the controller manager: no CronJob fires, no Job gets a pod, no deadline passes."""
+        self.processes["kube-controller-manager"].kill()
+
+    def start_controllers(self) -> None:
+        """Again; they take up what has come meanwhile. Nothing to do if they run."""
+        manager = self.processes["kube-controller-manager"]
+        if not manager.alive():
+            manager.start()
 
     def client_kubeconfig(self, user: str, group: str | None = None) -> Path:
         """The kubeconfig of a client certificate; the user has no rights but those that it is given."""

@@ -7,6 +7,7 @@
         node.import_image(archive)   # a docker-archive or oci-archive
         node.has_image("localhost/cronsemble-keras3:latest")
         node.kill_kubelet(), node.start_kubelet()    # containers go on meanwhile; start returns when the node is ready
+        node.kill(), node.start()    # as a machine that loses its power: kubelet, containerd and every container
         node.containers()            # {container id: {"pid":, "name":, "pod":, "namespace":}} that run, by containerd
 
 `python -m cluster.sandbox python -m cluster.node COMMAND...` runs a command (a shell, without one) with KUBECONFIG set.
@@ -20,6 +21,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -78,8 +80,7 @@ class Node:
         try:
             self._configure()
             self._imported = self._kept_images()
-            self.containerd.start()
-            self.containerd.wait_until(lambda: self._ctr("version", check=False) != "", 30)
+            self._start_containerd()
             pause, busybox = self.folder / "pause.tar", self.folder / "busybox.tar"
             images.make_pause(pause, self.plane.binaries / "pause")
             found = sandbox.busybox()
@@ -119,6 +120,32 @@ class Node:
     def start_kubelet(self) -> None:
         self.kubelet.start()
         self.kubelet.wait_until(self._ready, 60)
+
+    def kill(self) -> None:
+        """SIGKILL for the kubelet, containerd, and every container: what they ran is gone, and nothing of the node answers."""
+        self.kubelet.kill()
+        self.containerd.kill()
+        # In these namespaces nobody else has containers.
+        parents = {pid: parent for pid, parent, _ in _processes()}
+        shims = {pid for pid, _, name in _processes() if name.startswith("containerd-shim")}
+        for pid in sorted(parents):
+            above = pid
+            while above and above not in shims:
+                above = parents.get(above, 0)
+            if above:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def start(self) -> None:
+        """As after a boot; returns when the node is ready. Nothing to do if it runs."""
+        if not self.containerd.alive():
+            self._start_containerd()
+        if not self.kubelet.alive():
+            self.start_kubelet()
+
+    def _start_containerd(self) -> None:
+        self.containerd.start()
+        self.containerd.wait_until(lambda: self._ctr("version", check=False) != "", 30)
 
     def import_image(self, archive: Path) -> None:
         """Nothing to do where the same archive was imported by an earlier node."""
@@ -262,6 +289,16 @@ state = "{self.folder}/containerd-state"
             "syncFrequency": "10s",
             "nodeStatusUpdateFrequency": "5s",
         }
+
+
+def _processes() -> list[tuple[int, int, str]]:
+    """Of each process its id, its parent's, and its name, as far as the kernel keeps that: 15 characters."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            head, _, rest = path.read_text().rpartition(")")
+            found.append((int(path.parent.name), int(rest.split()[1]), head.partition("(")[2]))
+    return found
 
 
 def main(command: list[str]) -> int:

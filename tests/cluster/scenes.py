@@ -71,6 +71,24 @@ def cautious(probabilities, validation_probabilities, validation_labels):
     return 0.5 * probabilities.mean(axis=0) + 0.5 / probabilities.shape[2]
 '''
 
+SPIES = '''
+
+def spies(input_shape, classes, hyperparameters):
+    """Looks for the key wherever a process of its user can."""
+    seen = [repr(dict(os.environ))]
+    for name in os.listdir("/proc"):
+        for file in ("environ", "cmdline"):
+            if name.isdigit():
+                try:
+                    seen.append(open(os.path.join("/proc", name, file)).read())
+                except (IOError, OSError) as error:
+                    seen.append("%s %s: %s" % (name, file, error.strerror))
+    with open("/store/seen.txt", "w") as file:
+        file.write("\\n".join(seen))
+    return small(input_shape, classes, hyperparameters)
+'''
+"""Beside ``CODE``: a training that looks for what it should not find, and leaves it in ``seen.txt`` of the store."""
+
 
 @dataclass
 class Scene:

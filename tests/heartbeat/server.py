@@ -109,13 +109,14 @@ class Check:
 
 
 class StandIn:
-    """The server: its checks, its clock, what it was asked, and the alarms that it has given, each with its time."""
+    """The server: its checks, its clock, what it was asked, and the alarms that it has given and taken back, with their times."""
 
     def __init__(self) -> None:
         self.now: Callable[[], float] = lambda: datetime.now(UTC).timestamp()
         self.checks: list[Check] = []
         self.requests: list[tuple[str, str]] = []
         self.alarms: list[tuple[str, float]] = []
+        self.recoveries: list[tuple[str, float]] = []
         self.answers: list[tuple[int, dict[str, str], str]] = []
         """What the next requests are answered with instead."""
         self.delay = threading.Event()
@@ -206,8 +207,12 @@ class StandIn:
             found = [check for check in self.checks if parts[0] == PING_KEY and check.slug == parts[1]]
         if len(found) != 1:
             return (409, "ambiguous slug") if found else (404, "not found")
-        kind = parts[2] if len(parts) > 2 else "success"
+        kind, before = parts[2] if len(parts) > 2 else "success", found[0].status
         found[0].ping(kind, self.now(), body[:10_000].decode(errors="replace"), rid)
+        if (before, found[0].status) == ("down", "up"):
+            self.recoveries.append((found[0].slug, self.now()))
+        if before != "down" and found[0].status == "down":
+            self.alarms.append((found[0].slug, self.now()))
         return 200, "OK"
 
 

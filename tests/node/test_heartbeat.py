@@ -11,25 +11,8 @@ import pytest
 
 from cluster.access import Cluster
 from cluster.node import ADDRESS, Node
-from cluster.scenes import CODE, Scene, scene
+from cluster.scenes import CODE, SPIES, Scene, scene
 from heartbeat.server import API_KEY, PING_KEY, Check, StandIn, stand_in
-
-SPIES = '''
-
-def spies(input_shape, classes, hyperparameters):
-    """Looks for the key wherever a process of its user can."""
-    seen = [repr(dict(os.environ))]
-    for name in os.listdir("/proc"):
-        for file in ("environ", "cmdline"):
-            if name.isdigit():
-                try:
-                    seen.append(open(os.path.join("/proc", name, file)).read())
-                except (IOError, OSError) as error:
-                    seen.append("%s %s: %s" % (name, file, error.strerror))
-    with open("/store/seen.txt", "w") as file:
-        file.write("\\n".join(seen))
-    return small(input_shape, classes, hyperparameters)
-'''
 
 
 @pytest.fixture(scope="module")

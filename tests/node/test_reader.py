@@ -20,6 +20,7 @@ from cluster.node import Node
 from commands import run_command
 from jobs import schedule_periods
 from jobs.store import LocalStore, Store
+from notifications.receivers import receiving
 from reader.forwarder import Forwarder
 from reader.pipes import age, example_store
 from scheduler.config import load
@@ -113,6 +114,42 @@ def test_the_story_is_that_of_the_mounted_folder(laptop: Laptop, pods: Cluster, 
     there = laptop.start("fsck")
     assert there.returncode == mounted.returncode == 1
     assert there.stdout == mounted.stdout.replace(f"{folder}/", "claim/store:").replace(folder, "claim/store")
+    assert readers(pods, namespace) == []
+
+
+def test_metrics_are_those_of_the_mounted_folder(laptop: Laptop, node: Node, pods: Cluster, namespace: str) -> None:
+    moving = ("cronsemble_metrics_timestamp_seconds", "cronsemble_model_age_seconds")
+
+    def lines(text: str) -> list[str]:
+        return [line for line in text.splitlines() if not line.startswith(moving)]
+
+    mounted = laptop.says("metrics", "--store", str(node.data / namespace))
+    assert lines(laptop.says("metrics")) == lines(mounted) != []
+    assert laptop.says("metrics", "--out", "e.prom") == "" and lines((laptop.folder / "e.prom").read_text()) == lines(mounted)
+    assert readers(pods, namespace) == []
+
+
+def test_what_is_new_is_told_from_a_laptop_once(laptop: Laptop, node: Node, pods: Cluster, namespace: str) -> None:
+    folder = node.data / namespace
+    notes = folder / "experiments" / "e" / "notifications"
+    with receiving() as receiver:
+        laptop.config.write_text(
+            laptop.config.read_text() + "notify: {channels: {hook: {webhook: {secret: n, key: HOOK_URL}}}}\nwatch: {}\n"
+        )
+        laptop.env["HOOK_URL"] = receiver.url("/hooks/q8w7e6r5t4y3u2")
+        # A sample needs no cluster.
+        done = laptop.start("notify", "--test", "--kubeconfig", "/no/such")
+        assert (done.returncode, done.stdout) == (0, "hook (webhook): 200 OK\n")
+        assert "on the cluster the watch sends, with what the Secret n there says" in done.stderr
+        assert "train-a was missed" in laptop.says("notify", "--dry-run")
+        assert not notes.exists() and len(receiver.requests) == 1
+        told = laptop.says("notify")
+        assert told == f"hook: {receiver.subjects[1]}: 200 OK\n" and "was missed" in told
+        assert {path.stat().st_uid for path in notes.rglob("*")} == {USER}
+        assert laptop.says("notify") == laptop.says("notify", "--store", str(folder)) == "nothing is new\n"
+        assert "Wrong now:" in laptop.says("notify", "--digest", "--since", "2d")
+        assert [request.document["type"] for request in receiver.requests] == ["test", "problem", "digest"]
+    assert not any(b"q8w7e6r5t4y3u2" in path.read_bytes() for path in folder.rglob("*") if path.is_file())
     assert readers(pods, namespace) == []
 
 
