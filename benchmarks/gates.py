@@ -2,7 +2,8 @@
 
 `benchmarks/gates.py` simulates; it exits with 1 if more than 5 % of a stream without change are refused, or a drop of twice the
 limit in less than 95 % of nights with as many items as docs/gates.md says. `benchmarks/gates.py KERAS3 [NIGHTS]` trains on a
-real backend with that interpreter: nights without change, and as many in which a member is made worse on purpose.
+real backend with that interpreter: nights without change, as many in which a member is made worse on purpose, and as many on
+data that moves on from night to night.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ CONFIG = """
 experiment: gates
 store: ./store
 runtimes: {{keras3: {{python: {python}}}}}
-data: {{dataset: digits, holdout: 20}}
+data: {{dataset: "{dataset}", holdout: 20}}
 model: mlp
 hyperparameters: {{epochs: {epochs}, patience: 9}}
 backends: {{jax: {{schedule: "0 1 * * *", gate: {{max_drop: {limit}}}}}}}
@@ -128,22 +129,56 @@ EPOCHS, WORSE_EPOCHS, LIMIT = 12, 2, 0.03
 
 
 def train(python: str, nights: int) -> bool:
-    """Real nights of digits, jax: without change, then each trained for too short a time; print what the gate made of each."""
+    """Real nights, jax; print what the gate made of each, and return whether it was right.
+
+    Digits without change, then each night trained for too short a time; and data that moves on, from which the tool splits the
+    validation items off anew each night.
+    """
+    today = datetime.now(UTC).date()
+    dates = [str(today - timedelta(days=back)) for back in range(2 * nights + 1, 0, -1)]
+    same, worse = dates[: nights + 1], dates[nights + 1 :]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        today = datetime.now(UTC).date()
-        dates = [str(today - timedelta(days=back)) for back in range(2 * nights + 1, 0, -1)]
-        for epochs, some in ((EPOCHS, dates[: nights + 1]), (WORSE_EPOCHS, dates[nights + 1 :])):
-            (folder / "config.yaml").write_text(CONFIG.format(python=python, epochs=epochs, limit=LIMIT))
-            command = [sys.executable, "-c", "from scheduler.cli import main; main()", "backfill", f"{some[0]}..{some[-1]}"]
-            subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-        gates = list(_gates(folder, dates))
-    for date, gate in zip(dates, gates, strict=True):
+        for epochs, some in ((EPOCHS, same), (WORSE_EPOCHS, worse)):
+            _backfill(folder, python, "digits", epochs, some)
+        refused = _print_gates(folder, dates)
+    unchanged, seen = sum(refused[1 : nights + 1]), sum(refused[nights + 1 :])
+    print(f"refused: {unchanged} of {nights} without change, {seen} of {nights} worse")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _write_moving(folder, same)
+        _backfill(folder, python, "moving-{date}.npz", EPOCHS, same)
+        moving = sum(_print_gates(folder, same))
+    print(f"refused: {moving} of {nights} on data that moves on")
+    return not unchanged and not refused[0] and seen == nights and not moving
+
+
+def _write_moving(folder: Path, dates: list[str]) -> None:
+    """Ten classes that overlap, so that a model knows what it was trained on better; each night 20 of 1,500 items are new."""
+    random = np.random.default_rng(20261127)
+    centres, y = random.normal(0, 1, (10, 64)), random.integers(0, 10, 1500 + 20 * len(dates))
+    x = (centres[y] + random.normal(0, 2.5, (len(y), 64))).astype("float32")
+    for number, date in enumerate(dates):
+        night = slice(20 * number, 20 * number + 1500)
+        np.savez(folder / f"moving-{date}.npz", x_train=x[night], y_train=y[night])
+
+
+def _backfill(folder: Path, python: str, dataset: str, epochs: int, dates: list[str]) -> None:
+    (folder / "config.yaml").write_text(CONFIG.format(python=python, dataset=dataset, epochs=epochs, limit=LIMIT))
+    command = [sys.executable, "-c", "from scheduler.cli import main; main()", "backfill", f"{dates[0]}..{dates[-1]}"]
+    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+
+
+def _print_gates(folder: Path, dates: list[str]) -> list[bool]:
+    """Print what the gate has made of each date; whether it refused it."""
+    refused = []
+    for date, gate in zip(dates, _gates(folder, dates), strict=True):
         counts = f"lost {gate.get('lost')}, gained {gate.get('gained')} of {gate.get('items')}, drop {gate.get('drop')}"
-        print(f"  {date}: accuracy {gate['accuracy']:.4f}, {counts}: {'refused' if gate.get('refused') else 'accepted'}")
-    refused = [bool(gate.get("refused")) for gate in gates]
-    print(f"refused: {sum(refused[1 : nights + 1])} of {nights} without change, {sum(refused[nights + 1 :])} of {nights} worse")
-    return not any(refused[: nights + 1]) and all(refused[nights + 1 :])
+        counts += f", {gate['learnt_before']} left out" if gate.get("learnt_before") else ""
+        refused.append(bool(gate.get("refused")))
+        why = gate.get("not_judged") or ("refused" if refused[-1] else "accepted")
+        print(f"  {date}: accuracy {gate['accuracy']:.4f}, {counts}: {why}", flush=True)
+    return refused
 
 
 def _gates(folder: Path, dates: list[str]) -> Iterator[dict[str, Any]]:

@@ -226,7 +226,7 @@ _gate = _object(
     {
         **dict.fromkeys(("refused", "not_judged", "accepted", "previous", "note"), _text),
         **dict.fromkeys(("accuracy", "loss", "previous_accuracy", "previous_loss", "drop", "p_value"), _number),
-        **dict.fromkeys(("items", "lost", "gained"), _count),
+        **dict.fromkeys(("items", "lost", "gained", "learnt_before"), _count),
         "interval": _list_of(_number),
         "limits": _map_of(_number),
     }

@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from jobs import strict_json
 from jobs.keras3 import array_files
 from jobs.portable.inputs import WrongInput, exit_status, say
+from jobs.portable.same_items import digests
 
 Judged = dict[str, tuple[str, bool]]
-"""By the id of an item its true label, and whether it was predicted."""
+"""By the id of an item what else must be the same, its true label at least, and whether that was predicted."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -28,10 +30,15 @@ def _compare(argv: Sequence[str]) -> None:
     parser.add_argument("--out", required=True, help="the JSON file to write")
     options = parser.parse_args(argv)
     plan = json.loads(Path(options.plan).read_text(encoding="utf-8"))
-    earlier, new = (judged_items(Path(each["predictions"]), Path(each["data"])) for each in (plan["earlier"], plan["new"]))
+    both = plan["earlier"], plan["new"]
+    data = [_read(Path(each["data"])) for each in both]
+    # Where there are no ids, items are numbered: number 7 of two dates may be two items.
+    by_input = not all(map(has_own_ids, data))
+    earlier, new = (judged_items(Path(each["predictions"]), arrays, by_input) for each, arrays in zip(both, data, strict=True))
     result = compare(earlier, new)
     Path(options.out).write_text(strict_json.dumps(result, indent=1, sort_keys=True), encoding="utf-8")
-    say(f"{result['items']} items were predicted by both ensembles and have the same labels")
+    same = "inputs, for they have no ids of their own" if by_input else "ids"
+    say(f"{result['items']} items were predicted by both ensembles and have the same labels, and {same}")
 
 
 def compare(earlier: Judged, new: Judged) -> dict[str, float | int]:
@@ -49,19 +56,35 @@ def compare(earlier: Judged, new: Judged) -> dict[str, float | int]:
     return result
 
 
-def judged_items(predictions: Path, data: Path) -> Judged:
+def _read(data: Path) -> dict[str, Any]:
+    """Prepared data; raises WrongInput."""
+    try:
+        arrays: dict[str, Any] = array_files.read_npz(data)
+    except (array_files.BadArrays, OSError) as error:
+        raise WrongInput(f"{data} is no prepared data: {error}") from error
+    if missing := {"ids", "class_names", "x_predict"} - set(arrays):
+        raise WrongInput(f"{data} is no prepared data: it has no {', '.join(sorted(missing))}")
+    return arrays
+
+
+def has_own_ids(arrays: Mapping[str, Any]) -> bool:
+    """Whether the predicted items of prepared data have ids, and not just numbers: their places in what they were taken from."""
+    count = sum(len(arrays[name]) for name in ("x_train", "x_val", "x_predict") if name in arrays)
+    places = {str(place) for place in range(count)}
+    return not places.issuperset(map(str, arrays["ids"].tolist()))
+
+
+def judged_items(predictions: Path, arrays: Mapping[str, Any], by_input: bool) -> Judged:
     """What a CSV of predictions has right of the items of its prepared data, without ids that are there more than once.
 
-    Nothing where the labels are not known. Raises WrongInput for files that cannot be read, or do not fit together.
+    ``by_input``: items are the same only if their values are, too. Nothing where the labels are not known. Raises WrongInput for
+    a file that cannot be read, or does not fit the data.
     """
-    try:
-        arrays = array_files.read_npz(data)
-        ids, labels, names = arrays["ids"], arrays.get("y_predict"), [str(name) for name in arrays["class_names"]]
-    except (array_files.BadArrays, KeyError, OSError) as error:
-        raise WrongInput(f"{data} is no prepared data: {error}") from error
+    ids, labels, names = arrays["ids"], arrays.get("y_predict"), [str(name) for name in arrays["class_names"]]
     if labels is None:
         return {}
     right = [names[int(label)] for label in labels]
+    values = [digest.hex() for digest in digests(arrays["x_predict"])] if by_input else [""] * len(right)
     try:
         with open(predictions, encoding="utf-8", newline="") as file:
             rows = csv.reader(file)
@@ -70,11 +93,11 @@ def judged_items(predictions: Path, data: Path) -> Judged:
     except (OSError, csv.Error, ValueError, IndexError) as error:
         raise WrongInput(f"{predictions} cannot be read: {error}") from error
     if [item for item, _ in predicted] != [str(item) for item in ids.tolist()]:
-        raise WrongInput(f"{predictions} has other items than {data}")
+        raise WrongInput(f"{predictions} has other items than its data")
     judged: Judged = {}
     repeated = set()
-    for (item, prediction), label in zip(predicted, right, strict=True):
+    for (item, prediction), label, value in zip(predicted, right, values, strict=True):
         if item in judged:
             repeated.add(item)
-        judged[item] = (label, prediction == label)
+        judged[item] = (f"{label}\0{value}", prediction == label)
     return {item: value for item, value in judged.items() if item not in repeated}

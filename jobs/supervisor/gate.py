@@ -32,6 +32,9 @@ _RESERVE = 10.0
 _JOB_RESERVE = 120.0
 """The same where a Job has the deadline: it began before its first pod did."""
 MIN_ACCURACY, MAX_DROP, MAX_LOSS = "min_accuracy", "max_drop", "max_loss"
+_COUNTS = ("items", "lost", "gained", "learnt_before", "previous_accuracy", "previous_loss")
+_NUMBERS = ("previous", *_COUNTS, "drop", "interval", "p_value")
+"""What is recorded of a comparison."""
 
 Compare = Callable[[RunId, Mapping[str, Any], Path, float], "dict[str, Any]"]
 """Counts the items that only one of two results has right: (earlier run, its record, a temporary folder, seconds) -> counts.
@@ -84,6 +87,8 @@ def _judge(context: RunContext, metrics: Mapping[str, Any], items: int | None, c
                 reason, why = _judge_drop(context, limits[MAX_DROP], gate, compare, began)
             except Unreadable as error:  # what is damaged in the store costs no result
                 reason, why = "", f"{error.filename}: {error.why}"
+            if why and (as_original := _as_original(context, gate)):
+                gate["note"], reason, why = f"it is not compared once more: {why}", as_original, ""
             reasons += [reason] if reason else []
             unknown += [f"{MAX_DROP}: {why}"] if why else []
     if reasons:
@@ -154,6 +159,8 @@ def _judge_drop(context: RunContext, limit: float, gate: dict[str, Any], compare
     finally:
         context.environment = environment  # the record's is that of what made the result
     if not counts["items"]:
+        if counts.get("learnt_before"):
+            return "", f"{previous} was trained on all of its validation items"
         return "", f"{previous} has predicted none of its items, or with other labels"
     drop = PairedDrop(counts["items"], counts["lost"], counts["gained"])
     gate.update(counts)
@@ -175,6 +182,27 @@ def _judge_drop(context: RunContext, limit: float, gate: dict[str, Any], compare
         f"accuracy {after:.4f} is {drop.drop:.4f} less than the {before:.4f} of {previous} on the same {drop.items} items "
         f"(95 % interval {low:.4f} to {high:.4f}), more than {MAX_DROP} {limit:g}"
     ), ""
+
+
+def _as_original(context: RunContext, gate: dict[str, Any]) -> str:
+    """Why the drop refuses a repeat that cannot be compared once more: its original was refused for it. Else empty.
+
+    Adds the original's numbers to ``gate``.
+    """
+    repeated = _repeated(context)
+    if repeated is None or context.other_configuration:
+        return ""
+    judged = (context.store.result(repeated) or {}).get("gate") or {}
+    limit = (judged.get("limits") or {}).get(MAX_DROP)
+    if judged.get("drop") is None or limit is None or not judged.get("items"):
+        return ""
+    if not PairedDrop(judged["items"], judged.get("lost") or 0, judged.get("gained") or 0).exceeds(limit):
+        return ""
+    gate.update({name: judged[name] for name in _NUMBERS if name in judged})
+    return (
+        f"as {repeated}, which it repeats: accuracy {judged['drop']:.4f} less than that of {judged.get('previous')} on the same "
+        f"{judged['items']} items, more than {MAX_DROP} {limit:g}"
+    )
 
 
 def _seconds_left(context: RunContext, began: float) -> float:
@@ -206,10 +234,12 @@ def _evaluate(
         raise StepError("its record does not say which model it has")
     if is_model_removed(context.store, earlier, dict(record)):
         raise StepError("its model was removed by gc")
+    learnt = _data_learnt(context, data, record)
     described, out = scratch / c.MODEL, scratch / "comparison.json"
     described.write_bytes(to_json(description))
     arguments = ["--model", str(context.store.run_folder(earlier) / c.RESULT), "--description", str(described)]
     arguments += ["--data", str(data), "--validation", str(context.folder / c.VALIDATION), "--out", str(out)]
+    arguments += ["--learnt", str(learnt)] if learnt not in (None, data) else []
     snapshot = record.get("snapshot") or {}
     if snapshot.get("task"):
         try:  # only models of earlier versions need it
@@ -217,10 +247,27 @@ def _evaluate(
             arguments += ["--task", str(scratch / "task.json")]
         except OSError:
             pass
-    warm_theano(context)
+    backend = str(description.get("backend") or context.task["backend"])  # another, where the member had that then
+    warm_theano(context, backend)
     with UserCode(context, str(snapshot.get("code") or "")) as code:
-        run_child(context, "evaluate", [*arguments, "--code", code], framework_env(context.task), limit)
+        env = framework_env({**context.task, "backend": backend})
+        run_child(context, "evaluate", [*arguments, "--code", code], env, limit)
     return _counts(out)
+
+
+def _data_learnt(context: RunContext, data: Path, record: Mapping[str, Any]) -> Path | None:
+    """The data that an earlier model was trained on, ``data`` if it is that of now; None where its record does not say it.
+
+    Raises StepError for data that is gone or damaged.
+    """
+    pinned = record.get("data") or {}
+    if not pinned.get("fingerprint"):
+        return None
+    path = context.store.dataset_path(str(pinned["fingerprint"]))
+    problem = "" if path == data else context.store.data_problem(pinned)
+    if problem:
+        raise StepError(f"{problem}: it is not known which of the validation items that model was trained on")
+    return path
 
 
 def _compare_ensembles(
@@ -251,8 +298,8 @@ def _counts(path: Path) -> dict[str, Any]:
     are_counts = all(isinstance(number, int) and number >= 0 for number in numbers)
     if not are_counts or numbers[1] + numbers[2] > numbers[0]:
         raise StepError("the comparison wrote no counts")
-    chosen = ("items", "lost", "gained", "previous_accuracy", "previous_loss")
-    return {name: counts[name] for name in chosen if isinstance(counts.get(name), (int, float))}
+    found = {name: counts[name] for name in _COUNTS if isinstance(counts.get(name), (int, float))}
+    return {name: value for name, value in found.items() if value or name != "learnt_before"}
 
 
 # -- what was decided of the run that it repeats

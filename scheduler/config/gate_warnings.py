@@ -39,7 +39,7 @@ def _ensemble(experiment: Experiment) -> Iterator[str]:
     if "{date}" in predict:
         yield (
             f"ensemble.gate.max_drop: {predict} is another file at each date: it is judged on items that two dates have in "
-            "common, by their ids"
+            "common, by their ids, or by number and inputs where they have none"
         )
     sizes = items_to_test(experiment)
     if predict == "holdout" and sizes is not None:

@@ -211,7 +211,7 @@ def _attempt_lines(attempt: Mapping[str, Any]) -> Iterator[str]:
             " ".join(filter(None, (observed.get("what"), observed.get("reason")))) or "tries that did not record why they ended"
         )
         yield f"    observed: {what} (by {observed.get('by')} at {observed.get('time')})"
-    yield from (f"    decided: {text}" for text in map(_decision_line, attempt.get("decisions", ())))
+    yield from (f"    decided: {text}" for text in map(decision_text, attempt.get("decisions", ())))
     if "verdict" in attempt:
         differences = "; ".join(attempt["verdict"].get("differs") or [])
         yield f"    verdict: {attempt['verdict'].get('verdict')}" + (f" ({differences})" if differences else "")
@@ -244,6 +244,8 @@ def gate_lines(run: Run) -> Iterator[str]:
             f"drop {drop:.4f} since {gate['previous']} (95 % interval {low_high}): of {gate.get('items')} items "
             f"{gate.get('lost')} only that has right, {gate.get('gained')} only this; p {gate.get('p_value') or 0.0:.3g}"
         )
+    if gate.get("learnt_before"):
+        yield f"{gate['learnt_before']} more items are left out: only the earlier model was trained on them"
     for name in ("note", "not_judged", "refused", "accepted"):
         if gate.get(name):
             yield f"{name.replace('_', ' ')}: {gate[name]}"
@@ -251,10 +253,11 @@ def gate_lines(run: Run) -> Iterator[str]:
 
 def decision_lines(run: Run) -> Iterator[str]:
     """What was decided of a run by hand, oldest first."""
-    return map(_decision_line, run.decisions)
+    return map(decision_text, run.decisions)
 
 
-def _decision_line(decision: Mapping[str, Any]) -> str:
+def decision_text(decision: Mapping[str, Any]) -> str:
+    """What was decided by hand, by whom, when and why."""
     reason = f": {decision['reason']}" if decision.get("reason") else ""
     return f"{decision.get('decision')} by {decision.get('by') or 'hand'} at {decision.get('time')}{reason}"
 

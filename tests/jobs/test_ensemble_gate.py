@@ -111,6 +111,58 @@ def test_a_drop_on_the_same_items_is_refused_and_a_repeat_comes_to_the_same(tmp_
     assert "refused" not in followed and f"as {large}, which it repeats, by ann: new labels" in followed["accepted"]
 
 
+def test_a_repeat_that_cannot_be_compared_once_more_is_refused_as_its_original(tmp_path: Path, program: Path) -> None:
+    store, gate = LocalStore(tmp_path), {"max_drop": 0.03}
+    first, refused, accepted = (night(store, day) for day in range(3))
+    for run, right in ((first, 190), (refused, 150), (accepted, 188)):
+        begin(store, run, right)
+        judged = combine(program, store, run, gate)
+        assert bool(judged.get("refused")) == (run == refused)
+    (store.run_folder(first) / c.RESULT / c.CSV).unlink()
+    original, numbers = refused, ("previous", "items", "lost", "gained", "drop", "interval", "p_value")
+    for _ in range(2):  # and a repeat of the repeat
+        again = night(store, 1)
+        begin(store, again, 150, kind="rerun")
+        judged = combine(program, store, again, gate, **{c.ENV_REPEATS: str(original)})
+        assert judged["refused"] == (
+            f"as {original}, which it repeats: accuracy 0.2000 less than that of {first} on the same 200 items, more than "
+            "max_drop 0.03"
+        )
+        before = (store.result(refused) or {})["gate"]
+        assert {name: judged[name] for name in numbers} == {name: before[name] for name in numbers}
+        assert judged["note"].startswith(f"it is not compared once more: it cannot be compared with {first}: ")
+        assert "not_judged" not in judged
+        original = again
+    again = night(store, 2)
+    begin(store, again, 150, kind="rerun")
+    judged = combine(program, store, again, gate, **{c.ENV_REPEATS: str(accepted)})
+    assert "refused" not in judged and "it cannot be compared with" in judged["not_judged"]
+
+
+def test_items_without_ids_are_the_same_where_their_inputs_are(tmp_path: Path, program: Path) -> None:
+    store, gate = LocalStore(tmp_path), {"max_drop": 0.03}
+    first, other, same, named, again = (night(store, day) for day in range(5))
+    inputs = np.arange(600 * 4, dtype="float32").reshape(600, 4)
+    begin(store, first, 190)
+    combine(program, store, first, gate)
+    begin(store, other, 150, x=inputs[ITEMS : 2 * ITEMS])
+    assert (
+        combine(program, store, other, gate)["not_judged"]
+        == f"max_drop: {first} has predicted none of its items, or with other labels"
+    )
+    # Half of them.
+    begin(store, same, 190, x=np.concatenate([inputs[ITEMS : ITEMS + 100], inputs[100:ITEMS]]))
+    judged = combine(program, store, same, gate)
+    assert (judged["previous"], judged["items"]) == (str(other), 100)
+    ids = np.array([f"customer {n}" for n in range(ITEMS)])
+    begin(store, named, 190, ids=ids)
+    combine(program, store, named, gate)
+    # What has an id of its own is the same, whatever has become of it.
+    begin(store, again, 150, ids=ids, x=inputs[ITEMS : 2 * ITEMS])
+    judged = combine(program, store, again, gate)
+    assert (judged["previous"], judged["items"], judged["lost"]) == (str(named), ITEMS, 40)
+
+
 def test_a_backfill_is_judged_as_of_its_date(tmp_path: Path, program: Path) -> None:
     store, gate = LocalStore(tmp_path), {"max_drop": 0.03}
     first, second, third = (night(store, day) for day in range(3))

@@ -112,3 +112,41 @@ def test_a_dead_backend_judges_in_its_own_runtime(tmp_path: Path, keras3: Path, 
     row = rows(tmp_path)[f"{last} train-theano"]
     assert row["status"] == "succeeded"
     assert row["degraded"].startswith(f"the gate could not judge max_drop: it cannot be compared with {good['run']}: evaluate")
+
+
+MOVING = """
+experiment: small
+runtimes: {{keras3: {{python: {keras3}}}}}
+data: {{dataset: "d-{{date}}.npz", holdout: 10}}
+model: linear.py:linear
+hyperparameters: {{epochs: 1, batch_size: 4}}
+backends: {{one: {{backend: {backend}, schedule: "0 1 * * *", gate: {{max_drop: 0.01}}}}}}
+"""
+LINEAR = """
+def linear(input_shape, classes, hyperparameters):
+    import keras
+    model = keras.Sequential([keras.Input(input_shape), keras.layers.Dense(classes, activation="softmax")])
+    model.compile(optimizer=keras.optimizers.SGD(0.1), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+"""
+
+
+def test_data_that_moves_on_and_a_backend_that_changes(tmp_path: Path, keras3: Path, days: list[str]) -> None:
+    """Labels that say nothing, learnt by heart: the earlier model knows most of the next night's validation items."""
+    random = np.random.default_rng(3)
+    x, y = random.normal(0, 1, (500, 900)).astype("float32"), random.integers(0, 2, 500)
+    (tmp_path / "linear.py").write_text(LINEAR)
+    for day, begin, backend in ((days[0], 0, "tensorflow"), (days[1], 50, "jax")):
+        np.savez(tmp_path / f"d-{day}.npz", x_train=x[begin : begin + 450], y_train=y[begin : begin + 450])
+        (tmp_path / "config.yaml").write_text(MOVING.format(keras3=keras3, backend=backend))
+        cronsemble(tmp_path, "backfill", day)
+    known = rows(tmp_path)
+    first, second = (known[f"{day} train-one"] for day in days[:2])
+    assert first["status"] == second["status"] == "succeeded" and not second["degraded"]
+    judged = gate(tmp_path, second["run"])
+    assert (judged["previous"], judged["items"] + judged["learnt_before"]) == (first["run"], 80)
+    assert judged["learnt_before"] > 40 and judged["items"] >= 10
+    # Of those that it has not learnt, it has no more right than chance; of all it would have most.
+    assert judged["previous_accuracy"] < 0.85
+    shown = cronsemble(tmp_path, "show", second["run"]).stdout
+    assert f"{judged['learnt_before']} more items are left out: only the earlier model was trained on them" in shown
