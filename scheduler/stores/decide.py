@@ -9,7 +9,7 @@ from typing import Any
 from jobs import contract as c
 from jobs.contract import ENSEMBLE_TASK, RunId
 from jobs.store import Run, Store
-from jobs.store.decisions import ACCEPTED, REFUSED
+from jobs.store.decisions import ACCEPTED, refusal
 from jobs.store.latest_model import choose_models, is_candidate
 from jobs.store.latest_predictions import LATEST_CSV
 from jobs.text import one_line
@@ -52,15 +52,19 @@ class DecisionOutcome:
 
 
 def decide(store: Store, run: Run, decision: str, reason: str) -> DecisionOutcome:
-    """Accept or refuse a run, unless it is so already; raises CronsembleError for one that is not published."""
+    """Accept or refuse a run, unless that was decided of it last; raises CronsembleError for one that is not published.
+
+    What its gate has decided is confirmed: of several who decide at once each is heard, in one order.
+    """
     word = "accept" if decision == ACCEPTED else "refuse"
     if not run.record:
         why = f": {run.reason}" if run.reason else ""
         raise CronsembleError(f"{run.id} has published no result ({run.status}{why}): there is nothing to {word}")
     while True:
-        refused = store.refusal(run.id, run.record)
-        if bool(refused) == (decision == REFUSED):
-            last = (store.decisions(run.id) or [{}])[-1]
+        decisions = store.decisions(run.id)
+        refused = refusal(run.record, decisions)
+        last = decisions[-1] if decisions else {}
+        if last.get("decision") == decision:
             why, by, when = (str(last.get(name) or "") for name in ("reason", "by", "time"))
             if run.id.task == ENSEMBLE_TASK:
                 # Whoever decided that may have been killed before the files were replaced.

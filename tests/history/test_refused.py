@@ -160,6 +160,12 @@ def test_by_hand(night: tuple[Builder, RunId, RunId, RunId]) -> None:
     ]
     assert store.read(good).refused == f"by {refused.by}: wrong labels"
     assert len(store.decisions(bad)) == len(store.decisions(good)) == 1
+    # What a gate has decided is confirmed: of two who decide otherwise at once, both are heard.
+    confirmed = decide(store, store.read(ensemble), "accepted", "looked at")
+    assert confirmed.is_changed and confirmed.refused_before == "" and store.decisions(ensemble)[0]["reason"] == "looked at"
+    worse = builder.run("train-jax", "2026-11-20T02:00", gate=GATE, **MODEL)
+    assert decide(store, store.read(worse), "refused", "its data too").refused_before == GATE["refused"]
+    assert store.read(worse).refused == f"by {refused.by}: its data too"
     failed = builder.run("train-jax", "2026-11-21T01:00", "failed", reason="no data")
     with pytest.raises(CronsembleError, match=r"has published no result \(failed: no data\): there is nothing to accept"):
         decide(store, store.read(failed), "accepted", "")

@@ -21,6 +21,7 @@ RACES = (
     "observing",
     "replacing",
     "latest",
+    "deciding",
 )
 CHECKS = [*(f"races.{name}" for name in RACES), "sight.at_once", "sight.listing"]
 

@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 from jobs.store import LocalStore
+from jobs.store.accepted_runs import last_accepted
 from jobs.store.files import list_names, publish_bytes, read_fresh_or_none, read_json, to_json
 from jobs.store.latest_predictions import LATEST_CSV, LATEST_JSON, LatestFiles, update_latest
 from jobs.store.latest_protocol import replacement_steps
@@ -375,3 +376,52 @@ def latest() -> dict[str, Any]:
         assert (archive / LATEST_CSV).read_bytes() == csv_of(expected, record["try"])
         assert (read_json(archive / LATEST_JSON) or {})["run"] == str(expected)
     return {"updates": sum(updates)}
+
+
+def deciding() -> dict[str, Any]:
+    """Both clients accept and refuse the same runs at once: every decision is kept, all see them in one order and judge alike."""
+    words = ("accepted", "refused")
+
+    def prepare(store: LocalStore) -> None:
+        for number in range(ROUNDS):
+            write(store, run_of(number), "t", gate={"refused": "it dropped"} if number % 2 else {})
+            assert store.publish(run_of(number), "t")
+
+    def racer(store: LocalStore, me: int, barrier: Barrier) -> tuple[list[Any], Any, Any]:
+        answers = []
+        for number in range(ROUNDS):
+            run = run_of(number)
+            record = store.result(run) or {}
+            # This client now believes that nothing was decided.
+            assert bool(store.refusal(run, record)) == bool(number % 2)
+            barrier.wait()
+            decision = {"decision": words[(me // 2 + number) % 2], "reason": "x" * 3000, "by": f"racer {me}", "time": TIME}
+            for _ in range(RACERS):
+                if store.decide(run, decision):
+                    break
+            else:
+                raise AssertionError(f"racer {me} lost {RACERS} times against {RACERS - 1} others")
+            barrier.wait()
+            decisions = store.decisions(run)
+            assert all(each["reason"] == "x" * 3000 for each in decisions), f"racer {me} read {decisions}"
+            answers.append(([(each["by"], each["decision"]) for each in decisions], store.refusal(run, record)))
+        barrier.wait()
+        update, previous = update_latest(store, EXPERIMENT), last_accepted(store, run_of(ROUNDS), "scheduled")
+        assert not update.problem
+        return answers, update.run, None if previous is None else previous[0]
+
+    for version in VERSIONS:
+        store, seen = race("decided", version, racer, prepare)
+        assert all(each == seen[0] for each in seen), f"vers={version}: {seen}"
+        answers, latest_run, previous = seen[0]
+        is_accepted = []
+        for number, (decisions, refused) in enumerate(answers):
+            expected = sorted((f"racer {me}", words[(me // 2 + number) % 2]) for me in range(RACERS))
+            assert sorted(decisions) == expected, f"vers={version}: {decisions}"
+            names = [name for name in list_names(store.run_folder(run_of(number))) if name.startswith("decision-")]
+            assert names == [f"decision-{n}.json" for n in range(1, RACERS + 1)]
+            assert bool(refused) == (decisions[-1][1] == "refused")
+            is_accepted.append(not refused)
+        newest = next((run_of(number) for number in reversed(range(ROUNDS)) if is_accepted[number]), None)
+        assert latest_run == previous == newest, f"vers={version}: {latest_run}, {previous}, {answers}"
+    return {"decisions": RACERS * ROUNDS}
