@@ -18,12 +18,13 @@ from jobs.store.document_files import read_document
 from scheduler.errors import CronsembleError
 from scheduler.history.query import ExperimentHistory
 from scheduler.history.run_facts import run_fact
+from scheduler.history.slot_report import decision_text
 from scheduler.history.slots import Row
 from scheduler.notices import notify
 from scheduler.results.ensemble_result import read_ensemble
 from scheduler.results.epochs import Epochs, read_epochs
 
-FORMAT = 1
+FORMAT = 2
 """Of what is exported: a run that was exported in another one is completed by the next export."""
 NOT_ENDED = (Status.RUNNING, Status.UNKNOWN)
 """Statuses of runs that are not exported yet."""
@@ -44,8 +45,8 @@ class EpochMetrics:
 class ExportedRun:
     """A run as it is exported. Times are in seconds since 1970; values that are no numbers are left out.
 
-    ``params``: what it was made with; ``metrics``: of the run as a whole, their names begin with ``run/`` or ``member/``;
-    ``tags``: its identity and history, their names begin with PREFIX.
+    ``params``: what it was made with; ``metrics``: of the run as a whole, their names begin with ``run/``, ``member/``,
+    ``calibration/`` or ``gate/``; ``tags``: its identity and history, their names begin with PREFIX.
     """
 
     id: RunId
@@ -106,6 +107,8 @@ def _params(run: Run, task: Mapping[str, Any]) -> dict[str, str]:
         values = dict(record.get("hyperparameters") or task.get("hyperparameters") or {})
         values |= {name: record.get(name, task.get(name)) for name in ("seed", "threads")}
         values |= {name: task.get(name) for name in ("backend", "model")}
+    gate = record.get("gate") or {}
+    values |= {f"gate.{name}": limit for name, limit in (gate.get("limits") or task.get("gate") or {}).items()}
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items() if value is not None}
 
 
@@ -131,10 +134,20 @@ def _metrics(store: Store, run: Run, row: Row) -> dict[str, Any]:
     if run.id.task != ENSEMBLE_TASK:
         metrics |= {"run/items_accuracy": row.items_accuracy, "run/items_loss": row.items_loss}
     if run.id.task == ENSEMBLE_TASK:
-        for member in read_ensemble(store, run).combined_members:
+        ensemble = read_ensemble(store, run)
+        metrics |= {f"calibration/{name}": value for name, value in ensemble.calibration.items()}
+        for member in ensemble.combined_members:
             values = {"weight": member.weight, "accuracy": member.accuracy, "loss": member.loss}
             metrics |= {f"member/{member.member}/{name}": value for name, value in values.items()}
-    return metrics
+    return metrics | {f"gate/{name}": value for name, value in _gate_numbers(run.record.get("gate") or {}).items()}
+
+
+def _gate_numbers(gate: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers by which a gate has compared a run with the last accepted one."""
+    numbers = {name: gate.get(name) for name in ("drop", "p_value", "items", "lost", "gained")}
+    low_high = gate.get("interval") or ()
+    interval = dict(zip(("interval_low", "interval_high"), low_high, strict=True)) if len(low_high) == 2 else {}
+    return numbers | interval if gate.get("drop") is not None else {}
 
 
 def _tags(store: Store, history: ExperimentHistory, run: Run, row: Row, task: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,6 +179,12 @@ def _tags(store: Store, history: ExperimentHistory, run: Run, row: Row, task: Ma
         "configuration": snapshot.get("task"),
     }
     tags |= {f"version.{name}": version for name, version in (model.get("versions") or record.get("versions") or {}).items()}
+    gate: Mapping[str, Any] = record.get("gate") or {}
+    if gate:
+        tags |= {"gate": Status.REFUSED if gate.get("refused") else "accepted"}
+        tags |= {f"gate.{name}": gate.get(name) for name in ("refused", "accepted", "not_judged", "previous", "note")}
+    if run.decisions:
+        tags["decided"] = decision_text(run.decisions[-1])
     if run.id.task == ENSEMBLE_TASK:
         for choice in read_ensemble(store, run).members:
             tags[f"model.{choice.member}"] = choice.model

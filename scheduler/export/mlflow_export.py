@@ -127,6 +127,10 @@ class MlflowExport:
             for name, value in epoch.values.items()
         ]
         metrics += [Metric(name, value, _milliseconds(run.finished), 0) for name, value in run.metrics.items()]
+        for name in known.data.tags:
+            # What it had and has no more: the reason of a refusal that was taken back.
+            if name.startswith(PREFIX) and name not in (*tags, DIGEST, ARTIFACTS):
+                client.delete_tag(id, name)
         client.log_batch(id, params=params, tags=[RunTag(name, value) for name, value in tags.items()])
         for start in range(0, len(metrics), BATCH):
             client.log_batch(id, metrics=metrics[start : start + BATCH])

@@ -65,6 +65,11 @@ print("ready", flush=True)
 server.serve_forever()
 """
 
+GATE = {
+    "limits": {"max_drop": 0.03}, "previous": "e-train-a-29393340", "items": 300, "lost": 20, "gained": 5, "drop": 0.05,
+    "interval": [0.02, 0.08], "p_value": 0.002, "refused": "accuracy 0.8500 is 0.0500 less than the 0.9000 of another",
+}  # fmt: skip
+
 
 def export(program: Any, folder: Path, uri: str, *more: str) -> str:
     done = program(EXPORT, "export", "mlflow", uri, *more, cwd=folder)
@@ -148,15 +153,38 @@ def test_each_run_is_there_once_and_what_changed_is_brought_up_to_date(
     )
     nights = Builder(tmp_path / "store")
     repeat = nights.run("train-a", "2025-11-20T01:00", attempt=2, kind="rerun", repeats="e-train-a-29393340")
-    assert ": 1 runs are new, 0 brought up to date, 25 were there" in export(program, tmp_path, uri, "--until", "2025-11-24")
+    gated = nights.run("train-a", "2025-11-20T02:00", kind="manual", gate=GATE)
+    calibration = {"temperature": 0.8, "validation_items": 300, "loss_before": 0.5, "loss_after": 0.2}
+    summary = {"method": "calibrated", "calibration": calibration}
+    limits = {"limits": {"min_accuracy": 0.9}}
+    nights.run("ensemble", "2025-11-20T07:00", kind="manual", ensemble=summary, members=[], gate=limits)
+    assert ": 3 runs are new, 0 brought up to date, 25 were there" in export(program, tmp_path, uri, "--until", "2025-11-24")
     # The verdict comes after the result.
+    by_gate = {run["tags"]["cronsemble.run"]: run for run in read(program, uri, tmp_path) if "cronsemble.gate" in run["tags"]}
+    assert by_gate[str(gated)]["tags"]["cronsemble.reason"] == GATE["refused"]
+    nights.store.decide(gated, {"decision": "accepted", "reason": "new labels", "by": "ann", "time": "2025-11-21T06:00:00Z"})
     verdict = {"schema": 1, "run_id": str(repeat), "repeats": "e-train-a-29393340", "verdict": "changed"}
     publish_bytes(nights.store.run_folder(repeat) / c.VERDICT, to_document(verdict))
-    assert ": 0 runs are new, 1 brought up to date, 25 were there" in export(program, tmp_path, uri, "--until", "2025-11-24")
+    assert ": 0 runs are new, 2 brought up to date, 26 were there" in export(program, tmp_path, uri, "--until", "2025-11-24")
     runs = read(program, uri, tmp_path)
     (again,) = [run for run in runs if run["tags"]["cronsemble.attempt"] == "2"]
     assert (again["tags"]["cronsemble.verdict"], again["tags"]["cronsemble.kind"]) == ("changed", "rerun")
-    assert [run for run in runs if run is not again] == before
+    assert [run for run in runs if run["tags"]["cronsemble.run"] not in (str(repeat), *by_gate)] == before
+    accepted, ensemble = (run for run in runs if run["tags"]["cronsemble.run"] in by_gate)
+    assert accepted["params"]["gate.max_drop"] == "0.03" and ensemble["params"]["gate.min_accuracy"] == "0.9"
+    values = {name: value for name, ((_, _, value),) in accepted["metrics"].items() if name.startswith("gate/")}
+    assert values == pytest.approx(
+        {"gate/drop": 0.05, "gate/interval_low": 0.02, "gate/interval_high": 0.08, "gate/p_value": 0.002, "gate/items": 300,
+         "gate/lost": 20, "gate/gained": 5}
+    )  # fmt: skip
+    tags = accepted["tags"]
+    assert (tags["cronsemble.gate"], tags["cronsemble.gate.refused"]) == ("refused", GATE["refused"])
+    assert tags["cronsemble.decided"] == "accepted by ann at 2025-11-21T06:00:00Z: new labels"
+    # Of a refusal that was taken back no reason is left.
+    assert tags["cronsemble.status"] == "succeeded" and "cronsemble.reason" not in tags
+    assert ensemble["tags"]["cronsemble.gate"] == "accepted"
+    values = {name: value for name, ((_, _, value),) in ensemble["metrics"].items() if name.startswith("calibration/")}
+    assert values == pytest.approx({f"calibration/{name}": value for name, value in calibration.items()})
 
 
 def test_a_kill_in_the_middle_leaves_no_run_twice_and_none_in_part(
