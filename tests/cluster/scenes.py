@@ -57,6 +57,16 @@ def waits(input_shape, classes, hyperparameters):
     return small(input_shape, classes, hyperparameters)
 
 
+def drifts(input_shape, classes, hyperparameters):
+    """Right from the first, and wrong of everything in runs of which the test says so; an epoch hardly moves it."""
+    model = small(input_shape, classes, hyperparameters)
+    kernel, bias = model.get_weights()
+    slope = -9 if os.path.exists(_mark("worse")) else 9
+    kernel[:], kernel[0], bias[:] = 0, [-slope, slope], [slope / 2.0, -slope / 2.0]
+    model.set_weights([kernel, bias])
+    return model
+
+
 def second(input_shape, classes, hyperparameters):
     """Fails in the first try."""
     if not os.path.exists(_mark("first")):
@@ -126,6 +136,10 @@ class Scene:
         """Wait for a Job's end, which must be as ``wanted``: Complete or Failed."""
         ended = self.pods.wait_for(lambda: self.condition(name), 300, f"the end of {name}")
         assert ended == expected, self.row(name)
+
+    def worsen(self, name: str) -> None:
+        """Have a run that will start train a worse model, where its model is `drifts`."""
+        (self.store / f"worse-{name}").touch()
 
     def go(self, name: str) -> None:
         """Let a run that waits go on."""
