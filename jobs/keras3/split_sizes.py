@@ -17,9 +17,9 @@ def validation_warnings(items: int, has_holdout: bool) -> list[str]:
     """The warning that a validation set is too small to weight members by, if it is."""
     if items >= FEW_VALIDATION_ITEMS:
         return []
-    advice = "give more data, a smaller data.holdout," if has_holdout else "give more data"
     number = "1 item" if items == 1 else f"{items} items"
+    ways = "more data, or a smaller data.holdout" if has_holdout else "more data"
     return [
-        f"the validation set has {number}: by chance alone the accuracies that weight the members differ: {advice} or "
-        "`method: uniform`"
+        f"the validation set has {number}: by chance alone the accuracies that weight the members differ: give more validation "
+        f"items ({ways}), or `method: uniform`, which learns nothing of them; `calibrated` needs such items as well"
     ]

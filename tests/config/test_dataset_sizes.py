@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jobs.keras3.split_sizes import validation_warnings
 from scheduler.config import load
 from scheduler.config.dataset_sizes import warnings
 
@@ -35,3 +36,11 @@ def test_few_validation_items(tmp_path: Path, data: str, ensemble: str, warned: 
     path = tmp_path / "config.yaml"
     path.write_text(f"experiment: e\nmodel: mlp\ndata: {data}\nbackends: {{jax: }}\nensemble: {ensemble}\n")
     assert [warned in warning for warning in warnings(load(path))] == [True] * bool(warned)
+
+
+@pytest.mark.parametrize(("has_holdout", "ways"), [(True, "(more data, or a smaller data.holdout)"), (False, "(more data)")])
+def test_what_to_do_about_few_validation_items(has_holdout: bool, ways: str) -> None:
+    (warning,) = validation_warnings(49, has_holdout)
+    assert f"give more validation items {ways}, or `method: uniform`" in warning
+    assert warning.endswith("`calibrated` needs such items as well")
+    assert not validation_warnings(50, has_holdout)
