@@ -72,6 +72,15 @@ def become(request: Request, streams: list[int]) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     time.tzset()
+    # As an interpreter makes them: whether it is a terminal and can be sought in is asked once.
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        old, is_by_line = getattr(sys, name), number == 2 or os.isatty(number)
+        how = ("r", None) if number == 0 else ("w", "\n")
+        stream = open(  # noqa: SIM115 (it stays open)
+            number, how[0], 1 if is_by_line else -1, old.encoding, old.errors, newline=how[1], closefd=False
+        )
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
 
 
 def import_all() -> None:

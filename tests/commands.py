@@ -8,15 +8,20 @@ and what an interpreter makes of its environment. Tests of that, and those that 
 from __future__ import annotations
 
 import atexit
+import contextlib
+import fcntl
 import functools
 import json
 import os
+import pty
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,14 +54,18 @@ class CommandServer:
         names = {name for name in {*environment, *self._environment} if name.startswith(READ_AT_START)}
         return all(environment.get(name) == self._environment.get(name) for name in names)
 
-    def run(self, request: Mapping[str, object], streams: list[int]) -> int:
-        """The exit status of a command, negative for the signal that ended it."""
+    def begin(self, request: Mapping[str, object], streams: list[int]) -> int:
+        """Start a command on these descriptors, which may be closed then; another one, for `end`."""
         answer, its_answer = os.pipe()
         try:
             with self._lock:
                 socket.send_fds(self._requests, [json.dumps(request).encode()], [*streams, its_answer])
         finally:
             os.close(its_answer)
+        return answer
+
+    def end(self, answer: int) -> int:
+        """Wait for the exit status of a command, negative for the signal that ended it."""
         with open(answer) as lines:
             status = lines.read()
         assert status, "the command server has ended: what it said is in the tests' stderr"
@@ -97,7 +106,7 @@ def run_command(
     request = {"arguments": words, "folder": str((folder or Path()).absolute()), "environment": environment, "before": before}
     with open(os.devnull) as nothing, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         streams = [nothing.fileno(), out.fileno(), err.fileno()]
-        status = _server().run(request, streams)
+        status = _server().end(_server().begin(request, streams))
         texts = []
         for file in (out, err):
             file.seek(0)
@@ -106,3 +115,26 @@ def run_command(
     if check:
         assert status == 0, done
     return done
+
+
+def run_on_terminal(*arguments: str, folder: Path, columns: int = 0, streams: Collection[int] = (0, 1, 2), **env: str) -> str:
+    """What `cronsemble ARGUMENTS...` prints on a terminal of so many columns; 0: one that does not say.
+
+    ``streams``: which of its three are that terminal, ``env``: variables beside those of the tests.
+    """
+    environment = {**os.environ, **env}
+    assert _server().can_start(environment), env
+    ours, theirs = pty.openpty()
+    if columns:
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    request = {"arguments": list(arguments), "folder": str(folder.absolute()), "environment": environment, "before": ""}
+    with open(os.devnull, "r+") as nothing:
+        answer = _server().begin(request, [theirs if number in streams else nothing.fileno() for number in range(3)])
+    os.close(theirs)
+    output = b""
+    with contextlib.suppress(OSError):  # EIO: the other side has been closed
+        while data := os.read(ours, 1 << 16):
+            output += data
+    os.close(ours)
+    _server().end(answer)
+    return output.decode().replace("\r\n", "\n")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from commands import CLI, run_command
+from commands import CLI, run_command, run_on_terminal
 from jobs import contract as c
 from scheduler.console.run_display import LiveDisplay, PlainDisplay
 from stores import Builder
@@ -56,28 +55,6 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run_on_terminal(arguments: list[str], folder: Path) -> str:
-    """What a command prints on a terminal."""
-    ours, theirs = pty.openpty()
-    command = [*CLI, *arguments]
-    process = subprocess.Popen(
-        command, cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"}
-    )
-    os.close(theirs)
-    output = b""
-    while True:
-        try:
-            data = os.read(ours, 1 << 16)
-        except OSError:  # EIO: the other side has been closed
-            break
-        if not data:
-            break
-        output += data
-    process.wait()
-    os.close(ours)
-    return output.decode().replace("\r\n", "\n")
-
-
 READING = [
     ["history"],
     ["history", "--csv"],
@@ -105,7 +82,7 @@ READING = [
 @pytest.mark.parametrize("arguments", READING, ids=" ".join)
 @pytest.mark.holds("volume-text", "printed-lines")
 def test_no_command_prints_control_characters_of_a_store(folder: Path, arguments: list[str]) -> None:
-    printed = run_on_terminal(arguments, folder)
+    printed = run_on_terminal(*arguments, folder=folder, TERM="xterm")
     assert "Traceback" not in printed
     if arguments[0] == "logs":
         # The colours of the user's own output pass on a terminal, and what moves in its line.
@@ -137,7 +114,7 @@ def test_json_has_every_character_escaped(folder: Path, arguments: list[str]) ->
 @pytest.mark.holds("printed-lines")
 def test_an_error_of_a_configuration_is_one_line_each(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.yaml").write_text(text)
-    printed = run_on_terminal(["check"], tmp_path)
+    printed = run_on_terminal("check", folder=tmp_path, TERM="xterm")
     assert printed.count("config.yaml") == printed.count("\n") > 0
     assert all(character.isprintable() or character == "\n" for character in printed)
 
@@ -181,5 +158,5 @@ def test_a_folder_by_any_name_makes_no_line_of_the_output(tmp_path: Path) -> Non
     folder.mkdir()
     (folder / "config.yaml").write_text("experiment: e\nbackends: {jax: {schedule: '0 1 * * *'}}\n")
     for arguments in (["check", "-f", str(folder / "config.yaml")], ["check", "-f", str(folder / "absent.yaml")]):
-        printed = run_on_terminal(arguments, tmp_path)
+        printed = run_on_terminal(*arguments, folder=tmp_path, TERM="xterm")
         assert printed.count("\n") == 1 and printed.strip().isprintable()

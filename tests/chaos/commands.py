@@ -12,8 +12,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from commands import CLI
+
 ROOT = Path(__file__).resolve().parents[2]
-CLI = [sys.executable, "-c", "from scheduler.cli import main; main()"]
 MAX_MEMORY = 1500
 """MiB of address space that a command may take before it is refused more."""
 MAX_RESIDENT = 700

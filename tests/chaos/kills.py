@@ -16,10 +16,11 @@ from pathlib import Path
 from random import Random
 from typing import IO, Any
 
-from chaos.commands import CLI, Commands, strict_json
+from chaos.commands import Commands, strict_json
 from chaos.damages import history_rows
 from chaos.kinds import Kind, Part
 from chaos.stand_in import write_experiment
+from commands import CLI
 from scheduler.config import load
 from scheduler.engines import local_revisions
 from scheduler.engines.manual_run import store_context

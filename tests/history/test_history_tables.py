@@ -5,19 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import pty
-import struct
 import subprocess
-import termios
-from fcntl import ioctl
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import year_store
-from commands import CLI, run_command
+from commands import run_command, run_on_terminal
 from jobs.contract import parse_run_id
 from jobs.store import LocalStore
 from scheduler.console.run_display import PlainDisplay, describe_end
@@ -46,21 +41,7 @@ def rows(folder: Path, *arguments: str) -> Any:
 
 def on_terminal(folder: Path, columns: int, *arguments: str) -> str:
     """What a command writes to a terminal of so many columns, without colours."""
-    control, terminal = pty.openpty()
-    ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    with subprocess.Popen([*CLI, *arguments], cwd=folder, stdout=terminal, env={**os.environ, "NO_COLOR": "1"}):
-        os.close(terminal)
-        output = b""
-        while True:
-            try:
-                data = os.read(control, 65536)
-            except OSError:  # the other end is closed
-                break
-            if not data:
-                break
-            output += data
-    os.close(control)
-    return output.decode().replace("\r\n", "\n")
+    return run_on_terminal(*arguments, folder=folder, columns=columns, streams=[1], NO_COLOR="1")
 
 
 def test_columns_are_chosen_by_name_header_or_hyperparameter(nights: Path) -> None:
