@@ -11,15 +11,23 @@ CACHE ?= $(or $(CRONSEMBLE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cronsem
 UV := import sys; from scheduler.runtimes.uv import main; main(sys.argv[1:])
 MAKE_VENV := import sys; from scheduler.runtimes.venvs import make_venv; print(make_venv(lambda text: print(text, file=sys.stderr), sys.argv[1]))
 
-.PHONY: demo dist test chaos test-node test-nfs test-torch cluster node bench bench-node check format pictures images keras3 hyperkube monitoring golden clean
+.PHONY: demo dist test-ready test chaos test-node test-nfs test-torch cluster node bench bench-node check format pictures images keras3 hyperkube monitoring golden clean
 
 demo: $(READY)
 	@sh examples/demo.sh
 
+# What all parts of the tests need, built one thing after the other.
+test-ready: $(READY) keras3 hyperkube monitoring
+	.ci/packages images node nfs browser
+	-$(BIN)/cronsemble images build --save $(CACHE)/archives
+	-$(PYTHON) tests/nfs/disks.py
+
+# The files are begun in the order of tests/conftest.py, those that take longest first. What needs that no node runs is a part of test-node.
 test: $(READY) keras3 hyperkube monitoring
 	.ci/packages images node browser
 	-$(BIN)/cronsemble images build
-	CRONSEMBLE_TEST_KERAS3=$$(cat $(VENV)/keras3) $(BIN)/pytest -n $(JOBS) --dist loadfile --durations 10 --ignore tests/node --ignore tests/nfs
+	CRONSEMBLE_TEST_KERAS3=$$(cat $(VENV)/keras3) $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder \
+	--durations 10 --ignore tests/node --ignore tests/nfs --ignore tests/cluster/test_sandbox.py
 
 # Hostile configurations, stores, kills, output and arrays for an hour. SEED=… MINUTES=… repeat one; CASE=FILE tries one case again.
 chaos: $(READY)
@@ -29,6 +37,7 @@ chaos: $(READY)
 test-node: $(READY) hyperkube
 	.ci/packages images node
 	-$(BIN)/cronsemble images build --save $(CACHE)/archives
+	$(BIN)/pytest tests/cluster/test_sandbox.py
 	CRONSEMBLE_TEST_ARCHIVES=$(or $(CRONSEMBLE_TEST_ARCHIVES),$(CACHE)/archives) \
 	$(if $(CRONSEMBLE_TEST_KUBECONFIG),,PYTHONPATH=tests $(BIN)/python -m cluster.sandbox) $(BIN)/pytest --durations 10 tests/node
 

@@ -21,7 +21,39 @@ pytest_plugins = ["cluster.fixtures"]
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
 
+LONGEST_FIRST = (
+    "chaos/test_chaos.py",
+    "rerun/test_rerun.py",
+    "test_end_to_end.py",
+    "serve/test_serve.py",
+    "engines/test_container_boundary.py",
+    "rerun/test_gated_nights.py",
+    "test_ensemble_methods.py",
+    "images/test_images.py",
+    "models/test_models.py",
+    "rerun/test_backfill.py",
+    "test_distribution.py",
+    "test_stop_signals.py",
+    "test_previous_version.py",
+    "export/test_mlflow.py",
+    "archive/test_real_runs.py",
+    "metrics/test_alerting.py",
+    "engines/test_containers.py",
+    "kube/test_against_kubectl.py",
+    "jobs/test_supervise.py",
+    "test_control_characters.py",
+)
+"""The files that take longest. `make test` gives files to its processes in this order, so that both are done at the same time."""
+
 LEGACY, KERAS3, TOOL = "localhost/cronsemble-legacy", "localhost/cronsemble-keras3", "localhost/cronsemble-tool"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that need a cluster come last: its control plane runs from the first of them to the end. Else the longest first."""
+    needs_cluster = {item.path for item in items if "cluster" in getattr(item, "fixturenames", ())}
+    folder = Path(__file__).parent
+    place = {folder / name: number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: (item.path in needs_cluster, place.get(item.path, len(place))))
 
 
 @pytest.fixture(scope="session")
