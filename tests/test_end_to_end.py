@@ -84,11 +84,11 @@ def test_a_failing_member_takes_down_no_other(tmp_path: Path, keras3: Path) -> N
     (tmp_path / "m.py").write_text(
         "def f(input_shape, classes, hyperparameters):\n    raise RuntimeError('broken on purpose %r' % dict(hyperparameters))\n"
     )
-    write(tmp_path, keras3, "tensorflow: {}, bad: {backend: jax, model: 'm.py:f', retries: 0}")
+    write(tmp_path, keras3, "jax: {}, bad: {backend: jax, model: 'm.py:f', retries: 0}")
     done = cronsemble(tmp_path, "run")
     assert done.returncode == 1
     by_task = {str(row["task"]): row for row in history(tmp_path)}
-    assert by_task["train-tensorflow"]["status"] == by_task["ensemble"]["status"] == "succeeded"
+    assert by_task["train-jax"]["status"] == by_task["ensemble"]["status"] == "succeeded"
     assert by_task["train-bad"]["status"] == "failed"
     assert "broken on purpose" in str(by_task["train-bad"]["reason"])
     assert "broken on purpose" in cronsemble(tmp_path, "logs", str(by_task["train-bad"]["run"])).stdout
@@ -111,7 +111,7 @@ def f(input_shape, classes, hyperparameters):
 def test_a_second_try_is_the_same_run(tmp_path: Path, keras3: Path) -> None:
     (tmp_path / "m.py").write_text(ONCE_BROKEN.format(mark=str(tmp_path / "mark")))
     head = f"experiment: small\nruntimes: {{keras3: {{python: {keras3}}}}}\nmodel: m.py:f\n"
-    (tmp_path / "config.yaml").write_text(head + "backends: {tensorflow: {retries: 1}}\nhyperparameters: {epochs: 1}\n")
+    (tmp_path / "config.yaml").write_text(head + "backends: {jax: {retries: 1}}\nhyperparameters: {epochs: 1}\n")
     done = cronsemble(tmp_path, "run")
     assert done.returncode == 0, done.stdout + done.stderr
     (row,) = history(tmp_path)
@@ -139,7 +139,7 @@ def test_a_prediction_out_of_time_is_left_out(tmp_path: Path, keras3: Path) -> N
 
 
 def test_killed_itself_its_children_end_and_say_so(tmp_path: Path, keras3: Path) -> None:
-    write(tmp_path, keras3, "tensorflow: {}", epochs=5000)
+    write(tmp_path, keras3, "jax: {}", epochs=5000)
     process = subprocess.Popen([*CLI, "run"], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     with process.stdout as lines:
@@ -152,15 +152,15 @@ def test_killed_itself_its_children_end_and_say_so(tmp_path: Path, keras3: Path)
     while (status := history(tmp_path)[0]["status"]) == "running":
         assert time.monotonic() < ends
     assert status in ("interrupted", "died")
-    write(tmp_path, keras3, "tensorflow: {}", epochs=1)
+    write(tmp_path, keras3, "jax: {}", epochs=1)
     assert cronsemble(tmp_path, "run").returncode == 0
 
 
 def test_no_quorum_archives_nothing(tmp_path: Path, keras3: Path) -> None:
-    write(tmp_path, keras3, "tensorflow: {}, jax: {}", 2)
-    done = cronsemble(tmp_path, "run", "--member", "tensorflow", "--ensemble")
+    write(tmp_path, keras3, "jax: {}, other: {backend: jax}", 2)
+    done = cronsemble(tmp_path, "run", "--member", "jax", "--ensemble")
     assert done.returncode == 1
-    assert "no quorum: 1 of the 2 members it needs (jax: " in done.stderr
+    assert "no quorum: 1 of the 2 members it needs (other: " in done.stderr
     assert list(tmp_path.glob("store/predictions/small/*.csv")) == []
 
 
