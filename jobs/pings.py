@@ -136,10 +136,13 @@ class Pings:
 
 
 class Problem:
-    """What kept a request from its server: ``text`` holds no address; ``is_final``: asking again would be answered the same."""
+    """What kept a request from its server: ``text`` holds no address; ``is_final``: asking again would be answered the same.
 
-    def __init__(self, text: str, is_final: bool = False) -> None:
-        self.text, self.is_final = text, is_final
+    ``code``: the HTTP status of its answer; 0 without one.
+    """
+
+    def __init__(self, text: str, is_final: bool = False, code: int = 0) -> None:
+        self.text, self.is_final, self.code = text, is_final, code
 
 
 def post(address: str, body: bytes, env: Mapping[str, str]) -> Problem | None:

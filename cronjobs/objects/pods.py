@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cronjobs.experiment import Ensemble, Experiment, HeartbeatSettings, Member, SecretKey, Task
+from cronjobs.experiment import Ensemble, Experiment, Member, SecretKey, Task
 from cronjobs.objects import labels, quantities
 from cronjobs.objects.config_maps import code_name, program_name, revisions_name
 from cronjobs.objects.confinement import confined_pod, container_security
@@ -62,19 +62,22 @@ def ensemble_pod(context: ExperimentContext, ensemble: Ensemble) -> dict[str, An
 
 
 def _with_heartbeat(experiment: Experiment, pod: dict[str, Any]) -> dict[str, Any]:
-    """The template of a schedule's pods, whose steps send pings: no other run does, for a server takes them for those of slots.
+    """The template of a schedule's pods, whose steps send pings: no other run does, for a server takes them for a slot's."""
+    variables = heartbeat_variables(experiment)
+    for step in [*pod["spec"]["initContainers"], *pod["spec"]["containers"]] if variables else ():
+        step["env"] = [*step["env"], *variables]
+    return pod
+
+
+def heartbeat_variables(experiment: Experiment) -> list[dict[str, Any]]:
+    """The variables of a container that sends pings; none without a heartbeat, or a Secret with its key.
 
     A Secret that is not there keeps no pod from starting.
     """
     heartbeat = experiment.heartbeat
-    if heartbeat is not None and heartbeat.ping_key is not None:
-        for step in [*pod["spec"]["initContainers"], *pod["spec"]["containers"]]:
-            step["env"] = [*step["env"], *_heartbeat_variables(heartbeat, heartbeat.ping_key)]
-    return pod
-
-
-def _heartbeat_variables(heartbeat: HeartbeatSettings, key: SecretKey) -> list[dict[str, Any]]:
-    reference = {"name": key.secret, "key": key.key, "optional": True}
+    if heartbeat is None or heartbeat.ping_key is None:
+        return []
+    reference = {"name": heartbeat.ping_key.secret, "key": heartbeat.ping_key.key, "optional": True}
     return [
         {"name": c.ENV_PING_URL, "value": heartbeat.ping_url.replace("$", "$$")},
         {"name": c.ENV_PING_KEY, "valueFrom": {"secretKeyRef": reference}},

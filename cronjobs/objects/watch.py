@@ -11,7 +11,7 @@ from cronjobs.objects import labels, quantities
 from cronjobs.objects.config_maps import revisions_name
 from cronjobs.objects.confinement import confined_pod, container_security
 from cronjobs.objects.placement import placement
-from cronjobs.objects.pods import PULL, STORE
+from cronjobs.objects.pods import PULL, STORE, heartbeat_variables
 from cronjobs.objects.size import check_annotations
 from cronjobs.objects.volumes import store_volume
 from jobs import contract as c
@@ -49,6 +49,8 @@ def watch_settings(experiment: Experiment, version: str) -> dict[str, Any]:
         "timezone": experiment.timezone,
         "file": experiment.path.name,
     }
+    if (watch := experiment.watch) is not None and not watch.suspend:
+        settings |= {"schedule": watch.schedule, "schedule_timezone": watch.timezone}
     if experiment.notify is None:
         return settings
     notify = asdict(experiment.notify)
@@ -123,7 +125,11 @@ def _container(experiment: Experiment, watch: Watch) -> dict[str, Any]:
         "image": tool_image(experiment),
         **({"imagePullPolicy": PULL[policy]} if policy else {}),
         "command": ["cronsemble", "watch", "--store", STORE, "--settings", f"{SETTINGS}/{SETTINGS_FILE}"],
-        "env": [*({"name": name, "value": value} for name, value in variables.items()), *_secrets(experiment)],
+        "env": [
+            *({"name": name, "value": value} for name, value in variables.items()),
+            *heartbeat_variables(experiment),
+            *_secrets(experiment),
+        ],
         "resources": {
             "requests": dict(REQUESTS),
             "limits": {"cpu": quantities.cpu(watch.cpu), "memory": quantities.size(watch.memory)},

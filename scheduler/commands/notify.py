@@ -133,6 +133,7 @@ def tell_now(location: StoreLocation, experiment: Experiment, store: Store, noti
     from scheduler.notifications.incidents import ProblemKind
     from scheduler.notifications.messages import messages
     from scheduler.notifications.tell import Teller, is_wanted
+    from scheduler.notifications.unwritten import memory_file
 
     now = time.time()
     teller = Teller(
@@ -143,6 +144,7 @@ def tell_now(location: StoreLocation, experiment: Experiment, store: Store, noti
         os.environ,
         folder=experiment.folder,
         place=_place(location, experiment),
+        memory=memory_file(store.root, experiment.name),
     )
     if is_dry:
         new = teller.look(now, (), (ProblemKind.STORE,))

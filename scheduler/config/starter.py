@@ -24,4 +24,8 @@ backends:
   # theano and cntk need the legacy image; see docs/runtimes.md
   # theano:   {{schedule: "30 1 * * *"}}
 ensemble: {{schedule: "0 6 * * *", method: accuracy, quorum: 1, max_age: 36h, wait: 2h}}
+# Who is told when a run fails, or never starts: `cronsemble notify --test` sends a sample; see docs/notifications.md
+# notify: {{channels: {{desk: {{command: [notify-send, Cronsemble]}}}}}}
+# Looks after it every ten minutes: a report page and metrics in the store; on a cluster it tells, too; see docs/watch.md
+# watch: {{}}
 """

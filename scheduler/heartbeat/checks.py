@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from jobs.pings import check_slug
-from scheduler.heartbeat.server_schedule import LEAST_SECONDS, MOST_SECONDS, server_schedule
+from scheduler.heartbeat.server_schedule import LEAST_SECONDS, MOST_SECONDS, ServerSchedule, server_schedule
 from scheduler.heartbeat.watched_task import WatchedTask
 from scheduler.times import format_duration
 
@@ -18,15 +18,22 @@ DESCRIPTION = "Made by cronsemble, which keeps its schedule, zone and grace as t
 
 @dataclass(frozen=True)
 class Timing:
-    """When a check expects pings: by cron in a zone, or so many seconds after the last one; and how long it waits for them."""
+    """When a check expects pings: by a schedule in a zone, or so many seconds after the last one; and how long it waits for them.
+
+    ``schedule``: five fields of cron, or lines of OnCalendar. ``before_3_1``: what a server is given that knows no OnCalendar.
+    """
 
     grace: int
-    cron: str | None = None
+    schedule: str | None = None
     timezone: str = "UTC"
     timeout: int | None = None
+    before_3_1: Timing | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
-        when = f'"{self.cron}" {self.timezone}' if self.cron is not None else f"every {format_duration(self.timeout or 0)}"
+        if self.schedule is None:
+            when = f"every {format_duration(self.timeout or 0)}"
+        else:
+            when = " and ".join(f'"{line}"' for line in self.schedule.split("\n")) + f" {self.timezone}"
         return f"{when}, grace {format_duration(self.grace)}"
 
 
@@ -111,18 +118,24 @@ def timing_of(task: WatchedTask, today: int) -> tuple[Timing | None, str]:
     schedule = server_schedule(task.schedule, task.timezone, today)
     if schedule is None:
         return None, "its schedule does not fire within five years: there is nothing to expect"
-    grace = min(max(task.seconds + schedule.extra_grace, LEAST_SECONDS), MOST_SECONDS)
-    if schedule.cron is None:
-        note = "" if task.schedule.startswith("@every") else "its schedule is too long for the server, which waits for any ping"
-        return Timing(grace, timeout=schedule.timeout), note
-    note = ""
+    timing, note = _timing(task, schedule), ""
+    if timing.schedule is None and not task.schedule.startswith("@every"):
+        note = "its schedule is too long for the server, which waits for any ping"
     if schedule.extra_grace:
         longer = format_duration(schedule.extra_grace)
         note = (
-            f"where clocks are set, the server expects a run that is not due, so its grace is {longer} longer: "
+            f"its grace is {longer} longer, for where clocks are set the server expects a run that is not due: "
             "a time that clocks neither leave out nor show twice needs none"
         )
-    return Timing(grace, cron=schedule.cron, timezone=task.timezone), note
+    return timing, note
+
+
+def _timing(task: WatchedTask, schedule: ServerSchedule) -> Timing:
+    grace = min(max(task.seconds + schedule.extra_grace, LEAST_SECONDS), MOST_SECONDS)
+    if schedule.schedule is None:
+        return Timing(grace, timeout=schedule.timeout)
+    older = None if schedule.before_3_1 is None else _timing(task, schedule.before_3_1)
+    return Timing(grace, schedule.schedule, task.timezone, before_3_1=older)
 
 
 def experiment_tag(experiment: str) -> str:
@@ -133,12 +146,12 @@ def experiment_tag(experiment: str) -> str:
 def parse_check(value: Mapping[str, Any]) -> ExistingCheck:
     """A check of the server's list; raises KeyError, TypeError or ValueError for what is none."""
     uuid = str(value.get("uuid") or str(value["update_url"]).rstrip("/").rpartition("/")[2])
-    cron = value.get("schedule")
+    schedule = value.get("schedule")
     timing = Timing(
         grace=int(value["grace"]),
-        cron=None if cron is None else str(cron),
-        timezone="UTC" if cron is None else str(value.get("tz", "UTC")),
-        timeout=int(value["timeout"]) if cron is None else None,
+        schedule=None if schedule is None else str(schedule),
+        timezone="UTC" if schedule is None else str(value.get("tz", "UTC")),
+        timeout=int(value["timeout"]) if schedule is None else None,
     )
     return ExistingCheck(
         uuid=uuid,
@@ -173,6 +186,12 @@ def plan_checks(experiment: str, desired: Sequence[DesiredCheck], existing: Sequ
         mine, doubled = _first(own.get(slug, ()))
         actions += [CheckAction(Verb.REMOVE, slug, check) for check in doubled]
         actions += _actions(slug, mine, timing)
+        if mine is not None and timing is not None and mine.timing == timing.before_3_1:
+            longer = format_duration(mine.timing.grace - timing.grace)
+            notes.append(
+                f"check {slug}: a server before Healthchecks 3.1 knows no OnCalendar, so the check's grace is {longer} longer "
+                "than it need be: when the server is updated, pause the check there, and sync again"
+            )
     for slug, checks in own.items():
         if slug not in wanted:
             actions += [CheckAction(Verb.PAUSE, slug, check) for check in checks if check.status != "paused"]
@@ -186,7 +205,7 @@ def _actions(slug: str, check: ExistingCheck | None, timing: Timing | None) -> l
         return [] if check.status == "paused" else [CheckAction(Verb.PAUSE, slug, check)]
     if check.status == "paused":
         return [CheckAction(Verb.RESUME, slug, check, timing)]
-    if check.timing != timing or not check.resumes_by_hand:
+    if check.timing not in (timing, timing.before_3_1) or not check.resumes_by_hand:
         return [CheckAction(Verb.CHANGE, slug, check, timing)]
     return [CheckAction(Verb.ARM, slug, check)] if check.status == "new" else []
 

@@ -28,6 +28,10 @@ class HeartbeatError(CronsembleError):
     """A server of Healthchecks cannot be asked, or refuses what it is asked."""
 
 
+class ScheduleRefusedError(HeartbeatError):
+    """The server does not understand a schedule: one before 3.1 knows no OnCalendar."""
+
+
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """A key is sent nowhere but where it was said to be."""
 
@@ -36,7 +40,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 class HeartbeatApi:
-    """The checks of one project. Its methods raise HeartbeatError."""
+    """The checks of one project. Its methods raise HeartbeatError, those that give a timing ScheduleRefusedError too."""
 
     def __init__(
         self, server: str, ping_url: str, key: str, env: Mapping[str, str], sleep: Callable[[float], object] = time.sleep
@@ -106,7 +110,8 @@ class HeartbeatApi:
             if problem is None:
                 return answer
             if problem.is_final or number == _TRIES:
-                raise HeartbeatError(f"{self.server}: {problem.text}")
+                is_schedule = problem.code == 400 and "schedule" in (body or ()) and "schedule" in problem.text
+                raise (ScheduleRefusedError if is_schedule else HeartbeatError)(f"{self.server}: {problem.text}")
             self._sleep(min(wait or float(number), _LONGEST_WAIT))
         raise AssertionError
 
@@ -125,7 +130,8 @@ class HeartbeatApi:
         except urllib.error.HTTPError as error:
             with error:
                 retry_after = error.headers.get("Retry-After") or ""
-                problem = Problem(_refusal(error.code, _message(error)), error.code != 429 and error.code < 500)
+                is_final = error.code != 429 and error.code < 500
+                problem = Problem(_refusal(error.code, _message(error)), is_final, error.code)
             return None, problem, float(retry_after) if retry_after.isdigit() else 0.0
         except ValueError:
             return None, Problem("its answer is no JSON: is this a server of Healthchecks?", True), 0.0
@@ -135,7 +141,7 @@ class HeartbeatApi:
 
 def _timing(timing: Timing) -> dict[str, Any]:
     """A timing as the API takes it. Paused, a check stays so until it is resumed: the end of a run that went on resumes none."""
-    when = {"timeout": timing.timeout} if timing.cron is None else {"schedule": timing.cron, "tz": timing.timezone}
+    when = {"timeout": timing.timeout} if timing.schedule is None else {"schedule": timing.schedule, "tz": timing.timezone}
     return {**when, "grace": timing.grace, "manual_resume": True}
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from cronjobs.experiment import HeartbeatSettings
 from scheduler.heartbeat.checks import CheckAction, CheckPlan, Verb, desired_checks, plan_checks
-from scheduler.heartbeat.client import API_KEY, HeartbeatApi, HeartbeatError
+from scheduler.heartbeat.client import API_KEY, HeartbeatApi, HeartbeatError, ScheduleRefusedError
 from scheduler.heartbeat.watched_task import WatchedTask
 
 _DAY = 86400
@@ -28,7 +29,14 @@ def plan_update(api: HeartbeatApi, experiment: str, tasks: Iterable[WatchedTask]
 def carry_out(api: HeartbeatApi, experiment: str, plan: CheckPlan, say: Callable[[str], None]) -> None:
     """Do what is planned, and say what was done; raises HeartbeatError at what could not be, and what is done stays done."""
     for action in plan.actions:
-        _do(api, experiment, action)
+        try:
+            _do(api, experiment, action)
+        except ScheduleRefusedError:
+            older = action.timing.before_3_1 if action.timing is not None else None
+            if older is None:
+                raise
+            action = replace(action, timing=older)
+            _do(api, experiment, action)
         say(str(action))
 
 

@@ -1,4 +1,4 @@
-"""A task whose runs are expected: when, and how long after its slot a run may have ended."""
+"""A task whose runs are expected, or the watch with its looks: when, and how long after its slot one may have ended."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any
 
 from cronjobs.experiment import Experiment, Task
 from cronjobs.objects import labels
+from cronjobs.objects.watch import STARTING_DEADLINE
 from cronjobs.tasks import tasks_of, time_limit
 from jobs import contract as c
 
 
 @dataclass(frozen=True)
 class WatchedTask:
-    """A task with its schedule; ``seconds``: after a slot, those in which its run may start and end."""
+    """A task, or the watch, with its schedule; ``seconds``: after a slot, those in which its run, or look, may start and end."""
 
     task: str
     schedule: str
@@ -24,12 +25,16 @@ class WatchedTask:
 
 
 def tasks_of_experiment(experiment: Experiment) -> list[WatchedTask]:
-    """The tasks of a configuration that have a schedule, as `serve` runs them."""
-    return [
+    """The tasks of a configuration that have a schedule, as `serve` runs them, and its watch."""
+    tasks = [
         WatchedTask(name, task.schedule, task.timezone, _seconds(task), bool(task.suspend))
         for name, task in tasks_of(experiment)
         if task.schedule is not None
     ]
+    if (watch := experiment.watch) is not None:
+        seconds = STARTING_DEADLINE + int(watch.deadline)
+        tasks.append(WatchedTask(labels.WATCH, watch.schedule, watch.timezone, seconds, bool(watch.suspend)))
+    return tasks
 
 
 def _seconds(task: Task) -> int:
@@ -37,7 +42,7 @@ def _seconds(task: Task) -> int:
 
 
 def tasks_of_cronjobs(cronjobs: Iterable[Mapping[str, Any]]) -> list[WatchedTask]:
-    """The tasks of CronJobs whose pods send pings, as a cluster has them."""
+    """The tasks of CronJobs whose pods send pings, and the watch if it is among them, as a cluster has them."""
     watched = []
     for cronjob in cronjobs:
         metadata, spec = cronjob["metadata"], cronjob["spec"]
@@ -50,7 +55,8 @@ def tasks_of_cronjobs(cronjobs: Iterable[Mapping[str, Any]]) -> list[WatchedTask
         }
         if c.ENV_PING_URL in variables:
             seconds = int(spec.get("startingDeadlineSeconds") or 0) + int(job.get("activeDeadlineSeconds") or 0)
-            name = str((metadata.get("labels") or {}).get(labels.TASK, ""))
+            own = metadata.get("labels") or {}
+            name = labels.WATCH if labels.is_watch(own) else str(own.get(labels.TASK, ""))
             zone = str(spec.get("timeZone") or "UTC")
             watched.append(WatchedTask(name, str(spec["schedule"]), zone, seconds, bool(spec.get("suspend"))))
     return watched

@@ -414,17 +414,21 @@ def _status_without_run(
     following_instant = inf if following_slot is None else following_slot * 60
     if not refusal and min(last_start, following_instant, context.now) > context.known_until:
         return Status.UNKNOWN, f"the store was last read at {clock.local(int(context.known_until // 60))}", Evidence.UNKNOWN
+    # Of several slots that were missed, only the latest is still run.
+    may_begin = context.now < last_start and context.now < following_instant and period.end > context.now
+    limit = "" if last_start == inf else f"; it may start until {clock.local(int(last_start // 60))}"
     is_named = bool(refusal) and (note is not None or (warning is not None and warning.minute is not None))
     if schedule.concurrency == "Forbid" and not is_named and (blocking := running.at(instant, period, context.periods)):
         fact, end = blocking
         if end >= min(last_start, following_instant, context.now):
             name = run_name(context.experiment, context.task, fact.minute, fact.attempt)
             blocking_job = f"the Job of {name} still ran ({fact.reason})" if fact.job_ended else f"{name} was still running"
+            if may_begin:
+                # When that one has ended it begins, if there is time.
+                return Status.DUE, f"{blocking_job} (concurrency: forbid){limit}", Evidence.INFERRED
             return Status.SKIPPED, f"{blocking_job} (concurrency: forbid)", Evidence.INFERRED
     downtime = next((pause for pause in context.notes.downtimes if pause[0] <= instant < pause[1] and _is_local(period)), None)
-    # Of several slots that were missed, only the latest is still run.
-    if context.now < last_start and context.now < following_instant and period.end > context.now:
-        limit = "" if last_start == inf else f"; it may start until {clock.local(int(last_start // 60))}"
+    if may_begin:
         if downtime is not None and downtime[1] == inf:
             reason = f"serve has not been running since {clock.local(int(downtime[0] // 60))}"
             return Status.DUE, reason + limit, Evidence.RECORDED

@@ -57,6 +57,11 @@ METRICS: Sequence[TaskMetric | ExperimentMetric] = (
         value=lambda experiment: experiment.time,
     ),
     ExperimentMetric(
+        "cronsemble_next_look_timestamp_seconds",
+        "When these values are computed next, by a watch.",
+        value=lambda experiment: experiment.next_look,
+    ),
+    ExperimentMetric(
         "cronsemble_unreadable_folders",
         "Folders of the store that could not be listed: what is in them is unknown.",
         value=lambda experiment: experiment.unreadable,

@@ -73,7 +73,7 @@ class ExperimentMetrics:
     """How an experiment does as of ``time``, in seconds since 1970: until when its store is known.
 
     ``members``: how many the newest ensemble run that succeeded combined, ``quorum`` how many it needs. ``unreadable``: folders
-    of the store that cannot be listed.
+    of the store that cannot be listed. ``next_look``: when a watch computes all this next.
     """
 
     experiment: str
@@ -82,6 +82,7 @@ class ExperimentMetrics:
     members: int | None = None
     quorum: int | None = None
     unreadable: int = 0
+    next_look: float | None = None
 
 
 def read_metrics(reader: HistoryReader) -> ExperimentMetrics:

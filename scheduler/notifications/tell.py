@@ -33,6 +33,7 @@ from scheduler.notifications.events import OPENED, RESOLVED, WELL, Surroundings,
 from scheduler.notifications.incidents import GONE, Fact, ProblemKind, cause_in_store
 from scheduler.notifications.look import View, view
 from scheduler.notifications.messages import Message, Sender, message, messages
+from scheduler.notifications.unwritten import UnwrittenTroubles, is_turn
 from scheduler.times import format_duration, format_time
 
 FIRST_WAIT, LONGEST_WAIT = 60.0, 3600.0
@@ -41,6 +42,12 @@ GIVES_UP = 3 * 86400.0
 """Seconds after which a message that is never taken is given up."""
 _RESERVED = 65536
 """Bytes that are kept free for what a full store has to say."""
+_SHORTAGE = 4 * _RESERVED
+"""Free bytes with which a store counts as full."""
+_TOLD_AGAIN = (
+    "nobody can write down that this was told: while it lasts it is told again after an hour, after six, and then once a day, "
+    "and its end is not told"
+)
 _DEFAULT_EVENTS: Mapping[str, Collection[str]] = {
     "webhook": (*(str(kind) for kind in ProblemKind), RESOLVED, WELL),
     "command": (*(str(kind) for kind in ProblemKind), RESOLVED, WELL),
@@ -75,8 +82,9 @@ class Teller:
     """Tells the channels of one experiment what is new in its store.
 
     ``settings``: the channels. ``environment``: has their secrets. ``say`` is called with what a journal should have.
-    ``folder`` is where commands run, ``place`` what names the experiment in a command line (``-f FILE``). ``memory`` of what a
-    store that cannot be written was to hold is this object's: it may be the only one that tells meanwhile.
+    ``folder`` is where commands run, ``place`` what names the experiment in a command line (``-f FILE``). What a store that
+    cannot be written this object remembers, and the file ``memory`` for others of this machine; where each look is another pod
+    there is none, and ``looks`` says of an instant when the look before it and its own were.
     """
 
     def __init__(
@@ -89,15 +97,17 @@ class Teller:
         say: Say = lambda event, text: None,
         folder: Path | None = None,
         place: str = "",
+        memory: Path | None = None,
+        looks: Callable[[float], tuple[float, float] | None] | None = None,
     ) -> None:
         self.store, self.experiment, self.timezone, self.settings = store, experiment, timezone, settings
         self._environment, self._say, self._folder, self._place = environment, say, folder, place
         self.ledger = NotificationLedger(store.files, experiment)
         self.sender = Sender(experiment, timezone, settings.link)
-        self._unwritten: dict[tuple[str, str], Fact] = {}
-        """By kind and cause, the troubles that were told while the store could not be written."""
-        self._told_unwritten: set[tuple[str, str, str]] = set()
-        """Channel, kind and cause of each message that was sent then."""
+        self._unwritten = UnwrittenTroubles(memory)
+        self._looks = looks
+        self._posted_unwritten: dict[str, float] = {}
+        """By channel that has alerts when they were last posted while the store could not be written."""
         self._unfinished: list[tuple[str, str, int, dict[str, Any]]] = []
         """What became of deliveries, that could not be written yet: channel, event, number and document."""
 
@@ -116,7 +126,7 @@ class Teller:
             raise first
         if isinstance(first, OSError) and cause_in_store(str(first)) == incidents.FULL and self._free_reserve():
             try:
-                return self._tell(now, facts, judged)
+                return self._tell(now, _with(facts, self._seen(incidents.FULL, now, str(first.strerror))), judged)
             except (OSError, CronsembleError) as error:
                 first = error
         return self._tell_unwritten(now, first, facts)
@@ -140,14 +150,15 @@ class Teller:
         marks = {channel.name: self.ledger.begin(time, channel.name) for channel in self.settings.channels}
         events = self.ledger.events()
         # What was told while the store could not be written is an event that was told.
-        facts = [*facts, *(fact for key, fact in self._unwritten.items() if key not in {(f.kind, f.cause) for f in facts})]
+        for fact in (*self._unwritten.facts.values(), *self._shortage(now)):
+            facts = _with(facts, fact)
         new, _ = self._new_events(events, now, facts, judged, mark)
         for event in new:
             self.ledger.add_event(event)
         events = [*events, *(event for event in new if event["id"] not in {known["id"] for known in events})]
         self.ledger.record_look(time)
-        was_unwritten = bool(self._unwritten)
-        self._unwritten.clear()
+        was_unwritten = bool(self._unwritten.facts)
+        self._unwritten.written()
         sent: list[str] = []
         failed: list[str] = []
         again = now if was_unwritten else inf
@@ -238,9 +249,7 @@ class Teller:
         one = message(claimed, self.sender)
         wait = None
         try:
-            keys = {(channel.name, *_problem(event)) for event in claimed}
-            if keys <= self._told_unwritten:
-                self._told_unwritten -= keys
+            if self._unwritten.take(channel.name, {_problem(event) for event in claimed}):
                 answer = "told while the store could not be written"
             else:
                 answer = self._send_to(channel, one)
@@ -326,36 +335,40 @@ class Teller:
     # -- without it
 
     def _tell_unwritten(self, now: float, error: Exception, facts: Sequence[Fact]) -> Told:
-        """Tell that the store cannot be used, which nobody can write down: once for each cause, as long as this object lives."""
+        """Tell that the store cannot be used, which nobody can write down: once for each cause, if somebody remembers that."""
         number = getattr(error, "errno", None)
         text = one_line(str(getattr(error, "strerror", None) or (os.strerror(number) if number else error)), 300)
         cause = cause_in_store(text) or GONE
         key = (str(ProblemKind.STORE), cause)
-        seen = next(
-            (fact for fact in facts if (fact.kind, fact.cause) == key), Fact(ProblemKind.STORE, cause, int(now // 60), text)
-        )
-        fact = self._unwritten.setdefault(key, seen)
+        last_look, told = self._last_look(), self._told_of(key)
+        found = next((fact for fact in facts if (fact.kind, fact.cause) == key), None)
+        fact = self._unwritten.first(found or self._seen(cause, now, text))
         opened = incidents.Outlook(
             [incidents.Opened(_fact_id(self.experiment, fact), "", fact.kind, cause, fact.minute, fact=fact)], [], False
         )
         around = Surroundings(LocalClock(self.timezone), now, place=self._place)
         (event,) = new_events(opened, (), around)
+        if self._looks is not None:
+            event["incident"]["still_works"] = [*event["incident"]["still_works"], _TOLD_AGAIN]
         one = message([event], self.sender)
         sent: list[str] = []
         failed: list[str] = []
         for channel in self.settings.channels:
-            delivered = (channel.name, *_problem(event))
-            if delivered in self._told_unwritten or not is_wanted(channel, event):
+            if not is_wanted(channel, event) or not self._is_turn(channel, key, now, last_look, told):
                 continue
             try:
                 if channel.kind == "alertmanager":
                     answer = post_alerts(channel, [alert(event, self.sender, now + HOLDS)], self._environment)
+                    is_again = channel.name in self._posted_unwritten
+                    self._posted_unwritten[channel.name] = now
+                    if is_again:
+                        continue
                 else:
                     answer = self._send_to(channel, one)
             except DeliveryError as problem:
                 failed.append(f"{channel.name}: {one.subject}: {problem}")
                 continue
-            self._told_unwritten.add(delivered)
+            self._unwritten.add(channel.name, key)
             sent.append(f"{channel.name}: {one.subject}: {answer}")
             self._say("told", sent[-1])
         return Told([event], sent, failed, now + FIRST_WAIT, text)
@@ -364,13 +377,59 @@ class Teller:
         """Whether it is the way to a store elsewhere that failed, and not the store."""
         return not isinstance(self.store, LocalStore) and getattr(error, "errno", None) is None
 
+    def _is_turn(
+        self, channel: Channel, key: tuple[str, str], now: float, last_look: float | None, told: Collection[str]
+    ) -> bool:
+        """Whether a channel is told now of a trouble that nobody can write down."""
+        if channel.kind == "alertmanager":
+            # Whatever is posted again is the same alert there, and ends unless it is.
+            return now - self._posted_unwritten.get(channel.name, 0.0) >= AGAIN
+        if channel.name in told or self._unwritten.is_told(channel.name, key):
+            return False
+        return self._looks is None or is_turn(self._looks(now), last_look)
+
+    def _told_of(self, key: tuple[str, str]) -> set[str]:
+        """The channels that know of a trouble, as far as the store can be read."""
+        told: set[str] = set()
+        with suppress(OSError, CronsembleError):
+            open_ids = {str(event["id"]) for event in _open_events(self.ledger.events()) if _problem(event) == key}
+            for channel in self.settings.channels if open_ids else ():
+                deliveries = self.ledger.deliveries(channel.name)
+                if any(_is_done(deliveries.get(event)) for event in open_ids):
+                    told.add(channel.name)
+        return told
+
+    def _shortage(self, now: float) -> list[Fact]:
+        """That the store is full, as whoever looks can see before a write fails: less than the reserve fits is left."""
+        if not isinstance(self.store, LocalStore):
+            return []
+        disk = os.statvfs(self.store.root)
+        free = disk.f_bavail * disk.f_frsize
+        if disk.f_blocks and free <= _SHORTAGE:
+            reason = f"No space left on device: {free // 1024} KiB are free"
+        elif disk.f_files and not disk.f_favail:
+            reason = "No space left on device: it has room for no more files"
+        else:
+            return []
+        return [self._seen(incidents.FULL, now, reason)]
+
+    def _last_look(self) -> float | None:
+        with suppress(OSError, CronsembleError):
+            return self.ledger.last_look()
+        return None
+
+    def _seen(self, cause: str, now: float, reason: str) -> Fact:
+        """A trouble of the store, with one name for all who see it: it began after the last look that was written down."""
+        last_look = self._last_look()
+        return Fact(ProblemKind.STORE, cause, int((now if last_look is None else min(last_look, now)) // 60), reason)
+
     def _keep_reserve(self) -> None:
         """Keep some bytes of the store, which are given back when it is full: so that this can be written down."""
         path = self.ledger.folder / RESERVE
         with suppress(OSError):
             if isinstance(self.store, LocalStore) and not path.exists():
                 disk = os.statvfs(path.parent)
-                if disk.f_bavail * disk.f_frsize > 4 * _RESERVED:
+                if disk.f_bavail * disk.f_frsize > _SHORTAGE:
                     publish_bytes(path, b"\0" * _RESERVED)
 
     def _free_reserve(self) -> bool:
@@ -381,6 +440,11 @@ class Teller:
         except OSError:
             return False
         return True
+
+
+def _with(facts: Sequence[Fact], fact: Fact) -> Sequence[Fact]:
+    """The facts and this one, unless there is one like it."""
+    return facts if any((fact.kind, fact.cause) == (other.kind, other.cause) for other in facts) else [*facts, fact]
 
 
 def _fact_id(experiment: str, fact: Fact) -> str:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +35,17 @@ class BackgroundCommand:
         """Whether it was told to end."""
         return self._is_closed
 
-    def run(self, arguments: Sequence[str], given: bytes | None = None, folder: Path | None = None) -> CommandResult | str:
-        """What the command gave, or why it gave nothing. ``given``: its standard input; ``folder``: where it runs."""
+    def run(
+        self,
+        arguments: Sequence[str],
+        given: bytes | None = None,
+        folder: Path | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> CommandResult | str:
+        """What the command gave, or why it gave nothing.
+
+        ``given``: its standard input; ``folder``: where it runs; ``variables`` it has beside those of this process.
+        """
         command = [sys.executable, "-c", "from scheduler.cli import main; main()", *arguments]
         with self._lock:
             if self._is_closed:
@@ -47,7 +56,7 @@ class BackgroundCommand:
                     stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
-                    env=dict(os.environ),
+                    env={**os.environ, **(variables or {})},
                     cwd=folder,
                 )
             except OSError as error:

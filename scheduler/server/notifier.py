@@ -119,6 +119,7 @@ class Notifier:
         from scheduler.notifications.channels.secrets import missing
         from scheduler.notifications.incidents import GONE, Fact, ProblemKind, cause_in_store, cause_of
         from scheduler.notifications.tell import Teller
+        from scheduler.notifications.unwritten import memory_file
 
         assert experiment.notify is not None
         settings = (experiment.notify, experiment.timezone)
@@ -133,6 +134,7 @@ class Notifier:
                 self._journal.write,
                 experiment.folder,
                 f"-f {shlex.quote(str(experiment.path.resolve()))}",
+                memory_file(self._store.root, experiment.name),
             )
             for channel in experiment.notify.channels:
                 if why := missing(channel, os.environ):

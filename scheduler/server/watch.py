@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -9,7 +10,9 @@ from math import inf
 from pathlib import Path
 
 from cronjobs.experiment import Experiment, Watch
+from jobs import contract as c
 from jobs.fire_times import fires, schedule
+from jobs.pings import key_problem
 from scheduler.server.background_command import BackgroundCommand, CommandResult
 from scheduler.server.journal import ExperimentJournal
 
@@ -55,9 +58,11 @@ class ServedWatch:
         from cronjobs.objects.watch import watch_settings
         from scheduler import VERSION
 
-        settings = msgspec.json.encode(watch_settings(experiment, VERSION))
+        # `serve` itself tells what is new, and at once.
+        settings = {key: value for key, value in watch_settings(experiment, VERSION).items() if key != "notify"}
+        arguments = ["watch", "--store", str(self._root), "--settings", "-"]
         try:
-            result = command.run(["watch", "--store", str(self._root), "--settings", "-"], settings, experiment.folder)
+            result = command.run(arguments, msgspec.json.encode(settings), experiment.folder, _ping_variables(experiment))
         except OSError as error:  # no process
             result = str(error.strerror)
         lines = result.errors.splitlines() if isinstance(result, CommandResult) else [result]
@@ -67,6 +72,13 @@ class ServedWatch:
             if line not in self._said:
                 self._journal.write("watch", line)
         self._said = lines
+
+
+def _ping_variables(experiment: Experiment) -> dict[str, str]:
+    """Where the look's pings go, and their key; without a key `serve` says so of all pings."""
+    heartbeat = experiment.heartbeat
+    key = "" if heartbeat is None else os.environ.get(heartbeat.ping_variable, "").strip()
+    return {c.ENV_PING_URL: heartbeat.ping_url, c.ENV_PING_KEY: key} if heartbeat is not None and not key_problem(key) else {}
 
 
 def _next_fire(watch: Watch | None, now: float) -> float:

@@ -6,7 +6,7 @@ import errno
 import os
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -38,6 +38,8 @@ class Look:
     revisions: Sequence[Revision] = ()
     folder: Path | None = None
     """Where commands of `notify:` run; on a cluster there are none."""
+    memory: Path | None = None
+    """The file in which this machine remembers what a store that cannot be written was to hold; a pod has none."""
 
     @cached_property
     def reader(self) -> HistoryReader:
@@ -96,7 +98,15 @@ def tell(looked: Look) -> Outcome:
 
     place = f"-f {shlex.quote(settings.file)}" if settings.file not in ("", DEFAULT_FILE) else ""
     teller = Teller(
-        looked.store, settings.experiment, settings.timezone, settings.notify, os.environ, folder=looked.folder, place=place
+        looked.store,
+        settings.experiment,
+        settings.timezone,
+        settings.notify,
+        os.environ,
+        folder=looked.folder,
+        place=place,
+        memory=looked.memory,
+        looks=settings.times.last_two if looked.memory is None and settings.times is not None else None,
     )
     told = teller.tell(looked.now, (), (ProblemKind.STORE,))
     # Also where nothing is to be told yet: the first message must not be the first to miss its address.
@@ -110,7 +120,9 @@ def write_metrics(looked: Look) -> Outcome:
     from scheduler.metrics.exposition import metrics_text
     from scheduler.metrics.values import read_metrics
 
-    text = metrics_text([read_metrics(looked.reader)])
+    times = looked.settings.times
+    metrics = replace(read_metrics(looked.reader), next_look=None if times is None else times.following(looked.now))
+    text = metrics_text([metrics])
     path = metrics_file(looked.store.root, looked.settings.experiment)
     replace_file(path, text)
     return [f"{_relative(path, looked)}, {format_bytes(len(text))}"], ()

@@ -11,6 +11,7 @@ import msgspec
 from cronjobs.notify import Notify
 from scheduler.config.checks import is_zone
 from scheduler.errors import CronsembleError
+from scheduler.watch.look_times import LookTimes
 
 SCHEMA = 1
 STANDARD_INPUT = Path("-")
@@ -29,7 +30,15 @@ class WatchSettings(msgspec.Struct, frozen=True):
     file: str = ""
     """The name of the configuration's file, for the commands that a notice says to type."""
     notify: Notify | None = None
+    schedule: str = ""
+    """When it looks; empty for one that no schedule starts."""
+    schedule_timezone: str = "UTC"
     schema: int = SCHEMA
+
+    @property
+    def times(self) -> LookTimes | None:
+        """When it looks; None for one that no schedule starts."""
+        return LookTimes(self.schedule, self.schedule_timezone) if self.schedule else None
 
 
 def settings_of(values: dict[str, Any]) -> WatchSettings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,18 @@ def test_the_default_file() -> None:
     assert experiment.members["theano"].data_format == "channels_first"
     assert experiment.members["jax"].hyperparameters["learning_rate"] == 0.002
     assert experiment.ensemble is not None and experiment.ensemble.max_age == 36 * 3600
+
+
+def uncommented(text: str) -> str:
+    """A configuration with its examples of `notify:` and `watch:`."""
+    return re.sub("^# (?=(notify|watch): {)", "", text, flags=re.MULTILINE)
+
+
+def test_what_the_starter_proposes_loads_too(tmp_path: Path) -> None:
+    for text in (starter(), *((ROOT / name).read_text() for name in ("config.yaml", "examples/cluster.yaml"))):
+        (tmp_path / "config.yaml").write_text(uncommented(text))
+        experiment = load(tmp_path / "config.yaml")
+        assert experiment.watch is not None and experiment.notify is not None
 
 
 def test_the_starter_loads(tmp_path: Path) -> None:

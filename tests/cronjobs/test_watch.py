@@ -14,7 +14,9 @@ from cronjobs.objects import cronjob, labels
 from cronjobs.objects.volumes import pod_security
 from cronjobs.revisions import revisions
 from cronjobs.tasks import ExperimentContext, tasks_of
+from jobs import contract as c
 from scheduler.config import ConfigErrors, load, load_all
+from scheduler.heartbeat.watched_task import WatchedTask, tasks_of_cronjobs
 from scheduler.sync.desired import desired, desired_states, notes
 from scheduler.watch.settings import settings_of
 
@@ -77,7 +79,9 @@ def test_it_is_no_task_of_the_experiment_and_no_revision_says_anything_of_it(tmp
 def test_its_settings_travel_in_its_own_pod_alone(tmp_path: Path) -> None:
     body = made(experiment(tmp_path, "timezone: Europe/Berlin\nwatch: {schedule: '5 * * * *', timezone: UTC}\n"))["e-watch"]
     settings = json.loads(pod(body)["metadata"]["annotations"][labels.CONFIGURATION])
-    assert settings == {"schema": 1, "version": "1.2", "experiment": "e", "timezone": "Europe/Berlin", "file": "config.yaml"}
+    own = {"schedule": "5 * * * *", "schedule_timezone": "UTC"}
+    named = {"schema": 1, "version": "1.2", "experiment": "e", "timezone": "Europe/Berlin", "file": "config.yaml"}
+    assert settings == {**named, **own}
     assert (body["spec"]["schedule"], body["spec"]["timeZone"]) == ("5 * * * *", "UTC")
 
 
@@ -94,6 +98,19 @@ def test_the_secrets_of_its_channels_are_variables_of_its_pod_alone_and_may_be_m
     assert settings.notify == experiment(tmp_path, channels).notify
     assert "SLACK_URL" not in json.dumps(bodies["e-train-jax"])
     assert bodies["e-train-jax"] == made(experiment(tmp_path, ""))["e-train-jax"]
+
+
+@pytest.mark.holds("watch-no-rights")
+def test_it_pings_the_server_of_a_heartbeat_whose_key_its_pod_has(tmp_path: Path) -> None:
+    heartbeat = "heartbeat: {server: 'https://hc.example.org', ping_key: {secret: hc, key: ping}}\n"
+    body = made(experiment(tmp_path, f"{heartbeat}watch: {{deadline: 4m}}\n"))["e-watch"]
+    (container,) = pod(body)["spec"]["containers"]
+    assert [each["name"] for each in container["env"] if "valueFrom" in each] == [c.ENV_PING_KEY]
+    (task,) = tasks_of_cronjobs([body])
+    assert task == WatchedTask("watch", "*/10 * * * *", "UTC", 3600 + 240)
+    # Without a server no pod pings, and nothing is expected.
+    body = made(experiment(tmp_path))["e-watch"]
+    assert tasks_of_cronjobs([body]) == [] and "PING" not in json.dumps(body)
 
 
 def test_settings_that_no_pod_can_carry_are_named(tmp_path: Path) -> None:

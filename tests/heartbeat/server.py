@@ -1,7 +1,7 @@
 """A stand-in for a server of Healthchecks, which is in no package index: what it does follows the rules of its source.
 
 It takes pings by slug and by id, has the Management API of version 3, and decides as Healthchecks does which checks are down:
-with cronsim, the library that reads its cron expressions, and a clock that a test sets.
+with cronsim and oncalendar, the libraries that read its schedules, and a clock that a test sets.
 """
 
 from __future__ import annotations
@@ -19,8 +19,21 @@ from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
+from oncalendar import OnCalendar, OnCalendarError
 
 PING_KEY, API_KEY, READ_ONLY_KEY = "ping-key-0123456789abcdef", "api-key-fedcba9876543210", "read-only-key-0123"
+
+
+def is_cron(schedule: str) -> bool:
+    """Whether the server reads a schedule as cron, else as OnCalendar."""
+    return "\n" not in schedule.strip() and len(schedule.split()) == 5
+
+
+def next_expected(schedule: str, timezone: str, after: float) -> float | None:
+    """When the server expects the next ping after one; None for never."""
+    local = datetime.fromtimestamp(after, UTC).astimezone(ZoneInfo(timezone))
+    found = next(CronSim(schedule, local) if is_cron(schedule) else OnCalendar(schedule, local), None)
+    return None if found is None else found.timestamp()
 
 
 @dataclass
@@ -58,8 +71,8 @@ class Check:
             if self.schedule is None:
                 starts.append(self.last_ping + self.timeout)
             else:
-                local = datetime.fromtimestamp(self.last_ping, UTC).astimezone(ZoneInfo(self.tz))
-                starts.append(next(CronSim(self.schedule, local)).timestamp())
+                expected = next_expected(self.schedule, self.tz, self.last_ping)
+                starts += [] if expected is None else [expected]
         if with_started and self.last_start is not None and self.status != "down":
             starts.append(self.last_start)
         return min(starts, default=None)
@@ -74,7 +87,8 @@ class Check:
         if self.status in ("new", "paused", "down"):
             return self.status
         start = self.grace_start(with_started=False)
-        assert start is not None
+        if start is None:
+            return "up"
         return "down" if now >= start + self.grace else "grace" if now >= start else "up"
 
     def ping(self, kind: str, now: float, body: str, rid: str) -> None:
@@ -119,6 +133,8 @@ class StandIn:
         self.recoveries: list[tuple[str, float]] = []
         self.answers: list[tuple[int, dict[str, str], str]] = []
         """What the next requests are answered with instead."""
+        self.is_before_3_1 = False
+        """Whether it reads cron alone."""
         self.delay = threading.Event()
         self.is_slow = False
         self.lock = threading.Lock()
@@ -179,9 +195,13 @@ class StandIn:
                 return 400, {"error": f"json validation error: {name} is too {'small' if spec[name] < 60 else 'large'}"}
         if "schedule" in spec:
             try:
-                next(CronSim(spec["schedule"], datetime(2000, 1, 1)))
-            except (CronSimError, StopIteration):
-                return 400, {"error": "json validation error: schedule is not a valid cron or OnCalendar expression"}
+                if self.is_before_3_1 or is_cron(spec["schedule"]):
+                    next(CronSim(spec["schedule"], datetime(2000, 1, 1)))
+                else:
+                    next(OnCalendar(spec["schedule"], datetime(2000, 1, 1, tzinfo=UTC)))
+            except (CronSimError, OnCalendarError, StopIteration):
+                known = "cron" if self.is_before_3_1 else "cron or OnCalendar"
+                return 400, {"error": f"json validation error: schedule is not a valid {known} expression"}
         created = False
         if check is None:
             unique = spec.get("unique", [])

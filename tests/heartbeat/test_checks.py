@@ -22,9 +22,9 @@ from scheduler.heartbeat.checks import (
     desired_checks,
     plan_checks,
 )
-from scheduler.heartbeat.client import HeartbeatApi
+from scheduler.heartbeat.client import HeartbeatApi, HeartbeatError
 from scheduler.heartbeat.update import carry_out, plan_update
-from scheduler.heartbeat.watched_task import WatchedTask
+from scheduler.heartbeat.watched_task import WatchedTask, tasks_of_experiment
 
 DAILY = Timing(25_200, "0 1 * * *", "Europe/Berlin")
 HOURLY = Timing(600, "0 * * * *", "UTC")
@@ -89,10 +89,54 @@ def test_when_a_task_is_expected() -> None:
         DesiredCheck("e-train-b", Timing(60, timeout=7200)),
         DesiredCheck("e-train-c", None),
         DesiredCheck("e-train-d", None),
-        DesiredCheck("e-ensemble", Timing(25_200 + 84_600, "30 2 * * *", "Europe/Berlin")),
+        DesiredCheck("e-ensemble", Timing(25_200 + 3600, "02:30", "Europe/Berlin")),
     ]
     assert [note.split(":")[0] for note in notes] == ["check e-train-d", "check e-ensemble"]
-    assert "grace is 23h 30m longer" in notes[1]
+    assert checks[4].timing is not None
+    assert checks[4].timing.before_3_1 == Timing(25_200 + 84_600, "30 2 * * *", "Europe/Berlin")
+    assert "grace is 1h longer" in notes[1]
+
+
+def test_the_watch_is_expected_too(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("experiment: e\ntimezone: Europe/Berlin\nbackends: {jax: {}}\nwatch: {schedule: '0 7 * * *', deadline: 5m}\n")
+    assert tasks_of_experiment(load(path)) == [WatchedTask("watch", "0 7 * * *", "Europe/Berlin", 3600 + 300)]
+    path.write_text("experiment: e\nbackends: {jax: {}}\nwatch: {suspend: true}\n")
+    assert tasks_of_experiment(load(path))[0].is_suspended
+
+
+WEEKLY = WatchedTask("ensemble", "30 2 * * 0", "Europe/Berlin", 25_200)
+
+
+def test_a_server_that_knows_no_oncalendar_gets_cron_and_a_longer_grace() -> None:
+    with stand_in() as server:
+        api = HeartbeatApi(server.url, f"{server.url}/ping", API_KEY, {})
+        server.is_before_3_1 = True
+        said: list[str] = []
+        carry_out(api, "e", plan_update(api, "e", [WEEKLY], server.now()), said.append)
+        assert said == ['+ check e-ensemble: "30 2 * * 0" Europe/Berlin, grace 7d 6h']
+        plan = plan_update(api, "e", [WEEKLY], server.now())
+        assert plan.actions == () and "knows no OnCalendar, so the check's grace is 6d 22h longer" in plan.notes[0]
+        # The server is updated; whoever reads the note pauses the check.
+        server.is_before_3_1 = False
+        api.pause(api.checks()[0])
+        carry_out(api, "e", plan_update(api, "e", [WEEKLY], server.now()), said.append)
+        assert said[1] == '~ check e-ensemble: resumed, "Sun 02:30" Europe/Berlin, grace 8h'
+        assert (server.checks[0].schedule, server.checks[0].status) == ("Sun 02:30", "up")
+        plan = plan_update(api, "e", [WEEKLY], server.now())
+        assert plan.actions == () and all("OnCalendar" not in note for note in plan.notes)
+
+
+def test_another_refusal_is_not_taken_for_an_old_server() -> None:
+    with stand_in() as server:
+        api = HeartbeatApi(server.url, f"{server.url}/ping", API_KEY, {})
+        server.answers = [
+            (200, {}, '{"checks": []}'),
+            (400, {}, '{"error": "json validation error: tz is not a valid timezone"}'),
+        ]
+        plan = plan_update(api, "e", [WEEKLY], server.now())
+        with pytest.raises(HeartbeatError, match="tz is not a valid timezone"):
+            carry_out(api, "e", plan, lambda _: None)
 
 
 def test_check_says_what_waits_longer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -100,7 +144,7 @@ def test_check_says_what_waits_longer(tmp_path: Path, capsys: pytest.CaptureFixt
     server = "heartbeat: {server: 'https://hc.example.org'}"
     path.write_text(f"experiment: e\ntimezone: Europe/Berlin\nbackends: {{jax: {{schedule: '30 2 * * *'}}}}\n{server}\n")
     print_schedule_warnings(load(path))
-    assert "heartbeat: warning: check e-train-jax: where clocks are set" in capsys.readouterr().err
+    assert "heartbeat: warning: check e-train-jax: its grace is 1h longer, for where clocks are set" in capsys.readouterr().err
 
 
 def test_two_syncs_at_once_make_one_check_each() -> None:

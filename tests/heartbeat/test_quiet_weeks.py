@@ -29,6 +29,7 @@ backends:
   theano: {schedule: "@hourly", deadline: 20m}
   cntk: {schedule: "0 0 */3 * mon"}
   often: {backend: jax, schedule: "@every 90m"}
+  weekly: {backend: jax, schedule: "30 2 * * 0"}
 ensemble: {schedule: "0 6 * * *", timezone: America/New_York}
 """
 

@@ -171,6 +171,35 @@ def test_nothing_was_ever_scraped(programs: Path, tmp_path: Path) -> None:
     promtool(programs, "test", "rules", str(path))
 
 
+def test_a_watch_that_looks_seldom_is_stale_when_it_has_not_looked(programs: Path, tmp_path: Path) -> None:
+    """One that looks every six hours, whose file is scraped until 20:00 of the second day; its look at 12:00 does not come."""
+    begin, hour = 0.0, 3600.0
+    scrapes: list[dict[Series, float]] = []
+    of = (("experiment", "e"),)
+    for step in range(48 * 6):
+        now = begin + step * 600
+        look = min(now // (6 * hour) * 6 * hour, 30 * hour)
+        shown = {
+            ("cronsemble_metrics_timestamp_seconds", of): look,
+            ("cronsemble_next_look_timestamp_seconds", of): look + 6 * hour,
+        }
+        scrapes.append(shown if now < 44 * hour else {})
+    group = {"interval": "10m", "start_timestamp": "1970-01-01T00:00:00Z", "input_series": unit_test_series(scrapes)}
+    group["promql_expr_test"] = [
+        firing(1, "12:10", of=EVER),
+        firing(1, "12:20", ("MetricsStale",)),
+        firing(1, "21:00", ("MetricsStale",)),
+    ]
+    path = tmp_path / "test.yaml"
+    path.write_text(yaml.safe_dump({"rule_files": [str(ALERTS)], "evaluation_interval": "10m", "tests": [group]}, width=1e9))
+    promtool(programs, "test", "rules", str(path))
+    # Whose file is no longer scraped is stale after half an hour, however long it is until the next look.
+    group["input_series"] = unit_test_series([*scrapes[: 8 * 6], *({} for _ in range(36))])
+    group["promql_expr_test"] = [firing(0, "08:10"), firing(0, "08:20", ("MetricsStale",))]
+    path.write_text(yaml.safe_dump({"rule_files": [str(ALERTS)], "evaluation_interval": "10m", "tests": [group]}, width=1e9))
+    promtool(programs, "test", "rules", str(path))
+
+
 def test_suspended_tasks_raise_nothing(programs: Path, tmp_path: Path) -> None:
     simulation = simulate(tmp_path, {day: Night({"train-a": "missed", "ensemble": "missed"}) for day in range(1, 3)}, 3)
     schedules = {**simulation.schedules, "train-a": {**simulation.schedules["train-a"], "suspend": True}}

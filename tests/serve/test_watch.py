@@ -6,11 +6,16 @@ import time
 from io import StringIO
 from pathlib import Path
 
+import pytest
+
 from cronjobs.experiment import Experiment
+from heartbeat.server import PING_KEY, Check, stand_in
+from notifications.receivers import receiving
 from scheduler.config import load
 from scheduler.server.journal import Journal
 from scheduler.server.watch import ServedWatch
 from stores import Builder, at
+from watch.looks import night_before_now
 
 NOON = at("2026-11-20T12:00").timestamp()
 
@@ -77,6 +82,31 @@ def test_what_a_look_cannot_do_is_said_once(tmp_path: Path) -> None:
         wait(watch)
     (line,) = out.getvalue().splitlines()
     assert line.endswith(f"e: watch: {tmp_path}/store: there is no store")
+
+
+def test_a_look_pings_the_server_of_a_heartbeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Builder(tmp_path / "store").run("train-jax", "2026-11-20T01:00")
+    with stand_in() as server:
+        server.checks = [Check(slug="e-watch")]
+        declared = experiment(tmp_path, f"watch: {{}}\nheartbeat: {{server: {server.url}}}")
+        for key, expected in (("", []), (PING_KEY + "\n", ["start", "success"])):
+            monkeypatch.setenv("HEALTHCHECKS_PING_KEY", key)
+            watch, out = watch_of(tmp_path)
+            watch.look(declared, NOON)
+            watch.look(declared, NOON + 600)
+            assert wait(watch) and [ping.kind for ping in server.checks[0].pings] == expected and out.getvalue() == ""
+
+
+def test_what_is_new_is_told_by_serve_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    night_before_now(tmp_path / "store")
+    with receiving() as receiver:
+        monkeypatch.setenv("HOOK", receiver.url("/hook"))
+        channels = "notify: {channels: {hook: {webhook: {secret: s, key: HOOK}}}}"
+        declared = experiment(tmp_path, f"watch: {{}}\n{channels}")
+        watch, _ = watch_of(tmp_path)
+        watch.look(declared, NOON)
+        watch.look(declared, NOON + 600)
+        assert wait(watch) and receiver.taken == [] and (tmp_path / "store" / "reports").exists()
 
 
 def test_the_end_of_serve_ends_a_look(tmp_path: Path) -> None:

@@ -68,6 +68,26 @@ def test_checks_follow_the_cronjobs(cluster: Cluster, experiment: Experiment, se
     assert set(states(server, experiment).values()) == {"paused"} and len(server.checks) == 3
 
 
+def test_the_watch_has_a_check_too(cluster: Cluster, experiment: Experiment, server: StandIn) -> None:
+    name = experiment.name
+    watch = {"watch": {"schedule": "*/15 * * * *", "deadline": "5m"}}
+    experiment.write({"a": NIGHTLY}, timezone="Europe/Berlin", **watch, **heartbeat(server))
+    assert f'heartbeat: + check {name}-watch: "*/15 * * * *" Europe/Berlin, grace 1h 5m' in experiment.good("sync")
+    pod = cluster.get("cronjob", f"{name}-watch", experiment.namespace)["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    variables = {variable["name"]: variable for variable in pod["containers"][0]["env"]}
+    assert variables[c.ENV_PING_URL]["value"] == f"{server.url}/ping"
+    assert variables[c.ENV_PING_KEY]["valueFrom"] == {"secretKeyRef": {"name": "healthchecks", "key": "ping", "optional": True}}
+    # A suspended experiment is looked after all the same.
+    experiment.good("suspend")
+    assert states(server, experiment) == {"train-a": "paused", "watch": "up"}
+    experiment.good("suspend", "watch")
+    assert states(server, experiment) == {"train-a": "paused", "watch": "paused"}
+    experiment.good("resume", "watch")
+    assert states(server, experiment) == {"train-a": "paused", "watch": "up"}
+    experiment.write({"a": NIGHTLY}, timezone="Europe/Berlin", **heartbeat(server))
+    assert f"heartbeat: - check {name}-watch: paused" in experiment.good("sync", "--yes")
+
+
 def test_a_server_that_refuses_fails_the_command_and_not_the_cluster(
     cluster: Cluster, experiment: Experiment, server: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:

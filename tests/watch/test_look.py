@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from commands import CLI, run_command
+from commands import CLI
 from jobs.store import LocalStore
 from jobs.store.files import to_json
 from jobs.store.report_pages import is_whole
@@ -22,25 +19,9 @@ from scheduler import VERSION
 from scheduler.watch.look import Look, look
 from scheduler.watch.settings import WatchSettings, read_settings, settings_of
 from stores import Builder, at
+from watch.looks import command, environment, night, night_before_now, settings
 
 NOW = at("2026-11-20T23:30").timestamp()
-NIGHTLY = {"train-a": {"schedule": "0 1 * * *"}, "ensemble": {"schedule": "0 6 * * *"}}
-
-
-def night(root: Path) -> Builder:
-    builder = Builder(root)
-    builder.revise("2026-11-18T12:00", NIGHTLY)
-    builder.run("train-a", "2026-11-19T01:00")
-    builder.run("train-a", "2026-11-20T01:00", "failed", reason="the disk of the night")
-    return builder
-
-
-def night_before_now(root: Path) -> None:
-    """A store whose newest slot, of an hour ago, failed."""
-    slot = (datetime.now(UTC) - timedelta(hours=1)).replace(second=0, microsecond=0)
-    builder = Builder(root)
-    builder.revise(f"{slot - timedelta(hours=2):%Y-%m-%dT%H:%M}", {"train-a": {"schedule": f"{slot.minute} {slot.hour} * * *"}})
-    builder.run("train-a", f"{slot:%Y-%m-%dT%H:%M}", "failed", reason="the disk of the night")
 
 
 def done(store: LocalStore, now: float = NOW, timezone: str = "UTC", version: str = VERSION) -> tuple[bool, list[str], list[str]]:
@@ -187,20 +168,6 @@ def test_a_secret_that_is_not_there_is_said_before_anything_is_to_be_told(
 
 
 # -- the command, as its pod types it
-
-
-def environment(**more: str) -> dict[str, str]:
-    return {**os.environ, **more}
-
-
-def command(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return run_command("watch", *arguments, env=env)
-
-
-def settings(folder: Path, **values: object) -> Path:
-    path = folder / "settings.json"
-    path.write_text(json.dumps({"schema": 1, "version": VERSION, "experiment": "e", "timezone": "UTC", **values}))
-    return path
 
 
 def test_revisions_that_only_the_cluster_has_reach_the_store_and_the_page(tmp_path: Path) -> None:
