@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 ROUNDS = 15
 EMPTY = "import typer\napp = typer.Typer(rich_markup_mode=None)\n@app.command()\ndef f() -> None:\n    pass\napp()"
 CLI = "from scheduler.cli import main; main()"
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+"""Of the processes: what they import of other packages has its byte code since the first round, as an installation has."""
 LIMITS = {"--help": 1.3, "check": 2.0}
 """How many times as long as the empty command each may take."""
 
@@ -38,7 +40,7 @@ class Measured:
         """Once more. With `-c` the current folder is the first on Python's path."""
         began = time.perf_counter()
         command = [sys.executable, "-c", self.code, self.argument]
-        process = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.DEVNULL, env=ENVIRONMENT)
         _, status, usage = os.wait4(process.pid, 0)
         self.seconds.append(time.perf_counter() - began)
         self.processor.append(usage.ru_utime + usage.ru_stime)
@@ -71,10 +73,13 @@ def main() -> None:
     if options.before:
         compile_packages(options.before)
         earlier = [Measured(f"before: cronsemble {argument}", CLI, argument, options.before.resolve()) for argument in LIMITS]
-    for _ in range(ROUNDS):
-        for measured in (empty, *commands, *earlier):
+    every = (empty, *commands, *earlier)
+    for _ in range(ROUNDS + 1):
+        for measured in every:
             measured.run()
-    for measured in (empty, *commands, *earlier):
+    for measured in every:
+        del measured.seconds[0], measured.processor[0]
+    for measured in every:
         seconds, processor = measured.ratio(empty)
         limit = f", at most {LIMITS[measured.argument]}" if measured in commands else ""
         print(

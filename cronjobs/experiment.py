@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cronjobs.notify import Notify
+if TYPE_CHECKING:
+    from cronjobs.notify import Notify
 
 
 @dataclass(frozen=True)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import groupby, islice
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cronsemble import html, schemas
 from cronsemble.reading import CronsembleWarning, When, reading, typed
 from cronsemble.report_page import ReportPage
 from cronsemble.run import Model, Run, ended, read_model, read_run
-from cronsemble.tables import Table
+from cronsemble.tables import Table, table_of_blocks
 from jobs.contract import ENSEMBLE_TASK, RunKind, Status, member_task
 from scheduler.errors import CronsembleError
 from scheduler.notices import notify
@@ -29,7 +30,11 @@ if TYPE_CHECKING:
 
 __all__ = ["CronsembleWarning", "Experiment", "open_experiment"]
 
+T = TypeVar("T")
+
 DEFAULT_CONFIG = "config.yaml"
+BLOCK = 20_000
+"""Rows that are made into columns at a time."""
 NEWEST_ROWS = 10
 """Rows of the history that a notebook shows of an experiment."""
 
@@ -113,7 +118,10 @@ class Experiment:
         with reading():
             reader = self._reader()
             rows = self._rows(reader, since, until, tasks, statuses, limit)
-            return _table(schemas.HISTORY, rows, reader.history.timezone)
+            blocks = (_columns(schemas.HISTORY, some) for some in _blocks(rows))
+            table = table_of_blocks(schemas.HISTORY, blocks, reader.history.timezone)
+            _notify_unreadable(reader)
+            return table
 
     def slots(
         self,
@@ -153,14 +161,18 @@ class Experiment:
         wanted = parse_statuses(statuses)
         with reading():
             reader = self._reader()
-            by_slot: dict[tuple[int, str], list[Row]] = {}
-            for row in self._rows(reader, since, until, tasks, (), None):
-                if row.kind != RunKind.MANUAL:
-                    by_slot.setdefault((row.minute, row.task), []).append(row)
-            chosen = [(_counting(own), len([row for row in own if row.run is not None])) for own in by_slot.values()]
-            chosen = [(row, attempts) for row, attempts in chosen if not wanted or row.has_status(wanted)][:limit]
-            rows = [row for row, _ in chosen]
-            return _table(schemas.SLOTS, rows, reader.history.timezone, attempts=[attempts for _, attempts in chosen])
+            rows = (row for row in self._rows(reader, since, until, tasks, (), None) if row.kind != RunKind.MANUAL)
+            # The attempts at a slot follow one another.
+            slots = (list(own) for _, own in groupby(rows, lambda row: (row.minute, row.task)))
+            counted = ((_counting(own), sum(row.run is not None for row in own)) for own in slots)
+            chosen = islice(((row, n) for row, n in counted if not wanted or row.has_status(wanted)), limit)
+            blocks = (
+                _columns(schemas.SLOTS, [row for row, _ in some], attempts=[attempts for _, attempts in some])
+                for some in _blocks(chosen)
+            )
+            table = table_of_blocks(schemas.SLOTS, blocks, reader.history.timezone)
+            _notify_unreadable(reader)
+            return table
 
     def predictions(self, date: When = "latest", *, member: str | None = None) -> Table:
         """What an ensemble run predicted: each item's class and the probability of every class.
@@ -335,12 +347,9 @@ class Experiment:
         tasks: Sequence[str],
         statuses: Sequence[str],
         limit: int | None,
-    ) -> list[Row]:
+    ) -> Iterator[Row]:
         query = _query(reader, since, until, tasks, statuses)
-        rows = reader.rows(replace(query, limit=limit or 0)) if limit != 0 else []
-        for why in reader.unreadable.values():
-            notify(f"unreadable: {why}: see cronsemble fsck")
-        return rows
+        return iter(()) if limit == 0 else reader.stream(replace(query, limit=limit or 0))
 
     def _ensemble(self, date: When) -> EnsembleResult:
         from scheduler.results.ensemble_result import read_ensemble
@@ -406,8 +415,18 @@ def _counting(rows: Sequence[Row]) -> Row:
     return next((row for row in rows if row.status == Status.SUCCEEDED), rows[0])
 
 
-def _table(columns: Sequence[schemas.Column], rows: Sequence[Row], timezone: str, **more: Sequence[Any]) -> Table:
-    """A table of the history's rows; ``more`` are columns that these do not have, by name."""
+def _blocks(values: Iterator[T]) -> Iterator[list[T]]:
+    while some := list(islice(values, BLOCK)):
+        yield some
+
+
+def _notify_unreadable(reader: HistoryReader) -> None:
+    for why in reader.unreadable.values():
+        notify(f"unreadable: {why}: see cronsemble fsck")
+
+
+def _columns(columns: Sequence[schemas.Column], rows: Sequence[Row], **more: Sequence[Any]) -> list[Sequence[Any]]:
+    """Of each column the values of the history's rows; ``more`` are those that these do not have, by the column's name."""
     values: list[Sequence[Any]] = []
     for column in columns:
         if column.name in more:
@@ -416,7 +435,7 @@ def _table(columns: Sequence[schemas.Column], rows: Sequence[Row], timezone: str
             values.append([row.minute * 60_000_000 for row in rows])
         else:
             values.append([getattr(row, column.name) for row in rows])
-    return Table(columns, values, timezone)
+    return values
 
 
 def _predictions(result: EnsembleResult, member: str | None, timezone: str) -> Table:

@@ -30,7 +30,7 @@ def plan(store: LocalStore, request: dict[str, Any]) -> dict[str, Any]:
     planned = plan_removal(store, str(request["experiment"]), rule_of(request), time.time())
     return {
         "items": [item_as_object(item, store.root) for item in planned.items],
-        "runs": [[run.task, str(run)] for run in planned.rows],
+        "runs": [[run.task, str(run)] for run, _ in planned.rows],
         "consequences": planned.consequences,
     }
 

@@ -18,6 +18,7 @@ from jobs.store.regular_files import is_folder, is_regular
 from jobs.store.result_files import recorded_files
 from jobs.store.run_summaries import MonthSummaries, RunSummary, used_runs
 from jobs.store.safe_paths import UnsafePath, split_path
+from jobs.store.tombstones import read_tombstones
 
 EARLY = 86400
 """Seconds before its slot at which no run can have begun, whatever the clocks."""
@@ -25,7 +26,7 @@ _RUN_FILES = re.compile(
     "|".join(
         [
             *map(re.escape, (c.OBSERVED, c.CANCELLED, c.REMOVED, c.VERDICT, c.WAIT, c.CLAIM, f".{c.CLAIM}")),
-            r"(claim|decision)-[0-9]+\.json",
+            r"(claim|decision|removed)-[0-9]+\.json",
         ]
     )
 )
@@ -330,5 +331,5 @@ def _note_lost_results(scope: CheckScope, run: RunId, used: Iterable[RunId]) -> 
     for other in used:
         folder = scope.store.run_folder(other)
         has_result = is_folder(folder / c.RESULT) or os.path.lexists(folder / c.RECORD_TRACE)
-        if not has_result and "run" not in (read_document(folder / c.REMOVED) or {}):
+        if not has_result and "run" not in read_tombstones(folder):
             scope.lost_results.setdefault(other, run)

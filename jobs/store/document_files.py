@@ -20,6 +20,7 @@ _NUMBERED = {
     re.compile(r"claim-[0-9]+\.json"): DocumentKind.CLAIM,
     re.compile(r"owner-[0-9]+\.json"): DocumentKind.OWNER,
     re.compile(r"decision-[0-9]+\.json"): DocumentKind.DECISION,
+    re.compile(r"removed-[0-9]+\.json"): DocumentKind.REMOVED,
 }
 NOTIFICATIONS = "notifications"
 """Of an experiment's folder: what was told of it (``jobs.store.notifications``)."""

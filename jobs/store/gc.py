@@ -5,18 +5,22 @@ Standard library alone, Python 3.9: it runs where the store is.
 
 from __future__ import annotations
 
+import json
 import os
 import time
+from array import array
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
 from jobs import contract as c
 from jobs import revisions
+from jobs.compact_list import CompactList
 from jobs.contract import RunId, Status
 from jobs.store import removal
 from jobs.store.document_files import read_document, why_unreadable
@@ -30,6 +34,7 @@ from jobs.store.reading import Run
 from jobs.store.regular_files import Unreadable, is_folder, is_regular
 from jobs.store.report_pages import dated_pages
 from jobs.store.run_summaries import KEPT_SUFFIXES, MODEL_SUFFIXES, RunSummaries, RunSummary
+from jobs.store.tombstones import is_tombstone
 
 
 class RemovalKind(str, Enum):  # noqa: UP042 (Python 3.9 has no StrEnum)
@@ -93,19 +98,50 @@ class RemovalItem:
     run: RunId | None = None
 
 
+def item_list(root: Path, items: Iterable[RemovalItem] = ()) -> CompactList[RemovalItem]:
+    """Items of the store ``root``, in as little memory as those of years of runs may take."""
+    prefix = f"{root}{os.sep}"
+
+    def pack(item: RemovalItem) -> tuple[Any, ...]:
+        path, run = str(item.path), item.run
+        relative = path[len(prefix) :] if path.startswith(prefix) else path
+        run_key = None if run is None else (run.minute, run.attempt, run.experiment, run.task)
+        return item.kind.value, relative, item.name, item.size, item.reason, run_key
+
+    def unpack(packed: tuple[Any, ...]) -> RemovalItem:
+        kind, path, name, size, reason, run_key = packed
+        return RemovalItem(RemovalKind(kind), root / path, name, size, reason, None if run_key is None else RunId(*run_key))
+
+    return CompactList(pack, unpack, items)
+
+
+RemovedRow = tuple[RunId, dict[str, Any]]
+"""A run that is removed as a whole, and what the history shows of it afterwards."""
+
+
+def row_list(rows: Iterable[RemovedRow] = ()) -> CompactList[RemovedRow]:
+    """Rows in as little memory as those of years of runs may take."""
+
+    def pack(row: RemovedRow) -> tuple[Any, ...]:
+        run, shown = row
+        return run.minute, run.attempt, run.experiment, run.task, json.dumps(shown)
+
+    return CompactList(pack, lambda packed: (RunId(*packed[:4]), json.loads(packed[4])), rows)
+
+
 @dataclass
 class RemovalPlan:
-    """What gc will remove, and what that means."""
+    """What gc will remove, and what that means; ``items`` are an :func:`item_list`, those of a run one after the other."""
 
-    items: list[RemovalItem] = field(default_factory=list)
-    rows: dict[RunId, dict[str, Any]] = field(default_factory=dict)
-    """Of the runs that are removed as a whole: what the history shows of them afterwards."""
+    items: CompactList[RemovalItem]
+    rows: CompactList[RemovedRow] = field(default_factory=row_list)
+    """Of the runs that are removed as a whole, in the order of their items."""
     consequences: list[str] = field(default_factory=list)
 
     @property
     def size(self) -> int:
         """Bytes of all items."""
-        return sum(item.size for item in self.items)
+        return sum(size for _, _, size in self.counts())
 
     def counts(self) -> list[tuple[RemovalKind, int, int]]:
         """By kind: how many, and how many bytes."""
@@ -116,12 +152,26 @@ class RemovalPlan:
         return [(kind, numbers[kind], sizes[kind]) for kind in RemovalKind if numbers[kind]]
 
 
+class _Texts:
+    """Which texts there are of very many: eight bytes each. Two different ones are taken for the same once in 10^13 times."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._hashes = array("q", sorted(array("q", map(hash, texts))))
+
+    def __contains__(self, text: str) -> bool:
+        n = bisect_left(self._hashes, hash(text))
+        return n < len(self._hashes) and self._hashes[n] == hash(text)
+
+    def __bool__(self) -> bool:
+        return bool(self._hashes)
+
+
 def plan_removal(store: LocalStore, experiment: str, rule: RetentionRule, now: float) -> RemovalPlan:
     """What a rule removes of an experiment at ``now`` (seconds since 1970).
 
     Data and snapshots are shared: those that any experiment's runs name stay.
     """
-    plan, summaries = RemovalPlan(), RunSummaries(store)
+    plan, summaries = RemovalPlan(item_list(store.root)), RunSummaries(store)
     before = now - min(rule.age, SETTLING)
     if RemovalKind.STAGING in rule.kinds:
         plan.items += _leftovers(store, removal.leftovers(store, before, but_runs_of=experiment))
@@ -238,7 +288,7 @@ def _model_files(run: Run) -> Iterator[RemovalItem]:
 
 def _plan_whole_run(run: Run, plan: RemovalPlan) -> None:
     paths = (
-        [path for path in sorted(run.folder.iterdir()) if path.name not in (c.REMOVED, c.RECORD_TRACE)]
+        [path for path in sorted(run.folder.iterdir()) if path.name != c.RECORD_TRACE and not is_tombstone(path.name)]
         if is_folder(run.folder)
         else []
     )
@@ -246,7 +296,7 @@ def _plan_whole_run(run: Run, plan: RemovalPlan) -> None:
         return
     starts = (attempt["start"].get("time") for attempt in run.tries)
     ends = (attempt["end"].get("time") for attempt in run.tries if attempt["end"])
-    plan.rows[run.id] = {
+    row = {
         "status": run.status,
         "reason": run.reason,
         "evidence": run.evidence,
@@ -260,6 +310,7 @@ def _plan_whole_run(run: Run, plan: RemovalPlan) -> None:
         "try_number": run.try_number,
         "max_tries": run.max_tries,
     }
+    plan.rows.append((run.id, row))
     plan.items += [_run_item(run, RemovalKind.RUNS, path, "of an old run") for path in paths]
 
 
@@ -288,21 +339,21 @@ def _report_pages(store: LocalStore, experiment: str, rule: RetentionRule, now: 
 def _consequences_for_repeats(store: LocalStore, summaries: RunSummaries, experiment: str, plan: RemovalPlan) -> Iterator[str]:
     """Which ensembles cannot be repeated any more, and which not with the models that they had."""
     if plan.rows:
-        dates = sorted(run.slot.date() for run in plan.rows)
-        yield f"{len(plan.rows)} runs from {dates[0]} to {dates[-1]} can never be repeated or shown: only their rows stay"
-    removed_runs = {str(run) for run in plan.rows}
-    removed_models = {str(item.run) for item in plan.items if item.kind == RemovalKind.MODELS}
+        first, last = (chosen((run for run, _ in plan.rows), key=lambda run: run.minute).slot.date() for chosen in (min, max))
+        yield f"{len(plan.rows)} runs from {first} to {last} can never be repeated or shown: only their rows stay"
+    removed_runs = _Texts(str(run) for run, _ in plan.rows)
+    removed_models = _Texts(str(item.run) for item in plan.items if item.kind == RemovalKind.MODELS)
     if not removed_runs and not removed_models:
         return
     never, without_models = [], []
     for run, summary in summaries.of_task(experiment, c.ENSEMBLE_TASK, skip_unreadable=True):
-        if run in plan.rows:
+        if str(run) in removed_runs:
             continue
         members = store.read(run).record.get("members") or [] if summary is None else []
         trainings = {str(member.get("run")) for member in members} if summary is None else set(summary.members)
-        if trainings & removed_runs:
+        if any(training in removed_runs for training in trainings):
             never.append(run)
-        elif trainings & removed_models:
+        elif any(training in removed_models for training in trainings):
             without_models.append(run)
     for runs, meaning in (
         (never, "cannot be repeated any more: their members' runs are removed"),
@@ -315,7 +366,7 @@ def _consequences_for_repeats(store: LocalStore, summaries: RunSummaries, experi
 def _plan_shared_files(store: LocalStore, summaries: RunSummaries, rule: RetentionRule, plan: RemovalPlan, now: float) -> None:
     """Data and snapshots that no kept run names, and that are old enough not to belong to a run that is just starting."""
     try:
-        data, snapshots = _needed(store, summaries, set(plan.rows))
+        data, snapshots = _needed(store, summaries, _Texts(str(run) for run, _ in plan.rows))
     except (UnknownNeed, Unreadable) as error:
         plan.consequences.append(f"no data and no snapshots are removed, for it is unknown which are needed: {_why(error)}")
         return
@@ -336,14 +387,14 @@ def _plan_shared_files(store: LocalStore, summaries: RunSummaries, rule: Retenti
             plan.items.append(_store_item(store, RemovalKind.DATA, path, "it pinned data for a date that is removed"))
 
 
-def _needed(store: LocalStore, summaries: RunSummaries, removed: Collection[RunId]) -> tuple[set[str], set[str]]:
+def _needed(store: LocalStore, summaries: RunSummaries, removed: _Texts) -> tuple[set[str], set[str]]:
     """The fingerprints of data and the hashes of snapshots that the runs of any experiment name, but for those removed."""
     data, snapshots = set[str](), set[str]()
     for experiment in store.experiments():
         _require_readable_folders(store, experiment)
         for task in store.tasks(experiment):
             for run_id, summary in summaries.of_task(experiment, task):
-                if run_id in removed:
+                if str(run_id) in removed:
                     continue
                 if summary is not None:
                     data.add(summary.facts.data)
@@ -440,27 +491,28 @@ KEPT = "it is left alone: it has changed, or something needs it now"
 
 
 def execute_removal(
-    store: LocalStore, experiment: str, rule: RetentionRule, planned: Sequence[RemovalItem], now: float, time: str, by: str
+    store: LocalStore, experiment: str, rule: RetentionRule, planned: Iterable[RemovalItem], now: float, time: str, by: str
 ) -> Iterator[Removed]:
     """Remove what was planned and may be removed at ``now`` too: meanwhile a run may have begun that needs some of it.
 
-    Each run's tombstone comes first (``time``: ISO 8601).
+    Each run's tombstone comes first (``time``: ISO 8601). ``planned`` is gone through twice.
     """
-    plan, paths = plan_removal(store, experiment, rule, now), {item.path for item in planned}
-    items_of: dict[RunId, list[RemovalItem]] = {}
-    for item in plan.items:
-        if item.run is not None:
-            items_of.setdefault(item.run, []).append(item)
-    for run, items in items_of.items():
-        files = [{"path": item.name, "size": item.size, "why": item.reason} for item in items if item.path in paths]
-        if files:
-            # One that got another file meanwhile is not removed as a whole.
-            row = plan.rows.get(run) if len(files) == len(items) else None
+    plan, paths = plan_removal(store, experiment, rule, now), _Texts(str(item.path) for item in planned)
+    rows = iter(plan.rows)
+    whole_run, row_of_it = next(rows, (None, {}))
+    for run, own in groupby(plan.items, lambda item: item.run):
+        items = list(own) if run is not None else []
+        files = [{"path": item.name, "size": item.size, "why": item.reason} for item in items if str(item.path) in paths]
+        # One that got another file meanwhile is not removed as a whole.
+        row = row_of_it if run == whole_run and len(files) == len(items) else None
+        if run is not None and files:
             removal.record_removal(store, run, files, time, by, row)
-    current = {item.path for item in plan.items}
+        if run is not None and run == whole_run:
+            whole_run, row_of_it = next(rows, (None, {}))
+    current = _Texts(str(item.path) for item in plan.items)
     for item in planned:
         problem = ""
-        if item.path not in current:
+        if str(item.path) not in current:
             problem = KEPT if os.path.lexists(item.path) else ""
         else:
             try:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jobs.contract import CSV, ENSEMBLE_TASK, LAST_MINUTE, METADATA, RECORD, RECORD_TRACE, REMOVED, RESULT, RunId, RunKind
+from jobs.contract import CSV, ENSEMBLE_TASK, LAST_MINUTE, METADATA, RECORD, RECORD_TRACE, RESULT, RunId, RunKind
 from jobs.store.checksums import damaged
 from jobs.store.decisions import decision_names, refusal
 from jobs.store.document_files import load_document
@@ -28,6 +28,7 @@ from jobs.store.ownership import share
 from jobs.store.prediction_metadata import prediction_metadata
 from jobs.store.regular_files import Unreadable, as_unreadable, is_regular, list_folder, unreadable
 from jobs.store.result_files import recorded_sha256
+from jobs.store.tombstones import load_tombstones
 
 LATEST = "latest"
 LATEST_CSV, LATEST_JSON = f"{LATEST}.csv", f"{LATEST}.json"
@@ -101,7 +102,7 @@ def _published_record(store: LocalStore, run: RunId) -> dict[str, Any] | None:
     record = load_document(path)
     if record is None and (RESULT in store.files.list_names(folder) or os.path.lexists(folder / RECORD_TRACE)):
         record = load_document(path)  # published just now
-        if record is None and "run" not in (load_document(folder / REMOVED) or {}):
+        if record is None and "run" not in load_tombstones(folder):
             # It may have been the latest: an older one must not take its place for that.
             raise unreadable(path, "it is missing", errno.EIO)
     if record is not None and record.get("run") not in (None, str(run)):

@@ -18,7 +18,6 @@ from jobs.contract import (
     OBSERVED,
     RECORD,
     RECORD_TRACE,
-    REMOVED,
     RESULT,
     START,
     TRY_PREFIX,
@@ -36,6 +35,7 @@ from jobs.store.document_files import load_document, why_unreadable
 from jobs.store.files import list_names
 from jobs.store.process_identity import is_alive
 from jobs.store.regular_files import Unreadable
+from jobs.store.tombstones import merge_tombstones, tombstone_names
 from jobs.store.tries import has_tries_left, max_tries, recorded_retries
 from jobs.store.try_claims import last_number, unused_claim
 from jobs.store.waits import is_over, waiting_text
@@ -63,7 +63,7 @@ class Run:
     observed: dict[str, Any] = field(default_factory=dict)
     """What a command saw of its Job or pods in time."""
     removed: dict[str, Any] = field(default_factory=dict)
-    """The tombstone that gc left."""
+    """What the tombstones that gc left say (``jobs.store.tombstones``)."""
     cancelled: dict[str, Any] = field(default_factory=dict)
     """Who ended it by `cancel`, when and why."""
     claim: dict[str, Any] = field(default_factory=dict)
@@ -172,9 +172,11 @@ def read_run(run: RunId, folder: Path, read_record: Callable[[], dict[str, Any] 
         reason = _unreadable(Path(str(error.filename)).name, error.why)
         return Run(run, folder, Status.UNKNOWN, reason, evidence=Evidence.UNKNOWN, is_readable=False)
     next_name = unused_claim(names, tries)
-    observed, removed, cancelled, claim, next_claim, wait = (
-        documents.read(name) if name in names else {} for name in (OBSERVED, REMOVED, CANCELLED, CLAIM, next_name, WAIT)
+    observed, cancelled, claim, next_claim, wait = (
+        documents.read(name) if name in names else {} for name in (OBSERVED, CANCELLED, CLAIM, next_name, WAIT)
     )
+    tombstones = tombstone_names(names)
+    removed = merge_tombstones(documents.read(name) for name in tombstones)
 
     decisions = tuple(documents.load(name) or unreadable_decision(name) for name in decision_names(names))
 
@@ -201,7 +203,7 @@ def read_run(run: RunId, folder: Path, read_record: Callable[[], dict[str, Any] 
         name = f"{RESULT}/{RECORD}"
         return result(Status.UNKNOWN, _unreadable(name, why_unreadable(folder / name)), Evidence.UNKNOWN)
     # What says more than the tries, if it could be read.
-    for name in (REMOVED, CANCELLED):
+    for name in (*tombstones, CANCELLED):
         if name in documents.problems:
             return unknown(name)
     if cancelled:

@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jobs.contract import CLAIM_PREFIX, REMOVED, SCHEMA, TRY_PREFIX, RunId, parse_run_id
+from jobs.contract import CLAIM_PREFIX, SCHEMA, TRY_PREFIX, RunId, parse_run_id
 from jobs.store.files import MISSING_ERRNOS, exists, rename_own, to_document
 from jobs.store.local_store import LocalStore
 from jobs.store.regular_files import Unreadable, as_unreadable
 from jobs.store.report_pages import METRICS, REPORTS
+from jobs.store.tombstones import merge_tombstones, next_tombstone_name, tombstone_names
 
 
 def leftovers(store: LocalStore, before: float, but_runs_of: str = "") -> Iterator[Path]:
@@ -55,13 +56,24 @@ def is_leftover(name: str, is_folder: bool) -> bool:
 def record_removal(
     store: LocalStore, run: RunId, files: list[dict[str, Any]], time: str, by: str, row: dict[str, Any] | None = None
 ) -> None:
-    """Write the tombstone of a run's files that are removed, and, if all are, what became of it (``row`` of the history)."""
-    path = store.run_folder(run) / REMOVED
-    earlier = store.files.read_document(path) or {}
-    removed = [*(earlier.get("files") or []), *files]
-    tombstone = {"schema": SCHEMA, "run_id": str(run), "time": time, "by": by, "files": removed}
-    row = row or earlier.get("run")
-    store.files.replace(path, to_document({**tombstone, **({"run": row} if row else {})}))
+    """Add a tombstone of a run's files that are removed, and, if all are, of what became of it (``row`` of the history).
+
+    Nothing is written of what earlier tombstones say already. What others write at the same time stays.
+    """
+    folder = store.run_folder(run)
+    while True:
+        names = store.files.list_names(folder)
+        documents = (store.files.read_document(folder / name) for name in tombstone_names(names))
+        earlier = merge_tombstones(document for document in documents if document is not None)
+        known = {file["path"] for file in earlier.get("files") or ()}
+        added = [file for file in files if file["path"] not in known]
+        is_row_new = bool(row) and not earlier.get("run")
+        if not added and not is_row_new:
+            return
+        tombstone = {"schema": SCHEMA, "run_id": str(run), "time": time, "by": by, "files": added}
+        document = to_document({**tombstone, **({"run": row} if is_row_new else {})})
+        if store.files.publish(folder / next_tombstone_name(names), document):
+            return
 
 
 def remove(store: LocalStore, path: Path) -> bool:

@@ -20,7 +20,6 @@ from jobs.contract import (
     DATA,
     OBSERVED,
     RECORD,
-    REMOVED,
     RESULT,
     SCHEMA,
     SELECTION,
@@ -42,6 +41,7 @@ from jobs.store.prediction_metadata import archive_name
 from jobs.store.reading import Run, read_run
 from jobs.store.regular_files import Unreadable
 from jobs.store.result_files import recorded_sha256
+from jobs.store.tombstones import tombstone_names
 from jobs.store.try_claims import claim_name
 
 _NO_MINUTES = (0, 0)
@@ -258,8 +258,9 @@ class Store:
 
     def is_removed(self, run: RunId, name: str) -> bool:
         """Whether gc took this file out of the run's folder."""
-        tombstone = self.files.read_document(self.run_folder(run) / REMOVED)
-        return tombstone is not None and any(file.get("path") == name for file in tombstone.get("files") or [])
+        folder = self._run_folder(run)
+        documents = (self.files.read_document(folder / own) for own in tombstone_names(self.files.list_names(folder)))
+        return any(file.get("path") == name for document in documents if document for file in document.get("files") or ())
 
     def is_archive_removed(self, run: RunId, path: Path) -> bool:
         """Whether gc took a run's CSV out of the archive."""

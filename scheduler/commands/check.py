@@ -12,7 +12,6 @@ import typer
 from cronjobs.experiment import Experiment
 from cronjobs.objects.labels import WATCH
 from jobs.contract import ENSEMBLE_TASK, member_task
-from jobs.temporary import TemporaryFolder
 from scheduler.commands.options import DEFAULT_FILES, Files, Jobs, parse_limit
 from scheduler.config import ConfigErrors, dataset_sizes, gate_warnings, load_all
 from scheduler.config.load import problem_at
@@ -55,6 +54,7 @@ def check_sizes(experiments: list[Experiment]) -> None:
 def try_functions(experiment: Experiment, cpus: int | None, seconds: int) -> ExitStatus:
     """Try the functions of an experiment and print what would fail; nothing is written to its store."""
     from jobs.store import LocalStore
+    from jobs.temporary import TemporaryFolder
     from scheduler.commands.engine_choice import StopSignals
     from scheduler.console.check_display import CheckDisplay
     from scheduler.engines.function_check import check_functions, distinct_models

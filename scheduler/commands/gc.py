@@ -4,7 +4,8 @@ from __future__ import annotations
 
 # Annotations are values here, not postponed: typer would evaluate their text at every start.
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Annotated
 
 import typer
@@ -24,7 +25,7 @@ from scheduler.commands.options import (
     StoreFolder,
     Yes,
 )
-from scheduler.console.json_output import print_json
+from scheduler.console.json_output import print_json_with_list
 from scheduler.console.messages import print_line
 from scheduler.console.prompts import confirm
 from scheduler.errors import CronsembleError
@@ -46,7 +47,7 @@ def remove_old(
     store, rule = workspace.store, _read_rule(what, older_than, keep)
     plan = plan_removal(store, workspace.name, rule)
     if as_json:
-        print_json(_as_object(plan, store))
+        print_json_with_list("items", _as_objects(plan, store), {"size": plan.size, "consequences": plan.consequences})
     else:
         _print_plan(plan, workspace)
     if dry_run or not plan.items:
@@ -79,18 +80,15 @@ def _read_rule(what: Sequence[str], older_than: str, keep: int) -> RetentionRule
     return RetentionRule(tuple(map(RemovalKind, what)) or DEFAULT_KINDS, age, keep)
 
 
-def _as_object(plan: RemovalPlan, store: Store) -> dict[str, object]:
-    items = [
-        {
+def _as_objects(plan: RemovalPlan, store: Store) -> Iterator[dict[str, object]]:
+    for item in plan.items:
+        yield {
             "kind": item.kind,
             "path": store.files.display_path(item.path),
             "size": item.size,
             "why": item.reason,
             "run": None if item.run is None else str(item.run),
         }
-        for item in plan.items
-    ]
-    return {"items": items, "size": plan.size, "consequences": plan.consequences}
 
 
 def _print_plan(plan: RemovalPlan, workspace: Workspace) -> None:
@@ -98,11 +96,10 @@ def _print_plan(plan: RemovalPlan, workspace: Workspace) -> None:
         print_line(f"nothing to remove of {workspace.name} in {workspace.store.files.display_path(workspace.store.root)}")
     for kind, number, size in plan.counts():
         print(f"{kind}: {number}, {format_bytes(size)}: {DESCRIPTIONS[kind]}")
-        items = [item for item in plan.items if item.kind == kind]
-        for item in items[:MAX_LISTED]:
+        for item in islice((item for item in plan.items if item.kind == kind), MAX_LISTED):
             print_line(f"  {workspace.store.files.display_path(item.path)}: {item.reason}")
-        if len(items) > MAX_LISTED:
-            print(f"  … and {len(items) - MAX_LISTED} more: --json lists all")
+        if number > MAX_LISTED:
+            print(f"  … and {number - MAX_LISTED} more: --json lists all")
     for consequence in plan.consequences:
         print_line(f"note: {consequence}")
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from math import isinf
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
 import typer
@@ -55,6 +56,9 @@ if TYPE_CHECKING:
 
 _HINT = "choose with --columns"
 _NOTHING_FOUND = "no slot and no run matches"
+BLOCK = 5000
+"""Rows that are written at a time."""
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -76,22 +80,24 @@ def print_history(reader: HistoryReader, query: HistoryQuery, output: OutputForm
         _print_unreadable(reader)
         return
     source = _row_source(reader)
+    everything, query = replace(query, limit=0), replace(query, limit=limit)
+    by_sort: list[Row] | None = None
     if output.sort:
-        rows = reader.rows(replace(query, limit=0))
-        (column,) = choose_columns([output.sort.removeprefix("-")], rows, source, "--sort")
-        rows = sort_rows(rows, column, output.sort.startswith("-"))[: limit or None]
-    else:
-        rows = reader.rows(replace(query, limit=limit))
-    _print_unreadable(reader)
+        (column,) = choose_columns([output.sort.removeprefix("-")], reader.stream(everything), source, "--sort")
+        by_sort = sort_rows(reader.stream(everything), column, output.sort.startswith("-"), limit)
+
+    def rows() -> Iterator[Row]:
+        return reader.stream(query) if by_sort is None else iter(by_sort)
+
+    columns = choose_columns(output.columns or DEFAULT, rows(), source)
     if output.as_json or output.as_csv:
         if output.columns:
-            _print_columns(rows, choose_columns(output.columns, rows, source), output.as_json)
+            _print_columns(rows(), columns, output.as_json)
         else:
-            _print_values(Row, rows, output.as_json)
-    elif rows:
-        _print_table(rows, choose_columns(output.columns or _default_columns(rows), rows, source))
-    else:
-        print(_nothing(history, query))
+            _print_values(Row, rows(), output.as_json)
+    elif not _print_table(rows(), columns, ["tries"] if not output.columns else []):
+        print(_nothing(history, everything))
+    _print_unreadable(reader)
 
 
 def _print_unreadable(reader: HistoryReader) -> None:
@@ -108,7 +114,7 @@ def _nothing(history: ExperimentHistory, query: HistoryQuery) -> str:
 def _print_calendar(reader: HistoryReader, query: HistoryQuery, output: OutputFormat) -> None:
     history = reader.history
     bounded = calendar_view.calendar_query(query, history.timezone, history.now)
-    days = calendar_view.calendar_days(reader.rows(bounded), bounded, history.timezone)
+    days = calendar_view.calendar_days(reader.stream(bounded), bounded, history.timezone)
     if output.as_json or output.as_csv:
         _print_values(calendar_view.Cell, calendar_view.cells(days), output.as_json)
     elif days.names():
@@ -118,17 +124,38 @@ def _print_calendar(reader: HistoryReader, query: HistoryQuery, output: OutputFo
         print(_nothing(history, query))
 
 
-def _print_values(kind: type[msgspec.Struct], values: Sequence[msgspec.Struct], as_json: bool) -> None:
+def _print_values(kind: type[msgspec.Struct], values: Iterable[msgspec.Struct], as_json: bool) -> None:
     """A JSON array with a value a line, or CSV: the same fields in the same order."""
-    sys.stdout.flush()
-    out = sys.stdout.buffer
     if as_json:
         # A line break stands nowhere inside a value.
-        lines = as_ascii(_json_lines(values)).rstrip("\n").replace("\n", ",\n ")
-        out.write(f"[{lines}]\n".encode())
-    else:
-        rows = ([single_line(cell) if isinstance(cell, str) else cell for cell in msgspec.structs.astuple(row)] for row in values)
-        out.write(csv_text([kind.__struct_fields__, *rows]).encode())
+        lines = (as_ascii(_json_lines(block)).rstrip("\n").replace("\n", ",\n ") for block in _blocks(values))
+        _write(_json_array(lines))
+        return
+    rows = ([single_line(cell) if isinstance(cell, str) else cell for cell in msgspec.structs.astuple(row)] for row in values)
+    _write(csv_text(block) for block in _blocks(chain([kind.__struct_fields__], rows)))
+
+
+def _blocks(values: Iterable[_T]) -> Iterator[list[_T]]:
+    """The values some at a time: those of years need not be held."""
+    values = iter(values)
+    while block := list(islice(values, BLOCK)):
+        yield block
+
+
+def _json_array(blocks: Iterable[str]) -> Iterator[str]:
+    """An array of lines, of which some are given at a time."""
+    yield "["
+    for n, block in enumerate(blocks):
+        yield f",\n {block}" if n else block
+    yield "]\n"
+
+
+def _write(parts: Iterable[str]) -> None:
+    """Write parts of an answer for programs, as they come."""
+    sys.stdout.flush()
+    out = sys.stdout.buffer
+    for part in parts:
+        out.write(part.encode())
     out.flush()
 
 
@@ -154,24 +181,15 @@ def _row_source(reader: HistoryReader) -> RowSource:
     return RowSource(history.experiment, history.timezone, history.tasks(), hyperparameters, reader.attempts)
 
 
-def _default_columns(rows: Sequence[Row]) -> list[str]:
-    """Most runs need one try, and a terminal is narrow."""
-    needs_tries = any((row.try_number or 1) > 1 for row in rows)
-    return [name for name in DEFAULT if name != "tries" or needs_tries]
-
-
-def _print_columns(rows: Sequence[Row], columns: Sequence[HistoryColumn], as_json: bool) -> None:
+def _print_columns(rows: Iterable[Row], columns: Sequence[HistoryColumn], as_json: bool) -> None:
     """The chosen columns as a JSON array with a row a line, or as CSV."""
     names = [column.name for column in columns]
     values = ([column.value(row) for column in columns] for row in rows)
-    sys.stdout.flush()
-    out = sys.stdout.buffer
     if as_json:
-        lines = ",\n ".join(as_ascii(strict_json.dumps(dict(zip(names, own, strict=True)))) for own in values)
-        out.write(f"[{lines}]\n".encode())
+        _write(_json_array(as_ascii(strict_json.dumps(dict(zip(names, own, strict=True)))) for own in values))
     else:
-        out.write(csv_text([names, *([_csv_cell(value) for value in own] for own in values)]).encode())
-    out.flush()
+        cells = ([_csv_cell(value) for value in own] for own in values)
+        _write(csv_text(block) for block in _blocks(chain([names], cells)))
 
 
 def _csv_cell(value: Any) -> Any:
@@ -180,12 +198,26 @@ def _csv_cell(value: Any) -> Any:
     return single_line(value) if isinstance(value, str) else value
 
 
-def _print_table(rows: Sequence[Row], columns: Sequence[HistoryColumn]) -> None:
-    """The rows as a table that fits the terminal; slots by the experiment's clock."""
-    cells = ([column.text(row) for column in columns] for row in rows)
-    tables.print_table(
-        [column.printed for column in columns], cells, [outcome_colour(row.status, row.degraded) for row in rows], _HINT
-    )
+def _print_table(rows: Iterator[Row], columns: Sequence[HistoryColumn], unneeded: Collection[str]) -> bool:
+    """The rows as a table that fits the terminal, slots by the experiment's clock; False, and nothing, if there are none.
+
+    ``unneeded``: columns without which the table does if each run needed one try: most do, and a terminal is narrow.
+    """
+    first = next(rows, None)
+    if first is None:
+        return False
+    colours: list[str | None] = []
+    left_out = set(unneeded)
+
+    def cells() -> Iterator[list[str]]:
+        for row in chain([first], rows):
+            colours.append(outcome_colour(row.status, row.degraded))
+            if (row.try_number or 1) > 1:
+                left_out.clear()
+            yield [column.text(row) for column in columns]
+
+    tables.print_table([column.printed for column in columns], cells(), colours, _HINT, left_out)
+    return True
 
 
 def print_slot(reader: HistoryReader, slot: str, tasks: Sequence[str], as_json: bool) -> None:

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from cronjobs.objects.labels import WATCH
 from jobs.contract import AGREEMENT, ENSEMBLE_TASK, member_task
-from scheduler.config import heartbeat, kubernetes, notify
+from scheduler.config import heartbeat, kubernetes
 from scheduler.config.convert import INVALID, convert, fields_of, shown
 from scheduler.config.document import Document
 from scheduler.config.errors import nearest
@@ -51,7 +51,10 @@ def validate(document: Document, folder: Path) -> FileKeys | None:
         document.problem((), f"the file holds {shown(value)}, not keys: `cronsemble init` writes a starter")
         return None
     kubernetes.check(document, value)
-    notify.check(document, value, folder)
+    if isinstance(value.get("notify"), dict):
+        from scheduler.config import notify  # late: most files have none, and it compiles many patterns
+
+        notify.check(document, value, folder)
     heartbeat.check(document, value)
     _apply_defaults(document, value)
     keys: FileKeys = convert(document, FileKeys, value)

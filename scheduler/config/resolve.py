@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -41,7 +41,9 @@ from scheduler.config.keys import (
     TaskKeys,
     WatchKeys,
 )
-from scheduler.config.notify import resolve_notify
+
+if TYPE_CHECKING:
+    from cronjobs.notify import Notify
 
 
 def resolve(keys: FileKeys, path: Path) -> Experiment:
@@ -83,10 +85,18 @@ def resolve(keys: FileKeys, path: Path) -> Experiment:
         ensemble=ensemble,
         runtimes=_runtimes(keys.runtimes),
         cluster=_cluster(keys.cluster),
-        notify=None if keys.notify is None else resolve_notify(keys.notify, path.resolve().parent, secrets),
+        notify=_notify(keys, path.resolve().parent, secrets),
         heartbeat=heartbeat,
         watch=None if keys.watch is None else _watch(keys.watch, keys.timezone, ensemble or next(iter(members.values()))),
     )
+
+
+def _notify(keys: FileKeys, folder: Path, others: Iterable[str]) -> Notify | None:
+    if keys.notify is None:
+        return None
+    from scheduler.config.notify import resolve_notify  # late: most files have none
+
+    return resolve_notify(keys.notify, folder, others)
 
 
 def _task(task: TaskKeys, keys: FileKeys) -> dict[str, Any]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jobs.compact_list import CompactList
 from jobs.text import one_line
 from scheduler.console.colours import paint
 from scheduler.console.messages import print_note
@@ -58,13 +59,18 @@ def chart(values: list[float]) -> str:
 
 
 def print_table(
-    columns: Sequence[Column], rows: Iterable[Sequence[str]], colours: Sequence[str | None] = (), hint: str = ""
+    columns: Sequence[Column],
+    rows: Iterable[Sequence[str]],
+    colours: Sequence[str | None] = (),
+    hint: str = "",
+    unneeded: Collection[str] = (),
 ) -> None:
     """A header and the rows: as wide as the terminal at most, and never cut, folded or shortened where there is none.
 
-    Columns that a terminal has no room for are named in a note, with ``hint``, which says how else to see them.
+    Columns that a terminal has no room for are named in a note, with ``hint``, which says how else to see them. ``colours`` and
+    ``unneeded``, names of columns that are not printed, are looked at once all rows have been taken.
     """
-    table = Table(columns, rows, width() if sys.stdout.isatty() else None)
+    table = Table(columns, rows, width() if sys.stdout.isatty() else None, unneeded)
     for line in table.lines(colours):
         print(line)
     if table.left_out:
@@ -88,19 +94,39 @@ class Table:
     still does not fit is written as a block of lines a row.
     """
 
-    def __init__(self, columns: Sequence[Column], rows: Iterable[Sequence[str]], room: int | None) -> None:
+    def __init__(
+        self, columns: Sequence[Column], rows: Iterable[Sequence[str]], room: int | None, unneeded: Collection[str] = ()
+    ) -> None:
         self._columns = columns
-        self._rows = [[one_line(cell) for cell in row] for row in rows]
-        self._shown = list(range(len(columns)))
-        self._widths = [max(cells(column.name), self._widest(n)) for n, column in enumerate(columns)]
+        # Very many rows, as those of a history, are looked at again and again.
+        self._rows: CompactList[list[str]] = CompactList(lambda row: list(map(str, row)), list)
+        self._widest_texts = [0] * len(columns)
+        self._names: dict[int, dict[str, None]] = {n: {} for n, column in enumerate(columns) if column.is_name}
+        for row in rows:
+            self._add([one_line(cell) for cell in row])
+        self._shortened: dict[int, dict[str, str]] = {}
+        needed = [n for n, column in enumerate(columns) if column.name not in unneeded]
+        self._shown = list(needed)
+        self._widths = [max(cells(column.name), self._widest_texts[n]) for n, column in enumerate(columns)]
         self._room = self._needed() if room is None else room
         self._is_below = self._is_block = False
         if self._needed() > self._room:
             self._fit()
-        self.left_out = [column.name for n, column in enumerate(columns) if n not in self._shown]
+        self.left_out = [columns[n].name for n in needed if n not in self._shown]
+
+    def _add(self, row: list[str]) -> None:
+        widest = self._widest_texts
+        for n, text in enumerate(row):
+            if (columns := cells(text)) > widest[n]:
+                widest[n] = columns
+        for n, names in self._names.items():
+            names[row[n]] = None
+        self._rows.append(row)
 
     def _widest(self, number: int) -> int:
-        return max((cells(row[number]) for row in self._rows), default=0)
+        if number in self._shortened:
+            return max(map(cells, self._shortened[number].values()), default=0)
+        return self._widest_texts[number]
 
     def _needed(self) -> int:
         """The columns of the whole table."""
@@ -113,19 +139,19 @@ class Table:
     def _fit(self) -> None:
         for n, column in enumerate(self._columns):
             self._widths[n] = max(self._widest(n), *(cells(word) for word in column.name.split(" ")))
-        rows, widths, shown = self._rows, self._widths, self._shown
+        widths, shown = self._widths, self._shown
         least = min(widths[shown[-1]], LEAST_FOLDED)
         ranked = sorted((n for n in shown if self._columns[n].rank), key=lambda n: -self._columns[n].rank)
         # As few columns as possible are left out: names are shortened before, and the last column goes below the others after.
         for is_below, offset, name in ((False, self._room - least, LEAST_NAME), (True, self._room + 2, LEAST_SHORTENED)):
             self._is_below = is_below
             for left_out in range(len(ranked) + 1):
-                self._rows, self._widths = [list(row) for row in rows], list(widths)
+                self._shortened, self._widths = {}, list(widths)
                 self._shown = [n for n in shown if n not in ranked[:left_out]]
                 self._shorten_until(offset, name)
                 if self._offset() <= offset:
                     return
-        self._rows, self._widths, self._shown, self._is_block = rows, widths, shown, True
+        self._shortened, self._widths, self._shown, self._is_block = {}, widths, shown, True
 
     def _shorten_until(self, offset: int, least: int) -> None:
         """Shorten names, the widest column first, until the last column begins at ``offset``, if that can be."""
@@ -136,9 +162,7 @@ class Table:
                 self._shorten(n, max(self._widths[n] - excess, least))
 
     def _shorten(self, number: int, room: int) -> None:
-        shortened = shorten_distinct((row[number] for row in self._rows), room)
-        for row in self._rows:
-            row[number] = shortened[row[number]]
+        self._shortened[number] = shorten_distinct(self._names[number], room)
         words = (cells(word) for word in self._columns[number].name.split(" "))
         self._widths[number] = max(self._widest(number), *words)
 
@@ -154,6 +178,8 @@ class Table:
         for k in range(lowest):
             yield from self._lines_of([header[k] if k < len(header) else "" for header in headers], None)
         for n, row in enumerate(self._rows):
+            for k, shortened in self._shortened.items():
+                row[k] = shortened[row[k]]
             yield from self._lines_of([row[k] for k in self._shown], colours[n] if colours else None)
 
     def _lines_of(self, row: list[str], colour: str | None) -> Iterator[str]:

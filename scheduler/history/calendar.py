@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from itertools import groupby
 
 import msgspec
 
@@ -85,26 +86,28 @@ def calendar_query(query: HistoryQuery, timezone: str, now: float) -> HistoryQue
 
 
 def calendar_days(rows: Iterable[Row], query: HistoryQuery, timezone: str) -> CalendarDays:
-    """The rows of a :func:`calendar_query` by date."""
+    """The rows of a :func:`calendar_query`, in the history's order, by date."""
     assert query.low is not None and query.high is not None
-    rows = list(rows)
-    of_slots = _by_date(row for row in rows if row.kind != RunKind.MANUAL)
-    manual = _by_date(row for row in rows if row.kind == RunKind.MANUAL)
+    of_slots: dict[str, dict[str, Counter[str]]] = {}
+    manual: dict[str, dict[str, Counter[str]]] = {}
+    # The attempts at a slot follow one another.
+    for _, attempts in groupby(rows, lambda row: (row.minute, row.task)):
+        slot = list(attempts)
+        _count(of_slots, [row for row in slot if row.kind != RunKind.MANUAL])
+        _count(manual, [row for row in slot if row.kind == RunKind.MANUAL])
     return CalendarDays(dates(query.low, query.high, timezone), of_slots, manual)
 
 
-def _by_date(rows: Iterable[Row]) -> dict[str, dict[str, Counter[str]]]:
-    slots: dict[tuple[str, str, int], str] = {}
-    for row in rows:
-        key = (row.task, row.local[:10], row.minute)
-        status = DEGRADED if row.degraded else row.status
+def _count(by_task: dict[str, dict[str, Counter[str]]], attempts: Sequence[Row]) -> None:
+    """Add the attempts at one slot, newest first, as one."""
+    status = ""
+    for row in attempts:
+        own = DEGRADED if row.degraded else row.status
         # A slot with one attempt that succeeded counts as succeeded, best without lack; else its newest attempt counts.
-        if key not in slots or status == Status.SUCCEEDED or (status == DEGRADED and slots[key] != Status.SUCCEEDED):
-            slots[key] = status
-    by_task: dict[str, dict[str, Counter[str]]] = {}
-    for (task, day, _), status in slots.items():
-        by_task.setdefault(task, {}).setdefault(day, Counter())[status] += 1
-    return by_task
+        if not status or own == Status.SUCCEEDED or (own == DEGRADED and status != Status.SUCCEEDED):
+            status = own
+    if attempts:
+        by_task.setdefault(attempts[0].task, {}).setdefault(attempts[0].local[:10], Counter())[status] += 1
 
 
 def _worst_first(counts: Mapping[str, int]) -> list[tuple[str, int]]:

@@ -16,6 +16,9 @@ from scheduler.times import format_local
 DEFAULT = ("slot", "task", "status", "items_accuracy", "change", "validation_accuracy", "duration", "tries", "run", "reason")
 """What the table shows unless other columns are asked for."""
 
+_BLOCK = 10_000
+"""Rows that are held beyond those asked for before some are left out."""
+
 
 @dataclass(frozen=True)
 class RowSource:
@@ -48,36 +51,66 @@ def column_names() -> list[str]:
 
 
 def choose_columns(
-    names: Sequence[str], rows: Sequence[Row], source: RowSource, option: str = "--columns"
+    names: Sequence[str], rows: Iterable[Row], source: RowSource, option: str = "--columns"
 ) -> list[HistoryColumn]:
     """The columns of these names or headers, among them hyperparameters of the rows' runs.
 
-    Raises CronsembleError for another, which names ``option``.
+    ``rows`` are looked at until all names are known. Raises CronsembleError for another, which names ``option``.
     """
     known = {column.name: column for column in _columns(source)}
     by_header = {column.printed.name: column for column in known.values()}
     chosen = [known.get(name) or by_header.get(name) or _hyperparameter(name, source) for name in names]
-    if all(column.name in known for column in chosen):
-        return chosen
-    found = sorted({name for row in rows for name in source.hyperparameters(row)})
+    unknown = {column.name for column in chosen} - set(known)
+    found: set[str] = set()
+    for row in rows if unknown else ():
+        found.update(source.hyperparameters(row))
+        if unknown <= found:
+            return chosen
     # Where no run has any hyperparameters, nothing says which there are.
     for column in chosen if found else ():
-        if column.name not in known and column.name not in found:
-            choice = f"type some of {', '.join(known)}; these runs have the hyperparameters {', '.join(found)}"
+        if column.name in unknown - found:
+            choice = f"type some of {', '.join(known)}; these runs have the hyperparameters {', '.join(sorted(found))}"
             raise CronsembleError(f"{option} {column.name}: there is no such column: {choice}")
     return chosen
 
 
-def sort_rows(rows: Iterable[Row], column: HistoryColumn, descending: bool) -> list[Row]:
+def sort_rows(rows: Iterable[Row], column: HistoryColumn, descending: bool, limit: int = 0) -> list[Row]:
     """The rows by a column, those without a value last; of equal ones the order stays.
 
-    Values of several types, as a hyperparameter may have, are sorted as texts.
+    Values of several types, as a hyperparameter may have, are sorted as texts. With a ``limit`` the first so many, and not many
+    more are held.
     """
-    values = [(column.value(row), row) for row in rows]
-    there = [(value, row) for value, row in values if value not in (None, "")]
-    are_numbers = all(isinstance(value, int | float) for value, _ in there)
-    there.sort(key=lambda pair: pair[0] if are_numbers else str(pair[0]), reverse=descending)
-    return [row for _, row in there] + [row for value, row in values if value in (None, "")]
+    there: list[tuple[Any, Row]] = []
+    without: list[Row] = []
+    are_numbers = True
+    for row in rows:
+        value = column.value(row)
+        if value not in (None, ""):
+            are_numbers = are_numbers and isinstance(value, int | float)
+            there.append((value, row))
+            if limit and len(there) >= 3 * limit + _BLOCK:
+                there = _first_of_either_order(there, are_numbers, descending, limit)
+        elif not limit or len(without) < limit:
+            without.append(row)
+    there.sort(key=_key(are_numbers), reverse=descending)
+    return [*(row for _, row in there), *without][: limit or None]
+
+
+_Pair = tuple[Any, Row]
+"""A row's value in the column that is sorted by, and the row."""
+
+
+def _key(are_numbers: bool) -> Callable[[_Pair], Any]:
+    return (lambda pair: pair[0]) if are_numbers else (lambda pair: str(pair[0]))
+
+
+def _first_of_either_order(pairs: list[_Pair], are_numbers: bool, descending: bool, limit: int) -> list[_Pair]:
+    """Those that may be among the first, as texts or as numbers: a later value may decide which; in the order that they have."""
+    chosen: set[int] = set()
+    for order in (False, True) if are_numbers else (False,):
+        key = _key(order)
+        chosen.update(sorted(range(len(pairs)), key=lambda n: key(pairs[n]), reverse=descending)[:limit])
+    return [pairs[n] for n in sorted(chosen)]
 
 
 def short_run_id(row: Row, source: RowSource) -> str:

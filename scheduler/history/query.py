@@ -136,7 +136,7 @@ def _all_rows(history: ExperimentHistory, query: HistoryQuery, facts: Facts) -> 
         yield from month_window(history, query, month, facts).rows(facts)
 
 
-def limited(rows: Iterator[Row], query: HistoryQuery) -> list[Row]:
+def limited(rows: Iterable[Row], query: HistoryQuery) -> list[Row]:
     """The first rows with the statuses that are asked for, as many as are asked for; no more are computed."""
     chosen = (row for row in rows if not query.statuses or row.has_status(query.statuses))
     return list(islice(chosen, query.limit or None))

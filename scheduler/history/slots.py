@@ -31,6 +31,8 @@ LINGERS = 30
 """Seconds for which a Job may outlive its run's record: the containers end, the kubelet reports it, the controllers see it."""
 _REACHES = (2 * DAY, 62 * DAY, 6 * 366 * DAY)
 """Seconds in which a following slot is looked for: most schedules fire daily, and each fires within five years or never."""
+MOST_KNOWN = 50_000
+"""Minutes whose texts a clock keeps: rows come in the order of time."""
 STATUSES = frozenset(status.value for status in Status)
 DEGRADED = "degraded"
 """What is said beside the status of a run that succeeded with less than was asked for."""
@@ -105,6 +107,8 @@ class LocalClock:
         """In UTC and in the zone: ``2026-11-20T01:00Z``, ``2026-11-20T02:00+01:00``."""
         known = self._known.get(minute)
         if known is None:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
             day, minute_of_day = divmod(minute, 1440)
             offset = self._zone.offset(minute * 60)
             local_day, local_minute = divmod(minute + offset // 60, 1440)

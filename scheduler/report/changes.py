@@ -8,13 +8,12 @@ from typing import Any
 
 import msgspec
 
-from jobs.contract import Status, parse_run_id
+from jobs.contract import RunId
 from jobs.schedule_periods import RevisionPeriod
 from jobs.store import Store
 from jobs.store.regular_files import Unreadable
 from scheduler.config.configuration_changes import differences
 from scheduler.history.query import ExperimentHistory
-from scheduler.history.slots import Row
 from scheduler.snapshots.code_changes import code_changes
 
 SAMPLES = 24
@@ -122,18 +121,17 @@ def _code_lines(old: str, new: str, snapshots: _Snapshots) -> Iterator[str]:
         yield f"code: {change.describe()}"
 
 
-def record_changes(store: Store, history: ExperimentHistory, by_task: Mapping[str, Sequence[Row]]) -> list[Change]:
+def record_changes(store: Store, history: ExperimentHistory, by_task: Mapping[str, Sequence[RunId]]) -> list[Change]:
     """Where the data, the image or the versions of a task's runs changed, oldest first.
 
-    ``by_task``: the rows of each task, oldest slot first. Of a task with more than SAMPLES runs, a change back within two samples
-    goes unseen.
+    ``by_task``: the runs of each task that succeeded, oldest slot first. Of a task with more than SAMPLES runs, a change back
+    within two samples goes unseen.
     """
     lines_by_minute: dict[int, dict[str, list[str]]] = {}
-    for task, rows in by_task.items():
-        succeeded = [row for row in rows if row.status == Status.SUCCEEDED]
-        for row, lines in _record_changes(store, history.experiment, task, succeeded):
+    for task, runs in by_task.items():
+        for run, lines in _record_changes(store, runs):
             for line in lines:
-                lines_by_minute.setdefault(row.minute, {}).setdefault(line, []).append(task)
+                lines_by_minute.setdefault(run.minute, {}).setdefault(line, []).append(task)
     changes = []
     for minute, tasks in sorted(lines_by_minute.items()):
         texts = tuple(f"{', '.join(names)}: {line}" for line, names in tasks.items())
@@ -141,22 +139,21 @@ def record_changes(store: Store, history: ExperimentHistory, by_task: Mapping[st
     return changes
 
 
-def _record_changes(store: Store, experiment: str, task: str, rows: Sequence[Row]) -> Iterator[tuple[Row, list[str]]]:
+def _record_changes(store: Store, runs: Sequence[RunId]) -> Iterator[tuple[RunId, list[str]]]:
     known: dict[int, dict[str, str]] = {}
 
     def facts(n: int) -> dict[str, str]:
         if n not in known:
-            run = parse_run_id(rows[n].run or "", experiment, task)
-            known[n] = _pinned((store.result(run) if run is not None else None) or {})
+            known[n] = _pinned(store.result(runs[n]) or {})
         return known[n]
 
-    if len(rows) < 2:
+    if len(runs) < 2:
         return
-    step = max(1, len(rows) // SAMPLES)
-    samples = [*range(0, len(rows) - 1, step), len(rows) - 1]
+    step = max(1, len(runs) // SAMPLES)
+    samples = [*range(0, len(runs) - 1, step), len(runs) - 1]
     for low, high in zip(samples, samples[1:], strict=False):
         for n in _changes_between(facts, low, high):
-            yield rows[n], _differences(facts(n - 1), facts(n))
+            yield runs[n], _differences(facts(n - 1), facts(n))
 
 
 def _changes_between(facts: Callable[[int], dict[str, str]], low: int, high: int) -> Iterator[int]:

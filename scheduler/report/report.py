@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from jobs.contract import ENSEMBLE_TASK, Status
+from jobs.contract import ENSEMBLE_TASK
 from scheduler.comparison.run_comparison import Comparison, RunComparer
 from scheduler.history.query import HistoryQuery
 from scheduler.history.slots import Row
@@ -18,8 +18,9 @@ from scheduler.report.findings import Findings, accuracy_of, find, loss_of
 from scheduler.report.line_chart import LineChart, Mark, Series
 from scheduler.report.pictures import Sprite, read_sprite
 from scheduler.report.slot_groups import SlotGroups
+from scheduler.report.succeeded_runs import SucceededRuns
 from scheduler.report.task_states import TaskState, task_states
-from scheduler.report.trend import Trend, daily_durations, read_trend
+from scheduler.report.trend import Trend, TrendRows, read_trend
 from scheduler.stores.history_reader import HistoryReader
 
 MOST_CELLS = 12_000
@@ -66,14 +67,13 @@ def read_report(
     ``compared``: comparisons that are shown before those that the report chooses itself.
     """
     history, store = reader.history, reader.store
-    rows = reader.rows(HistoryQuery(low, high))
-    groups = slot_groups.group_rows(rows)
+    rows = _RowsRead(history.experiment)
+    groups = slot_groups.group_rows(rows.watch(reader.stream(HistoryQuery(low, high))))
     scheduled = _scheduled(reader)
     states = task_states(groups, scheduled, history.now)
     tasks = [state.task for state in states]
-    trend = read_trend(store, history.experiment, (row for row in rows if row.task == ENSEMBLE_TASK))
-    by_task = _succeeded_by_task(rows)
-    changes = _changes(reader, rows, by_task)
+    trend = read_trend(store, history.experiment, rows.trend)
+    changes = _changes(reader, rows)
     findings = find(states, trend, changes)
     dates, sprites = _dates(reader, trend, findings)
     pairs = [date_pair("chosen", history, comparison) for comparison in compared]
@@ -92,7 +92,7 @@ def read_report(
         trend,
         changes,
         findings,
-        line_charts(trend, changes, by_task, tasks),
+        line_charts(trend, changes, rows.succeeded, tasks),
         dates,
         len(trend.points) + trend.folded - len(dates),
         pairs,
@@ -105,17 +105,36 @@ def read_report(
 def read_charts(reader: HistoryReader, low: int | None = None, high: int | None = None) -> list[LineChart]:
     """The charts of :func:`read_report` alone."""
     history, store = reader.history, reader.store
-    rows = reader.rows(HistoryQuery(low, high))
-    trend = read_trend(store, history.experiment, (row for row in rows if row.task == ENSEMBLE_TASK))
-    by_task = _succeeded_by_task(rows)
-    changes = _changes(reader, rows, by_task)
-    return line_charts(trend, changes, by_task, [*(task for task in by_task if task != ENSEMBLE_TASK), ENSEMBLE_TASK])
+    rows = _RowsRead(history.experiment)
+    for _ in rows.watch(reader.stream(HistoryQuery(low, high))):
+        pass
+    trend = read_trend(store, history.experiment, rows.trend)
+    return line_charts(trend, _changes(reader, rows), rows.succeeded, [*_trainings(rows.succeeded), ENSEMBLE_TASK])
 
 
-def _changes(reader: HistoryReader, rows: Sequence[Row], by_task: dict[str, list[Row]]) -> list[Change]:
+class _RowsRead:
+    """What is kept of rows that pass, newest slot first: there may be very many."""
+
+    def __init__(self, experiment: str) -> None:
+        self.trend, self.succeeded = TrendRows(), SucceededRuns(experiment)
+        self.oldest: int | None = None
+        """The minute of the last row."""
+
+    def watch(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """The rows, as they are."""
+        for row in rows:
+            if row.task == ENSEMBLE_TASK:
+                self.trend.add(row)
+            self.succeeded.add(row)
+            self.oldest = row.minute
+            yield row
+
+
+def _changes(reader: HistoryReader, rows: _RowsRead) -> list[Change]:
     """What changed, by the revisions and by the records of the trainings."""
-    by_revisions = _within(revision_changes(reader.history, reader.store), rows)
-    return merged_changes(by_revisions, record_changes(reader.store, reader.history, _trainings(by_task)))
+    by_revisions = _within(revision_changes(reader.history, reader.store), rows.oldest)
+    trainings = {task: rows.succeeded.runs(task) for task in _trainings(rows.succeeded)}
+    return merged_changes(by_revisions, record_changes(reader.store, reader.history, trainings))
 
 
 def _scheduled(reader: HistoryReader) -> list[str]:
@@ -127,25 +146,13 @@ def _scheduled(reader: HistoryReader) -> list[str]:
     return [name for name, task in periods[-1].tasks.items() if task.get("schedule")]
 
 
-def _succeeded_by_task(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """By task its runs that succeeded, oldest slot first."""
-    by_task: dict[str, list[Row]] = {}
-    for row in reversed(rows):
-        if row.status == Status.SUCCEEDED:
-            by_task.setdefault(row.task, []).append(row)
-    return by_task
+def _trainings(succeeded: SucceededRuns) -> list[str]:
+    return [task for task in succeeded.tasks() if task != ENSEMBLE_TASK]
 
 
-def _trainings(by_task: dict[str, list[Row]]) -> dict[str, list[Row]]:
-    return {task: rows for task, rows in by_task.items() if task != ENSEMBLE_TASK}
-
-
-def _within(changes: Sequence[Change], rows: Sequence[Row]) -> list[Change]:
-    """The changes since the oldest row's day."""
-    if not rows:
-        return []
-    low = rows[-1].minute - 1440
-    return [change for change in changes if change.minute >= low]
+def _within(changes: Sequence[Change], oldest: int | None) -> list[Change]:
+    """The changes since the day of the oldest row's minute."""
+    return [] if oldest is None else [change for change in changes if change.minute >= oldest - 1440]
 
 
 def _dates(reader: HistoryReader, trend: Trend, findings: Findings) -> tuple[list[EnsembleDate], dict[str, Sprite]]:
@@ -182,7 +189,7 @@ def _sprites(reader: HistoryReader, dates: Sequence[EnsembleDate]) -> dict[str, 
     return sprites
 
 
-def line_charts(trend: Trend, changes: Sequence[Change], by_task: dict[str, list[Row]], tasks: Sequence[str]) -> list[LineChart]:
+def line_charts(trend: Trend, changes: Sequence[Change], succeeded: SucceededRuns, tasks: Sequence[str]) -> list[LineChart]:
     """The charts over time: accuracy and loss on the same items, ages of models, and durations."""
     members = trend.members()
     minutes = [point.row.minute for point in trend.points]
@@ -200,7 +207,7 @@ def line_charts(trend: Trend, changes: Sequence[Change], by_task: dict[str, list
         charts.append(LineChart(key, title, unit, minutes, series, marks))
     ages = [Series(name, [point.model_age(name) for point in trend.points], n) for n, name in enumerate(members)]
     charts.append(LineChart("ages", "Age of each member's model when the ensemble took it", "hours", minutes, ages, marks, True))
-    durations = daily_durations(by_task)
+    durations = succeeded.daily_durations()
     days = sorted({day for dates in durations.values() for day in dates})
     from datetime import date
 

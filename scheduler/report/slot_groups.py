@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
 
 from jobs.contract import Status
 from scheduler.history.slots import Row
@@ -48,13 +49,15 @@ class SlotGroups:
         return max((day for dates in (*self.full.values(), *self.folded.values()) for day in dates), default=None)
 
 
-def group_rows(rows: Sequence[Row], most: int = MOST_ROWS) -> SlotGroups:
-    """The groups of rows that are newest slot first; about ``most`` of them in full."""
-    shown_from = rows[most].local[:10] if len(rows) > most else ""
+def group_rows(rows: Iterable[Row], most: int = MOST_ROWS) -> SlotGroups:
+    """The groups of rows that are newest slot first; about ``most`` of them in full, and no more are held."""
+    rows = iter(rows)
+    newest = list(islice(rows, most + 1))
+    shown_from = newest[most].local[:10] if len(newest) > most else ""
     full: dict[str, dict[str, list[Row]]] = {}
     folded: dict[str, dict[str, FoldedDate]] = {}
     upcoming: dict[str, Row] = {}
-    for row in rows:
+    for row in chain(newest, rows):
         day = row.local[:10]
         if row.status == Status.NOT_YET_DUE:
             upcoming[row.task] = row

@@ -1,8 +1,8 @@
-"""Accuracy and loss of the ensemble and of its members on the same items, over the dates; ages of models; durations."""
+"""Accuracy and loss of the ensemble and of its members on the same items, over the dates; ages of models."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobs.contract import ENSEMBLE_TASK, Status, parse_run_id
@@ -43,20 +43,45 @@ class Trend:
         return list(names)
 
 
-def chosen_rows(rows: Iterable[Row], most: int = MOST_POINTS) -> tuple[list[Row], int]:
-    """The rows of an ensemble's trend, oldest slot first, and how many more there are.
+class TrendRows:
+    """Of an ensemble's rows, which are added newest slot first, those of its trend: the newest, then the last of each date.
 
-    ``rows`` are the ensemble's, newest slot first. The newest ``most`` one by one, then the last of each date.
+    Of a slot the attempt counts that does in all of the report (:func:`scheduler.report.slot_groups.effective_rows`).
     """
-    succeeded = [row for row in effective_rows(list(rows)[::-1]) if row.status == Status.SUCCEEDED]
-    newest, older = succeeded[-most:], succeeded[:-most]
-    last_of_date = {row.local[:10]: row for row in older}
-    return [*last_of_date.values(), *newest], len(older) - len(last_of_date)
+
+    def __init__(self, most: int = MOST_POINTS) -> None:
+        self._most, self._folded = most, 0
+        self._newest: list[Row] = []
+        self._last_of_date: dict[str, Row] = {}
+        self._slot: list[Row] = []
+
+    def add(self, row: Row) -> None:
+        """Add a row."""
+        if self._slot and self._slot[-1].minute != row.minute:
+            self._add_slot()
+        self._slot.append(row)
+
+    def _add_slot(self) -> None:
+        for row in effective_rows(self._slot[::-1]):
+            if row.status != Status.SUCCEEDED:
+                continue
+            if len(self._newest) < self._most:
+                self._newest.append(row)
+            elif row.local[:10] in self._last_of_date:
+                self._folded += 1
+            else:
+                self._last_of_date[row.local[:10]] = row
+        self._slot = []
+
+    def chosen(self) -> tuple[list[Row], int]:
+        """Those rows, oldest slot first, and how many more succeeded."""
+        self._add_slot()
+        return [*reversed(self._last_of_date.values()), *reversed(self._newest)], self._folded
 
 
-def read_trend(store: Store, experiment: str, rows: Iterable[Row], most: int = MOST_POINTS) -> Trend:
-    """The trend of an ensemble's rows, which are newest slot first; reads a record for each point."""
-    chosen, folded = chosen_rows(rows, most)
+def read_trend(store: Store, experiment: str, rows: TrendRows) -> Trend:
+    """The trend of an ensemble's rows; reads a record for each point."""
+    chosen, folded = rows.chosen()
     points = []
     for row in chosen:
         run = parse_run_id(row.run or "", experiment, ENSEMBLE_TASK)
@@ -64,13 +89,3 @@ def read_trend(store: Store, experiment: str, rows: Iterable[Row], most: int = M
         if run is not None and record:
             points.append(EnsemblePoint(row, read_ensemble(store, Run(run, store.run_folder(run), Status.SUCCEEDED, "", record))))
     return Trend(points, folded)
-
-
-def daily_durations(by_task: Mapping[str, Sequence[Row]]) -> dict[str, dict[str, float]]:
-    """By task and date the mean duration of its runs that succeeded, in seconds."""
-    durations: dict[str, dict[str, list[float]]] = {}
-    for task, rows in by_task.items():
-        for row in rows:
-            if row.status == Status.SUCCEEDED and row.duration is not None:
-                durations.setdefault(task, {}).setdefault(row.local[:10], []).append(row.duration)
-    return {task: {day: sum(own) / len(own) for day, own in dates.items()} for task, dates in durations.items()}

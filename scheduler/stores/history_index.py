@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import msgspec
@@ -68,6 +68,10 @@ class HistoryIndex:
         if key not in self._loaded:
             self._loaded[key] = self._current(task, month)
         return self._loaded[key]
+
+    def keep_only(self, pages: Collection[tuple[str, str]]) -> None:
+        """Forget all pages (tasks and months) but these: one that is asked for again is read again."""
+        self._loaded = {key: facts for key, facts in self._loaded.items() if key in pages}
 
     def _current(self, task: str, month: str) -> list[RunFact]:
         state = self._store.month_state(self._experiment, task, month)

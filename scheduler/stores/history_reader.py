@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from math import inf
 from typing import Any
 
@@ -69,6 +70,8 @@ class HistoryReader:
         )
         self._index = HistoryIndex(store, experiment)
         self._by_minute: dict[Page, defaultdict[int, list[RunFact]]] = {}
+        self._used: set[Page] = set()
+        """The pages that were asked for since the last month of a stream."""
 
     def _readable(self, folder: str, read: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
         """What is in a folder of the ledger; nothing of one that cannot be listed."""
@@ -101,15 +104,39 @@ class HistoryReader:
 
     def rows(self, query: HistoryQuery) -> list[Row]:
         """The rows that are asked for, newest slot first; without an end, up to now and each task's next slot."""
-        rows = limited(self._rows(query), query)
-        add_first_changes(self.history, rows, self._facts(first_change_pages(self.history, rows)))
-        return rows
+        return [row for part in self._parts(query) for row in part]
 
-    def _rows(self, query: HistoryQuery) -> Iterator[Row]:
-        yield from next_slots(self.history, query)
+    def stream(self, query: HistoryQuery) -> Iterator[Row]:
+        """The same rows one by one, for any number of them: no more months are held at a time than a row is computed from.
+
+        What :meth:`fact` and :meth:`attempts` say is at hand for the row that was given last, and read again for earlier ones.
+        """
+        before: set[Page] = set()
+        self._used = set()
+        for part in self._parts(query):
+            yield from part
+            # A month's pages are those of the next ones too: what neither of two asked for is not asked for again.
+            keep, before, self._used = before | self._used, self._used, set()
+            self._index.keep_only(keep)
+            self._by_minute = {page: facts for page, facts in self._by_minute.items() if page in keep}
+
+    def _parts(self, query: HistoryQuery) -> Iterator[list[Row]]:
+        """The rows month by month, until there are as many as are asked for."""
+        left = query.limit
+        for rows in self._months_rows(query):
+            part = limited(rows, replace(query, limit=left))
+            add_first_changes(self.history, part, self._facts(first_change_pages(self.history, part)))
+            yield part
+            if query.limit:
+                left -= len(part)
+                if not left:
+                    return
+
+    def _months_rows(self, query: HistoryQuery) -> Iterator[list[Row]]:
+        yield next_slots(self.history, query)
         for month in searched_months(self.history, query):
             window = month_window(self.history, query, month, self._facts(month_pages(self.history, query, month)))
-            yield from window.rows(self._facts(window.earlier_pages()))
+            yield window.rows(self._facts(window.earlier_pages()))
 
     def fact(self, row: Row) -> RunFact | None:
         """What the history knows of a row's run; None for a row without a run that has left something in the store."""
@@ -121,6 +148,7 @@ class HistoryReader:
 
     def _slot_facts(self, task: str, minute: int) -> Sequence[RunFact]:
         page = (task, RunId(minute, 1, self.history.experiment, task).month)
+        self._used.add(page)
         if page not in self._by_minute:
             by_minute = self._by_minute[page] = defaultdict(list)
             for fact in self._page(page):
@@ -144,6 +172,7 @@ class HistoryReader:
         return {page: self._page(page) for page in pages}
 
     def _page(self, page: Page) -> Sequence[RunFact]:
+        self._used.add(page)
         try:
             return self._index.facts(*page)
         except Unreadable as error:

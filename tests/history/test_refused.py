@@ -143,7 +143,7 @@ def test_gc_keeps_the_ensemble_that_the_next_one_is_compared_with(tmp_path: Path
 def test_a_removed_run_stays_refused(night: tuple[Builder, RunId, RunId, RunId]) -> None:
     builder, _, bad, _ = night
     plan = plan_removal(builder.store, "e", RetentionRule([RemovalKind.RUNS], 86400.0, 0), NOW + 90 * 86400)
-    assert plan.rows.get(bad, {"refused": GATE["refused"]})["refused"] == GATE["refused"]
+    assert dict(plan.rows).get(bad, {"refused": GATE["refused"]})["refused"] == GATE["refused"]
 
 
 def test_by_hand(night: tuple[Builder, RunId, RunId, RunId]) -> None:

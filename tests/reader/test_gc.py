@@ -36,7 +36,7 @@ def old_store(root: Path) -> LocalStore:
 def described(store: Store, rule: RetentionRule) -> tuple[list[str], list[str], list[str]]:
     plan = plan_removal(store, "e", rule)
     items = [f"{item.kind} {store.files.display_path(item.path)} {item.name} {item.size} {item.reason}" for item in plan.items]
-    return items, sorted(map(str, plan.rows)), plan.consequences
+    return items, sorted(str(run) for run, _ in plan.rows), plan.consequences
 
 
 def tree(store: Store) -> dict[str, bytes]:
