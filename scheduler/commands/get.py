@@ -134,6 +134,12 @@ def _choose_runs(store: Store, experiment: str, what: str, timezone: str) -> lis
         candidates = selection.originals(store, experiment, what, c.ENSEMBLE_TASK, timezone)
     succeeded = [run for run in candidates if run.status == Status.SUCCEEDED and run.id.task == c.ENSEMBLE_TASK]
     if not succeeded:
+        refused = find_run.newest_refused(store, experiment, [c.ENSEMBLE_TASK]) if find_run.is_latest(what) else None
+        if refused is not None:
+            why = f"{refused.id} is refused: {refused.refused}"
+            raise CronsembleError(
+                f"{what}: no ensemble run of {experiment} is accepted: {why}: to have it, name it, or accept it"
+            )
         raise CronsembleError(
             f"{what}: no ensemble run of {experiment} succeeded: `cronsemble history` shows what became of its runs"
         )

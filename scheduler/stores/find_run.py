@@ -94,10 +94,21 @@ def latest_run(
         for task in of_ensemble or tasks:
             own = (run for run in store.runs(experiment, task, skip_unreadable=True) if _is_own_success(run))
             runs += islice(own, 1)
+    if not runs and succeeded and (refused := newest_refused(store, experiment, tasks)) is not None:
+        raise UnknownRun(f"no run of {experiment} is accepted: {refused.id} is refused: {refused.refused}; name it to see it")
     if not runs:
         what = "no run that succeeded" if succeeded and tasks else "no runs"
         raise UnknownRun(f"{what} of {experiment} yet; next: cronsemble run")
     return max(runs, key=_age_order)
+
+
+def newest_refused(store: Store, experiment: str, tasks: Sequence[str]) -> Run | None:
+    """The newest run of these tasks that was published and is refused, the ensemble's before its members'; None if none is."""
+    for task in sorted(tasks, key=lambda task: task != c.ENSEMBLE_TASK):
+        run = next((run for run in store.runs(experiment, task, skip_unreadable=True) if run.refused), None)
+        if run is not None:
+            return run
+    return None
 
 
 def _age_order(run: Run) -> tuple[bool, int, bool, int, str]:

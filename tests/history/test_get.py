@@ -68,3 +68,18 @@ def test_of_an_earlier_versions_run_the_result_counts(tmp_path: Path) -> None:
     got = get(tmp_path)
     assert (tmp_path / archived.name).read_text() == "item\nwhole\n"
     assert "it is not what the result of e-ensemble-" in got.stderr
+
+
+def test_what_is_refused_is_had_by_its_name(tmp_path: Path) -> None:
+    builder = Builder(tmp_path / "store")
+    gate = {"refused": "accuracy 0.6000 is less than min_accuracy 0.9"}
+    run = builder.run(
+        "ensemble", "2026-11-20T06:00", files={"predictions.csv": b"item,prediction\n"}, lists_files=True, gate=gate
+    )
+    latest = get(tmp_path)
+    why = f"{run} is refused: {gate['refused']}"
+    message = f"latest: no ensemble run of e is accepted: {why}: to have it, name it, or accept it\n"
+    assert (latest.returncode, latest.stdout, latest.stderr) == (1, "", message)
+    named = get(tmp_path, str(run))
+    assert named.returncode == 0 and f"note: {why}" in named.stderr
+    assert (tmp_path / "2026-11-20T0600Z.csv").read_bytes() == b"item,prediction\n"

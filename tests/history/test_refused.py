@@ -196,6 +196,10 @@ def test_a_decision_about_an_ensemble_moves_the_latest_predictions(tmp_path: Pat
 
 def test_a_name_means_what_is_accepted_first(night: tuple[Builder, RunId, RunId, RunId]) -> None:
     builder, _, _, ensemble = night
+    builder.store.decide(ensemble, decision("refused", "2026-11-20T09:00:00Z"))
+    with pytest.raises(CronsembleError, match=f"no run of e is accepted: {ensemble} is refused: by ann@here: because"):
+        find_run(builder.store, "e", "latest", succeeded=True)
+    builder.store.decide(ensemble, decision("accepted", "2026-11-20T09:01:00Z"))
     builder.run("ensemble", "2026-11-21T06:00", gate=GATE)
     assert find_run(builder.store, "e", "latest", succeeded=True).id == ensemble
     assert find_run(builder.store, "e", "latest").id.minute == minute("2026-11-21T06:00")
