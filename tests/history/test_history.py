@@ -72,6 +72,21 @@ def history(builder: Builder, now: float = NOW) -> HistoryReader:
     return HistoryReader(builder.store, builder.experiment, "Europe/Berlin", now)
 
 
+def test_a_slot_behind_a_run_that_goes_on_is_due_until_it_can_begin_no_more(tmp_path: Path) -> None:
+    builder = Builder(tmp_path)
+    hourly = {"schedule": "0 */3 * * *", "starting_deadline": 3600}
+    builder.revise("2026-11-20T00:30", {"train-a": hourly}, engine="cluster:ns")
+    builder.run("train-a", "2026-11-20T03:00", lasts=4.5 * 3600)
+
+    def status(time: str) -> tuple[str, str]:
+        (row,) = [row for row in history(builder, at(time).timestamp()).rows(HistoryQuery()) if row.slot == "2026-11-20T06:00Z"]
+        return row.status, row.reason
+
+    waits, lost = status("2026-11-20T06:30"), status("2026-11-20T07:10")
+    assert waits[0] == "due" and "was still running (concurrency: forbid); it may start until" in waits[1]
+    assert lost[0] == "skipped" and lost[1].endswith("was still running (concurrency: forbid)")
+
+
 def test_a_week_row_by_row(tmp_path: Path) -> None:
     builder = week(tmp_path)
     assert summaries(history(builder).rows(HistoryQuery())) == WEEK
