@@ -2,11 +2,12 @@
 
 Each backend's CronJob fires in a minute of its own; then a pod with the same containers does the same without us: the
 first writes the dataset, the second imports Keras, builds the same model and trains. Medians. Needs a node and the images:
-`make bench-node`. Usage: night.py [ROUNDS]
+`make bench-node`. Usage: night.py [ROUNDS] [--backends NAME ...] [--first-steps]
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import statistics
@@ -16,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from itertools import count, pairwise
@@ -34,7 +35,17 @@ BACKENDS = ("tensorflow", "jax", "theano", "cntk")
 FIRST = Path(__file__).with_name("first_step.py")
 JOB = "batch.kubernetes.io/job-name"
 PARTS = ("controller", "scheduling", "container", "prepare", "second container", "import", "data", "first step")
-WRITE = "import numpy, sklearn.datasets as d; b = d.load_digits(); numpy.savez('/store/bare.npz', x=b.images, y=b.target)"
+BARE_PARTS = ("container", "prepare", "second container", "import", "data", "first step")
+WRITE = """
+import time
+print("moment began %.3f" % time.time())
+import gzip, importlib.util, pathlib, numpy
+package = pathlib.Path(importlib.util.find_spec("sklearn").origin).parent
+table = numpy.loadtxt(gzip.open(package / "datasets" / "data" / "digits.csv.gz", "rt"), delimiter=",")
+numpy.savez("/store/bare.npz", x=table[:, :-1].reshape(-1, 8, 8), y=table[:, -1].astype(int))
+print("moment written %.3f" % time.time())
+"""
+"""As ours does, without the import of scikit-learn."""
 WARM = "if [ $KERAS_BACKEND = theano ]; then cp -r $CRONSEMBLE_THEANO_WARM /tmp/theano; fi"
 START = WARM + '; exec $CRONSEMBLE_PYTHON -W ignore -c "$PROGRAM"'
 MINUTE = 29_924_640
@@ -101,8 +112,13 @@ def instant(text: str) -> float:
 
 
 def moments(log: str) -> dict[str, float]:
-    lines = (line.split() for line in log.splitlines() if line.startswith("moment "))
-    return {what: float(when) for _, what, when in lines}
+    """When each came first: a model is built again where it is checked."""
+    times: dict[str, float] = {}
+    for line in log.splitlines():
+        if line.startswith("moment "):
+            _, what, when = line.split()
+            times.setdefault(what, float(when))
+    return times
 
 
 def parts(minute: int, times: dict[str, float], result: Path) -> dict[str, float]:
@@ -140,10 +156,22 @@ def bare_pod(name: str, backend: str, images: dict[str, str]) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
 
 
-def configure(experiment: Experiment, images: dict[str, str], model: bool, epochs: int) -> None:
+def bare_parts(times: dict[str, float], prepare: str, train: str) -> dict[str, float]:
+    """The parts of the bare pod's way to the first step, from its creation."""
+    written, steps = moments(prepare), moments(train)
+    points = [
+        times["pod"],
+        written["began"],
+        written["written"],
+        *(steps[name] for name in ("started", "imported", "model", "step")),
+    ]
+    return {name: after - before for name, (before, after) in zip(BARE_PARTS, pairwise(points), strict=True)}
+
+
+def configure(experiment: Experiment, images: dict[str, str], backends: Sequence[str], model: bool, epochs: int) -> None:
     tasks = {
-        name: {"schedule": f"{n}/{len(BACKENDS)} * * * *", "backend": name, "data_format": layout(name)}
-        for n, name in enumerate(BACKENDS)
+        name: {"schedule": f"{n}/{len(backends)} * * * *", "backend": name, "data_format": layout(name)}
+        for n, name in enumerate(backends)
     }
     (experiment.folder / FIRST.name).write_text(FIRST.read_text())
     experiment.write(
@@ -157,53 +185,62 @@ def configure(experiment: Experiment, images: dict[str, str], model: bool, epoch
     )
 
 
-def first_steps(cluster: Cluster, node: Node, images: dict[str, str], folder: Path, rounds: int) -> None:
+def first_steps(cluster: Cluster, node: Node, images: dict[str, str], folder: Path, rounds: int, backends: Sequence[str]) -> None:
     namespace = cluster.new_namespace()
     experiment = Experiment(folder, namespace, cluster.kubeconfig, "first")
-    configure(experiment, images, model=True, epochs=1)
+    configure(experiment, images, backends, model=True, epochs=1)
     ours: dict[str, list[dict[str, float]]] = defaultdict(list)
+    bare: dict[str, list[dict[str, float]]] = defaultdict(list)
     total: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    loads = []
     with store_claim(cluster, namespace, node) as claim, watched(cluster, namespace) as times:
         assert claim.folder is not None
         experiment.good("sync")
         for n in count():
-            if min(len(ours[backend]) for backend in BACKENDS) >= rounds:
+            if min(len(ours[backend]) for backend in backends) >= rounds:
                 break
             minute = int(time.time()) // 60 + 1
-            backend = BACKENDS[minute % 60 % len(BACKENDS)]
+            backend = backends[minute % 60 % len(backends)]
             job, pod = f"first-train-{backend}-{minute}", f"bare-{n}"
             until(lambda: "end" in times.get(job, {}))  # noqa: B023
             (result,) = claim.folder.glob(f"runs/first/train-{backend}/*/{job}/result")
             ours[backend].append(parts(minute, times[job], result))
             cluster.apply(bare_pod(pod, backend, images), namespace)
             until(lambda: "end" in times.get(pod, {}))  # noqa: B023
-            steps = moments(cluster.kubectl("logs", pod, "-c", "train", "-n", namespace))
+            logs = [cluster.kubectl("logs", pod, "-c", name, "-n", namespace) for name in ("prepare", "train")]
+            bare[backend].append(bare_parts(times[pod], *logs))
             step = minute * 60 + sum(ours[backend][-1].values())
-            total[backend].append((step - times[job]["pod"], steps["step"] - times[pod]["pod"]))
+            total[backend].append((step - times[job]["pod"], sum(bare[backend][-1].values())))
+            loads.append(os.getloadavg()[0])
         experiment.good("delete", "--yes", "--kill-running")
-    for backend in BACKENDS:
-        shown = ", ".join(f"{name} {statistics.median(run[name] for run in ours[backend]):.2f}" for name in PARTS)
+    for backend in backends:
         whole = statistics.median(sum(run.values()) for run in ours[backend])
-        print(f"{backend}: first step {whole:.2f} s after its minute: {shown}")
+        print(f"{backend}: first step {whole:.2f} s after its minute: {medians(PARTS, ours[backend])}")
+        print(f"  bare pod: {medians(BARE_PARTS, bare[backend])}")
         tool, script = (statistics.median(pair[n] for pair in total[backend]) for n in (0, 1))
         over = statistics.median(a - b for a, b in total[backend])
         print(f"  from the pod on: tool {tool:.2f} s, bare pod {script:.2f} s, overhead {over:.2f} s", flush=True)
+    print(f"load {min(loads):.1f} to {max(loads):.1f}", flush=True)
 
 
-def makespans(cluster: Cluster, node: Node, images: dict[str, str], folder: Path, rounds: int) -> None:
+def medians(names: Sequence[str], runs: Sequence[dict[str, float]]) -> str:
+    return ", ".join(f"{name} {statistics.median(run[name] for run in runs):.2f}" for name in names)
+
+
+def makespans(cluster: Cluster, node: Node, images: dict[str, str], folder: Path, rounds: int, backends: Sequence[str]) -> None:
     namespace = cluster.new_namespace()
     experiment = Experiment(folder, namespace, cluster.kubeconfig, "span")
-    configure(experiment, images, model=False, epochs=8)
+    configure(experiment, images, backends, model=False, epochs=8)
     cluster.kubectl("apply", "--server-side", "-f", "-", stdin=experiment.good("render"))
     cluster.kubectl(
-        "patch", "cronjob", "-n", namespace, *(f"span-train-{name}" for name in BACKENDS), "-p", '{"spec":{"suspend":true}}'
+        "patch", "cronjob", "-n", namespace, *(f"span-train-{name}" for name in backends), "-p", '{"spec":{"suspend":true}}'
     )
     spans: dict[str, list[float]] = defaultdict(list)
     with store_claim(cluster, namespace, node), watched(cluster, namespace) as times:
         for n in range(rounds):
             for way in ("at once", "one after another"):
                 began, names = time.time(), []
-                for backend in BACKENDS:
+                for backend in backends:
                     names.append(f"span-train-{backend}-{MINUTE + 2 * n + (way == 'at once')}")
                     cluster.kubectl("create", "job", names[-1], f"--from=cronjob/span-train-{backend}", "-n", namespace)
                     if way != "at once":
@@ -212,26 +249,30 @@ def makespans(cluster: Cluster, node: Node, images: dict[str, str], folder: Path
                 spans[way].append(max(times[name]["end"] for name in names) - began)
     median = {way: statistics.median(seconds) for way, seconds in spans.items()}
     summary = ", ".join(f"{way} {seconds:.1f} s" for way, seconds in median.items())
-    print(
-        f"four backends, a CPU each, on {os.cpu_count()} cores: {summary}: {median['at once'] / median['one after another']:.2f}"
-    )
+    ratio = median["at once"] / median["one after another"]
+    print(f"{len(backends)} backends, a CPU each, on {os.cpu_count()} cores: {summary}: {ratio:.2f}")
 
 
-def main(rounds: int) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rounds", nargs="?", type=int, default=3)
+    parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=BACKENDS, help="only these")
+    parser.add_argument("--first-steps", action="store_true", help="not the backends at once")
+    options = parser.parse_args()
     images = {name: f"localhost/cronsemble-{name}:latest" for name in ("keras3", "legacy")}
     with running_node() as node, tempfile.TemporaryDirectory() as scratch:
         for image in images.values():
             if not node.has_image(image):
                 raise SystemExit(f"night: the node has no image {image}: `make bench-node` builds and imports it")
         cluster = Cluster(node.plane.kubeconfig, Path(scratch), node.plane)
-        for measure in (first_steps, makespans):
+        for measure in (first_steps,) if options.first_steps else (first_steps, makespans):
             folder = Path(scratch) / measure.__name__
             folder.mkdir()
-            measure(cluster, node, images, folder, rounds)
+            measure(cluster, node, images, folder, options.rounds, options.backends)
 
 
 if __name__ == "__main__":
     try:
-        main(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
+        main()
     except subprocess.CalledProcessError as failure:
         sys.exit(f"night: {failure}")

@@ -48,15 +48,19 @@ def seed_all(keras, seed):
     random.seed(seed)
     numpy.random.seed(seed)
     if hasattr(keras.utils, "set_random_seed"):
-        with _without_import_of_tensorflow(keras, seed):
+        with without_import_of_tensorflow(keras) as is_absent:
             keras.utils.set_random_seed(seed)
+        if is_absent:
+            # Whoever imports it afterwards, as for tf.data, finds it seeded.
+            others = [finder for finder in sys.meta_path if not isinstance(finder, _SeedTensorFlow)]
+            sys.meta_path[:] = [_SeedTensorFlow(seed)] + others
 
 
 @contextlib.contextmanager
-def _without_import_of_tensorflow(keras, seed):
+def without_import_of_tensorflow(keras):
     """Within it, Keras takes TensorFlow for absent, unless it is the backend or imported already: its import takes seconds.
 
-    Whoever imports it afterwards, as for tf.data, finds it seeded.
+    Gives whether it does.
     """
     lazy_module = getattr(sys.modules.get("keras.src.utils.module_utils"), "tensorflow", None)
     if (
@@ -64,14 +68,13 @@ def _without_import_of_tensorflow(keras, seed):
         or "tensorflow" in sys.modules
         or getattr(lazy_module, "_available", 0) is not None
     ):
-        yield
+        yield False
         return
     lazy_module._available = False
     try:
-        yield
+        yield True
     finally:
         lazy_module._available = None
-    sys.meta_path[:] = [_SeedTensorFlow(seed)] + [finder for finder in sys.meta_path if not isinstance(finder, _SeedTensorFlow)]
 
 
 class _SeedTensorFlow(object):

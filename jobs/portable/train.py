@@ -48,7 +48,7 @@ def train(argv):
     values = task["hyperparameters"]
 
     began = time.time()
-    from jobs.portable import backend, label_form, model_checks, models, saved_model
+    from jobs.portable import backend, label_form, model_checks, model_structure, models, saved_model
 
     keras = backend.load(task["backend"], task["threads"], task["seed"], task["data_format"])
     import numpy
@@ -80,8 +80,10 @@ def train(argv):
     model = models.build(keras, task["model"], x_train.shape[1:], len(names), values, options.code, data_hyperparameters)
     # What would fail after the last epoch fails before the first.
     x_first = x_val[: saved_model.PREDICT_BATCH]
-    probabilities = model.predict_on_batch(x_first)
-    model_checks.check_outputs(probabilities, task["model"], len(x_first), len(names))
+    probabilities = None
+    if not model_structure.gives_probabilities(keras, model, len(names)):
+        probabilities = model.predict_on_batch(x_first)
+        model_checks.check_outputs(probabilities, task["model"], len(x_first), len(names))
     model_checks.check_loss(keras, model, task["model"])
     scratch = os.path.dirname(os.path.abspath(options.task))
     _check_second_build(keras, model, x_first, probabilities, description, options.code, scratch)
@@ -133,9 +135,10 @@ def train(argv):
 def _check_second_build(keras, model, x, probabilities, description, code, scratch):
     """Raise WrongInput if a model function builds another model when it is called again.
 
-    ``x``: some items; ``probabilities``: what the untrained ``model`` predicts for them; ``scratch``: a temporary folder.
+    ``x``: some items; ``probabilities``: what the untrained ``model`` predicts for them, None where it has not been asked;
+    ``scratch``: a temporary folder.
     """
-    from jobs.portable import backend, models, saved_model, user_code
+    from jobs.portable import backend, model_structure, models, saved_model, user_code
 
     if description["model"] in models.BUILT_IN:
         return
@@ -149,11 +152,18 @@ def _check_second_build(keras, model, x, probabilities, description, code, scrat
                 again.predict_on_batch(x)
         weights = model.get_weights()
         if saved_model.shapes(again.get_weights()) == saved_model.shapes(weights):
+            structure = model_structure.structure(keras, model)
+            if structure is not None and structure == model_structure.structure(keras, again):
+                return
+            if probabilities is None:
+                probabilities = model.predict_on_batch(x)
             again.set_weights(weights)
             if not saved_model.difference(again, x, probabilities, saved_model.TOLERANCE):
                 return
     except Exception as error:
         say("the model cannot be built twice in one process: %s: %s" % (type(error).__name__, error))
+    if probabilities is None:
+        probabilities = model.predict_on_batch(x)
     folder = tempfile.mkdtemp(prefix="model-", dir=scratch)
     try:
         path = os.path.join(folder, description["file"])

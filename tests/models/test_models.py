@@ -104,6 +104,8 @@ def test_models_of_keras_3(tmp_path: Path, keras3: Path) -> None:
     check_other_scale(by_name)
     check_refused(by_name, BAD | BAD_IN_KERAS_3)
     check_complete_file(by_name)
+    # Neither a training nor a prediction on JAX imports it.
+    assert by_name["imports"]["tensorflow"] is False
     # By what the loss takes, whatever its name.
     forms = {name: by_name[name]["metrics"]["labels"] for name in ("subclassed", "unsaveable_optimizer")}
     assert forms == {"subclassed": "class numbers", "unsaveable_optimizer": "one-hot"}

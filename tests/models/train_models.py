@@ -115,6 +115,7 @@ def train_all(argv):
         folder = os.path.join(argv[0], "%02d" % number)
         print("outcome: " + json.dumps(outcome(folder, data, name, int(epochs or 1), variable)))
         sys.stdout.flush()
+    print("outcome: " + json.dumps({"name": "imports", "tensorflow": "tensorflow" in sys.modules}))
     print("outcome: " + json.dumps(complete_file_outcome(os.path.join(argv[0], "complete"), data)))
 
 
