@@ -37,6 +37,8 @@ _PAST: Mapping[str, str] = {
     ProblemKind.REFUSED: "was refused",
     ProblemKind.DEGRADED: "is degraded",
 }
+_MOST_SLOTS = 100
+"""How many slots a digest lists."""
 _MOST_INCIDENTS = 20
 
 
@@ -279,11 +281,16 @@ def digest(
     order = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     total = ", ".join(f"{number} {status}" for status, number in order) or "no slots"
     lines = [f"{format_slot(start)} to {format_slot(end)} ({sender.timezone}): {total}", ""]
-    width = max((len(row.task) for row in own), default=0)
-    for row in reversed(own):
+    # Of a task that fires every few minutes nobody reads each success.
+    is_long = len(own) > _MOST_SLOTS
+    listed_rows = [row for row in own if not is_long or row.outcome != Status.SUCCEEDED][:_MOST_SLOTS]
+    width = max((len(row.task) for row in listed_rows), default=0)
+    for row in reversed(listed_rows):
         accuracy = "" if row.accuracy is None else f", accuracy {row.accuracy:.4f}"
         why = f": {row.explanation}" if row.explanation else ""
         lines.append(one_line(f"{row.local[:10]} {row.local[11:16]}  {row.task:<{width}}  {row.outcome}{accuracy}{why}", 300))
+    if is_long:
+        lines.append(f"{len(own) - len(listed_rows)} more slots are not listed: cronsemble history has them all")
     incidents = [dict(event.get("incident") or {}) for event in open_events]
     if incidents:
         lines += ["", "Wrong now:"]
