@@ -160,7 +160,7 @@ def _judge_drop(context: RunContext, limit: float, gate: dict[str, Any], compare
         context.environment = environment  # the record's is that of what made the result
     if not counts["items"]:
         if counts.get("learnt_before"):
-            return "", f"{previous} was trained on all of its validation items"
+            return "", f"{previous} was trained on all of its validation items: give x_test and y_test that stay the same"
         return "", f"{previous} has predicted none of its items, or with other labels"
     drop = PairedDrop(counts["items"], counts["lost"], counts["gained"])
     gate.update(counts)
@@ -172,6 +172,11 @@ def _judge_drop(context: RunContext, limit: float, gate: dict[str, Any], compare
             f"{drop.items} items are few for {MAX_DROP} {limit:g}: it takes about {needed} to see a drop of {2 * limit:g} in "
             "95 % of nights"
         )
+        if counts.get("learnt_before"):
+            gate["note"] += (
+                f"; {counts['learnt_before']} more are left out, for {previous} was trained on them: give x_test and y_test that "
+                "stay the same"
+            )
         notice(context, gate["note"])
     if not drop.exceeds(limit):
         return "", ""

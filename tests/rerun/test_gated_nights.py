@@ -146,6 +146,10 @@ def test_data_that_moves_on_and_a_backend_that_changes(tmp_path: Path, keras3: P
     judged = gate(tmp_path, second["run"])
     assert (judged["previous"], judged["items"] + judged["learnt_before"]) == (first["run"], 80)
     assert judged["learnt_before"] > 40 and judged["items"] >= 10
+    assert judged["note"].endswith(
+        f"; {judged['learnt_before']} more are left out, for {first['run']} was trained on them: give x_test and y_test that "
+        "stay the same"
+    )
     # Of those that it has not learnt, it has no more right than chance; of all it would have most.
     assert judged["previous_accuracy"] < 0.85
     shown = cronsemble(tmp_path, "show", second["run"]).stdout
