@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple
 
 # Before the imports: what they make stays, and to look among it for garbage, as Python does at every 700 objects, takes a
 # fourteenth of a short command.
-gc.set_threshold(20_000)
+gc.set_threshold(100_000)
 
 import typer  # noqa: E402
 from typer.core import TyperGroup  # noqa: E402
