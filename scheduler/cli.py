@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
 
 # Before the imports: what they make stays, and to look among it for garbage, as Python does at every 700 objects, takes a
-# fourteenth of a short command.
+# fourteenth of a short command. What the command itself makes is looked at as ever (load_command).
+_THRESHOLDS = gc.get_threshold()
 gc.set_threshold(100_000)
 
 import typer  # noqa: E402
@@ -163,6 +164,8 @@ def load_command(name: str) -> Any:
             from scheduler.commands.images import images as command
         case _:
             raise KeyError(name)
+    gc.freeze()
+    gc.set_threshold(*_THRESHOLDS)
     single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     single.command(name)(command)
     return typer.main.get_command(single)
