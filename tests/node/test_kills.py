@@ -221,7 +221,7 @@ def _configured(
     images = {each: image(f"cronsemble-{each}:latest").removesuffix(":latest") for each in ("keras3", "legacy", "tool")}
     experiment.write(
         {"a": {"backend": "cntk", "schedule": "* * * * *", "model": "harm.py:spies"}},
-        data={"dataset": "harm.py:few", "refresh": "each_run"},
+        data={"dataset": "harm.py:few"},
         hyperparameters={"epochs": 1, "seed": 7},
         defaults={
             "resources": {"cpu": 1, "memory": "400Mi"},

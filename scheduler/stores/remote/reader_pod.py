@@ -165,10 +165,11 @@ class ReaderPod:
                 quiet_until = now + QUIET_PERIOD
             if now > bound + node_timeout and not _is_taken(status):
                 node = pod["spec"]["nodeName"]
-                raise self._unavailable(name, f"node {node} did not take it in {now - bound:.0f} s: does its kubelet run?")
+                raise self._unavailable(name, f"node {node} did not take it in {node_timeout:.0f} s: does its kubelet run?")
             if now > (began + scheduling_timeout if bound == inf else bound + start_timeout):
                 reason = reason or self._latest_warning(name) or "no reason is known"
-                raise self._unavailable(name, f"it did not start in {now - began:.0f} s: {reason}")
+                seconds = scheduling_timeout if bound == inf else now - began
+                raise self._unavailable(name, f"it did not start in {seconds:.0f} s: {reason}")
             time.sleep(pause)
             pause = min(pause * 1.2, 0.5)
 
