@@ -29,6 +29,8 @@ SETTINGS = ("vm.overcommit_memory", "vm.panic_on_oom", "kernel.panic", "kernel.p
 SCRATCH = ("/run/netns", "/run/containerd", "/var/lib/kubelet", "/var/lib/cni", "/var/log/containers", "/var/log/pods")
 TOOLS = ("unshare", "setpriv", "mount", "ip", "containerd", "ctr", "runc")
 CGROUPS = Path("/sys/fs/cgroup")
+# Ten times the default: all pods together would else get as much of the processors as any one process beside them.
+WEIGHTS = {"cpu.weight": "1000", "cpu.shares": "10240"}
 LOCK = Path("/run/cronsemble-node.lock")
 # What to clear up, for the next start should this one be killed.
 NOTE = Path("/run/cronsemble-node.json")
@@ -139,6 +141,9 @@ def _make_cgroup(name: str) -> None:
                 (CGROUPS / "cgroup.subtree_control").write_text(f"+{controller}")
     for root in _hierarchies():
         (root / name).mkdir()
+        for file, weight in WEIGHTS.items():
+            if (root / name / file).exists():
+                (root / name / file).write_text(weight)
 
 
 def _remove_cgroup(path: str) -> None:

@@ -141,10 +141,10 @@ def test_what_is_new_is_told_from_a_laptop_once(laptop: Laptop, node: Node, pods
         done = laptop.start("notify", "--test", "--kubeconfig", "/no/such")
         assert (done.returncode, done.stdout) == (0, "hook (webhook): 200 OK\n")
         assert "on the cluster the watch sends, with what the Secret n there says" in done.stderr
-        assert "train-a was missed" in laptop.says("notify", "--dry-run")
+        assert "train-a, ensemble were missed" in laptop.says("notify", "--dry-run")
         assert not notes.exists() and len(receiver.requests) == 1
         told = laptop.says("notify")
-        assert told == f"hook: {receiver.subjects[1]}: 200 OK\n" and "was missed" in told
+        assert told == f"hook: {receiver.subjects[1]}: 200 OK\n" and "train-a, ensemble were missed" in told
         assert {path.stat().st_uid for path in notes.rglob("*")} == {USER}
         assert laptop.says("notify") == laptop.says("notify", "--store", str(folder)) == "nothing is new\n"
         assert "Wrong now:" in laptop.says("notify", "--digest", "--since", "2d")
