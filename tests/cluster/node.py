@@ -145,7 +145,8 @@ class Node:
 
     def _start_containerd(self) -> None:
         self.containerd.start()
-        self.containerd.wait_until(lambda: self._ctr("version", check=False) != "", 30)
+        # It says its own version also where nobody answers.
+        self.containerd.wait_until(lambda: "Server:" in self._ctr("version", check=False), 30)
 
     def import_image(self, archive: Path) -> None:
         """Nothing to do where the same archive was imported by an earlier node."""

