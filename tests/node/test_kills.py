@@ -82,13 +82,13 @@ class Kept:
             found[job["metadata"]["name"]] = ends[0] if ends else ""
         return found
 
-    def between_two_slots(self, need: float = 8) -> int:
-        """Wait until a slot's run and look have ended, with so many seconds left before the next slot: the slot's minute."""
+    def between_two_slots(self, need: float = 8, after: int = 0) -> int:
+        """Wait until run and look of a slot after a minute have ended, with so many seconds left before the next: its minute."""
 
         def ended() -> int:
             minute = this_minute()
             left = 60 * (minute + 1) - time.time()
-            is_quiet = self.succeeded(minute) and left > need
+            is_quiet = minute > after and self.succeeded(minute) and left > need
             return minute if is_quiet and "" not in (jobs := self.jobs()).values() and f"{WATCH}-{minute}" in jobs else 0
 
         return int(self.wait_for(ended, 150, "a slot's end"))
@@ -278,7 +278,7 @@ def test_a_volume_that_is_read_only_and_a_controller_manager_that_is_dead(kept: 
     kept.wait_for(lambda: len(kept.all_alarms()) > kept.alarms, 150, "the alarm")
     assert max(int(name.rpartition("-")[2]) for name in kept.jobs()) == last
     kept.plane.start_controllers()
-    first = kept.between_two_slots(0)
+    first = kept.between_two_slots(0, last)
     kept.look()
     check_alarm(kept, last + 1)
     check_missed(kept, list(range(last + 1, first)))
@@ -288,7 +288,7 @@ def test_an_api_server_that_is_dead_and_back_before_the_slot(kept: Kept) -> None
     last = kept.between_two_slots(20)
     kept.plane.kill_api_server()
     kept.plane.start_api_server()
-    first = kept.between_two_slots(0)
+    first = kept.between_two_slots(0, last)
     kept.look()
     if first == last + 1:
         assert kept.told() == [] and kept.new_alarms() == [] and kept.new_recoveries() == 0
@@ -303,7 +303,7 @@ def test_a_node_that_is_dead(kept: Kept) -> None:
     kept.node.kill()
     kept.wait_for(lambda: len(kept.all_alarms()) > kept.alarms, 150, "the alarm")
     kept.node.start()
-    first = kept.between_two_slots(0)
+    first = kept.between_two_slots(0, last)
     kept.look()
     check_alarm(kept, last + 1)
     check_missed(kept, list(range(last + 1, first)))
