@@ -17,12 +17,14 @@ MEMBERS = {
     "jax": {"backend": "jax", "hyperparameters": {"hidden": [16], "epochs": 40, "patience": 2}},
     "theano": {"backend": "theano", "hyperparameters": {"hidden": [32], "epochs": 6, "patience": 2}},
 }
-"""Of different strength, as where a member is cheap and another is not; and alike, all of them trained to their end."""
-for backend in ("jax", "theano"):
-    MEMBERS["alike-" + backend] = {"backend": backend, "hyperparameters": {"hidden": [64], "epochs": 100, "patience": 5}}
+"""Of different strength, as where a member is cheap and another is not; those that are alike have one network on each backend."""
+for backend in ("tensorflow", "jax", "theano", "cntk"):
+    MEMBERS["alike-" + backend] = {"backend": backend, "hyperparameters": {"epochs": 40, "patience": 5}}
+NETWORKS = {"cnn": {"filters": [16, 32], "dense": 64}, "mlp": {"hidden": [64]}}
+"""The network of members that are alike: one for images, one for columns."""
 CONDITIONS = {
     "of different strength": ("tensorflow", "jax", "theano"),
-    "alike": ("alike-jax", "alike-theano"),
+    "alike": ("alike-tensorflow", "alike-jax", "alike-theano", "alike-cntk"),
 }
 """The members that are combined."""
 SIZES = {"digits": (500, 300), "noisy digits": (500, 300), "wine": (80, 49), "breast cancer": (250, 150)}
@@ -47,7 +49,9 @@ def write_data(folder, splits):
                 changed = random.rand(len(y_train)) < NOISE
                 y_train[changed] = random.randint(classes, size=changed.sum())
             values = x.astype("float32")
-            if "digits" not in name:  # columns of different units
+            if "digits" in name:
+                values = values.reshape(-1, 8, 8, 1)
+            else:  # columns of different units
                 mean, spread = values[train].mean(axis=0), values[train].std(axis=0)
                 values = ((values - mean) / spread).astype("float32")
             target = os.path.join(folder, "%s-%d" % (name.replace(" ", "-"), split))
@@ -63,7 +67,6 @@ def train_all(folder, name):
     from jobs.portable import predict, train
 
     member = MEMBERS[name]
-    values = dict({"batch_size": 32, "optimizer": "adam", "learning_rate": 0.001}, **member["hyperparameters"])
     for split in sorted(os.listdir(folder)):
         target = os.path.join(folder, split, name)
         data = os.path.join(folder, split, "data.npz")
@@ -71,7 +74,13 @@ def train_all(folder, name):
             continue
         shutil.rmtree(target, ignore_errors=True)
         os.makedirs(target)
-        task = {"backend": member["backend"], "threads": 1, "seed": 1, "data_format": "channels_last", "model": "mlp"}
+        values = dict({"batch_size": 32, "optimizer": "adam", "learning_rate": 0.001}, **member["hyperparameters"])
+        model = "mlp"
+        if name.startswith("alike-"):
+            model = "cnn" if "digits" in split else "mlp"
+            values.update(NETWORKS[model])
+        layout = "channels_first" if member["backend"] in ("theano", "cntk") else "channels_last"
+        task = {"backend": member["backend"], "threads": 1, "seed": 1, "data_format": layout, "model": model}
         task.update({"hyperparameters": values, "data": {}})
         with open(os.path.join(target, "task.json"), "w") as file:
             json.dump(task, file)
