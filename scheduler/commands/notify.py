@@ -155,7 +155,7 @@ def tell_now(location: StoreLocation, experiment: Experiment, store: Store, noti
     for line in told.sent:
         print_line(line)
     for line in told.failed:
-        print_line(f"not told: {line}")
+        print_line(f"not sent: {line}")
     if not told.sent and not told.failed and not told.trouble:
         print_line("nothing is new")
     if told.trouble:

@@ -14,7 +14,16 @@ from jobs.contract import ENSEMBLE_TASK, RunKind, Status
 from jobs.text import one_line
 from scheduler.history.run_facts import RunFact
 from scheduler.history.slots import LocalClock, Row
-from scheduler.notifications.incidents import DAMAGED, FULL, GONE, Known, Opened, Outlook, ProblemKind, Resolved
+from scheduler.notifications.incidents import (
+    DAMAGED,
+    FULL,
+    GONE,
+    KnownIncident,
+    OpenedIncident,
+    Outlook,
+    ProblemKind,
+    ResolvedIncident,
+)
 from scheduler.times import format_duration, format_time
 
 OPENED, RESOLVED, WELL = "opened", "resolved", "well"
@@ -42,9 +51,9 @@ class Surroundings:
     members: Sequence[str] = field(default=())
 
 
-def known_incidents(events: Iterable[Mapping[str, Any]]) -> list[Known]:
+def known_incidents(events: Iterable[Mapping[str, Any]]) -> list[KnownIncident]:
     """The incidents that a store's events tell of; what has no incident is passed over."""
-    opened: dict[str, Known] = {}
+    opened: dict[str, KnownIncident] = {}
     ended: dict[str, int] = {}
     for event in events:
         incident = event.get("incident") or {}
@@ -53,11 +62,11 @@ def known_incidents(events: Iterable[Mapping[str, Any]]) -> list[Known]:
             continue
         if event.get("type") == OPENED:
             texts = [str(incident.get(key) or "") for key in ("task", "kind", "cause")]
-            opened[id] = Known(id, texts[0], texts[1], texts[2], first, None, bool(incident.get("is_fact")))
+            opened[id] = KnownIncident(id, texts[0], texts[1], texts[2], first, None, bool(incident.get("is_fact")))
         elif event.get("type") == RESOLVED:
             ended[id] = max(first, incident.get("last") or first)
     return [
-        Known(known.id, known.task, known.kind, known.cause, known.first, ended.get(known.id), known.is_fact)
+        KnownIncident(known.id, known.task, known.kind, known.cause, known.first, ended.get(known.id), known.is_fact)
         for known in opened.values()
     ]
 
@@ -78,7 +87,7 @@ def new_events(outlook: Outlook, events: Sequence[Mapping[str, Any]], around: Su
     return documents
 
 
-def _opened_event(incident: Opened, around: Surroundings, time: str) -> dict[str, Any]:
+def _opened_event(incident: OpenedIncident, around: Surroundings, time: str) -> dict[str, Any]:
     slots = incident.slots
     rows = [slot.row for slot in slots if slot.row is not None]
     row = rows[-1] if rows else None
@@ -114,7 +123,7 @@ def _opened_event(incident: Opened, around: Surroundings, time: str) -> dict[str
     }
 
 
-def _resolved_event(incident: Resolved, opened: Mapping[str, Any], around: Surroundings, time: str) -> dict[str, Any]:
+def _resolved_event(incident: ResolvedIncident, opened: Mapping[str, Any], around: Surroundings, time: str) -> dict[str, Any]:
     before = opened.get("incident") or {}
     utc, local = around.clock.both(incident.minute)
     since, since_local = around.clock.both(incident.first)
@@ -154,7 +163,7 @@ def _well_event(ended: Sequence[Mapping[str, Any]], time: str) -> dict[str, Any]
 # -- what a person needs
 
 
-def _still_works(incident: Opened, around: Surroundings) -> list[str]:
+def _still_works(incident: OpenedIncident, around: Surroundings) -> list[str]:
     """What goes on all the same, a sentence each."""
     if incident.kind == ProblemKind.CONFIGURATION:
         return ["the configuration that was read before stays in use"]
@@ -174,7 +183,7 @@ def _still_works(incident: Opened, around: Surroundings) -> list[str]:
     return newest
 
 
-def _ensemble_since(incident: Opened, around: Surroundings) -> list[str]:
+def _ensemble_since(incident: OpenedIncident, around: Surroundings) -> list[str]:
     """With how many members the newest ensemble run after the incident's first slot went on."""
     row = _newest_success(ENSEMBLE_TASK, around)
     if row is None or row.minute < incident.first or not (text := _members_of(row, around)):
@@ -214,7 +223,7 @@ def _is_success(row: Row) -> bool:
     return row.status == Status.SUCCEEDED and row.kind != RunKind.MANUAL
 
 
-def _commands(incident: Opened, row: Row | None, around: Surroundings) -> list[str]:
+def _commands(incident: OpenedIncident, row: Row | None, around: Surroundings) -> list[str]:
     """What to type, the most useful first."""
     place = f" {around.place}" if around.place else ""
     if incident.kind == ProblemKind.CONFIGURATION:

@@ -91,7 +91,7 @@ class Fact:
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownIncident:
     """An incident that an event has opened. ``last`` and ``resolved`` (minutes) are None until an event has ended it."""
 
     id: str
@@ -109,7 +109,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedIncident:
     """An incident that nobody was told of: its slots, oldest first; none for what stands beside the slots (``fact``)."""
 
     id: str
@@ -131,7 +131,7 @@ class Opened:
 
 
 @dataclass(frozen=True)
-class Resolved:
+class ResolvedIncident:
     """An incident that has ended: the minute of its last slot, and how and when (a minute) it ended."""
 
     id: str
@@ -147,8 +147,8 @@ class Resolved:
 class Outlook:
     """What is new: incidents that begin and end, in the order of their times. ``is_well``: nothing is wrong any more."""
 
-    opened: Sequence[Opened] = ()
-    resolved: Sequence[Resolved] = ()
+    opened: Sequence[OpenedIncident] = ()
+    resolved: Sequence[ResolvedIncident] = ()
     is_well: bool = True
 
 
@@ -256,14 +256,14 @@ class _Thread:
         return self.ends[n] if n < len(self.ends) and self.ends[n][0] < high else None
 
 
-def look(situation: Situation, known: Iterable[Known]) -> Outlook:
+def look(situation: Situation, known: Iterable[KnownIncident]) -> Outlook:
     """What is new in a situation, by the incidents that are known."""
     threads = _threads(situation.slots)
     known = list(known)
     names = {incident.id for incident in known}
-    opened: list[Opened] = []
-    resolved: list[Resolved] = []
-    by_class: dict[_Class, list[Known]] = {}
+    opened: list[OpenedIncident] = []
+    resolved: list[ResolvedIncident] = []
+    by_class: dict[_Class, list[KnownIncident]] = {}
     for incident in known:
         if incident.kind in _KINDS:
             by_class.setdefault((incident.task, ProblemKind(incident.kind), incident.cause), []).append(incident)
@@ -286,7 +286,7 @@ def look(situation: Situation, known: Iterable[Known]) -> Outlook:
                 last = max([incident.first, *(slot.minute for slot in covered if slot.minute < end[0])])
                 # What came after its end is another incident.
                 uncovered += [slot for slot in covered if slot.minute > end[0]]
-                resolved.append(Resolved(incident.id, task, kind, incident.first, last, *end))
+                resolved.append(ResolvedIncident(incident.id, task, kind, incident.first, last, *end))
         for group in _groups(sorted(uncovered, key=lambda slot: slot.minute), thread):
             first = group[0].minute
             name = incident_id(situation.experiment, task, kind, cause, first)
@@ -294,16 +294,18 @@ def look(situation: Situation, known: Iterable[Known]) -> Outlook:
                 continue  # told once, whatever has become of its slots since
             end = _end(task, first, group, thread, situation)
             still_wrong |= end is None
-            opened.append(Opened(name, task, kind, cause, first, tuple(group), ended=None if end is None else end[0]))
+            opened.append(OpenedIncident(name, task, kind, cause, first, tuple(group), ended=None if end is None else end[0]))
             if end is not None:
-                resolved.append(Resolved(name, task, kind, first, group[-1].minute, *end))
+                resolved.append(ResolvedIncident(name, task, kind, first, group[-1].minute, *end))
     still_wrong |= _look_at_facts(situation, known, opened, resolved)
     opened.sort(key=lambda incident: (incident.first, incident.task, incident.kind, incident.cause))
     resolved.sort(key=lambda incident: (incident.minute, incident.task, incident.id))
     return Outlook(opened, resolved, not still_wrong)
 
 
-def _look_at_facts(situation: Situation, known: Sequence[Known], opened: list[Opened], resolved: list[Resolved]) -> bool:
+def _look_at_facts(
+    situation: Situation, known: Sequence[KnownIncident], opened: list[OpenedIncident], resolved: list[ResolvedIncident]
+) -> bool:
     """Add what begins and ends beside the slots; whether anything of it is wrong now."""
     current = {(fact.kind, fact.cause): fact for fact in situation.facts}
     still_wrong = bool(current)
@@ -313,13 +315,13 @@ def _look_at_facts(situation: Situation, known: Sequence[Known], opened: list[Op
         if (kind, cause) not in present:
             id = incident_id(situation.experiment, "", kind, cause, fact.minute)
             if not any(incident.id == id for incident in known):
-                opened.append(Opened(id, "", kind, cause, fact.minute, fact=fact))
+                opened.append(OpenedIncident(id, "", kind, cause, fact.minute, fact=fact))
     for incident in known:
         if not incident.is_open or not incident.is_fact or (incident.kind, incident.cause) in current:
             continue
         if incident.kind in situation.judged:
             now = max(situation.minute, incident.first)
-            resolved.append(Resolved(incident.id, "", incident.kind, incident.first, now, now, "it is well again"))
+            resolved.append(ResolvedIncident(incident.id, "", incident.kind, incident.first, now, now, "it is well again"))
         else:
             still_wrong = True
     return still_wrong
@@ -367,7 +369,7 @@ def _threads(slots: Iterable[Slot]) -> dict[str, _Thread]:
     return threads
 
 
-def _covers(incident: Known, minute: int, thread: _Thread) -> bool:
+def _covers(incident: KnownIncident, minute: int, thread: _Thread) -> bool:
     """Whether a slot with the problem of an incident is one of it."""
     if incident.last is not None and incident.first <= minute <= incident.last:
         return True

@@ -60,7 +60,7 @@ Say = Callable[[str, str], None]
 
 
 @dataclass(frozen=True)
-class Told:
+class TellResult:
     """What a call did: ``sent`` and ``failed`` are lines on messages; at ``again`` (seconds since 1970) there is more to do."""
 
     events: Sequence[Mapping[str, Any]] = ()
@@ -111,7 +111,7 @@ class Teller:
         self._unfinished: list[tuple[str, str, int, dict[str, Any]]] = []
         """What became of deliveries, that could not be written yet: channel, event, number and document."""
 
-    def tell(self, now: float, facts: Sequence[Fact] = (), judged: Collection[ProblemKind] = ()) -> Told:
+    def tell(self, now: float, facts: Sequence[Fact] = (), judged: Collection[ProblemKind] = ()) -> TellResult:
         """Look, and tell what is new at ``now`` (seconds since 1970).
 
         ``facts``: what whoever calls has seen to be wrong beside the slots; ``judged``: the kinds of it that it would have seen.
@@ -143,7 +143,7 @@ class Teller:
 
     # -- with the store
 
-    def _tell(self, now: float, facts: Sequence[Fact], judged: Collection[ProblemKind]) -> Told:
+    def _tell(self, now: float, facts: Sequence[Fact], judged: Collection[ProblemKind]) -> TellResult:
         time = format_time(now, milliseconds=True)
         self._write_unfinished()
         mark = self.ledger.begin(time)
@@ -166,7 +166,7 @@ class Teller:
             deliver = self._post_alerts if channel.kind == "alertmanager" else self._deliver
             again = min(again, deliver(channel, events, marks[channel.name], now, sent, failed))
         self._keep_reserve()
-        return Told(new, sent, failed, again)
+        return TellResult(new, sent, failed, again)
 
     def _new_events(
         self,
@@ -265,12 +265,12 @@ class Teller:
             how = f"given up after {format_duration(now - began)}" if is_over else f"tried again in {format_duration(delay)}"
             line = f"{channel.name}: {one.subject}: {error}: {how}"
             failed.append(line)
-            what = "given up" if is_over else "not told"
+            what = "given up" if is_over else "not sent"
         else:
             end = {"result": SENT, "answer": one_line(answer, 200), "message": one.id}
             line = f"{channel.name}: {one.subject}: {answer}"
             sent.append(line)
-            what = "told"
+            what = "sent"
         self._unfinished += [(channel.name, name, number, {**claim, **end}) for name, (number, claim) in claims.items()]
         try:
             self._write_unfinished()
@@ -324,17 +324,17 @@ class Teller:
             self.ledger.record_alerts(channel.name, document)
             failed.append(f"{text}: {reason}")
             if tries == 1:
-                self._say("not told", f"{text}: {reason}: tried again until it is taken")
+                self._say("not sent", f"{text}: {reason}: tried again until it is taken")
             return wait
         self.ledger.record_alerts(channel.name, {"time": format_time(now, milliseconds=True), "alerts": sorted(firing)})
         if set(firing) != known:
             sent.append(f"{text}: {answer}")
-            self._say("told", f"{text}: {answer}")
+            self._say("sent", f"{text}: {answer}")
         return now + AGAIN if firing else inf
 
     # -- without it
 
-    def _tell_unwritten(self, now: float, error: Exception, facts: Sequence[Fact]) -> Told:
+    def _tell_unwritten(self, now: float, error: Exception, facts: Sequence[Fact]) -> TellResult:
         """Tell that the store cannot be used, which nobody can write down: once for each cause, if somebody remembers that."""
         number = getattr(error, "errno", None)
         text = one_line(str(getattr(error, "strerror", None) or (os.strerror(number) if number else error)), 300)
@@ -344,7 +344,7 @@ class Teller:
         found = next((fact for fact in facts if (fact.kind, fact.cause) == key), None)
         fact = self._unwritten.first(found or self._seen(cause, now, text))
         opened = incidents.Outlook(
-            [incidents.Opened(_fact_id(self.experiment, fact), "", fact.kind, cause, fact.minute, fact=fact)], [], False
+            [incidents.OpenedIncident(_fact_id(self.experiment, fact), "", fact.kind, cause, fact.minute, fact=fact)], [], False
         )
         around = Surroundings(LocalClock(self.timezone), now, place=self._place)
         (event,) = new_events(opened, (), around)
@@ -370,8 +370,8 @@ class Teller:
                 continue
             self._unwritten.add(channel.name, key)
             sent.append(f"{channel.name}: {one.subject}: {answer}")
-            self._say("told", sent[-1])
-        return Told([event], sent, failed, now + FIRST_WAIT, text)
+            self._say("sent", sent[-1])
+        return TellResult([event], sent, failed, now + FIRST_WAIT, text)
 
     def _is_ours_alone(self, error: CronsembleError) -> bool:
         """Whether it is the way to a store elsewhere that failed, and not the store."""

@@ -138,7 +138,7 @@ class Notifier:
             )
             for channel in experiment.notify.channels:
                 if why := missing(channel, os.environ):
-                    self._journal.write("not told", f"{channel.name}: {why}")
+                    self._journal.write("not sent", f"{channel.name}: {why}")
         facts = []
         for kind, (since, problem) in problems.items():
             cause = cause_of(problem) if kind == CONFIGURATION else cause_in_store(problem) or GONE

@@ -41,7 +41,7 @@ def this_minute() -> int:
 
 
 @dataclass
-class Kept:
+class WatchedExperiment:
     """The experiment, and what stands outside; ``seen`` messages and ``alarms`` were looked at by an earlier test."""
 
     pods: Cluster
@@ -187,7 +187,9 @@ def spying(exposed: set[tuple[str, str, str]]) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def kept(pods: Cluster, node: Node, image: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
+def watched(
+    pods: Cluster, node: Node, image: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[WatchedExperiment]:
     plane, namespace, folder = node.plane, pods.new_namespace(), tmp_path_factory.mktemp("kills")
     (folder / "harm.py").write_text(CODE + SPIES)
     with (
@@ -198,7 +200,7 @@ def kept(pods: Cluster, node: Node, image: Callable[[str], str], tmp_path_factor
     ):
         experiment = _configured(pods, claim, image, folder, namespace, server, receiver)
         assert claim.folder is not None
-        made = Kept(pods, plane, node, experiment, claim.folder, server, receiver)
+        made = WatchedExperiment(pods, plane, node, experiment, claim.folder, server, receiver)
         try:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("HEALTHCHECKS_API_KEY", API_KEY)
@@ -237,9 +239,9 @@ def _configured(
     return experiment
 
 
-def check_missed(kept: Kept, slots: list[int]) -> None:
+def check_missed(watched: WatchedExperiment, slots: list[int]) -> None:
     """One message about these slots, and one that all is well again; nothing else, and nothing twice."""
-    told = kept.told()
+    told = watched.told()
     assert [document["type"] for document in told] == ["problem", "resolved", "well"], told
     (incident,) = told[0]["incidents"]
     # On a slow machine more may be missed after that look: it is the same incident.
@@ -249,87 +251,87 @@ def check_missed(kept: Kept, slots: list[int]) -> None:
     assert told[1]["incidents"][0]["id"] == incident["id"]
 
 
-def check_alarm(kept: Kept, slot: int) -> None:
+def check_alarm(watched: WatchedExperiment, slot: int) -> None:
     """One alarm, within the grace and a minute after the slot that was missed first, and one end of it."""
-    (alarm,) = kept.new_alarms()
+    (alarm,) = watched.new_alarms()
     assert 60 * slot + GRACE <= alarm <= 60 * slot + GRACE + 60
-    assert kept.new_recoveries() == 1
+    assert watched.new_recoveries() == 1
 
 
-def test_a_volume_that_is_read_only_and_a_controller_manager_that_is_dead(kept: Kept) -> None:
-    last = kept.between_two_slots(25)
-    assert kept.told() == [] and kept.new_alarms() == []
-    kept.plane.kill_controllers()
+def test_a_volume_that_is_read_only_and_a_controller_manager_that_is_dead(watched: WatchedExperiment) -> None:
+    last = watched.between_two_slots(25)
+    assert watched.told() == [] and watched.new_alarms() == []
+    watched.plane.kill_controllers()
     # Meanwhile the volume cannot be written, and can again.
-    subprocess.run(["mount", "--bind", str(kept.store), str(kept.store)], check=True)
-    subprocess.run(["mount", "-o", "remount,bind,ro", str(kept.store)], check=True)
+    subprocess.run(["mount", "--bind", str(watched.store), str(watched.store)], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", str(watched.store)], check=True)
     try:
-        said = kept.look_without_controllers()
+        said = watched.look_without_controllers()
         assert said.startswith("Failed: ") and "Read-only file system" in said, said
     finally:
-        subprocess.run(["umount", "--lazy", str(kept.store)], check=True)
-    (document,) = kept.told()
+        subprocess.run(["umount", "--lazy", str(watched.store)], check=True)
+    (document,) = watched.told()
     assert document["incidents"][0]["kind"] == "store" and "store out of reach" in document["subject"], document
-    assert kept.look_without_controllers().startswith("Succeeded: ")
-    assert kept.told() == []
+    assert watched.look_without_controllers().startswith("Succeeded: ")
+    assert watched.told() == []
     # The slot comes, and nothing begins.
     # The server was told by the look that failed, and by the next one that all is done again.
-    assert len(kept.all_alarms(WATCH)) == 1 and kept.server.of(WATCH).status == "up"
-    kept.wait_for(lambda: len(kept.all_alarms()) > kept.alarms, 150, "the alarm")
-    assert max(int(name.rpartition("-")[2]) for name in kept.jobs()) == last
-    kept.plane.start_controllers()
-    first = kept.between_two_slots(0, last)
-    kept.look()
-    check_alarm(kept, last + 1)
-    check_missed(kept, list(range(last + 1, first)))
+    assert len(watched.all_alarms(WATCH)) == 1 and watched.server.of(WATCH).status == "up"
+    watched.wait_for(lambda: len(watched.all_alarms()) > watched.alarms, 150, "the alarm")
+    assert max(int(name.rpartition("-")[2]) for name in watched.jobs()) == last
+    watched.plane.start_controllers()
+    first = watched.between_two_slots(0, last)
+    watched.look()
+    check_alarm(watched, last + 1)
+    check_missed(watched, list(range(last + 1, first)))
 
 
-def test_an_api_server_that_is_dead_and_back_before_the_slot(kept: Kept) -> None:
-    last = kept.between_two_slots(20)
-    kept.plane.kill_api_server()
-    kept.plane.start_api_server()
-    first = kept.between_two_slots(0, last)
-    kept.look()
+def test_an_api_server_that_is_dead_and_back_before_the_slot(watched: WatchedExperiment) -> None:
+    last = watched.between_two_slots(20)
+    watched.plane.kill_api_server()
+    watched.plane.start_api_server()
+    first = watched.between_two_slots(0, last)
+    watched.look()
     if first == last + 1:
-        assert kept.told() == [] and kept.new_alarms() == [] and kept.new_recoveries() == 0
+        assert watched.told() == [] and watched.new_alarms() == [] and watched.new_recoveries() == 0
     else:  # where it took longer to be back than a run may be late
-        check_alarm(kept, last + 1)
-        check_missed(kept, list(range(last + 1, first)))
-    assert len(list((kept.store / "runs").glob(f"*/*/*/{kept.run(first)}/result"))) == 1
+        check_alarm(watched, last + 1)
+        check_missed(watched, list(range(last + 1, first)))
+    assert len(list((watched.store / "runs").glob(f"*/*/*/{watched.run(first)}/result"))) == 1
 
 
-def test_a_node_that_is_dead(kept: Kept) -> None:
-    last = kept.between_two_slots()
-    kept.node.kill()
-    kept.wait_for(lambda: len(kept.all_alarms()) > kept.alarms, 150, "the alarm")
-    kept.node.start()
-    first = kept.between_two_slots(0, last)
-    kept.look()
-    check_alarm(kept, last + 1)
-    check_missed(kept, list(range(last + 1, first)))
+def test_a_node_that_is_dead(watched: WatchedExperiment) -> None:
+    last = watched.between_two_slots()
+    watched.node.kill()
+    watched.wait_for(lambda: len(watched.all_alarms()) > watched.alarms, 150, "the alarm")
+    watched.node.start()
+    first = watched.between_two_slots(0, last)
+    watched.look()
+    check_alarm(watched, last + 1)
+    check_missed(watched, list(range(last + 1, first)))
 
 
-def test_each_was_told_once(kept: Kept) -> None:
-    ids = [request.headers["Idempotency-Key"] for request in kept.receiver.requests]
+def test_each_was_told_once(watched: WatchedExperiment) -> None:
+    ids = [request.headers["Idempotency-Key"] for request in watched.receiver.requests]
     assert len(ids) == len(set(ids))
-    assert kept.told() == [] and kept.new_alarms() == [] and len(kept.all_alarms(WATCH)) == 1
+    assert watched.told() == [] and watched.new_alarms() == [] and len(watched.all_alarms(WATCH)) == 1
 
 
 @pytest.mark.holds("author-channels", "heartbeat-secret", "heartbeat-code")
-def test_secrets_are_with_those_alone_who_send_them(kept: Kept) -> None:
-    namespace = kept.experiment.namespace
+def test_secrets_are_with_those_alone_who_send_them(watched: WatchedExperiment) -> None:
+    namespace = watched.experiment.namespace
     # What a training sees, as the user that all pods have.
-    seen = (kept.store / "seen.txt").read_text()
+    seen = (watched.store / "seen.txt").read_text()
     assert "1 environ: Permission denied" in seen and "supervise" in seen and "CRONSEMBLE_RUN" in seen
-    stored = b"".join(path.read_bytes() for path in kept.store.rglob("*") if path.is_file()).decode(errors="replace")
+    stored = b"".join(path.read_bytes() for path in watched.store.rglob("*") if path.is_file()).decode(errors="replace")
     assert "<!doctype html>" in stored.lower() and "cronsemble_task_info" in stored
-    objects = kept.pods.kubectl("get", "cronjobs,jobs,pods,configmaps,events", "-n", namespace, "-o", "json")
-    ended = [name for name, end in kept.jobs().items() if end == "Complete"]
-    logs = "".join(kept.pods.kubectl("logs", f"job/{name}", "-n", namespace, "--all-containers") for name in ended)
+    objects = watched.pods.kubectl("get", "cronjobs,jobs,pods,configmaps,events", "-n", namespace, "-o", "json")
+    ended = [name for name, end in watched.jobs().items() if end == "Complete"]
+    logs = "".join(watched.pods.kubectl("logs", f"job/{name}", "-n", namespace, "--all-containers") for name in ended)
     for secret in (SECRET_PATH, PING_KEY, API_KEY):
         assert not any(secret in text for text in (seen, stored, objects, logs))
     # What root sees: the variables of a look, and of supervisors.
-    assert {(secret, file) for secret, file, _ in kept.exposed} == {(SECRET_PATH, "environ"), (PING_KEY, "environ")}
-    for secret, _, command in kept.exposed:
+    assert {(secret, file) for secret, file, _ in watched.exposed} == {(SECRET_PATH, "environ"), (PING_KEY, "environ")}
+    for secret, _, command in watched.exposed:
         is_look = "cronsemble watch --store" in command
         assert is_look or (secret == PING_KEY and " supervise " in command), command

@@ -167,7 +167,7 @@ def test_serve_tells_at_once_and_again_after_a_kill_nothing_twice(tmp_path: Path
         port = until("listens")["port"]
         ended = until("ended")
         assert ended["status"] == "failed"
-        told = until("told")
+        told = until("sent")
         logs.append(told["text"])
         for pid in [process.pid, *children(process.pid)]:
             assert SECRET not in Path(f"/proc/{pid}/cmdline").read_text()

@@ -38,7 +38,7 @@ def row(task: str, minute: int, status: str, reason: str = "", **more: Any) -> R
     return Row(utc, local, task, status, *numbers, kind, run, "", reason, values.pop("evidence"), minute, **values)
 
 
-class Told:
+class EventLog:
     """The events of a store, as looks add them."""
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ def told(new: list[dict[str, Any]]) -> list[tuple[str, ...]]:
 
 
 def test_forty_slots_of_one_cause_are_one_message_and_well_again_another() -> None:
-    state = Told()
+    state = EventLog()
     for n in range(1, 41):
         rows = [row("train-a", 60 * k, "failed", f"ValueError: {k} items at 0x{k:08x}") for k in range(1, n + 1)]
         new = state.look(slots_of(rows), 60 * n + 5)
@@ -81,7 +81,7 @@ def test_forty_slots_of_one_cause_are_one_message_and_well_again_another() -> No
 
 
 def test_another_reason_is_another_incident_and_one_success_ends_both() -> None:
-    state = Told()
+    state = EventLog()
     rows = [
         row("train-a", 60, "failed", "killed for memory"),
         row("train-a", 120, "missed"),
@@ -96,7 +96,7 @@ def test_another_reason_is_another_incident_and_one_success_ends_both() -> None:
 
 
 def test_a_full_store_is_one_incident_of_all_the_tasks_that_it_touches() -> None:
-    state = Told()
+    state = EventLog()
     full = "OSError: [Errno 28] No space left on device"
     rows = [row("train-a", 60, "failed", full), row("train-b", 90, "failed", full)]
     new = state.look(slots_of(rows), 100)
@@ -109,7 +109,7 @@ def test_a_full_store_is_one_incident_of_all_the_tasks_that_it_touches() -> None
 
 
 def test_what_serve_sees_itself_and_the_slots_that_it_spoils_are_one() -> None:
-    state = Told()
+    state = EventLog()
     fact = Fact(ProblemKind.STORE, FULL, 50, "No space left on device")
     assert told(state.look([], 50, (fact,))) == [(OPENED, "", "store")]
     rows = [row("train-a", 60, "failed", "No space left on device")]
@@ -119,7 +119,7 @@ def test_what_serve_sees_itself_and_the_slots_that_it_spoils_are_one() -> None:
 
 
 def test_a_refused_configuration_is_told_by_who_has_read_it_alone() -> None:
-    state = Told()
+    state = EventLog()
     fact = Fact(ProblemKind.CONFIGURATION, "x", 50, "config.yaml:3:1 unknown key")
     assert told(state.look([], 50, (fact,))) == [(OPENED, "", "configuration")]
     assert look(Situation("e", [], TASKS, 60), known_incidents(state.events)).resolved == []
@@ -166,7 +166,7 @@ def test_what_is_open_or_on_purpose_is_nothing(what: Row) -> None:
 def test_a_run_that_is_tried_again_is_open_and_a_repaired_slot_is_well() -> None:
     failed = row("train-a", 60, "failed", "x")
     assert slots_of([failed], is_open={str(failed.run)}) == []
-    state = Told()
+    state = EventLog()
     assert told(state.look(slots_of([failed]), 70)) == [(OPENED, "train-a", "failed")]
     again = row("train-a", 60, "failed", "y", kind="backfill", attempt=2)
     assert state.look(slots_of([failed, again]), 80) == []
@@ -176,7 +176,7 @@ def test_a_run_that_is_tried_again_is_open_and_a_repaired_slot_is_well() -> None
 
 def test_a_task_that_is_suspended_or_removed_ends_its_incidents() -> None:
     for rows, tasks in (([row("train-a", 120, "suspended")], TASKS), ([], ("train-b",))):
-        state = Told()
+        state = EventLog()
         failed = row("train-a", 60, "failed", "x")
         state.look(slots_of([failed]), 70)
         assert told(state.look(slots_of([failed, *rows]), 130, tasks=tasks)) == [(RESOLVED, "train-a", "failed"), (WELL,)]
@@ -209,7 +209,7 @@ def test_whatever_settles_when_each_fault_is_told_once_and_ended_once(
     written: list[tuple[str, int, str, int]], seed: int, looks: int
 ) -> None:
     fates = {(task, minute * 60): (fate, delay) for task, minute, fate, delay in written}
-    order, state = random.Random(seed), Told()
+    order, state = random.Random(seed), EventLog()
     times = sorted(order.randrange(0, 800) for _ in range(looks))
     for now in [*times, 10_000]:
         seen = [

@@ -58,7 +58,7 @@ def test_what_a_dead_serve_has_missed_is_told_once_and_made_up_for(
         assert time.time() < slot * 60 and receiver.requests == []
         # The slot comes, and nobody is there who could begin.
         wait_until(slot * 60 + STARTS + 1)
-        serve_until("told")
+        serve_until("sent")
         (request,) = receiver.requests
         (incident,) = request.document["incidents"]
         assert (incident["kind"], incident["task"], incident["slots"]) == ("missed", "train-jax", 1)
@@ -66,8 +66,8 @@ def test_what_a_dead_serve_has_missed_is_told_once_and_made_up_for(
         (backfill,) = [each for each in incident["commands"] if each.startswith("cronsemble backfill ")]
         run_command(*shlex.split(backfill)[1:], check=True)
         with serving(tmp_path) as (process, until):
-            assert "[e] ended: train-jax was missed" in until("told")["text"]
-            assert "[e] all is well again" in until("told")["text"]
+            assert "[e] ended: train-jax was missed" in until("sent")["text"]
+            assert "[e] all is well again" in until("sent")["text"]
             process.send_signal(signal.SIGTERM)
             assert process.wait(60) == 0
     types = [json.loads(request.body)["type"] for request in receiver.requests]
