@@ -91,10 +91,17 @@ def test_an_evicted_pod_costs_no_retry(harm: Scene) -> None:
     body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": found, "namespace": harm.namespace}}
     path = f"/api/v1/namespaces/{harm.namespace}/pods/{found}/eviction"
     harm.pods.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(body))
+    # It gets a while to end in, in which it would still be quick enough to train.
+    uid, is_over = pod["metadata"]["uid"], ("Failed", "Succeeded")
+    harm.pods.wait_for(
+        lambda: all(each["metadata"]["uid"] != uid or each["status"]["phase"] in is_over for each in harm.pods_of(name)),
+        60,
+        "the end of the evicted pod",
+    )
     harm.go(name)
     harm.end(name, "Complete")
     assert harm.kept_outcome(name) == ("succeeded", "", "recorded")
-    assert harm.record(name)["try"] != pod["metadata"]["uid"]
+    assert harm.record(name)["try"] != uid
     told = harm.experiment.good("history", name, "--store", str(harm.store))
     assert re.search(rf"try 1 of \d: {pod['metadata']['uid']} .*: interrupted", told), told
 
