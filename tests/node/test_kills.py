@@ -258,6 +258,14 @@ def check_alarm(watched: WatchedExperiment, slot: int) -> None:
     assert watched.new_recoveries() == 1
 
 
+def check_back(watched: WatchedExperiment, last: int) -> None:
+    """After the next slot that is run again: what is known of those since ``last``, which were missed."""
+    first = watched.between_two_slots(0, last)
+    watched.look()
+    check_alarm(watched, last + 1)
+    check_missed(watched, list(range(last + 1, first)))
+
+
 def test_a_volume_that_is_read_only_and_a_controller_manager_that_is_dead(watched: WatchedExperiment) -> None:
     last = watched.between_two_slots(25)
     assert watched.told() == [] and watched.new_alarms() == []
@@ -274,16 +282,13 @@ def test_a_volume_that_is_read_only_and_a_controller_manager_that_is_dead(watche
     assert document["incidents"][0]["kind"] == "store" and "store out of reach" in document["subject"], document
     assert watched.look_without_controllers().startswith("Succeeded: ")
     assert watched.told() == []
-    # The slot comes, and nothing begins.
     # The server was told by the look that failed, and by the next one that all is done again.
     assert len(watched.all_alarms(WATCH)) == 1 and watched.server.of(WATCH).status == "up"
+    # The slot comes, and nothing begins.
     watched.wait_for(lambda: len(watched.all_alarms()) > watched.alarms, 150, "the alarm")
     assert max(int(name.rpartition("-")[2]) for name in watched.jobs()) == last
     watched.plane.start_controllers()
-    first = watched.between_two_slots(0, last)
-    watched.look()
-    check_alarm(watched, last + 1)
-    check_missed(watched, list(range(last + 1, first)))
+    check_back(watched, last)
 
 
 def test_an_api_server_that_is_dead_and_back_before_the_slot(watched: WatchedExperiment) -> None:
@@ -305,10 +310,7 @@ def test_a_node_that_is_dead(watched: WatchedExperiment) -> None:
     watched.node.kill()
     watched.wait_for(lambda: len(watched.all_alarms()) > watched.alarms, 150, "the alarm")
     watched.node.start()
-    first = watched.between_two_slots(0, last)
-    watched.look()
-    check_alarm(watched, last + 1)
-    check_missed(watched, list(range(last + 1, first)))
+    check_back(watched, last)
 
 
 def test_each_was_told_once(watched: WatchedExperiment) -> None:
